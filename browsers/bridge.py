@@ -1,0 +1,298 @@
+"""The worker's local server: gives a browser its page and files, and carries requests to the page.
+
+Files come from an aiohttp server in a thread of its own, on a free loopback port; the socket has
+another port (browsers/websocket.py). Everything lies under a random token; the socket also checks
+its Origin, so that no other page of the browser gets in:
+
+    /<token>/                    the page (static/browsers/runtime/index.html)
+    /<token>/<module>.js         its modules
+    /<token>/ort/<file>          onnxruntime-web's files
+    /<token>/files/<sha256>      model files, immutable
+    ws: /<token>                 binary frames of browsers/core/protocol.py
+
+`request` is called from any other thread and blocks until the reply, the deadline or the end of the
+connection, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import queue
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from browsers.core.errors import BrowserError, ConnectionLost, DeadlinePassed, from_page
+from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+from browsers.websocket import Closed, Connection, WebSocketServer
+
+log = logging.getLogger(__name__)
+
+PAGE_DIR: Final = Path(__file__).parent / "static" / "browsers" / "runtime"
+
+_HOST: Final = "127.0.0.1"
+_MIME: Final[Mapping[str, str]] = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".wasm": "application/wasm",
+}
+_ISOLATION: Final[Mapping[str, str]] = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_IMMUTABLE: Final[Mapping[str, str]] = {"Cache-Control": "public, max-age=31536000, immutable"}
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+Reply = tuple[dict[str, Any], list[WireTensor]]
+
+
+class NotLoaded(Exception):
+    """The engine has no session for this run: load the model and ask again."""
+
+
+@dataclass(frozen=True)
+class PageEvent:
+    """What the page says unasked: hello, engine_dead, device_lost; `closed` when its socket is
+    gone."""
+
+    name: str
+    fields: Mapping[str, Any]
+
+
+class Bridge:
+    """The server and the one page connected to it; a new connection replaces the old one.
+
+    `on_event` is called in the server's thread and must not block.
+    """
+
+    def __init__(
+        self,
+        *,
+        files: Callable[[str], Path],
+        runtime_dir: Path,
+        on_event: Callable[[PageEvent], None],
+    ) -> None:
+        self._files = files
+        self._runtime_dir = runtime_dir
+        self._on_event = on_event
+        self._token = secrets.token_urlsafe(24)
+        self._port = 0
+        self._ids = itertools.count(1)
+        self._pending: dict[int, queue.SimpleQueue[Reply | BrowserError]] = {}
+        self._page: Connection | None = None
+        self._switching = threading.Lock()
+        self._sockets = WebSocketServer(path=f"/{self._token}", serve_page=self._serve_page)
+        self._loop = asyncio.new_event_loop()
+        self._runner: web.AppRunner | None = None
+        self._thread = threading.Thread(
+            target=self._serve_files, name="webpool-bridge", daemon=True
+        )
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else "waiting"
+        return f"<Bridge {_HOST}:{self._port} {state} pending={len(self._pending)}>"
+
+    @property
+    def origin(self) -> str:
+        return f"http://{_HOST}:{self._port}"
+
+    @property
+    def connected(self) -> bool:
+        return self._page is not None
+
+    def url(self, *, threads: int) -> str:
+        """The page's address; `threads` is how many onnxruntime may use for WebAssembly."""
+        return f"{self.origin}/{self._token}/?threads={threads}&socket={self._sockets.port}"
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Listen on a free loopback port."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(timeout=10)
+        self._sockets.start(origin=self.origin)
+
+    def close(self) -> None:
+        """Fail what is pending, close the socket, stop the server and its thread. Idempotent."""
+        if self._loop.is_closed():
+            return
+        self._sockets.close()
+        self.drop_connection()
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(timeout=10)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=10)
+        self._loop.close()
+
+    def drop_connection(self) -> None:
+        """Close the page's socket; the page connects again by itself."""
+        page = self._page
+        if page is not None:
+            page.close()
+
+    def _serve_files(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _listen(self) -> None:
+        app = web.Application(client_max_size=0)
+        app.router.add_get("/{token}/", self._index)
+        app.router.add_get("/{token}/ort/{name}", self._runtime)
+        app.router.add_get("/{token}/files/{sha256}", self._file)
+        app.router.add_get("/{token}/{name}", self._module)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        listener = socket.create_server((_HOST, 0))
+        self._port = listener.getsockname()[1]
+        await web.SockSite(self._runner, listener).start()
+
+    async def _stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # --- files ---
+
+    def _check(self, request: web.Request) -> None:
+        token_fits = secrets.compare_digest(request.match_info["token"], self._token)
+        if not token_fits or request.host != f"{_HOST}:{self._port}":
+            raise web.HTTPNotFound
+
+    def _answer(self, path: Path, extra: Mapping[str, str], mime: str) -> web.FileResponse:
+        if not path.is_file():
+            raise web.HTTPNotFound
+        return web.FileResponse(
+            path, headers={**_ISOLATION, **extra, "Content-Type": mime}, chunk_size=1 << 20
+        )
+
+    async def _index(self, request: web.Request) -> web.StreamResponse:
+        return self._static(request, PAGE_DIR, "index.html", {"Cache-Control": "no-store"})
+
+    async def _module(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        return self._static(request, PAGE_DIR, name, {"Cache-Control": "no-cache"})
+
+    async def _runtime(self, request: web.Request) -> web.StreamResponse:
+        return self._static(request, self._runtime_dir, request.match_info["name"], _IMMUTABLE)
+
+    def _static(
+        self, request: web.Request, folder: Path, name: str, extra: Mapping[str, str]
+    ) -> web.StreamResponse:
+        self._check(request)
+        mime = _MIME.get(Path(name).suffix)
+        if mime is None or Path(name).name != name:
+            raise web.HTTPNotFound
+        return self._answer(folder / name, extra, mime)
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        self._check(request)
+        sha256 = request.match_info["sha256"]
+        if not _SHA256.fullmatch(sha256):
+            raise web.HTTPNotFound
+        try:
+            path = self._files(sha256)
+        except KeyError:
+            raise web.HTTPNotFound from None
+        return self._answer(path, _IMMUTABLE, "application/octet-stream")
+
+    # --- the socket ---
+
+    def _serve_page(self, page: Connection) -> None:
+        """Read one connection until it ends, in its own thread."""
+        with self._switching:
+            former, self._page = self._page, page
+        if former is not None:
+            self._fail_pending("a new connection of the page replaced the old one")
+            former.close()
+        try:
+            while True:
+                self._receive(page.receive())
+        except Closed as closed:
+            why = str(closed)
+        except (BrowserError, ValueError, KeyError) as broken:
+            why = f"the page sent a broken message: {broken!r}"
+        with self._switching:
+            current = self._page is page
+            if current:
+                self._page = None
+        if current:
+            self._fail_pending(why)
+            self._tell(PageEvent("closed", {"message": why}))
+
+    def _tell(self, event: PageEvent) -> None:
+        """Whatever the listener does wrong must not end the connection."""
+        try:
+            self._on_event(event)
+        except Exception:
+            log.exception("the listener failed on %s", event)
+
+    def _receive(self, frame: memoryview) -> None:
+        header, tensors = decode_frame(frame)
+        event = header.pop("event", None)
+        if event is not None:
+            self._tell(PageEvent(event, header))
+            return
+        waiting = self._pending.get(header.pop("id"))
+        if waiting is not None:
+            waiting.put((header, tensors))
+
+    def _fail_pending(self, why: str) -> None:
+        for waiting in list(self._pending.values()):
+            waiting.put(ConnectionLost(f"the request was not answered: {why}"))
+
+    # --- requests ---
+
+    def request(
+        self,
+        op: str,
+        header: Mapping[str, Any],
+        tensors: Sequence[WireTensor] = (),
+        *,
+        timeout_s: float,
+    ) -> Reply:
+        """Ask the page and wait. Raises NotLoaded or the BrowserError that the page reported,
+        ConnectionLost at once when there is or remains no connection, DeadlinePassed after
+        `timeout_s`.
+        """
+        page = self._page
+        if page is None:
+            raise ConnectionLost("no page is connected")
+        number = next(self._ids)
+        waiting: queue.SimpleQueue[Reply | BrowserError] = queue.SimpleQueue()
+        self._pending[number] = waiting
+        began = time.monotonic()
+        try:
+            page.send(
+                encode_frame({**header, "op": op, "id": number}, tensors), timeout_s=timeout_s
+            )
+            answer = waiting.get(timeout=max(0.0, began + timeout_s - time.monotonic()))
+        except Closed as closed:
+            raise ConnectionLost(f"the request was not sent: {closed}") from closed
+        except queue.Empty:
+            raise DeadlinePassed(
+                f"the page did not answer {op!r} within {timeout_s:.1f} s"
+            ) from None
+        finally:
+            del self._pending[number]
+        if isinstance(answer, BrowserError):
+            raise answer
+        error_fields = answer[0].get("error")
+        if error_fields is not None:
+            if error_fields["code"] == "not_loaded":
+                raise NotLoaded(error_fields["message"])
+            raise from_page(error_fields["code"], error_fields["message"])
+        answer[0]["round_trip_ms"] = (time.monotonic() - began) * 1000
+        return answer

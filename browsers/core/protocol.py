@@ -1,0 +1,150 @@
+"""The frames between a worker and its page.
+
+A frame is one binary WebSocket message:
+
+1. uint32 little-endian: length of the header in bytes
+2. the header, JSON in UTF-8; its `tensors` list holds `{name, dtype, shape, bytes}` per tensor
+3. zeros up to the next multiple of 8
+4. per tensor its data, each padded with zeros to a multiple of 8
+
+so that the page can lay a typed array of any element size over the received buffer without a copy.
+
+Tensor data is little-endian, in C order; a bool takes one byte; a string element is its length in
+bytes (uint32 little-endian) and then UTF-8, which is the BYTES form of the Open Inference Protocol.
+The page's side of this file is static/browsers/runtime/protocol.js; both are tested on the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+from browsers.core.errors import InternalError, InvalidInput
+
+ITEM_BYTES: Final[Mapping[str, int]] = {
+    "float32": 4,
+    "float16": 2,
+    "float64": 8,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "bool": 1,
+}
+DTYPES: Final[tuple[str, ...]] = (*ITEM_BYTES, "string")
+
+_LENGTH = struct.Struct("<I")
+_PADDING = b"\0" * 8
+
+
+@dataclass(frozen=True, slots=True)
+class WireTensor:
+    """A named tensor as it travels: `dtype` is ONNX's name, `data` the raw little-endian bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes | memoryview
+
+    def check(self) -> None:
+        """Raise InvalidInput unless dtype, shape and the number of bytes fit together."""
+        if self.dtype not in DTYPES:
+            raise InvalidInput(
+                f"tensor {self.name!r}: dtype {self.dtype!r} cannot travel to a browser; "
+                f"expected one of {', '.join(DTYPES)}"
+            )
+        if any(size < 0 for size in self.shape):
+            raise InvalidInput(f"tensor {self.name!r}: negative size in shape {list(self.shape)}")
+        if self.dtype == "string":
+            _check_strings(self)
+            return
+        expected = prod(self.shape) * ITEM_BYTES[self.dtype]
+        if len(self.data) != expected:
+            raise InvalidInput(
+                f"tensor {self.name!r}: {self.dtype} of shape {list(self.shape)} takes "
+                f"{expected} bytes, got {len(self.data)}"
+            )
+
+
+def _check_strings(tensor: WireTensor) -> None:
+    offset = count = 0
+    data = tensor.data
+    while offset + 4 <= len(data):
+        offset += 4 + int(_LENGTH.unpack_from(data, offset)[0])
+        count += 1
+    if offset != len(data) or count != prod(tensor.shape):
+        raise InvalidInput(
+            f"tensor {tensor.name!r}: a string tensor of shape {list(tensor.shape)} takes "
+            f"{prod(tensor.shape)} elements, each with a uint32 length before its bytes"
+        )
+
+
+def pack_strings(items: Iterable[str]) -> bytes:
+    """Strings in their raw form: per element a uint32 length and UTF-8."""
+    parts: list[bytes] = []
+    for item in items:
+        encoded = item.encode()
+        parts += (_LENGTH.pack(len(encoded)), encoded)
+    return b"".join(parts)
+
+
+def unpack_strings(data: bytes | memoryview) -> list[str]:
+    """The inverse of `pack_strings`."""
+    return list(_strings(data))
+
+
+def _strings(data: bytes | memoryview) -> Iterator[str]:
+    offset = 0
+    while offset < len(data):
+        (length,) = _LENGTH.unpack_from(data, offset)
+        offset += 4
+        yield bytes(data[offset : offset + length]).decode()
+        offset += length
+
+
+def encode_frame(
+    header: Mapping[str, Any], tensors: Sequence[WireTensor] = ()
+) -> list[bytes | memoryview]:
+    """One frame as the parts to send one after another; the tensors' bytes are not copied."""
+    fields = dict(header)
+    fields["tensors"] = [
+        {"name": t.name, "dtype": t.dtype, "shape": t.shape, "bytes": len(t.data)} for t in tensors
+    ]
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    start = _LENGTH.pack(len(text)) + text
+    parts: list[bytes | memoryview] = [start + _PADDING[: -len(start) % 8]]
+    for tensor in tensors:
+        parts += (tensor.data, _PADDING[: -len(tensor.data) % 8])
+    return parts
+
+
+def decode_frame(frame: bytes | bytearray | memoryview) -> tuple[dict[str, Any], list[WireTensor]]:
+    """The header (without its `tensors`) and the tensors, whose data are views of `frame`."""
+    view = memoryview(frame)
+    if len(view) < _LENGTH.size:
+        raise InternalError(f"expected a frame of at least 4 bytes, got {len(view)}")
+    (length,) = _LENGTH.unpack_from(view)
+    offset = _LENGTH.size + length
+    if offset > len(view):
+        raise InternalError(f"frame of {len(view)} bytes announces a header of {length}")
+    header: dict[str, Any] = json.loads(bytes(view[_LENGTH.size : offset]))
+    offset += -offset % 8
+    tensors: list[WireTensor] = []
+    for entry in header.pop("tensors", ()):
+        end = offset + int(entry["bytes"])
+        if end > len(view):
+            raise InternalError(f"frame ends inside tensor {entry['name']!r}")
+        tensors.append(
+            WireTensor(entry["name"], entry["dtype"], tuple(entry["shape"]), view[offset:end])
+        )
+        offset = end + -end % 8
+    return header, tensors

@@ -1,0 +1,75 @@
+"""What a process of a browser's tree does, told from its command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import psutil
+
+
+class Role(StrEnum):
+    CONTAINER = "container"
+    """our wrapper, parent of the driver"""
+    DISPLAY = "display"
+    """the X server of a browser that cannot do without one"""
+    DRIVER = "driver"
+    BROWSER = "browser"
+    """the main process"""
+    CONTENT = "content"
+    """runs a page: Chromium calls it renderer, Firefox content, WebKit web process"""
+    GPU = "gpu"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class TreeProcess:
+    role: Role
+    process: psutil.Process
+
+
+_DRIVERS = ("chromedriver", "geckodriver", "msedgedriver", "safaridriver", "WebKitWebDriver")
+_BROWSERS = ("chromium", "chrome", "firefox", "MiniBrowser", "msedge", "Safari")
+_FIREFOX_OWN = ("WebExtensions", "Privileged Cont")
+"""Names of content processes that show no page of ours."""
+
+
+def _of(program: str, name: str, arguments: list[str]) -> Role:
+    if program.startswith(_DRIVERS):
+        return Role.DRIVER
+    if program in ("unshare", "setpriv"):
+        return Role.CONTAINER
+    if program in ("Xvfb", "xkbcomp"):
+        return Role.DISPLAY
+    if "--top-chrome-webui" in arguments:
+        return Role.OTHER  # a renderer that Chromium keeps for its own dialogs
+    if program == "WebKitWebProcess" or "--type=renderer" in arguments:
+        return Role.CONTENT
+    if program == "WebKitGPUProcess" or "--type=gpu-process" in arguments:
+        return Role.GPU
+    if "-contentproc" in arguments:
+        if arguments[-1] == "tab":
+            return Role.OTHER if name in _FIREFOX_OWN else Role.CONTENT
+        return Role.GPU if arguments[-1] == "gpu" else Role.OTHER
+    if any(argument.startswith("--type=") for argument in arguments) or "crashpad" in program:
+        return Role.OTHER
+    if program.startswith(_BROWSERS):
+        return Role.BROWSER
+    return Role.OTHER
+
+
+def label(processes: Iterable[psutil.Process]) -> tuple[TreeProcess, ...]:
+    """The processes with their roles, parents as given; those that ended meanwhile are left out."""
+    found = []
+    for process in processes:
+        try:
+            line = process.cmdline()
+            # Chromium rewrites the command line of what its zygote forks into one string.
+            arguments = line if len(line) > 1 else (line[0].split() if line else [])
+            name = process.name()
+            program = arguments[0].rpartition("/")[2] if arguments else name
+        except psutil.Error:
+            continue
+        found.append(TreeProcess(role=_of(program, name, arguments), process=process))
+    return tuple(found)

@@ -1,0 +1,68 @@
+"""A browser of the pool as the database knows it: what it is, not how it feels this second.
+
+Heartbeats, loaded models and memory are live state and stay in Redis (browsers/live.py).
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class BrowserState(models.TextChoices):
+    STARTING = "starting"
+    READY = "ready"
+    RECOVERING = "recovering"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Browser(models.Model):
+    """One browser, owned by one Celery worker that consumes the queue `browser.<id>`."""
+
+    id = models.SlugField(primary_key=True, max_length=64, help_text="kind, or kind-2, kind-3 …")
+    kind = models.CharField(max_length=32)
+    family = models.CharField(max_length=32)
+    state = models.CharField(
+        max_length=16, choices=BrowserState.choices, default=BrowserState.STARTING
+    )
+    reason = models.TextField(blank=True, help_text="why it is in this state, when not ready")
+    version = models.CharField(max_length=64, blank=True)
+    driver_version = models.CharField(max_length=64, blank=True)
+    user_agent = models.TextField(blank=True)
+    host = models.CharField(max_length=255, blank=True)
+    zone = models.CharField(max_length=64, blank=True)
+    cores = models.PositiveIntegerField(null=True)
+    system_memory_mb = models.FloatField(null=True)
+    memory_limit_mb = models.FloatField(null=True)
+    backends = models.JSONField(
+        default=list, help_text="measured at start: name, adapter, software, probe_ms, probe_ok"
+    )
+    worker_pid = models.PositiveIntegerField(null=True)
+    starts = models.PositiveIntegerField(default=0, help_text="how often its worker started it")
+    restarts = models.PositiveIntegerField(default=0, help_text="repairs after failures")
+    created_at = models.DateTimeField(auto_now_add=True)
+    state_changed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Incident(models.Model):
+    """Something that went wrong with a browser and what was done about it."""
+
+    browser = models.ForeignKey(Browser, on_delete=models.CASCADE, related_name="incidents")
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    category = models.CharField(max_length=32)
+    message = models.TextField()
+    rung = models.CharField(max_length=32, blank=True, help_text="the repair that was tried")
+    repaired = models.BooleanField(null=True)
+    duration_ms = models.FloatField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.browser_id}: {self.category} → {self.rung or 'none'}"

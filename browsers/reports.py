@@ -1,0 +1,139 @@
+"""What a browser session tells: plain facts, measured in the browser or null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from browsers.core.errors import Category
+from browsers.core.protocol import WireTensor
+
+
+@dataclass(frozen=True)
+class BackendFacts:
+    """One backend of a browser. `probe_ms` is the median time of the known-answer model.
+
+    `available`: the browser has it. `probe_ok`: it also answered right; None if the engine that
+    lives now was not asked. `adapter`: what WebGPU tells of its adapter; None for the others.
+    `software`: a program instead of a GPU; None where the browser does not tell or no GPU is
+    involved. `bundle`: the onnxruntime-web bundle that is tried first.
+    """
+
+    name: str
+    available: bool
+    adapter: str | None
+    software: bool | None
+    features: tuple[str, ...]
+    bundle: str
+    probe_ms: float | None
+    probe_ok: bool | None
+    error: str | None
+
+    @property
+    def offered(self) -> bool:
+        """It answered right, or did before a repair and is asked again before it computes."""
+        unasked = self.available and self.probe_ok is None and self.probe_ms is not None
+        return bool(self.probe_ok) or unasked
+
+
+@dataclass(frozen=True)
+class BrowserFacts:
+    """The browser as it is; backends in the order of preference, the healthy ones first."""
+
+    family: str
+    kind: str
+    version: str
+    driver_version: str | None
+    user_agent: str
+    host: str
+    cores: int | None
+    threads: int
+    backends: tuple[BackendFacts, ...]
+
+    @property
+    def healthy(self) -> tuple[BackendFacts, ...]:
+        """Those that answered right since browser, page and engine were last replaced."""
+        return tuple(backend for backend in self.backends if backend.probe_ok)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """A model is loaded and its backend may claim it.
+
+    `nodes`: graph nodes per execution provider. `bundle`: the onnxruntime-web bundle that holds it.
+    `evicted`: models unloaded to make room. `load_ms` is None if it was there already.
+    """
+
+    model_sha256: str
+    backend: str
+    bytes: int
+    nodes: Mapping[str, int]
+    bundle: str
+    load_ms: float | None
+    fetch_ms: float | None
+    evicted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """An answer and what really computed it.
+
+    `compute_ms`: inside onnxruntime's run, by the page's clock. `page_ms`: in the page altogether.
+    `transfer_ms`: the rest of the round trip. Both are None if the clocks disagree (less than 0).
+    `bundle`: the onnxruntime-web bundle. `load_ms`: of this call's load, None if it needed none.
+    `warm`: this model had run on this backend in this engine before. `refused`: why backends that
+    would have been preferred could not take it.
+    """
+
+    outputs: list[WireTensor]
+    backend: str
+    adapter: str | None
+    software: bool | None
+    nodes: Mapping[str, int]
+    bundle: str
+    compute_ms: float
+    page_ms: float | None
+    transfer_ms: float | None
+    load_ms: float | None
+    warm: bool
+    browser_version: str
+    refused: Mapping[str, str] = field(default_factory=dict)
+    evicted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model file resident on a backend; `last_used` is seconds since the epoch."""
+
+    sha256: str
+    backend: str
+    bytes: int
+    last_used: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class MemoryFacts:
+    """Memory in MB; None where it cannot be measured.
+
+    `tree_pss_mb`: the browser's processes, shared pages in proportion. `page_mb`: what the page's
+    agent measures of itself (Chromium, seldom). `planned_mb`: baseline and loaded models by plan.
+    """
+
+    tree_pss_mb: float | None
+    page_mb: float | None
+    js_heap_mb: float | None
+    planned_mb: float
+    limit_mb: float
+
+
+@dataclass(frozen=True)
+class SessionEvent:
+    """Something that broke unasked: `closed`, `engine_dead` or `device_lost`.
+
+    What the session does itself (restart, refresh, replacing an engine) makes no event.
+    """
+
+    name: str
+    category: Category
+    message: str

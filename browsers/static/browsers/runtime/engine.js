@@ -1,0 +1,243 @@
+/**
+ * The engine: onnxruntime-web in a dedicated Web Worker, so that a long computation is not taken for a
+ * dead page and the cheapest repair is a new engine.
+ *
+ * Requests are frames (protocol.js) handled one at a time, in order:
+ *   facts                                 what this browser can do
+ *   load   {model, backend, dims}         create a session, say where its nodes were placed
+ *   run    {model, backend, dims, outputs} compute; `not_loaded` if there is no such session
+ *   unload {model, backend?, dims?}        release one session, or every one of a model file
+ */
+
+import * as ortLog from './ort_log.js';
+import { backends, bundle, refuseFloat16, sessionOptions } from './backends.js';
+import { isFatal, PageError, translate } from './errors.js';
+import { decodeFrame, encodeFrame } from './protocol.js';
+import { fromTensor, toTensor } from './tensors.js';
+
+/**
+ * @typedef {import('./protocol.js').Header} Header
+ * @typedef {import('./protocol.js').WireTensor} WireTensor
+ * @typedef {import('onnxruntime-web').InferenceSession} Session
+ * @typedef {typeof import('onnxruntime-web')} Ort
+ * @typedef {import('./backends.js').Bundle} Bundle
+ * @typedef {{header: Header, tensors?: WireTensor[]}} Reply
+ */
+
+ortLog.install();
+
+const scope = /** @type {Worker} */ (/** @type {unknown} */ (self));
+const threads = Number(new URL(self.location.href).searchParams.get('threads') ?? '1');
+/** How long an error on WebGPU waits for the device's own word that it was lost. */
+const LOST_GRACE_MS = 100;
+
+/** @type {Map<Bundle, Promise<Ort>>} */
+const runtimes = new Map();
+
+/**
+ * onnxruntime from one of its bundles, imported once.
+ * @param {Bundle} name
+ * @returns {Promise<Ort>}
+ */
+function runtime(name) {
+  const known = runtimes.get(name);
+  if (known) {
+    return known;
+  }
+  const loading = importRuntime(name);
+  loading.catch(() => {}); // reported by the request that awaits it
+  runtimes.set(name, loading);
+  return loading;
+}
+
+/** @param {Bundle} name */
+async function importRuntime(name) {
+  const ort = await import(new URL(`ort/${name}.min.mjs`, self.location.href).href);
+  ort.env.wasm.wasmPaths = new URL('ort/', self.location.href).href;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? threads : 1;
+  return ort;
+}
+
+void runtime(bundle());
+const facts = backends();
+
+/** Sessions with the runtime that made each. @type {Map<string, {session: Session, ort: Ort}>} */
+const sessions = new Map();
+/** @type {WeakSet<object>} */
+const watched = new WeakSet();
+/** @type {string | null} */
+let lostDevice = null;
+
+/** @param {Header} header */
+const keyOf = ({ model, backend, dims }) =>
+  [model, backend, ...Object.entries(dims ?? {}).map(([name, size]) => `${name}=${size}`).sort()].join(' ');
+
+/**
+ * Report the loss of the GPU device that onnxruntime computes on.
+ * @param {Ort} ort
+ */
+async function watchDevice(ort) {
+  const device = await /** @type {any} */ (ort.env.webgpu).device;
+  if (!device || watched.has(device)) {
+    return;
+  }
+  watched.add(device);
+  const { reason, message } = await device.lost;
+  if (reason !== 'destroyed') {
+    lostDevice = `WebGPU device lost (${reason}): ${message}`;
+    scope.postMessage({ event: { event: 'device_lost', message: lostDevice } });
+  }
+}
+
+/** @type {Record<string, (header: Header, tensors: WireTensor[]) => Promise<Reply>>} */
+const operations = {
+  async facts() {
+    const ort = await runtime(bundle());
+    return {
+      header: {
+        bundle: bundle(),
+        threads: ort.env.wasm.numThreads,
+        onnxruntime: ort.env.versions.web,
+        backends: await facts,
+      },
+    };
+  },
+
+  async load(header) {
+    const key = keyOf(header);
+    await releaseSession(key);
+    const began = performance.now();
+    const response = await fetch(new URL(`files/${header.model}`, self.location.href));
+    if (!response.ok) {
+      throw new PageError('internal', `fetching ${header.model} answered ${response.status}`);
+    }
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    const fetched = performance.now();
+    if (header.backend === 'webgpu') {
+      refuseFloat16(bytes, await facts);
+    }
+    const { ort, session, lines, bundle } = await createSession(bytes, header);
+    sessions.set(key, { session, ort });
+    if (header.backend === 'webgpu') {
+      void watchDevice(ort);
+    }
+    return {
+      header: {
+        placement: ortLog.placementLines(lines),
+        bundle,
+        bytes: bytes.byteLength,
+        fetch_ms: fetched - began,
+        load_ms: performance.now() - began,
+      },
+    };
+  },
+
+  async run(header, tensors) {
+    const found = sessions.get(keyOf(header));
+    if (!found) {
+      throw new PageError('not_loaded', `no session for ${keyOf(header)}`);
+    }
+    const { session, ort } = found;
+    const feeds = Object.fromEntries(tensors.map((wire) => [wire.name, toTensor(ort, wire)]));
+    const wanted = header.outputs ?? session.outputNames;
+    const began = performance.now();
+    const results = await session.run(feeds, wanted);
+    const computed = performance.now();
+    return {
+      header: { compute_ms: computed - began },
+      tensors: wanted.map((/** @type {string} */ name) => fromTensor(name, results[name])),
+    };
+  },
+
+  async unload(header) {
+    const exact = keyOf(header);
+    const ours = (/** @type {string} */ key) =>
+      header.backend ? key === exact : key.startsWith(`${header.model} `);
+    const keys = [...sessions.keys()].filter(ours);
+    for (const key of keys) {
+      await releaseSession(key);
+    }
+    return { header: { released: keys.length } };
+  },
+};
+
+/**
+ * A session, and what onnxruntime logged while it made it. ort.jspi leaves out the kernels for float64
+ * arithmetic, which ort.wasm has: a model that lacks a kernel there is tried here, on the same backend.
+ * @param {Uint8Array} model
+ * @param {Header} header
+ * @returns {Promise<{ort: Ort, session: Session, lines: string[], bundle: Bundle}>}
+ */
+async function createSession(model, { backend, dims }) {
+  const options = /** @type {any} */ (sessionOptions(backend, dims ?? {}));
+  const create = async (/** @type {Bundle} */ name) => {
+    const ort = await runtime(name);
+    const { result: session, lines } = await ortLog.capture(() =>
+      ort.InferenceSession.create(model, options),
+    );
+    return { ort, session, lines, bundle: name };
+  };
+  try {
+    return await create(bundle());
+  } catch (error) {
+    const unsupported = translate(error).code === 'unsupported_operation';
+    if (backend !== 'wasm' || bundle() === 'ort.wasm' || !unsupported) {
+      throw error;
+    }
+    return create('ort.wasm');
+  }
+}
+
+/** @param {string} key */
+async function releaseSession(key) {
+  const found = sessions.get(key);
+  if (found) {
+    sessions.delete(key);
+    await found.session.release();
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @param {Header} header
+ * @returns {Promise<Header>}
+ */
+async function explain(error, header) {
+  const translated = translate(error);
+  if (header.backend === 'webgpu' && !(error instanceof PageError)) {
+    const until = performance.now() + LOST_GRACE_MS;
+    while (lostDevice === null && performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    if (lostDevice !== null) {
+      return { code: 'device_lost', message: lostDevice };
+    }
+  }
+  return translated;
+}
+
+/** @param {{frame: ArrayBuffer, received: number}} request `received` is on the clock of `wall` */
+async function handle({ frame, received }) {
+  const { header, tensors } = decodeFrame(frame);
+  /** @type {Reply} */
+  let reply;
+  let fatal = false;
+  try {
+    reply = await operations[header.op](header, tensors);
+  } catch (error) {
+    fatal = isFatal(error);
+    reply = { header: { error: await explain(error, header) } };
+  }
+  const spent = wall() - received;
+  const page_ms = spent < 0 ? null : spent; // the clocks of page and worker disagree
+  const answer = encodeFrame({ ...reply.header, id: header.id, page_ms }, reply.tensors);
+  scope.postMessage({ id: header.id, frame: answer, fatal }, [answer]);
+}
+
+/** A clock that page and worker share, in milliseconds. */
+const wall = () => performance.timeOrigin + performance.now();
+
+let last = Promise.resolve();
+scope.onmessage = ({ data }) => {
+  last = last.then(() => handle(data));
+};

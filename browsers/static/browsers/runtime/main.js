@@ -1,0 +1,159 @@
+/**
+ * The supervisor: the page's main thread. It owns the socket to the worker process, answers pings, and
+ * watches the engine; it never computes, so that it always answers.
+ *
+ * 1. On every new connection it sends `hello`.
+ * 2. `ping`, `memory` and `restart_engine` it answers itself; every other request goes to the engine
+ *    and its reply goes back as it is.
+ * 3. When the engine dies, what it was working on is answered with an error, `engine_dead` is sent and a
+ *    new engine starts; its sessions are gone, which the next `run` is told as `not_loaded`.
+ * 4. When the socket closes it connects again, with growing pauses.
+ */
+
+import { decodeHeader, encodeFrame } from './protocol.js';
+
+/** @typedef {import('./protocol.js').Header} Header */
+
+const params = new URLSearchParams(location.search);
+const threads = params.get('threads') ?? '1';
+const token = location.pathname.split('/')[1];
+const socketUrl = `ws://${location.hostname}:${params.get('socket')}/${token}`;
+const page = crypto.randomUUID();
+const RECONNECT_MS = [0, 10, 20, 50, 100, 250, 500, 1000];
+const MEASURE_EVERY_MS = 15_000;
+
+/** @type {WebSocket} */
+let socket;
+let failedAttempts = 0;
+
+/** @type {Worker} */
+let engine;
+/** Number of the engine in this page, from 1. */
+let generation = 0;
+/** Requests at the engine, by id: when each was handed over. @type {Map<number, number>} */
+const inflight = new Map();
+
+const wall = () => performance.timeOrigin + performance.now();
+
+/** @param {ArrayBuffer} frame */
+function send(frame) {
+  if (socket.readyState === WebSocket.OPEN) {
+    socket.send(frame);
+  }
+}
+
+/** @param {Header} header */
+const sendHeader = (header) => send(encodeFrame({ ...header, page, engine: generation }));
+
+function startEngine() {
+  generation += 1;
+  const number = generation;
+  const current = new Worker(new URL(`engine.js?threads=${threads}`, import.meta.url), {
+    type: 'module',
+    name: `engine-${number}`,
+  });
+  engine = current;
+  current.onmessage = ({ data }) => {
+    if (engine !== current) {
+      return;
+    }
+    if (data.event) {
+      sendHeader(data.event);
+      return;
+    }
+    inflight.delete(data.id);
+    send(data.frame);
+    if (data.fatal) {
+      engineDied('onnxruntime stopped half way');
+    }
+  };
+  current.onerror = (event) => {
+    event.preventDefault();
+    if (engine === current) {
+      engineDied(event.message || 'the engine worker failed');
+    }
+  };
+}
+
+/** @param {string} reason */
+function engineDied(reason) {
+  replaceEngine(reason);
+  sendHeader({ event: 'engine_dead', message: reason });
+}
+
+/** @param {string} reason */
+function replaceEngine(reason) {
+  engine.terminate();
+  for (const id of inflight.keys()) {
+    send(encodeFrame({ id, error: { code: 'internal', message: `engine ended: ${reason}` } }));
+  }
+  inflight.clear();
+  startEngine();
+}
+
+/** What `measureUserAgentSpecificMemory` last found. @type {number | null} */
+let pageBytes = null;
+
+/** The browser answers when it next collects garbage, which is seconds later: measure ahead. */
+async function measureMemory() {
+  try {
+    pageBytes = (await /** @type {any} */ (performance).measureUserAgentSpecificMemory()).bytes;
+    setTimeout(measureMemory, MEASURE_EVERY_MS);
+  } catch {
+    pageBytes = null;
+  }
+}
+
+/** @type {Record<string, (header: Header) => Header | Promise<Header>>} */
+const operations = {
+  ping() {
+    const oldest = Math.min(...inflight.values());
+    return { engine: generation, busy_ms: inflight.size > 0 ? wall() - oldest : 0 };
+  },
+  memory() {
+    const heap = /** @type {any} */ (performance).memory;
+    return { page_bytes: pageBytes, js_heap_bytes: heap?.usedJSHeapSize ?? null };
+  },
+  restart_engine({ reason }) {
+    replaceEngine(reason);
+    return { engine: generation };
+  },
+};
+
+/** @param {ArrayBuffer} frame */
+async function receive(frame) {
+  const received = wall();
+  const { tensors: _tensors, ...header } = decodeHeader(frame);
+  const operation = operations[header.op];
+  if (operation) {
+    send(encodeFrame({ ...(await operation(header)), id: header.id, page_ms: wall() - received }));
+    return;
+  }
+  inflight.set(header.id, received);
+  engine.postMessage({ frame, received }, [frame]);
+}
+
+function connect() {
+  const current = new WebSocket(socketUrl);
+  socket = current;
+  current.binaryType = 'arraybuffer';
+  current.onopen = () => {
+    failedAttempts = 0;
+    sendHeader({
+      event: 'hello',
+      user_agent: navigator.userAgent,
+      cores: navigator.hardwareConcurrency ?? null,
+      isolated: self.crossOriginIsolated,
+    });
+  };
+  current.onmessage = ({ data }) => void receive(data);
+  current.onclose = () => {
+    const pause = RECONNECT_MS[Math.min(failedAttempts, RECONNECT_MS.length - 1)];
+    failedAttempts += 1;
+    setTimeout(connect, pause);
+  };
+}
+
+startEngine();
+connect();
+void measureMemory();

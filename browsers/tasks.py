@@ -1,0 +1,16 @@
+"""Celery tasks of a browser's own worker."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from browsers.worker import end_process, owned
+
+
+@shared_task
+def repair_browser() -> None:
+    """Repair after an event that no computation noticed, such as a crash while idle."""
+    worker = owned()
+    with worker.at_work():
+        if worker.needs_repair() and not worker.repair("browser_crash", "lost while idle", None):
+            end_process(f"{worker.id} could not be repaired")

@@ -1,0 +1,219 @@
+"""Registered models and their plans: facts to read, a form to upload one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.files.uploadedfile import UploadedFile
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from browsers.admin import ReadOnly, megabytes, pretty, table
+from inference import uploads
+from inference.errors import WebpoolError
+from inference.models import ModelType, OnnxModel, Plan, PlanShard
+from inference.serializers import crossing
+
+
+class ManyFilesWidget(UnfoldAdminFileFieldWidget):
+    allow_multiple_selected = True
+
+
+class ManyFilesField(forms.FileField):
+    widget = ManyFilesWidget
+
+    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile]:
+        return [super(ManyFilesField, self).clean(item, initial) for item in data or () if item]
+
+
+class UploadForm(forms.ModelForm):
+    """Name a model and send its files; it is registered while the form is checked."""
+
+    name = forms.CharField(
+        max_length=128, widget=UnfoldAdminTextInputWidget(), help_text="letters, digits, - and _"
+    )
+    model_type = forms.ChoiceField(
+        choices=ModelType.choices, initial=ModelType.OTHER, widget=UnfoldAdminSelectWidget()
+    )
+    file = forms.FileField(label="ONNX file", widget=UnfoldAdminFileFieldWidget())
+    external_data = ManyFilesField(
+        required=False,
+        help_text="the files that the ONNX file names, when it keeps weights outside",
+    )
+    tokenizer = forms.FileField(
+        label="tokenizer.json", required=False, widget=UnfoldAdminFileFieldWidget()
+    )
+
+    class Meta:
+        model = OnnxModel
+        fields = ["name", "model_type"]
+
+    def _post_clean(self) -> None:
+        """Register where Django would build the row: what is wrong with the files is the form's error."""
+        if self.errors:
+            return
+        try:
+            self.instance = uploads.register_upload(
+                self.cleaned_data["file"],
+                name=self.cleaned_data["name"],
+                model_type=self.cleaned_data["model_type"],
+                tokenizer=self.cleaned_data["tokenizer"],
+                external_data=self.cleaned_data["external_data"],
+            )
+        except WebpoolError as error:
+            self.add_error(None, str(error))
+
+    def save(self, commit: bool = True) -> OnnxModel:
+        self.save_m2m = lambda: None  # type: ignore[method-assign]
+        return self.instance
+
+
+class PlanInline(ReadOnly, TabularInline):
+    model = Plan
+    fields = ["strategy", "num_shards", "created_at"]
+    readonly_fields = fields
+    extra = 0
+    show_change_link = True
+
+
+@admin.register(OnnxModel)
+class OnnxModelAdmin(ModelAdmin):
+    list_display = ["name", "model_type", "size", "node_count", "max_shards", "created_at"]
+    list_filter = ["model_type"]
+    search_fields = ["name", "sha256"]
+    fieldsets = [
+        (None, {"fields": ["name", "model_type", "sha256", "size", "weights", "tokenizer"]}),
+        ("Graph", {"fields": ["node_count", "input_table", "output_table", "batch_axis"]}),
+        ("Cuts", {"fields": ["max_shards", "cuts"]}),
+        ("Read from the graph", {"fields": ["shown_summary"]}),
+    ]
+    add_fieldsets = [
+        (None, {"fields": ["name", "model_type", "file", "external_data", "tokenizer"]})
+    ]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fieldsets if obj else self.add_fieldsets
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
+    ) -> Any:
+        return super().get_form(request, obj, change, **kw) if obj else UploadForm
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return [PlanInline] if obj else []
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """An upload is read and packed without holding a transaction: that would stop every run."""
+        if object_id is None:
+            return self._changeform_view(request, None, form_url, extra_context)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def save_model(self, request: HttpRequest, obj: OnnxModel, form: Any, change: bool) -> None:
+        """The form has registered it."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        counts = [
+            f"{model.name}: {model.plans.count()} plans, {model.runs.count()} runs and the files only it uses"
+            for model in objs
+        ]
+        return counts, {}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: OnnxModel) -> None:
+        uploads.remove_model(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[OnnxModel]) -> None:
+        for model in queryset:
+            uploads.remove_model(model)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except uploads.Conflict as error:
+            return self._refused(request, error)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return super().changelist_view(request, extra_context)
+        except uploads.Conflict as error:
+            return self._refused(request, error)
+
+    def _refused(self, request: HttpRequest, error: WebpoolError) -> HttpResponse:
+        self.message_user(request, str(error), messages.ERROR)
+        return HttpResponseRedirect(reverse("admin:inference_onnxmodel_changelist"))
+
+    @display(description="size")
+    def size(self, model: OnnxModel) -> str:
+        return megabytes(model.file_bytes / 2**20)
+
+    @display(description="weights")
+    def weights(self, model: OnnxModel) -> str:
+        return megabytes(model.weight_bytes / 2**20)
+
+    @display(description="inputs")
+    def input_table(self, model: OnnxModel) -> SafeString:
+        return _ports(model.inputs)
+
+    @display(description="outputs")
+    def output_table(self, model: OnnxModel) -> SafeString:
+        return _ports(model.outputs)
+
+    @display(description="legal cuts")
+    def cuts(self, model: OnnxModel) -> SafeString:
+        return pretty(model.summary.get("cuts", []))
+
+    @display(description="summary")
+    def shown_summary(self, model: OnnxModel) -> SafeString:
+        return pretty({key: value for key, value in model.summary.items() if key != "cuts"})
+
+
+def _ports(ports: list[dict[str, Any]]) -> SafeString:
+    return table(
+        ["name", "type", "shape", "default"],
+        [[p["name"], p["dtype"], str(p["shape"]), p.get("default") or ""] for p in ports],
+    )
+
+
+class PlanShardInline(ReadOnly, TabularInline):
+    model = PlanShard
+    fields = [
+        "index", "file_bytes", "weight_bytes", "copied_bytes", "cost", "node_count", "depends_on",
+        "crossing_tensors",
+    ]  # fmt: skip
+    readonly_fields = fields
+    extra = 0
+
+    @display(description="from earlier shards")
+    def crossing_tensors(self, shard: PlanShard) -> str:
+        return ", ".join(f"{p['name']} {p['dtype']}{p['shape']}" for p in crossing(shard)) or "none"
+
+
+@admin.register(Plan)
+class PlanAdmin(ReadOnly, ModelAdmin):
+    list_display = ["model", "strategy", "num_shards", "created_at"]
+    list_filter = ["strategy", "model"]
+    fields = ["model", "model_sha256", "strategy", "num_shards", "created_at"]
+    inlines = [PlanShardInline]

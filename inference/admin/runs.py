@@ -1,0 +1,178 @@
+"""Runs, their shards on a time line, and every attempt. The ledger owns them: read-only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from browsers.admin import UNKNOWN, ReadOnly, pretty
+from inference.metrics import milliseconds
+from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.timeline import timeline
+
+
+def shown_ms(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:,.1f} ms"
+
+
+class RunShardInline(ReadOnly, TabularInline):
+    model = RunShard
+    fields = ["index", "state", "browser", "attempts", "queued_at", "claimed_at", "finished_at"]
+    readonly_fields = fields
+    extra = 0
+    show_change_link = True
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnly, ModelAdmin):
+    list_display = [
+        "id", "model", "plan_name", "shown_state", "time", "owner", "created_at", "error_category",
+    ]  # fmt: skip
+    list_filter = ["state", "model", "plan__strategy", "error_category"]
+    search_fields = ["id", "owner"]
+    date_hierarchy = "created_at"
+    show_full_result_count = False
+    inlines = [RunShardInline]
+    change_form_before_template = "inference/timeline.html"
+    fieldsets = [
+        (None, {"fields": ["id", "shown_state", "model", "plan_name", "time", "owner"]}),
+        ("Failure", {"fields": ["error_category", "error"]}),
+        (
+            "Asked for",
+            {"fields": ["browsers", "platform", "pins", "strict", "max_retries", "filled_in"]},
+        ),
+        ("Times", {"fields": ["created_at", "deadline_at", "finished_at"]}),
+        ("Tensors", {"fields": ["shown_inputs", "shown_outputs"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        rows: QuerySet[Run] = super().get_queryset(request).select_related("model", "plan__model")
+        return rows
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        run = self.get_object(request, unquote(object_id))
+        shown = {"timeline": timeline(run) if run else None}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+
+    @display(
+        description="state",
+        label={
+            RunState.RUNNING: "info",
+            RunState.SUCCEEDED: "success",
+            RunState.FAILED: "danger",
+            RunState.CANCELLED: "warning",
+        },
+    )
+    def shown_state(self, run: Run) -> str:
+        return run.state
+
+    @display(description="plan")
+    def plan_name(self, run: Run) -> SafeString:
+        link = reverse("admin:inference_plan_change", args=[run.plan_id])
+        return format_html('<a href="{}">{} × {}</a>', link, run.plan.strategy, run.plan.num_shards)
+
+    @display(description="time")
+    def time(self, run: Run) -> str:
+        return shown_ms(milliseconds(run.created_at, run.finished_at))
+
+    @display(description="inputs")
+    def shown_inputs(self, run: Run) -> SafeString:
+        return pretty(run.inputs)
+
+    @display(description="outputs")
+    def shown_outputs(self, run: Run) -> SafeString:
+        return pretty(run.outputs)
+
+
+class AttemptInline(ReadOnly, TabularInline):
+    model = Attempt
+    fields = [
+        "number", "outcome", "browser", "browser_version", "backend", "adapter", "software", "nodes",
+        "queue_ms", "load_ms", "transfer_ms", "compute_ms", "memory_mb", "error_category", "error",
+    ]  # fmt: skip
+    readonly_fields = fields
+    extra = 0
+
+
+@admin.register(RunShard)
+class RunShardAdmin(ReadOnly, ModelAdmin):
+    list_display = ["id", "run_link", "index", "shown_state", "browser", "attempts", "finished_at"]
+    list_filter = ["state", "browser"]
+    search_fields = ["run__id"]
+    show_full_result_count = False
+    inlines = [AttemptInline]
+    fields = [
+        "run_link", "index", "plan_shard", "shown_state", "browser", "attempts", "fence", "avoid",
+        "ready_at", "queued_at", "claimed_at", "finished_at", "shown_outputs",
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RunShard]:
+        rows: QuerySet[RunShard] = super().get_queryset(request)
+        return rows.select_related("plan_shard__plan__model").order_by("-id")
+
+    @display(description="run")
+    def run_link(self, shard: RunShard) -> SafeString:
+        link = reverse("admin:inference_run_change", args=[shard.run_id])
+        return format_html('<a href="{}">{}</a>', link, shard.run_id)
+
+    @display(
+        description="state",
+        label={
+            ShardState.DONE: "success",
+            ShardState.RUNNING: "info",
+            ShardState.QUEUED: "info",
+            ShardState.FAILED: "danger",
+            ShardState.CANCELLED: "warning",
+        },
+    )
+    def shown_state(self, shard: RunShard) -> str:
+        return shard.state
+
+    @display(description="outputs")
+    def shown_outputs(self, shard: RunShard) -> SafeString:
+        return pretty(shard.outputs)
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnly, ModelAdmin):
+    list_display = [
+        "id", "shard", "number", "shown_outcome", "browser", "browser_version", "backend", "shown_compute",
+        "error_category", "finished_at",
+    ]  # fmt: skip
+    list_filter = ["outcome", "browser", "backend", "error_category"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
+        rows: QuerySet[Attempt] = super().get_queryset(request)
+        return rows.select_related("shard").order_by("-id")
+
+    @display(
+        description="outcome",
+        label={
+            Outcome.SUCCEEDED: "success",
+            Outcome.FAILED: "danger",
+            Outcome.LOST: "danger",
+            Outcome.SUPERSEDED: "warning",
+        },
+    )
+    def shown_outcome(self, attempt: Attempt) -> str:
+        return attempt.outcome
+
+    @display(description="compute")
+    def shown_compute(self, attempt: Attempt) -> str:
+        return shown_ms(attempt.compute_ms)

@@ -1,0 +1,258 @@
+"""Who may call: API keys, logged-in users, and anonymous callers on loopback (SPEC I5).
+
+1. `Authorization: Bearer <key>`: an active key, within its requests per minute.
+2. A session of the admin's login; writes need Django's CSRF token.
+3. Nobody in particular: only while the server is bound to loopback, the caller is on loopback, no proxy
+   stands between, and, for writes, no web page of another site sent the request.
+
+Everything else is refused. Health endpoints do not ask.
+
+Users without staff status, logged in or by their keys, start runs and cancel their own; models and plans are
+for staff, for keys of nobody in particular, and for anonymous callers where those are let in.
+
+Redis key
+    webpool:rate:<key's id>:<minute>    requests so far in that minute; expires after two minutes
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import secrets
+import time
+from ipaddress import ip_address
+from typing import Any
+
+import redis.exceptions
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+
+from browsers.redis import client
+from inference.errors import Busy, InvalidRequest, Unauthorised, Unavailable, WebpoolError
+from inference.models import ApiKey
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_PROXY_HEADERS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded", "Via")
+_MINUTE_S = 60
+
+
+class Forbidden(WebpoolError):
+    """The caller is known, or need not be, but the request may not come this way."""
+
+    status = 403
+    category = "forbidden"
+
+
+@dataclasses.dataclass(frozen=True)
+class Caller:
+    """Who sent a request; `name` is what runs record as their owner."""
+
+    name: str
+    user: Any = None
+
+    @property
+    def manages(self) -> bool:
+        """Whether models, plans and other people's runs are this caller's business."""
+        return self.user is None or bool(self.user.is_staff)
+
+
+def create_key(
+    name: str, *, user: Any = None, requests_per_minute: int | None = None
+) -> tuple[ApiKey, str]:
+    """Make an API key; the second value is the key itself, which is stored nowhere.
+
+    Raises:
+        InvalidRequest: the name is empty, too long or taken.
+    """
+    if not 0 < len(name) <= 64:
+        raise InvalidRequest(f"name of the key: expected 1 to 64 characters, got {name!r}")
+    if ApiKey.objects.filter(name=name).exists():
+        raise InvalidRequest(f"an API key named {name!r} exists; choose another name or delete it")
+    row = ApiKey(name=name, user=user, requests_per_minute=requests_per_minute)
+    key = give_key(row)
+    row.save()
+    return row, key
+
+
+def give_key(row: ApiKey) -> str:
+    """Put a fresh key's digest and prefix into an unsaved row; returns the key."""
+    key = f"wp_{secrets.token_urlsafe(32)}"
+    row.digest, row.prefix = digest_of(key), key[:8]
+    return key
+
+
+def digest_of(key: str) -> str:
+    """SHA-256; the key itself is 256 random bits, so that no slow hash is needed."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def identify(request: HttpRequest, *, writes: bool) -> Caller:
+    """Say who sent the request, or refuse it. Blocks: it may ask the database and Redis.
+
+    Raises:
+        Unauthorised (401): no valid key, login or loopback caller.
+        Forbidden (403): a write from another site's page, or without the CSRF token.
+        Busy (429): the key's requests of this minute are used up.
+        InvalidRequest (400): the Host header names none of settings.ALLOWED_HOSTS.
+    """
+    known = getattr(request, "scope", {}).get("webpool.caller")
+    if known is not None:
+        return known
+    check_host(request)
+    if authorization := request.headers.get("Authorization"):
+        return _by_key(authorization)
+    if settings.SESSION_COOKIE_NAME in request.COOKIES and (user := _session_user(request)):
+        if writes:
+            _check_csrf(request)
+        return Caller(user.get_username(), user)
+    if not is_local(request):
+        raise Unauthorised(
+            "expected an API key (Authorization: Bearer <key>) or a login at /admin/, got neither; "
+            "`manage.py create_api_key NAME` makes a key"
+        )
+    if writes:
+        _check_same_site(request)
+    return Caller("anonymous")
+
+
+def check_manager(caller: Caller) -> None:
+    """Refuse what only staff may do.
+
+    Raises:
+        Forbidden (403): the caller is a user without staff status, or a key of one.
+    """
+    if not caller.manages:
+        raise Forbidden(
+            f"expected a user with staff status, got {caller.name}, who may start runs and cancel their "
+            "own; an administrator gives the status in the admin"
+        )
+
+
+def check_staff_login(request: HttpRequest) -> None:
+    """Refuse whoever is not logged in to the admin. Blocks: it may ask the database.
+
+    Raises:
+        Unauthorised (401): no session of a user with staff status.
+        InvalidRequest (400): the Host header names none of settings.ALLOWED_HOSTS.
+    """
+    check_host(request)
+    logged_in = settings.SESSION_COOKIE_NAME in request.COOKIES
+    user = _session_user(request) if logged_in else None
+    if user is None or not user.is_staff:
+        raise Unauthorised("expected a login with staff status, got none; log in at /admin/ first")
+
+
+def needs_no_lookup(request: HttpRequest) -> bool:
+    """Whether `identify` will answer without the database or Redis."""
+    return (
+        "Authorization" not in request.headers
+        and settings.SESSION_COOKIE_NAME not in request.COOKIES
+    )
+
+
+def check_host(request: HttpRequest) -> None:
+    """Refuse a Host header that is not ours: the guard against DNS rebinding.
+
+    Raises:
+        InvalidRequest: names the setting.
+    """
+    try:
+        request.get_host()
+    except DisallowedHost:
+        raise InvalidRequest(
+            f"Host {request.headers.get('Host', '')!r:.200}: expected one of "
+            f"{', '.join(settings.ALLOWED_HOSTS)} (WEBPOOL_ALLOWED_HOSTS)"
+        ) from None
+
+
+def is_local(request: HttpRequest) -> bool:
+    """Whether an anonymous caller is let in: loopback server, loopback caller, nothing between."""
+    if not settings.WEBPOOL_ANONYMOUS_WRITES:
+        return False
+    if any(header in request.headers for header in _PROXY_HEADERS):
+        return False
+    try:
+        return ip_address(request.META.get("REMOTE_ADDR") or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _by_key(authorization: str) -> Caller:
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise Unauthorised(f"Authorization: expected 'Bearer <key>', got scheme {scheme!r:.40}")
+    row = ApiKey.objects.select_related("user").filter(digest=digest_of(key.strip())).first()
+    if row is None or not row.active or (row.user is not None and not row.user.is_active):
+        raise Unauthorised("the API key is unknown or was switched off; make one in the admin")
+    if row.requests_per_minute is not None:
+        count_request(row.pk, row.requests_per_minute, time.time())
+    return Caller(f"key {row.name}"[:64], row.user)
+
+
+def count_request(key_id: int, limit: int, now_s: float) -> None:
+    """Count one request against a key's limit for this minute.
+
+    Raises:
+        Busy: the limit is reached; says when the next minute begins.
+    """
+    minute = int(now_s // _MINUTE_S)
+    name = f"webpool:rate:{key_id}:{minute}"
+    try:
+        pipe = client().pipeline(transaction=False)
+        pipe.incr(name)
+        pipe.expire(name, 2 * _MINUTE_S)
+        count, _ = pipe.execute()
+    except redis.exceptions.RedisError as error:
+        raise Unavailable(
+            f"Redis does not answer ({error}); start the pool with `make up`"
+        ) from error
+    if count > limit:
+        raise Busy(
+            f"this API key may send {limit} requests a minute; they are used up",
+            retry_after_s=max(1.0, (minute + 1) * _MINUTE_S - now_s),
+        )
+
+
+def _session_user(request: HttpRequest) -> Any:
+    """The logged-in user, or None; works with and without Django's middleware."""
+    if not hasattr(request, "session"):
+        SessionMiddleware(_never).process_request(request)
+    user = getattr(request, "user", None) or get_user(request)
+    return user if user.is_authenticated and user.is_active else None
+
+
+class _Csrf(CsrfViewMiddleware):
+    """Django's check, which tells its reason instead of answering with a page."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    check = _Csrf(_never)
+    request.csrf_processing_done = False  # type: ignore[attr-defined]
+    check.process_request(request)
+    if reason := check.process_view(request, _never, (), {}):
+        raise Forbidden(
+            f"CSRF: {reason} Send the cookie's token as X-CSRFToken, or use an API key instead of a login"
+        )
+
+
+def _never(_: HttpRequest) -> HttpResponse:
+    raise AssertionError("these middlewares are only asked, they pass nothing on")
+
+
+def _check_same_site(request: HttpRequest) -> None:
+    """A web page of another site must not write through the operator's own browser."""
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    origin = request.headers.get("Origin")
+    own = f"{'https' if request.is_secure() else 'http'}://{request.get_host()}"
+    if site not in ("none", "same-origin") or (origin is not None and origin != own):
+        raise Forbidden(
+            f"a page of {origin or 'another site'} sent this; anonymous writes come from programs or from "
+            f"pages of {own}: use an API key"
+        )

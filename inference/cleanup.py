@@ -1,0 +1,23 @@
+"""Forget old runs by age and by number; their tensors expire by themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from inference.models import Run
+
+
+def forget_old_runs(now: datetime) -> int:
+    """Delete terminal runs past their retention, the oldest beyond the number kept; returns how many.
+
+    Their attempts must be history by then: this runs in the history worker, after `outbox.hand_over`.
+    """
+    ended = Run.objects.filter(finished_at__isnull=False)
+    old = ended.filter(finished_at__lt=now - timedelta(days=settings.WEBPOOL_RUN_RETENTION_DAYS))
+    surplus = ended.order_by("-finished_at")[settings.WEBPOOL_MAX_RUNS_KEPT :]
+    ids = set(old.values_list("pk", flat=True)) | set(surplus.values_list("pk", flat=True))
+    for run_id in ids:
+        Run.objects.filter(pk=run_id).delete()
+    return len(ids)

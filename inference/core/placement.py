@@ -1,0 +1,210 @@
+"""Which browser computes a shard: pure decisions over a snapshot of the pool (SPEC S3).
+
+Same shards, same snapshot, same wishes: same placement. Ties end with the browser's id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from browsers.core.residency import planned_mb
+
+# Planning defaults, not measurements: they order browsers until this pool has measured its own.
+DEFAULT_LOAD_MS_PER_MB = 20.0  # what loading is assumed to cost, to prefer a browser that is warm
+DEFAULT_COMPUTE_PER_PROBE = 10.0  # a shard is assumed to take this many probe runs
+
+
+@dataclasses.dataclass(frozen=True)
+class BackendView:
+    """A backend that passed the known-answer probe, or is asked again before it computes.
+
+    `probe_ms` is its measured time.
+    """
+
+    name: str
+    software: bool | None
+    probe_ms: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class BrowserView:
+    """A live browser: `loaded` maps a file's SHA-256 to the mean compute time there (or None)."""
+
+    id: str
+    kind: str
+    family: str
+    state: str
+    backends: tuple[BackendView, ...]
+    loaded: Mapping[str, float | None]
+    resident_bytes: int
+    memory_limit_mb: float | None
+    outstanding: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardView:
+    index: int
+    sha256: str
+    weight_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Pin:
+    """A wish that always wins: this browser, this backend, or both; empty means any."""
+
+    browser: str = ""
+    platform: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """What the caller asked for. `browsers` holds ids, kinds or families, in order."""
+
+    browsers: tuple[str, ...] = ()
+    platform: str = ""
+    pins: Mapping[int, Pin] = dataclasses.field(default_factory=dict)
+
+    def for_shard(self, index: int) -> Pin:
+        pin = self.pins.get(index, Pin())
+        return Pin(pin.browser, pin.platform or self.platform)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A browser that could compute the shard, and why it is where it is in the order."""
+
+    browser: str
+    platform: str
+    warm: bool
+    expected_ms: float
+
+
+class NoBrowser(Exception):
+    """No browser of the pool can take a shard; `reasons` says why for each."""
+
+    def __init__(self, shard: int, reasons: Mapping[str, str], *, lasting: bool) -> None:
+        self.shard, self.reasons, self.lasting = shard, dict(reasons), lasting
+        listed = "; ".join(f"{name}: {why}" for name, why in sorted(reasons.items()))
+        super().__init__(f"no browser can take shard {shard}: {listed or 'the pool has none'}")
+
+
+def named(wish: str, browser: BrowserView) -> bool:
+    """Whether a wish, an id, kind or family, names this browser."""
+    return wish in (browser.id, browser.kind, browser.family)
+
+
+def refusal(
+    shard: ShardView, browser: BrowserView, wishes: Wishes, refused: Mapping[str, str]
+) -> tuple[str, bool] | None:
+    """Why this browser cannot take the shard and whether that lasts; None when it can."""
+    pin = wishes.for_shard(shard.index)
+    if pin.browser and not named(pin.browser, browser):
+        return f"shard {shard.index} is pinned to {pin.browser}", True
+    if not pin.browser and wishes.browsers and not any(named(w, browser) for w in wishes.browsers):
+        return f"only {', '.join(wishes.browsers)} may be used", True
+    if browser.id in refused:
+        return f"it refused the shard ({refused[browser.id]})", True
+    names = [backend.name for backend in browser.backends]
+    if pin.platform and pin.platform not in names and names:
+        return f"it has no {pin.platform} (it has {', '.join(names)})", True
+    needed_mb = peak_mb(shard, browser, pin.platform)
+    if browser.memory_limit_mb is not None and needed_mb > browser.memory_limit_mb:
+        limit_mb = browser.memory_limit_mb
+        short = f"{needed_mb - limit_mb:.0f} MB short"
+        return f"needs about {needed_mb:.0f} MB, its limit is {limit_mb:.0f} MB ({short})", True
+    if browser.state != "ready":
+        return f"it is {browser.state}", False
+    return None
+
+
+def peak_mb(shard: ShardView, browser: BrowserView, platform: str) -> float:
+    """Memory to plan with: on the named backend, else on the one that needs least of the browser's."""
+    backends = [platform] if platform else [backend.name for backend in browser.backends]
+    return min(
+        (planned_mb(shard.weight_bytes, backend=name) for name in backends),
+        default=planned_mb(shard.weight_bytes, backend="wasm"),
+    )
+
+
+def expected_ms(shard: ShardView, browser: BrowserView, platform: str) -> float:
+    """When the shard would be done there: work already waiting, loading if needed, computing."""
+    measured = browser.loaded.get(shard.sha256)
+    if measured is None:
+        # A backend without a measured time is not preferred to any that has one.
+        probes = [
+            backend.probe_ms
+            for backend in browser.backends
+            if backend.probe_ms is not None and platform in ("", backend.name)
+        ]
+        compute = min(probes, default=float("inf")) * DEFAULT_COMPUTE_PER_PROBE
+    else:
+        compute = measured
+    load = 0.0
+    if shard.sha256 not in browser.loaded:
+        load = 100.0 + shard.weight_bytes / 2**20 * DEFAULT_LOAD_MS_PER_MB
+    return (browser.outstanding + 1) * compute + load
+
+
+def candidates(
+    shard: ShardView,
+    browsers: Sequence[BrowserView],
+    wishes: Wishes,
+    *,
+    avoid: Mapping[str, str],
+    refused: Mapping[str, str],
+    used: Mapping[str, int],
+) -> list[Candidate]:
+    """Browsers that can take the shard, best first.
+
+    A run's shards spread over browsers first (`used` counts the run's other shards per browser): a
+    model is cut because one browser is not enough. `avoid` holds browsers on which this shard failed;
+    they come last, `refused` ones not at all.
+
+    Raises:
+        NoBrowser: none can; `lasting` tells whether waiting could help.
+    """
+    reasons: dict[str, str] = {}
+    lasting = True
+    fit: list[tuple[tuple[bool, int, int, float, str], Candidate]] = []
+    for browser in browsers:
+        why = refusal(shard, browser, wishes, refused)
+        if why is not None:
+            reasons[browser.id] = why[0]
+            lasting = lasting and why[1]
+            continue
+        platform = wishes.for_shard(shard.index).platform
+        wait = expected_ms(shard, browser, platform)
+        order = _order_in_wishes(shard.index, browser, wishes)
+        candidate = Candidate(browser.id, platform, shard.sha256 in browser.loaded, wait)
+        key = (browser.id in avoid, used.get(browser.id, 0), order, wait, browser.id)
+        fit.append((key, candidate))
+    if not fit:
+        raise NoBrowser(shard.index, reasons, lasting=lasting and bool(browsers))
+    return [candidate for _, candidate in sorted(fit, key=lambda item: item[0])]
+
+
+def _order_in_wishes(index: int, browser: BrowserView, wishes: Wishes) -> int:
+    """With `browsers=a,b` shard 0 goes to a, shard 1 to b, shard 2 to a …; else no order."""
+    if not wishes.browsers:
+        return 0
+    positions = [i for i, wish in enumerate(wishes.browsers) if named(wish, browser)]
+    count = len(wishes.browsers)
+    return min((position - index) % count for position in positions) if positions else count
+
+
+def place(
+    shards: Sequence[ShardView], browsers: Sequence[BrowserView], wishes: Wishes
+) -> list[Candidate]:
+    """Place every shard of a plan, in order of index.
+
+    Raises:
+        NoBrowser: a shard fits nowhere.
+    """
+    used: dict[str, int] = {}
+    placed = []
+    for shard in sorted(shards, key=lambda s: s.index):
+        best = candidates(shard, browsers, wishes, avoid={}, refused={}, used=used)[0]
+        used[best.browser] = used.get(best.browser, 0) + 1
+        placed.append(best)
+    return placed

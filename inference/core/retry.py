@@ -1,0 +1,45 @@
+"""What happens to a shard whose attempt failed: pure decision, carried out by the ledger (SPEC R1, R3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Next(enum.StrEnum):
+    """What to do with the shard."""
+
+    RETRY_SAME = "retry_same"  # the error was transient: any browser, this one included
+    MOVE = "move"  # prefer another browser; this one may serve again once it is repaired
+    MOVE_FOR_GOOD = "move_for_good"  # this browser can never run it
+    FAIL = "fail"
+
+
+_TRANSIENT = frozenset({"connection", "internal"})
+_PERMANENT = frozenset({"invalid_input", "model_incompatible"})
+# This browser cannot do it, however often it is asked; another may.
+INCAPABLE = frozenset({"unsupported_operation", "browser_capability", "out_of_memory"})
+
+
+@dataclasses.dataclass(frozen=True)
+class RetryDecision:
+    next: Next
+    reason: str
+
+
+def decide(
+    category: str, *, attempts: int, max_retries: int, already_avoided: bool
+) -> RetryDecision:
+    """Decide from the error's category and the attempts made so far (claims, this one included).
+
+    A transient error is tried once more on the same browser; when that fails too, the shard moves.
+    """
+    if category in _PERMANENT:
+        return RetryDecision(Next.FAIL, f"{category} errors are the same everywhere")
+    if attempts > max_retries:
+        return RetryDecision(Next.FAIL, f"gave up after {attempts} attempts")
+    if category in INCAPABLE:
+        return RetryDecision(Next.MOVE_FOR_GOOD, f"{category}: this browser cannot run it")
+    if category in _TRANSIENT and not already_avoided:
+        return RetryDecision(Next.RETRY_SAME, f"{category} errors may pass")
+    return RetryDecision(Next.MOVE, f"{category}: another browser goes on")

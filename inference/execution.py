@@ -1,0 +1,127 @@
+"""Compute one claimed shard in the browser that this worker owns."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import redis.exceptions
+from django.conf import settings
+from django.utils import timezone
+
+from browsers.core.errors import BrowserError
+from browsers.session import RunReport
+from browsers.worker import UNHEALTHY, BrowserWorker, end_process, owned
+from inference import ledger, tensors
+from inference.dispatch import wishes_of
+from inference.graph.shapes import bind_dims
+from inference.models import RunShard
+from inference.ports import specs
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_STORE_AGAIN_S = 0.1
+
+
+def execute(shard_id: int, fence: int) -> None:
+    """Claim, fetch, compute, store, record; every way out leaves a row that says what happened.
+
+    When not even that can be written down, this raises, and the sweep takes the shard from the idle
+    worker.
+    """
+    worker = owned()
+    with worker.at_work():
+        _execute(worker, shard_id, fence)
+
+
+def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
+    started = timezone.now()
+    shard = ledger.claim(shard_id, fence, started)
+    if shard is None:
+        return
+    facts = _facts(worker, shard, started)
+    try:
+        refs_in = ledger.input_refs(shard)
+        inputs = _patiently(lambda: tensors.fetch(refs_in), shard.run.deadline_at)
+        report = _compute(worker, shard, inputs)
+        outputs = report.outputs
+        refs = _patiently(lambda: tensors.store(shard.run_id, outputs), shard.run.deadline_at)
+    except BrowserError as error:
+        ledger.record_failure(shard, error.category, str(error), facts)
+        if error.category in UNHEALTHY and not worker.repair(
+            error.category, str(error), error.first_rung
+        ):
+            end_process(f"{worker.id} could not be repaired")
+    except tensors.TensorLost as error:
+        ledger.fail_run(shard, "tensor_lost", str(error), facts)
+    except redis.exceptions.OutOfMemoryError as error:
+        ledger.fail_run(shard, "out_of_memory", f"the tensor store is full: {error}", facts)
+    except Exception as error:
+        log.exception("shard %s", shard)
+        ledger.record_failure(shard, "internal", f"{type(error).__name__}: {error}", facts)
+    else:
+        named = {t.name: ref for t, ref in zip(outputs, refs, strict=True)}
+        ledger.record_success(shard, named, {**facts, **_measured(report)})
+
+
+def load(sha256: str, platform: str) -> dict[str, Any]:
+    """Make a file resident; returns its load time in ms, or why it could not be loaded."""
+    try:
+        return {"load_ms": owned().load(sha256, platform), "error": None}
+    except BrowserError as error:
+        return {"load_ms": None, "error": f"{owned().id}: {error}"}
+
+
+def _patiently(ask: Callable[[], T], until: datetime) -> T:
+    """Ask the tensor store; one that is restarting is waited for, as long as the answer is of use."""
+    while True:
+        try:
+            return ask()
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            if timezone.now() >= until:
+                raise
+            time.sleep(_STORE_AGAIN_S)
+
+
+def _compute(worker: BrowserWorker, shard: RunShard, inputs: list[tensors.WireTensor]) -> RunReport:
+    shapes = {tensor.name: tensor.shape for tensor in inputs}
+    return worker.run(
+        shard.plan_shard.sha256,
+        inputs,
+        backend=wishes_of(shard.run).for_shard(shard.index).platform,
+        strict=shard.run.strict,
+        dims=bind_dims(specs(shard.plan_shard.inputs), shapes),
+        # The run's own deadline is the sweep's matter. The engine is only replaced when it really
+        # hangs: whoever asks for an answer too soon must not cost others their loaded models.
+        deadline_s=settings.WEBPOOL_ATTEMPT_TIMEOUT_S,
+    )
+
+
+def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> dict[str, Any]:
+    """What is known of the attempt before it has a result."""
+    queued = shard.queued_at or started
+    return {
+        "browser": worker.id,
+        "family": worker.facts.family,
+        "browser_version": worker.facts.version,
+        "driver_version": worker.facts.driver_version or "",
+        "queue_ms": (started - queued).total_seconds() * 1000,
+        "memory_mb": worker.memory_mb,
+        "started_at": started,
+    }
+
+
+def _measured(report: RunReport) -> Mapping[str, Any]:
+    return {
+        "backend": report.backend,
+        "adapter": report.adapter or "",
+        "software": report.software,
+        "nodes": report.nodes,
+        "warm": report.warm,
+        "load_ms": report.load_ms,
+        "compute_ms": report.compute_ms,
+        "transfer_ms": report.transfer_ms,
+    }

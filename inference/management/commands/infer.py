@@ -1,0 +1,131 @@
+"""manage.py infer: run a registered model on the pool and print the answer."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference import registry, runs
+from inference.inputs import from_python, read_input_file
+from inference.management.cli import WebpoolCommand
+from inference.metrics import run_metrics
+from inference.models import Strategy
+from inference.options import parse_pins
+from inference.tensors import WireTensor, decode_array
+
+
+class Command(WebpoolCommand):
+    help = "Run a registered model on the pool of browsers."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("model")
+        parser.add_argument("--strategy", choices=Strategy.values, default=None)
+        parser.add_argument("--shards", type=int)
+        parser.add_argument("--browsers", default="", help="ids, kinds or families, by comma")
+        parser.add_argument("--platform", default="", help="webgpu, webnn or wasm")
+        parser.add_argument(
+            "--pin", action="append", default=[], metavar="SHARD=BROWSER[/PLATFORM]"
+        )
+        parser.add_argument("--strict", action="store_true", help="every node on the platform")
+        parser.add_argument("--max-retries", type=int)
+        parser.add_argument("--deadline", type=float, metavar="SECONDS")
+        source = parser.add_mutually_exclusive_group(required=True)
+        source.add_argument("--input", type=Path, metavar="FILE", help=".npz or .json")
+        source.add_argument("--text", action="append", help="for models with a tokenizer")
+        parser.add_argument("--output", type=Path, metavar="FILE.npz")
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        model = registry.get_model(options["model"])
+        if options["text"]:
+            values: dict[str, Any] = dict(registry.tokenizer_of(model).encode(options["text"]))
+        else:
+            values = read_input_file(options["input"])
+        prepared = from_python(model, values)
+        request = runs.RunRequest(
+            model=model.name,
+            inputs=prepared.tensors,
+            strategy=options["strategy"] or ("layer" if (options["shards"] or 1) > 1 else "none"),
+            shards=options["shards"],
+            browsers=tuple(filter(None, options["browsers"].split(","))),
+            platform=options["platform"],
+            pins=parse_pins(options["pin"]),
+            strict=options["strict"],
+            max_retries=options["max_retries"],
+            deadline_s=options["deadline"],
+            owner="command line",
+        )
+        run, outputs = runs.infer(request)
+        if options["output"]:
+            write_npz(options["output"], outputs)
+        if options["json"]:
+            self.stdout.write(json.dumps(_report(run, outputs, prepared.filled_in), indent=2))
+        else:
+            self._print(run, outputs)
+
+    def _print(self, run: Any, outputs: list[WireTensor]) -> None:
+        metrics = run_metrics(run)
+        for shard in metrics["shards"]:
+            nodes = ", ".join(f"{count} {name}" for name, count in shard["nodes"].items())
+            self.stdout.write(
+                f"shard {shard['index']}: {shard['browser']} {shard['browser_version']} "
+                f"{shard['backend']} ({nodes}), {shard['compute_ms']:.1f} ms"
+            )
+        for tensor in outputs:
+            self.stdout.write(
+                f"{tensor.name} {tensor.dtype}{list(tensor.shape)}: {preview(tensor)}"
+            )
+        self.stdout.write(f"run {run.pk}: {metrics['inference_time_ms']:.1f} ms")
+
+
+def preview(tensor: WireTensor, count: int = 5) -> str:
+    """The first few elements, for people."""
+    flat = decode_array(tensor).ravel()
+    shown = ", ".join(
+        f"{item:.5g}" if isinstance(item, np.floating) else str(item) for item in flat[:count]
+    )
+    return shown + (", …" if flat.size > count else "")
+
+
+def write_npz(path: Path, outputs: list[WireTensor]) -> None:
+    """Write all outputs, completely or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
+        savez(file, allow_pickle=False, **{t.name: _plain_array(t) for t in outputs})
+    temporary.replace(path)
+
+
+def _plain_array(tensor: WireTensor) -> np.ndarray[Any, Any]:
+    """Strings as numpy's own text type, which needs no pickle."""
+    array = decode_array(tensor)
+    return array.astype(str) if array.dtype == object else array
+
+
+def _report(run: Any, outputs: list[WireTensor], filled_in: list[str]) -> dict[str, Any]:
+    result = [
+        {
+            "name": tensor.name,
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "first": [_plain(item) for item in decode_array(tensor).ravel()[:8]],
+        }
+        for tensor in outputs
+    ]
+    return {
+        "run": str(run.pk),
+        "model": run.model.name,
+        "strategy": run.plan.strategy,
+        "filled_in": [*filled_in, *run.filled_in],
+        "result": result,
+        "metrics": run_metrics(run),
+    }
+
+
+def _plain(item: Any) -> Any:
+    value = item.item() if isinstance(item, np.generic) else item
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,69 @@
+"""manage.py plan: cut a model and show each shard's bytes, cost and crossing tensors."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from inference import registry
+from inference.management.cli import WebpoolCommand
+from inference.models import Plan, Strategy
+
+
+class Command(WebpoolCommand):
+    help = "Cut a registered model and show the plan."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("model")
+        parser.add_argument("--strategy", choices=Strategy.values, default=Strategy.LAYER)
+        parser.add_argument("--shards", type=int, default=2)
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        model = registry.get_model(options["model"])
+        plan = registry.ensure_plan(model, options["strategy"], options["shards"])
+        report = describe(plan)
+        if options["json"]:
+            self.stdout.write(json.dumps(report, indent=2))
+            return
+        self.stdout.write(
+            f"{plan}: model {model.file_bytes / 2**20:.2f} MB, shards together "
+            f"{report['shard_bytes'] / 2**20:.2f} MB, of which copies "
+            f"{report['copied_bytes'] / 2**20:.2f} MB"
+        )
+        for shard in report["shards"]:
+            self.stdout.write(
+                f"shard {shard['index']}: {shard['file_bytes'] / 2**20:8.2f} MB  cost "
+                f"{shard['cost']:6.1%}  {shard['node_count']:5} nodes  after {shard['depends_on']}"
+            )
+            for port in shard["inputs"]:
+                self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}")
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """What a plan is made of, as JSON; `inputs` of a shard are what crosses into it."""
+    shards = registry.plan_shards(plan)
+    return {
+        "id": plan.pk,
+        "model": plan.model.name,
+        "strategy": plan.strategy,
+        "num_shards": plan.num_shards,
+        "shard_bytes": sum(shard.file_bytes for shard in shards),
+        "copied_bytes": sum(shard.copied_bytes for shard in shards),
+        "shards": [
+            {
+                "index": shard.index,
+                "sha256": shard.sha256,
+                "file_bytes": shard.file_bytes,
+                "weight_bytes": shard.weight_bytes,
+                "copied_bytes": shard.copied_bytes,
+                "cost": shard.cost,
+                "node_count": shard.node_count,
+                "depends_on": shard.depends_on,
+                "inputs": shard.inputs,
+                "outputs": shard.outputs,
+            }
+            for shard in shards
+        ],
+    }

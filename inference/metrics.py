@@ -1,0 +1,81 @@
+"""What a run cost and where it ran, as measured; null where nobody measured it (SPEC S6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from inference.models import Attempt, Outcome, Run, RunShard, ShardState
+
+
+def run_metrics(run: Run) -> dict[str, Any]:
+    """The execution metrics of a run, finished or not.
+
+    Returns a JSON-ready mapping: `inference_time_ms` (creation to end), `component_count`,
+    `successful_components`, `failed_components`, `shard_type`, and under `shards`, per shard: where
+    its deciding attempt ran (the one that succeeded, else the last), that attempt's times in
+    milliseconds, the number of attempts and the recovery events.
+    """
+    shards = list(run.shards.all())
+    attempts = attempts_by_shard(shards)
+    states = [shard.state for shard in shards]
+    return {
+        "inference_time_ms": milliseconds(run.created_at, run.finished_at),
+        "component_count": len(shards),
+        "successful_components": states.count(ShardState.DONE),
+        "failed_components": states.count(ShardState.FAILED),
+        "shard_type": run.plan.strategy,
+        "shards": [shard_metrics(shard, attempts[shard.pk]) for shard in shards],
+    }
+
+
+def attempts_by_shard(shards: Sequence[RunShard]) -> dict[int, list[Attempt]]:
+    """Every attempt of the shards in order, in one query; a key for each shard."""
+    grouped: dict[int, list[Attempt]] = {shard.pk: [] for shard in shards}
+    for attempt in Attempt.objects.filter(shard__in=grouped).order_by("number", "pk"):
+        grouped[attempt.shard_id].append(attempt)
+    return grouped
+
+
+def deciding(attempts: Sequence[Attempt]) -> Attempt | None:
+    """The attempt whose result counts: the one that succeeded, else the last."""
+    for attempt in attempts:
+        if attempt.outcome == Outcome.SUCCEEDED:
+            return attempt
+    return attempts[-1] if attempts else None
+
+
+def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    """One shard's part of `run_metrics`."""
+    best = deciding(attempts)
+    return {
+        "index": shard.index,
+        "state": shard.state,
+        "browser": (best.browser if best else shard.browser) or None,
+        "browser_version": (best.browser_version or None) if best else None,
+        "backend": (best.backend or None) if best else None,
+        "adapter": (best.adapter or None) if best else None,
+        "software": best.software if best else None,
+        "nodes": best.nodes if best else {},
+        "queue_ms": best.queue_ms if best else None,
+        "load_ms": best.load_ms if best else None,
+        "transfer_ms": best.transfer_ms if best else None,
+        "compute_ms": best.compute_ms if best else None,
+        "attempts": shard.attempts,
+        "recovery_events": [
+            {
+                "attempt": attempt.number,
+                "browser": attempt.browser,
+                "category": attempt.error_category,
+                "error": attempt.error,
+            }
+            for attempt in attempts
+            if attempt.outcome in (Outcome.FAILED, Outcome.LOST)
+        ],
+    }
+
+
+def milliseconds(start: datetime | None, end: datetime | None) -> float | None:
+    """Time between two moments, or None while one of them is unknown."""
+    return None if start is None or end is None else (end - start).total_seconds() * 1000

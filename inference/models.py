@@ -1,0 +1,248 @@
+"""The ledger: models, plans, runs, their shards, and every attempt to compute one.
+
+A shard moves waiting → ready → queued → running → done | failed | cancelled. Every dispatch raises its
+`fence`; a claim or a result that carries an older fence changes nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+
+class ModelType(models.TextChoices):
+    TEXT = "text"
+    TEXT_EMBEDDING = "text_embedding"
+    VISION = "vision"
+    AUDIO = "audio"
+    MULTIMODAL = "multimodal"
+    OTHER = "other"
+
+
+class OnnxModel(models.Model):
+    """A registered ONNX model; its bytes are the immutable file named by `sha256`."""
+
+    name = models.SlugField(unique=True, max_length=128)
+    model_type = models.CharField(max_length=16, choices=ModelType.choices, default=ModelType.OTHER)
+    sha256 = models.CharField(max_length=64)
+    file_bytes = models.PositiveBigIntegerField()
+    weight_bytes = models.PositiveBigIntegerField()
+    node_count = models.PositiveIntegerField()
+    max_shards = models.PositiveIntegerField()
+    batch_axis = models.JSONField(
+        null=True, help_text="whether a batch can be split, and if not, why"
+    )
+    inputs = models.JSONField(help_text="name, dtype, shape and declared default of each input")
+    outputs = models.JSONField(help_text="name, dtype and shape of each output")
+    summary = models.JSONField(help_text="what was read from the graph: opsets, operators, cuts")
+    tokenizer = models.CharField(max_length=64, blank=True, help_text="SHA-256 of tokenizer.json")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Strategy(models.TextChoices):
+    NONE = "none"
+    LAYER = "layer"
+    DATA = "data"
+
+
+class Plan(models.Model):
+    """A model cut in one way. Same model, strategy and number of shards: same plan, same files."""
+
+    model = models.ForeignKey(OnnxModel, on_delete=models.CASCADE, related_name="plans")
+    model_sha256 = models.CharField(max_length=64)
+    strategy = models.CharField(max_length=16, choices=Strategy.choices)
+    num_shards = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model", "model_sha256", "strategy", "num_shards"], name="one_plan_each"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.name} {self.strategy}×{self.num_shards}"
+
+
+class PlanShard(models.Model):
+    """One piece of a plan: the file a browser loads, its ports, and what must come before it."""
+
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="shards")
+    index = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    file_bytes = models.PositiveBigIntegerField()
+    weight_bytes = models.PositiveBigIntegerField()
+    copied_bytes = models.PositiveBigIntegerField(default=0)
+    cost = models.FloatField(help_text="estimated work, relative to the plan's other shards")
+    inputs = models.JSONField()
+    outputs = models.JSONField()
+    depends_on = models.JSONField(default=list, help_text="indices of earlier shards")
+    node_count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["index"]
+        constraints = [models.UniqueConstraint(fields=["plan", "index"], name="one_shard_each")]
+
+    def __str__(self) -> str:
+        return f"{self.plan} #{self.index}"
+
+
+class RunState(models.TextChoices):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def active(self) -> RunQuerySet:
+        return self.filter(state=RunState.RUNNING)
+
+
+class Run(models.Model):
+    """One request for an answer."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    model = models.ForeignKey(OnnxModel, on_delete=models.CASCADE, related_name="runs")
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="runs")
+    state = models.CharField(max_length=16, choices=RunState.choices, default=RunState.RUNNING)
+    platform = models.CharField(max_length=16, blank=True, help_text="asked for; blank: any")
+    strict = models.BooleanField(default=False)
+    pins = models.JSONField(default=dict, help_text='shard index → "browser[/platform]"')
+    browsers = models.JSONField(default=list, help_text="only these; empty: any")
+    max_retries = models.PositiveIntegerField()
+    inputs = models.JSONField(help_text="name → where the tensor is (no bytes here)")
+    outputs = models.JSONField(default=dict)
+    filled_in = models.JSONField(default=list, help_text="inputs and axes that were added for it")
+    error_category = models.CharField(max_length=32, blank=True)
+    error = models.TextField(blank=True)
+    owner = models.CharField(max_length=64, blank=True, help_text="user or API key")
+    created_at = models.DateTimeField(db_index=True)
+    deadline_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, db_index=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["deadline_at"], name="run_active", condition=Q(state="running"))
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class ShardState(models.TextChoices):
+    WAITING = "waiting", "waiting for what it depends on"
+    READY = "ready", "ready, no browser yet"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RunShard(models.Model):
+    """One shard of one run; the row that workers claim."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="shards")
+    plan_shard = models.ForeignKey(PlanShard, on_delete=models.CASCADE, related_name="+")
+    index = models.PositiveIntegerField()
+    state = models.CharField(max_length=16, choices=ShardState.choices)
+    fence = models.PositiveIntegerField(default=0, help_text="raised at every dispatch")
+    attempts = models.PositiveIntegerField(default=0, help_text="claims so far")
+    browser = models.CharField(max_length=64, blank=True, help_text="where it was sent")
+    avoid = models.JSONField(default=dict, help_text="browser on which it failed → category")
+    outputs = models.JSONField(default=dict)
+    ready_at = models.DateTimeField(null=True)
+    queued_at = models.DateTimeField(null=True)
+    claimed_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["index"]
+        constraints = [models.UniqueConstraint(fields=["run", "index"], name="one_run_shard_each")]
+        indexes = [
+            models.Index(
+                fields=["state", "browser"],
+                name="shard_outstanding",
+                condition=Q(state__in=["ready", "queued", "running"]),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} #{self.index}"
+
+
+class Outcome(models.TextChoices):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost", "its worker or browser died"
+    SUPERSEDED = "superseded", "computed, but the shard had moved on"
+
+
+class Attempt(models.Model):
+    """One computation of a shard in a browser, as measured; also the outbox of history."""
+
+    shard = models.ForeignKey(RunShard, on_delete=models.CASCADE, related_name="attempt_rows")
+    number = models.PositiveIntegerField()
+    outcome = models.CharField(max_length=16, choices=Outcome.choices)
+    browser = models.CharField(max_length=64)
+    family = models.CharField(max_length=32, blank=True)
+    browser_version = models.CharField(max_length=64, blank=True)
+    driver_version = models.CharField(max_length=64, blank=True)
+    backend = models.CharField(max_length=16, blank=True, help_text="what really ran it")
+    adapter = models.CharField(max_length=255, blank=True)
+    software = models.BooleanField(null=True, help_text="whether the adapter is software")
+    nodes = models.JSONField(default=dict, help_text="graph nodes per execution provider")
+    warm = models.BooleanField(null=True, help_text="the model had run there before")
+    queue_ms = models.FloatField(null=True)
+    load_ms = models.FloatField(null=True)
+    transfer_ms = models.FloatField(null=True)
+    compute_ms = models.FloatField(null=True)
+    memory_mb = models.FloatField(null=True)
+    concurrent = models.PositiveIntegerField(null=True, help_text="shards outstanding in the pool")
+    error_category = models.CharField(max_length=32, blank=True)
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.shard} attempt {self.number}: {self.outcome}"
+
+
+class ApiKey(models.Model):
+    """A key for callers away from loopback; only its SHA-256 is kept."""
+
+    name = models.CharField(max_length=64, unique=True)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    prefix = models.CharField(max_length=8, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, help_text="blank: no limit"
+    )
+    active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -1,0 +1,134 @@
+"""How a caller says where and how a run should go: the words of every door, checked once.
+
+A door whose parameters are scalars (the Open Inference Protocol) writes lists with commas:
+`browsers: "chromium,firefox"`, `pins: "0=chromium/webgpu,1=/wasm"`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from inference.errors import InvalidRequest
+from inference.models import Strategy
+
+MOST_RETRIES = 100
+_PIN = re.compile(r"(\d{1,6})=([\w.-]*(?:/\w+)?)")
+
+
+def parse_pins(items: Iterable[str]) -> dict[int, str]:
+    """`["0=chromium/webgpu", "1=/wasm"]` → `{0: "chromium/webgpu", 1: "/wasm"}`.
+
+    Raises:
+        InvalidRequest: an entry of another form, or a shard that is pinned twice.
+    """
+    pins: dict[int, str] = {}
+    for item in items:
+        match = _PIN.fullmatch(item)
+        if not match or not match[2]:
+            raise InvalidRequest(
+                f"pin {item!r}: expected SHARD=BROWSER, SHARD=BROWSER/PLATFORM or SHARD=/PLATFORM, "
+                "such as 0=chromium/webgpu"
+            )
+        if int(match[1]) in pins:
+            raise InvalidRequest(f"pin {item!r}: shard {match[1]} is pinned twice")
+        pins[int(match[1])] = match[2]
+    return pins
+
+
+def parse_options(given: Mapping[str, Any], known: Iterable[str] = ()) -> dict[str, Any]:
+    """Turn a door's parameters into keyword arguments of `RunRequest`.
+
+    Takes strategy, shards, platform, browsers, pins, max_retries, deadline_s, timeout (microseconds, as
+    the Open Inference Protocol has it) and strict. `known` names further parameters that the door
+    reads itself.
+
+    Raises:
+        InvalidRequest: an unknown parameter or a value of the wrong form.
+    """
+    unknown = sorted(set(given) - set(_READERS) - set(known))
+    if unknown:
+        raise InvalidRequest(
+            f"unknown parameter {', '.join(unknown)}; expected {', '.join([*_READERS, *known])}"
+        )
+    if "timeout" in given and "deadline_s" in given:
+        raise InvalidRequest("expected timeout (microseconds) or deadline_s, got both")
+    options: dict[str, Any] = {}
+    for name, read in _READERS.items():
+        if (value := given.get(name)) is not None:
+            options["deadline_s" if name == "timeout" else name] = read(name, value)
+    shards = options.get("shards")
+    options.setdefault("strategy", Strategy.LAYER if shards and shards > 1 else Strategy.NONE)
+    return options
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"parameter {name}: expected a string, got {value!r:.100}")
+    return value.strip()
+
+
+def _strategy(name: str, value: Any) -> str:
+    if value not in Strategy.values:
+        raise InvalidRequest(
+            f"parameter {name}: expected one of {', '.join(Strategy.values)}, got {value!r:.100}"
+        )
+    return str(value)
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    parts = value if isinstance(value, list) else _text(name, value).split(",")
+    return tuple(part for item in parts if (part := _text(name, item)))
+
+
+def _pins(name: str, value: Any) -> dict[int, str]:
+    if isinstance(value, dict):
+        return parse_pins(f"{index}={_text(name, wish)}" for index, wish in value.items())
+    return parse_pins(_names(name, value))
+
+
+def _whole(least: int, most: int) -> Any:
+    def read(name: str, value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value):
+            value = int(value)
+        if type(value) is not int or not least <= value <= most:
+            raise InvalidRequest(
+                f"parameter {name}: expected a whole number from {least} to {most}, got {value!r:.100}"
+            )
+        return value
+
+    return read
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise InvalidRequest(f"parameter {name}: expected seconds above 0, got {value!r:.100}")
+    return float(value)
+
+
+def _microseconds(name: str, value: Any) -> float:
+    if type(value) is not int or value <= 0:
+        raise InvalidRequest(
+            f"parameter {name}: expected a whole number of microseconds above 0, got {value!r:.100}"
+        )
+    return value / 1e6
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"parameter {name}: expected true or false, got {value!r:.100}")
+    return value
+
+
+_READERS: Mapping[str, Any] = {
+    "strategy": _strategy,
+    "shards": _whole(1, 10_000),
+    "platform": _text,
+    "browsers": _names,
+    "pins": _pins,
+    "max_retries": _whole(0, MOST_RETRIES),
+    "deadline_s": _seconds,
+    "timeout": _microseconds,
+    "strict": _flag,
+}

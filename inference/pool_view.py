@@ -1,0 +1,61 @@
+"""The pool as placement sees it: live browsers and how much is waiting for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db.models import Count
+from django.utils import timezone
+
+from browsers.live import LiveBrowser, living
+from browsers.models import Browser, BrowserState
+from inference.core.placement import BackendView, BrowserView
+from inference.models import RunShard, ShardState
+
+# A browser that was stopped on purpose is perhaps being restarted: for so long it is waited for.
+_COMES_BACK_WITHIN = timedelta(seconds=30)
+
+
+def outstanding() -> dict[str, int]:
+    """Shards queued or running, per browser."""
+    rows = (
+        RunShard.objects.filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
+        .order_by()
+        .values_list("browser")
+        .annotate(Count("id"))
+    )
+    return dict(rows)
+
+
+def snapshot() -> list[BrowserView]:
+    """Every browser whose lease holds, in order of id."""
+    waiting = outstanding()
+    return [_view(live, waiting.get(live.id, 0)) for live in living().values()]
+
+
+def absent(pool: Iterable[BrowserView]) -> list[BrowserView]:
+    """Browsers that are not in `pool` because their worker is down, but that are expected back."""
+    long_ago = timezone.now() - _COMES_BACK_WITHIN
+    rows = Browser.objects.exclude(state=BrowserState.STOPPED, state_changed_at__lt=long_ago)
+    return [
+        BrowserView(
+            id=row.id, kind=row.kind, family=row.family, state="down", backends=(), loaded={},
+            resident_bytes=0, memory_limit_mb=row.memory_limit_mb, outstanding=0,
+        )
+        for row in rows.exclude(pk__in=[browser.id for browser in pool])
+    ]  # fmt: skip
+
+
+def _view(live: LiveBrowser, waiting: int) -> BrowserView:
+    return BrowserView(
+        id=live.id,
+        kind=live.kind,
+        family=live.family,
+        state=live.state,
+        backends=tuple(BackendView(b.name, b.software, b.probe_ms) for b in live.backends),
+        loaded={sha: model.compute_ms for sha, model in live.loaded.items()},
+        resident_bytes=live.resident_bytes,
+        memory_limit_mb=live.memory_limit_mb,
+        outstanding=waiting,
+    )

@@ -1,0 +1,268 @@
+"""Registered models and their plans: read, cut and stored once, immutable from then on."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from inference.core.placement import BrowserView
+from inference.core.placement import named as names
+from inference.dispatch import wishes_from
+from inference.errors import InvalidRequest, UnknownBrowser, UnknownModel
+from inference.graph.cut import TooManyShards, plan_layers, write_shards
+from inference.graph.model import InvalidModel, pack, read_model
+from inference.models import ModelType, OnnxModel, Plan, PlanShard, Strategy
+from inference.text import Tokenizer
+
+PLATFORMS = ("webnn", "webgpu", "wasm")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+def files_dir() -> Path:
+    path: Path = settings.WEBPOOL_HOME / "files"
+    return path
+
+
+def path_of(sha256: str) -> Path:
+    return files_dir() / sha256
+
+
+def add_model(
+    path: Path, *, name: str, model_type: str = ModelType.OTHER, tokenizer: Path | None = None
+) -> OnnxModel:
+    """Register an ONNX file (with its external data, if any); nothing is kept when it is refused.
+
+    Registering the same bytes under the same name again returns the existing model.
+
+    Raises:
+        InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"model name {name!r}: expected letters, digits, - and _, at most 128 characters"
+        )
+    if model_type not in ModelType.values:
+        raise InvalidRequest(
+            f"model type {model_type!r}: expected one of {', '.join(ModelType.values)}"
+        )
+    tokenizer_sha = ""
+    try:
+        summary = read_model(path)
+        existing = OnnxModel.objects.filter(name=name).first()
+        if existing is not None:
+            return _same_or_taken(existing, summary.sha256)
+        if tokenizer:
+            tokenizer_sha = Tokenizer.store(tokenizer, files_dir())
+        sha256, _ = pack(path, files_dir())
+    except (InvalidModel, ValueError) as error:
+        discard({tokenizer_sha})
+        raise InvalidRequest(f"{path.name}: {error}") from error
+    try:
+        return OnnxModel.objects.create(
+            name=name,
+            model_type=model_type,
+            sha256=sha256,
+            file_bytes=path_of(sha256).stat().st_size,
+            weight_bytes=summary.weight_bytes,
+            node_count=summary.node_count,
+            max_shards=summary.max_shards,
+            batch_axis=summary.batch_axis,
+            inputs=[spec.to_json() for spec in summary.inputs],
+            outputs=[spec.to_json() for spec in summary.outputs],
+            summary=summary.to_json(),
+            tokenizer=tokenizer_sha,
+        )
+    except IntegrityError:  # somebody else registered the name meanwhile
+        discard({sha256, tokenizer_sha})
+        return _same_or_taken(OnnxModel.objects.get(name=name), sha256)
+
+
+def discard(files: set[str]) -> None:
+    """Delete files that no model and no plan names any more."""
+    for sha256 in files - {""} - _still_named(files):
+        path_of(sha256).unlink(missing_ok=True)
+
+
+def _still_named(files: set[str]) -> set[str]:
+    named: set[str] = set()
+    for field in ("sha256", "tokenizer"):
+        rows = OnnxModel.objects.filter(**{f"{field}__in": files})
+        named |= set(rows.values_list(field, flat=True))
+    return named | set(PlanShard.objects.filter(sha256__in=files).values_list("sha256", flat=True))
+
+
+def _same_or_taken(existing: OnnxModel, sha256: str) -> OnnxModel:
+    if existing.sha256 == sha256:
+        return existing
+    raise InvalidRequest(
+        f"a model named {existing.name!r} exists with other content (sha256 {existing.sha256[:12]}…); "
+        "choose another name or delete it first"
+    )
+
+
+def get_model(name: str) -> OnnxModel:
+    """The registered model.
+
+    Raises:
+        UnknownModel: names the models that exist.
+    """
+    model = OnnxModel.objects.filter(name=name).first()
+    if model is None:
+        known = ", ".join(OnnxModel.objects.values_list("name", flat=True)) or "none"
+        raise UnknownModel(f"no model named {name!r} is registered; registered: {known}")
+    return model
+
+
+def tokenizer_of(model: OnnxModel) -> Tokenizer:
+    """The model's tokenizer.
+
+    Raises:
+        InvalidRequest: it was registered without one.
+    """
+    if not model.tokenizer:
+        raise InvalidRequest(
+            f"model {model.name} has no tokenizer: send tensors, or register it with --tokenizer"
+        )
+    return Tokenizer(path_of(model.tokenizer), [item["name"] for item in model.inputs])
+
+
+def ensure_plan(model: OnnxModel, strategy: str, num_shards: int) -> Plan:
+    """The plan for this strategy and number of shards, cut now if it never was.
+
+    Raises:
+        InvalidRequest: an unknown strategy, or more shards than the graph allows (names the maximum).
+    """
+    if strategy not in Strategy.values:
+        raise InvalidRequest(f"strategy {strategy!r}: expected one of {', '.join(Strategy.values)}")
+    if num_shards < 1:
+        raise InvalidRequest(f"shards: expected at least 1, got {num_shards}")
+    wanted = {
+        "model": model,
+        "model_sha256": model.sha256,
+        "strategy": strategy,
+        "num_shards": num_shards,
+    }
+    plan = Plan.objects.filter(**wanted).first()
+    if plan is not None:
+        return plan
+    shards = _cut(model, strategy, num_shards)
+    try:
+        with transaction.atomic():
+            plan = Plan.objects.create(**wanted)
+            for shard in shards:
+                shard.plan = plan
+            PlanShard.objects.bulk_create(shards)
+    except IntegrityError:  # somebody else cut it meanwhile: the same plan
+        plan = Plan.objects.get(**wanted)
+    return plan
+
+
+def plan_shards(plan: Plan) -> list[PlanShard]:
+    return list(plan.shards.all())
+
+
+@functools.lru_cache(maxsize=256)
+def known_model(name: str) -> OnnxModel:
+    """A registered model, remembered by this process.
+
+    One that was deleted meanwhile is noticed when a run that refers to it is inserted: call
+    `forget_plans` then.
+
+    Raises:
+        UnknownModel: as `get_model`.
+    """
+    return get_model(name)
+
+
+def known_plan(
+    model: OnnxModel, strategy: str, num_shards: int
+) -> tuple[Plan, tuple[PlanShard, ...]]:
+    """A model's plan and shards, remembered by this process: plans never change.
+
+    Raises:
+        InvalidRequest: as `ensure_plan`.
+    """
+    return _known_plan(model.pk, strategy, num_shards)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_plan(
+    model_id: int, strategy: str, num_shards: int
+) -> tuple[Plan, tuple[PlanShard, ...]]:
+    plan = ensure_plan(OnnxModel.objects.get(pk=model_id), strategy, num_shards)
+    return plan, tuple(plan_shards(plan))
+
+
+def forget_plans() -> None:
+    known_model.cache_clear()
+    _known_plan.cache_clear()
+
+
+def _cut(model: OnnxModel, strategy: str, num_shards: int) -> list[PlanShard]:
+    if strategy == Strategy.LAYER and num_shards > 1:
+        return _cut_layers(model, num_shards)
+    if strategy == Strategy.DATA and not (model.batch_axis or {}).get("splittable"):
+        why = (model.batch_axis or {}).get("reason", "it has no batch axis")
+        raise InvalidRequest(f"model {model.name} cannot be split by data: {why}")
+    return [
+        PlanShard(
+            index=index,
+            sha256=model.sha256,
+            file_bytes=model.file_bytes,
+            weight_bytes=model.weight_bytes,
+            copied_bytes=model.weight_bytes if index else 0,
+            cost=1.0 / num_shards,
+            inputs=model.inputs,
+            outputs=model.outputs,
+            depends_on=[],
+            node_count=model.node_count,
+        )
+        for index in range(num_shards)
+    ]
+
+
+def _cut_layers(model: OnnxModel, num_shards: int) -> list[PlanShard]:
+    path = path_of(model.sha256)
+    try:
+        plan = plan_layers(path, num_shards)
+    except TooManyShards as error:
+        raise InvalidRequest(f"model {model.name}: {error}") from error
+    return [
+        PlanShard(
+            index=file.index,
+            sha256=file.sha256,
+            file_bytes=file.bytes,
+            weight_bytes=file.weight_bytes,
+            copied_bytes=file.copied_bytes,
+            cost=file.cost,
+            inputs=[spec.to_json() for spec in file.inputs],
+            outputs=[spec.to_json() for spec in file.outputs],
+            depends_on=list(file.depends_on),
+            node_count=file.node_count,
+        )
+        for file in write_shards(path, plan, files_dir())
+    ]
+
+
+def check_wishes(
+    browsers: Sequence[str], platform: str, pins: Mapping[int, str], pool: Sequence[BrowserView]
+) -> None:
+    """Refuse names that mean nothing in this pool.
+
+    Raises:
+        UnknownBrowser: no such id, kind or family.
+        InvalidRequest: no such platform.
+    """
+    wishes = wishes_from(browsers, platform, pins)
+    for wish in (*browsers, *(pin.browser for pin in wishes.pins.values() if pin.browser)):
+        if pool and not any(names(wish, browser) for browser in pool):
+            have = ", ".join(browser.id for browser in pool)
+            raise UnknownBrowser(f"no browser of the pool is named {wish!r}; the pool has {have}")
+    for wanted in (platform, *(pin.platform for pin in wishes.pins.values())):
+        if wanted and wanted not in PLATFORMS:
+            raise InvalidRequest(f"platform {wanted!r}: expected one of {', '.join(PLATFORMS)}")

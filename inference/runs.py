@@ -1,0 +1,367 @@
+"""Create a run, wait for it, read its answer: what every door calls."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import redis.exceptions
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from inference import admission, completion, dispatch, ledger, registry, tensors
+from inference.core.placement import BrowserView, named
+from inference.errors import (
+    InvalidRequest,
+    RunFailed,
+    TooLarge,
+    Unavailable,
+    UnknownBrowser,
+    UnknownRun,
+)
+from inference.inputs import Prepared, prepare
+from inference.models import (
+    OnnxModel,
+    Plan,
+    PlanShard,
+    Run,
+    RunShard,
+    RunState,
+    ShardState,
+    Strategy,
+)
+from inference.pool_view import absent, snapshot
+from inference.tensors import TensorRef, WireTensor
+
+# Who ends a run wakes its waiters, and the sweep wakes those it finds unheard; this is behind both.
+_ASK_DATABASE_EVERY_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRequest:
+    """What a caller asks for.
+
+    Attributes:
+        model: name of a registered model.
+        inputs: wire tensors, one per model input; inputs with a declared default may be missing.
+        strategy: none (whole), layer or data.
+        shards: how many; None: one per suitable browser, as far as graph or batch allow.
+        browsers: ids, kinds or families that may be used, in order; empty: any.
+        platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
+        pins: shard index → "browser", "browser/platform" or "/platform"; wins over everything else.
+        strict: refuse a backend that left any node to another execution provider.
+        max_retries: attempts after the first; None: settings.WEBPOOL_MAX_RETRIES.
+        deadline_s: seconds until the run fails; None: settings.WEBPOOL_RUN_DEADLINE_S.
+        owner: user or API key, for the record.
+        filled_in: what the door added to what the caller sent, one sentence each.
+    """
+
+    model: str
+    inputs: Sequence[WireTensor]
+    strategy: str = "none"
+    shards: int | None = None
+    browsers: tuple[str, ...] = ()
+    platform: str = ""
+    pins: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    strict: bool = False
+    max_retries: int | None = None
+    deadline_s: float | None = None
+    owner: str = ""
+    filled_in: tuple[str, ...] = ()
+
+
+_MOST_RETRIES = 100
+
+
+def create_run(request: RunRequest) -> Run:
+    """Admit, store the inputs, write the run and its shards, send what is ready.
+
+    Raises:
+        InvalidRequest, UnknownModel, UnknownBrowser, TooLarge: nothing was stored.
+        Busy: beyond the admission limit; nothing was stored.
+        Unavailable: broker, store or pool is not there; nothing was stored.
+    """
+    try:
+        return _create_run(request)
+    except IntegrityError:
+        # The model was deleted and registered anew since this process looked: look again, once.
+        registry.forget_plans()
+        return _create_run(request)
+
+
+def _create_run(request: RunRequest) -> Run:
+    deadline_s = _deadline(request.deadline_s)
+    max_retries = _max_retries(request.max_retries)
+    pool = pool_for(request)
+    model = registry.known_model(request.model)
+    prepared = prepare(model, request.inputs)
+    plan, plan_shards = plan_for(request, model, pool, rows=_rows(prepared))
+    total = sum(len(tensor.data) for tensor in prepared.tensors)
+    if total > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        raise TooLarge(
+            f"the inputs are {total / 2**20:.0f} MB, the limit is {settings.WEBPOOL_MAX_REQUEST_MB} "
+            "MB (WEBPOOL_MAX_REQUEST_MB)"
+        )
+    now = timezone.now()
+    run = Run(
+        model=model,
+        plan=plan,
+        platform=request.platform,
+        strict=request.strict,
+        pins={str(index): wish for index, wish in request.pins.items()},
+        browsers=list(request.browsers),
+        max_retries=max_retries,
+        filled_in=[*request.filled_in, *prepared.filled_in],
+        owner=request.owner,
+        created_at=now,
+        deadline_at=now + timedelta(seconds=deadline_s),
+    )
+    shards = [
+        RunShard(
+            run=run,
+            plan_shard=plan_shard,
+            index=plan_shard.index,
+            state=ShardState.WAITING,
+        )
+        for plan_shard in plan_shards
+    ]
+    ready = [shard for shard in shards if not shard.plan_shard.depends_on]
+    sent, stuck = dispatch.assign(run, ready, (), pool, now)
+    lasting = next((none for none in stuck if none.lasting), None)
+    if lasting is not None:
+        raise InvalidRequest(str(lasting))
+    try:
+        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, len(shards))
+    except redis.exceptions.RedisError as error:
+        raise Unavailable(
+            f"the tensor store does not answer or is full ({error}); is the pool running (make up)?"
+        ) from error
+    try:
+        _insert(run, shards)
+    except BaseException:
+        ledger.drop_tensors(run)
+        raise
+    if plan.strategy == Strategy.DATA and len(sent) == len(shards):
+        dispatch.send_group(str(run.pk), sent)
+    else:
+        dispatch.send(sent)
+    return run
+
+
+def plan_for(
+    request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
+) -> tuple[Plan, Sequence[PlanShard]]:
+    """The plan with its shards, cut now if it never was; `rows` is the batch, None: not known.
+
+    Raises:
+        InvalidRequest: more shards than the graph or the batch allows, or a pin for none of them.
+    """
+    count = _shard_count(request, model, pool, rows)
+    if request.strategy == Strategy.DATA and rows is not None and count > rows:
+        raise InvalidRequest(
+            f"a batch of {rows} cannot be split over {count} shards; send more rows or ask for "
+            "fewer shards"
+        )
+    beyond = sorted(index for index in request.pins if not 0 <= index < count)
+    if beyond:
+        raise InvalidRequest(
+            f"pin for shard {beyond[0]}: the run has {count}, numbered 0 to {count - 1}"
+        )
+    return registry.known_plan(model, request.strategy, count)
+
+
+def _rows(prepared: Prepared) -> int | None:
+    """The batch: what the split inputs share as their first axis; None where there is none."""
+    sizes = {t.shape[0] for t in prepared.tensors if t.name in prepared.batch_axis_of}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _max_retries(asked: int | None) -> int:
+    value = settings.WEBPOOL_MAX_RETRIES if asked is None else asked
+    if not 0 <= value <= _MOST_RETRIES:
+        raise InvalidRequest(f"max_retries: expected 0 to {_MOST_RETRIES}, got {value}")
+    return value
+
+
+def _deadline(deadline_s: float | None) -> float:
+    value = settings.WEBPOOL_RUN_DEADLINE_S if deadline_s is None else deadline_s
+    longest = settings.WEBPOOL_TENSOR_TTL_S / 2
+    if not 0 < value <= longest:
+        raise InvalidRequest(f"deadline: expected seconds in (0, {longest:g}], got {value:g}")
+    return value
+
+
+def pool_for(request: RunRequest) -> list[BrowserView]:
+    """The pool as it is now.
+
+    Raises:
+        InvalidRequest, UnknownBrowser: the request names what this pool does not have.
+        Unavailable: Redis does not answer, or no browser is there.
+    """
+    try:
+        pool = snapshot()
+    except redis.exceptions.RedisError as error:
+        raise Unavailable(
+            f"Redis at {settings.WEBPOOL_REDIS_URL} does not answer ({error}); start the pool with "
+            "`make up`"
+        ) from error
+    try:
+        registry.check_wishes(request.browsers, request.platform, request.pins, pool)
+    except UnknownBrowser:  # perhaps its worker is only down for now
+        known = [*pool, *absent(pool)]
+        registry.check_wishes(request.browsers, request.platform, request.pins, known)
+    if not pool:
+        raise Unavailable("no browser is in the pool; start it with `make up` and wait for ready")
+    return pool
+
+
+def _shard_count(
+    request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], rows: int | None
+) -> int:
+    if request.strategy == Strategy.NONE:
+        if request.shards not in (None, 1):
+            raise InvalidRequest(
+                f"shards={request.shards} needs a strategy: layer or data (got none)"
+            )
+        return 1
+    if request.shards is not None:
+        return request.shards
+    if request.pins:
+        return max(request.pins) + 1
+    count = len(suitable(request, pool))
+    if request.strategy == Strategy.LAYER:
+        count = min(count, model.max_shards)
+    elif rows is not None:
+        count = min(count, rows)
+    return max(1, count)
+
+
+def suitable(request: RunRequest, pool: Sequence[BrowserView]) -> list[BrowserView]:
+    """The browsers of the pool that the request's names and platform leave."""
+    return [
+        browser
+        for browser in pool
+        if (not request.browsers or any(named(wish, browser) for wish in request.browsers))
+        and (not request.platform or any(b.name == request.platform for b in browser.backends))
+    ]
+
+
+def _store_inputs(
+    run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], parts: int
+) -> dict[str, Any]:
+    if run.plan.strategy != Strategy.DATA:
+        refs = tensors.store(run.pk, inputs)
+        return {tensor.name: ref.to_json() for tensor, ref in zip(inputs, refs, strict=True)}
+    stored: dict[str, Any] = {}
+    for tensor in inputs:
+        pieces = split_rows(tensor, parts) if tensor.name in batched else [tensor] * parts
+        refs = tensors.store(run.pk, pieces)
+        stored[tensor.name] = {"parts": [ref.to_json() for ref in refs]}
+    return stored
+
+
+def split_rows(tensor: WireTensor, parts: int) -> list[WireTensor]:
+    """Split a tensor along its first axis into nearly equal parts, the larger ones first."""
+    array = tensors.decode_array(tensor)
+    size, extra = divmod(tensor.shape[0], parts)
+    pieces, at = [], 0
+    for part in range(parts):
+        count = size + (part < extra)
+        pieces.append(tensors.encode_array(tensor.name, array[at : at + count]))
+        at += count
+    return pieces
+
+
+def _insert(run: Run, shards: Sequence[RunShard]) -> None:
+    with transaction.atomic():
+        admission.admit()  # here no other request can come between the count and the row
+        run.save(force_insert=True)
+        RunShard.objects.bulk_create(shards)
+
+
+def wait_run(run: Run) -> Run:
+    """Wait until the run is terminal, woken by Redis; the database is the fallback.
+
+    Raises:
+        RunFailed: no terminal state even some seconds after the deadline (no sweep is running).
+    """
+    grace = run.deadline_at + timedelta(seconds=10)
+    while True:
+        left = (grace - timezone.now()).total_seconds()
+        try:
+            completion.wait(run.pk, min(max(left, 0.01), _ASK_DATABASE_EVERY_S))
+        except redis.exceptions.RedisError:
+            time.sleep(0.2)  # the store is restarting: ask the database meanwhile
+        refresh(run)
+        if run.state != RunState.RUNNING:
+            return run
+        if left <= 0:
+            raise RunFailed(
+                f"run {run.pk} passed its deadline and nobody ended it; is the control worker up?",
+                category="timeout",
+                run_id=str(run.pk),
+            )
+
+
+def refresh(run: Run) -> None:
+    """Read again what changes while a run is under way."""
+    run.refresh_from_db(fields=["state", "outputs", "error_category", "error", "finished_at"])
+
+
+def get_run(run_id: uuid.UUID | str) -> Run:
+    try:
+        return Run.objects.select_related("model", "plan").defer("model__summary").get(pk=run_id)
+    except Run.DoesNotExist as error:
+        raise UnknownRun(f"no run has the id {str(run_id)!r}") from error
+    except ValidationError as error:
+        raise UnknownRun(f"{str(run_id)!r} is not the id of a run (a UUID)") from error
+
+
+def collect(run: Run, names: Sequence[str] = ()) -> list[WireTensor]:
+    """The output tensors of a run that succeeded.
+
+    Raises:
+        RunFailed: it did not succeed, or its outputs have expired.
+        InvalidRequest: an output name that the model lacks.
+    """
+    if run.state != RunState.SUCCEEDED:
+        raise RunFailed(
+            f"run {run.pk} {run.state}: {run.error or 'no answer yet'}",
+            category=run.error_category or "internal",
+            run_id=str(run.pk),
+        )
+    unknown = sorted(set(names) - set(run.outputs))
+    if unknown:
+        raise InvalidRequest(
+            f"unknown output {', '.join(unknown)}; {run.model.name} has {', '.join(run.outputs)}"
+        )
+    wanted = names or list(run.outputs)
+    try:
+        return tensors.fetch([(name, TensorRef.from_json(run.outputs[name])) for name in wanted])
+    except tensors.TensorLost as error:
+        raise RunFailed(
+            f"the outputs of run {run.pk} are gone: {error}; run it again",
+            category="expired",
+            run_id=str(run.pk),
+        ) from error
+
+
+def infer(request: RunRequest) -> tuple[Run, list[WireTensor]]:
+    """Create, wait, collect: one blocking call. The outputs are not kept in the store.
+
+    Raises:
+        WebpoolError: as `create_run` and `collect`.
+    """
+    run = create_run(request)
+    done = wait_run(run)
+    outputs = collect(done)
+    with contextlib.suppress(redis.exceptions.RedisError):  # they expire all the same
+        tensors.drop(TensorRef.from_json(item) for item in done.outputs.values())
+    return done, outputs

@@ -1,0 +1,285 @@
+"""What /api/ shows of rows and live state; what nobody measured is null."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from browsers.live import LiveBrowser
+from browsers.models import Browser, Incident
+from inference.metrics import milliseconds, run_metrics
+from inference.models import Attempt, ModelType, OnnxModel, Plan, PlanShard, Run, RunShard, Strategy
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Every refusal and failure."""
+
+    error = serializers.CharField()
+    category = serializers.CharField()
+    run = serializers.CharField(required=False)
+
+
+# --- browsers ---------------------------------------------------------------------
+
+
+class LoadedSerializer(serializers.Serializer[Any]):
+    sha256 = serializers.CharField()
+    name = serializers.CharField(allow_null=True, help_text="the model or shard with these bytes")
+    backend = serializers.CharField()
+    bytes = serializers.IntegerField()
+    compute_ms = serializers.FloatField(allow_null=True)
+
+
+class LiveSerializer(serializers.Serializer[Any]):
+    """What the browser's worker said last; null as a whole when its lease has run out, or is not known."""
+
+    state = serializers.CharField()
+    heartbeat_age_ms = serializers.FloatField()
+    memory_mb = serializers.FloatField(allow_null=True)
+    memory_limit_mb = serializers.FloatField(allow_null=True)
+    resident_bytes = serializers.IntegerField()
+    loaded = LoadedSerializer(many=True)
+
+
+def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """Live state as JSON; `names` says which model or shard a file is."""
+    if live is None:
+        return None
+    return {
+        "state": live.state,
+        "heartbeat_age_ms": max(0.0, (time.time() - live.heartbeat) * 1000),
+        "memory_mb": live.memory_mb,
+        "memory_limit_mb": live.memory_limit_mb,
+        "resident_bytes": live.resident_bytes,
+        "loaded": [
+            {
+                "sha256": sha256,
+                "name": names.get(sha256),
+                "backend": model.backend,
+                "bytes": model.bytes,
+                "compute_ms": model.compute_ms,
+            }
+            for sha256, model in sorted(live.loaded.items())
+        ],
+    }
+
+
+def file_names(files: set[str]) -> dict[str, str]:
+    """SHA-256 → the model, or the shard of a plan, that has these bytes."""
+    shards = PlanShard.objects.filter(sha256__in=files).select_related("plan__model")
+    names = {shard.sha256: str(shard) for shard in shards}
+    names.update(OnnxModel.objects.filter(sha256__in=files).values_list("sha256", "name"))
+    return names
+
+
+class IncidentSerializer(serializers.ModelSerializer[Incident]):
+    class Meta:
+        model = Incident
+        fields = ["at", "category", "message", "rung", "repaired", "duration_ms"]
+
+
+class BrowserSerializer(serializers.ModelSerializer[Browser]):
+    """Context: `living` (id → LiveBrowser, None: not known) and `names` (as `file_names`)."""
+
+    live = serializers.SerializerMethodField()
+    live_unknown = serializers.SerializerMethodField(
+        help_text="true: Redis does not answer, so nobody knows whether the browser lives"
+    )
+
+    class Meta:
+        model = Browser
+        fields = [
+            "id", "kind", "family", "state", "reason", "version", "driver_version", "user_agent", "host",
+            "zone", "cores", "system_memory_mb", "memory_limit_mb", "backends", "starts", "restarts",
+            "state_changed_at", "live", "live_unknown",
+        ]  # fmt: skip
+
+    @extend_schema_field(LiveSerializer(allow_null=True))
+    def get_live(self, row: Browser) -> dict[str, Any] | None:
+        return live_facts((self.context["living"] or {}).get(row.pk), self.context["names"])
+
+    def get_live_unknown(self, row: Browser) -> bool:
+        return self.context["living"] is None
+
+
+class BrowserDetailSerializer(BrowserSerializer):
+    incidents = serializers.SerializerMethodField(help_text="the last 50")
+
+    class Meta(BrowserSerializer.Meta):
+        fields = [*BrowserSerializer.Meta.fields, "incidents"]
+
+    @extend_schema_field(IncidentSerializer(many=True))
+    def get_incidents(self, row: Browser) -> Any:
+        return IncidentSerializer(row.incidents.all()[:50], many=True).data
+
+
+# --- models and plans ---------------------------------------------------------------------
+
+
+class ModelSerializer(serializers.ModelSerializer[OnnxModel]):
+    class Meta:
+        model = OnnxModel
+        fields = [
+            "name", "model_type", "sha256", "file_bytes", "weight_bytes", "node_count", "max_shards",
+            "batch_axis", "inputs", "outputs", "tokenizer", "created_at",
+        ]  # fmt: skip
+
+
+class ModelDetailSerializer(ModelSerializer):
+    class Meta(ModelSerializer.Meta):
+        fields = [*ModelSerializer.Meta.fields, "summary"]
+
+
+class ModelUploadSerializer(serializers.Serializer[Any]):
+    """multipart/form-data."""
+
+    file = serializers.FileField(help_text="the ONNX file")
+    name = serializers.CharField(max_length=128)
+    model_type = serializers.ChoiceField(choices=ModelType.choices, default=ModelType.OTHER)
+    tokenizer = serializers.FileField(required=False, help_text="tokenizer.json")
+    external_data = serializers.ListField(
+        child=serializers.FileField(),
+        required=False,
+        help_text="the files that the ONNX file names",
+    )
+
+
+class PlanShardSerializer(serializers.ModelSerializer[PlanShard]):
+    crossing = serializers.SerializerMethodField(
+        help_text="inputs that come from earlier shards, not from the caller"
+    )
+
+    class Meta:
+        model = PlanShard
+        fields = [
+            "index", "sha256", "file_bytes", "weight_bytes", "copied_bytes", "cost", "node_count",
+            "depends_on", "inputs", "outputs", "crossing",
+        ]  # fmt: skip
+
+    @extend_schema_field(serializers.ListField(child=serializers.DictField()))
+    def get_crossing(self, row: PlanShard) -> list[dict[str, Any]]:
+        return crossing(row)
+
+
+def crossing(shard: PlanShard) -> list[dict[str, Any]]:
+    """The tensors that a shard takes from earlier shards."""
+    callers = {port["name"] for port in shard.plan.model.inputs}
+    return [port for port in shard.inputs if port["name"] not in callers]
+
+
+class PlanSerializer(serializers.ModelSerializer[Plan]):
+    model: Any = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    shards = PlanShardSerializer(many=True)
+
+    class Meta:
+        model = Plan
+        fields = ["id", "model", "model_sha256", "strategy", "num_shards", "created_at", "shards"]
+
+
+class PlanRequestSerializer(serializers.Serializer[Any]):
+    model = serializers.CharField()
+    strategy = serializers.ChoiceField(choices=Strategy.choices, default=Strategy.LAYER)
+    shards = serializers.IntegerField(min_value=1, default=2)
+
+
+# --- runs ---------------------------------------------------------------------
+
+
+class RunSerializer(serializers.ModelSerializer[Run]):
+    model: Any = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    strategy = serializers.CharField(source="plan.strategy")
+    num_shards = serializers.IntegerField(source="plan.num_shards")
+    inference_time_ms = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Run
+        fields = [
+            "id", "model", "strategy", "num_shards", "state", "platform", "strict", "browsers", "pins",
+            "max_retries", "owner", "error_category", "error", "created_at", "deadline_at", "finished_at",
+            "inference_time_ms",
+        ]  # fmt: skip
+
+    def get_inference_time_ms(self, row: Run) -> float | None:
+        return milliseconds(row.created_at, row.finished_at)
+
+
+class AttemptSerializer(serializers.ModelSerializer[Attempt]):
+    class Meta:
+        model = Attempt
+        exclude = ["id", "shard"]
+
+
+class RunShardSerializer(serializers.ModelSerializer[RunShard]):
+    """Where a shard of a run stands, and every attempt to compute it."""
+
+    run = serializers.UUIDField(source="run_id")
+    sha256 = serializers.CharField(source="plan_shard.sha256")
+    attempt_rows = AttemptSerializer(many=True)
+
+    class Meta:
+        model = RunShard
+        fields = [
+            "id", "run", "index", "sha256", "state", "browser", "attempts", "avoid", "ready_at",
+            "queued_at", "claimed_at", "finished_at", "attempt_rows",
+        ]  # fmt: skip
+
+
+class OutputFactsSerializer(serializers.Serializer[Any]):
+    dtype = serializers.CharField()
+    shape = serializers.ListField(child=serializers.IntegerField())
+    nbytes = serializers.IntegerField()
+
+
+class RunDetailSerializer(RunSerializer):
+    filled_in = serializers.JSONField()
+    outputs = serializers.SerializerMethodField(
+        help_text="name → facts; GET …/outputs/ has the data"
+    )
+    shards = RunShardSerializer(many=True)
+    metrics = serializers.SerializerMethodField()
+
+    class Meta(RunSerializer.Meta):
+        fields = [*RunSerializer.Meta.fields, "filled_in", "outputs", "shards", "metrics"]
+
+    @extend_schema_field(serializers.DictField(child=OutputFactsSerializer()))
+    def get_outputs(self, row: Run) -> dict[str, Any]:
+        return {
+            name: {key: ref[key] for key in ("dtype", "shape", "nbytes")}
+            for name, ref in row.outputs.items()
+        }
+
+    @extend_schema_field(serializers.DictField())
+    def get_metrics(self, row: Run) -> dict[str, Any]:
+        return run_metrics(row)
+
+
+class RunRequestSerializer(serializers.Serializer[Any]):
+    """A run to start. Give either `inputs` or `texts`."""
+
+    model = serializers.CharField()
+    inputs = serializers.JSONField(
+        required=False,
+        help_text="name → nested list, or a list of {name, datatype, shape, data} as in /v2/",
+    )
+    texts = serializers.ListField(
+        child=serializers.CharField(allow_blank=True), required=False, help_text="with a tokenizer"
+    )
+    strategy = serializers.ChoiceField(choices=Strategy.choices, required=False)
+    shards = serializers.IntegerField(required=False)
+    platform = serializers.CharField(required=False, allow_blank=True)
+    browsers = serializers.ListField(child=serializers.CharField(), required=False)
+    pins = serializers.DictField(child=serializers.CharField(), required=False)
+    max_retries = serializers.IntegerField(required=False)
+    deadline_s = serializers.FloatField(required=False)
+    strict = serializers.BooleanField(required=False)
+
+
+class OutputsSerializer(serializers.Serializer[Any]):
+    model_name = serializers.CharField()
+    model_version = serializers.CharField()
+    parameters = serializers.DictField()
+    outputs = serializers.ListField(child=serializers.DictField())

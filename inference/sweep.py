@@ -1,0 +1,147 @@
+"""Once a second: find what no event told us of, and set it going again.
+
+1. Shards held by a browser whose lease is gone are taken from it, and so are shards that its worker
+   claimed but no longer computes (their result could not be written down).
+2. Ready shards without a browser are placed.
+3. Queued shards whose message is lost are sent again.
+4. Data-parallel runs whose parts are all done but not joined are merged.
+5. Runs past their deadline fail with that reason.
+6. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
+
+One step's failure does not keep the others from their work.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+
+import redis.exceptions
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+
+from browsers.live import LiveBrowser, living
+from browsers.redis import client
+from inference import dispatch, ledger
+from inference.models import Run, RunShard, RunState, ShardState, Strategy
+from inference.pool_view import snapshot
+
+log = logging.getLogger(__name__)
+LOST_MESSAGE_AFTER = timedelta(seconds=2)
+_AT_MOST = 256  # shards a step moves in one pass, so that the others have their turn
+
+
+def sweep(now: datetime) -> bool:
+    """One pass; safe to run in several processes at once. Whether every step could do its work."""
+    steps = (_take_from_the_dead, _place_waiting, _send_lost_messages, _merge_forgotten, _expire)
+    complete = True
+    for step in steps:
+        try:
+            step(now)
+        except (redis.exceptions.RedisError, DatabaseError, OSError) as error:
+            log.warning("%s: %s; trying again at the next pass", step.__name__, error)
+            complete = False
+        except Exception:
+            log.exception("%s", step.__name__)
+            complete = False
+    return complete
+
+
+def _shards() -> QuerySet[RunShard]:
+    related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
+    return related.defer("run__model__summary")
+
+
+def _take_from_the_dead(_now: datetime) -> None:
+    # A server that was just started knows leases that expired while it was down: let them be renewed.
+    up_s: int = client().info("server")["uptime_in_seconds"]
+    leases_count = up_s > settings.WEBPOOL_LEASE_S
+    alive = living()
+    held = RunShard.objects.filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
+    for browser_id in held.order_by().values_list("browser", flat=True).distinct():
+        if browser_id in alive:
+            _take_abandoned(alive[browser_id])
+        elif leases_count:
+            ledger.owner_died(browser_id, f"the worker of {browser_id} stopped renewing its lease")
+
+
+def _take_abandoned(browser: LiveBrowser) -> None:
+    """A worker is done with everything it claimed before it last became idle."""
+    if browser.idle_since is None:
+        return
+    idle_since = datetime.fromtimestamp(browser.idle_since, UTC)
+    left = _shards().filter(browser=browser.id, state=ShardState.RUNNING, claimed_at__lt=idle_since)
+    for shard in left:
+        ledger.lose(shard, "internal", f"{browser.id} computed it, but could not write it down")
+
+
+def _place_waiting(_now: datetime) -> None:
+    if any(browser.state == "ready" for browser in living().values()):
+        place_waiting()
+
+
+def place_waiting() -> int:
+    """Try again to place every shard that found no browser; returns how many were sent."""
+    waiting = _shards().filter(state=ShardState.READY, run__state=RunState.RUNNING)
+    return sum(ledger.redispatch(shard) for shard in waiting.order_by("ready_at")[:_AT_MOST])
+
+
+def _send_lost_messages(now: datetime) -> None:
+    """A queued shard was never sent, or its message is gone, when its browser is idle with an empty
+    queue, or computes what was queued well after it: queues are first in, first out.
+    """
+    running = RunShard.objects.filter(browser=OuterRef("browser"), state=ShardState.RUNNING)
+    overdue = _shards().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
+    overtaken = running.filter(queued_at__gt=OuterRef("queued_at") + LOST_MESSAGE_AFTER)
+    for shard in overdue.filter(Exists(overtaken))[:_AT_MOST]:
+        _send_again(shard)
+    for shard in overdue.filter(~Exists(running))[:_AT_MOST]:
+        if not client().llen(dispatch.queue_of(shard.browser)):
+            _send_again(shard)
+
+
+def _send_again(shard: RunShard) -> None:
+    log.warning("shard %s: its message to %s was lost, sending again", shard, shard.browser)
+    ledger.redispatch(shard)
+
+
+def _merge_forgotten(_now: datetime) -> None:
+    unfinished = RunShard.objects.filter(run=OuterRef("pk")).exclude(state=ShardState.DONE)
+    for run in Run.objects.active().filter(~Exists(unfinished), plan__strategy=Strategy.DATA):
+        ledger.merge(run.pk)
+
+
+def _expire(now: datetime) -> None:
+    for run in Run.objects.active().filter(deadline_at__lt=now):
+        category, error = "timeout", "no answer"
+        waiting = _shards().filter(run=run, state=ShardState.READY).first()
+        if waiting is not None:
+            category, error = "no_browser", _why_waiting(waiting)
+        by = run.deadline_at.isoformat(timespec="seconds")
+        ledger.end(run, RunState.FAILED, category=category, error=f"{error} by the deadline ({by})")
+
+
+def _why_waiting(shard: RunShard) -> str:
+    try:
+        none = ledger.why_waiting(shard, snapshot())
+    except redis.exceptions.RedisError as error:
+        return f"no browser for shard {shard.index} (Redis does not answer: {error})"
+    return str(none) if none else f"no browser for shard {shard.index}"
+
+
+def run_forever(stop: threading.Event, every_s: float) -> None:
+    """The control worker's sweep thread."""
+    unheard: datetime | None = timezone.now() - timedelta(minutes=1)
+    while not stop.wait(every_s):
+        now = timezone.now()
+        if not sweep(now):
+            unheard = unheard or now - timedelta(seconds=settings.WEBPOOL_LEASE_S)
+        elif unheard is not None:
+            try:
+                ledger.wake_waiters(unheard)
+                unheard = None
+            except (redis.exceptions.RedisError, DatabaseError, OSError) as error:
+                log.warning("waiters could not be woken: %s; trying again in %g s", error, every_s)

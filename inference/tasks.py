@@ -1,0 +1,44 @@
+"""Celery tasks: thin doors. `run_shard` runs in a browser's worker, the others in the control worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+from django.utils import timezone
+
+from inference import cleanup, execution, ledger, outbox
+
+
+@shared_task
+def run_shard(shard_id: int, fence: int) -> None:
+    execution.execute(shard_id, fence)
+
+
+@shared_task(ignore_result=False)
+def load_shard(sha256: str, platform: str) -> dict[str, Any]:
+    """Load a file into this worker's browser; `error` is None when it is resident."""
+    return execution.load(sha256, platform)
+
+
+@shared_task
+def merge_run(run_id: str) -> None:
+    ledger.merge(run_id)
+
+
+@shared_task
+def hand_over_attempts() -> None:
+    """Periodic, in the one history worker: attempts become history."""
+    outbox.hand_over()
+
+
+@shared_task
+def forget_old_runs() -> None:
+    """Periodic, in the history worker: retention of runs, after their attempts became history."""
+    outbox.hand_over()
+    cleanup.forget_old_runs(timezone.now())
+
+
+@shared_task(ignore_result=False)
+def nothing() -> None:
+    """What Celery itself costs: a baseline of `make bench`."""

@@ -1,0 +1,124 @@
+"""The tensor store: bytes live in Redis, everything else carries references (SPEC S5).
+
+Redis keys
+    webpool:tensor:<run id>:<n>    raw little-endian bytes of one tensor; strings in the Open Inference
+                                   Protocol's BYTES form (per element a uint32 length, then UTF-8)
+
+Each key expires after settings.WEBPOOL_TENSOR_TTL_S, longer than any run may last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from django.conf import settings
+
+from browsers.core.protocol import WireTensor, pack_strings, unpack_strings
+from browsers.redis import client
+
+_DTYPES = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in (
+        *("float16", "float32", "float64", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64", "bool"),
+    )
+}
+
+
+class TensorLost(Exception):
+    """The bytes behind a reference are gone: expired, or the store lost its data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorRef:
+    """Where a tensor is, and what it is."""
+
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any]) -> TensorRef:
+        return cls(item["key"], item["dtype"], tuple(item["shape"]), item["nbytes"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "dtype": self.dtype,
+            "shape": list(self.shape),
+            "nbytes": self.nbytes,
+        }
+
+
+def encode_array(name: str, array: np.ndarray[Any, Any]) -> WireTensor:
+    """Turn a numpy array into a wire tensor; object and str arrays become strings.
+
+    Raises:
+        TypeError: the array's dtype has no counterpart in ONNX.
+    """
+    if array.dtype.kind in "OSU":
+        items = (i.decode() if isinstance(i, bytes) else str(i) for i in array.ravel().tolist())
+        return WireTensor(name, "string", array.shape, pack_strings(items))
+    dtype = array.dtype.name
+    if dtype not in _DTYPES:
+        raise TypeError(
+            f"tensor {name!r}: dtype {dtype} has no ONNX counterpart; use one of "
+            f"{', '.join(_DTYPES)} or strings"
+        )
+    little = np.ascontiguousarray(array, dtype=_DTYPES[dtype]).reshape(array.shape)
+    return WireTensor(name, dtype, array.shape, little.tobytes())
+
+
+def decode_array(tensor: WireTensor) -> np.ndarray[Any, Any]:
+    """The numpy array of a wire tensor; strings become an object array of `str`."""
+    if tensor.dtype == "string":
+        flat = np.empty(int(np.prod(tensor.shape, dtype=np.int64)), dtype=object)
+        flat[:] = unpack_strings(tensor.data)
+        return flat.reshape(tensor.shape)
+    return np.frombuffer(tensor.data, dtype=_DTYPES[tensor.dtype]).reshape(tensor.shape)
+
+
+def store(run_id: uuid.UUID | str, tensors: Sequence[WireTensor]) -> list[TensorRef]:
+    """Store tensors under fresh keys in one round trip; the references keep their order."""
+    refs = [
+        TensorRef(f"webpool:tensor:{run_id}:{uuid.uuid4().hex[:12]}", t.dtype, t.shape, len(t.data))
+        for t in tensors
+    ]
+    if refs:
+        pipe = client().pipeline(transaction=False)
+        for ref, tensor in zip(refs, tensors, strict=True):
+            pipe.set(ref.key, tensor.data, ex=settings.WEBPOOL_TENSOR_TTL_S)
+        pipe.execute()
+    return refs
+
+
+def fetch(named: Sequence[tuple[str, TensorRef]]) -> list[WireTensor]:
+    """Read tensors in one round trip.
+
+    Raises:
+        TensorLost: the store no longer holds one of them.
+    """
+    if not named:
+        return []
+    raw = cast("list[bytes | None]", client().mget([ref.key for _, ref in named]))
+    tensors = []
+    for (name, ref), data in zip(named, raw, strict=True):
+        if data is None or len(data) != ref.nbytes:
+            raise TensorLost(
+                f"tensor {name!r}: expected {ref.nbytes} bytes under {ref.key}, the store has "
+                f"{'nothing' if data is None else f'{len(data)} bytes'}"
+            )
+        tensors.append(WireTensor(name, ref.dtype, ref.shape, data))
+    return tensors
+
+
+def drop(refs: Iterable[TensorRef]) -> None:
+    """Delete tensors that nobody will ask for again."""
+    keys = [ref.key for ref in refs]
+    if keys:
+        client().unlink(*keys)

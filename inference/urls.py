@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from inference.views import api
+
+urlpatterns = [
+    path("api/browsers/", api.BrowserList.as_view()),
+    path("api/browsers/<str:pk>/", api.BrowserDetail.as_view()),
+    path("api/models/", api.ModelList.as_view()),
+    path("api/models/<str:name>/", api.ModelDetail.as_view()),
+    path("api/plans/", api.PlanList.as_view()),
+    path("api/plans/<int:pk>/", api.PlanDetail.as_view()),
+    path("api/runs/", api.RunList.as_view()),
+    path("api/runs/<str:run_id>/", api.RunDetail.as_view()),
+    path("api/runs/<str:run_id>/outputs/", api.RunOutputs.as_view()),
+    path("api/runs/<str:run_id>/cancel/", api.RunCancel.as_view()),
+    path("api/shards/", api.ShardList.as_view()),
+    path("api/shards/<int:pk>/", api.ShardDetail.as_view()),
+    path("api/schema/", api.Schema.as_view(), name="schema"),
+    path("api/docs/", api.Docs.as_view(), name="docs"),
+    re_path(r"^api/(?P<path>.+)$", api.NoSuchPath.as_view()),
+    path("metrics", api.Metrics.as_view()),
+]

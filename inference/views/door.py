@@ -1,0 +1,136 @@
+"""What all views of /api/ share: who may call, what an error looks like, JSON only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import APIException
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from inference import auth
+from inference.views import http
+
+
+class CallerAuthentication(BaseAuthentication):
+    """`request.auth` is the `auth.Caller`."""
+
+    def authenticate(self, request: Request) -> tuple[Any, auth.Caller]:
+        writes = request.method not in auth.SAFE_METHODS
+        caller = auth.identify(request._request, writes=writes)
+        return caller.user or AnonymousUser(), caller
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def caller_of(request: Request) -> auth.Caller:
+    """Who sent an authenticated request."""
+    caller: Any = request.auth
+    assert isinstance(caller, auth.Caller)
+    return caller
+
+
+def manager_of(request: Request) -> auth.Caller:
+    """Who sent it, when they may manage the pool.
+
+    Raises:
+        Forbidden: they may not.
+    """
+    caller = caller_of(request)
+    auth.check_manager(caller)
+    return caller
+
+
+class CallerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = CallerAuthentication
+    name = ["apiKey", "session"]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        return [
+            {"type": "http", "scheme": "bearer", "description": "manage.py create_api_key NAME"},
+            {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": "sessionid",
+                "description": "login at /admin/",
+            },
+        ]
+
+
+class AlwaysFirst(BaseContentNegotiation):
+    """The API speaks JSON whatever a caller says it accepts."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> Any:
+        content_type = (request.content_type or "").partition(";")[0].strip()
+        for parser in parsers:
+            if parser.media_type == content_type:
+                return parser
+        return None
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        first = next(iter(renderers))
+        return first, first.media_type
+
+
+class Pages(LimitOffsetPagination):
+    max_limit = 1000
+
+
+class Door:  # a comment, not a docstring: views inherit those into the published schema
+    # Mixin of every view of /api/, first in the list of bases.
+    authentication_classes = [CallerAuthentication]
+    permission_classes: list[Any] = []
+    renderer_classes: Any = [JSONRenderer]
+    content_negotiation_class: Any = AlwaysFirst
+    pagination_class: Any = Pages
+
+    def get_exception_handler(self) -> Any:
+        return answer_error
+
+    def handle_exception(self, error: Exception) -> Response:
+        """Failures are JSON also where the answer would have been a page."""
+        self.request.accepted_renderer = JSONRenderer()  # type: ignore[attr-defined]
+        self.request.accepted_media_type = JSONRenderer.media_type  # type: ignore[attr-defined]
+        return super().handle_exception(error)
+
+
+def answer_error(error: Exception, context: dict[str, Any]) -> Response:
+    """{"error", "category"} with the status that fits, for whatever was raised."""
+    set_rollback()
+    if isinstance(error, APIException):
+        headers = {}
+        if getattr(error, "wait", None):
+            headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
+        category = "invalid_input" if error.status_code < 500 else "internal"
+        document = {"error": "; ".join(_sentences(error.detail)), "category": category}
+        return Response(document, status=error.status_code, headers=headers)
+    if isinstance(error, Http404):
+        return Response({"error": "nothing is there", "category": "invalid_input"}, status=404)
+    if isinstance(error, PermissionDenied):
+        return Response({"error": "you may not do this", "category": "forbidden"}, status=403)
+    known = http.as_webpool_error(error)
+    return Response(
+        http.error_document(known), status=known.status, headers=http.error_headers(known)
+    )
+
+
+def _sentences(detail: Any, where: str = "") -> list[str]:
+    if isinstance(detail, dict):
+        return [s for key, item in detail.items() for s in _sentences(item, f"{where}{key}: ")]
+    if isinstance(detail, list):
+        return [s for item in detail for s in _sentences(item, where)]
+    return [f"{where}{detail}"]

@@ -1,0 +1,94 @@
+"""The first door: what must be decided before Django reads a request's body.
+
+1. Where HTTPS is demanded, plain HTTP is sent there, whatever the path.
+2. /v2/ goes to the Open Inference Protocol's own application.
+3. A body beyond the limit is refused unread, whatever the method; the upload of a model has a larger
+   limit of its own.
+4. A write from a caller who may not write is refused likewise.
+
+Everything else goes on to Django.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Awaitable, Callable
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.middleware.security import SecurityMiddleware
+
+from inference import auth, serving
+from inference.errors import InvalidRequest
+from inference.views import http
+from inference.views.http import Answer, Receive, Scope, Send
+from inference.views.open_inference import open_inference
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+_REST_UPLOAD = "/api/models/"
+_FORM_UPLOAD = "/admin/inference/onnxmodel/add/"
+
+
+class LengthRequired(InvalidRequest):
+    status = 411
+
+
+def front(django: Application) -> Application:
+    """The ASGI application that stands before `django`."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await django(scope, receive, send)
+        path = scope["path"]
+        ours = path == "/v2" or path.startswith("/v2/")
+        try:
+            request = ASGIRequest(scope, io.BytesIO())
+            if (elsewhere := to_https(request)) is not None:
+                return await http.send_answer(send, elsewhere)
+            if not ours:
+                await _admit(request, scope)
+        except Exception as error:
+            return await http.send_answer(send, http.failure(http.as_webpool_error(error)))
+        return await (open_inference if ours else django)(scope, receive, send)
+
+    return application
+
+
+def to_https(request: HttpRequest) -> Answer | None:
+    """Django's own answer to plain HTTP under settings.SECURE_SSL_REDIRECT; None: go on.
+
+    Raises:
+        InvalidRequest: the Host header names none of settings.ALLOWED_HOSTS.
+    """
+    if not settings.SECURE_SSL_REDIRECT:
+        return None
+    auth.check_host(request)
+    redirect = SecurityMiddleware(_never).process_request(request)
+    if redirect is None:
+        return None
+    return Answer(redirect.status_code, b"", headers=(("Location", redirect["Location"]),))
+
+
+def _never(_: HttpRequest) -> HttpResponse:
+    raise AssertionError("this middleware is only asked, it passes nothing on")
+
+
+async def _admit(request: ASGIRequest, scope: Scope) -> None:
+    writes = request.method not in auth.SAFE_METHODS
+    uploads = writes and request.path in (_REST_UPLOAD, _FORM_UPLOAD)
+    http.check_declared_length(request, http.UPLOAD_LIMIT if uploads else http.REQUEST_LIMIT)
+    if "Transfer-Encoding" in request.headers:
+        raise LengthRequired(f"{request.path}: expected a Content-Length, got a chunked body")
+    if not writes:
+        return
+    if request.path.startswith("/api/"):
+        identify = functools.partial(auth.identify, request, writes=True)
+        local = auth.needs_no_lookup(request)
+        caller = identify() if local else await serving.in_thread(identify)
+        if uploads:
+            auth.check_manager(caller)
+        scope["webpool.caller"] = caller
+    elif uploads:  # the form's own CSRF token is in the body; the admin checks it
+        await serving.in_thread(auth.check_staff_login, request)

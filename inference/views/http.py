@@ -1,0 +1,223 @@
+"""HTTP below Django: bodies with a limit, compression, answers. For ASGI applications of this package."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+import redis.exceptions
+from django.conf import settings
+from django.db import DatabaseError
+from django.http import HttpRequest
+
+from inference.errors import (
+    Busy,
+    InvalidRequest,
+    RunFailed,
+    TooLarge,
+    Unauthorised,
+    Unavailable,
+    WebpoolError,
+)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Iterable[tuple[str, str]]
+
+log = logging.getLogger(__name__)
+REQUEST_LIMIT = "WEBPOOL_MAX_REQUEST_MB"
+UPLOAD_LIMIT = "WEBPOOL_MAX_UPLOAD_MB"
+_WORTH_COMPRESSING_BYTES = 1024
+_CHUNK_BYTES = 2**20
+_WBITS = {"gzip": 31, "deflate": 15}
+
+
+class ClientGone(Exception):
+    """The caller closed the connection: there is nobody to answer."""
+
+
+class UnsupportedEncoding(WebpoolError):
+    status = 415
+    category = "invalid_input"
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A whole response; `after` is called in a serving thread once it was sent."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    after: Callable[[], object] | None = None
+
+    @classmethod
+    def of_json(cls, document: Any, status: int = 200, headers: Headers = ()) -> Answer:
+        return cls(status, json.dumps(document).encode(), headers=tuple(headers))
+
+
+def error_document(error: WebpoolError) -> dict[str, Any]:
+    """What every door answers when it refuses or fails."""
+    document: dict[str, Any] = {"error": str(error), "category": error.category}
+    if isinstance(error, RunFailed):
+        document["run"] = error.run_id
+    return document
+
+
+def error_headers(error: WebpoolError) -> dict[str, str]:
+    """Headers that belong to the error's status."""
+    if isinstance(error, Busy):
+        return {"Retry-After": str(math.ceil(error.retry_after_s))}
+    if isinstance(error, Unauthorised):
+        return {"WWW-Authenticate": "Bearer"}
+    return dict(getattr(error, "headers", {}))
+
+
+def as_webpool_error(error: Exception) -> WebpoolError:
+    """Translate whatever went wrong into an error with a status; what nobody foresaw is logged."""
+    if isinstance(error, WebpoolError):
+        return error
+    if isinstance(error, redis.exceptions.RedisError):
+        return Unavailable(f"Redis does not answer ({error}); start the pool with `make up`")
+    if isinstance(error, DatabaseError):
+        return Unavailable(f"the database cannot be used ({error}); see `manage.py doctor`")
+    log.error("a request failed", exc_info=error)
+    return WebpoolError(f"{type(error).__name__}: {error}; the server's log has the details")
+
+
+def failure(error: WebpoolError) -> Answer:
+    return Answer.of_json(error_document(error), error.status, error_headers(error).items())
+
+
+def limit_bytes(limit: str = REQUEST_LIMIT) -> int:
+    """What the setting of that name, in MB, allows."""
+    megabytes: int = getattr(settings, limit)
+    return megabytes * 2**20
+
+
+def too_large(came: str, limit: str = REQUEST_LIMIT) -> TooLarge:
+    return TooLarge(
+        f"the request has {came}, the limit is {limit_bytes(limit)} bytes "
+        f"({getattr(settings, limit)} MB, {limit})"
+    )
+
+
+def check_declared_length(request: HttpRequest, limit: str = REQUEST_LIMIT) -> None:
+    """Refuse a body that says it is too large, before a byte of it is read.
+
+    Raises:
+        TooLarge, InvalidRequest.
+    """
+    declared = request.headers.get("Content-Length")
+    if declared is None:
+        return
+    if not (declared.isascii() and declared.isdigit()):
+        raise InvalidRequest(f"Content-Length: expected a number of bytes, got {declared!r:.40}")
+    if int(declared) > limit_bytes(limit):
+        raise too_large(f"{int(declared)} bytes", limit)
+
+
+async def read_body(request: HttpRequest, receive: Receive) -> bytearray:
+    """The whole body, at most settings.WEBPOOL_MAX_REQUEST_MB.
+
+    Raises:
+        TooLarge: it is, or grows, larger; the rest is not read.
+        ClientGone: the connection closed in the middle of it.
+    """
+    check_declared_length(request)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > limit_bytes():
+            raise too_large("more")
+        if not message.get("more_body", False):
+            return body
+
+
+def inflate(body: bytes | bytearray, encoding: str) -> bytes | bytearray:
+    """Undo a Content-Encoding; never yields more than settings.WEBPOOL_MAX_REQUEST_MB.
+
+    Raises:
+        TooLarge: the content is larger than the limit once unpacked.
+        InvalidRequest: the body is not in that encoding, or is cut short.
+        UnsupportedEncoding: another encoding than gzip or deflate.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in _WBITS:
+        raise UnsupportedEncoding(
+            f"Content-Encoding: expected gzip or deflate, got {encoding!r:.40}"
+        )
+    unpacked, view = bytearray(), memoryview(body)
+    stream = zlib.decompressobj(_WBITS[encoding])
+    try:
+        for at in range(0, len(view), _CHUNK_BYTES):
+            rest: bytes | memoryview = view[at : at + _CHUNK_BYTES]
+            while rest:
+                if stream.eof:  # gzip allows several members, one after another
+                    stream = zlib.decompressobj(_WBITS[encoding])
+                _grow(unpacked, stream.decompress(rest, _CHUNK_BYTES))
+                rest = stream.unused_data if stream.eof else stream.unconsumed_tail
+        while not stream.eof:
+            piece = stream.decompress(b"", _CHUNK_BYTES)
+            if not piece and not stream.eof:
+                raise InvalidRequest(f"the {encoding} body ends before its content does")
+            _grow(unpacked, piece)
+    except zlib.error as error:
+        raise InvalidRequest(f"the body is not {encoding}: {error}") from None
+    return unpacked
+
+
+def _grow(unpacked: bytearray, piece: bytes) -> None:
+    unpacked += piece
+    if len(unpacked) > limit_bytes():
+        raise too_large(f"more than {limit_bytes()} bytes once unpacked")
+
+
+def accepted_encoding(header: str) -> str:
+    """gzip, deflate or nothing, as an Accept-Encoding header allows."""
+    accepted = set()
+    for part in header.lower().split(","):
+        token, _, parameters = part.partition(";")
+        if parameters.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000"):
+            accepted.add(token.strip())
+    return next((name for name in _WBITS if name in accepted), "")
+
+
+def deflate(body: bytes, accept_encoding: str) -> tuple[bytes, dict[str, str]]:
+    """Pack a body as the caller accepts it; returns it with the headers that say so."""
+    encoding = accepted_encoding(accept_encoding)
+    if not encoding or len(body) < _WORTH_COMPRESSING_BYTES:
+        return body, {}
+    stream = zlib.compressobj(level=1, wbits=_WBITS[encoding])
+    return stream.compress(body) + stream.flush(), {
+        "Content-Encoding": encoding,
+        "Vary": "Accept-Encoding",
+    }
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    headers: Mapping[str, str] = {
+        "Content-Type": answer.content_type,
+        "Content-Length": str(len(answer.body)),
+        "X-Content-Type-Options": "nosniff",
+        **dict(answer.headers),
+    }
+    await send(
+        {
+            "type": "http.response.start",
+            "status": answer.status,
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,296 @@
+"""/v2/: the Open Inference Protocol over HTTP, as an ASGI application of its own.
+
+It stands before Django's middlewares because it must refuse a large body before reading it, must see
+a caller leave, and should cost little: a request passes one serving thread to be read and started,
+waits for its answer on the event loop, and passes one more to be collected and written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
+
+from browsers.live import living
+from inference import auth, oip, registry, runs, serving, tensors
+from inference.errors import InvalidRequest, UnknownModel
+from inference.models import Attempt, OnnxModel, Outcome, Run
+from inference.options import parse_options
+from inference.tensors import TensorRef
+from inference.views import http
+from inference.views.http import Answer, ClientGone, Receive, Scope, Send
+
+VERSION = "1"
+EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration"]
+_PATH = re.compile(
+    r"/v2(?:/?|/(?P<health>health/(?:live|ready))|/(?P<index>repository/index)"
+    r"|/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config))?)/?"
+)
+
+
+class NotFound(InvalidRequest):
+    status = 404
+
+
+class WrongMethod(InvalidRequest):
+    status = 405
+
+    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.headers = {"Allow": ", ".join(allowed)}
+
+
+async def open_inference(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application."""
+    request = ASGIRequest(dict(scope), io.BytesIO())
+    try:
+        answer = await _answer(request, receive)
+    except ClientGone:
+        return
+    except Exception as error:
+        answer = http.failure(http.as_webpool_error(error))
+    await http.send_answer(send, answer)
+    if answer.after is not None:
+        serving.submit(answer.after)
+
+
+async def _answer(request: HttpRequest, receive: Receive) -> Answer:
+    match = _PATH.fullmatch(request.path)
+    if match is None:
+        raise NotFound(
+            f"{request.path!r:.200} is not part of the Open Inference Protocol as served here; extensions: "
+            f"{', '.join(EXTENSIONS)}"
+        )
+    infers, lists = match["verb"] == "infer", bool(match["index"])
+    _check_method(request, ("POST",) if infers or lists else ("GET", "HEAD"))
+    if match["health"]:
+        return await _health(request, match["health"])
+    caller = await _identify(request, writes=infers)
+    if infers:
+        body = await http.read_body(request, receive)
+        return await _until_gone(
+            _infer(request, caller, match["model"], match["version"], body), receive
+        )
+    if lists:
+        body = await http.read_body(request, receive)
+        return Answer.of_json(await serving.in_thread(_index, bytes(body)))
+    if match["model"]:
+        return await serving.in_thread(_model, match["model"], match["version"], match["verb"])
+    return Answer.of_json(
+        {
+            "name": "webpool",
+            "version": settings.SPECTACULAR_SETTINGS["VERSION"],
+            "extensions": EXTENSIONS,
+        }
+    )
+
+
+def _check_method(request: HttpRequest, allowed: tuple[str, ...]) -> None:
+    if request.method not in allowed:
+        raise WrongMethod(
+            f"{request.path}: expected {' or '.join(allowed)}, got {request.method}", allowed
+        )
+
+
+async def _identify(request: HttpRequest, *, writes: bool) -> auth.Caller:
+    identify = functools.partial(auth.identify, request, writes=writes)
+    return identify() if auth.needs_no_lookup(request) else await serving.in_thread(identify)
+
+
+async def _until_gone(work: Awaitable[Answer], receive: Receive) -> Answer:
+    """The answer, unless the caller leaves first: then the work is cancelled.
+
+    Raises:
+        ClientGone: nobody is there to be answered.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+# --- infer ---------------------------------------------------------------------
+
+
+async def _infer(
+    request: HttpRequest, caller: auth.Caller, name: str, version: str | None, body: bytearray
+) -> Answer:
+    wanted: list[oip.InferRequest] = []
+
+    def create() -> Run:
+        model = _versioned(name, version)
+        content = http.inflate(body, request.headers.get("Content-Encoding", ""))
+        decoded = oip.decode_request(content, request.headers.get(oip.HEADER_LENGTH))
+        _check_outputs(model, decoded)
+        wanted.append(decoded)
+        return runs.create_run(
+            runs.RunRequest(
+                model=name,
+                inputs=decoded.inputs,
+                owner=caller.name,
+                **parse_options(decoded.parameters),
+            )
+        )
+
+    def finish(run: Run) -> Answer:
+        return _written(run, wanted[0], request.headers.get("Accept-Encoding", ""))
+
+    return await serving.run_to_end(create, finish)
+
+
+def _check_outputs(model: OnnxModel, request: oip.InferRequest) -> None:
+    known = [port["name"] for port in model.outputs]
+    for wish in request.outputs:
+        if wish.name not in known:
+            raise InvalidRequest(f"output {wish.name!r}: model {model.name} has {', '.join(known)}")
+
+
+def _written(run: Run, request: oip.InferRequest, accept_encoding: str) -> Answer:
+    outputs = runs.collect(run, [wish.name for wish in request.outputs])
+    encoded = oip.encode_response(
+        model=run.model.name,
+        version=VERSION,
+        request_id=request.id,
+        parameters=_facts(run),
+        outputs=[(tensor, request.wants_binary(tensor.name)) for tensor in outputs],
+    )
+    body, headers = http.deflate(encoded.body, accept_encoding)
+    if encoded.header_length is not None:
+        headers[oip.HEADER_LENGTH] = str(encoded.header_length)
+    return Answer(
+        200,
+        body,
+        encoded.content_type,
+        tuple(headers.items()),
+        after=functools.partial(drop_outputs, run),
+    )
+
+
+def drop_outputs(run: Run) -> None:
+    """Free a delivered answer; the run's row stays."""
+    tensors.drop(TensorRef.from_json(item) for item in run.outputs.values())
+
+
+def _facts(run: Run) -> Mapping[str, oip.type_of_parameter]:
+    """Where the run really ran; one browser and backend per shard, in the shards' order."""
+    ran = Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).order_by("shard__index")
+    places = list(ran.values_list("browser", "backend"))
+    return {
+        "run": str(run.pk),
+        "strategy": run.plan.strategy,
+        "shards": run.plan.num_shards,
+        "browsers": ",".join(browser for browser, _ in places),
+        "backends": ",".join(backend for _, backend in places),
+    }
+
+
+# --- health and metadata ---------------------------------------------------------------------
+
+
+async def _health(request: HttpRequest, what: str) -> Answer:
+    auth.check_host(request)
+    if what == "health/live":
+        return Answer.of_json({"live": True})
+    ready = await serving.in_thread(_somebody_is_ready)
+    return Answer.of_json({"ready": ready}, 200 if ready else 503)
+
+
+def _somebody_is_ready() -> bool:
+    OnnxModel.objects.exists()
+    return any(browser.state == "ready" for browser in living().values())
+
+
+def _versioned(name: str, version: str | None) -> OnnxModel:
+    model = registry.get_model(name)
+    if version not in (None, VERSION):
+        raise UnknownModel(f"model {name} has version {VERSION} only, got version {version!r:.40}")
+    return model
+
+
+def _model(name: str, version: str | None, verb: str | None) -> Answer:
+    model = _versioned(name, version)
+    answers: Mapping[str | None, Callable[[OnnxModel], Answer]] = {
+        None: lambda model: Answer.of_json(metadata(model)),
+        "ready": _model_ready,
+        "config": lambda model: Answer.of_json(configuration(model)),
+    }
+    return answers[verb](model)
+
+
+def _model_ready(model: OnnxModel) -> Answer:
+    ready = _somebody_is_ready()
+    return Answer.of_json({"name": model.name, "ready": ready}, 200 if ready else 503)
+
+
+def metadata(model: OnnxModel) -> dict[str, Any]:
+    """The protocol's model metadata; a dimension of any size is -1."""
+    return {
+        "name": model.name,
+        "versions": [VERSION],
+        "platform": "onnx_onnxv1",
+        "inputs": [_port(port) for port in model.inputs],
+        "outputs": [_port(port) for port in model.outputs],
+    }
+
+
+def _port(port: Mapping[str, Any]) -> dict[str, Any]:
+    datatype = oip.NAMES.get(port["dtype"], port["dtype"].upper())
+    return {"name": port["name"], "datatype": datatype, "shape": _dims(port)}
+
+
+def _dims(port: Mapping[str, Any]) -> list[int]:
+    return [dim if isinstance(dim, int) else -1 for dim in port["shape"] or ()]
+
+
+def configuration(model: OnnxModel) -> dict[str, Any]:
+    """The part of Triton's model configuration that clients read; batches are dimensions like others."""
+
+    def ports(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {"name": port["name"], "data_type": _config_type(port), "dims": _dims(port)}
+            for port in items
+        ]
+
+    return {
+        "name": model.name,
+        "platform": "onnx_onnxv1",
+        "max_batch_size": 0,
+        "input": ports(model.inputs),
+        "output": ports(model.outputs),
+    }
+
+
+def _config_type(port: Mapping[str, Any]) -> str:
+    datatype = oip.NAMES.get(port["dtype"], port["dtype"].upper())
+    return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
+
+
+def _index(body: bytes) -> list[dict[str, str]]:
+    wish = oip.parse_json(body) if body.strip() else {}
+    only_ready = wish.get("ready", False) if isinstance(wish, dict) else None
+    if not isinstance(only_ready, bool):
+        raise InvalidRequest('expected an empty body or {"ready": true or false}')
+    ready = _somebody_is_ready()
+    state = {"state": "READY", "reason": ""}
+    if not ready:
+        state = {"state": "UNAVAILABLE", "reason": "no browser of the pool is ready"}
+    names = OnnxModel.objects.values_list("name", flat=True)
+    return [{"name": n, "version": VERSION, **state} for n in names if ready or not only_ready]

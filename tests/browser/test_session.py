@@ -1,0 +1,512 @@
+"""A session with every installed browser: what it computes, refuses, loses and gets back.
+
+One browser per kind serves the whole file, in the order of the tests; what breaks it comes last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+from browsers.core.errors import (
+    BrowserCapability,
+    BrowserCrash,
+    BrowserError,
+    Category,
+    DeadlinePassed,
+    DeviceLost,
+    InternalError,
+    InvalidInput,
+    ModelIncompatible,
+    OutOfMemory,
+    UnsupportedOperation,
+)
+from browsers.core.placement_log import PROVIDERS
+from browsers.core.protocol import WireTensor, pack_strings
+from browsers.drivers import LaunchOptions, Missing, Role, get_driver
+from browsers.session import BrowserSession, RunReport, SessionEvent
+from tests.support import small_models
+
+KINDS = ("chromium", "chromium-npm", "firefox", "webkitgtk")
+BACKENDS = {
+    "chromium": {"wasm", "webgpu"},
+    "chromium-npm": {"wasm", "webgpu", "webnn"},
+    "firefox": {"wasm", "webgpu"},
+    "webkitgtk": {"wasm"},
+}
+DIST = Path(__file__).parents[2] / "node_modules" / "onnxruntime-web" / "dist"
+NUMBERS = np.random.default_rng(0)
+ROWS = NUMBERS.standard_normal((4, 64)).astype(np.float32)
+
+
+@dataclass
+class Bench:
+    """A started session, the files it serves and the events it reported."""
+
+    kind: str
+    session: BrowserSession
+    folder: Path
+    events: list[SessionEvent] = field(default_factory=list)
+
+    def put(self, content: bytes) -> str:
+        name = hashlib.sha256(content).hexdigest()
+        (self.folder / name).write_bytes(content)
+        return name
+
+    def run(self, model: bytes, backend: str | None = "wasm", **given: Any) -> RunReport:
+        """Run a model; keyword arguments that are arrays are its inputs."""
+        arrays = {name: given.pop(name) for name in list(given) if _is_input(given[name])}
+        inputs = [tensor(name, array) for name, array in arrays.items()]
+        given.setdefault("deadline_s", 60)
+        return self.session.run(
+            model_sha256=self.put(model), inputs=inputs, backend=backend, **given
+        )
+
+    def healthy(self) -> list[str]:
+        assert self.session.facts is not None
+        return [backend.name for backend in self.session.facts.healthy]
+
+
+def _is_input(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic)
+
+
+def tensor(name: str, array: Any) -> WireTensor:
+    array = np.asarray(array)
+    return WireTensor(name, str(array.dtype), array.shape, array.tobytes())
+
+
+def values(wire: WireTensor) -> NDArray[Any]:
+    return np.frombuffer(wire.data, dtype=wire.dtype).reshape(wire.shape)
+
+
+def reference(model: bytes, **inputs: Any) -> list[Any]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return list(session.run(None, inputs))
+
+
+def assert_close(report: RunReport, expected: list[Any]) -> None:
+    for got, wanted in zip(report.outputs, expected, strict=True):
+        assert (got.dtype, got.shape) == (str(wanted.dtype), wanted.shape)
+        if wanted.dtype.kind == "f":
+            tolerance = 1e-4 * max(1.0, float(np.abs(wanted).max(initial=0)))
+            np.testing.assert_allclose(values(got), wanted, rtol=0, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(values(got), wanted)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    kind: str = request.param
+    driver = get_driver(kind)
+    found = driver.find()
+    if isinstance(found, Missing):
+        message = f"{kind}: {found.reason}; {found.remedy}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    folder = tmp_path_factory.mktemp(kind)
+    (folder / "files").mkdir()
+
+    def path(sha256: str) -> Path:
+        if not (folder / "files" / sha256).exists():
+            raise KeyError(sha256)
+        return folder / "files" / sha256
+
+    events: list[SessionEvent] = []
+    session = BrowserSession(
+        browser_id=kind,
+        driver=driver,
+        launch=LaunchOptions(profile_dir=folder / "profile", log_path=folder / "driver.log"),
+        files=path,
+        runtime_dir=DIST,
+        threads=2,
+        memory_limit_mb=3500,
+        on_event=events.append,
+    )
+    session.start(120)
+    processes = session.browser.processes() if session.browser else []
+    yield Bench(kind, session, folder / "files", events)
+    report = session.close(10)
+    assert report is not None
+    assert report.left == ()
+    assert not [each for each in processes if each.is_running()]
+
+
+# --- what it is ---
+
+
+def test_every_backend_of_this_browser_answers_the_probe(bench: Bench) -> None:
+    facts = bench.session.facts
+    assert facts is not None
+    assert facts.kind == bench.kind
+    assert facts.version[0].isdigit()
+    assert facts.threads == 2
+    assert set(bench.healthy()) == BACKENDS[bench.kind]
+    times = [backend.probe_ms for backend in facts.healthy if backend.probe_ms is not None]
+    assert times == sorted(times)
+    assert len(times) == len(facts.healthy)
+    for backend in facts.backends:
+        assert (backend.probe_ms is None) == (not backend.probe_ok)
+        assert (backend.error is None) == bool(backend.probe_ok)
+        if backend.name == "webgpu" and backend.probe_ok:
+            assert backend.software is True
+            assert backend.adapter
+        else:
+            assert backend.adapter is None
+        if backend.name == "webnn" and backend.probe_ok:
+            assert backend.features == ("requested-device:cpu",)
+
+
+def test_it_answers_pings_and_measures_memory(bench: Bench) -> None:
+    assert 0 < bench.session.ping(5) < 1000
+    memory = bench.session.memory()
+    assert memory.tree_pss_mb is not None
+    assert 100 < memory.tree_pss_mb < 3500
+
+
+# --- what it computes ---
+
+
+def test_each_backend_computes_the_same_and_says_what_ran(bench: Bench) -> None:
+    model = small_models.block()
+    expected = reference(model, x=ROWS)
+    for backend in bench.healthy():
+        first = bench.run(model, backend, x=ROWS, dims={"n": 4})
+        again = bench.run(model, backend, x=ROWS, dims={"n": 4})
+        for report in (first, again):
+            assert_close(report, expected)
+            assert report.backend == backend
+            assert report.nodes == {PROVIDERS[backend]: 3}
+            assert report.page_ms is not None
+            assert report.page_ms >= report.compute_ms >= 0
+            assert report.transfer_ms is not None
+        assert (first.warm, again.warm) == (False, True)
+        assert first.load_ms is not None
+        assert again.load_ms is None
+
+
+def test_nodes_that_a_backend_leaves_to_the_cpu_are_told(bench: Bench) -> None:
+    model = small_models.with_cpu_node()
+    x = ROWS[:, :16].copy()
+    for backend in set(bench.healthy()) - {"wasm"}:
+        report = bench.run(model, backend, x=x)
+        assert report.nodes == {PROVIDERS[backend]: 2, PROVIDERS["wasm"]: 1}
+        assert_close(report, reference(model, x=x))
+        with pytest.raises(UnsupportedOperation, match="strict"):
+            bench.run(model, backend, x=x, strict=True)
+
+
+def test_a_backend_that_cannot_is_refused_and_another_is_named(bench: Bench) -> None:
+    model = small_models.identity("float64")
+    x = np.arange(3, dtype=np.float64)
+    for backend in set(bench.healthy()) - {"wasm"}:
+        for _ in range(2):
+            with pytest.raises(UnsupportedOperation, match="took none"):
+                bench.run(model, backend, x=x, dims={"d0": 3})
+    report = bench.run(model, None, x=x)
+    assert report.backend == "wasm"
+    assert_close(report, [x])
+
+
+def test_float16_is_refused_where_the_adapter_lacks_it(bench: Bench) -> None:
+    model = small_models.block(dtype="float16")
+    x = ROWS.astype(np.float16)
+    expected = reference(model, x=x)[0]
+    facts = bench.session.facts
+    assert facts is not None
+    for backend in facts.healthy:
+        if backend.name == "webgpu" and "shader-f16" not in backend.features:
+            with pytest.raises(UnsupportedOperation, match="shader-f16"):
+                bench.run(model, "webgpu", x=x)
+        else:
+            (got,) = bench.run(model, backend.name, x=x, dims={"n": 4}).outputs
+            off = np.abs(values(got).astype(np.float32) - expected.astype(np.float32)).max()
+            assert off <= 2e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("dtype", sorted(small_models.ONNX_TYPES))
+def test_every_type_passes_both_ways(bench: Bench, dtype: str) -> None:
+    match dtype:
+        case "string":
+            sent = WireTensor("x", dtype, (4,), pack_strings(["a", "", "grüße 😀", "z" * 1000]))
+        case "bool":
+            sent = tensor("x", np.array([True, False, True]))
+        case _ if dtype.startswith("float"):
+            sent = tensor("x", np.array([0.5, -1.5, np.inf], dtype=dtype))
+        case _:
+            limits = np.iinfo(dtype)
+            sent = tensor("x", np.array([limits.min, limits.max, 1], dtype=dtype))
+    report = bench.session.run(
+        model_sha256=bench.put(small_models.identity(dtype)),
+        inputs=[sent],
+        backend="wasm",
+        deadline_s=30,
+    )
+    (got,) = report.outputs
+    assert (got.dtype, got.shape, bytes(got.data)) == (dtype, sent.shape, sent.data)
+
+
+def test_scalars_empty_tensors_and_changing_shapes(bench: Bench) -> None:
+    total = bench.run(small_models.scalar_sum(), a=np.float32(1.5), b=np.float32(2))
+    assert_close(total, [np.float32(3.5)])
+    for count in (0, 1, 1000, 7):
+        x = NUMBERS.standard_normal(count).astype(np.float32)
+        assert_close(bench.run(small_models.relu(), x=x), [np.maximum(x, 0)])
+    square = small_models.identity("float32", rank=2)
+    for shape in ((0, 3), (2, 5)):
+        x = np.ones(shape, np.float32)
+        assert_close(bench.run(square, x=x), [x])
+
+
+def test_float64_arithmetic(bench: Bench) -> None:
+    model = small_models.double_matmul()
+    x = NUMBERS.standard_normal((4, 16))
+    report = bench.run(model, x=x)
+    assert_close(report, reference(model, x=x))
+    assert report.bundle == "ort.wasm"
+
+
+def test_large_tensors(bench: Bench) -> None:
+    x = NUMBERS.standard_normal(4 << 20).astype(np.float32)
+    report = bench.run(small_models.relu(), x=x)
+    assert_close(report, [np.maximum(x, 0)])
+
+
+def test_some_outputs_only(bench: Bench) -> None:
+    report = bench.run(small_models.with_cpu_node(), x=ROWS[:, :16].copy(), outputs=["where"])
+    assert [output.name for output in report.outputs] == ["where"]
+
+
+# --- what it refuses ---
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({}, "'x'"),
+        ({"x": ROWS, "z": ROWS}, "'z'"),
+        ({"x": ROWS.astype(np.int32)}, "tensor\\(int32\\)"),
+        ({"x": ROWS[:, :5].copy()}, "Got: 5 Expected: 64"),
+        ({"x": ROWS[0]}, "Got: 1 Expected: 2"),
+    ],
+)
+def test_wrong_inputs(bench: Bench, inputs: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        bench.run(small_models.block(), **inputs)
+
+
+def test_wrong_output_name(bench: Bench) -> None:
+    with pytest.raises(InvalidInput, match="nope"):
+        bench.run(small_models.block(), x=ROWS, outputs=["nope"])
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (small_models.block()[:-200], ModelIncompatible),
+        (b"hello world" * 100, ModelIncompatible),
+        (b"", ModelIncompatible),
+        (small_models.unknown_operator(), UnsupportedOperation),
+    ],
+    ids=["truncated", "text", "empty", "unknown operator"],
+)
+def test_files_that_are_no_models(bench: Bench, content: bytes, error: type[BrowserError]) -> None:
+    with pytest.raises(error):
+        bench.run(content, x=np.ones(1, np.float32))
+
+
+def test_unknown_files_and_backends(bench: Bench) -> None:
+    with pytest.raises(InternalError, match="no model file"):
+        bench.session.run(model_sha256="00" * 32, inputs=[], backend="wasm", deadline_s=5)
+    with pytest.raises(InvalidInput, match="got 'cuda'"):
+        bench.run(small_models.relu(), "cuda", x=ROWS[0])
+    for backend in {"webgpu", "webnn"} - BACKENDS[bench.kind]:
+        with pytest.raises(BrowserCapability, match=backend):
+            bench.run(small_models.relu(), backend, x=ROWS[0])
+
+
+def test_a_model_over_the_limit_needs_another_browser(bench: Bench) -> None:
+    with (bench.folder / ("ff" * 32)).open("wb") as sparse:
+        sparse.truncate(1_900_000_000)
+    with pytest.raises(OutOfMemory, match="over the limit of 3500 MB") as caught:
+        bench.session.load("ff" * 32, backend="wasm", deadline_s=60)
+    assert caught.value.elsewhere
+
+
+@pytest.mark.parametrize("bench", ["chromium", "chromium-npm", "firefox"], indirect=True)
+def test_without_room_on_one_backend_the_next_computes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, facts = bench.session, bench.session.facts
+    assert facts is not None
+    assert "webgpu" in bench.healthy()
+    model = small_models.block(seed=2)
+    preferred = tuple(
+        replace(each, probe_ms=0.0) if each.name == "webgpu" else each for each in facts.backends
+    )
+    monkeypatch.setattr(session, "_facts", replace(facts, backends=preferred))
+    megabytes = len(model) / 1e6
+    monkeypatch.setattr(session, "_limit_mb", session._baseline_mb + 5 * megabytes)
+    report = bench.run(model, None, x=ROWS)
+    assert report.backend == "wasm"
+    assert "over the limit" in report.refused["webgpu"]
+    assert_close(report, reference(model, x=ROWS))
+    session.unload(bench.put(model))
+    monkeypatch.setattr(session, "_limit_mb", session._baseline_mb + megabytes)
+    with pytest.raises(OutOfMemory, match=r"webgpu: .*; wasm: .*over the limit"):
+        session.load(bench.put(model), deadline_s=60)
+
+
+# --- what it keeps ---
+
+
+def test_loading_and_unloading(bench: Bench) -> None:
+    name = bench.put(small_models.block(seed=1))
+    report = bench.session.load(name, deadline_s=60)
+    assert report.load_ms is not None
+    assert sum(report.nodes.values()) == 3
+    assert bench.session.load(name, backend=report.backend, deadline_s=60).load_ms is None
+    assert (name, report.backend) in {(m.sha256, m.backend) for m in bench.session.loaded()}
+    bench.session.unload(name)
+    assert name not in {m.sha256 for m in bench.session.loaded()}
+    assert bench.run(small_models.block(seed=1), report.backend, x=ROWS).load_ms is not None
+
+
+def test_models_come_back_after_every_repair(bench: Bench) -> None:
+    model = small_models.block()
+    expected = reference(model, x=ROWS)
+    repairs = {
+        "engine": bench.session.restart_engine,
+        "page": lambda: bench.session.refresh(20),
+        "socket": lambda: bench.session.reconnect(20),
+    }
+    for name, repair in repairs.items():
+        bench.run(model, x=ROWS)
+        repair()
+        report = bench.run(model, x=ROWS)
+        assert_close(report, expected)
+        assert (report.load_ms is None) == (name == "socket"), name
+    assert bench.events == []
+    assert bench.session.probe().healthy[0].name == bench.healthy()[0]
+
+
+def test_after_a_repair_a_backend_computes_only_once_it_answered(bench: Bench) -> None:
+    model = small_models.block()
+    bench.session.restart_engine()
+    assert bench.healthy() == []
+    facts = bench.session.probe()
+    at_once = {each.name for each in facts.backends if each.offered and not each.software}
+    assert {each.name for each in facts.healthy} == at_once
+    assert {each.name for each in facts.backends if each.offered} == BACKENDS[bench.kind]
+    for name in BACKENDS[bench.kind]:
+        assert_close(bench.run(model, name, x=ROWS, dims={"n": 4}), reference(model, x=ROWS))
+        assert name in bench.healthy()
+
+
+def test_a_backend_without_a_time_is_timed_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as wrong:
+        wrong.setattr("browsers.probe.TOLERANCE", -1.0)
+        with pytest.raises(BrowserCapability, match="wrong answer"):
+            bench.session.probe()
+    facts = bench.session.facts
+    assert facts is not None
+    assert [each.probe_ms for each in facts.backends if each.probe_ok is False] != []
+    facts = bench.session.probe()
+    assert set(bench.healthy()) == BACKENDS[bench.kind]
+    assert all(each.probe_ms is not None for each in facts.healthy)
+
+
+def test_a_passed_deadline_does_not_hold_up_the_next_run(bench: Bench) -> None:
+    x = np.eye(256, dtype=np.float32)
+    bench.run(small_models.slow(), times=np.int64(1), x=x)
+    began = time.monotonic()
+    with pytest.raises(DeadlinePassed) as caught:
+        bench.run(small_models.slow(), times=np.int64(10**8), x=x, deadline_s=0.5)
+    assert caught.value.category is Category.TIMEOUT
+    assert time.monotonic() - began < 5
+    assert_close(bench.run(small_models.relu(), x=ROWS[0]), [np.maximum(ROWS[0], 0)])
+
+
+# --- what it loses ---
+
+
+# Only Chromium shows a GPU process of its own.
+@pytest.mark.parametrize("bench", ["chromium", "chromium-npm"], indirect=True)
+def test_a_killed_gpu_process_is_a_lost_device(bench: Bench) -> None:
+    browser = bench.session.browser
+    assert browser is not None
+    gpu = browser.with_role(Role.GPU)
+    assert gpu
+    model = small_models.block()
+    bench.run(model, "webgpu", x=ROWS)
+    for process in gpu:
+        process.kill()
+    with pytest.raises(DeviceLost):
+        bench.run(model, "webgpu", x=ROWS)
+    assert [event.name for event in bench.events] == ["device_lost"]
+    bench.events.clear()
+    assert_close(bench.run(model, "wasm", x=ROWS), reference(model, x=ROWS))
+    bench.session.restart_engine()
+    assert_close(bench.run(model, "webgpu", x=ROWS), reference(model, x=ROWS))
+
+
+def kill_while_computing(bench: Bench, role: Role) -> BrowserCrash:
+    """Kill the busiest process of a role 0.3 s into a long run; the error that the run ends with."""
+    x = np.eye(256, dtype=np.float32)
+    bench.run(small_models.slow(), times=np.int64(50), x=x)
+    browser = bench.session.browser
+    assert browser is not None
+    busiest = max(browser.with_role(role), key=_cpu_s)
+    killer = threading.Timer(0.3, busiest.kill)
+    killer.start()
+    began = time.monotonic()
+    with pytest.raises(BrowserCrash) as caught:
+        bench.run(small_models.slow(), times=np.int64(10**8), x=x, deadline_s=30)
+    assert time.monotonic() - began < 5
+    assert [event.name for event in bench.events] == ["closed"]
+    bench.events.clear()
+    return caught.value
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def test_a_killed_page_comes_back(bench: Bench) -> None:
+    error = kill_while_computing(bench, Role.CONTENT)
+    assert error.first_rung == "refresh"
+    if bench.kind == "webkitgtk":  # its driver ends the session with the page
+        with pytest.raises(BrowserCrash):
+            bench.session.refresh(20)
+        bench.session.restart(60)
+    else:
+        bench.session.refresh(20)
+    assert_close(bench.run(small_models.relu(), x=ROWS[0]), [np.maximum(ROWS[0], 0)])
+
+
+def test_a_killed_browser_is_replaced(bench: Bench) -> None:
+    error = kill_while_computing(bench, Role.BROWSER)
+    assert error.first_rung == "restart"
+    bench.session.restart(60)
+    for backend in BACKENDS[bench.kind]:
+        report = bench.run(small_models.relu(), backend, x=ROWS[0], dims={"n": 64})
+        assert_close(report, [np.maximum(ROWS[0], 0)])
+    assert set(bench.healthy()) == BACKENDS[bench.kind]

@@ -1,0 +1,84 @@
+"""What a worker makes of its settings, and what it publishes of its browser."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from browsers.core.protocol import WireTensor
+from browsers.drivers import get_driver
+from browsers.session import RunReport
+from browsers.worker import BrowserWorker, Hooks
+from tests.support import small_models
+
+HOOKS = Hooks(
+    restarted=lambda browser_id: None,
+    ready=lambda browser_id: None,
+    request_repair=lambda browser_id: None,
+)
+X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
+
+
+@pytest.fixture
+def worker(settings: Any, remote_url: str, tmp_path: Path) -> Iterator[BrowserWorker]:
+    """A worker of the kind `remote` with a browser that is started, and no services around it."""
+    settings.WEBPOOL_HOME = tmp_path
+    settings.WEBPOOL_REMOTE_URL = remote_url
+    (tmp_path / "files").mkdir()
+    worker = BrowserWorker("remote", "remote", HOOKS)
+    worker.session.start(60)
+    yield worker
+    worker.session.close(10)
+
+
+def test_a_remote_webdriver_serves_a_worker(worker: BrowserWorker, settings: Any) -> None:
+    facts = worker.session.facts
+    assert facts is not None
+    assert (facts.kind, facts.family) == ("remote", "chrome")
+    model = put(settings, small_models.relu())
+    last = [compute(worker, model, "wasm") for _ in range(3)][-1]
+    listed = worker._live().loaded[model]
+    assert (listed.backend, listed.compute_ms) == ("wasm", worker._speeds[model, "wasm"])
+    assert last.warm
+    if "webgpu" in {backend.name for backend in facts.healthy}:
+        for _ in range(2):
+            compute(worker, model, "webgpu")
+        listed = worker._live().loaded[model]
+        assert (listed.backend, listed.compute_ms) == ("webgpu", worker._speeds[model, "webgpu"])
+        compute(worker, model, "wasm")
+        assert worker._live().loaded[model].backend == "wasm"
+
+
+@pytest.mark.parametrize("kind", ["chromium", "firefox"])
+def test_a_remote_webdriver_takes_no_local_slot(settings: Any, kind: str) -> None:
+    settings.WEBPOOL_REMOTE_URL = "http://127.0.0.1:9"
+    worker = BrowserWorker(kind, kind, HOOKS)
+    assert worker.session._launch.remote_url is None
+    worker.session.close(1)
+    assert settings.WEBPOOL_MEMORY_LIMIT_MB[get_driver("remote").family] == 4096
+
+
+def put(settings: Any, content: bytes) -> str:
+    name = hashlib.sha256(content).hexdigest()
+    (settings.WEBPOOL_HOME / "files" / name).write_bytes(content)
+    return name
+
+
+def compute(worker: BrowserWorker, model: str, backend: str) -> RunReport:
+    report = worker.run(
+        model,
+        [WireTensor("x", "float32", X.shape, X.tobytes())],
+        backend=backend,
+        strict=False,
+        dims={},
+        deadline_s=60,
+    )
+    (output,) = report.outputs
+    np.testing.assert_array_equal(np.frombuffer(output.data, np.float32), np.maximum(X, 0))
+    return report

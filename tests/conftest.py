@@ -1,0 +1,44 @@
+"""Fixtures that many tests share: a real database file, a real Valkey, a real running stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stack import RunningStack
+
+
+@pytest.fixture(scope="session")
+def database(django_db_blocker: Any) -> Iterator[None]:
+    """The ledger in a real SQLite file of the tests' own home, migrated."""
+    from django.core.management import call_command
+
+    with django_db_blocker.unblock():
+        call_command("migrate", verbosity=0)
+        yield
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Any]:
+    """The embedded Valkey in the tests' own home."""
+    from django.conf import settings
+
+    from webpool_site.valkey import EmbeddedValkey
+
+    with EmbeddedValkey(settings.WEBPOOL_HOME) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """One stack with every installed browser and the sample model, for all tests that do no harm."""
+    running = RunningStack(Path(tmp_path_factory.mktemp("stack")))
+    running.manage("migrate", "--verbosity", "0")
+    running.manage("add_sample")
+    running.start()
+    yield running
+    running.stop()
+    assert not running.wait_gone(), "processes outlived the stack"

@@ -1,0 +1,136 @@
+"""What the sweep finds, against a real database and a real Valkey; the test plays the workers' part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from django.utils import timezone
+
+from browsers.models import Browser, BrowserState
+from browsers.redis import client
+from inference import completion, ledger, sweep, tensors
+from inference.models import Outcome, Run, RunShard, RunState, ShardState
+from tests.support.ledger import make_run, publish
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+@pytest.fixture
+def clean(database: None, valkey: Any) -> Iterator[None]:
+    client().flushall()
+    Run.objects.all().delete()
+    Browser.objects.all().delete()
+    yield
+    client().flushall()
+    Browser.objects.all().delete()
+
+
+def claimed(run: Run, index: int) -> RunShard:
+    row = run.shards.get(index=index)
+    shard = ledger.claim(row.pk, row.fence, timezone.now())
+    assert shard is not None
+    return shard
+
+
+def compute(shard: RunShard, name: str, rows: np.ndarray) -> None:
+    refs = tensors.store(shard.run_id, [tensors.encode_array(name, rows)])
+    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    assert ledger.record_success(shard, {name: refs[0]}, facts)
+
+
+def test_parts_that_cannot_be_joined_fail_their_run_and_leave_the_others_alone() -> None:
+    publish("a")
+    bad, late = make_run("data", 2), make_run(deadline_at=timezone.now() - timedelta(seconds=1))
+    compute(claimed(bad, 0), "t1", np.zeros((1, 2), np.float32))
+    compute(claimed(bad, 1), "t1", np.zeros((1, 3), np.float32))
+    assert sweep.sweep(timezone.now())
+    bad.refresh_from_db()
+    late.refresh_from_db()
+    assert (bad.state, late.state) == (RunState.FAILED, RunState.FAILED)
+    assert "cannot be joined" in bad.error
+    assert late.error_category == "timeout"
+
+
+def test_parts_that_have_expired_fail_their_run() -> None:
+    publish("a")
+    run = make_run("data", 2)
+    for index in (0, 1):
+        compute(claimed(run, index), "t1", np.zeros(1, np.float32))
+    client().delete(*client().keys("webpool:tensor:*"))
+    sweep.sweep(timezone.now())
+    run.refresh_from_db()
+    assert (run.state, run.error_category) == (RunState.FAILED, "tensor_lost")
+
+
+def test_a_shard_that_its_idle_worker_no_longer_computes_is_taken() -> None:
+    publish("a", idle_since=time.time() - 1)
+    run = make_run()
+    claimed(run, 0)
+    sweep.sweep(timezone.now())
+    assert run.shards.get(index=0).state == ShardState.RUNNING, "claimed after it became idle"
+    publish("a", idle_since=time.time())
+    publish("b")
+    sweep.sweep(timezone.now())
+    row = run.shards.get(index=0)
+    assert row.state == ShardState.QUEUED
+    assert [attempt.outcome for attempt in row.attempt_rows.all()] == [Outcome.LOST]
+
+
+def test_a_message_that_later_ones_overtook_is_sent_again_though_the_queue_is_long() -> None:
+    publish("a")
+    lost, later = make_run(), make_run()
+    client().rpush("browser.a", "one of many")
+    RunShard.objects.filter(run=lost, index=0).update(
+        queued_at=timezone.now() - timedelta(seconds=10)
+    )
+    claimed(later, 0)
+    sweep.sweep(timezone.now())
+    assert lost.shards.get(index=0).fence > 1
+    assert later.shards.get(index=0).fence == 1
+
+
+def test_a_run_that_ended_without_a_word_is_signalled_with_its_browsers_death() -> None:
+    publish("a")
+    run = make_run(shards=1)
+    compute(claimed(run, 0), "t1", np.zeros(1, np.float32))
+    client().delete(f"webpool:done:{run.pk}")  # as if the worker had died after its commit
+    assert not completion.wait(run.pk, 0.05)
+    ledger.owner_died("a", "killed")
+    assert completion.wait(run.pk, 1.0)
+
+
+def test_a_shard_pinned_to_a_browser_that_is_down_waits_and_says_so_at_its_deadline() -> None:
+    publish("a")
+    publish("b")
+    run = make_run(shards=1, pins={"0": "a"})
+    Browser.objects.create(id="a", kind="a", family="a", state=BrowserState.READY)
+    client().delete("webpool:browser:a")
+    ledger.owner_died("a", "killed")
+    fence = run.shards.get(index=0).fence
+    for _ in range(2):
+        sweep.sweep(timezone.now())
+    row = run.shards.get(index=0)
+    assert (row.state, row.fence) == (ShardState.READY, fence), "waiting writes nothing"
+    sweep.sweep(timezone.now() + timedelta(seconds=61))
+    run.refresh_from_db()
+    assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")
+    assert "a: it is down" in run.error
+
+
+def test_a_shard_pinned_to_a_browser_that_was_stopped_for_good_fails_at_once() -> None:
+    publish("a")
+    publish("b")
+    run = make_run(shards=1, pins={"0": "a"})
+    Browser.objects.create(
+        id="a", kind="a", family="a", state=BrowserState.STOPPED,
+        state_changed_at=timezone.now() - timedelta(minutes=5),
+    )  # fmt: skip
+    client().delete("webpool:browser:a")
+    ledger.owner_died("a", "killed")
+    run.refresh_from_db()
+    assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")

@@ -1,0 +1,284 @@
+"""Nothing outlives its worker: real kills of workers, drivers and browsers, also stopped ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from browsers import processes
+from browsers.drivers import (
+    CommandTimeout,
+    DriverError,
+    LaunchedBrowser,
+    LaunchOptions,
+    Role,
+    TabCrashed,
+)
+from browsers.drivers.private import remove
+from tests.browser.test_drivers import ADAPTER, KINDS, driver_or_skip, marked_with
+from tests.support.pages import page_server
+
+OWNER = """
+import json, sys, time
+from pathlib import Path
+from browsers.drivers import LaunchOptions, get_driver
+
+kind, home = sys.argv[1], Path(sys.argv[2])
+browser = get_driver(kind).launch(
+    LaunchOptions(profile_dir=home / "profiles" / kind, log_path=home / "logs" / "b.log"))
+print(json.dumps([process.pid for process in browser.processes()]), flush=True)
+time.sleep(600)
+"""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[str]:
+    with page_server() as url:
+        yield url
+
+
+def options(home: Path, name: str = "b") -> LaunchOptions:
+    return LaunchOptions(
+        profile_dir=home / "profiles" / name, log_path=home / "logs" / f"{name}.log"
+    )
+
+
+def alive(pids: list[int]) -> list[int]:
+    found = []
+    for pid in pids:
+        try:
+            if processes.running(psutil.Process(pid)):
+                found.append(pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], bool], *, timeout_s: float) -> bool:
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def start_owner(kind: str, home: Path, **env: str) -> tuple[subprocess.Popen[str], list[int]]:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, kind, str(home)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | env,
+    )
+    assert owner.stdout is not None
+    line = owner.stdout.readline()
+    assert line, "the owner ended without a browser"
+    return owner, json.loads(line)
+
+
+def kill_owner(owner: subprocess.Popen[str]) -> None:
+    owner.kill()
+    owner.wait()
+    assert owner.stdout is not None
+    owner.stdout.close()
+
+
+def assert_nothing_left(
+    browser: LaunchedBrowser, recorded: list[int], *, deadline_s: float
+) -> None:
+    report = browser.quit(deadline_s)
+    assert report.left == ()
+    assert report.took_s < deadline_s + 1.5
+    assert alive(recorded) == []
+    assert marked_with(browser.options.profile_dir) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", ["pid-namespace", "user-namespace"])
+def test_a_killed_worker_takes_everything_along(
+    kind: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver_or_skip(kind)
+    monkeypatch.setenv(processes.MODE_VARIABLE, mode)
+    try:
+        processes.containment()
+    except ValueError as error:
+        pytest.skip(str(error))
+    owner, pids = start_owner(kind, tmp_path)
+    assert len(alive(pids)) > 3
+    kill_owner(owner)
+    assert wait_for(lambda: not alive(pids), timeout_s=2), alive(pids)
+    assert marked_with(tmp_path / "profiles" / kind) == []
+    remove(tmp_path / "profiles" / kind)
+
+
+@pytest.mark.parametrize("kind", ["chromium", "firefox", "webkitgtk"])
+def test_without_namespaces_the_reaper_finds_the_rest(kind: str, tmp_path: Path) -> None:
+    driver_or_skip(kind)
+    owner, pids = start_owner(kind, tmp_path, **{processes.MODE_VARIABLE: "session"})
+    try:
+        assert processes.reap_orphans(tmp_path) == ()
+        assert len(alive(pids)) > 3
+        # A stopped browser ends by no signal but SIGKILL and notices no closed pipe.
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+    finally:
+        kill_owner(owner)
+    assert wait_for(lambda: len(alive(pids)) < len(pids), timeout_s=2)
+    reaped = processes.reap_orphans(tmp_path)
+    assert reaped
+    assert all(orphan.gone for orphan in reaped)
+    assert {orphan.profile_dir for orphan in reaped} == {str(tmp_path / "profiles" / kind)}
+    assert alive(pids) == []
+    assert processes.reap_orphans(tmp_path) == ()
+    remove(tmp_path / "profiles" / kind)
+
+
+def test_the_reaper_leaves_other_homes_and_living_owners_alone(tmp_path: Path) -> None:
+    browser = driver_or_skip("chromium-npm").launch(options(tmp_path))
+    try:
+        assert processes.reap_orphans(tmp_path) == ()
+        assert processes.reap_orphans(tmp_path / "elsewhere") == ()
+        assert browser.alive()
+        assert browser.execute("return 1") == 1
+    finally:
+        browser.quit(10)
+
+
+def test_a_browser_outlives_the_thread_that_launched_it(tmp_path: Path) -> None:
+    driver = driver_or_skip("chromium-npm")
+    launched: list[LaunchedBrowser] = []
+    thread = threading.Thread(target=lambda: launched.append(driver.launch(options(tmp_path))))
+    thread.start()
+    thread.join()
+    try:
+        time.sleep(0.3)
+        assert launched[0].alive()
+        assert launched[0].execute("return 1") == 1
+    finally:
+        launched[0].quit(10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("role", [Role.DRIVER, Role.BROWSER])
+def test_killed_driver_or_browser(kind: str, role: Role, tmp_path: Path) -> None:
+    browser = driver_or_skip(kind).launch(options(tmp_path))
+    recorded = [process.pid for process in browser.processes()]
+    try:
+        for process in browser.with_role(role):
+            process.kill()
+        assert wait_for(lambda: not browser.alive(), timeout_s=2)
+        with pytest.raises(DriverError):
+            browser.execute("return 1")
+        assert browser.pss_mb() is None
+    finally:
+        assert_nothing_left(browser, recorded, deadline_s=5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("roles", [{Role.BROWSER}, set(Role)], ids=["browser", "everything"])
+def test_quit_of_a_stopped_browser(kind: str, roles: set[Role], tmp_path: Path) -> None:
+    browser = driver_or_skip(kind).launch(options(tmp_path))
+    recorded = [process.pid for process in browser.processes()]
+    try:
+        for each in browser.process_table():
+            if each.role in roles:
+                each.process.suspend()
+    finally:
+        assert_nothing_left(browser, recorded, deadline_s=4)
+
+
+@pytest.mark.parametrize("kind", ["chromium", "chromium-npm"])
+def test_a_crashed_tab_is_told_apart_and_a_spare_one_goes_on(
+    kind: str, tmp_path: Path, page: str
+) -> None:
+    browser = driver_or_skip(kind).launch(options(tmp_path))
+    try:
+        browser.navigate(page)
+        before = {process.pid for process in browser.with_role(Role.CONTENT)}
+        spare = browser.open_spare_tab()
+        (content,) = (p for p in browser.with_role(Role.CONTENT) if p.pid in before)
+        content.kill()
+        assert wait_for(lambda: not processes.running(content), timeout_s=2)
+        with pytest.raises(TabCrashed):
+            browser.execute("return 1")
+        assert browser.alive()
+        browser.switch_tab(spare)
+        browser.navigate(page)
+        assert browser.execute("return document.title") == "webpool test page"
+    finally:
+        assert browser.quit(10).left == ()
+
+
+def test_firefox_survives_its_content_process(tmp_path: Path, page: str) -> None:
+    browser = driver_or_skip("firefox").launch(options(tmp_path))
+    try:
+        browser.navigate(page)
+        for process in browser.with_role(Role.CONTENT):
+            process.kill()
+        with pytest.raises(TabCrashed):
+            for _ in range(100):
+                browser.execute("return 1")
+                time.sleep(0.02)
+        browser.refresh()
+        assert browser.execute("return document.title") == "webpool test page"
+    finally:
+        assert browser.quit(10).left == ()
+
+
+def has_other(browser: LaunchedBrowser, dead: psutil.Process) -> bool:
+    return any(process != dead for process in browser.with_role(Role.GPU))
+
+
+@pytest.mark.parametrize("kind", ["chromium", "chromium-npm"])
+def test_gpu_processes_come_back_however_often_they_die(
+    kind: str, tmp_path: Path, page: str
+) -> None:
+    browser = driver_or_skip(kind).launch(options(tmp_path))
+    try:
+        for _ in range(5):
+            browser.navigate(page)
+            assert isinstance(browser.execute_async(ADAPTER), dict)
+            (gpu,) = browser.with_role(Role.GPU)
+            gpu.kill()
+            assert wait_for(partial(has_other, browser, gpu), timeout_s=5)
+        browser.navigate(page)
+        assert isinstance(browser.execute_async(ADAPTER), dict)
+    finally:
+        assert browser.quit(10).left == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stopped_driver_costs_one_timeout(kind: str, tmp_path: Path) -> None:
+    browser = driver_or_skip(kind).launch(options(tmp_path))
+    recorded = [process.pid for process in browser.processes()]
+    try:
+        browser.set_command_timeout(1)
+        for process in browser.with_role(Role.DRIVER):
+            process.suspend()
+        for command in (browser.current_url, browser.refresh):
+            began = time.monotonic()
+            with pytest.raises(CommandTimeout):
+                command()
+            assert time.monotonic() - began < 2
+    finally:
+        assert_nothing_left(browser, recorded, deadline_s=4)
+
+
+def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(processes.MODE_VARIABLE, "hope")
+    with pytest.raises(ValueError, match="pid-namespace, user-namespace, session, not 'hope'"):
+        processes.containment()

@@ -1,0 +1,240 @@
+"""Kill -9 of real processes while they compute: the answer is right, recorded once, nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.support.faults import (
+    ROWS,
+    WITHIN_S,
+    Kill,
+    check,
+    right_answer,
+    slow_model,
+    start,
+    stop,
+    submit,
+    victim,
+    wait_computing,
+)
+from tests.support.stack import ROOT, RunningStack
+
+BROWSERS = ("chromium", "firefox")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return slow_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def answer(model: Path) -> np.ndarray:
+    return right_answer(model)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
+    running = start(tmp_path_factory.mktemp("kills"), model, BROWSERS)
+    try:
+        for browser in BROWSERS:  # each holds the model, so that a second is a second
+            assert running.wait_run(submit(running, [browser]))["state"] == "succeeded"
+        yield running
+    finally:
+        stop(running)
+
+
+CASES = [
+    *((browser, role) for role in ("browser", "driver", "worker", "page") for browser in BROWSERS),
+    ("chromium", "gpu"),
+]
+
+
+@pytest.mark.parametrize(("browser", "role"), CASES)
+def test_a_kill_while_computing_costs_no_answer(
+    pool: RunningStack,
+    answer: np.ndarray,
+    browser: str,
+    role: str,
+) -> None:
+    other = next(name for name in BROWSERS if name != browser)
+    pool.wait_ready()
+    run_id = submit(pool, [browser, other])
+    wait_computing(pool, run_id, browser)
+    kill = Kill(victim(pool, browser, role))
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    kill.report(run)
+    assert kill.nothing_left()
+    (shard,) = run["metrics"]["shards"]
+    if role != "gpu":  # WebAssembly does not need it
+        assert shard["browser"] == other
+        assert [event["browser"] for event in shard["recovery_events"]] == [browser]
+    pool.wait_ready(timeout_s=60)  # the pool heals
+
+
+def test_a_chain_of_shards_goes_on_from_the_last_activation(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["chromium", "firefox"], strategy="layer", shards=2)
+    wait_computing(pool, run_id, "firefox")
+    kill = Kill(victim(pool, "firefox", "worker"))
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    kill.report(run)
+    assert [shard["attempts"] for shard in run["shards"]] == [1, 2]
+
+
+def test_a_split_batch_that_loses_a_part_is_joined_all_the_same(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["chromium", "firefox"], strategy="data", shards=2)
+    wait_computing(pool, run_id, "firefox")
+    kill = Kill(victim(pool, "firefox", "worker"))
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    kill.report(run)
+
+
+@pytest.mark.parametrize("service", ["control", "web", "valkey"])
+def test_a_service_that_dies_while_a_run_computes_costs_no_answer(
+    pool: RunningStack, answer: np.ndarray, service: str
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["chromium", "firefox"], strategy="layer", shards=2)
+    wait_computing(pool, run_id, "chromium")
+    kill = Kill(psutil.Process(pool.pid(service)))
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    kill.report(run)
+    assert [shard["attempts"] for shard in run["shards"]] == [1, 1], "nothing was computed twice"
+    pool.wait_ready(timeout_s=30)
+    again = pool.wait_run(submit(pool, ["chromium"]))
+    check(pool, again, answer)
+
+
+def test_a_caller_that_waits_is_answered_while_valkey_dies(
+    pool: RunningStack, answer: np.ndarray, tmp_path: Path
+) -> None:
+    """`manage.py infer` waits on Redis for the end of its run."""
+    pool.wait_ready()
+    np.savez(tmp_path / "x.npz", x=ROWS)
+    caller = subprocess.Popen(
+        [sys.executable, "manage.py", "infer", "slow", "--input", str(tmp_path / "x.npz"),
+         "--output", str(tmp_path / "y.npz"), "--browsers", "firefox"],
+        cwd=ROOT, env=pool.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    while not (rows := pool.get("/api/runs/?state=running")["results"]):
+        assert caller.poll() is None, caller.communicate()
+        time.sleep(0.05)
+    wait_computing(pool, rows[0]["id"], "firefox")
+    Kill(psutil.Process(pool.pid("valkey")))
+    said, _ = caller.communicate(timeout=60)
+    assert caller.returncode == 0, said
+    np.testing.assert_allclose(np.load(tmp_path / "y.npz")["y"], answer, atol=1e-3)
+
+
+def test_a_shard_pinned_to_a_browser_that_died_waits_for_it(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = pool.submit("slow", {"x": ROWS}, pins={"0": "firefox/wasm"})
+    wait_computing(pool, run_id, "firefox")
+    kill = Kill(victim(pool, "firefox", "worker"))
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    kill.report(run)
+    assert run["shards"][0]["browser"] == "firefox"
+
+
+def test_a_worker_that_hangs_loses_its_shard_and_its_late_result_changes_nothing(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["firefox", "chromium"])
+    wait_computing(pool, run_id, "firefox")
+    worker = victim(pool, "firefox", "worker")
+    hang = Kill(worker, signal.SIGSTOP)
+    try:
+        run = pool.wait_run(run_id)
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    check(pool, run, answer)
+    hang.report(run)
+    deadline = time.monotonic() + 20
+    while len(rows := pool.get(f"/api/runs/{run_id}/")["shards"][0]["attempt_rows"]) < 3:
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.1)
+    assert sorted(row["outcome"] for row in rows) == ["lost", "succeeded", "superseded"]
+    check(pool, pool.get(f"/api/runs/{run_id}/"), answer)
+    pool.wait_ready(timeout_s=30)
+
+
+def test_a_page_that_hangs_loses_its_shard_and_is_replaced(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["firefox", "chromium"])
+    wait_computing(pool, run_id, "firefox")
+    hang = Kill(victim(pool, "firefox", "page"), signal.SIGSTOP)
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    hang.report(run)
+    assert run["shards"][0]["browser"] == "chromium"
+    pool.wait_ready(timeout_s=60)
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_a_crash_while_idle_is_repaired(pool: RunningStack, browser: str) -> None:
+    pool.wait_ready()
+    before = pool.browser(browser)["restarts"]
+    began = time.monotonic()
+    victim(pool, browser, "browser").kill()
+    while (row := pool.browser(browser))["restarts"] == before or row["state"] != "ready":
+        assert time.monotonic() - began < WITHIN_S, f"{browser} was not repaired\n{pool.logs()}"
+        time.sleep(0.1)
+    print(f"RECOVERY idle crash of {browser}: {time.monotonic() - began:.2f} s")
+
+
+def test_a_browser_that_no_repair_helps_gets_a_new_worker(pool: RunningStack) -> None:
+    pool.wait_ready()
+    worker = psutil.Process(pool.pid("browser.firefox"))
+    profile = pool.home / "profiles" / "firefox"
+    profile.rename(pool.home / "profiles" / "moved")
+    profile.write_text("a file where a folder is expected: no browser can start here")
+    victim(pool, "firefox", "browser").kill()
+    psutil.wait_procs([worker], timeout=60)
+    assert not worker.is_running(), pool.logs()
+    deadline = time.monotonic() + 60
+    while (row := pool.browser("firefox"))["state"] != "failed":
+        assert time.monotonic() < deadline, row
+        time.sleep(0.1)
+    assert row["reason"]
+    profile.unlink()
+    pool.wait_ready(timeout_s=60)
+
+
+def test_every_process_dies_with_make_up_and_the_run_in_flight_is_finished_afterwards(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["chromium", "firefox"])
+    wait_computing(pool, run_id, "chromium")
+    pool.kill()
+    assert not pool.wait_gone(timeout_s=5), "processes outlived kill -9 of `manage.py up`"
+    began = time.monotonic()
+    pool.start()
+    print(f"RECOVERY everything: ready again after {time.monotonic() - began:.2f} s")
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    print(f"RECOVERY everything: the run ended {time.monotonic() - began:.2f} s after the start")

@@ -1,0 +1,134 @@
+"""Two hundred callers at once, and more than are let in: none lost, none doubled, none half-stored."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import redis
+
+from inference.zoo.micro import chain
+from tests.support.callers import SIZE, question, way
+from tests.support.faults import ROWS, slow_model, stop
+from tests.support.stack import ROOT, RunningStack
+from webpool_site import valkey
+
+EACH_DOOR = 100
+LIMIT = 3
+
+
+def rows_of(pool: RunningStack, query: str) -> list[tuple[Any, ...]]:
+    """Ask the ledger itself."""
+    with sqlite3.connect(f"file:{pool.home / 'db.sqlite3'}?mode=ro", uri=True) as ledger:
+        return ledger.execute(query).fetchall()
+
+
+def send(pool: RunningStack, path: str, document: Any) -> tuple[int, Any, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", pool.port, timeout=120)
+    try:
+        connection.request("POST", path, json.dumps(document), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, json.load(answer)
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[RunningStack]:
+    running = RunningStack(tmp_path / "home", browsers="chromium,firefox")
+    running.manage("migrate", "--verbosity", "0")
+    running.manage("add_model", str(chain(tmp_path / "chain.onnx")), "--name", "chain")
+    running.start()
+    yield running
+    stop(running)
+
+
+def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
+    pool: RunningStack, tmp_path: Path
+) -> None:
+    together = threading.Barrier(EACH_DOOR)
+
+    def call(number: int) -> tuple[int, str, list[float]]:
+        x = question(number)
+        tensor = {"name": "x", "datatype": "FP32", "shape": x.shape, "data": x.ravel().tolist()}
+        together.wait()
+        status, _, answer = send(
+            pool, "/v2/models/chain/infer", {"inputs": [tensor], "parameters": way(number)}
+        )
+        assert status == 200, answer
+        return number, answer["parameters"]["run"], answer["outputs"][0]["data"]
+
+    python = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.callers", "chain", str(EACH_DOOR), str(EACH_DOOR)],
+        cwd=ROOT, env=pool.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    began = time.monotonic()
+    with ThreadPoolExecutor(EACH_DOOR) as threads:
+        answers = list(threads.map(call, range(EACH_DOOR)))
+    out, err = python.communicate(timeout=120)
+    assert python.returncode == 0, err
+    answers += json.loads(out)
+    print(f"LOAD {len(answers)} answers in {time.monotonic() - began:.1f} s")
+
+    session = onnxruntime.InferenceSession(
+        str(chain(tmp_path / "chain.onnx")), providers=["CPUExecutionProvider"]
+    )
+    for number, _, flat in answers:
+        expected = session.run(None, {"x": question(number)})[0]
+        np.testing.assert_allclose(np.reshape(flat, (-1, SIZE)), expected, atol=1e-4)
+    runs = {run for _, run, _ in answers}
+    assert len(runs) == len(answers) == 2 * EACH_DOOR
+    assert rows_of(pool, "SELECT state, count(*) FROM inference_run GROUP BY state") == [
+        ("succeeded", 2 * EACH_DOOR)
+    ]
+    succeeded = Counter(
+        shard
+        for (shard,) in rows_of(
+            pool, "SELECT shard_id FROM inference_attempt WHERE outcome = 'succeeded'"
+        )
+    )
+    shards = [shard for (shard,) in rows_of(pool, "SELECT id FROM inference_runshard")]
+    assert succeeded == dict.fromkeys(shards, 1)
+
+
+def test_beyond_the_limit_callers_are_told_when_to_come_back_and_nothing_is_stored(
+    tmp_path: Path,
+) -> None:
+    pool = RunningStack(
+        tmp_path / "home", browsers="chromium", extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)}
+    )
+    pool.manage("migrate", "--verbosity", "0")
+    pool.manage("add_model", str(slow_model(tmp_path)), "--name", "slow")
+    pool.start()
+    try:
+        document = {"model": "slow", "inputs": {"x": ROWS.tolist()}}
+        with ThreadPoolExecutor(20) as threads:
+            answers = list(threads.map(lambda _: send(pool, "/api/runs/", document), range(20)))
+        let_in = [answer for status, _, answer in answers if status == 202]
+        assert len(let_in) == LIMIT
+        for status, headers, answer in answers:
+            if status != 202:
+                assert (status, answer["category"]) == (429, "busy"), answer
+                assert int(headers["Retry-After"]) >= 1
+        assert rows_of(pool, "SELECT count(*) FROM inference_run") == [(LIMIT,)]
+        store = redis.Redis.from_url(valkey.url(pool.home))
+        owners = {key.split(b":")[2].decode() for key in store.scan_iter("webpool:tensor:*")}
+        assert owners <= {answer["id"] for answer in let_in}
+        for answer in let_in:
+            assert pool.wait_run(answer["id"])["state"] == "succeeded"
+        assert send(pool, "/api/runs/", document)[0] == 202
+    finally:
+        stop(pool)

@@ -1,0 +1,55 @@
+"""WebKitGTK's worker and its processes, killed while they compute; Chromium goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.faults import (
+    Kill,
+    check,
+    right_answer,
+    slow_model,
+    start,
+    stop,
+    submit,
+    victim,
+    wait_computing,
+)
+from tests.support.stack import RunningStack
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return slow_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def answer(model: Path) -> np.ndarray:
+    return right_answer(model)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
+    running = start(tmp_path_factory.mktemp("webkitgtk"), model, ["webkitgtk", "chromium"])
+    yield running
+    stop(running)
+
+
+@pytest.mark.parametrize("role", ["browser", "page", "worker"])
+def test_a_kill_while_computing_costs_no_answer(
+    pool: RunningStack, answer: np.ndarray, role: str
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["webkitgtk", "chromium"])
+    wait_computing(pool, run_id, "webkitgtk")
+    kill = Kill(victim(pool, "webkitgtk", role))
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    kill.report(run)
+    assert kill.nothing_left()
+    assert run["shards"][0]["browser"] == "chromium"
+    pool.wait_ready(timeout_s=60)

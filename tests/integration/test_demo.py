@@ -1,0 +1,23 @@
+"""`make demo`'s own command, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.support.stack import RunningStack
+
+
+def test_the_demo_shows_right_answers_from_every_browser_and_leaves_nothing(tmp_path: Path) -> None:
+    alone = RunningStack(tmp_path / "home")
+    alone.manage("migrate", "--verbosity", "0")
+    alone.manage("add_sample")
+    shown = alone.manage("demo", timeout_s=400).stdout
+    assert shown.count("RIGHT: largest difference from onnxruntime") == 2
+    assert not re.search(r"WRONG|FAILED", shown)
+    for browser in ("chromium ", "firefox ", "webkitgtk ", "chromium-npm "):
+        assert browser in shown
+    for provider in ("CPUExecutionProvider", "WebGpuExecutionProvider", "WebNNExecutionProvider"):
+        assert provider in shown
+    assert len(re.findall(r"compute ms:(?: +[\d.]+){5} ", shown)) == 4
+    assert not alone.wait_gone(), "processes outlived the demo"

@@ -1,0 +1,119 @@
+"""Graphs of every kind, cut and whole, on every browser and backend: equal to onnxruntime, or refused.
+
+What a backend must not do is to answer wrongly, or to claim a graph whose heavy operators ran elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from inference.graph.model import load, read_model
+from inference.graph.reference import equal, example_inputs, reference
+from inference.zoo import small
+from tests.support.stack import RunningStack
+
+BUILDERS: dict[str, Callable[[Path], Path]] = {
+    "convolutions": small.convolutions,
+    "recurrent": small.recurrent,
+    "many-ports": small.many_ports,
+    "control-flow": small.control_flow,
+    "odd-tensors": small.odd_tensors,
+}
+# A refusal names the reason; anything else that is not an answer is a failure.
+REFUSALS = ("cannot run it", "no browser can take shard", "Static", "static", "not supported")
+
+
+@pytest.fixture(scope="module")
+def client(stack: RunningStack) -> triton.InferenceServerClient:
+    return triton.InferenceServerClient(
+        f"127.0.0.1:{stack.port}", connection_timeout=120, network_timeout=120
+    )
+
+
+def ask(
+    client: triton.InferenceServerClient, model: str, inputs: dict[str, Any], **parameters: Any
+) -> dict[str, np.ndarray]:
+    """One request with binary tensors, as any client of the protocol sends it."""
+    sent = []
+    for name, array in inputs.items():
+        port = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        port.set_data_from_numpy(array)
+        sent.append(port)
+    answer = client.infer(model, sent, parameters=parameters)
+    return {
+        item["name"]: answer.as_numpy(item["name"]) for item in answer.get_response()["outputs"]
+    }
+
+
+def check(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert set(got) == set(expected)
+    for name, wanted in expected.items():
+        found = got[name]
+        if wanted.dtype == object:
+            found = np.array([item.decode() for item in found.ravel()], object).reshape(found.shape)
+        assert equal(found, wanted), name
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_a_graph_on_every_browser_and_backend(
+    stack: RunningStack, client: triton.InferenceServerClient, tmp_path: Path, kind: str
+) -> None:
+    path = BUILDERS[kind](tmp_path / f"{kind}.onnx")
+    summary = read_model(path)
+    inputs = example_inputs(load(path), summary.inputs, seed=3)
+    expected = reference(path, inputs)
+    stack.manage("add_model", str(path), "--name", kind)
+    answered = []
+    for row in stack.browser_rows():
+        for backend in row["backends"]:
+            if not backend["probe_ok"]:
+                continue
+            for shards in sorted({1, min(3, summary.max_shards)}):
+                where = {"browsers": row["id"], "platform": backend["name"]}
+                strategy = {"strategy": "layer", "shards": shards} if shards > 1 else {}
+                try:
+                    got = ask(client, kind, inputs, **where, **strategy)
+                except InferenceServerException as refusal:
+                    assert backend["name"] != "wasm", f"{where}: {refusal}"
+                    assert any(reason in str(refusal) for reason in REFUSALS), refusal
+                    continue
+                check(got, expected)
+                answered.append((row["id"], backend["name"], shards))
+    browsers = {row["id"] for row in stack.browser_rows()}
+    assert {browser for browser, backend, _ in answered if backend == "wasm"} == browsers
+    if kind in ("convolutions", "many-ports"):  # what every backend can run
+        assert {"wasm", "webgpu", "webnn"} == {backend for _, backend, _ in answered}
+
+
+def test_dynamic_axes_take_other_sizes_without_another_registration(
+    stack: RunningStack, client: triton.InferenceServerClient, tmp_path: Path
+) -> None:
+    path = small.mlp(tmp_path / "mlp.onnx")
+    stack.manage("add_model", str(path), "--name", "mlp-sizes")
+    (port,) = read_model(path).inputs
+    for rows in (1, 5, 17):
+        shape = [rows, *(int(size) for size in port.shape[1:])]
+        inputs = {port.name: np.random.default_rng(rows).standard_normal(shape).astype(np.float32)}
+        check(ask(client, "mlp-sizes", inputs, strategy="layer", shards=2), reference(path, inputs))
+
+
+def test_cut_and_uncut_agree_on_wasm_in_the_same_browser(
+    stack: RunningStack, client: triton.InferenceServerClient, tmp_path: Path
+) -> None:
+    path = small.convolutions(tmp_path / "conv.onnx")
+    stack.manage("add_model", str(path), "--name", "conv-same")
+    summary = read_model(path)
+    inputs = example_inputs(load(path), summary.inputs, seed=5)
+    for row in stack.browser_rows():
+        where = {"browsers": row["id"], "platform": "wasm"}
+        whole = ask(client, "conv-same", inputs, **where)
+        cut = ask(client, "conv-same", inputs, **where, strategy="layer", shards=2)
+        for name, array in whole.items():
+            np.testing.assert_allclose(cut[name], array, rtol=0, atol=1e-6, err_msg=str(row["id"]))

@@ -1,0 +1,70 @@
+"""The embedded Valkey: what it was told survives kill -9, and damage is told apart from a cut end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import redis
+
+from webpool_site.valkey import EmbeddedValkey, ValkeyError
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    with EmbeddedValkey(tmp_path, maxmemory_mb=16) as server:
+        yield server
+
+
+def client(server: EmbeddedValkey) -> redis.Redis:
+    return redis.Redis.from_url(server.url)
+
+
+def append_only_file(server: EmbeddedValkey) -> Path:
+    return next((server.home / "valkey" / "appendonlydir").glob("*.incr.aof"))
+
+
+def test_what_was_written_survives_a_kill(server: EmbeddedValkey) -> None:
+    for number in range(100):
+        client(server).set(f"key-{number}", b"x" * 1000)
+    server.kill()
+    server.start()
+    assert client(server).dbsize() == 100
+
+
+def test_it_refuses_above_its_cap_and_never_evicts(server: EmbeddedValkey) -> None:
+    one = client(server)
+    one.set("kept", 1)
+    with pytest.raises(redis.OutOfMemoryError):
+        for number in range(100):
+            one.set(f"big-{number}", b"x" * 2**20)
+    assert one.get("kept") == b"1"
+
+
+def test_a_record_that_was_cut_off_does_not_stop_it(server: EmbeddedValkey) -> None:
+    client(server).set("kept", 1)
+    client(server).set("cut", b"x" * 1000)
+    server.kill()
+    path = append_only_file(server)
+    path.write_bytes(path.read_bytes()[:-500])
+    server.start()
+    assert client(server).get("kept") == b"1"
+    assert client(server).get("cut") is None
+
+
+def test_a_damaged_file_is_an_error_that_says_what_to_do(server: EmbeddedValkey) -> None:
+    for number in range(100):
+        client(server).set(f"key-{number}", b"x" * 100)
+    server.stop()
+    path = append_only_file(server)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :][:500] = b"?" * 500
+    middle = len(data) // 2
+    data[middle : middle + 500] = b"?" * 500
+    path.write_bytes(data)
+    with pytest.raises(ValkeyError, match=r"cannot read .*\.incr\.aof.*--fix.*move"):
+        server.start()
+
+
+def test_it_listens_on_no_port(server: EmbeddedValkey) -> None:
+    assert client(server).config_get("port") == {"port": "0"}

@@ -1,0 +1,135 @@
+"""Kill a process of a running stack while it computes, and check what became of the run."""
+
+from __future__ import annotations
+
+import datetime as dt
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import psutil
+
+from inference.zoo.micro import slow
+from tests.support.stack import RunningStack
+
+WITHIN_S = 30.0  # from the kill to the answer, on a busy machine with two cores
+DRIVERS = ("chromedriver", "geckodriver", "WebKitWebDriver")
+PROPER = ("chromium", "firefox-esr", "MiniBrowser")
+ROWS = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
+
+
+def slow_model(folder: Path) -> Path:
+    """It computes for a second or two in WebAssembly."""
+    return slow(folder / "slow.onnx", matmuls=800)
+
+
+def right_answer(model: Path) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": ROWS})[0]
+
+
+def start(folder: Path, model: Path, browsers: Sequence[str]) -> RunningStack:
+    running = RunningStack(folder / "home", browsers=",".join(browsers))
+    running.manage("migrate", "--verbosity", "0")
+    running.manage("add_model", str(model), "--name", "slow")
+    running.start()
+    return running
+
+
+def stop(running: RunningStack) -> None:
+    zombies = running.zombies()
+    running.stop()
+    assert not running.wait_gone(), "processes outlived the stack"
+    assert not zombies, "dead children were not collected"
+
+
+def submit(pool: RunningStack, browsers: Sequence[str], **options: Any) -> str:
+    return pool.submit("slow", {"x": ROWS}, browsers=list(browsers), platform="wasm", **options)
+
+
+def wait_computing(pool: RunningStack, run_id: str, browser: str) -> None:
+    """Wait until a shard is claimed by that browser, and a moment more."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        shards = pool.get(f"/api/runs/{run_id}/")["shards"]
+        if any(s["state"] == "running" and s["browser"] == browser for s in shards):
+            time.sleep(0.4)
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no shard was computed by {browser}\n{pool.logs()}")
+
+
+def victim(pool: RunningStack, browser: str, role: str) -> psutil.Process:
+    """The worker, its driver, the browser proper, its GPU process or the process of the page."""
+    worker = psutil.Process(pool.pid(f"browser.{browser}"))
+    if role == "worker":
+        return worker
+    below = worker.children(recursive=True)
+    if role == "driver":
+        return next(p for p in below if p.name().startswith(DRIVERS))
+    of_browser = [p for p in below if p.name().startswith((*PROPER, "WebKit", "Isolated Web Co"))]
+    if role == "browser":
+        return next(p for p in of_browser if not is_child(p) and p.name().startswith(PROPER))
+    if role == "gpu":
+        return next(p for p in of_browser if "--type=gpu-process" in p.cmdline())
+    assert role == "page"
+    pages = [p for p in of_browser if is_page(p)]
+    before = [p.cpu_times().user for p in pages]
+    time.sleep(0.3)
+    used = [p.cpu_times().user - was for p, was in zip(pages, before, strict=True)]
+    return pages[used.index(max(used))]  # the one that computes
+
+
+def is_page(process: psutil.Process) -> bool:
+    words = process.cmdline()
+    return (
+        "--type=renderer" in words
+        or ("-contentproc" in words and words[-1] == "tab")
+        or process.name().startswith("WebKitWebProcess"[:15])
+    )
+
+
+def is_child(process: psutil.Process) -> bool:
+    words = process.cmdline()
+    return any(w.startswith("--type=") or w == "-contentproc" for w in words) or (
+        process.name().startswith("WebKit")
+    )
+
+
+class Kill:
+    """Hurt a process with all that hangs on it, and measure from then on."""
+
+    def __init__(self, process: psutil.Process, number: signal.Signals = signal.SIGKILL) -> None:
+        self._what = f"{number.name} of {process.name()}"
+        self._tree = [process, *process.children(recursive=True)]
+        self._at = dt.datetime.now(dt.UTC)
+        process.send_signal(number)
+
+    def report(self, run: dict[str, Any]) -> None:
+        """Say how long it took (`pytest -rP` shows it): within bounds."""
+        moved = max(self._since(shard["queued_at"]) for shard in run["shards"])
+        ended = self._since(run["finished_at"])
+        print(f"RECOVERY {self._what}: last dispatch {moved:.2f} s, answer {ended:.2f} s after it")
+        assert ended < WITHIN_S
+
+    def _since(self, moment: str) -> float:
+        return (dt.datetime.fromisoformat(moment) - self._at).total_seconds()
+
+    def nothing_left(self) -> bool:
+        return not psutil.wait_procs(self._tree, timeout=10)[1]
+
+
+def succeeded_once(run: dict[str, Any]) -> bool:
+    outcomes = [[a["outcome"] for a in shard["attempt_rows"]] for shard in run["shards"]]
+    return all(of_shard.count("succeeded") == 1 for of_shard in outcomes)
+
+
+def check(pool: RunningStack, run: dict[str, Any], answer: np.ndarray) -> None:
+    """The answer is right and recorded once."""
+    assert run["state"] == "succeeded", f"{run['error']}\n{pool.logs()}"
+    assert succeeded_once(run), run["shards"]
+    np.testing.assert_allclose(pool.outputs(run["id"])["y"], answer, atol=1e-3)

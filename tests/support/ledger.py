@@ -1,0 +1,69 @@
+"""Rows of a run made by hand, and browsers published as a worker would, for tests of the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from browsers import live
+from inference import dispatch
+from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, ShardState
+from inference.pool_view import snapshot
+
+PORT = {"dtype": "float32", "shape": ["batch"]}
+
+
+def publish(browser_id: str, **changes: Any) -> None:
+    """A browser that is ready and can run wasm."""
+    ready = live.LiveBrowser(
+        id=browser_id,
+        kind=browser_id,
+        family=browser_id,
+        version="1",
+        zone="here",
+        state="ready",
+        worker="test",
+        heartbeat=time.time(),
+        backends=(live.LiveBackend("wasm", None, 1.0),),
+        memory_limit_mb=1000.0,
+    )
+    live.publish(dataclasses.replace(ready, **changes))
+
+
+def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
+    """A run of a chain of shards (or a split batch), its ready shards assigned but not sent."""
+    model = OnnxModel.objects.create(
+        name=f"m-{uuid.uuid4().hex[:8]}", sha256="ab" * 32, file_bytes=1, weight_bytes=1,
+        node_count=1, max_shards=shards, inputs=[{"name": "t0", **PORT}],
+        outputs=[{"name": f"t{shards if strategy == 'layer' else 1}", **PORT}], summary={},
+    )  # fmt: skip
+    plan = Plan.objects.create(
+        model=model, model_sha256=model.sha256, strategy=strategy, num_shards=shards
+    )
+    chain = strategy == "layer"
+    plan_shards = PlanShard.objects.bulk_create(
+        PlanShard(
+            plan=plan, index=i, sha256=f"{i:064d}", file_bytes=1, weight_bytes=1, cost=1,
+            inputs=[{"name": f"t{i if chain else 0}", **PORT}],
+            outputs=[{"name": f"t{i + 1 if chain else 1}", **PORT}],
+            depends_on=[i - 1] if chain and i else [],
+        )
+        for i in range(shards)
+    )  # fmt: skip
+    now = timezone.now()
+    defaults = {"max_retries": 3, "deadline_at": now + timedelta(seconds=60), "inputs": {}}
+    run = Run(model=model, plan=plan, created_at=now, **{**defaults, **fields})
+    rows = [
+        RunShard(run=run, plan_shard=plan_shard, index=plan_shard.index, state=ShardState.WAITING)
+        for plan_shard in plan_shards
+    ]
+    ready = [row for row in rows if not row.plan_shard.depends_on]
+    dispatch.assign(run, ready, (), snapshot(), now)
+    run.save(force_insert=True)
+    RunShard.objects.bulk_create(rows)
+    return run

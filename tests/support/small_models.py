@@ -1,0 +1,163 @@
+"""Tiny ONNX models, each for one question to a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+from onnx.helper import make_node, make_tensor_value_info
+
+OPSET = 17
+
+ONNX_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "float64": TensorProto.DOUBLE,
+    "int8": TensorProto.INT8,
+    "uint8": TensorProto.UINT8,
+    "int16": TensorProto.INT16,
+    "uint16": TensorProto.UINT16,
+    "int32": TensorProto.INT32,
+    "uint32": TensorProto.UINT32,
+    "int64": TensorProto.INT64,
+    "uint64": TensorProto.UINT64,
+    "bool": TensorProto.BOOL,
+    "string": TensorProto.STRING,
+}
+
+
+def model(
+    nodes: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    constants: Sequence[Any] = (),
+    *,
+    domains: Sequence[str] = ("",),
+) -> bytes:
+    graph = helper.make_graph(list(nodes), "small", list(inputs), list(outputs), list(constants))
+    opsets = [helper.make_opsetid(domain, OPSET if not domain else 1) for domain in domains]
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    return bytes(made.SerializeToString())
+
+
+def identity(dtype: str, rank: int = 1) -> bytes:
+    """y = x for any shape of that rank."""
+    shape = [f"d{axis}" for axis in range(rank)]
+    kind = ONNX_TYPES[dtype]
+    return model(
+        [make_node("Identity", ["x"], ["y"])],
+        [make_tensor_value_info("x", kind, shape)],
+        [make_tensor_value_info("y", kind, shape)],
+    )
+
+
+def relu() -> bytes:
+    """y = max(x, 0), float32, one dynamic dimension."""
+    return model(
+        [make_node("Relu", ["x"], ["y"])],
+        [make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+    )
+
+
+def block(width: int = 64, seed: int = 0, dtype: str = "float32") -> bytes:
+    """y = softmax(x W + b) W; x is [n, width] with n dynamic."""
+    numbers = np.random.default_rng(seed)
+    weight = (numbers.standard_normal((width, width)) / np.sqrt(width)).astype(dtype)
+    kind = ONNX_TYPES[dtype]
+    return model(
+        [
+            make_node("MatMul", ["x", "w"], ["a"], name="first"),
+            make_node("Add", ["a", "b"], ["c"]),
+            make_node("Softmax", ["c"], ["d"], axis=-1),
+            make_node("MatMul", ["d", "w"], ["y"], name="second"),
+        ],
+        [make_tensor_value_info("x", kind, ["n", width])],
+        [make_tensor_value_info("y", kind, ["n", width])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.ones(width, dtype), "b")],
+    )
+
+
+def with_cpu_node() -> bytes:
+    """y = x W and the positions of its positive values, which WebGPU and WebNN leave to the CPU."""
+    weight = np.random.default_rng(1).standard_normal((16, 16)).astype(np.float32)
+    return model(
+        [
+            make_node("MatMul", ["x", "w"], ["y"]),
+            make_node("Relu", ["y"], ["r"]),
+            make_node("NonZero", ["r"], ["where"]),
+        ],
+        [make_tensor_value_info("x", TensorProto.FLOAT, [4, 16])],
+        [
+            make_tensor_value_info("y", TensorProto.FLOAT, [4, 16]),
+            make_tensor_value_info("where", TensorProto.INT64, [2, "k"]),
+        ],
+        [numpy_helper.from_array(weight, "w")],
+    )
+
+
+def double_matmul() -> bytes:
+    """A MatMul in float64: onnxruntime has it for WebAssembly alone."""
+    weight = np.random.default_rng(2).standard_normal((16, 16))
+    return model(
+        [
+            make_node("MatMul", ["x", "w"], ["m"]),
+            make_node("Cast", ["m"], ["f"], to=TensorProto.FLOAT),
+            make_node("Relu", ["f"], ["y"]),
+        ],
+        [make_tensor_value_info("x", TensorProto.DOUBLE, [4, 16])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, [4, 16])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+
+
+def scalar_sum() -> bytes:
+    """y = a + b for scalars."""
+    scalar = make_tensor_value_info
+    return model(
+        [make_node("Add", ["a", "b"], ["y"])],
+        [scalar("a", TensorProto.FLOAT, []), scalar("b", TensorProto.FLOAT, [])],
+        [scalar("y", TensorProto.FLOAT, [])],
+    )
+
+
+def unknown_operator() -> bytes:
+    """A node of a domain that no runtime knows."""
+    return model(
+        [make_node("Frobnicate", ["x"], ["y"], domain="org.example")],
+        [make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        domains=("", "org.example"),
+    )
+
+
+def slow(width: int = 256) -> bytes:
+    """Multiply x by a matrix as often as `times` says: as slow as one likes."""
+    weight = np.eye(width, dtype=np.float32)
+    body = helper.make_graph(
+        [
+            make_node("MatMul", ["state", "w"], ["next"]),
+            make_node("Identity", ["going"], ["still"]),
+        ],
+        "body",
+        [
+            make_tensor_value_info("turn", TensorProto.INT64, []),
+            make_tensor_value_info("going", TensorProto.BOOL, []),
+            make_tensor_value_info("state", TensorProto.FLOAT, [width, width]),
+        ],
+        [
+            make_tensor_value_info("still", TensorProto.BOOL, []),
+            make_tensor_value_info("next", TensorProto.FLOAT, [width, width]),
+        ],
+    )
+    return model(
+        [make_node("Loop", ["times", "", "x"], ["y"], body=body)],
+        [
+            make_tensor_value_info("times", TensorProto.INT64, []),
+            make_tensor_value_info("x", TensorProto.FLOAT, [width, width]),
+        ],
+        [make_tensor_value_info("y", TensorProto.FLOAT, [width, width])],
+        [numpy_helper.from_array(weight, "w")],
+    )

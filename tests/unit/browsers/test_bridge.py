@@ -1,0 +1,257 @@
+"""The worker's server, spoken to by plain clients: who gets in, what is served, what fails how."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+
+from browsers.bridge import Bridge, NotLoaded, PageEvent
+from browsers.core.errors import ConnectionLost, DeadlinePassed, InvalidInput
+from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+
+SHA256 = "ab" * 32
+Page = aiohttp.ClientWebSocketResponse
+
+
+class Served:
+    """A running bridge and what it reported."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "ort.mjs").write_text("export {};")
+        (folder / "secret.txt").write_text("no")
+        (folder / SHA256).write_bytes(bytes(range(256)) * 1000)
+        self.events: list[PageEvent] = []
+        self.bridge = Bridge(
+            files=lambda name: {SHA256: folder / SHA256}[name],
+            runtime_dir=folder,
+            on_event=self.events.append,
+        )
+        self.bridge.start()
+        self.url = self.bridge.url(threads=2)
+        self.base = self.url.split("?")[0]
+        parts = urlsplit(self.url)
+        port = parse_qs(parts.query)["socket"][0]
+        self.socket_url = f"ws://127.0.0.1:{port}{parts.path.rstrip('/')}"
+
+    @asynccontextmanager
+    async def page(self, **headers: str) -> AsyncIterator[Page]:
+        headers.setdefault("Origin", self.bridge.origin)
+        async with (
+            aiohttp.ClientSession() as client,
+            client.ws_connect(self.socket_url, headers=headers, max_msg_size=0) as socket,
+        ):
+            yield socket
+
+    def talk(self, page: Callable[[Page], Awaitable[None]]) -> threading.Thread:
+        """Run a page in a thread; returns when it is connected."""
+
+        async def run() -> None:
+            async with self.page() as socket:
+                await page(socket)
+
+        thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+        thread.start()
+        until = time.monotonic() + 5
+        while not self.bridge.connected and time.monotonic() < until:
+            time.sleep(0.005)
+        assert self.bridge.connected
+        return thread
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    running = Served(tmp_path)
+    yield running
+    running.bridge.close()
+    running.bridge.close()
+
+
+async def get(url: str, **headers: str) -> tuple[int, Any, bytes]:
+    async with aiohttp.ClientSession() as client, client.get(url, headers=headers) as answer:
+        return answer.status, answer.headers, await answer.read()
+
+
+def reply(frame: bytes, fields: dict[str, Any], tensors: list[WireTensor] | None = None) -> bytes:
+    header, _ = decode_frame(frame)
+    return b"".join(encode_frame({"page_ms": 0, **fields, "id": header["id"]}, tensors or []))
+
+
+async def check_served(served: Served, path: str, mime: str) -> None:
+    status, headers, body = await get(served.base + path)
+    assert (status, headers["Content-Type"].split(";")[0]) == (200, mime)
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert body
+
+
+@pytest.mark.parametrize(
+    ("path", "mime"),
+    [
+        ("", "text/html"),
+        ("main.js", "text/javascript"),
+        ("engine.js", "text/javascript"),
+        ("ort/ort.mjs", "text/javascript"),
+        (f"files/{SHA256}", "application/octet-stream"),
+    ],
+)
+def test_the_page_and_its_files_are_served_isolated(served: Served, path: str, mime: str) -> None:
+    asyncio.run(check_served(served, path, mime))
+
+
+def test_model_files_are_immutable_and_whole(served: Served) -> None:
+    _, headers, body = asyncio.run(get(served.base + f"files/{SHA256}"))
+    assert "immutable" in headers["Cache-Control"]
+    assert body == bytes(range(256)) * 1000
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "ort/secret.txt",
+        "ort/..%2Fsecret.txt",
+        "nothing.js",
+        "files/" + "cd" * 32,
+        "files/..%2Fort.mjs",
+        f"files/{SHA256.upper()}",
+    ],
+)
+def test_nothing_else_is_served(served: Served, path: str) -> None:
+    status, _, _ = asyncio.run(get(served.base + path))
+    assert status == 404
+
+
+def test_nothing_is_served_without_the_token_or_to_another_host_name(served: Served) -> None:
+    assert asyncio.run(get(f"{served.bridge.origin}/wrong/"))[0] == 404
+    assert asyncio.run(get(f"{served.bridge.origin}/"))[0] == 404
+    assert asyncio.run(get(served.base, Host="evil.example"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Origin": "http://evil.example"}, 403), ({"Host": "evil.example"}, 404)],
+)
+def test_the_socket_lets_in_only_its_own_page(
+    served: Served, headers: dict[str, str], status: int
+) -> None:
+    async def knock() -> None:
+        async with served.page(**headers):
+            pass
+
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        asyncio.run(knock())
+    assert caught.value.status == status
+    assert not served.bridge.connected
+
+
+def test_a_request_without_a_page_fails_at_once(served: Served) -> None:
+    with pytest.raises(ConnectionLost, match="no page"):
+        served.bridge.request("ping", {}, timeout_s=5)
+
+
+@pytest.mark.parametrize("size", [0, 5, 4096, 70_000, 20_000_000])
+def test_tensors_of_any_size_come_back(served: Served, size: int) -> None:
+    async def echo(socket: Page) -> None:
+        async for message in socket:
+            _, tensors = decode_frame(message.data)
+            await socket.send_bytes(reply(message.data, {}, tensors))
+
+    served.talk(echo)
+    data = (b"0123456789" * (size // 10 + 1))[:size]
+    for _ in range(2):
+        _, (got,) = served.bridge.request(
+            "run", {}, [WireTensor("x", "uint8", (size,), data)], timeout_s=10
+        )
+        assert bytes(got.data) == data
+
+
+def test_errors_of_the_page_are_raised(served: Served) -> None:
+    codes = iter(["invalid_input", "not_loaded"])
+
+    async def refuse(socket: Page) -> None:
+        async for message in socket:
+            error = {"code": next(codes), "message": "because"}
+            await socket.send_bytes(reply(message.data, {"error": error}))
+
+    served.talk(refuse)
+    with pytest.raises(InvalidInput, match="because"):
+        served.bridge.request("run", {}, timeout_s=5)
+    with pytest.raises(NotLoaded):
+        served.bridge.request("run", {}, timeout_s=5)
+
+
+def test_a_deadline_passes_and_a_late_reply_is_dropped(served: Served) -> None:
+    async def late(socket: Page) -> None:
+        first = await socket.receive_bytes()
+        second = await socket.receive_bytes()
+        await socket.send_bytes(reply(first, {"from": "first"}))
+        await socket.send_bytes(reply(second, {"from": "second"}))
+        await socket.receive()
+
+    served.talk(late)
+    with pytest.raises(DeadlinePassed, match=r"'run' within 0\.1 s"):
+        served.bridge.request("run", {}, timeout_s=0.1)
+    header, _ = served.bridge.request("run", {}, timeout_s=5)
+    assert header["from"] == "second"
+
+
+def test_a_closed_socket_fails_what_is_pending_at_once(served: Served) -> None:
+    async def leave(socket: Page) -> None:
+        await socket.receive_bytes()
+
+    served.talk(leave)
+    began = time.monotonic()
+    with pytest.raises(ConnectionLost):
+        served.bridge.request("run", {}, timeout_s=30)
+    assert time.monotonic() - began < 5
+    assert [event.name for event in served.events] == ["closed"]
+
+
+def test_a_broken_message_ends_the_connection(served: Served) -> None:
+    async def babble(socket: Page) -> None:
+        await socket.receive_bytes()
+        await socket.send_bytes(b"\xff\xff\xff\xff")
+        await socket.receive()
+
+    served.talk(babble)
+    with pytest.raises(ConnectionLost, match="broken message"):
+        served.bridge.request("run", {}, timeout_s=30)
+    assert not served.bridge.connected
+
+
+def test_events_reach_the_callback(served: Served) -> None:
+    async def greet(socket: Page) -> None:
+        hello = {"event": "hello", "page": "p", "engine": 1}
+        await socket.send_bytes(b"".join(encode_frame(hello)))
+        await socket.receive()
+
+    served.talk(greet)
+    until = time.monotonic() + 5
+    while not served.events and time.monotonic() < until:
+        time.sleep(0.005)
+    assert served.events == [PageEvent("hello", {"page": "p", "engine": 1})]
+
+
+def test_a_new_connection_replaces_the_old(served: Served) -> None:
+    async def wait(socket: Page) -> None:
+        await socket.receive()
+
+    async def answer(socket: Page) -> None:
+        await socket.send_bytes(reply(await socket.receive_bytes(), {"from": "new"}))
+        await socket.receive()
+
+    old = served.talk(wait)
+    served.talk(answer)
+    old.join(5)
+    assert not old.is_alive()
+    header, _ = served.bridge.request("ping", {}, timeout_s=5)
+    assert header["from"] == "new"

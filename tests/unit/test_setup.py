@@ -1,0 +1,127 @@
+"""The set-up's own decisions: what is missing, what is retried, which browsers are asked for."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from webpool_site import ports, valkey
+from webpool_site.browser_list import BrowserListError, choose, parse, slots
+from webpool_site.instance import AlreadyRunning, Instance
+from webpool_site.setup import debian, node, step
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_browsers_are_numbered_within_their_kind() -> None:
+    chosen = slots(parse("firefox:2,chromium,firefox"))
+    assert [slot.id for slot in chosen] == ["firefox", "firefox-2", "chromium", "firefox-3"]
+    assert [slot.kind for slot in chosen] == ["firefox", "firefox", "chromium", "firefox"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lynx", "unknown browser 'lynx': expected auto, or some of chromium, "),
+        ("chromium,", "unknown browser ''"),
+        ("firefox:0", "expected a number from 1 to 64, got '0'"),
+        ("firefox:many", "got 'many'"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BrowserListError, match=message):
+        parse(text)
+
+
+def test_a_browser_that_this_machine_cannot_have_is_refused_with_its_remedy() -> None:
+    kind = "safari" if sys.platform != "darwin" else "webkitgtk"
+    with pytest.raises(BrowserListError, match=rf"{kind} cannot run here: .* Remedy: "):
+        choose(kind)
+
+
+def test_a_command_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(step, "PAUSES_S", (0.01, 0.01))
+    script = (
+        "import pathlib, sys; p = pathlib.Path(sys.argv[1]); n = len(p.read_text()) if p.exists()"
+        " else 0; p.write_text('x' * (n + 1)); print('try', n + 1); sys.exit(n < 2)"
+    )
+    command = (sys.executable, "-c", script, str(tmp_path / "count"))
+    assert step.run(command) == "try 3\n"
+
+
+def test_a_command_that_keeps_failing_is_an_error_with_its_words(monkeypatch) -> None:
+    monkeypatch.setattr(step, "PAUSES_S", (0.01, 0.01))
+    with pytest.raises(
+        step.SetupError, match=r"failed 3 times, last with exit code 4:\n.*no route"
+    ):
+        step.run([sys.executable, "-c", "print('no route'); raise SystemExit(4)"])
+    with pytest.raises(step.SetupError, match="cannot be run"):
+        step.run(["/no/such/program"])
+
+
+def test_the_lock_file_names_versions_and_no_host() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text())
+    assert not [path for path, entry in lock["packages"].items() if "resolved" in entry]
+    assert all(entry.get("version") for path, entry in lock["packages"].items() if path)
+
+
+def test_npm_packages_that_are_there_are_not_asked_for_again() -> None:
+    assert node.missing_packages(development=False) == []
+    found = node.find_node()
+    assert found is not None
+    assert int(found.version.partition(".")[0]) >= node.OLDEST_NODE
+
+
+def test_the_requirements_are_pinned() -> None:
+    for path in ROOT.glob("requirements*.txt"):
+        lines = [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+        assert lines
+        assert all("==" in line for line in lines), path.name
+
+
+def test_where_this_user_may_not_install_it_says_what_to_run(monkeypatch) -> None:
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    monkeypatch.setattr(debian, "missing_packages", lambda: ["firefox-esr", "xvfb"])
+    monkeypatch.setattr(debian.os, "geteuid", lambda: 1000)
+    assert debian.install() == (
+        "no root, so not installed: firefox-esr, xvfb. To have them: "
+        "sudo apt-get install --no-install-recommends firefox-esr xvfb"
+    )
+
+
+def test_one_pool_per_home_and_a_stale_file_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "pool.json").write_text('{"pid": 999999}')
+    assert not Instance(tmp_path).running()
+    with Instance(tmp_path) as first:
+        assert Instance(tmp_path).running()
+        with pytest.raises(AlreadyRunning) as refused:
+            Instance(tmp_path).acquire()
+        assert refused.value.pid == first.facts()["pid"]
+    assert not Instance(tmp_path).running()
+
+
+def test_a_port_that_is_taken_is_named_with_its_holder() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert ports.accepts("127.0.0.1", port)
+        with pytest.raises(
+            ports.PortError, match=rf"port {port} is taken by python.*PORT={port + 1}"
+        ):
+            ports.check_free("127.0.0.1", port)
+    ports.check_free("127.0.0.1", port)
+    with pytest.raises(ports.PortError, match="expected a port from 1 to 65535, got 0"):
+        ports.check_free("127.0.0.1", 0)
+
+
+def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
+    assert valkey.socket_path(Path("/home")) == Path("/home/run/valkey.sock")
+    long = tmp_path / ("x" * 120)
+    assert len(str(valkey.socket_path(long))) <= valkey.SOCKET_PATH_LIMIT
+    assert valkey.socket_path(long) != valkey.socket_path(long / "y")

@@ -1,0 +1,46 @@
+"""The Celery application: control, history and one queue per browser.
+
+The database is the truth and Celery the carrier: messages carry ids only and are not acknowledged.
+A message that is lost, late or doubled meets the ledger's fence (inference/ledger.py) and the sweep.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
+
+from django.conf import settings
+
+
+def broker_url(url: str) -> str:
+    """kombu spells a Redis unix socket `redis+socket://`, redis-py `unix://`."""
+    return url.replace("unix://", "redis+socket://", 1)
+
+
+app = Celery("webpool")
+app.conf.update(
+    broker_url=broker_url(settings.WEBPOOL_REDIS_URL),
+    result_backend=broker_url(settings.WEBPOOL_REDIS_URL),
+    broker_connection_retry_on_startup=True,
+    broker_connection_timeout=2,
+    # No acknowledgements, which cost two round trips per hop: redelivery is the sweep's work, which
+    # knows from the ledger what a dead worker held.
+    broker_transport_options={"ack_emulation": False},
+    task_default_queue="control",
+    task_ignore_result=True,
+    task_acks_late=False,
+    task_serializer="json",
+    accept_content=["json"],
+    result_expires=900,
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_enable_remote_control=False,
+    beat_scheduler=settings.CELERY_BEAT_SCHEDULER,
+    timezone="UTC",
+)
+app.autodiscover_tasks(["inference", "browsers", "history"])

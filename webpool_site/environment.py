@@ -1,0 +1,85 @@
+"""Read settings from the environment; a value of the wrong form is a clear error at start."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def env_int(name: str, default: int) -> int:
+    raw = os.environ.get(name, "")
+    if not raw:
+        return default
+    try:
+        return int(raw)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name}: expected a whole number such as {default}, got {raw!r}"
+        ) from None
+
+
+def env_float(name: str, default: float) -> float:
+    raw = os.environ.get(name, "")
+    if not raw:
+        return default
+    try:
+        return float(raw)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name}: expected a number such as {default}, got {raw!r}"
+        ) from None
+
+
+def env_bool(name: str, default: bool) -> bool:
+    raw = os.environ.get(name, "").lower()
+    if raw in ("1", "true", "yes", "on"):
+        return True
+    if raw in ("0", "false", "no", "off"):
+        return False
+    if raw:
+        raise ImproperlyConfigured(f"{name}: expected 1 or 0, got {raw!r}")
+    return default
+
+
+def env_list(name: str, default: list[str]) -> list[str]:
+    raw = os.environ.get(name, "")
+    return [part.strip() for part in raw.split(",") if part.strip()] if raw else default
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load_secret_key(path: Path) -> str:
+    """Return the key kept in `path`, made at the first start and readable by the owner only."""
+    if key := os.environ.get("WEBPOOL_SECRET_KEY"):
+        return key
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        key = secrets.token_urlsafe(64)
+        file.write(key)
+    return key
+
+
+def redis_url(home: Path) -> str:
+    """The Redis (or Valkey) URL: `WEBPOOL_REDIS_URL`, else the running pool's, else the embedded one's."""
+    from webpool_site import valkey
+
+    if url := os.environ.get("WEBPOOL_REDIS_URL"):
+        return url
+    try:
+        return (home / "run" / "redis.url").read_text().strip()
+    except FileNotFoundError:
+        return valkey.url(home)

@@ -1,0 +1,166 @@
+"""manage.py demo: start everything, run a real model cut into shards in real browsers, show it, stop."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+
+from browsers.live import LiveBrowser, living
+from inference import registry, runs
+from inference.errors import WebpoolError
+from inference.graph.reference import largest_difference, reference
+from inference.management.cli import WebpoolCommand
+from inference.metrics import run_metrics
+from inference.tensors import decode_array, encode_array
+from webpool_site.stack import Stack
+
+MODEL = "minilm"
+SENTENCES = [
+    "A cat sleeps on the warm windowsill.",
+    "The kitten naps in the sunshine by the window.",
+    "Stock markets fell sharply on Monday.",
+    "Shares dropped steeply at the start of the week.",
+]
+ANSWER = "sentence_embedding"
+
+
+class Command(WebpoolCommand):
+    help = (
+        "Run all-MiniLM-L6-v2, cut into shards, over every installed browser, and show the result."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=settings.PORT)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        began = time.monotonic()
+        stack = Stack(port=options["port"], out=self.stdout.write)
+        try:
+            stack.start()
+            stack.wait_ready()
+            wrong = self._show(sorted(living().values(), key=lambda b: b.id))
+        finally:
+            stack.stop()
+        self.stdout.write(
+            f"\nEverything is stopped. `make up` starts it again and stays: the runs above are at "
+            f"http://127.0.0.1:{options['port']}/admin/inference/run/ ({time.monotonic() - began:.0f} s)"
+        )
+        if wrong:
+            raise SystemExit(1)
+
+    def _show(self, pool: Sequence[LiveBrowser]) -> int:
+        model = registry.get_model(MODEL)
+        arrays = registry.tokenizer_of(model).encode(SENTENCES)
+        expected = reference(registry.path_of(model.sha256), arrays)[ANSWER]
+        wrong = 0
+        self._embeddings = np.zeros((0, 0))
+        shards = max(2, len(pool))  # one browser alone computes both
+        self._title(f"1. {MODEL} cut into {shards} layer shards, over every browser of the pool")
+        wrong += self._run(arrays, expected, strategy="layer", shards=shards,
+                           browsers=tuple(browser.id for browser in pool))  # fmt: skip
+        pins = backend_pins(pool)
+        self._title("2. the same, shards pinned to " + ", ".join(pins.values()))
+        wrong += self._run(arrays, expected, strategy="layer", shards=len(pins), pins=pins)
+        self._title("3. the whole model, five times in each browser (the first one loads it)")
+        for browser in pool:
+            wrong += self._five_times(browser, arrays, expected)
+        self._title(
+            "4. how alike the sentences are (cosine, from the sharded run's own embeddings)"
+        )
+        self._similarities()
+        return wrong
+
+    def _run(self, arrays: Any, expected: Any, **wishes: Any) -> int:
+        try:
+            run, outputs = runs.infer(_request(arrays, **wishes))
+        except WebpoolError as error:
+            self.stdout.write(f"   FAILED: {error}")
+            return 1
+        metrics = run_metrics(run)
+        self.stdout.write(
+            f"   {'shard':<6}{'browser':<15}{'version':<16}{'backend':<9}{'adapter':<30}"
+            f"{'load ms':>9}{'compute ms':>12}{'transfer ms':>13}  nodes per execution provider"
+        )
+        for shard in metrics["shards"]:
+            self.stdout.write("   " + shard_line(shard))
+        return self._verdict(run, outputs, expected, metrics["inference_time_ms"])
+
+    def _verdict(self, run: Any, outputs: Any, expected: Any, took_ms: float) -> int:
+        got = next(decode_array(tensor) for tensor in outputs if tensor.name == ANSWER)
+        difference = largest_difference(got, expected)
+        self._embeddings = got
+        right = difference <= 1e-4 * max(1.0, float(np.abs(expected).max()))
+        self.stdout.write(
+            f"   {'RIGHT' if right else 'WRONG'}: largest difference from onnxruntime on the unsplit "
+            f"model {difference:.2e}; {took_ms:.0f} ms; run {run.pk}"
+        )
+        return 0 if right else 1
+
+    def _five_times(self, browser: LiveBrowser, arrays: Any, expected: Any) -> int:
+        times, worst, backend, last = [], 0.0, "", None
+        for _ in range(5):
+            try:
+                run, outputs = runs.infer(_request(arrays, browsers=(browser.id,)))
+            except WebpoolError as error:
+                self.stdout.write(f"   {browser.id:<15} FAILED: {error}")
+                return 1
+            last = run_metrics(run)
+            shard = last["shards"][0]
+            times.append(shard["compute_ms"])
+            backend = shard["backend"]
+            got = next(decode_array(tensor) for tensor in outputs if tensor.name == ANSWER)
+            worst = max(worst, largest_difference(got, expected))
+        self.stdout.write(
+            f"   {browser.id:<15}{backend:<8} compute ms: {' '.join(f'{t:7.1f}' for t in times)}   "
+            f"median {statistics.median(times):.1f}   largest difference {worst:.2e}"
+        )
+        return int(worst > 1e-4)
+
+    def _similarities(self) -> None:
+        embeddings = self._embeddings
+        for i, first in enumerate(SENTENCES):
+            for j in range(i + 1, len(SENTENCES)):
+                score = float(embeddings[i] @ embeddings[j])
+                self.stdout.write(f"   {score:+.3f}  {first!r} ~ {SENTENCES[j]!r}")
+
+    def _title(self, text: str) -> None:
+        self.stdout.write(f"\n{text}")
+
+
+def _request(arrays: Any, **wishes: Any) -> runs.RunRequest:
+    inputs = [encode_array(name, array) for name, array in arrays.items()]
+    return runs.RunRequest(model=MODEL, inputs=inputs, owner="demo", **wishes)
+
+
+def backend_pins(pool: Sequence[LiveBrowser]) -> dict[int, str]:
+    """One shard per backend that the pool has, each on another browser where that is possible."""
+    pins: dict[int, str] = {}
+    taken: set[str] = set()
+    for platform in ("webnn", "webgpu", "wasm"):
+        able = [b.id for b in pool if any(backend.name == platform for backend in b.backends)]
+        if able:
+            browser = next((name for name in able if name not in taken), able[0])
+            taken.add(browser)
+            pins[len(pins)] = f"{browser}/{platform}"
+    return pins
+
+
+def shard_line(shard: dict[str, Any]) -> str:
+    adapter = shard["adapter"] or "-"
+    software = " (software)" if shard["software"] else ""
+    nodes = ", ".join(f"{count} {provider}" for provider, count in sorted(shard["nodes"].items()))
+    load, compute, transfer = (
+        "-" if shard[f"{part}_ms"] is None else f"{shard[f'{part}_ms']:.1f}"
+        for part in ("load", "compute", "transfer")
+    )
+    return (
+        f"{shard['index']:<6}{shard['browser']:<15}{shard['browser_version']:<16}"
+        f"{shard['backend']:<9}{(adapter + software):<30}{load:>9}{compute:>12}"
+        f"{transfer:>13}  {nodes}"
+    )

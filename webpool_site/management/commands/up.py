@@ -1,0 +1,117 @@
+"""manage.py up: run the pool and its web server until Ctrl-C; afterwards no process is left."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+
+from browsers.supervisor import State
+from inference.management.cli import WebpoolCommand
+from webpool_site.setup import admin_user, database
+from webpool_site.stack import Stack, StackError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Command(WebpoolCommand):
+    help = "Run the pool, its workers and its web server until Ctrl-C."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=settings.PORT, help="default: PORT or 8000")
+        parser.add_argument("--host", default=settings.WEBPOOL_HOST, help="default: loopback")
+        parser.add_argument(
+            "--browsers",
+            default=settings.WEBPOOL_BROWSERS,
+            help="auto, or kinds with how many of each, such as chromium,firefox:2",
+        )
+        parser.add_argument("--no-web", action="store_true", help="run without the web server")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        stack = Stack(
+            browsers=options["browsers"],
+            host=options["host"],
+            port=options["port"],
+            web=not options["no_web"],
+            out=self._say,
+        )
+        logging.getLogger("browsers.supervisor").setLevel(logging.ERROR)  # the table says it
+        asked = threading.Event()
+
+        def on_signal(number: int, _frame: object) -> None:
+            if asked.is_set():
+                stack.kill()
+            asked.set()
+
+        before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+        try:
+            self._run(stack, asked)
+        finally:
+            stack.stop()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        self._say("stopped; no process is left")
+
+    def _run(self, stack: Stack, asked: threading.Event) -> None:
+        database.migrate()
+        self._say(f"starting the pool in {settings.WEBPOOL_HOME}")
+        if reaped := stack.start():
+            self._say(f"  an earlier pool left these running, now killed: {', '.join(reaped)}")
+        waiter = _Waiter(stack)
+        waiter.start()
+        announced = False
+        while not asked.wait(0.2):
+            if stack.wait_stopped(0) or waiter.failed is not None:
+                raise StackError(stack.failure or waiter.failed or "the pool stopped by itself")
+            if waiter.done and not announced:
+                announced = True
+                self._announce(stack, waiter.browsers_missing)
+        self._say("stopping …")
+
+    def _announce(self, stack: Stack, missing: str) -> None:
+        ready = [child for child in stack.status() if child.state is State.READY]
+        browsers = sum(child.name.startswith("browser.") for child in ready)
+        self._say(f"webpool is ready: {browsers} of {len(stack.layout.browsers)} browsers")
+        if missing:
+            self._say(f"  {missing}")
+        if stack.layout.web:
+            self._say(f"  admin   {stack.address}/admin/")
+            self._say(f"  API     {stack.address}/api/docs/")
+        if credentials := admin_user.ensure():
+            self._say(f"  log in as {credentials} (shown only this once)")
+        self._say(f"  logs    {stack.log_dir}")
+        self._say("Ctrl-C stops everything")
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+class _Waiter(threading.Thread):
+    """Waits for the pool while the main thread listens for Ctrl-C.
+
+    A browser that does not start is tried again for ever, so that only the others' failure ends it.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(name="wait-ready", daemon=True)
+        self._stack = stack
+        self.done = False
+        self.failed: str | None = None
+        self.browsers_missing = ""
+
+    def run(self) -> None:
+        try:
+            self._stack.wait_ready(browsers=0)
+        except StackError as error:
+            self.failed = str(error)
+            return
+        try:
+            self._stack.wait_ready(settings.WEBPOOL_BROWSER_START_S)
+        except StackError as error:
+            self.browsers_missing = str(error)
+        self.done = True

@@ -1,0 +1,131 @@
+"""The command lines of the stack: what `manage.py up` runs, and in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from browsers.supervisor import ProcessSpec, Restart
+from webpool_site import ports, readiness, valkey
+from webpool_site.browser_list import BrowserSlot
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CELERY = (sys.executable, "-m", "celery", "-A", "webpool_site")
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
+# A process whose code or settings are wrong fails at once and every time: five tries tell.
+ESSENTIAL = Restart(first_delay_s=0.2, give_up_after=5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What to run and where. `redis_url` None runs the embedded Valkey."""
+
+    home: Path
+    host: str
+    port: int
+    browsers: tuple[BrowserSlot, ...]
+    web: bool = True
+    redis_url: str | None = None
+    browser_start_s: float = 90.0
+
+
+def specs(layout: Layout) -> list[ProcessSpec]:
+    """Every process, first what the others need; browsers before the periodic ones.
+
+    The cores are the bottleneck of a start, and browsers take longest.
+    """
+    first = [] if layout.redis_url else [valkey.process_spec(layout.home)]
+    after = tuple(spec.name for spec in first)
+    rest = [worker(layout, "control", after=after, role="control")]
+    rest += [browser_worker(layout, slot, after=after) for slot in layout.browsers]
+    if layout.web:
+        rest.append(_web(layout, after=after))
+    rest.append(worker(layout, "history", after=after, role="history"))
+    rest.append(_beat(layout, after=after))
+    return first + rest
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """What every process of the stack finds in its environment."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "webpool_site.settings",
+        "WEBPOOL_HOME": str(layout.home),
+        "WEBPOOL_REDIS_URL": layout.redis_url or valkey.url(layout.home),
+        "WEBPOOL_HOST": layout.host,
+        "PORT": str(layout.port),
+        "PYTHONUNBUFFERED": "1",
+        # Celery would run Django's checks in every worker, which imports all views and costs seconds.
+        "CELERY_SKIP_CHECKS": "1",
+    }
+
+
+def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> ProcessSpec:
+    """A Celery worker with one consumer, in the process itself (solo pool)."""
+    ready = _ready_file(layout, queue)
+    return ProcessSpec(
+        name=queue,
+        argv=(*CELERY, "worker", "-Q", queue, "-n", f"{queue}@%h", *_SOLO, *QUIET),
+        env={**environment(layout), "WEBPOOL_ROLE": role, readiness.VARIABLE: str(ready)},
+        cwd=REPOSITORY,
+        ready=functools.partial(readiness.is_ready, ready),
+        after=tuple(after),
+        restart=ESSENTIAL,
+        critical=True,
+    )
+
+
+_SOLO = ("--pool", "solo", "--concurrency", "1", "--include", "webpool_site.readiness")
+
+
+def browser_worker(layout: Layout, slot: BrowserSlot, *, after: Sequence[str]) -> ProcessSpec:
+    """The worker that owns one browser. Its failures never stop the pool: it is tried for ever."""
+    spec = worker(layout, f"browser.{slot.id}", after=after, role="browser")
+    return dataclasses.replace(
+        spec,
+        env={**spec.env, "WEBPOOL_BROWSER": slot.id, "WEBPOOL_BROWSER_KIND": slot.kind},
+        restart=Restart(first_delay_s=0.05),
+        critical=False,
+        # The browser's own start has its own deadline inside the worker; this one is behind it.
+        start_timeout_s=layout.browser_start_s + 60.0,
+    )
+
+
+def browser_of(spec: ProcessSpec) -> str | None:
+    """The id of the browser that a process owns."""
+    return spec.env.get("WEBPOOL_BROWSER")
+
+
+def _web(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
+    options = ("--host", layout.host.strip("[]"), "--port", str(layout.port))
+    return ProcessSpec(
+        name="web",
+        argv=(sys.executable, "-m", "uvicorn", "webpool_site.asgi:application", *options, *_WEB),
+        env={**environment(layout), "WEBPOOL_ROLE": "web"},
+        cwd=REPOSITORY,
+        ready=lambda pid: ports.accepts(layout.host, layout.port),
+        after=tuple(after),
+        restart=ESSENTIAL,
+        critical=True,
+    )
+
+
+_WEB = ("--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown", "3")
+
+
+def _beat(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
+    return ProcessSpec(
+        name="beat",
+        argv=(*CELERY, "beat", "--pidfile", "", "--loglevel", "INFO"),
+        env={**environment(layout), "WEBPOOL_ROLE": "beat"},
+        cwd=REPOSITORY,
+        after=tuple(after),
+        restart=ESSENTIAL,
+        critical=True,
+    )
+
+
+def _ready_file(layout: Layout, name: str) -> Path:
+    return layout.home / "run" / f"{name}.ready"

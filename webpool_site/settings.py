@@ -1,0 +1,188 @@
+"""Django settings; every value an operator may change comes from the environment.
+
+The defaults run the embedded stack on one machine: SQLite, an embedded Valkey, loopback only.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from webpool_site.environment import (
+    env_bool,
+    env_float,
+    env_int,
+    env_list,
+    is_loopback,
+    load_secret_key,
+    redis_url,
+)
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+WEBPOOL_HOME = Path(os.environ.get("WEBPOOL_HOME", BASE_DIR / "var")).resolve()
+for _folder in ("run", "logs", "files", "models", "profiles"):
+    (WEBPOOL_HOME / _folder).mkdir(parents=True, exist_ok=True)
+
+# --- web -----------------------------------------------------------------------------------
+WEBPOOL_HOST = os.environ.get("WEBPOOL_HOST", "127.0.0.1")
+PORT = env_int("PORT", 8000)
+WEBPOOL_PRODUCTION = env_bool("WEBPOOL_PRODUCTION", False)
+DEBUG = False
+SECRET_KEY = load_secret_key(WEBPOOL_HOME / "secret_key")
+ALLOWED_HOSTS = env_list("WEBPOOL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+# Anonymous callers may write only while the server is bound to loopback (SPEC I5).
+WEBPOOL_ANONYMOUS_WRITES = is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "history",
+    "browsers",
+    "inference",
+    "webpool_site",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "webpool_site.urls"
+ASGI_APPLICATION = "webpool_site.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = WEBPOOL_HOME / "static"
+LOGIN_URL = "/admin/login/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+if WEBPOOL_PRODUCTION:
+    SECURE_SSL_REDIRECT = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+# --- database: the truth ---------------------------------------------------------------------
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": WEBPOOL_HOME / "db.sqlite3",
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "timeout": 30,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": (
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;"
+            ),
+        },
+    }
+}
+
+# --- broker, tensor store, live state -----------------------------------------------------------
+WEBPOOL_REDIS_URL = redis_url(WEBPOOL_HOME)
+WEBPOOL_REDIS_MAXMEMORY_MB = env_int("WEBPOOL_REDIS_MAXMEMORY_MB", 2048)
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+
+# --- the pool -------------------------------------------------------------------------------------
+# Kinds of browser to run: "auto" is every installed kind once; "chromium,firefox:2" is explicit.
+WEBPOOL_BROWSERS = os.environ.get("WEBPOOL_BROWSERS", "auto")
+WEBPOOL_REMOTE_URL = os.environ.get("WEBPOOL_REMOTE_URL", "")
+WEBPOOL_ZONE = os.environ.get("WEBPOOL_ZONE", "local")
+# WebAssembly threads per browser.
+WEBPOOL_THREADS = env_int("WEBPOOL_THREADS", 1)
+WEBPOOL_MEMORY_LIMIT_MB = {
+    "chrome": env_float("WEBPOOL_MEMORY_LIMIT_CHROME_GB", 4.0) * 1024,
+    "edge": env_float("WEBPOOL_MEMORY_LIMIT_EDGE_GB", 4.0) * 1024,
+    "firefox": env_float("WEBPOOL_MEMORY_LIMIT_FIREFOX_GB", 3.5) * 1024,
+    "safari": env_float("WEBPOOL_MEMORY_LIMIT_SAFARI_GB", 2.5) * 1024,
+    "webkitgtk": env_float("WEBPOOL_MEMORY_LIMIT_WEBKITGTK_GB", 2.5) * 1024,
+    # Whatever browser the WebDriver at WEBPOOL_REMOTE_URL gives; its own memory cannot be measured.
+    "remote": env_float("WEBPOOL_MEMORY_LIMIT_REMOTE_GB", 4.0) * 1024,
+}
+WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 3.0)
+WEBPOOL_HEARTBEAT_S = env_float("WEBPOOL_HEARTBEAT_S", 0.5)
+WEBPOOL_BROWSER_START_S = env_float("WEBPOOL_BROWSER_START_S", 90.0)
+
+# --- runs: admission, deadlines, retention (SPEC P8) -------------------------------------------------
+WEBPOOL_MAX_ACTIVE_RUNS = env_int("WEBPOOL_MAX_ACTIVE_RUNS", 512)
+WEBPOOL_RUN_DEADLINE_S = env_float("WEBPOOL_RUN_DEADLINE_S", 120.0)
+WEBPOOL_ATTEMPT_TIMEOUT_S = env_float("WEBPOOL_ATTEMPT_TIMEOUT_S", 60.0)
+WEBPOOL_MAX_RETRIES = env_int("WEBPOOL_MAX_RETRIES", 3)
+WEBPOOL_TENSOR_TTL_S = env_int("WEBPOOL_TENSOR_TTL_S", 900)
+WEBPOOL_RUN_RETENTION_DAYS = env_float("WEBPOOL_RUN_RETENTION_DAYS", 7.0)
+WEBPOOL_MAX_RUNS_KEPT = env_int("WEBPOOL_MAX_RUNS_KEPT", 200_000)
+WEBPOOL_MAX_REQUEST_MB = env_int("WEBPOOL_MAX_REQUEST_MB", 256)
+WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
+# How often the control worker looks for what no event told of.
+WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
+DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20
+
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.LimitOffsetPagination",
+    "PAGE_SIZE": 50,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "webpool",
+    "DESCRIPTION": "ONNX inference on a pool of real web browsers.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "BrowserStateEnum": "browsers.models.BrowserState",
+        "RunStateEnum": "inference.models.RunState",
+        "ShardStateEnum": "inference.models.ShardState",
+    },
+}
+UNFOLD = {
+    "SITE_TITLE": "webpool",
+    "SITE_HEADER": "webpool",
+    "SIDEBAR": {"show_search": True, "show_all_applications": True},
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    # A line or two per task would cost more than some shards compute.
+    "loggers": {
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+    "root": {"handlers": ["stderr"], "level": os.environ.get("WEBPOOL_LOG_LEVEL", "INFO")},
+}

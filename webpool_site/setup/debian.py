@@ -1,0 +1,89 @@
+"""Browsers and drivers as Debian packages, where this user may install them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from webpool_site.setup.step import SetupError, last_lines, run
+
+PACKAGES = (
+    "chromium",
+    "chromium-driver",
+    "firefox-esr",
+    "mesa-vulkan-drivers",  # Firefox' WebGPU, in software
+    "webkit2gtk-driver",
+    "xvfb",  # the display that WebKitGTK cannot do without
+)
+APT = ("apt-get", "-q", "-y", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300")
+INSTALL = ("install", "--no-install-recommends")
+
+
+def is_debian() -> bool:
+    try:
+        lines = Path("/etc/os-release").read_text().splitlines()
+    except OSError:
+        return False
+    return "ID=debian" in lines and shutil.which("apt-get") is not None
+
+
+def missing_packages() -> list[str]:
+    """Which of `PACKAGES` are not installed; empty where there is no dpkg."""
+    if shutil.which("dpkg-query") is None:
+        return []
+    done = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *PACKAGES],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
+    there = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
+    return [package for package in PACKAGES if package not in there]
+
+
+def install() -> str:
+    """Install what is missing; says what somebody else would have to do where it may not."""
+    if not is_debian():
+        return "not Debian: install chromium, firefox and their drivers with your package manager"
+    missing = missing_packages()
+    if not missing:
+        return "packages are there"
+    command = f"apt-get install --no-install-recommends {' '.join(missing)}"
+    if os.geteuid() != 0:
+        return f"no root, so not installed: {', '.join(missing)}. To have them: sudo {command}"
+    if os.environ.get("WEBPOOL_APT") == "0":
+        return f"WEBPOOL_APT=0, so not installed: {', '.join(missing)}. To have them: {command}"
+    _install(missing)
+    still = missing_packages()
+    if still:
+        raise SetupError(f"apt-get ended well, but {', '.join(still)} is not installed")
+    return f"installed {', '.join(missing)}"
+
+
+def _install(packages: list[str]) -> None:
+    """Without an update first, which costs seconds, when the lists that are there suffice."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    first = subprocess.run(
+        [*APT, *INSTALL, *packages],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if first.returncode == 0:
+        return
+    try:
+        run([*APT, "update"], env=environment)
+        run([*APT, *INSTALL, *packages], env=environment)
+    except SetupError as error:
+        raise SetupError(
+            f"{error}\nThe first try, before an update of the lists, said:\n"
+            f"{last_lines(first.stdout, 3)}\n"
+            "To go on without Debian's browsers: WEBPOOL_APT=0"
+        ) from error

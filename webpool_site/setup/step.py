@@ -1,0 +1,68 @@
+"""What the steps of the set-up share: one line each, and retries where a network may be at fault."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+# Seconds to wait before the second and the third try.
+PAUSES_S = (3.0, 10.0)
+
+
+class SetupError(Exception):
+    """A step that failed; the message says what was tried and what to do."""
+
+
+def timed(name: str, act: Callable[[], str], out: Callable[[str], object]) -> None:
+    """Run one step and say what it did and how long that took."""
+    began = time.monotonic()
+    first, *further = act().splitlines()
+    out(f"{name:<10} {first} ({time.monotonic() - began:.1f} s)")
+    for line in further:
+        out(f"{'':<10} {line}")
+
+
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    tries: int = 3,
+    timeout_s: float = 900.0,
+) -> str:
+    """Run a command that may fail for a moment; returns its output.
+
+    Raises `SetupError` with the last lines it printed once all tries failed.
+    """
+    failure = ""
+    for pause_s in (*PAUSES_S[: tries - 1], None):
+        try:
+            done = subprocess.run(
+                list(command),
+                cwd=cwd,
+                env=dict(env) if env is not None else None,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
+            )
+            if done.returncode == 0:
+                return done.stdout
+            failure = f"exit code {done.returncode}:\n{last_lines(done.stdout)}"
+        except subprocess.TimeoutExpired:
+            failure = f"no end within {timeout_s:.0f} s"
+        except OSError as error:
+            raise SetupError(f"{command[0]} cannot be run: {error}") from error
+        if pause_s is not None:
+            time.sleep(pause_s)
+    raise SetupError(f"`{' '.join(command)}` failed {tries} times, last with {failure}")
+
+
+def last_lines(text: str, count: int = 8) -> str:
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(f"    {line}" for line in lines[-count:])

@@ -1,0 +1,71 @@
+"""What the apps tell one another: `browsers` and `history` know nobody, so the site connects them.
+
+A process's part is named by its environment: WEBPOOL_BROWSER for a browser's worker, WEBPOOL_ROLE=control
+for the control worker.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from celery.signals import worker_init, worker_ready, worker_shutdown
+
+_stop_sweep = threading.Event()
+
+
+def connect() -> None:
+    """Connect Celery's life-cycle signals to the part this process plays."""
+    if os.environ.get("WEBPOOL_BROWSER"):
+        worker_init.connect(_start_browser, weak=False)
+        worker_shutdown.connect(_stop_browser, weak=False)
+    elif os.environ.get("WEBPOOL_ROLE") == "control":
+        worker_ready.connect(_start_sweep, weak=False)
+        worker_shutdown.connect(lambda **_: _stop_sweep.set(), weak=False)
+
+
+def _start_browser(**_: Any) -> None:
+    from browsers import worker
+
+    browser_id = os.environ["WEBPOOL_BROWSER"]
+    hooks = worker.Hooks(restarted=_restarted, ready=_ready, request_repair=_request_repair)
+    try:
+        worker.own(browser_id, os.environ["WEBPOOL_BROWSER_KIND"], hooks)
+    except Exception as error:  # Celery would log it and serve the queue without a browser
+        raise SystemExit(f"{browser_id} could not start: {error}") from error
+
+
+def _stop_browser(**_: Any) -> None:
+    from browsers import worker
+
+    worker.owned().close()
+
+
+def _restarted(browser_id: str) -> None:
+    from inference import ledger
+
+    ledger.owner_died(browser_id, f"the worker of {browser_id} was restarted")
+
+
+def _ready(browser_id: str) -> None:
+    from inference import sweep
+
+    sweep.place_waiting()
+
+
+def _request_repair(browser_id: str) -> None:
+    from browsers.tasks import repair_browser
+    from inference.dispatch import queue_of
+
+    repair_browser.apply_async(queue=queue_of(browser_id))
+
+
+def _start_sweep(**_: Any) -> None:
+    from django.conf import settings
+
+    from inference.sweep import run_forever
+
+    threading.Thread(
+        target=run_forever, args=(_stop_sweep, settings.WEBPOOL_SWEEP_S), name="sweep", daemon=True
+    ).start()
