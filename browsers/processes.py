@@ -30,6 +30,8 @@ from pathlib import Path
 
 import psutil
 
+from browsers.lifeline import available, dies_with_parent
+
 MARK_PROFILE = "WEBPOOL_BROWSER"
 """Environment variable of a driver and its descendants: the browser's private directory."""
 
@@ -40,7 +42,6 @@ MODE_VARIABLE = "WEBPOOL_CONTAINMENT"
 """Environment variable that chooses the container: `pid-namespace`, `user-namespace` or `session`."""
 
 _UNSHARE = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
-_PDEATHSIG = ("setpriv", "--pdeathsig", "KILL")
 _TRY_TIMEOUT_S = 10.0
 
 
@@ -48,9 +49,9 @@ _TRY_TIMEOUT_S = 10.0
 class Containment:
     """How drivers are contained on this machine: found by trying, never assumed.
 
-    `prefix` is the command put before the driver's. `namespace`: everything a driver started ends with
-    it. `dies_with_owner`: the kernel kills the driver when its starter is gone; without it the
-    leftovers of a killed worker stay until `reap_orphans`.
+    `prefix` makes the driver the first process of a namespace. `namespace`: everything a driver started
+    ends with it. `dies_with_owner`: the kernel kills the driver when its starter is gone; without it
+    the leftovers of a killed worker stay until `reap_orphans`.
     """
 
     mode: str
@@ -60,7 +61,7 @@ class Containment:
     note: str
 
     def wrap(self, command: Sequence[str]) -> list[str]:
-        return [*self.prefix, *command]
+        return [*dies_with_parent(), *self.prefix, *command]
 
 
 def _works(command: Sequence[str]) -> bool:
@@ -79,11 +80,11 @@ def _works(command: Sequence[str]) -> bool:
 
 _MODES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "pid-namespace": (
-        (*_PDEATHSIG, *_UNSHARE),
+        _UNSHARE,
         "each driver leads a PID namespace and dies with its worker",
     ),
     "user-namespace": (
-        (*_PDEATHSIG, *_UNSHARE[:1], "--user", "--map-current-user", *_UNSHARE[1:]),
+        (*_UNSHARE[:1], "--user", "--map-current-user", *_UNSHARE[1:]),
         "each driver leads a PID namespace made through a user namespace, and dies with its worker",
     ),
 }
@@ -94,14 +95,14 @@ def _containment(wanted: str) -> Containment:
     modes = [wanted] if wanted in _MODES else [] if wanted == "session" else list(_MODES)
     for mode in modes:
         prefix, note = _MODES[mode]
-        if _works([*prefix, "true"]):
+        if _works([*dies_with_parent(), *prefix, "true"]):
             return Containment(
-                mode=mode, prefix=prefix, namespace=True, dies_with_owner=True, note=note
+                mode=mode, prefix=prefix, namespace=True, dies_with_owner=available(), note=note
             )
-    if _works([*_PDEATHSIG, "true"]):
+    if available() and _works([*dies_with_parent(), "true"]):
         return Containment(
             mode="session",
-            prefix=_PDEATHSIG,
+            prefix=(),
             namespace=False,
             dies_with_owner=True,
             note="no PID namespaces here: a driver dies with its worker, its browser may outlive both"
@@ -210,7 +211,7 @@ def spawn(
     if contained:
         wrapped = rule.wrap(command)
     else:
-        wrapped = [*(_PDEATHSIG if rule.dies_with_owner else ()), *command]
+        wrapped = [*dies_with_parent(), *command]
     with _spawner_lock:
         if _spawner is None:
             _spawner = _Spawner()

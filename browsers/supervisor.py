@@ -21,7 +21,6 @@ import json
 import logging
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import threading
@@ -30,6 +29,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+
+from browsers.lifeline import dies_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -529,16 +530,6 @@ def _kill_group(child: _Child) -> None:
     if child.process is not None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.process.pid, signal.SIGKILL)
-
-
-@functools.cache
-def dies_with_parent() -> tuple[str, ...]:
-    """The words before a command that has the kernel kill it when the starting thread ends.
-
-    Empty where util-linux' setpriv is missing (macOS): there `reap_leftovers` does it afterwards.
-    """
-    setpriv = shutil.which("setpriv")
-    return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
 
 
 def describe_exit(returncode: int) -> str:

@@ -170,7 +170,7 @@ class EmbeddedValkey:
 
     def start(self, *, timeout_s: float = 10.0) -> None:
         """Start and wait for PING; raises `ValkeyError` with the server's own words."""
-        from browsers.supervisor import dies_with_parent
+        from browsers.lifeline import dies_with_parent
 
         config = prepare(self.home, maxmemory_mb=self.maxmemory_mb)
         self.log_path.parent.mkdir(parents=True, exist_ok=True)

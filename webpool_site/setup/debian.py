@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from webpool_site.setup.step import SetupError, last_lines, run
+from webpool_site.setup.step import SetupError, run
 
 PACKAGES = (
     "chromium",
@@ -64,26 +64,10 @@ def install() -> str:
 
 
 def _install(packages: list[str]) -> None:
-    """Without an update first, which costs seconds, when the lists that are there suffice."""
+    """The lists are updated first: older ones may name a browser of last year, and still install it."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    first = subprocess.run(
-        [*APT, *INSTALL, *packages],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if first.returncode == 0:
-        return
     try:
         run([*APT, "update"], env=environment)
         run([*APT, *INSTALL, *packages], env=environment)
     except SetupError as error:
-        raise SetupError(
-            f"{error}\nThe first try, before an update of the lists, said:\n"
-            f"{last_lines(first.stdout, 3)}\n"
-            "To go on without Debian's browsers: WEBPOOL_APT=0"
-        ) from error
+        raise SetupError(f"{error}\nTo go on without Debian's browsers: WEBPOOL_APT=0") from error
