@@ -9,6 +9,7 @@ Redis keys
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -69,6 +70,7 @@ class LiveBrowser:
     idle_since: float | None = None
 
     @classmethod
+    @functools.lru_cache(maxsize=64)  # asked far more often than published
     def from_json(cls, raw: bytes) -> LiveBrowser:
         fields: dict[str, Any] = json.loads(raw)
         fields["backends"] = tuple(LiveBackend(**item) for item in fields["backends"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from pathlib import Path
 
 from django.conf import settings
 from django.db.models import Min
@@ -11,7 +12,9 @@ from django.utils import timezone
 
 from inference.errors import Busy
 from inference.models import Run
+from inference.statements import rows
 
+_ACTIVE = (Path(__file__).parent / "sql" / "active_runs.sql").read_text()
 _WINDOW = timedelta(seconds=30)
 
 
@@ -21,7 +24,7 @@ def admit() -> None:
     Raises:
         Busy: as many runs are active as settings.WEBPOOL_MAX_ACTIVE_RUNS allows.
     """
-    active = Run.objects.active().count()
+    ((active,),) = rows(_ACTIVE)
     if active >= settings.WEBPOOL_MAX_ACTIVE_RUNS:
         raise Busy(
             f"{active} runs are active, the limit is {settings.WEBPOOL_MAX_ACTIVE_RUNS} "

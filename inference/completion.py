@@ -1,15 +1,19 @@
-"""Tell whoever waits that a run ended, and wait for it without polling.
+"""Tell whoever waits how a run ended, and wait for it without polling.
 
 Redis key
-    webpool:done:<run id>    list with an element once the run is terminal; a waiter moves the element
-                             onto the same list, so that every waiter wakes
+    webpool:done:<run id>    list with an element, JSON of its `Ending`, once the run is terminal; a waiter
+                             moves the element onto the same list, so that every waiter wakes
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import uuid
 import weakref
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import redis.asyncio
@@ -18,24 +22,48 @@ from django.conf import settings
 from browsers.redis import blocking_client, client
 
 
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How a run ended, as it was written down; the fields are those of `Run`."""
+
+    state: str
+    outputs: Mapping[str, Any]
+    error_category: str
+    error: str
+    finished_at: datetime
+
+    def to_json(self) -> str:
+        fields = {**vars(self), "finished_at": self.finished_at.isoformat()}
+        return json.dumps(fields)
+
+    @classmethod
+    def from_json(cls, raw: bytes | str) -> Ending:
+        fields: dict[str, Any] = json.loads(raw)
+        return cls(**{**fields, "finished_at": datetime.fromisoformat(fields["finished_at"])})
+
+
 def _key(run_id: uuid.UUID | str) -> str:
     return f"webpool:done:{run_id}"
 
 
-def signal(*run_ids: uuid.UUID | str) -> None:
-    """Wake whoever waits for these runs; again does no harm."""
+def announce(endings: Mapping[uuid.UUID, Ending]) -> None:
+    """Wake whoever waits for these runs, and tell how they ended; again does no harm."""
     pipe = client().pipeline(transaction=False)
-    for run_id in run_ids:
-        pipe.lpush(_key(run_id), b"1")
+    for run_id, ending in endings.items():
+        pipe.lpush(_key(run_id), ending.to_json())
         pipe.expire(_key(run_id), settings.WEBPOOL_TENSOR_TTL_S)
     pipe.execute()
 
 
-def wait(run_id: uuid.UUID | str, timeout_s: float) -> bool:
-    """Block until the run is terminal or the time is over; whether it was signalled."""
+def _heard(element: bytes | str | None) -> Ending | None:
+    return Ending.from_json(element) if element else None
+
+
+def wait(run_id: uuid.UUID | str, timeout_s: float) -> Ending | None:
+    """Block until the run is announced; None when the time is over first."""
     key = _key(run_id)
     seconds: Any = max(timeout_s, 0.01)  # the server takes fractions, redis-py's types do not
-    return blocking_client().blmove(key, key, seconds, "LEFT", "RIGHT") is not None
+    return _heard(blocking_client().blmove(key, key, seconds, "LEFT", "RIGHT"))
 
 
 _waiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
@@ -53,8 +81,8 @@ def _waiting_client() -> redis.asyncio.Redis:
     return _waiters[loop]
 
 
-async def wait_async(run_id: uuid.UUID | str, timeout_s: float) -> bool:
+async def wait_async(run_id: uuid.UUID | str, timeout_s: float) -> Ending | None:
     """As `wait`, without holding a thread."""
     key = _key(run_id)
     seconds: Any = max(timeout_s, 0.01)
-    return await _waiting_client().blmove(key, key, seconds, "LEFT", "RIGHT") is not None
+    return _heard(await _waiting_client().blmove(key, key, seconds, "LEFT", "RIGHT"))

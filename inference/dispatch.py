@@ -8,6 +8,7 @@ does not take the message leaves the same: what was committed stands, so `send` 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -25,14 +26,14 @@ from inference.core.placement import (
     candidates,
 )
 from inference.core.retry import INCAPABLE
-from inference.models import Run, RunShard, ShardState
+from inference.models import Run, RunShard, ShardState, StepKind
 from inference.pool_view import absent
 
 log = logging.getLogger(__name__)
 CONTROL_QUEUE = "control"
 # Tasks are sent by name: whoever sends needs nothing of what computes them.
 RUN_SHARD = "inference.tasks.run_shard"
-MERGE_RUN = "inference.tasks.merge_run"
+RUN_JOIN = "inference.tasks.run_join"
 
 
 def queue_of(browser_id: str) -> str:
@@ -57,36 +58,45 @@ def wishes_of(run: Run) -> Wishes:
 def assign(
     run: Run,
     ready: Sequence[RunShard],
-    siblings: Iterable[RunShard],
+    steps: Iterable[RunShard],
     pool: Sequence[BrowserView],
     now: datetime | None = None,
 ) -> tuple[list[RunShard], list[NoBrowser]]:
-    """Choose browsers and set the fields of `ready` (unsaved); returns what to send and who found none.
+    """Choose where each of `ready` goes and set its fields (unsaved).
 
-    A shard that finds no browser now but may later becomes READY and is tried again by the sweep.
+    Returns what is queued, and which shards found no browser. Those that may find one later become
+    READY and are tried again by the sweep. `steps` are the run's others.
     """
     now = now or timezone.now()
-    used: dict[str, int] = {}
-    for sibling in siblings:
-        if sibling.browser:
-            used[sibling.browser] = used.get(sibling.browser, 0) + 1
-    wishes, sent, stuck = wishes_of(run), [], []
-    for shard in ready:
-        shard.ready_at = shard.ready_at or now
-        refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE}
-        soft = {b: why for b, why in shard.avoid.items() if why not in INCAPABLE}
-        view = ShardView(shard.index, shard.plan_shard.sha256, shard.plan_shard.weight_bytes)
-        try:
-            best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
-        except NoBrowser:
-            shard.state, shard.browser = ShardState.READY, ""
-            stuck.append(_why_none(view, pool, wishes, refused))
-            continue
-        used[best.browser] = used.get(best.browser, 0) + 1
-        shard.state, shard.browser, shard.queued_at = ShardState.QUEUED, best.browser, now
-        shard.fence += 1
-        sent.append(shard)
-    return sent, stuck
+    used = Counter(step.browser for step in steps if step.browser)
+    wishes, queued, stuck = wishes_of(run), [], []
+    for step in ready:
+        step.ready_at = step.ready_at or now
+        if step.kind == StepKind.COMPUTE:
+            none = _choose_browser(step, pool, wishes, used)
+            if none is not None:
+                step.state, step.browser = ShardState.READY, ""
+                stuck.append(none)
+                continue
+        step.state, step.queued_at = ShardState.QUEUED, now
+        step.fence += 1
+        queued.append(step)
+    return queued, stuck
+
+
+def _choose_browser(
+    shard: RunShard, pool: Sequence[BrowserView], wishes: Wishes, used: Counter[str]
+) -> NoBrowser | None:
+    refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE}
+    soft = {b: why for b, why in shard.avoid.items() if why not in INCAPABLE}
+    view = ShardView(shard.index, shard.plan_shard.sha256, shard.plan_shard.weight_bytes)
+    try:
+        best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
+    except NoBrowser:
+        return _why_none(view, pool, wishes, refused)
+    used[best.browser] += 1
+    shard.browser = best.browser
+    return None
 
 
 def _why_none(
@@ -101,20 +111,65 @@ def _why_none(
     raise AssertionError(f"{view} found a browser only when asked again")
 
 
-def send(shards: Sequence[RunShard]) -> None:
-    """Send one message per shard: compute it there, unless its fence has moved on."""
+def _in_chord(join: RunShard, steps: Sequence[RunShard]) -> bool:
+    """Whether all that a join waits for went out together, and is still what went out then."""
+    waits_for = set(join.plan_shard.depends_on)
+    parts = [step for step in steps if step.index in waits_for]
+    together = {part.queued_at for part in parts}
+    shared = any(
+        step.kind == StepKind.JOIN and waits_for.intersection(step.plan_shard.depends_on)
+        for step in steps
+        if step.index < join.index
+    )
+    return (
+        len(parts) > 1
+        and len(together) == 1
+        and all(part.fence == 1 for part in parts)
+        and not shared
+    )
+
+
+def send(steps: Sequence[RunShard]) -> None:
+    """Send one message per step: do it there, unless its fence has moved on."""
 
     def publish() -> None:
-        for shard in shards:
-            current_app.send_task(
-                RUN_SHARD,
-                (shard.pk, shard.fence),
-                queue=queue_of(shard.browser),
-                ignore_result=True,
-            )
+        for step in steps:
+            name, queue = _address(step)
+            current_app.send_task(name, (step.pk, step.fence), queue=queue, ignore_result=True)
 
-    if shards:
+    if steps:
         _unless_broker_is_down(publish, "the sweep sends them again")
+
+
+def _address(step: RunShard) -> tuple[str, str]:
+    if step.kind == StepKind.JOIN:
+        return RUN_JOIN, CONTROL_QUEUE
+    return RUN_SHARD, queue_of(step.browser)
+
+
+def send_ready(queued: Sequence[RunShard], steps: Sequence[RunShard]) -> None:
+    """Send steps that became ready together; `steps` are all of the run's.
+
+    Shards that one join waits for go out under a chord whose body it is (SPEC S4), and such a join
+    comes by itself.
+    """
+    left = {step.index: step for step in queued}
+    for join in steps:
+        if join.kind == StepKind.JOIN and _in_chord(join, steps):
+            left.pop(join.index, None)
+            waits_for = join.plan_shard.depends_on
+            if left.keys() >= set(waits_for):
+                _send_chord([left.pop(index) for index in waits_for], join)
+    send(list(left.values()))
+
+
+def _send_chord(parts: Sequence[RunShard], join: RunShard) -> None:
+    header = [
+        signature(RUN_SHARD, (part.pk, part.fence), queue=queue_of(part.browser), immutable=True)
+        for part in parts
+    ]
+    body = signature(RUN_JOIN, (join.pk, join.fence + 1), queue=CONTROL_QUEUE, immutable=True)
+    _unless_broker_is_down(lambda: chord(header)(body), "the sweep sends and joins them")
 
 
 def _unless_broker_is_down(publish: Callable[[], object], remedy: str) -> None:
@@ -122,22 +177,3 @@ def _unless_broker_is_down(publish: Callable[[], object], remedy: str) -> None:
         publish()
     except (KombuError, redis.exceptions.RedisError, OSError) as error:
         log.warning("messages were not sent (%s); %s", error, remedy)
-
-
-def send_group(run_id: str, shards: Sequence[RunShard]) -> None:
-    """Send shards that are ready together under a chord whose body merges them (SPEC S4)."""
-    header = [
-        signature(RUN_SHARD, (shard.pk, shard.fence), queue=queue_of(shard.browser), immutable=True)
-        for shard in shards
-    ]
-    body = signature(MERGE_RUN, (run_id,), queue=CONTROL_QUEUE, immutable=True)
-    _unless_broker_is_down(lambda: chord(header)(body), "the sweep sends and merges them")
-
-
-def send_merge(run_id: str) -> None:
-    _unless_broker_is_down(
-        lambda: current_app.send_task(
-            MERGE_RUN, (run_id,), queue=CONTROL_QUEUE, ignore_result=True
-        ),
-        "the sweep merges the run",
-    )

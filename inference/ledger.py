@@ -1,13 +1,12 @@
-"""Claims and results: every move of a run and its shards, each one transaction, each idempotent.
+"""Claims and results: every move of a run's steps, each one transaction, each idempotent.
 
-1. `claim`          queued → running, if the fence still fits; counts the attempt.
-2. `record_success` running → done; decides which shards became ready and where they go.
-3. `record_failure` running → queued elsewhere, ready, or failed, as `core.retry` decides.
-4. `owner_died`     everything a dead worker held is taken from it at once.
-5. `finish`         the run becomes terminal, once; waiters are woken.
+1. `claim`            queued → running, if the fence still fits; counts the attempt.
+2. `record_success`   running → done; decides which steps became ready and where they go.
+3. `record_failure`   running → queued elsewhere, ready, or failed, as `core.retry` decides.
+4. `owner_died`       everything a dead worker held is taken from it at once.
 
 Redis is asked before a transaction or after its commit, never inside: a store that hangs must not keep
-the database locked. What follows a commit is not worth failing for: the sweep makes it good.
+the database locked.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import redis.exceptions
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from inference import completion, dispatch, tensors
+from inference import dispatch, tensors
 from inference.core import retry
 from inference.core.placement import BrowserView
+from inference.endings import UNHEARD, Actions, finish, follow_up, succeed, wake_waiters
 from inference.models import (
     Attempt,
     Outcome,
@@ -37,49 +36,82 @@ from inference.models import (
     RunShard,
     RunState,
     ShardState,
-    Strategy,
+    StepKind,
 )
 from inference.pool_view import snapshot
+from inference.statements import Insert, Select, Update
 from inference.tensors import TensorRef
 
 log = logging.getLogger(__name__)
-_CLAIM = (Path(__file__).parent / "sql" / "claim.sql").read_text()
-OPEN_STATES = (ShardState.WAITING, ShardState.READY, ShardState.QUEUED, ShardState.RUNNING)
-# How long ago a run may have ended without a word, when the one that ended it has died.
-_UNHEARD = timedelta(seconds=10)
-Actions = list[Callable[[], None]]
+
+_CLAIM = Select(
+    RunShard,
+    ("claimed_at", "id", "fence"),
+    sql=(Path(__file__).parent / "sql" / "claim.sql").read_text(),
+)
+_RUN = Select(Run, ("id",))
+_STEPS = Select(RunShard, ("run_id",))
+_DONE = Update(
+    RunShard,
+    {"state": "'done'", "outputs": None, "finished_at": None},
+    {"id": None, "fence": None, "state": "'running'"},
+)
+_PLACE = Update(
+    RunShard,
+    dict.fromkeys(("state", "browser", "fence", "avoid", "ready_at", "queued_at")),
+    {"id": None},
+)
+_ATTEMPT = Insert(Attempt)
 
 
-def claim(shard_id: int, fence: int, now: datetime) -> RunShard | None:
-    """Take the shard; None when somebody else has it or it moved on, a normal answer."""
-    moment = connection.ops.adapt_datetimefield_value(now)
-    taken = list(RunShard.objects.raw(_CLAIM, [moment, shard_id, fence]))
+def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
+    """Take the step; None when somebody else has it or it moved on, a normal answer."""
+    taken = _CLAIM(claimed_at=now, id=step_id, fence=fence)
     if not taken:
         return None
-    shard = taken[0]
-    shard.plan_shard = _plan_shard(shard.plan_shard_id)
-    shard.run.plan = shard.plan_shard.plan
-    shard.run.model = shard.plan_shard.plan.model
-    return shard
+    (step,) = taken
+    (step.run,) = _RUN(id=step.run_id)
+    _with_plan(step)
+    return step
+
+
+def _with_plan(step: RunShard) -> None:
+    step.plan_shard = _plan_shard(step.plan_shard_id)
+    step.run.plan = step.plan_shard.plan
+    step.run.model = step.plan_shard.plan.model
 
 
 @functools.lru_cache(maxsize=4096)
 def _plan_shard(pk: int) -> PlanShard:
-    """A shard of a plan with its plan and model, remembered by this process: they never change."""
+    """A step of a plan with its plan and model, remembered by this process: they never change."""
     related = PlanShard.objects.select_related("plan__model")
     return related.defer("plan__model__summary").get(pk=pk)
 
 
+@functools.lru_cache(maxsize=1024)
+def _plan_steps(plan_id: int) -> tuple[PlanShard, ...]:
+    return tuple(PlanShard.objects.filter(plan=plan_id).order_by("index"))
+
+
+def steps_of(run: Run) -> list[RunShard]:
+    """The run's steps as they are, in order of index, with their plan's."""
+    steps = sorted(_STEPS(run_id=run.pk), key=lambda step: step.index)
+    for step in steps:
+        step.plan_shard = _plan_shard(step.plan_shard_id)
+        step.run = run
+    return steps
+
+
 def input_refs(shard: RunShard) -> list[tuple[str, TensorRef]]:
-    """Where the shard's inputs are: the run's own, or what earlier shards left."""
+    """Where the shard's inputs are: the run's own, or what earlier steps left."""
     available: dict[str, Any] = dict(shard.run.inputs)
     if shard.plan_shard.depends_on:
-        done = shard.run.shards.filter(index__in=shard.plan_shard.depends_on)
-        for outputs in done.values_list("outputs", flat=True):
-            available.update(outputs)
+        for step in steps_of(shard.run):
+            if step.index in shard.plan_shard.depends_on:
+                available.update(step.outputs)
     named = []
     for port in shard.plan_shard.inputs:
-        item = available.get(port["name"])
+        item = available.get(port.get("tensor", port["name"]))
         if item is None:
             continue  # an input with a declared default that the caller left out
         if "parts" in item:
@@ -88,39 +120,62 @@ def input_refs(shard: RunShard) -> list[tuple[str, TensorRef]]:
     return named
 
 
+def part_refs(join: RunShard) -> dict[str, list[TensorRef]]:
+    """For each tensor that a join makes, where its parts are, in order."""
+    left = {step.index: step.outputs for step in steps_of(join.run)}
+    return {
+        item["tensor"]: [TensorRef.from_json(left[step][tensor]) for step, tensor in item["parts"]]
+        for item in join.plan_shard.join
+    }
+
+
 def record_success(
     shard: RunShard, outputs: Mapping[str, TensorRef], facts: Mapping[str, Any]
 ) -> bool:
-    """Write down a result and send what it made ready; False when the shard had moved on."""
+    """Write down a result and send what it made ready; False when the shard had moved on.
+
+    `outputs` by the names of the file's ports.
+    """
+    tensor_of = {
+        port["name"]: port.get("tensor", port["name"]) for port in shard.plan_shard.outputs
+    }
+    attempt = Attempt(
+        shard=shard,
+        number=shard.attempts,
+        outcome=Outcome.SUCCEEDED,
+        finished_at=timezone.now(),
+        **facts,
+    )
+    return _record(shard, {tensor_of[name]: ref for name, ref in outputs.items()}, attempt)
+
+
+def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
+    """Write down what a join made and send what it made ready; False when it had moved on."""
+    return _record(join, outputs, None)
+
+
+def _record(step: RunShard, outputs: Mapping[str, TensorRef], attempt: Attempt | None) -> bool:
     now = timezone.now()
-    plan = shard.run.plan
-    leads_on = plan.strategy == Strategy.LAYER and shard.index + 1 < plan.num_shards
-    pool = _pool() if leads_on else []
-    sent: list[RunShard] = []
+    pool = _pool() if _leads_to_browsers(step.plan_shard) else []
     after: Actions = []
+    stored = {name: ref.to_json() for name, ref in outputs.items()}
     with transaction.atomic():
-        mine = RunShard.objects.filter(
-            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
-        ).update(
-            state=ShardState.DONE,
-            outputs={name: ref.to_json() for name, ref in outputs.items()},
-            finished_at=now,
-        )
-        Attempt.objects.create(
-            shard=shard,
-            number=shard.attempts,
-            outcome=Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED,
-            finished_at=now,
-            **facts,
-        )
+        mine = _DONE(outputs=stored, finished_at=now, id=step.pk, fence=step.fence)
+        if attempt is not None:
+            attempt.outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
+            _ATTEMPT([attempt])
         if mine:
-            shard.state = ShardState.DONE
-            shard.outputs = {name: ref.to_json() for name, ref in outputs.items()}
-            sent, after = _advance(shard, pool, now)
-    if not mine:
-        after = [lambda: tensors.drop(outputs.values())]
-    _follow_up(sent, after)
+            step.state, step.outputs = ShardState.DONE, stored
+            after = _advance(step, pool, now)
+    follow_up(after if mine else [lambda: tensors.drop(outputs.values())])
     return bool(mine)
+
+
+def _leads_to_browsers(step: PlanShard) -> bool:
+    return any(
+        step.index in later.depends_on and later.kind == StepKind.COMPUTE
+        for later in _plan_steps(step.plan_id)
+    )
 
 
 def _pool() -> list[BrowserView]:
@@ -132,44 +187,35 @@ def _pool() -> list[BrowserView]:
         return []
 
 
-def _follow_up(sent: Sequence[RunShard], after: Actions) -> None:
-    """What comes after a commit; while Redis is down it is left to the sweep and to expiry."""
-    dispatch.send(sent)
-    for action in after:
-        try:
-            action()
-        except redis.exceptions.RedisError as error:
-            log.warning("after a commit: %s; waiters are woken by the sweep", error)
-
-
-def _advance(
-    finished: RunShard, pool: Sequence[BrowserView], now: datetime
-) -> tuple[list[RunShard], Actions]:
-    """Inside the transaction of a result: promote shards, or finish the run."""
+def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> Actions:
+    """Inside the transaction of a result: promote steps, or finish the run."""
     run = finished.run
-    if run.plan.num_shards == 1:
-        return [], _complete(run, [finished], now)
-    shards = list(run.shards.all())
-    for shard in shards:
-        shard.plan_shard = _plan_shard(shard.plan_shard_id)
-    done = {shard.index for shard in shards if shard.state == ShardState.DONE}
-    if len(done) == len(shards):
-        if run.plan.strategy != Strategy.DATA:
-            return [], _complete(run, shards, now)
-        if any(shard.fence > 1 for shard in shards):  # the chord lost a member: merge without it
-            return [], [lambda: dispatch.send_merge(str(run.pk))]
-        return [], []
+    if len(_plan_steps(run.plan_id)) == 1:
+        return succeed(run, [finished], now)
+    steps = steps_of(run)
+    done = {step.index for step in steps if step.state == ShardState.DONE}
+    if len(done) == len(steps):
+        return succeed(run, steps, now)
     ready = [
-        shard
-        for shard in shards
-        if shard.state == ShardState.WAITING and done.issuperset(shard.plan_shard.depends_on)
+        step
+        for step in steps
+        if step.state == ShardState.WAITING and done.issuperset(step.plan_shard.depends_on)
     ]
     if not ready:
-        return [], []
-    sent, stuck = dispatch.assign(run, ready, shards, pool, now)
-    for shard in ready:
-        shard.save(update_fields=["state", "browser", "fence", "ready_at", "queued_at"])
-    return sent, _fail_if_hopeless(run, stuck, now)
+        return []
+    sent, stuck = dispatch.assign(run, ready, steps, pool, now)
+    _save_placed(ready)
+    if hopeless := _fail_if_hopeless(run, stuck, now):
+        return hopeless
+    return [lambda: dispatch.send_ready(sent, steps)]
+
+
+def _save_placed(steps: Sequence[RunShard]) -> None:
+    for step in steps:
+        _PLACE(
+            state=step.state, browser=step.browser, fence=step.fence, avoid=step.avoid,
+            ready_at=step.ready_at, queued_at=step.queued_at, id=step.pk,
+        )  # fmt: skip
 
 
 def _fail_if_hopeless(run: Run, stuck: Sequence[dispatch.NoBrowser], now: datetime) -> Actions:
@@ -177,86 +223,6 @@ def _fail_if_hopeless(run: Run, stuck: Sequence[dispatch.NoBrowser], now: dateti
         if none.lasting:
             return finish(run, RunState.FAILED, now, category="no_browser", error=str(none))
     return []
-
-
-def _complete(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
-    """Every shard is done: the model's outputs are known by reference."""
-    available: dict[str, Any] = dict(run.inputs)
-    for shard in shards:
-        available.update(shard.outputs)
-    outputs = {port["name"]: available[port["name"]] for port in run.model.outputs}
-    after = finish(run, RunState.SUCCEEDED, now, outputs=outputs)
-    return (
-        [*after, lambda: _drop_all_but(outputs, run, [shard.outputs for shard in shards])]
-        if after
-        else []
-    )
-
-
-def finish(
-    run: Run,
-    state: RunState,
-    now: datetime,
-    *,
-    outputs: Mapping[str, Any] | None = None,
-    category: str = "",
-    error: str = "",
-) -> Actions:
-    """Make the run terminal inside the caller's transaction; returns what to do after its commit."""
-    won = Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(
-        state=state,
-        outputs=dict(outputs or {}),
-        error_category=category,
-        error=error,
-        finished_at=now,
-    )
-    if not won:
-        return []
-    if state != RunState.SUCCEEDED:
-        run.shards.filter(state__in=OPEN_STATES).update(
-            state=ShardState.CANCELLED, fence=F("fence") + 1, finished_at=now
-        )
-    if state == RunState.SUCCEEDED:
-        return [lambda: completion.signal(run.pk)]
-    left = list(run.shards.values_list("outputs", flat=True))
-    return [lambda: completion.signal(run.pk), lambda: _drop_all_but({}, run, left)]
-
-
-def end(run: Run, state: RunState, *, category: str = "", error: str = "") -> bool:
-    """Make the run terminal in a transaction of its own; False when it already was."""
-    with transaction.atomic():
-        after = finish(run, state, timezone.now(), category=category, error=error)
-    _follow_up((), after)
-    return bool(after)
-
-
-def wake_waiters(since: datetime, browser_id: str = "") -> None:
-    """Signal again every run that ended since then (with that browser's help): it may be unheard.
-
-    Whoever ends a run signals it after the commit, and may die or lose Redis between the two.
-    """
-    ended = Run.objects.filter(finished_at__gte=since).exclude(state=RunState.RUNNING)
-    if browser_id:
-        ended = ended.filter(shards__browser=browser_id).distinct()
-    completion.signal(*ended.order_by().values_list("pk", flat=True))
-
-
-def drop_tensors(run: Run) -> None:
-    """Free the inputs of a run that was not written down after all."""
-    _follow_up((), [lambda: _drop_all_but({}, run, ())])
-
-
-def _drop_all_but(
-    outputs: Mapping[str, Any], run: Run, computed: Sequence[Mapping[str, Any]]
-) -> None:
-    """Free everything a terminal run stored, except its outputs."""
-    kept = {item["key"] for item in outputs.values()}
-    stored: list[TensorRef] = []
-    for item in run.inputs.values():
-        stored += [TensorRef.from_json(part) for part in item.get("parts", [item])]
-    for made in computed:
-        stored += [TensorRef.from_json(item) for item in made.values()]
-    tensors.drop(ref for ref in stored if ref.key not in kept)
 
 
 def record_failure(shard: RunShard, category: str, message: str, facts: Mapping[str, Any]) -> None:
@@ -284,7 +250,7 @@ def fail_run(shard: RunShard, category: str, message: str, facts: Mapping[str, A
         after = (
             finish(shard.run, RunState.FAILED, now, category=category, error=error) if mine else []
         )
-    _follow_up((), after)
+    follow_up(after)
 
 
 def owner_died(browser_id: str, reason: str) -> int:
@@ -303,7 +269,7 @@ def owner_died(browser_id: str, reason: str) -> int:
         else redispatch(shard)
         for shard in held
     )
-    wake_waiters(timezone.now() - _UNHEARD, browser_id)
+    wake_waiters(timezone.now() - UNHEARD, browser_id)
     return taken
 
 
@@ -324,7 +290,6 @@ def _give_up_attempt(
         already_avoided=shard.browser in shard.avoid,
     )
     pool = _pool()
-    sent: list[RunShard] = []
     after: Actions = []
     with transaction.atomic():
         still_mine = RunShard.objects.filter(
@@ -349,14 +314,14 @@ def _give_up_attempt(
             after = finish(shard.run, RunState.FAILED, now, category=category, error=error)
         else:
             shard.avoid = {**shard.avoid, failed_on: category}
-            sent, after = _place_again(
+            _, after = _place_again(
                 shard, pool, now, prefer_same=decision.next == retry.Next.RETRY_SAME
             )
     log.warning(
         "shard %s attempt %d on %s: %s: %s → %s",
         shard, shard.attempts, failed_on, category, message, decision.next,
     )  # fmt: skip
-    _follow_up(sent, after)
+    follow_up(after)
     return True
 
 
@@ -373,8 +338,8 @@ def redispatch(shard: RunShard) -> bool:
             return False
         shard.fence += 1
         sent, after = _place_again(shard, pool, now)
-    _follow_up(sent, after)
-    return bool(sent)
+    follow_up(after)
+    return sent
 
 
 def why_waiting(shard: RunShard, pool: Sequence[BrowserView]) -> dispatch.NoBrowser | None:
@@ -385,61 +350,28 @@ def why_waiting(shard: RunShard, pool: Sequence[BrowserView]) -> dispatch.NoBrow
 
 def _place_again(
     shard: RunShard, pool: Sequence[BrowserView], now: datetime, *, prefer_same: bool = False
-) -> tuple[list[RunShard], Actions]:
-    siblings = [s for s in shard.run.shards.all() if s.pk != shard.pk]
+) -> tuple[bool, Actions]:
+    """Whether a browser was found, and what to do after the commit."""
+    siblings = [step for step in steps_of(shard.run) if step.pk != shard.pk]
     avoid = shard.avoid
     if prefer_same:  # a transient error does not count against the browser the first time
         shard.avoid = {}
     sent, stuck = dispatch.assign(shard.run, [shard], siblings, pool, now)
     shard.avoid = avoid
-    shard.save(update_fields=["state", "browser", "fence", "avoid", "ready_at", "queued_at"])
-    return sent, _fail_if_hopeless(shard.run, stuck, now)
+    _save_placed([shard])
+    if hopeless := _fail_if_hopeless(shard.run, stuck, now):
+        return False, hopeless
+    return bool(sent), [lambda: dispatch.send(sent)]
 
 
-def merge(run_id: uuid.UUID | str) -> bool:
-    """Join the parts of a data-parallel run; idempotent, and False while parts are missing."""
-    run = Run.objects.select_related("model", "plan").get(pk=run_id)
-    shards = list(run.shards.order_by("index"))
-    if run.state != RunState.RUNNING or any(s.state != ShardState.DONE for s in shards):
+def join_again(join: RunShard) -> bool:
+    """Send a join again whose message or worker is gone; False when it had moved on."""
+    now = timezone.now()
+    still = RunShard.objects.filter(
+        pk=join.pk, fence=join.fence, state__in=[ShardState.QUEUED, ShardState.RUNNING]
+    ).update(state=ShardState.QUEUED, fence=F("fence") + 1, queued_at=now)
+    if not still:
         return False
-    try:
-        merged = [_joined(port["name"], shards) for port in run.model.outputs]
-        refs = tensors.store(run.pk, merged)
-    except (tensors.TensorLost, ValueError, redis.exceptions.OutOfMemoryError) as error:
-        category = "tensor_lost" if isinstance(error, tensors.TensorLost) else "internal"
-        end(run, RunState.FAILED, category=category, error=f"parts could not be joined: {error}")
-        return False
-    outputs = {tensor.name: ref.to_json() for tensor, ref in zip(merged, refs, strict=True)}
-    with transaction.atomic():
-        after = finish(run, RunState.SUCCEEDED, timezone.now(), outputs=outputs)
-    if not after:
-        _follow_up((), [lambda: tensors.drop(refs)])
-        return False
-    made = [shard.outputs for shard in shards]
-    _follow_up((), [*after, lambda: _drop_all_but(outputs, run, made)])
+    join.fence += 1
+    dispatch.send([join])
     return True
-
-
-def _joined(name: str, shards: Sequence[RunShard]) -> tensors.WireTensor:
-    refs = [(name, TensorRef.from_json(shard.outputs[name])) for shard in shards]
-    return join_rows(name, tensors.fetch(refs))
-
-
-def join_rows(name: str, parts: Sequence[tensors.WireTensor]) -> tensors.WireTensor:
-    """Concatenate tensors along their first axis: in C order their bytes follow one another."""
-    first = parts[0]
-    for part in parts[1:]:
-        if (part.dtype, part.shape[1:]) != (first.dtype, first.shape[1:]):
-            raise ValueError(
-                f"output {name!r} cannot be joined: parts of {first.dtype}{list(first.shape)} and "
-                f"{part.dtype}{list(part.shape)}"
-            )
-    rows = sum(part.shape[0] for part in parts)
-    data = b"".join(part.data for part in parts)
-    return tensors.WireTensor(name, first.dtype, (rows, *first.shape[1:]), data)
-
-
-def cancel(run_id: uuid.UUID | str, reason: str) -> bool:
-    """End a run that nobody wants any more; False when it was already terminal."""
-    run = Run.objects.get(pk=run_id)
-    return end(run, RunState.CANCELLED, category="cancelled", error=reason)

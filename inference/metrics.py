@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from inference.models import Attempt, Outcome, Run, RunShard, ShardState
+from inference.models import Attempt, Outcome, Run, RunShard, ShardState, StepKind
 
 
 def run_metrics(run: Run) -> dict[str, Any]:
@@ -15,9 +15,11 @@ def run_metrics(run: Run) -> dict[str, Any]:
     Returns a JSON-ready mapping: `inference_time_ms` (creation to end), `component_count`,
     `successful_components`, `failed_components`, `shard_type`, and under `shards`, per shard: where
     its deciding attempt ran (the one that succeeded, else the last), that attempt's times in
-    milliseconds, the number of attempts and the recovery events.
+    milliseconds, the number of attempts and the recovery events. Under `joins`: what the control
+    worker put together, and how long that took.
     """
-    shards = list(run.shards.all())
+    steps = list(run.shards.all())
+    shards = [step for step in steps if step.kind == StepKind.COMPUTE]
     attempts = attempts_by_shard(shards)
     states = [shard.state for shard in shards]
     return {
@@ -27,6 +29,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
         "failed_components": states.count(ShardState.FAILED),
         "shard_type": run.plan.strategy,
         "shards": [shard_metrics(shard, attempts[shard.pk]) for shard in shards],
+        "joins": [join_metrics(step) for step in steps if step.kind == StepKind.JOIN],
     }
 
 
@@ -73,6 +76,16 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
             for attempt in attempts
             if attempt.outcome in (Outcome.FAILED, Outcome.LOST)
         ],
+    }
+
+
+def join_metrics(join: RunShard) -> dict[str, Any]:
+    """One join's part of `run_metrics`."""
+    return {
+        "index": join.index,
+        "state": join.state,
+        "queue_ms": milliseconds(join.queued_at, join.claimed_at),
+        "join_ms": milliseconds(join.claimed_at, join.finished_at),
     }
 
 

@@ -75,19 +75,34 @@ class Plan(models.Model):
         return f"{self.model.name} {self.strategy}×{self.num_shards}"
 
 
+class StepKind(models.TextChoices):
+    COMPUTE = "compute", "a file, run in a browser"
+    JOIN = "join", "parts joined by the control worker"
+
+
 class PlanShard(models.Model):
-    """One piece of a plan: the file a browser loads, its ports, and what must come before it."""
+    """One step of a plan: the file a browser loads, or how parts are joined; and what must come before.
+
+    A port says under which name its tensor is known to the run (`tensor`) where that is not its own.
+    """
 
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="shards")
     index = models.PositiveIntegerField()
-    sha256 = models.CharField(max_length=64)
-    file_bytes = models.PositiveBigIntegerField()
-    weight_bytes = models.PositiveBigIntegerField()
+    kind = models.CharField(max_length=8, choices=StepKind.choices, default=StepKind.COMPUTE)
+    group = models.CharField(max_length=64, blank=True, help_text="which part of the model it is")
+    sha256 = models.CharField(max_length=64, blank=True)
+    file_bytes = models.PositiveBigIntegerField(default=0)
+    weight_bytes = models.PositiveBigIntegerField(default=0)
     copied_bytes = models.PositiveBigIntegerField(default=0)
-    cost = models.FloatField(help_text="estimated work, relative to the plan's other shards")
-    inputs = models.JSONField()
+    cost = models.FloatField(
+        default=0.0, help_text="estimated work, relative to the plan's other shards"
+    )
+    inputs = models.JSONField(default=list)
     outputs = models.JSONField()
-    depends_on = models.JSONField(default=list, help_text="indices of earlier shards")
+    join = models.JSONField(
+        default=list, help_text="for each joined tensor: tensor, op, axis and parts [step, tensor]"
+    )
+    depends_on = models.JSONField(default=list, help_text="indices of earlier steps")
     node_count = models.PositiveIntegerField(default=0)
 
     class Meta:
@@ -155,11 +170,12 @@ class ShardState(models.TextChoices):
 
 
 class RunShard(models.Model):
-    """One shard of one run; the row that workers claim."""
+    """One step of one run; the row that workers claim. Joins have no attempts and no browser."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="shards")
     plan_shard = models.ForeignKey(PlanShard, on_delete=models.CASCADE, related_name="+")
     index = models.PositiveIntegerField()
+    kind = models.CharField(max_length=8, choices=StepKind.choices, help_text="as in its plan")
     state = models.CharField(max_length=16, choices=ShardState.choices)
     fence = models.PositiveIntegerField(default=0, help_text="raised at every dispatch")
     attempts = models.PositiveIntegerField(default=0, help_text="claims so far")

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 
-from django.db.models import Count
 from django.utils import timezone
 
 from browsers.live import LiveBrowser, living
 from browsers.models import Browser, BrowserState
 from inference.core.placement import BackendView, BrowserView
-from inference.models import RunShard, ShardState
+from inference.statements import rows
 
+_OUTSTANDING = (Path(__file__).parent / "sql" / "outstanding.sql").read_text()
 # A browser that was stopped on purpose is perhaps being restarted: for so long it is waited for.
 _COMES_BACK_WITHIN = timedelta(seconds=30)
 
 
 def outstanding() -> dict[str, int]:
     """Shards queued or running, per browser."""
-    rows = (
-        RunShard.objects.filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
-        .order_by()
-        .values_list("browser")
-        .annotate(Count("id"))
-    )
-    return dict(rows)
+    return dict(rows(_OUTSTANDING))
 
 
 def snapshot() -> list[BrowserView]:

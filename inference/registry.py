@@ -16,7 +16,7 @@ from inference.dispatch import wishes_from
 from inference.errors import InvalidRequest, UnknownBrowser, UnknownModel
 from inference.graph.cut import TooManyShards, plan_layers, write_shards
 from inference.graph.model import InvalidModel, pack, read_model
-from inference.models import ModelType, OnnxModel, Plan, PlanShard, Strategy
+from inference.models import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
 from inference.text import Tokenizer
 
 PLATFORMS = ("webnn", "webgpu", "wasm")
@@ -209,7 +209,7 @@ def _cut(model: OnnxModel, strategy: str, num_shards: int) -> list[PlanShard]:
     if strategy == Strategy.DATA and not (model.batch_axis or {}).get("splittable"):
         why = (model.batch_axis or {}).get("reason", "it has no batch axis")
         raise InvalidRequest(f"model {model.name} cannot be split by data: {why}")
-    return [
+    whole = [
         PlanShard(
             index=index,
             sha256=model.sha256,
@@ -219,11 +219,30 @@ def _cut(model: OnnxModel, strategy: str, num_shards: int) -> list[PlanShard]:
             cost=1.0 / num_shards,
             inputs=model.inputs,
             outputs=model.outputs,
-            depends_on=[],
             node_count=model.node_count,
         )
         for index in range(num_shards)
     ]
+    return [*whole, _join_rows(model, num_shards)] if strategy == Strategy.DATA else whole
+
+
+def _join_rows(model: OnnxModel, parts: int) -> PlanShard:
+    """The step that puts the parts of a batch together again."""
+    return PlanShard(
+        index=parts,
+        kind=StepKind.JOIN,
+        outputs=model.outputs,
+        depends_on=list(range(parts)),
+        join=[
+            {
+                "tensor": port["name"],
+                "op": "concat",
+                "axis": 0,
+                "parts": [[part, port["name"]] for part in range(parts)],
+            }
+            for port in model.outputs
+        ],
+    )
 
 
 def _cut_layers(model: OnnxModel, num_shards: int) -> list[PlanShard]:

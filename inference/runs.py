@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 import uuid
@@ -16,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import admission, completion, dispatch, ledger, registry, tensors
+from inference import admission, completion, dispatch, endings, registry, tensors
 from inference.core.placement import BrowserView, named
 from inference.errors import (
     InvalidRequest,
@@ -38,8 +37,10 @@ from inference.models import (
     Strategy,
 )
 from inference.pool_view import absent, snapshot
+from inference.statements import Insert
 from inference.tensors import TensorRef, WireTensor
 
+_RUN, _STEPS = Insert(Run), Insert(RunShard)
 # Who ends a run wakes its waiters, and the sweep wakes those it finds unheard; this is behind both.
 _ASK_DATABASE_EVERY_S = 5.0
 
@@ -128,17 +129,18 @@ def _create_run(request: RunRequest) -> Run:
             run=run,
             plan_shard=plan_shard,
             index=plan_shard.index,
+            kind=plan_shard.kind,
             state=ShardState.WAITING,
         )
         for plan_shard in plan_shards
     ]
-    ready = [shard for shard in shards if not shard.plan_shard.depends_on]
+    ready = [step for step in shards if not step.plan_shard.depends_on]
     sent, stuck = dispatch.assign(run, ready, (), pool, now)
     lasting = next((none for none in stuck if none.lasting), None)
     if lasting is not None:
         raise InvalidRequest(str(lasting))
     try:
-        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, len(shards))
+        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, plan.num_shards)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"the tensor store does not answer or is full ({error}); is the pool running (make up)?"
@@ -146,12 +148,9 @@ def _create_run(request: RunRequest) -> Run:
     try:
         _insert(run, shards)
     except BaseException:
-        ledger.drop_tensors(run)
+        endings.drop_inputs(run)
         raise
-    if plan.strategy == Strategy.DATA and len(sent) == len(shards):
-        dispatch.send_group(str(run.pk), sent)
-    else:
-        dispatch.send(sent)
+    dispatch.send_ready(sent, shards)
     return run
 
 
@@ -282,8 +281,8 @@ def split_rows(tensor: WireTensor, parts: int) -> list[WireTensor]:
 def _insert(run: Run, shards: Sequence[RunShard]) -> None:
     with transaction.atomic():
         admission.admit()  # here no other request can come between the count and the row
-        run.save(force_insert=True)
-        RunShard.objects.bulk_create(shards)
+        _RUN([run])
+        _STEPS(shards)
 
 
 def wait_run(run: Run) -> Run:
@@ -296,10 +295,11 @@ def wait_run(run: Run) -> Run:
     while True:
         left = (grace - timezone.now()).total_seconds()
         try:
-            completion.wait(run.pk, min(max(left, 0.01), _ASK_DATABASE_EVERY_S))
+            ending = completion.wait(run.pk, min(max(left, 0.01), _ASK_DATABASE_EVERY_S))
         except redis.exceptions.RedisError:
+            ending = None
             time.sleep(0.2)  # the store is restarting: ask the database meanwhile
-        refresh(run)
+        refresh(run, ending)
         if run.state != RunState.RUNNING:
             return run
         if left <= 0:
@@ -310,9 +310,13 @@ def wait_run(run: Run) -> Run:
             )
 
 
-def refresh(run: Run) -> None:
-    """Read again what changes while a run is under way."""
-    run.refresh_from_db(fields=["state", "outputs", "error_category", "error", "finished_at"])
+def refresh(run: Run, ending: completion.Ending | None) -> None:
+    """Set what changes while a run is under way: as it was announced, else from the database."""
+    if ending is None:
+        run.refresh_from_db(fields=["state", "outputs", "error_category", "error", "finished_at"])
+        return
+    for name, value in vars(ending).items():
+        setattr(run, name, value)
 
 
 def get_run(run_id: uuid.UUID | str) -> Run:
@@ -324,8 +328,8 @@ def get_run(run_id: uuid.UUID | str) -> Run:
         raise UnknownRun(f"{str(run_id)!r} is not the id of a run (a UUID)") from error
 
 
-def collect(run: Run, names: Sequence[str] = ()) -> list[WireTensor]:
-    """The output tensors of a run that succeeded.
+def collect(run: Run, names: Sequence[str] = (), *, keep: bool = True) -> list[WireTensor]:
+    """The output tensors of a run that succeeded; without `keep` the store gives all of them up.
 
     Raises:
         RunFailed: it did not succeed, or its outputs have expired.
@@ -344,7 +348,10 @@ def collect(run: Run, names: Sequence[str] = ()) -> list[WireTensor]:
         )
     wanted = names or list(run.outputs)
     try:
-        return tensors.fetch([(name, TensorRef.from_json(run.outputs[name])) for name in wanted])
+        refs = {name: TensorRef.from_json(item) for name, item in run.outputs.items()}
+        if keep:
+            return tensors.fetch([(name, refs[name]) for name in wanted])
+        return tensors.take([(name, refs[name]) for name in wanted], drop=refs.values())
     except tensors.TensorLost as error:
         raise RunFailed(
             f"the outputs of run {run.pk} are gone: {error}; run it again",
@@ -359,9 +366,5 @@ def infer(request: RunRequest) -> tuple[Run, list[WireTensor]]:
     Raises:
         WebpoolError: as `create_run` and `collect`.
     """
-    run = create_run(request)
-    done = wait_run(run)
-    outputs = collect(done)
-    with contextlib.suppress(redis.exceptions.RedisError):  # they expire all the same
-        tensors.drop(TensorRef.from_json(item) for item in done.outputs.values())
-    return done, outputs
+    run = wait_run(create_run(request))
+    return run, collect(run, keep=False)

@@ -156,8 +156,8 @@ class PlanShardSerializer(serializers.ModelSerializer[PlanShard]):
     class Meta:
         model = PlanShard
         fields = [
-            "index", "sha256", "file_bytes", "weight_bytes", "copied_bytes", "cost", "node_count",
-            "depends_on", "inputs", "outputs", "crossing",
+            "index", "kind", "group", "sha256", "file_bytes", "weight_bytes", "copied_bytes", "cost",
+            "node_count", "depends_on", "inputs", "outputs", "join", "crossing",
         ]  # fmt: skip
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField()))
@@ -223,7 +223,7 @@ class RunShardSerializer(serializers.ModelSerializer[RunShard]):
     class Meta:
         model = RunShard
         fields = [
-            "id", "run", "index", "sha256", "state", "browser", "attempts", "avoid", "ready_at",
+            "id", "run", "index", "kind", "sha256", "state", "browser", "attempts", "avoid", "ready_at",
             "queued_at", "claimed_at", "finished_at", "attempt_rows",
         ]  # fmt: skip
 

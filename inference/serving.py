@@ -18,7 +18,7 @@ import redis.exceptions
 from django.db import close_old_connections
 from django.utils import timezone
 
-from inference import completion, ledger, runs
+from inference import completion, endings, runs
 from inference.errors import RunFailed
 from inference.models import Run, RunState
 
@@ -69,21 +69,23 @@ async def run_to_end(create: Callable[[], Run], finish: Callable[[Run], T]) -> T
 
 
 async def _terminal(run: Run) -> None:
-    """Return once the run is signalled, or may have ended unheard."""
+    """Return once the run is terminal, or past all hope."""
     until = run.deadline_at + _GRACE
     while (left := (until - timezone.now()).total_seconds()) > 0:
         try:
-            if await completion.wait_async(run.pk, min(left, _ASK_DATABASE_EVERY_S)):
-                return
+            ending = await completion.wait_async(run.pk, min(left, _ASK_DATABASE_EVERY_S))
         except redis.exceptions.RedisError:
+            ending = None
             await asyncio.sleep(0.2)  # the store is restarting: ask the database meanwhile
-        await in_thread(runs.refresh, run)
+        if ending is None:
+            await in_thread(runs.refresh, run, None)
+        else:
+            runs.refresh(run, ending)
         if run.state != RunState.RUNNING:
             return
 
 
 def _ended(run: Run) -> Run:
-    runs.refresh(run)
     if run.state == RunState.RUNNING:
         raise RunFailed(
             f"run {run.pk} passed its deadline and nobody ended it; is the control worker up?",
@@ -97,7 +99,7 @@ def _abandon(creating: Future[Run]) -> None:
     """Free the work of a caller that went away, as soon as its run exists."""
     if creating.cancelled() or creating.exception() is not None:
         return
-    submit(ledger.cancel, creating.result().pk, "the caller went away").add_done_callback(_log)
+    submit(endings.cancel, creating.result().pk, "the caller went away").add_done_callback(_log)
 
 
 def _log(done: Future[bool]) -> None:

@@ -4,7 +4,7 @@
    claimed but no longer computes (their result could not be written down).
 2. Ready shards without a browser are placed.
 3. Queued shards whose message is lost are sent again.
-4. Data-parallel runs whose parts are all done but not joined are merged.
+4. Joins whose message is lost, or whose worker is gone, are sent again.
 5. Runs past their deadline fail with that reason.
 6. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
 
@@ -25,18 +25,19 @@ from django.utils import timezone
 
 from browsers.live import LiveBrowser, living
 from browsers.redis import client
-from inference import dispatch, ledger
-from inference.models import Run, RunShard, RunState, ShardState, Strategy
+from inference import dispatch, endings, ledger
+from inference.models import Run, RunShard, RunState, ShardState, StepKind
 from inference.pool_view import snapshot
 
 log = logging.getLogger(__name__)
 LOST_MESSAGE_AFTER = timedelta(seconds=2)
+_LONG_JOIN = timedelta(seconds=10)  # times the attempts: then its worker is taken for dead
 _AT_MOST = 256  # shards a step moves in one pass, so that the others have their turn
 
 
 def sweep(now: datetime) -> bool:
     """One pass; safe to run in several processes at once. Whether every step could do its work."""
-    steps = (_take_from_the_dead, _place_waiting, _send_lost_messages, _merge_forgotten, _expire)
+    steps = (_take_from_the_dead, _place_waiting, _send_lost_messages, _join_again, _expire)
     complete = True
     for step in steps:
         try:
@@ -50,9 +51,17 @@ def sweep(now: datetime) -> bool:
     return complete
 
 
-def _shards() -> QuerySet[RunShard]:
+def _steps() -> QuerySet[RunShard]:
     related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
     return related.defer("run__model__summary")
+
+
+def _shards() -> QuerySet[RunShard]:
+    return _steps().filter(kind=StepKind.COMPUTE)
+
+
+def _joins() -> QuerySet[RunShard]:
+    return _steps().filter(kind=StepKind.JOIN)
 
 
 def _take_from_the_dead(_now: datetime) -> None:
@@ -60,7 +69,7 @@ def _take_from_the_dead(_now: datetime) -> None:
     up_s: int = client().info("server")["uptime_in_seconds"]
     leases_count = up_s > settings.WEBPOOL_LEASE_S
     alive = living()
-    held = RunShard.objects.filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
+    held = _shards().filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
     for browser_id in held.order_by().values_list("browser", flat=True).distinct():
         if browser_id in alive:
             _take_abandoned(alive[browser_id])
@@ -108,10 +117,20 @@ def _send_again(shard: RunShard) -> None:
     ledger.redispatch(shard)
 
 
-def _merge_forgotten(_now: datetime) -> None:
-    unfinished = RunShard.objects.filter(run=OuterRef("pk")).exclude(state=ShardState.DONE)
-    for run in Run.objects.active().filter(~Exists(unfinished), plan__strategy=Strategy.DATA):
-        ledger.merge(run.pk)
+def _join_again(now: datetime) -> None:
+    waiting = _joins().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
+    if not client().llen(dispatch.CONTROL_QUEUE):
+        for join in waiting[:_AT_MOST]:
+            ledger.join_again(join)
+    for join in _joins().filter(state=ShardState.RUNNING)[:_AT_MOST]:
+        if join.claimed_at and join.claimed_at + join.attempts * _LONG_JOIN < now:
+            ledger.join_again(join)
+
+
+def restart_joins() -> None:
+    """Send every join again that was under way: the control worker, just started, does none yet."""
+    for join in _joins().filter(state=ShardState.RUNNING):
+        ledger.join_again(join)
 
 
 def _expire(now: datetime) -> None:
@@ -121,7 +140,9 @@ def _expire(now: datetime) -> None:
         if waiting is not None:
             category, error = "no_browser", _why_waiting(waiting)
         by = run.deadline_at.isoformat(timespec="seconds")
-        ledger.end(run, RunState.FAILED, category=category, error=f"{error} by the deadline ({by})")
+        endings.end(
+            run, RunState.FAILED, category=category, error=f"{error} by the deadline ({by})"
+        )
 
 
 def _why_waiting(shard: RunShard) -> str:
@@ -141,7 +162,7 @@ def run_forever(stop: threading.Event, every_s: float) -> None:
             unheard = unheard or now - timedelta(seconds=settings.WEBPOOL_LEASE_S)
         elif unheard is not None:
             try:
-                ledger.wake_waiters(unheard)
+                endings.wake_waiters(unheard)
                 unheard = None
             except (redis.exceptions.RedisError, DatabaseError, OSError) as error:
                 log.warning("waiters could not be woken: %s; trying again in %g s", error, every_s)

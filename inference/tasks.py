@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
-from inference import cleanup, execution, ledger, outbox
+from inference import cleanup, execution, joining, outbox
 
 
 @shared_task
@@ -22,8 +22,8 @@ def load_shard(sha256: str, platform: str) -> dict[str, Any]:
 
 
 @shared_task
-def merge_run(run_id: str) -> None:
-    ledger.merge(run_id)
+def run_join(step_id: int, fence: int) -> None:
+    joining.execute(step_id, fence)
 
 
 @shared_task

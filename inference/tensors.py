@@ -106,6 +106,24 @@ def fetch(named: Sequence[tuple[str, TensorRef]]) -> list[WireTensor]:
     if not named:
         return []
     raw = cast("list[bytes | None]", client().mget([ref.key for _, ref in named]))
+    return _checked(named, raw)
+
+
+def take(named: Sequence[tuple[str, TensorRef]], drop: Iterable[TensorRef]) -> list[WireTensor]:
+    """Read tensors and delete all of `drop`, in one round trip.
+
+    Raises:
+        TensorLost: the store no longer holds one of them.
+    """
+    pipe = client().pipeline(transaction=False)
+    pipe.mget([ref.key for _, ref in named])
+    pipe.unlink(*(ref.key for ref in drop))
+    return _checked(named, pipe.execute()[0])
+
+
+def _checked(
+    named: Sequence[tuple[str, TensorRef]], raw: Sequence[bytes | None]
+) -> list[WireTensor]:
     tensors = []
     for (name, ref), data in zip(named, raw, strict=True):
         if data is None or len(data) != ref.nbytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from inference.metrics import attempts_by_shard
@@ -22,10 +22,10 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One attempt to compute a shard."""
+    """One attempt to compute a shard, or a join, which the control worker did (`attempt` None)."""
 
     shard: RunShard
-    attempt: Attempt
+    attempt: Attempt | None
     bars: tuple[Bar, ...]
     failed: bool
 
@@ -49,26 +49,45 @@ def timeline(run: Run) -> Timeline | None:
         return None
     end = max([*ends, run.finished_at] if run.finished_at else ends)
     total_ms = max((end - run.created_at) / timedelta(milliseconds=1), 1e-3)
-    rows = tuple(
-        Row(shard, a, tuple(_bars(a, run.created_at, total_ms)), a.outcome != Outcome.SUCCEEDED)
-        for shard in shards
-        for a in attempts[shard.pk]
-    )
-    return Timeline(rows, total_ms)
+    scale = _Scale(run.created_at, total_ms)
+    rows = [row for shard in shards for row in _rows(shard, attempts[shard.pk], scale)]
+    return Timeline(tuple(rows), total_ms)
 
 
-def _bars(attempt: Attempt, start: datetime, total_ms: float) -> Iterator[Bar]:
-    def bar(kind: str, at_ms: float, ms: float) -> Bar:
-        left = min(max(at_ms, 0.0), total_ms)
-        width = min(ms, total_ms - left)
-        return Bar(kind, 100 * left / total_ms, 100 * width / total_ms, ms)
+@dataclasses.dataclass(frozen=True)
+class _Scale:
+    start: datetime
+    total_ms: float
 
-    at = (attempt.started_at - start) / timedelta(milliseconds=1)
+    def at(self, moment: datetime) -> float:
+        return (moment - self.start) / timedelta(milliseconds=1)
+
+    def bar(self, kind: str, at_ms: float, ms: float) -> Bar:
+        left = min(max(at_ms, 0.0), self.total_ms)
+        width = min(ms, self.total_ms - left)
+        return Bar(kind, 100 * left / self.total_ms, 100 * width / self.total_ms, ms)
+
+    def between(self, kind: str, start: datetime, end: datetime) -> Bar:
+        return self.bar(kind, self.at(start), self.at(end) - self.at(start))
+
+
+def _rows(shard: RunShard, attempts: Sequence[Attempt], scale: _Scale) -> Iterator[Row]:
+    for attempt in attempts:
+        failed = attempt.outcome != Outcome.SUCCEEDED
+        yield Row(shard, attempt, tuple(_bars(attempt, scale)), failed)
+    if shard.queued_at and shard.claimed_at and shard.finished_at and not attempts:
+        waited = scale.between("queue", shard.queued_at, shard.claimed_at)
+        joined = scale.between("join", shard.claimed_at, shard.finished_at)
+        yield Row(shard, None, (waited, joined), failed=False)
+
+
+def _bars(attempt: Attempt, scale: _Scale) -> Iterator[Bar]:
+    at = scale.at(attempt.started_at)
     if attempt.queue_ms:
-        yield bar("queue", at - attempt.queue_ms, attempt.queue_ms)
-    yield bar("attempt", at, (attempt.finished_at - attempt.started_at) / timedelta(milliseconds=1))
+        yield scale.bar("queue", at - attempt.queue_ms, attempt.queue_ms)
+    yield scale.between("attempt", attempt.started_at, attempt.finished_at)
     for kind in ("load", "transfer", "compute"):
         ms = getattr(attempt, f"{kind}_ms")
         if ms:
-            yield bar(kind, at, ms)
+            yield scale.bar(kind, at, ms)
             at += ms

@@ -64,8 +64,12 @@ def _request_repair(browser_id: str) -> None:
 def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
-    from inference.sweep import run_forever
+    from inference import sweep
 
+    sweep.restart_joins()
     threading.Thread(
-        target=run_forever, args=(_stop_sweep, settings.WEBPOOL_SWEEP_S), name="sweep", daemon=True
+        target=sweep.run_forever,
+        args=(_stop_sweep, settings.WEBPOOL_SWEEP_S),
+        name="sweep",
+        daemon=True,
     ).start()

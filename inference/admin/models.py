@@ -200,8 +200,8 @@ def _ports(ports: list[dict[str, Any]]) -> SafeString:
 class PlanShardInline(ReadOnly, TabularInline):
     model = PlanShard
     fields = [
-        "index", "file_bytes", "weight_bytes", "copied_bytes", "cost", "node_count", "depends_on",
-        "crossing_tensors",
+        "index", "kind", "group", "file_bytes", "weight_bytes", "copied_bytes", "cost", "node_count",
+        "depends_on", "crossing_tensors",
     ]  # fmt: skip
     readonly_fields = fields
     extra = 0

@@ -26,7 +26,16 @@ def shown_ms(value: float | None) -> str:
 
 class RunShardInline(ReadOnly, TabularInline):
     model = RunShard
-    fields = ["index", "state", "browser", "attempts", "queued_at", "claimed_at", "finished_at"]
+    fields = [
+        "index",
+        "kind",
+        "state",
+        "browser",
+        "attempts",
+        "queued_at",
+        "claimed_at",
+        "finished_at",
+    ]
     readonly_fields = fields
     extra = 0
     show_change_link = True
@@ -117,7 +126,7 @@ class RunShardAdmin(ReadOnly, ModelAdmin):
     show_full_result_count = False
     inlines = [AttemptInline]
     fields = [
-        "run_link", "index", "plan_shard", "shown_state", "browser", "attempts", "fence", "avoid",
+        "run_link", "index", "kind", "plan_shard", "shown_state", "browser", "attempts", "fence", "avoid",
         "ready_at", "queued_at", "claimed_at", "finished_at", "shown_outputs",
     ]  # fmt: skip
 

@@ -2,4 +2,4 @@
 UPDATE inference_runshard
 SET state = 'running', attempts = attempts + 1, claimed_at = %s
 WHERE id = %s AND fence = %s AND state = 'queued'
-RETURNING *
+RETURNING {columns}

@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from browsers.glance import living_or_unknown
 from browsers.models import Browser
-from inference import auth, ledger, oip, registry, runs, uploads
+from inference import auth, endings, oip, registry, runs, uploads
 from inference.errors import InvalidRequest, UnknownBrowser
 from inference.inputs import from_python
 from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState
@@ -285,7 +285,7 @@ class RunCancel(Door, APIView):
         caller = caller_of(request)
         if run.owner != caller.name:
             auth.check_manager(caller)
-        ledger.cancel(run.pk, f"cancelled by {caller.name}")
+        endings.cancel(run.pk, f"cancelled by {caller.name}")
         run = runs.get_run(run.pk)
         if run.state != RunState.CANCELLED:
             raise uploads.Conflict(f"run {run.pk} has {run.state} already")

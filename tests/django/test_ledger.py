@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from browsers import live
 from browsers.redis import client
-from inference import completion, ledger, sweep, tensors
+from inference import completion, endings, joining, ledger, sweep, tensors
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from tests.support.ledger import make_run, publish
 
@@ -170,25 +170,60 @@ def test_a_run_past_its_deadline_fails_and_says_so() -> None:
     assert completion.wait(run.pk, 1.0)
 
 
+def joined(run: Run, index: int) -> bool:
+    join = run.shards.get(index=index)
+    return joining.execute(join.pk, join.fence)
+
+
 def test_parts_of_a_batch_are_joined_in_order_and_once() -> None:
     publish("a")
     publish("b")
     run = make_run("data", 3)
     for index in (2, 0, 1):
+        assert not joined(run, 3)
         compute(claimed(run, index), "t1", float(index))
-    assert ledger.merge(run.pk)
-    assert not ledger.merge(run.pk)
+    assert client().llen("control") == 0  # the chord's body comes by itself
+    assert joined(run, 3)
+    assert not joined(run, 3)
     run.refresh_from_db()
     ref = tensors.TensorRef.from_json(run.outputs["t1"])
     assert tensors.decode_array(tensors.fetch([("t1", ref)])[0]).tolist() == [0.0, 1.0, 2.0]
 
 
-def test_a_batch_whose_chord_was_lost_is_merged_by_the_sweep() -> None:
+def test_a_join_whose_chord_lost_a_member_is_sent_by_the_last_result() -> None:
+    publish("a")
+    publish("b")
+    run = make_run("data", 2)
+    assert ledger.lose(claimed(run, 0), "browser_crash", "killed")
+    for index in (0, 1):
+        compute(claimed(run, index), "t1")
+    assert client().llen("control") == 1
+    assert joined(run, 2)
+
+
+def test_a_join_whose_message_was_lost_is_sent_again_by_the_sweep() -> None:
     publish("a")
     run = make_run("data", 2)
     for index in (0, 1):
         compute(claimed(run, index), "t1")
     sweep.sweep(timezone.now())
+    assert client().llen("control") == 0
+    sweep.sweep(timezone.now() + timedelta(seconds=5))
+    assert client().llen("control") == 1
+    assert joined(run, 2)
+    run.refresh_from_db()
+    assert run.state == RunState.SUCCEEDED
+
+
+def test_a_join_whose_worker_died_is_done_again_and_the_late_one_changes_nothing() -> None:
+    publish("a")
+    run = make_run("data", 2)
+    for index in (0, 1):
+        compute(claimed(run, index), "t1")
+    late = claimed(run, 2)
+    sweep.restart_joins()
+    assert not ledger.record_join(late, {})
+    assert joined(run, 2)
     run.refresh_from_db()
     assert run.state == RunState.SUCCEEDED
 
@@ -197,8 +232,8 @@ def test_cancelling_ends_a_run_and_frees_its_tensors() -> None:
     publish("a")
     run = make_run()
     compute(claimed(run, 0), "t1")
-    assert ledger.cancel(run.pk, "the caller went away")
-    assert not ledger.cancel(run.pk, "again")
+    assert endings.cancel(run.pk, "the caller went away")
+    assert not endings.cancel(run.pk, "again")
     assert not list(client().scan_iter(f"webpool:tensor:{run.pk}:*"))
     row = run.shards.get(index=1)
     assert ledger.claim(row.pk, row.fence - 1, timezone.now()) is None

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from browsers.models import Browser, BrowserState
 from browsers.redis import client
-from inference import completion, ledger, sweep, tensors
+from inference import completion, joining, ledger, sweep, tensors
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
 from tests.support.ledger import make_run, publish
 
@@ -43,17 +43,20 @@ def compute(shard: RunShard, name: str, rows: np.ndarray) -> None:
     assert ledger.record_success(shard, {name: refs[0]}, facts)
 
 
-def test_parts_that_cannot_be_joined_fail_their_run_and_leave_the_others_alone() -> None:
+def joined(run: Run, index: int) -> bool:
+    join = run.shards.get(index=index)
+    return joining.execute(join.pk, join.fence)
+
+
+def test_parts_that_cannot_be_joined_fail_their_run() -> None:
     publish("a")
-    bad, late = make_run("data", 2), make_run(deadline_at=timezone.now() - timedelta(seconds=1))
-    compute(claimed(bad, 0), "t1", np.zeros((1, 2), np.float32))
-    compute(claimed(bad, 1), "t1", np.zeros((1, 3), np.float32))
-    assert sweep.sweep(timezone.now())
-    bad.refresh_from_db()
-    late.refresh_from_db()
-    assert (bad.state, late.state) == (RunState.FAILED, RunState.FAILED)
-    assert "cannot be joined" in bad.error
-    assert late.error_category == "timeout"
+    run = make_run("data", 2)
+    compute(claimed(run, 0), "t1", np.zeros((1, 2), np.float32))
+    compute(claimed(run, 1), "t1", np.zeros((1, 3), np.float32))
+    assert not joined(run, 2)
+    run.refresh_from_db()
+    assert run.state == RunState.FAILED
+    assert "cannot be joined" in run.error
 
 
 def test_parts_that_have_expired_fail_their_run() -> None:
@@ -62,7 +65,7 @@ def test_parts_that_have_expired_fail_their_run() -> None:
     for index in (0, 1):
         compute(claimed(run, index), "t1", np.zeros(1, np.float32))
     client().delete(*client().keys("webpool:tensor:*"))
-    sweep.sweep(timezone.now())
+    assert not joined(run, 2)
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "tensor_lost")
 

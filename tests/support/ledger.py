@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from browsers import live
 from inference import dispatch
-from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, ShardState
+from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, ShardState, StepKind
 from inference.pool_view import snapshot
 
 PORT = {"dtype": "float32", "shape": ["batch"]}
@@ -46,7 +46,7 @@ def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
         model=model, model_sha256=model.sha256, strategy=strategy, num_shards=shards
     )
     chain = strategy == "layer"
-    plan_shards = PlanShard.objects.bulk_create(
+    steps = [
         PlanShard(
             plan=plan, index=i, sha256=f"{i:064d}", file_bytes=1, weight_bytes=1, cost=1,
             inputs=[{"name": f"t{i if chain else 0}", **PORT}],
@@ -54,12 +54,28 @@ def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
             depends_on=[i - 1] if chain and i else [],
         )
         for i in range(shards)
-    )  # fmt: skip
+    ]  # fmt: skip
+    if strategy == "data":
+        rows_of_all = [[part, "t1"] for part in range(shards)]
+        joined = {"tensor": "t1", "op": "concat", "axis": 0, "parts": rows_of_all}
+        steps.append(
+            PlanShard(
+                plan=plan, index=shards, kind=StepKind.JOIN, outputs=[{"name": "t1", **PORT}],
+                join=[joined], depends_on=list(range(shards)),
+            )
+        )  # fmt: skip
+    plan_shards = PlanShard.objects.bulk_create(steps)
     now = timezone.now()
     defaults = {"max_retries": 3, "deadline_at": now + timedelta(seconds=60), "inputs": {}}
     run = Run(model=model, plan=plan, created_at=now, **{**defaults, **fields})
     rows = [
-        RunShard(run=run, plan_shard=plan_shard, index=plan_shard.index, state=ShardState.WAITING)
+        RunShard(
+            run=run,
+            plan_shard=plan_shard,
+            index=plan_shard.index,
+            kind=plan_shard.kind,
+            state=ShardState.WAITING,
+        )
         for plan_shard in plan_shards
     ]
     ready = [row for row in rows if not row.plan_shard.depends_on]

@@ -8,7 +8,7 @@ from typing import Any
 
 from inference import registry
 from inference.management.cli import WebpoolCommand
-from inference.models import Plan, Strategy
+from inference.models import Plan, StepKind, Strategy
 
 
 class Command(WebpoolCommand):
@@ -32,13 +32,22 @@ class Command(WebpoolCommand):
             f"{report['shard_bytes'] / 2**20:.2f} MB, of which copies "
             f"{report['copied_bytes'] / 2**20:.2f} MB"
         )
-        for shard in report["shards"]:
-            self.stdout.write(
-                f"shard {shard['index']}: {shard['file_bytes'] / 2**20:8.2f} MB  cost "
-                f"{shard['cost']:6.1%}  {shard['node_count']:5} nodes  after {shard['depends_on']}"
-            )
-            for port in shard["inputs"]:
-                self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}")
+        for step in report["shards"]:
+            self._print(step)
+
+    def _print(self, step: dict[str, Any]) -> None:
+        name = f"{step['kind'] if step['kind'] == StepKind.JOIN else 'shard'} {step['index']}"
+        group = f"  {step['group']}" if step["group"] else ""
+        if step["kind"] == StepKind.JOIN:
+            made = ", ".join(f"{item['tensor']} ({item['op']})" for item in step["join"])
+            self.stdout.write(f"{name}: {made}  after {step['depends_on']}{group}")
+            return
+        self.stdout.write(
+            f"{name}: {step['file_bytes'] / 2**20:8.2f} MB  cost {step['cost']:6.1%}  "
+            f"{step['node_count']:5} nodes  after {step['depends_on']}{group}"
+        )
+        for port in step["inputs"]:
+            self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}")
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -54,6 +63,8 @@ def describe(plan: Plan) -> dict[str, Any]:
         "shards": [
             {
                 "index": shard.index,
+                "kind": shard.kind,
+                "group": shard.group,
                 "sha256": shard.sha256,
                 "file_bytes": shard.file_bytes,
                 "weight_bytes": shard.weight_bytes,
@@ -63,6 +74,7 @@ def describe(plan: Plan) -> dict[str, Any]:
                 "depends_on": shard.depends_on,
                 "inputs": shard.inputs,
                 "outputs": shard.outputs,
+                "join": shard.join,
             }
             for shard in shards
         ],

@@ -1,0 +1,89 @@
+"""Join what parallel shards computed: parts of a batch, columns of a matrix, partial sums.
+
+A join is a step of a plan like a shard, but the control worker does it: as the body of the chord that sent
+the parts, or, when the chord lost a member, as a message of its own. It is idempotent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import redis.exceptions
+from django.utils import timezone
+
+from inference import endings, ledger, tensors
+from inference.models import RunState
+from inference.tensors import TensorRef, WireTensor
+
+log = logging.getLogger(__name__)
+
+
+def execute(step_id: int, fence: int) -> bool:
+    """Claim the join, do it, record it; False when somebody else has it or it moved on."""
+    step = ledger.claim(step_id, fence, timezone.now())
+    if step is None:
+        return False
+    try:
+        refs = ledger.part_refs(step)
+        joined = [_joined(item, refs[item["tensor"]]) for item in step.plan_shard.join]
+        stored = tensors.store(step.run_id, joined)
+    except (tensors.TensorLost, ValueError, redis.exceptions.OutOfMemoryError) as error:
+        category = "tensor_lost" if isinstance(error, tensors.TensorLost) else "internal"
+        message = f"parts could not be joined: {error}"
+        endings.end(step.run, RunState.FAILED, category=category, error=message)
+        return False
+    named = {tensor.name: ref for tensor, ref in zip(joined, stored, strict=True)}
+    return ledger.record_join(step, named)
+
+
+def _joined(item: Mapping[str, Any], refs: Sequence[TensorRef]) -> WireTensor:
+    name = item["tensor"]
+    parts = tensors.fetch([(name, ref) for ref in refs])
+    if item["op"] == "sum":
+        return sum_up(name, parts)
+    if item["axis"] == 0:
+        return join_rows(name, parts)
+    arrays = [tensors.decode_array(part) for part in parts]
+    return tensors.encode_array(name, np.concatenate(arrays, axis=item["axis"]))
+
+
+def sum_up(name: str, parts: Sequence[WireTensor]) -> WireTensor:
+    """Add tensors of one dtype and shape; half precision is added in single.
+
+    Raises:
+        ValueError: the parts are not alike.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.dtype, part.shape) != (first.dtype, first.shape):
+            raise ValueError(
+                f"{name!r} cannot be summed: parts of {first.dtype}{list(first.shape)} and "
+                f"{part.dtype}{list(part.shape)}"
+            )
+    arrays = [tensors.decode_array(part) for part in parts]
+    wide = np.float32 if first.dtype == "float16" else arrays[0].dtype
+    total = arrays[0].astype(wide)
+    for array in arrays[1:]:
+        total += array
+    return tensors.encode_array(name, total.astype(arrays[0].dtype))
+
+
+def join_rows(name: str, parts: Sequence[WireTensor]) -> WireTensor:
+    """Concatenate tensors along their first axis: in C order their bytes follow one another.
+
+    Raises:
+        ValueError: the parts are not alike but for their number of rows.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.dtype, part.shape[1:]) != (first.dtype, first.shape[1:]):
+            raise ValueError(
+                f"{name!r} cannot be joined: parts of {first.dtype}{list(first.shape)} and "
+                f"{part.dtype}{list(part.shape)}"
+            )
+    rows = sum(part.shape[0] for part in parts)
+    data = b"".join(part.data for part in parts)
+    return WireTensor(name, first.dtype, (rows, *first.shape[1:]), data)

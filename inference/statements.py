@@ -1,0 +1,158 @@
+"""The hot path's SQL, built once from the models: the ORM builds each statement anew, which takes several
+times longer than running it.
+
+Values go through the models' own fields both ways, so that rows are written and read as the ORM does it,
+on any database. Statements belong into a transaction when they must hold together.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from django.db import connection, models
+
+M = TypeVar("M", bound=models.Model)
+Fields = Sequence["models.Field[Any, Any]"]
+
+
+class Insert(Generic[M]):
+    """INSERT of instances of one model; a key that the database gives is set on them."""
+
+    def __init__(self, model: type[M]) -> None:
+        concrete: Fields = model._meta.concrete_fields
+        self._model = model
+        self._key: models.Field[Any, Any] | None = next(
+            (f for f in concrete if isinstance(f, models.AutoField)), None
+        )
+        self._fields = [field for field in concrete if field is not self._key]
+
+    def __call__(self, rows: Sequence[M]) -> None:
+        values = [
+            field.get_db_prep_save(field.pre_save(row, add=True), connection)
+            for row in rows
+            for field in self._fields
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(self._sql(len(rows)), values)
+            keys = cursor.fetchall() if self._key else ()
+        for row, (key, *_) in zip(rows, keys, strict=False):
+            row.pk = key
+        for row in rows:
+            row._state.adding = False
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019  statements live as long as the process
+    def _sql(self, count: int) -> str:
+        returning = f" RETURNING {_quoted([self._key])}" if self._key else ""
+        row = f"({', '.join(['%s'] * len(self._fields))})"
+        return (
+            f"INSERT INTO {_name(self._model)} ({_quoted(self._fields)}) "
+            f"VALUES {', '.join([row] * count)}{returning}"
+        )
+
+
+class Update:
+    """UPDATE of one model's rows: what `change` names is set where all that `where` names fits.
+
+    Each maps a field to an SQL expression, such as "fence + 1", or to None: the value is given at the call.
+    """
+
+    def __init__(
+        self,
+        model: type[models.Model],
+        change: Mapping[str, str | None],
+        where: Mapping[str, str | None],
+    ) -> None:
+        self._model = model
+        self._change = list(zip(_fields(model, change), change.values(), strict=True))
+        self._where = list(zip(_fields(model, where), where.values(), strict=True))
+        self._given = [field for field, sql in (*self._change, *self._where) if sql is None]
+
+    def __call__(self, **values: Any) -> int:
+        """Returns how many rows fitted."""
+        with connection.cursor() as cursor:
+            cursor.execute(self._sql, _prepared(self._given, values))
+            return int(cursor.rowcount)
+
+    @functools.cached_property
+    def _sql(self) -> str:
+        change = ", ".join(f"{_quoted([field])} = {sql or '%s'}" for field, sql in self._change)
+        where = " AND ".join(f"{_quoted([field])} = {sql or '%s'}" for field, sql in self._where)
+        return f"UPDATE {_name(self._model)} SET {change} WHERE {where}"
+
+
+class Select(Generic[M]):
+    """SELECT of whole rows of one model by equality, in order of its key.
+
+    `sql` instead of `where` is a statement of one's own that returns every column (`{columns}`, in this
+    order) and takes its parameters in the order of `where`.
+    """
+
+    def __init__(self, model: type[M], where: Sequence[str], *, sql: str | None = None) -> None:
+        self._model = model
+        self._columns: Fields = model._meta.concrete_fields
+        self._names = [field.attname for field in self._columns]
+        self._where = _fields(model, where)
+        self._own = sql
+
+    def __call__(self, **values: Any) -> list[M]:
+        with connection.cursor() as cursor:
+            cursor.execute(self._sql, _prepared(self._where, values))
+            rows = cursor.fetchall()
+        return [self._instance(row) for row in rows]
+
+    def _instance(self, row: Sequence[Any]) -> M:
+        values = list(row)
+        for at, expression, converters in self._converters:
+            for convert in converters:
+                values[at] = convert(values[at], expression, connection)
+        return self._model.from_db("default", self._names, values)
+
+    @functools.cached_property
+    def _sql(self) -> str:
+        columns = _quoted(self._columns)
+        if self._own is not None:
+            return self._own.replace("{columns}", columns)
+        key = _quoted([self._model._meta.pk])
+        where = " AND ".join(f"{_quoted([field])} = %s" for field in self._where)
+        return f"SELECT {columns} FROM {_name(self._model)} WHERE {where} ORDER BY {key}"
+
+    @functools.cached_property
+    def _converters(self) -> list[tuple[int, Any, list[Callable[..., Any]]]]:
+        found = []
+        for at, field in enumerate(self._columns):
+            column = field.get_col(self._model._meta.db_table)
+            converters = [
+                *connection.ops.get_db_converters(column),
+                *column.get_db_converters(connection),
+            ]
+            if converters:
+                found.append((at, column, converters))
+        return found
+
+
+def rows(sql: str) -> list[tuple[Any, ...]]:
+    """What a statement without parameters returns."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cast("list[tuple[Any, ...]]", cursor.fetchall())
+
+
+def _fields(model: type[models.Model], names: Iterable[str]) -> list[models.Field[Any, Any]]:
+    by_column = {field.attname: field for field in model._meta.concrete_fields}
+    return [by_column[name] for name in names]
+
+
+def _prepared(fields: Fields, values: Mapping[str, Any]) -> list[Any]:
+    if len(values) != len(fields):
+        raise TypeError(f"expected {', '.join(f.attname for f in fields)}; got {', '.join(values)}")
+    return [field.get_db_prep_save(values[field.attname], connection) for field in fields]
+
+
+def _name(model: type[models.Model]) -> str:
+    return connection.ops.quote_name(model._meta.db_table)
+
+
+def _quoted(fields: Iterable[Any]) -> str:
+    return ", ".join(connection.ops.quote_name(field.column) for field in fields)
