@@ -29,6 +29,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from browsers import live
+from browsers.core.averages import MovingAverages
 from browsers.core.errors import BrowserError, Category, DeadlinePassed, Rung
 from browsers.core.protocol import WireTensor
 from browsers.core.repair import rungs_from
@@ -46,7 +47,6 @@ _REPAIR_AGAIN_S = 2.0
 # A page answers in milliseconds, whatever its engine computes; on a starved machine it takes longer.
 _PULSE_EVERY_S = 2.0
 _PULSE_WITHIN_S = 10.0
-_SPEED_FACTOR = 0.2  # weight of the newest sample in the moving average of compute times
 # After these the browser is not trusted until a repair has passed the known-answer probe.
 UNHEALTHY = frozenset(
     {Category.BROWSER_CRASH, Category.CONNECTION, Category.DEVICE_LOST, Category.TIMEOUT}
@@ -78,7 +78,9 @@ class BrowserWorker:
         self._limit_mb = settings.WEBPOOL_MEMORY_LIMIT_MB[self._driver.family]
         self._state = BrowserState.STARTING
         self._facts: BrowserFacts | None = None
-        self._speeds: dict[tuple[str, str], float] = {}  # ms, by file and backend
+        # By file and backend, until the browser is another one.
+        self._compute_ms: MovingAverages[tuple[str, str]] = MovingAverages()
+        self._row_ms: MovingAverages[tuple[str, str]] = MovingAverages()
         self._memory_mb: float | None = None
         self._idle_since: float | None = time.time()
         self._stuck_after = float("inf")
@@ -164,9 +166,10 @@ class BrowserWorker:
         backend: str,
         strict: bool,
         dims: dict[str, int],
+        rows: int | None,
         deadline_s: float,
     ) -> RunReport:
-        """Compute in the browser; called by tasks in the main thread.
+        """Compute in the browser; called by tasks in the main thread. `rows`: the batch, if any.
 
         Raises:
             BrowserError: with its category. When the browser itself is in doubt, its published state
@@ -187,7 +190,7 @@ class BrowserWorker:
                 self._save_state(BrowserState.RECOVERING, str(error))
                 self._publish()
             raise
-        self._note_speed(sha256, report)
+        self._note_speed(sha256, report, rows)
         return report
 
     def load(self, sha256: str, backend: str) -> float | None:
@@ -203,12 +206,13 @@ class BrowserWorker:
             )
         return report.load_ms
 
-    def _note_speed(self, sha256: str, report: RunReport) -> None:
+    def _note_speed(self, sha256: str, report: RunReport, rows: int | None) -> None:
         if not report.warm:
             return
         key = (sha256, report.backend)
-        before = self._speeds.get(key, report.compute_ms)
-        self._speeds[key] = before + _SPEED_FACTOR * (report.compute_ms - before)
+        self._compute_ms.note(key, report.compute_ms)
+        if rows:
+            self._row_ms.note(key, report.compute_ms / rows)
 
     @property
     def facts(self) -> BrowserFacts:
@@ -265,7 +269,8 @@ class BrowserWorker:
         except Exception:
             log.exception("%s: %s did not help", self.id, rung)
             return False
-        self._speeds.clear()
+        self._compute_ms.clear()
+        self._row_ms.clear()
         return True
 
     def needs_repair(self) -> bool:
@@ -351,7 +356,10 @@ class BrowserWorker:
             ),
             loaded={
                 m.sha256: live.LiveModel(
-                    m.backend, m.bytes, self._speeds.get((m.sha256, m.backend))
+                    m.backend,
+                    m.bytes,
+                    self._compute_ms.get((m.sha256, m.backend)),
+                    self._row_ms.get((m.sha256, m.backend)),
                 )
                 for m in loaded
             },

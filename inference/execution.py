@@ -93,11 +93,18 @@ def _compute(worker: BrowserWorker, shard: RunShard, inputs: list[tensors.WireTe
         inputs,
         backend=wishes_of(shard.run).for_shard(shard.index).platform,
         strict=shard.run.strict,
+        rows=_rows(shard, shapes),
         dims=bind_dims(specs(shard.plan_shard.inputs), shapes),
         # The run's own deadline is the sweep's matter. The engine is only replaced when it really
         # hangs: whoever asks for an answer too soon must not cost others their loaded models.
         deadline_s=settings.WEBPOOL_ATTEMPT_TIMEOUT_S,
     )
+
+
+def _rows(shard: RunShard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """The batch, where the shard takes the model's own batched inputs."""
+    batch = shard.run.model.batch_axis or {}
+    return next((shapes[name][0] for name in batch.get("inputs", ()) if name in shapes), None)
 
 
 def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from inference import admission, completion, dispatch, endings, registry, tensors
 from inference.core.placement import BrowserView, named
+from inference.core.split import shares
 from inference.errors import (
     InvalidRequest,
     RunFailed,
@@ -34,6 +35,7 @@ from inference.models import (
     RunShard,
     RunState,
     ShardState,
+    StepKind,
     Strategy,
 )
 from inference.pool_view import absent, snapshot
@@ -140,7 +142,8 @@ def _create_run(request: RunRequest) -> Run:
     if lasting is not None:
         raise InvalidRequest(str(lasting))
     try:
-        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, plan.num_shards)
+        split = _split(run, shards, pool, _rows(prepared))
+        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"the tensor store does not answer or is full ({error}); is the pool running (make up)?"
@@ -253,26 +256,40 @@ def suitable(request: RunRequest, pool: Sequence[BrowserView]) -> list[BrowserVi
 
 
 def _store_inputs(
-    run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], parts: int
+    run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], split: Sequence[int] | None
 ) -> dict[str, Any]:
-    if run.plan.strategy != Strategy.DATA:
+    """`split`: how many rows each part of the batch gets; None: it stays whole."""
+    if split is None:
         refs = tensors.store(run.pk, inputs)
         return {tensor.name: ref.to_json() for tensor, ref in zip(inputs, refs, strict=True)}
     stored: dict[str, Any] = {}
     for tensor in inputs:
-        pieces = split_rows(tensor, parts) if tensor.name in batched else [tensor] * parts
+        pieces = split_rows(tensor, split) if tensor.name in batched else [tensor] * len(split)
         refs = tensors.store(run.pk, pieces)
         stored[tensor.name] = {"parts": [ref.to_json() for ref in refs]}
     return stored
 
 
-def split_rows(tensor: WireTensor, parts: int) -> list[WireTensor]:
-    """Split a tensor along its first axis into nearly equal parts, the larger ones first."""
+def _split(
+    run: Run, steps: Sequence[RunShard], pool: Sequence[BrowserView], rows: int | None
+) -> list[int] | None:
+    """How many rows each part of a data-parallel run gets: as its browser's measured speed allows."""
+    if run.plan.strategy != Strategy.DATA or rows is None:
+        return None
+    by_id = {browser.id: browser for browser in pool}
+    parts = [step for step in steps if step.kind == StepKind.COMPUTE]
+    speeds = [
+        by_id[part.browser].row_ms.get(part.plan_shard.sha256) if part.browser else None
+        for part in parts
+    ]
+    return shares(rows, speeds)
+
+
+def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
+    """Split a tensor along its first axis into parts of so many rows."""
     array = tensors.decode_array(tensor)
-    size, extra = divmod(tensor.shape[0], parts)
     pieces, at = [], 0
-    for part in range(parts):
-        count = size + (part < extra)
+    for count in rows:
         pieces.append(tensors.encode_array(tensor.name, array[at : at + count]))
         at += count
     return pieces

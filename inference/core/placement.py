@@ -29,7 +29,10 @@ class BackendView:
 
 @dataclasses.dataclass(frozen=True)
 class BrowserView:
-    """A live browser: `loaded` maps a file's SHA-256 to the mean compute time there (or None)."""
+    """A live browser.
+
+    `loaded` maps a file's SHA-256 to the mean compute time there (or None), `row_ms` to that of a row.
+    """
 
     id: str
     kind: str
@@ -40,6 +43,7 @@ class BrowserView:
     resident_bytes: int
     memory_limit_mb: float | None
     outstanding: int
+    row_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,13 +44,16 @@ def test_a_remote_webdriver_serves_a_worker(worker: BrowserWorker, settings: Any
     model = put(settings, small_models.relu())
     last = [compute(worker, model, "wasm") for _ in range(3)][-1]
     listed = worker._live().loaded[model]
-    assert (listed.backend, listed.compute_ms) == ("wasm", worker._speeds[model, "wasm"])
+    assert (listed.backend, listed.compute_ms) == ("wasm", worker._compute_ms.get((model, "wasm")))
     assert last.warm
     if "webgpu" in {backend.name for backend in facts.healthy}:
         for _ in range(2):
             compute(worker, model, "webgpu")
         listed = worker._live().loaded[model]
-        assert (listed.backend, listed.compute_ms) == ("webgpu", worker._speeds[model, "webgpu"])
+        assert (listed.backend, listed.compute_ms) == (
+            "webgpu",
+            worker._compute_ms.get((model, "webgpu")),
+        )
         compute(worker, model, "wasm")
         assert worker._live().loaded[model].backend == "wasm"
 
@@ -77,6 +80,7 @@ def compute(worker: BrowserWorker, model: str, backend: str) -> RunReport:
         backend=backend,
         strict=False,
         dims={},
+        rows=len(X),
         deadline_s=60,
     )
     (output,) = report.outputs
