@@ -82,10 +82,10 @@ _PAGE_ANSWER_S: Final = 2.0
 _ENGINE_START_S: Final = 20.0
 _BROWSER_BROKEN: Final = frozenset({Category.CONNECTION, Category.BROWSER_CRASH})
 _NEEDS_REPAIR: Final = _BROWSER_BROKEN | {Category.DEVICE_LOST, Category.TIMEOUT}
-_EVENT_CATEGORY: Final = {
-    "closed": Category.CONNECTION,
-    "device_lost": Category.DEVICE_LOST,
-    "engine_dead": Category.INTERNAL,
+_EVENTS: Final = {
+    "closed": (Category.CONNECTION, Rung.PING),
+    "device_lost": (Category.DEVICE_LOST, Rung.RESTART_ENGINE),
+    "engine_dead": (Category.INTERNAL, Rung.PING),
 }
 
 _Report = TypeVar("_Report", LoadReport, RunReport)
@@ -667,9 +667,9 @@ class BrowserSession:
             with self._hello:
                 self._greeting = event.fields if event.name == "hello" else {}
                 self._hello.notify_all()
-        category = _EVENT_CATEGORY.get(event.name)
-        if category is not None and not self._acting:
-            self._on_event(SessionEvent(event.name, category, str(event.fields["message"])))
+        if event.name in _EVENTS and not self._acting:
+            category, rung = _EVENTS[event.name]
+            self._on_event(SessionEvent(event.name, category, str(event.fields["message"]), rung))
 
     @contextlib.contextmanager
     def _deliberately(self) -> Iterator[None]:
