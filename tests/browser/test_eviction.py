@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,9 +34,11 @@ def room_mb(bench: Bench) -> float:
 
 def in_the_page(bench: Bench, model: bytes) -> bool:
     """Whether the engine itself has it: asked past the session, which would load it."""
-    header = {"model": bench.put(model), "backend": "wasm", "dims": {}, "outputs": None}
+    header: dict[str, Any] = {"model": bench.put(model), "backend": "wasm", "dims": {}}
     try:
-        bench.session._bridge.request("run", header, [tensor("x", X)], timeout_s=60)
+        bench.session._page.bridge.request(
+            "run", header | {"outputs": None}, [tensor("x", X)], timeout_s=60
+        )
     except NotLoaded:
         return False
     return True

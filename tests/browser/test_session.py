@@ -265,15 +265,16 @@ def test_without_room_on_one_backend_the_next_computes(
     preferred = tuple(
         replace(each, probe_ms=0.0) if each.name == "webgpu" else each for each in facts.backends
     )
-    monkeypatch.setattr(session, "_facts", replace(facts, backends=preferred))
+    monkeypatch.setattr(session._backends, "_facts", replace(facts, backends=preferred))
     megabytes = len(model) / 1e6
-    monkeypatch.setattr(session, "_limit_mb", session._baseline_mb + 5 * megabytes)
+    room = session._residents
+    monkeypatch.setattr(room, "limit_mb", room.baseline_mb + 5 * megabytes)
     report = bench.run(model, None, x=ROWS)
     assert report.backend == "wasm"
     assert "over the limit" in report.refused["webgpu"]
     assert_close(report, reference(model, x=ROWS))
     session.unload(bench.put(model))
-    monkeypatch.setattr(session, "_limit_mb", session._baseline_mb + megabytes)
+    monkeypatch.setattr(room, "limit_mb", room.baseline_mb + megabytes)
     with pytest.raises(OutOfMemory, match=r"webgpu: .*; wasm: .*over the limit"):
         session.load(bench.put(model), deadline_s=60)
 
