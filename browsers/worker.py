@@ -85,6 +85,7 @@ class BrowserWorker:
         self._idle_since: float | None = time.time()
         self._stuck_after = float("inf")
         self._hung = False
+        self._event: SessionEvent | None = None  # what broke, until it is repaired
         self._stop = threading.Event()
         self._publish_lock = threading.Lock()
         self.session = BrowserSession(
@@ -134,6 +135,7 @@ class BrowserWorker:
 
     def _become_ready(self) -> None:
         self._hung = False
+        self._event = None
         self._save_state(BrowserState.READY, "")
         self._publish()
         self._hooks.ready(self.id)
@@ -245,7 +247,7 @@ class BrowserWorker:
                 duration_ms=(time.monotonic() - began) * 1000,
             )
             if repaired:
-                Browser.objects.filter(pk=self.id).update(restarts=F("restarts") + 1)
+                Browser.objects.filter(pk=self.id).update(repairs=F("repairs") + 1)
                 self._become_ready()
                 return True
         self._save_state(BrowserState.FAILED, f"no repair helped: {message}")
@@ -273,8 +275,14 @@ class BrowserWorker:
         self._row_ms.clear()
         return True
 
-    def needs_repair(self) -> bool:
-        return self._state == BrowserState.RECOVERING
+    def repair_if_broken(self) -> bool:
+        """Repair what an event told; False when no rung helped."""
+        if self._state != BrowserState.RECOVERING:
+            return True
+        event = self._event
+        if event is None:
+            return self.repair(Category.INTERNAL, "left without a repair", None)
+        return self.repair(event.category, f"{event.name}: {event.message}", event.first_rung)
 
     # --- threads -------------------------------------------------------------------------------------
 
@@ -283,6 +291,7 @@ class BrowserWorker:
         if self._stop.is_set() or self._state != BrowserState.READY:
             return
         log.warning("%s: %s", self.id, event)
+        self._event = event
         self._state = BrowserState.RECOVERING
         try:
             self._publish()
@@ -319,8 +328,10 @@ class BrowserWorker:
             except DeadlinePassed:
                 if self._state == BrowserState.READY:
                     log.warning("%s: no pulse for %g s", self.id, _PULSE_WITHIN_S)
+                    why = f"no pulse for {_PULSE_WITHIN_S:g} s"
                     self._hung = True  # a driver waits long for such a page: no gentle repair
-                    self.session.cut()  # which is an event like any other lost connection
+                    self._on_event(SessionEvent("hung", Category.TIMEOUT, why, Rung.RESTART))
+                    self.session.cut()  # whoever waits for an answer waits no longer
             except BrowserError:
                 pass  # the event of a lost connection, and the main thread, tell more
             except Exception:
@@ -330,7 +341,7 @@ class BrowserWorker:
         """The browser needs a repair that the main thread, idle for a while, knows nothing of."""
         idle_since = self._idle_since
         waiting = idle_since is not None and time.time() - idle_since > _REPAIR_AGAIN_S
-        return waiting and self.needs_repair()
+        return waiting and self._state == BrowserState.RECOVERING
 
     def _publish(self) -> None:
         with self._publish_lock:

@@ -94,7 +94,7 @@ class BrowserSerializer(serializers.ModelSerializer[Browser]):
         model = Browser
         fields = [
             "id", "kind", "family", "state", "reason", "version", "driver_version", "user_agent", "host",
-            "zone", "cores", "system_memory_mb", "memory_limit_mb", "backends", "starts", "restarts",
+            "zone", "cores", "system_memory_mb", "memory_limit_mb", "backends", "starts", "repairs",
             "state_changed_at", "live", "live_unknown",
         ]  # fmt: skip
 

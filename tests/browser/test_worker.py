@@ -62,7 +62,7 @@ def test_a_remote_webdriver_serves_a_worker(worker: BrowserWorker, settings: Any
 def test_a_remote_webdriver_takes_no_local_slot(settings: Any, kind: str) -> None:
     settings.WEBPOOL_REMOTE_URL = "http://127.0.0.1:9"
     worker = BrowserWorker(kind, kind, HOOKS)
-    assert worker.session._launch.remote_url is None
+    assert worker.session._window._launch.remote_url is None
     worker.session.close(1)
     assert settings.WEBPOOL_MEMORY_LIMIT_MB[get_driver("remote").family] == 4096
 
