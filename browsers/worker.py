@@ -170,8 +170,11 @@ class BrowserWorker:
         dims: dict[str, int],
         rows: int | None,
         deadline_s: float,
+        meanwhile: Callable[[], object] | None = None,
     ) -> RunReport:
         """Compute in the browser; called by tasks in the main thread. `rows`: the batch, if any.
+
+        `meanwhile` is called while the page computes; it must not raise.
 
         Raises:
             BrowserError: with its category. When the browser itself is in doubt, its published state
@@ -186,6 +189,7 @@ class BrowserWorker:
                     strict=strict,
                     dims=dims,
                     deadline_s=deadline_s,
+                    meanwhile=meanwhile,
                 )
         except BrowserError as error:
             if error.category in UNHEALTHY:

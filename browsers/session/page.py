@@ -153,10 +153,13 @@ class Page:
         header: Mapping[str, Any],
         tensors: Sequence[WireTensor],
         deadline: Deadline,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Reply:
         """A request to the engine, whose failures are made good or explained."""
         try:
-            return self.bridge.request(op, header, tensors, timeout_s=deadline.left())
+            return self.bridge.request(
+                op, header, tensors, timeout_s=deadline.left(), meanwhile=meanwhile
+            )
         except DeadlinePassed as late:
             raise self._give_up(op, deadline) from late
         except ConnectionLost as lost:

@@ -120,16 +120,17 @@ class Residents:
         outputs: Sequence[str] | None,
         strict: bool,
         deadline: Deadline,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Computed:
-        """Compute; load first if need be."""
+        """Compute; load first if need be. `meanwhile` is called while the page computes."""
         header = {**key.header(), "outputs": outputs}
         load = self.ready(key, strict, deadline)
         try:
-            reply, tensors = self._page.ask("run", header, inputs, deadline)
+            reply, tensors = self._page.ask("run", header, inputs, deadline, meanwhile)
         except NotLoaded:
             self._entries.pop(key, None)
             load = self.ready(key, strict, deadline)
-            reply, tensors = self._page.ask("run", header, inputs, deadline)
+            reply, tensors = self._page.ask("run", header, inputs, deadline, meanwhile)
         entry = self._entries[key]
         entry.last_used = time.time()
         entry.runs += 1

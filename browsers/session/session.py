@@ -218,6 +218,7 @@ class BrowserSession:
         dims: Mapping[str, int] | None = None,
         outputs: Sequence[str] | None = None,
         deadline_s: float,
+        meanwhile: Callable[[], object] | None = None,
     ) -> RunReport:
         """Compute; load first if need be.
 
@@ -225,6 +226,7 @@ class BrowserSession:
         one computes or raises, never another in its place. `strict` allows no node on the CPU provider.
         `dims` gives the sizes of symbolic dimensions, which WebNN needs. `outputs` None means all.
         After `deadline_s` the run is given up with DeadlinePassed and the engine is replaced.
+        `meanwhile` is called while the page computes; it must not raise.
         """
         deadline = Deadline(deadline_s)
         for tensor in inputs:
@@ -232,7 +234,7 @@ class BrowserSession:
 
         def attempt(name: str, refused: Mapping[str, BrowserError]) -> RunReport:
             key = ModelKey.of(model_sha256, name, dims)
-            computed = self._residents.run(key, inputs, outputs, strict, deadline)
+            computed = self._residents.run(key, inputs, outputs, strict, deadline, meanwhile)
             facts = self._backends.named(name)
             return RunReport(
                 outputs=computed.outputs,
