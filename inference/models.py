@@ -52,6 +52,7 @@ class Strategy(models.TextChoices):
     NONE = "none"
     LAYER = "layer"
     DATA = "data"
+    AUTO = "auto"  # asked for; the plan that is chosen has another
 
 
 class Plan(models.Model):
@@ -140,6 +141,9 @@ class Run(models.Model):
     inputs = models.JSONField(help_text="name → where the tensor is (no bytes here)")
     outputs = models.JSONField(default=dict)
     filled_in = models.JSONField(default=list, help_text="inputs and axes that were added for it")
+    prediction = models.JSONField(
+        null=True, help_text="strategy auto: what was chosen, and the times it was expected to take"
+    )
     error_category = models.CharField(max_length=32, blank=True)
     error = models.TextField(blank=True)
     owner = models.CharField(max_length=64, blank=True, help_text="user or API key")

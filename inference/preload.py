@@ -14,7 +14,7 @@ from inference.core.placement import NoBrowser, ShardView, place
 from inference.dispatch import queue_of, wishes_from
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import StepKind
-from inference.runs import RunRequest, plan_for, pool_for
+from inference.runs import RunRequest, plan_for, pool_for, resolve
 
 
 def first_browsers(count: int | None) -> tuple[str, ...]:
@@ -42,6 +42,7 @@ def load_plan(request: RunRequest) -> dict[str, Any]:
     registry.forget_plans()  # this is seldom: look what the model's name stands for now
     model = registry.known_model(request.model)
     pool = pool_for(request)
+    request, _ = resolve(request, model, pool, rows=None)
     plan, steps = plan_for(request, model, pool, rows=None)
     plan_shards = [step for step in steps if step.kind == StepKind.COMPUTE]
     wishes = wishes_from(request.browsers, request.platform, request.pins)

@@ -137,8 +137,9 @@ def ensure_plan(model: OnnxModel, strategy: str, num_shards: int) -> Plan:
     Raises:
         InvalidRequest: an unknown strategy, or more shards than the graph allows (names the maximum).
     """
-    if strategy not in Strategy.values:
-        raise InvalidRequest(f"strategy {strategy!r}: expected one of {', '.join(Strategy.values)}")
+    cut = [value for value in Strategy.values if value != Strategy.AUTO]
+    if strategy not in cut:
+        raise InvalidRequest(f"strategy {strategy!r}: expected one of {', '.join(cut)}")
     if num_shards < 1:
         raise InvalidRequest(f"shards: expected at least 1, got {num_shards}")
     wanted = {

@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import admission, completion, dispatch, endings, registry, tensors
+from inference import admission, auto, completion, dispatch, endings, registry, tensors
 from inference.core.placement import BrowserView, named
 from inference.core.split import shares
 from inference.errors import (
@@ -54,7 +54,7 @@ class RunRequest:
     Attributes:
         model: name of a registered model.
         inputs: wire tensors, one per model input; inputs with a declared default may be missing.
-        strategy: none (whole), layer or data.
+        strategy: none (whole), layer, data, or auto, which predicts and chooses.
         shards: how many; None: one per suitable browser, as far as graph or batch allow.
         browsers: ids, kinds or families that may be used, in order; empty: any.
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
@@ -105,6 +105,7 @@ def _create_run(request: RunRequest) -> Run:
     pool = pool_for(request)
     model = registry.known_model(request.model)
     prepared = prepare(model, request.inputs)
+    request, prediction = resolve(request, model, pool, rows=_rows(prepared))
     plan, plan_shards = plan_for(request, model, pool, rows=_rows(prepared))
     total = sum(len(tensor.data) for tensor in prepared.tensors)
     if total > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
@@ -122,6 +123,7 @@ def _create_run(request: RunRequest) -> Run:
         browsers=list(request.browsers),
         max_retries=max_retries,
         filled_in=[*request.filled_in, *prepared.filled_in],
+        prediction=prediction,
         owner=request.owner,
         created_at=now,
         deadline_at=now + timedelta(seconds=deadline_s),
@@ -155,6 +157,25 @@ def _create_run(request: RunRequest) -> Run:
         raise
     dispatch.send_ready(sent, shards)
     return run
+
+
+def resolve(
+    request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
+) -> tuple[RunRequest, dict[str, Any] | None]:
+    """The request with a strategy that can be planned, and the prediction behind it, if it was `auto`.
+
+    Raises:
+        InvalidRequest: `auto` together with what it is to choose, or nothing is feasible.
+    """
+    if request.strategy != Strategy.AUTO:
+        return request, None
+    if request.shards is not None or request.pins:
+        raise InvalidRequest("strategy auto chooses shards and browsers; leave out shards and pins")
+    chosen = auto.decide(
+        model, pool, browsers=request.browsers, platform=request.platform, rows=rows
+    )
+    decided = dataclasses.replace(request, strategy=chosen.strategy, shards=chosen.shards)
+    return decided, chosen.explanation
 
 
 def plan_for(

@@ -6,9 +6,10 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from inference import registry
+from inference import auto, registry
 from inference.management.cli import WebpoolCommand
-from inference.models import Plan, StepKind, Strategy
+from inference.models import OnnxModel, Plan, StepKind, Strategy
+from inference.runs import RunRequest, pool_for
 
 
 class Command(WebpoolCommand):
@@ -18,10 +19,16 @@ class Command(WebpoolCommand):
         parser.add_argument("model")
         parser.add_argument("--strategy", choices=Strategy.values, default=Strategy.LAYER)
         parser.add_argument("--shards", type=int, default=2)
+        parser.add_argument(
+            "--rows", type=int, help="with strategy auto: the batch, if it may be split"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: Any, **options: Any) -> None:
         model = registry.get_model(options["model"])
+        if options["strategy"] == Strategy.AUTO:
+            self._predict(model, options)
+            return
         plan = registry.ensure_plan(model, options["strategy"], options["shards"])
         report = describe(plan)
         if options["json"]:
@@ -34,6 +41,29 @@ class Command(WebpoolCommand):
         )
         for step in report["shards"]:
             self._print(step)
+
+    def _predict(self, model: OnnxModel, options: dict[str, Any]) -> None:
+        pool = pool_for(RunRequest(model=model.name, inputs=()))
+        decision = auto.decide(model, pool, rows=options["rows"])
+        if options["json"]:
+            self.stdout.write(json.dumps(decision.explanation, indent=2))
+            return
+        for way in decision.explanation["considered"]:
+            time = (
+                "not possible" if way["predicted_ms"] is None else f"{way['predicted_ms']:.1f} ms"
+            )
+            self.stdout.write(
+                f"{way['strategy']} × {way['shards']}: {time}  {way['reason']}".rstrip()
+            )
+        self.stdout.write(
+            f"chosen: {decision.strategy} × {decision.shards}; a hop counts as "
+            f"{decision.explanation['hop_ms']:.1f} ms ({decision.explanation['hop_samples']} runs measured)"
+        )
+        for step in decision.explanation["steps"]:
+            self.stdout.write(
+                f"    step {step['index']} on {step['browser']}: {step['compute_ms']:.1f} ms computing "
+                f"({step['basis']})"
+            )
 
     def _print(self, step: dict[str, Any]) -> None:
         name = f"{step['kind'] if step['kind'] == StepKind.JOIN else 'shard'} {step['index']}"
