@@ -6,7 +6,15 @@ from inference.zoo.net import Net
 
 
 def attend(
-    net: Net, query: str, key: str, value: str, *, heads: int, size: int, scale: float, bias: str = ""
+    net: Net,
+    query: str,
+    key: str,
+    value: str,
+    *,
+    heads: int,
+    size: int,
+    scale: float,
+    bias: str = "",
 ) -> str:
     """softmax(query · keyᵀ · scale + bias) · value, per head.
 
@@ -18,7 +26,15 @@ def attend(
 
 
 def attend_split(
-    net: Net, query: str, key: str, value: str, *, heads: int, size: int, scale: float, bias: str = ""
+    net: Net,
+    query: str,
+    key: str,
+    value: str,
+    *,
+    heads: int,
+    size: int,
+    scale: float,
+    bias: str = "",
 ) -> str:
     """The same for query, key and value that are split: [batch, length, heads, size]."""
     query = net.op("Transpose", query, perm=[0, 2, 1, 3])
@@ -40,7 +56,15 @@ def split_heads(net: Net, x: str, heads: int, size: int) -> str:
 
 
 def multi_head(
-    net: Net, at: str, x: str, memory: str, *, width: int, heads: int, bias: str = "", key_bias: bool
+    net: Net,
+    at: str,
+    x: str,
+    memory: str,
+    *,
+    width: int,
+    heads: int,
+    bias: str = "",
+    key_bias: bool,
 ) -> str:
     """Attention of x to memory with projections under the names CLIP and Whisper give them."""
     query = net.linear(f"{at}.q_proj", x, width, width)

@@ -12,6 +12,7 @@ import numpy as np
 from inference.zoo.activations import gelu
 from inference.zoo.attention import attend
 from inference.zoo.builder import FLOAT, INT64
+from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
 from inference.zoo.net import Net
 from inference.zoo.positions import count, padding
@@ -85,6 +86,18 @@ def graphs(
         },
     )
     return {"encoder": graph}
+
+
+def example_inputs(
+    config: BertConfig, seed: int, *, batch: int = 2, length: int = 8
+) -> dict[str, Array]:
+    """Inputs by name; the second row is padded."""
+    some = Examples(seed, batch)
+    return {
+        "input_ids": some.ids(length, config.vocabulary),
+        "attention_mask": some.mask(length),
+        "token_type_ids": some.ids(length, config.types + 1) - 1,
+    }
 
 
 def _embeddings(net: Net, c: BertConfig) -> str:

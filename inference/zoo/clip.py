@@ -8,6 +8,7 @@ from math import log
 from inference.zoo.activations import gelu_sigmoid
 from inference.zoo.attention import multi_head
 from inference.zoo.builder import FLOAT, INT64
+from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
 from inference.zoo.net import Net
 from inference.zoo.patches import class_first, patches
@@ -67,6 +68,17 @@ def graphs(
         "text_encoder": _text(config, Net("clip_text", precision, source)),
         "vision_encoder": _vision(config, Net("clip_vision", precision, source)),
         "similarity": _similarity(config, Net("clip_similarity", precision, source)),
+    }
+
+
+def example_inputs(
+    config: ClipConfig, seed: int, *, batch: int = 2, length: int = 8
+) -> dict[str, Array]:
+    """Inputs of the encoders by name: as many texts as images."""
+    some = Examples(seed, batch)
+    return {
+        "input_ids": some.ids(length, config.vocabulary),
+        "pixel_values": some.numbers(3, config.image, config.image),
     }
 
 

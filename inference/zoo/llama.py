@@ -11,8 +11,9 @@ from onnx import TensorProto
 from inference.zoo.activations import silu
 from inference.zoo.attention import attend_split, split_heads
 from inference.zoo.builder import FLOAT, INT64, MICROSOFT
+from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
-from inference.zoo.net import Array, Net
+from inference.zoo.net import Net
 from inference.zoo.positions import causal, count, padding
 from inference.zoo.precision import FLOAT32, Precision
 from inference.zoo.weights import Seeded, Weights
@@ -73,8 +74,23 @@ def graphs(
     return {"decoder": graph}
 
 
+def example_inputs(
+    config: LlamaConfig, seed: int, *, batch: int = 2, length: int = 8
+) -> dict[str, Array]:
+    """Inputs by name; the second row is padded."""
+    some = Examples(seed, batch)
+    return {
+        "input_ids": some.ids(length, config.vocabulary),
+        "attention_mask": some.mask(length),
+    }
+
+
 def _projections(net: Net, c: LlamaConfig, at: str, normal: str) -> list[str]:
-    widths = {"q_proj": c.hidden, "k_proj": c.groups * c.head_size, "v_proj": c.groups * c.head_size}
+    widths = {
+        "q_proj": c.hidden,
+        "k_proj": c.groups * c.head_size,
+        "v_proj": c.groups * c.head_size,
+    }
     return [
         net.linear(f"{at}.self_attn.{name}", normal, c.hidden, width, bias=False)
         for name, width in widths.items()
@@ -160,9 +176,7 @@ def _microsoft(net: Net, c: LlamaConfig, hidden: str) -> str:
     lengths = _lengths(net)
     tables = _tables(net, c)
     # The first norm has nothing to skip; onnxruntime fuses it by itself.
-    normal = net.rms_norm(
-        "model.layers.0.input_layernorm", hidden, c.hidden, epsilon=c.epsilon
-    )
+    normal = net.rms_norm("model.layers.0.input_layernorm", hidden, c.hidden, epsilon=c.epsilon)
     for layer in range(c.layers):
         at = f"model.layers.{layer}"
         mixed, _, _ = net.ops(
@@ -208,11 +222,10 @@ def _tables(net: Net, c: LlamaConfig) -> list[str]:
     shape = (c.positions, c.head_size // 2)
     dtype = net.precision.dtype
 
-    def table(function: np.ufunc) -> Array:
-        angles = np.arange(c.positions, dtype=np.float32)[:, None] * _rates(c)
-        return function(angles).astype(dtype)
+    def angles() -> Array:
+        return np.arange(c.positions, dtype=np.float32)[:, None] * _rates(c)
 
     return [
-        net.parameter(f"rotary_{name}", dtype, shape, lambda f=f: table(f))
-        for name, f in (("cos", np.cos), ("sin", np.sin))
+        net.parameter("rotary_cos", dtype, shape, lambda: np.cos(angles()).astype(dtype)),
+        net.parameter("rotary_sin", dtype, shape, lambda: np.sin(angles()).astype(dtype)),
     ]

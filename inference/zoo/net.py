@@ -47,9 +47,7 @@ class Net(GraphBuilder):
     def table(self, name: str, rows: int, width: int) -> str:
         return self.tensor(f"{name}.weight", rows, width, spread=0.5)
 
-    def linear(
-        self, name: str, x: str, inner: int, outer: int, *, bias: bool = True
-    ) -> str:
+    def linear(self, name: str, x: str, inner: int, outer: int, *, bias: bool = True) -> str:
         """x[…, inner] → […, outer]: MatMul and Add, or MatMulNBits where weights are quantised."""
         weights = _Matrix(self._source, f"{name}.weight", (outer, inner), inner**-0.5)
         if self.precision.bits is None:

@@ -28,7 +28,9 @@ def first_row(net: Net, places: str) -> str:
 def distances(net: Net, places: str) -> str:
     """How far each key is behind (positive: ahead of) each query: int64[1, sequence, sequence]."""
     row = first_row(net, places)
-    return net.op("Sub", net.op("Unsqueeze", row, net.ints(1)), net.op("Unsqueeze", row, net.ints(2)))
+    return net.op(
+        "Sub", net.op("Unsqueeze", row, net.ints(1)), net.op("Unsqueeze", row, net.ints(2))
+    )
 
 
 def padding(net: Net, mask: str) -> str:

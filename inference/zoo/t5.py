@@ -13,6 +13,7 @@ import numpy as np
 from inference.zoo.activations import gelu_tanh, relu
 from inference.zoo.attention import attend
 from inference.zoo.builder import FLOAT, INT64
+from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
 from inference.zoo.net import Net
 from inference.zoo.positions import causal, count, distances, padding
@@ -61,6 +62,21 @@ def graphs(
     return {
         "encoder": _encoder(config, Net("t5_encoder", precision, source)),
         "decoder": _decoder(config, Net("t5_decoder", precision, source)),
+    }
+
+
+def example_inputs(
+    config: T5Config, seed: int, *, batch: int = 2, length: int = 8
+) -> dict[str, Array]:
+    """Inputs by name, but for what the encoder gives to the decoder; the second row is padded.
+
+    The decoder gets half as many tokens as the encoder.
+    """
+    some = Examples(seed, batch)
+    return {
+        "input_ids": some.ids(length, config.vocabulary),
+        "attention_mask": some.mask(length),
+        "decoder_input_ids": some.ids(max(1, length // 2), config.vocabulary),
     }
 
 
@@ -120,7 +136,9 @@ def _relative(net: Net, c: T5Config, half: str, places: str, *, both_ways: bool)
         f"{half}_buckets", relative_buckets(c.buckets, c.distance, both_ways=both_ways)
     )
     far = net.scalar(c.distance, np.int64)
-    away = net.op("Min", net.op("Max", distances(net, places), net.scalar(-c.distance, np.int64)), far)
+    away = net.op(
+        "Min", net.op("Max", distances(net, places), net.scalar(-c.distance, np.int64)), far
+    )
     bucket = net.op("Gather", table, net.op("Add", away, far))
     at = f"{half}.block.0.layer.0.SelfAttention.relative_attention_bias"
     return net.op("Transpose", net.embedding(at, bucket, c.buckets, c.heads), perm=[0, 3, 1, 2])

@@ -7,6 +7,7 @@ import dataclasses
 from inference.zoo.activations import gelu
 from inference.zoo.attention import attend
 from inference.zoo.builder import FLOAT
+from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
 from inference.zoo.net import Net
 from inference.zoo.patches import class_first, patches
@@ -69,15 +70,18 @@ def graphs(
     return {"classifier": graph}
 
 
+def example_inputs(config: VitConfig, seed: int, *, batch: int = 2) -> dict[str, Array]:
+    """Inputs by name."""
+    return {"pixel_values": Examples(seed, batch).numbers(3, config.image, config.image)}
+
+
 def _layer(net: Net, c: VitConfig, at: str, hidden: str) -> str:
     normal = net.layer_norm(f"{at}.layernorm_before", hidden, c.hidden, epsilon=c.epsilon)
     query, key, value = (
         net.linear(f"{at}.attention.attention.{part}", normal, c.hidden, c.hidden)
         for part in ("query", "key", "value")
     )
-    mixed = attend(
-        net, query, key, value, heads=c.heads, size=c.head_size, scale=c.head_size**-0.5
-    )
+    mixed = attend(net, query, key, value, heads=c.heads, size=c.head_size, scale=c.head_size**-0.5)
     attended = net.linear(f"{at}.attention.output.dense", mixed, c.hidden, c.hidden)
     hidden = net.op("Add", attended, hidden)
     normal = net.layer_norm(f"{at}.layernorm_after", hidden, c.hidden, epsilon=c.epsilon)

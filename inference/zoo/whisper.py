@@ -9,6 +9,7 @@ import numpy as np
 from inference.zoo.activations import gelu
 from inference.zoo.attention import multi_head
 from inference.zoo.builder import FLOAT, INT64
+from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
 from inference.zoo.net import Net
 from inference.zoo.positions import causal, count
@@ -57,6 +58,17 @@ def graphs(
     return {
         "encoder": _encoder(config, Net("whisper_encoder", precision, source)),
         "decoder": _decoder(config, Net("whisper_decoder", precision, source)),
+    }
+
+
+def example_inputs(
+    config: WhisperConfig, seed: int, *, batch: int = 2, length: int = 8
+) -> dict[str, Array]:
+    """Inputs by name, but for what the encoder gives to the decoder."""
+    some = Examples(seed, batch)
+    return {
+        "input_features": some.numbers(config.mels, config.frames),
+        "decoder_input_ids": some.ids(length, config.vocabulary),
     }
 
 
