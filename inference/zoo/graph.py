@@ -85,12 +85,12 @@ class Graph:
                 tensors.append(numpy_helper.from_array(weight, name))
         return self._model(tensors)
 
-    def save(self, path: Path) -> Path:
-        """Write the file; more than 1 GB of weights go into `<stem>.weights.bin` beside it.
+    def save(self, path: Path, *, inside_bytes: int = _INSIDE_BYTES) -> Path:
+        """Write the file; more weights than fit inside go into `<stem>.weights.bin` beside it.
 
         One weight at a time is in memory then.
         """
-        if self.weight_bytes <= _INSIDE_BYTES:
+        if self.weight_bytes <= inside_bytes:
             model = self.model()
         else:
             beside = path.with_name(f"{path.stem}.weights.bin")
