@@ -31,6 +31,8 @@ from browsers.core.errors import (
 from browsers.core.placement_log import PROVIDERS
 from browsers.core.protocol import WireTensor, pack_strings
 from browsers.drivers import Role
+from inference.zoo.families import FAMILIES
+from inference.zoo.precision import PRECISIONS
 from tests.browser.bench import KINDS, Bench, assert_close, reference, started, tensor, values
 from tests.support import small_models
 
@@ -191,6 +193,26 @@ def test_large_tensors(bench: Bench) -> None:
     x = NUMBERS.standard_normal(4 << 20).astype(np.float32)
     report = bench.run(small_models.relu(), x=x)
     assert_close(report, [np.maximum(x, 0)])
+
+
+@pytest.mark.parametrize("bench", ["chromium-npm"], indirect=True)
+@pytest.mark.parametrize(
+    ("family", "precision", "options"),
+    [
+        ("llama", "float32", {}),
+        ("llama", "int4", {}),
+        ("llama", "int4", {"operators": "microsoft"}),
+        ("vit", "float32", {}),
+    ],
+)
+def test_transformers_of_the_zoo(
+    bench: Bench, family: str, precision: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    zoo = FAMILIES[family]
+    config = replace(zoo.toy, **options)
+    (component,) = zoo.build(tmp_path, precision=PRECISIONS[precision], config=config)
+    model, inputs = component.path.read_bytes(), zoo.example_inputs(1, config)
+    assert_close(bench.run(model, "wasm", **inputs), reference(model, **inputs))
 
 
 def test_some_outputs_only(bench: Bench) -> None:
