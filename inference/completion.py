@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import redis.asyncio
@@ -36,6 +37,18 @@ def wait(run_id: uuid.UUID | str, timeout_s: float) -> bool:
     key = _key(run_id)
     seconds: Any = max(timeout_s, 0.01)  # the server takes fractions, redis-py's types do not
     return blocking_client().blmove(key, key, seconds, "LEFT", "RIGHT") is not None
+
+
+def wait_any(run_ids: Sequence[uuid.UUID | str], timeout_s: float) -> bool:
+    """Block until one of these runs is terminal or the time is over; whether one was signalled."""
+    seconds: Any = max(timeout_s, 0.01)
+    popped = blocking_client().blpop([_key(run_id) for run_id in run_ids], seconds)
+    if popped is None:
+        return False
+    key, element = popped
+    blocking_client().rpush(key, element)  # for other waiters; the key's expiry is set anew
+    blocking_client().expire(key, settings.WEBPOOL_TENSOR_TTL_S)
+    return True
 
 
 _waiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (

@@ -64,8 +64,10 @@ def _request_repair(browser_id: str) -> None:
 def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
+    from inference.batches.feeder import feed_forever
     from inference.sweep import run_forever
 
-    threading.Thread(
-        target=run_forever, args=(_stop_sweep, settings.WEBPOOL_SWEEP_S), name="sweep", daemon=True
-    ).start()
+    for name, loop in (("sweep", run_forever), ("batches", feed_forever)):
+        threading.Thread(
+            target=loop, args=(_stop_sweep, settings.WEBPOOL_SWEEP_S), name=name, daemon=True
+        ).start()
