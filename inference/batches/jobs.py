@@ -90,7 +90,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         return known, False
     job = BatchJob(
         model=model,
-        source_name=(request.source_name or request.source.name)[:255],
+        source_name=(request.source_name or request.source.name)[-1024:],
         source_sha256=digest,
         source_bytes=request.source.stat().st_size,
         source_format=kind,
@@ -208,8 +208,8 @@ def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
             wrong.append(f"and {wrong_count - len(wrong)} more")
         plural = "items" if wrong_count > 1 else "item"
         raise BadItems(
-            f"{job.source_name}: {wrong_count} {plural} cannot be computed, so nothing was: "
-            + "; ".join(wrong)
+            f"{Path(job.source_name).name}: {wrong_count} {plural} cannot be computed, so nothing was:\n"
+            + "\n".join(wrong)
         )
 
 

@@ -21,7 +21,7 @@ class BatchJob(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model = models.ForeignKey("OnnxModel", on_delete=models.CASCADE, related_name="batch_jobs")
     state = models.CharField(max_length=32, choices=JobState.choices, default=JobState.RUNNING)
-    source_name = models.CharField(max_length=255)
+    source_name = models.CharField(max_length=1024, help_text="a path, if it was given one")
     source_sha256 = models.CharField(max_length=64)
     source_bytes = models.PositiveBigIntegerField()
     source_format = models.CharField(max_length=16, help_text="jsonl, npz or parquet")

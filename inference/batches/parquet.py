@@ -26,7 +26,7 @@ class NotParquet(ValueError):
 
 def _connect() -> duckdb.DuckDBPyConnection:
     # One core: the browsers need the others.
-    return duckdb.connect(config={"threads": 1, "memory_limit": "512MB"})
+    return duckdb.connect(config={"threads": 1})
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -51,13 +51,16 @@ def sql_type(dtype: str, rank: int) -> str:
     return _SQL_TYPES[dtype] + "[]" * rank
 
 
-def from_jsonl(lines: Path, columns: Mapping[str, str], target: Path) -> None:
-    """Rewrite a file of JSON objects as Parquet with these columns (name → SQL type), in order."""
+def from_jsonl(lines: Path, columns: Mapping[str, str], target: Path, *, longest: int) -> None:
+    """Rewrite a file of JSON objects as Parquet with these columns (name → SQL type), in order.
+
+    `longest` is the bytes of the longest line: DuckDB reserves a multiple of it.
+    """
     with _connect() as connection:
         fields = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in columns.items())
         connection.execute(
             f"COPY (SELECT * FROM read_json({_quoted(str(lines))}, format='newline_delimited', "  # noqa: S608
-            f"maximum_object_size={2**30}, columns={{{fields}}})) "
+            f"maximum_object_size={max(2**20, longest + 1)}, columns={{{fields}}})) "
             f"TO {_quoted(str(target))} (FORMAT parquet)"
         )
 

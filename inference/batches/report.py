@@ -31,7 +31,7 @@ def progress(job: BatchJob) -> Progress:
         .values("state")
         .annotate(batches=Count("pk"), items=Sum("item_count"))
     )
-    found = {row["state"]: row for row in rows}
+    found: dict[str, dict[str, Any]] = {row["state"]: dict(row) for row in rows}
     return Progress(
         {str(s): found.get(s, {}).get("batches", 0) for s in BatchState.values},
         {str(s): found.get(s, {}).get("items", 0) for s in BatchState.values},
@@ -41,7 +41,7 @@ def progress(job: BatchJob) -> Progress:
 def computed_by(job: BatchJob) -> dict[str, dict[str, int]]:
     """Browser → attempts of the job's shards by outcome, as far as its runs are still kept."""
     rows = (
-        Attempt.objects.filter(shard__run__owner__startswith=f"batch {job.pk}/")
+        Attempt.objects.filter(shard__run__in=job.batches.order_by().values("run"))
         .order_by()
         .values("browser", "outcome")
         .annotate(count=Count("pk"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -118,9 +118,13 @@ def write_output(job: BatchJob, target: Path, kind: str) -> None:
     """
     if job.state == JobState.RUNNING:
         raise Conflict(f"batch job {job.pk} is still running; ask again")
-    writer = {"jsonl": _write_jsonl, "npz": _write_npz, "parquet": _write_parquet}[kind]
+    writers: dict[str, Callable[[BatchJob, IO[bytes]], object]] = {
+        "jsonl": _write_jsonl,
+        "npz": _write_npz,
+        "parquet": _write_parquet,
+    }
     with storage.written_whole(target) as file:
-        writer(job, file)
+        writers[kind](job, file)
 
 
 def download(job: BatchJob, kind: str) -> Path:
@@ -134,14 +138,17 @@ def download(job: BatchJob, kind: str) -> Path:
     return path
 
 
-def _write_jsonl(job: BatchJob, file: IO[bytes]) -> None:
+def _write_jsonl(job: BatchJob, file: IO[bytes]) -> int:
+    """Returns the bytes of the longest line."""
+    longest = 0
     for result in item_results(job):
         line: dict[str, Any] = {ITEM: result.item}
         if result.outputs is None:
             line[ERROR] = result.error
         else:
             line |= {name: plain(array) for name, array in result.outputs.items()}
-        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        longest = max(longest, file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n"))
+    return longest
 
 
 def plain(array: Array) -> Any:
@@ -171,8 +178,8 @@ def _write_parquet(job: BatchJob, file: IO[bytes]) -> None:
     lines, made = (Path(f"{file.name}.{suffix}") for suffix in ("jsonl", "parquet"))
     try:
         with lines.open("xb") as intermediate:
-            _write_jsonl(job, intermediate)
-        parquet.from_jsonl(lines, columns, made)
+            longest = _write_jsonl(job, intermediate)
+        parquet.from_jsonl(lines, columns, made, longest=longest)
         with made.open("rb") as whole:
             while chunk := whole.read(2**20):
                 file.write(chunk)
