@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -361,6 +362,27 @@ def test_what_cannot_be_right_is_refused(
     source = write_jsonl(tmp_path / "in.jsonl", rows(1))
     with pytest.raises(InvalidRequest, match=message):
         jobs.create_job(jobs.JobRequest(**{"model": model.name, "source": source, **change}))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "expected MODEL and --input FILE, or --resume JOB"),
+        (["--resume", str(uuid.uuid4())], "no batch job has the id"),
+        (["--resume", "x"], "is not the id of a batch job"),
+        (["MODEL", "--input", "nosuch.npz"], "nosuch.npz: no such file"),
+        (["MODEL", "--input", "x.csv"], "expected a file that ends in"),
+        (["MODEL", "--input", "IN", "--output", "y.csv"], "expected a file that ends in"),
+    ],
+)
+def test_the_command_asks_for_what_it_needs(
+    model: OnnxModel, tmp_path: Path, args: list[str], message: str
+) -> None:
+    words = {"MODEL": model.name, "IN": str(write_jsonl(tmp_path / "in.jsonl", rows(2)))}
+    with pytest.raises(CommandError, match=message) as caught:
+        call_command("run_batch", *(words.get(arg, arg) for arg in args))
+    assert caught.value.returncode == 2
+    assert not BatchJob.objects.exists()
 
 
 def test_without_a_pool_no_job_is_made(model: OnnxModel, tmp_path: Path) -> None:

@@ -52,9 +52,10 @@ class Command(WebpoolCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        if options["output"]:
+            format_of(options["output"])  # refused before anything runs
         job = _resumed(options) if options["resume"] else self._created(options)
         output = options["output"] or _beside(job, options["input"])
-        kind = format_of(output)  # before anything is waited for
         before = report.progress(job).items[BatchState.DONE]
         began = time.monotonic()
         try:
@@ -62,7 +63,7 @@ class Command(WebpoolCommand):
         except KeyboardInterrupt:
             self._cancelled(job)
         seconds = time.monotonic() - began
-        results.write_output(job, output, kind)
+        results.write_output(job, output, format_of(output))
         summary = _summary(job, output, done_before=before, seconds=seconds)
         self._tell(job, summary, as_json=options["json"])
         if job.state != JobState.FINISHED:
