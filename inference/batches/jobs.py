@@ -107,9 +107,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         batches = _prepare(job, request.source, part)
         if _digest_of(request.source) != digest:
             raise InvalidRequest(f"{job.source_name} was changed while it was read; start again")
-        storage.sync_folder(part)
-        part.rename(storage.folder_of(job.pk))
-        storage.sync_folder(storage.root())
+        storage.publish(part, job.pk)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -214,7 +212,7 @@ def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
 
 
 def _written(job: BatchJob, group: Group, folder: Path, index: int) -> Batch:
-    with storage.written_whole(storage.inputs_path(folder, index)) as file:
+    with storage.inputs_path(folder, index).open("xb") as file:
         storage.write_arrays(file, group.tensors())
     return Batch(
         job=job,

@@ -1,4 +1,4 @@
-"""The files of batch jobs, each complete or absent: written under another name, synced, renamed.
+"""The files of batch jobs. Results are complete or absent: written under another name, synced, renamed.
 
 WEBPOOL_HOME/batches/
     <job id>/in-<index>.npz       input tensors of a batch; deleted once it is done
@@ -50,14 +50,26 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def publish(part: Path, job_id: uuid.UUID) -> None:
+    """Make a prepared folder the job's own, with everything in it on the disk.
+
+    Files are synced after all were written: one by one while writing takes many times as long.
+    """
+    for path in part.iterdir():
+        sync(path)
+    sync(part)
+    part.rename(folder_of(job_id))
+    sync(root())
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
