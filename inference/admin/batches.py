@@ -1,9 +1,10 @@
-"""Batch jobs and their batches. The engine owns the rows: read-only, with actions."""
+"""Batch jobs and their batches: a form to start one, then rows that the engine owns, with actions."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest
@@ -12,17 +13,77 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
 
 from browsers.admin import ReadOnly, megabytes, pretty, table
 from inference.batches import jobs, report
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
+from inference.batches.uploads import job_from_upload
 from inference.errors import WebpoolError
+from inference.models import OnnxModel
 
-_STATE_COLOURS = {
-    BatchState.RUNNING: "info",
-    BatchState.DONE: "success",
-    BatchState.FAILED: "danger",
-}
+
+class StartForm(forms.ModelForm):
+    """A file and a model; what is wrong with the file is the form's error."""
+
+    model = forms.ModelChoiceField(
+        queryset=OnnxModel.objects.all(), widget=UnfoldAdminSelectWidget()
+    )
+    file = forms.FileField(
+        widget=UnfoldAdminFileFieldWidget(), help_text=".jsonl, .npz or .parquet"
+    )
+    batch_size = forms.IntegerField(
+        initial=jobs.DEFAULT_BATCH_SIZE, widget=UnfoldAdminIntegerFieldWidget()
+    )
+    concurrency = forms.IntegerField(
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="batches in flight; empty: as many as browsers are ready",
+    )
+    browsers = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="by comma; empty: any"
+    )
+    platform = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="webnn, webgpu or wasm"
+    )
+    again = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanWidget(),
+        help_text="compute even what was computed before",
+    )
+    owner = ""  # the class that a request gets knows who asks
+
+    class Meta:
+        model = BatchJob
+        fields = ["model", "batch_size", "concurrency"]
+
+    def _post_clean(self) -> None:
+        """Create the job where Django would build the row."""
+        if self.errors:
+            return
+        given = self.cleaned_data
+        try:
+            self.instance, _ = job_from_upload(
+                given["file"],
+                model=given["model"].name,
+                owner=self.owner,
+                batch_size=given["batch_size"],
+                concurrency=given["concurrency"],
+                options={name: given[name] for name in ("browsers", "platform") if given[name]},
+                again=given["again"],
+            )
+        except WebpoolError as error:
+            self.add_error(None, str(error))
+
+    def save(self, commit: bool = True) -> BatchJob:
+        self.save_m2m = lambda: None  # type: ignore[method-assign]
+        return self.instance
 
 
 class BatchInline(ReadOnly, TabularInline):
@@ -51,7 +112,6 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
     list_display = ["id", "model", "shown_state", "shown_progress", "source", "owner", "created_at"]
     list_filter = ["state", "model", "source_format"]
     search_fields = ["id", "owner", "source_name", "source_sha256"]
-    inlines = [BatchInline]
     actions = ["cancel", "resume", "retry_failed"]
     fieldsets = [
         (None, {"fields": ["id", "shown_state", "shown_progress", "note", "model", "owner"]}),
@@ -60,6 +120,49 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
         ("Asked for", {"fields": ["batch_size", "concurrency", "shown_options"]}),
         ("Times", {"fields": ["created_at", "started_at", "finished_at"]}),
     ]
+
+    add_fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    "model", "file", "batch_size", "concurrency", "browsers", "platform", "again",
+                ]
+            },
+        )
+    ]  # fmt: skip
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As Django's, which `ReadOnly` overrides: a job may be started here."""
+        return bool(request.user.has_perm("inference.add_batchjob"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fieldsets if obj else self.add_fieldsets
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
+    ) -> Any:
+        if obj:
+            return super().get_form(request, obj, change, **kw)
+        return type("StartForm", (StartForm,), {"owner": request.user.get_username()})
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return [BatchInline] if obj else []
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """A file is read without holding a transaction: that would stop every run."""
+        if object_id is None:
+            return self._changeform_view(request, None, form_url, extra_context)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def save_model(self, request: HttpRequest, obj: BatchJob, form: Any, change: bool) -> None:
+        """The form has created it."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BatchJob]:
         rows: QuerySet[BatchJob] = super().get_queryset(request)

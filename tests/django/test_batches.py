@@ -249,6 +249,7 @@ def test_a_full_pool_is_waited_for(model: OnnxModel, tmp_path: Path, settings: A
     settings.WEBPOOL_MAX_ACTIVE_RUNS = 1
     job, now = new_job(model, tmp_path, 6), timezone.now()
     assert len(step(job, now)) == 1
+    assert job.wait_until is not None
     assert job.wait_until > now
     assert "limit is 1" in job.note
     assert job.batches.get(index=1).attempts == 0, "being refused is no attempt"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
@@ -62,6 +63,23 @@ def test_a_jobs_page_has_its_batches_by_the_page(staff: Client, job: BatchJob) -
     assert "no kernel" in page
     assert "38 … 39 (2)" in page
     assert "40 … 41 (2)" not in page, "batches come twenty to a page"
+
+
+def test_a_file_that_is_uploaded_becomes_a_job_or_says_what_is_wrong_with_it(
+    staff: Client, job: BatchJob
+) -> None:
+    def upload(content: bytes) -> Any:
+        file = SimpleUploadedFile("in.jsonl", content)
+        fields = {"model": job.model_id, "file": file, "batch_size": 3, "platform": "wasm"}
+        return staff.post(f"{LIST}add/", fields)
+
+    assert staff.get(f"{LIST}add/").status_code == 200
+    refused = upload(b'{"x": [1, 2, 3, 4]}\n{"x": [1]}')
+    assert "line 2: model" in refused.content.decode()
+    assert BatchJob.objects.count() == 1
+    assert upload(b'{"x": [1, 2, 3, 4]}').status_code == 302
+    made = BatchJob.objects.exclude(pk=job.pk).get()
+    assert (made.owner, made.item_count, made.options["platform"]) == ("batch-admin", 1, "wasm")
 
 
 def test_actions_cancel_a_job_and_make_it_go_on(staff: Client, job: BatchJob) -> None:
