@@ -29,10 +29,11 @@ def feed() -> list[uuid.UUID]:
             flying += advance(job_id, timezone.now())
         except BatchJob.DoesNotExist:
             log.info("batch job %s was deleted with its model", job_id)
-        except (redis.exceptions.RedisError, DatabaseError, OSError) as error:
+        except (redis.exceptions.RedisError, DatabaseError) as error:
             log.warning("batch job %s: %s; trying again", job_id, error)
-        except Exception:
+        except Exception as error:  # such as a full disk: the job goes on when it is mended
             log.exception("batch job %s", job_id)
+            BatchJob.objects.filter(pk=job_id).update(note=f"{type(error).__name__}: {error}")
     return flying
 
 

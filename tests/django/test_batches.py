@@ -114,16 +114,17 @@ def test_as_many_batches_are_in_flight_as_browsers_are_ready_or_as_was_asked(
 def test_the_feeder_advances_every_job_and_a_wait_ends_with_a_run(
     model: OnnxModel, tmp_path: Path
 ) -> None:
-    first, second = new_job(model, tmp_path, 4), new_job(model, tmp_path, 6)
+    first, second = new_job(model, tmp_path, 6), new_job(model, tmp_path, 2)
     flying = feed()
-    assert len(flying) == 4
+    assert len(flying) == 3
     assert not completion.wait_any(flying, 0.05)
     compute(second)
     assert completion.wait_any(flying, 5)
     assert completion.wait_any(flying, 5), "the signal stays for others who wait"
     compute(first)
     feed()
-    assert jobs_to_feed() == [second.pk]
+    feed()
+    assert jobs_to_feed() == [first.pk]
 
 
 def test_two_callers_at_once_start_each_batch_once(model: OnnxModel, tmp_path: Path) -> None:
@@ -217,6 +218,24 @@ def test_outputs_that_were_lost_with_the_store_are_computed_again_but_not_for_ev
     assert (batch.state, batch.error_category) == (BatchState.FAILED, "expired")
     step(job)
     assert job.state == JobState.FAILURES
+
+
+def test_a_disk_that_takes_no_result_is_waited_for_and_named(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 2)
+    feed()
+    compute(job)
+    folder = storage.folder_of(job.pk)
+    away = folder.rename(folder.with_name("away"))
+    assert feed() == []
+    job.refresh_from_db()
+    assert "No such file" in job.note
+    away.rename(folder)
+    feed()
+    job.refresh_from_db()
+    assert (job.state, job.note) == (JobState.FINISHED, "")
+    assert succeeded_attempts(job) == {"0": 1}
 
 
 # --- failures ------------------------------------------------------------------------------
