@@ -266,3 +266,6 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+from inference.batches.models import Batch, BatchJob  # noqa: E402, F401  (Django looks here)
