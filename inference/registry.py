@@ -14,8 +14,9 @@ from inference.core.placement import BrowserView
 from inference.core.placement import named as names
 from inference.dispatch import wishes_from
 from inference.errors import InvalidRequest, UnknownBrowser, UnknownModel
-from inference.graph.cut import TooManyShards, plan_layers, write_shards
+from inference.graph.cut import plan_layers, write_shards
 from inference.graph.model import InvalidModel, pack, read_model
+from inference.graph.steps import TooManyShards
 from inference.models import ModelType, OnnxModel, Plan, PlanShard, Strategy
 from inference.text import Tokenizer
 
