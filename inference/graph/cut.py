@@ -21,7 +21,7 @@ from inference.graph.boundaries import Boundaries
 from inference.graph.choose import Cuts, choose
 from inference.graph.costs import HEAVY
 from inference.graph.indexed import GraphIndex
-from inference.graph.model import load
+from inference.graph.model import load, normalise
 from inference.graph.repeats import repetitions
 from inference.graph.shares import operations, shares
 from inference.graph.steps import ShardFile, Step, TooManyShards
@@ -48,9 +48,12 @@ def plan_layers(path: Path, shards: int) -> list[Step]:
 def plan_graph(model: onnx.ModelProto, shards: int) -> list[Step]:
     """The same for a graph in memory, whose weights need not be there: their types and shapes count.
 
+    Its nodes are put in order and its dimensions named in place, as `load` does.
+
     Raises:
         TooManyShards: names the maximum.
     """
+    normalise(model)
     return Cutter(model).plan(shards)
 
 

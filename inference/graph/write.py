@@ -12,7 +12,6 @@ from inference.graph.indexed import IR_VERSION, GraphIndex
 from inference.graph.model import serialise, store
 from inference.graph.steps import ShardFile, Step
 
-
 WeightSource = Callable[[str], onnx.TensorProto]
 
 
