@@ -26,34 +26,35 @@ _BYTES_PER_TENSOR = 2048  # each tensor that crosses costs as much as these on t
 _UNCUTTABLE = 2**40  # bytes that a tensor which must not cross counts for when orders are compared
 
 
+def orders(graph: GraphIndex) -> list[list[int]]:
+    """Topological orders of the live nodes that are not fixed: the file's own, and depth first."""
+    moving = sorted(graph.live - graph.fixed)
+    deep = depth_first(graph.nodes, graph.uses, graph.producer, graph.graph_outputs, graph.fixed)
+    return [shapes_first(order, graph.nodes, graph.producer) for order in (moving, deep)]
+
+
+def best_order(graph: GraphIndex) -> list[int]:
+    """The one that lets fewer bytes cross."""
+    found = orders(graph)
+    totals = [_carried(graph, order) for order in found]
+    return found[totals.index(min(totals))]
+
+
+def _carried(graph: GraphIndex, order: Sequence[int]) -> int:
+    """Bytes that cross, summed over all boundaries of an order."""
+    alive = lifetimes(order, graph.uses, graph.producer)
+    spans = (alive.last - alive.first + 1).tolist()
+    return sum(
+        span * (graph.bytes_of(name) if name in graph.types else _UNCUTTABLE)
+        for name, span in zip(alive.names, spans, strict=True)
+    )
+
+
 class Boundaries:
-    """The boundaries of a graph's order, numbered by how many ordered nodes lie before them."""
+    """The boundaries of an order, numbered by how many ordered nodes lie before them."""
 
-    def __init__(self, graph: GraphIndex) -> None:
-        self.graph = graph
-
-    # --- order -----------------------------------------------------------------------------------
-
-    @cached_property
-    def order(self) -> list[int]:
-        """The live nodes that are not fixed, in the topological order that is cut."""
-        graph = self.graph
-        moving = sorted(graph.live - graph.fixed)
-        deep = depth_first(
-            graph.nodes, graph.uses, graph.producer, graph.graph_outputs, graph.fixed
-        )
-        orders = [shapes_first(order, graph.nodes, graph.producer) for order in (moving, deep)]
-        totals = [self._carried(order) for order in orders]
-        return orders[totals.index(min(totals))]
-
-    def _carried(self, order: Sequence[int]) -> int:
-        """Bytes that cross, summed over all boundaries of an order."""
-        alive = lifetimes(order, self.graph.uses, self.graph.producer)
-        spans = (alive.last - alive.first + 1).tolist()
-        return sum(
-            span * (self.graph.bytes_of(name) if name in self.graph.types else _UNCUTTABLE)
-            for name, span in zip(alive.names, spans, strict=True)
-        )
+    def __init__(self, graph: GraphIndex, order: Sequence[int]) -> None:
+        self.graph, self.order = graph, list(order)
 
     # --- what crosses ----------------------------------------------------------------------------
 

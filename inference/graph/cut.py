@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from inference.graph.assemble import Piece, assemble
-from inference.graph.boundaries import Boundaries
+from inference.graph.boundaries import Boundaries, best_order
 from inference.graph.choose import Cuts, choose
 from inference.graph.costs import HEAVY
 from inference.graph.indexed import GraphIndex
@@ -68,7 +68,7 @@ class Cutter:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = GraphIndex(model)
-        self.boundaries = Boundaries(self.graph)
+        self.boundaries = Boundaries(self.graph, best_order(self.graph))
 
     @property
     def max_shards(self) -> int:
