@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db.models import Count, F, Q, Sum
 
-from inference import registry
+from inference import plans
 from inference.core import costs
 from inference.core.placement import BrowserView, NoBrowser, ShardView, Wishes, peak_mb
 from inference.dispatch import wishes_from
@@ -111,7 +111,7 @@ def _fits(way: costs.Way, pool: Sequence[BrowserView], wishes: Wishes) -> bool:
 
 
 def _way(model: OnnxModel, strategy: str, shards: int, rows: int | None) -> costs.Way:
-    _, steps = registry.known_plan(model, strategy, shards)
+    _, steps = plans.known_plan(model, strategy, shards)
     return costs.Way(strategy, shards, tuple(_step(step) for step in steps), rows)
 
 
@@ -122,6 +122,7 @@ def _step(step: PlanShard) -> costs.Step:
         weight_bytes=step.weight_bytes,
         cost=step.cost,
         depends_on=tuple(step.depends_on),
+        crossing_bytes=step.crossing_bytes,
         join=step.kind == StepKind.JOIN,
     )
 

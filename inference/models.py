@@ -51,6 +51,7 @@ class OnnxModel(models.Model):
 class Strategy(models.TextChoices):
     NONE = "none"
     LAYER = "layer"
+    ATTENTION_FEEDFORWARD = "attention_feedforward"
     DATA = "data"
     AUTO = "auto"  # asked for; the plan that is chosen has another
 
@@ -60,7 +61,7 @@ class Plan(models.Model):
 
     model = models.ForeignKey(OnnxModel, on_delete=models.CASCADE, related_name="plans")
     model_sha256 = models.CharField(max_length=64)
-    strategy = models.CharField(max_length=16, choices=Strategy.choices)
+    strategy = models.CharField(max_length=32, choices=Strategy.choices)
     num_shards = models.PositiveIntegerField()
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -105,6 +106,9 @@ class PlanShard(models.Model):
     )
     depends_on = models.JSONField(default=list, help_text="indices of earlier steps")
     node_count = models.PositiveIntegerField(default=0)
+    crossing_bytes = models.PositiveBigIntegerField(
+        default=0, help_text="of inputs that earlier steps make, at example sizes"
+    )
 
     class Meta:
         ordering = ["index"]

@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import admission, auto, completion, dispatch, endings, registry, tensors
+from inference import admission, auto, completion, dispatch, endings, plans, registry, tensors
 from inference.core.placement import BrowserView, named
 from inference.core.split import shares
 from inference.errors import (
@@ -95,7 +95,7 @@ def create_run(request: RunRequest) -> Run:
         return _create_run(request)
     except IntegrityError:
         # The model was deleted and registered anew since this process looked: look again, once.
-        registry.forget_plans()
+        plans.forget()
         return _create_run(request)
 
 
@@ -187,17 +187,30 @@ def plan_for(
         InvalidRequest: more shards than the graph or the batch allows, or a pin for none of them.
     """
     count = _shard_count(request, model, pool, rows)
-    if request.strategy == Strategy.DATA and rows is not None and count > rows:
+    if (
+        request.strategy == Strategy.DATA
+        and rows is not None
+        and count is not None
+        and count > rows
+    ):
         raise InvalidRequest(
             f"a batch of {rows} cannot be split over {count} shards; send more rows or ask for "
             "fewer shards"
         )
-    beyond = sorted(index for index in request.pins if not 0 <= index < count)
+    plan, steps = plans.known_plan(model, request.strategy, count)
+    shards = [step.index for step in steps if step.kind == StepKind.COMPUTE]
+    beyond = sorted(set(request.pins) - set(shards))
     if beyond:
         raise InvalidRequest(
-            f"pin for shard {beyond[0]}: the run has {count}, numbered 0 to {count - 1}"
+            f"pin for shard {beyond[0]}: the run has {len(shards)}, numbered {_numbers(shards)}"
         )
-    return registry.known_plan(model, request.strategy, count)
+    return plan, steps
+
+
+def _numbers(indices: Sequence[int]) -> str:
+    if len(indices) == indices[-1] + 1:
+        return f"0 to {indices[-1]}"
+    return ", ".join(map(str, indices))
 
 
 def _rows(prepared: Prepared) -> int | None:
@@ -247,7 +260,10 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
 
 def _shard_count(
     request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], rows: int | None
-) -> int:
+) -> int | None:
+    """How many shards to plan; None where the graph decides."""
+    if request.strategy in plans.FIXED_BY_GRAPH:
+        return request.shards
     if request.strategy == Strategy.NONE:
         if request.shards not in (None, 1):
             raise InvalidRequest(

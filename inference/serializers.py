@@ -183,7 +183,9 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
 class PlanRequestSerializer(serializers.Serializer[Any]):
     model = serializers.CharField()
     strategy = serializers.ChoiceField(choices=Strategy.choices, default=Strategy.LAYER)
-    shards = serializers.IntegerField(min_value=1, default=2)
+    shards = serializers.IntegerField(
+        required=False, min_value=1, help_text="2, unless the graph decides"
+    )
 
 
 # --- runs ---------------------------------------------------------------------

@@ -24,7 +24,7 @@ from inference.batches.feeder import feed, jobs_to_feed
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import OnnxModel, Run, RunState
-from inference.registry import forget_plans
+from inference.plans import forget
 from inference.uploads import Conflict, remove_model
 from tests.support.batches import (
     break_one,
@@ -50,7 +50,7 @@ def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
     BatchJob.objects.all().delete()
     Run.objects.all().delete()
     OnnxModel.objects.filter(pk=made.pk).delete()
-    forget_plans()
+    forget()
     client().flushall()
 
 

@@ -17,7 +17,7 @@ from browsers.redis import client
 from inference.batches import engine, jobs
 from inference.batches.models import BatchJob, JobState
 from inference.models import OnnxModel, Run
-from inference.registry import forget_plans
+from inference.plans import forget
 from tests.support.batches import break_one, chain_model, compute, new_job
 from tests.support.ledger import publish
 
@@ -40,7 +40,7 @@ def job(database: None, valkey: Any, tmp_path: Path) -> Iterator[BatchJob]:
     yield made
     Run.objects.all().delete()
     OnnxModel.objects.filter(pk=made.model_id).delete()
-    forget_plans()
+    forget()
     client().flushall()
 
 

@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from inference import auto, registry
+from inference import auto, plans, registry
 from inference.management.cli import WebpoolCommand
 from inference.models import OnnxModel, Plan, StepKind, Strategy
 from inference.runs import RunRequest, pool_for
@@ -18,7 +18,7 @@ class Command(WebpoolCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("model")
         parser.add_argument("--strategy", choices=Strategy.values, default=Strategy.LAYER)
-        parser.add_argument("--shards", type=int, default=2)
+        parser.add_argument("--shards", type=int, help="2, unless the graph decides")
         parser.add_argument(
             "--rows", type=int, help="with strategy auto: the batch, if it may be split"
         )
@@ -29,7 +29,9 @@ class Command(WebpoolCommand):
         if options["strategy"] == Strategy.AUTO:
             self._predict(model, options)
             return
-        plan = registry.ensure_plan(model, options["strategy"], options["shards"])
+        plan = plans.ensure_plan(
+            model, options["strategy"], plans.usual_shards(options["strategy"], options["shards"])
+        )
         report = describe(plan)
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))
@@ -82,7 +84,7 @@ class Command(WebpoolCommand):
 
 def describe(plan: Plan) -> dict[str, Any]:
     """What a plan is made of, as JSON; `inputs` of a shard are what crosses into it."""
-    shards = registry.plan_shards(plan)
+    shards = plans.steps_of(plan)
     return {
         "id": plan.pk,
         "model": plan.model.name,
