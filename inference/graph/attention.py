@@ -73,7 +73,7 @@ class _Search:
 
     def _around(self, softmax: int) -> list[tuple[tuple[int, ...], list[str]]]:
         """Cores around a softmax, each with the names of its queries, keys and values."""
-        cores = []
+        cores: list[tuple[tuple[int, ...], list[str]]] = []
         for scores in sorted(self._nearest_before(softmax)):
             for mixing in sorted(self._nearest_after(softmax)):
                 given = self.graph.nodes[mixing].input

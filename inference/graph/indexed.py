@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from functools import cached_property
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from inference.graph.costs import ASSUMED_FIRST, ASSUMED_OTHER, assumed, item_bytes
 from inference.graph.model import constant_bytes, ports, tensor_bytes
@@ -15,6 +17,7 @@ from inference.graph.structure import fixed_nodes, used, with_ancestors
 from inference.graph.types import Typed, example_shapes, infer_types
 
 IR_VERSION = 4  # since then weights need not be listed as inputs
+_SMALL_VECTOR = 64  # elements
 _UNRANKED_ELEMENTS = 2**16  # assumed for a tensor of unknown rank
 
 
@@ -119,3 +122,18 @@ class GraphIndex:
             for name in self.uses[index]
             if self.is_fixed(name)
         )
+
+    def constant(self, name: str) -> list[int] | None:
+        """The values of a small vector of integers that the file itself holds; None for anything else."""
+        tensor = self.dense.get(name)
+        index = self.producer.get(name)
+        if index is not None and self.nodes[index].op_type == "Constant":
+            given = {item.name: item for item in self.nodes[index].attribute}
+            if "value_ints" in given:
+                return list(given["value_ints"].ints)
+            tensor = given["value"].t if "value" in given else None
+        if tensor is None or tensor.data_type != onnx.TensorProto.INT64 or tensor.external_data:
+            return None
+        if name in self.overridable or math.prod(tensor.dims) > _SMALL_VECTOR:
+            return None
+        return [int(value) for value in np.ravel(numpy_helper.to_array(tensor))]

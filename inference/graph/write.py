@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx
 from onnx import helper
 
+from inference.graph.divide import divide
 from inference.graph.indexed import IR_VERSION, GraphIndex
-from inference.graph.model import serialise, store
-from inference.graph.steps import ShardFile, Step
+from inference.graph.model import load, serialise, store
+from inference.graph.steps import ShardFile, Step, StepKind, WrittenStep
 
 WeightSource = Callable[[str], onnx.TensorProto]
+
+
+def write_steps(path: Path, plan: Sequence[Step], folder: Path) -> list[WrittenStep]:
+    """Write every step of any plan of that model; joins have no file. Same plan, same bytes."""
+    graph = GraphIndex(load(path))
+    weight: WeightSource | None = None
+    parts = max((step.part + 1 for step in plan if step.part is not None), default=0)
+    if parts:
+        divided = divide(graph, parts)
+        graph, weight = divided.graph, divided.weight
+    return [
+        WrittenStep(
+            step,
+            write_step(graph, step, folder, weight) if step.kind is StepKind.COMPUTE else None,
+        )
+        for step in plan
+    ]
 
 
 def write_step(
