@@ -7,21 +7,20 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from inference import registry, runs
 from inference.batches import storage
-from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
-from inference.batches.readers import format_of, read_items
-from inference.errors import InvalidRequest, TooLarge
+from inference.batches.prepare import prepare
+from inference.batches.readers import format_of
+from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.options import parse_options
 from inference.uploads import Conflict
@@ -29,8 +28,6 @@ from inference.uploads import Conflict
 DEFAULT_BATCH_SIZE = 32
 MOST_BATCH_SIZE = 4096
 MOST_CONCURRENCY = 256
-_MOST_SHOWN = 20  # wrong items that a refusal lists
-_MOST_BATCH_BYTES = 64 * 2**20  # a larger item is a batch of its own
 _RUN_OPTIONS = (
     "strategy", "shards", "platform", "browsers", "max_retries", "deadline_s", "strict",
 )  # fmt: skip
@@ -38,10 +35,6 @@ _RUN_OPTIONS = (
 
 class UnknownJob(InvalidRequest):
     status = 404
-
-
-class BadItems(InvalidRequest):
-    """Items that cannot be computed; the message lists them with their lines."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +97,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     part = storage.root() / f"{job.pk}.part"
     part.mkdir(parents=True)
     try:
-        batches = _prepare(job, request.source, part)
+        batches = prepare(job, request.source, part)
         if _digest_of(request.source) != digest:
             raise InvalidRequest(f"{job.source_name} was changed while it was read; start again")
         storage.publish(part, job.pk)
@@ -155,73 +148,6 @@ def _fingerprint(
     """Concurrency is left out: it does not change what is computed."""
     facts = [digest, model.pk, model.sha256, request.batch_size, _as_json(options), request.owner]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _prepare(job: BatchJob, source: Path, folder: Path) -> list[Batch]:
-    """Write the input file of each batch; returns the unsaved rows, and counts on the job."""
-    grouper = Grouper(most_items=job.batch_size, most_bytes=_MOST_BATCH_BYTES)
-    batches: list[Batch] = []
-    filled_in: dict[str, None] = {}
-    count = 0
-    for position, item in enumerate(_checked_items(job, source)):
-        count += 1
-        filled_in.update(dict.fromkeys(item.filled_in))
-        batches += [_written(job, g, folder, len(batches)) for g in grouper.add(position, item)]
-    for group in grouper.rest():
-        batches.append(_written(job, group, folder, len(batches)))
-    if not count:
-        raise InvalidRequest(f"{job.source_name} holds no items")
-    job.item_count, job.batch_count, job.filled_in = count, len(batches), list(filled_in)
-    return batches
-
-
-def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
-    """The items; once one is wrong no more are yielded, but the rest is checked too.
-
-    Raises:
-        BadItems: at the end, if any was wrong.
-    """
-    reader = ItemReader(job.model)
-    wrong: list[str] = []
-    wrong_count = 0
-    for raw in read_items(source, job.source_format):
-        try:
-            if raw.values is None:
-                raise InvalidRequest(raw.error)
-            item = reader.read(raw.values)
-            if item.nbytes > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-                raise TooLarge(
-                    f"the item has {item.nbytes / 2**20:.0f} MB, the limit is "
-                    f"{settings.WEBPOOL_MAX_REQUEST_MB} MB (WEBPOOL_MAX_REQUEST_MB)"
-                )
-        except InvalidRequest as error:
-            wrong_count += 1
-            if len(wrong) < _MOST_SHOWN:
-                wrong.append(f"{raw.where}: {error}")
-            continue
-        if not wrong_count:
-            yield item
-    if wrong_count:
-        if wrong_count > len(wrong):
-            wrong.append(f"and {wrong_count - len(wrong)} more")
-        plural = "items" if wrong_count > 1 else "item"
-        raise BadItems(
-            f"{Path(job.source_name).name}: {wrong_count} {plural} cannot be computed, so nothing was:\n"
-            + "\n".join(wrong)
-        )
-
-
-def _written(job: BatchJob, group: Group, folder: Path, index: int) -> Batch:
-    with storage.inputs_path(folder, index).open("xb") as file:
-        storage.write_arrays(file, group.tensors())
-    return Batch(
-        job=job,
-        index=index,
-        items=group.positions,
-        item_count=len(group.positions),
-        rows=group.items[0].rows,
-        adds_axis=group.items[0].adds_axis,
-    )
 
 
 def _insert(job: BatchJob, batches: list[Batch], *, again: bool) -> tuple[BatchJob, bool]:

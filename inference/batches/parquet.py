@@ -5,6 +5,7 @@ Nothing here touches the history file, which has one writer: see history/store.p
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _SQL_TYPES = {
 
 
 class NotParquet(ValueError):
-    """The file cannot be read as Parquet; says what the reader found."""
+    """Something cannot be read or written as Parquet; says what was found."""
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
@@ -35,13 +36,18 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         NotParquet.
     """
+    with _connect() as connection, _translated():
+        cursor = connection.execute("SELECT * FROM read_parquet([?])", [str(path)])
+        names = [column[0] for column in cursor.description or ()]
+        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+            for row in rows:
+                yield dict(zip(names, row, strict=True))
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
     try:
-        with _connect() as connection:
-            cursor = connection.execute("SELECT * FROM read_parquet([?])", [str(path)])
-            names = [column[0] for column in cursor.description or ()]
-            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-                for row in rows:
-                    yield dict(zip(names, row, strict=True))
+        yield
     except duckdb.Error as error:
         raise NotParquet(str(error).splitlines()[0]) from error
 
@@ -55,9 +61,12 @@ def from_jsonl(lines: Path, columns: Mapping[str, str], target: Path, *, longest
     """Rewrite a file of JSON objects as Parquet with these columns (name → SQL type), in order.
 
     `longest` is the bytes of the longest line: DuckDB reserves a multiple of it.
+
+    Raises:
+        NotParquet: such as columns whose names differ in case only.
     """
-    with _connect() as connection:
-        fields = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in columns.items())
+    fields = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in columns.items())
+    with _connect() as connection, _translated():
         connection.execute(
             f"COPY (SELECT * FROM read_json({_quoted(str(lines))}, format='newline_delimited', "  # noqa: S608
             f"maximum_object_size={max(2**20, longest + 1)}, columns={{{fields}}})) "

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 
 from inference.batches.parquet import NotParquet, read_rows
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, TooLarge
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
 
@@ -82,6 +83,8 @@ def _npz(path: Path) -> Iterator[RawItem]:
     with np.load(path, allow_pickle=False) as archive:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it is a single array; name the inputs: numpy.savez(file, x=…)")
+        packed: Any = archive.zip
+        _check_unpacked(path.name, sum(item.file_size for item in packed.infolist()))
         arrays = {name: archive[name] for name in archive.files}
     if scalars := [name for name, array in arrays.items() if not array.ndim]:
         raise ValueError(f"{scalars[0]!r} is a scalar; the first axis of each array is the items")
@@ -91,6 +94,15 @@ def _npz(path: Path) -> Iterator[RawItem]:
         raise ValueError(f"the arrays' first axes, the items, differ in length ({listed})")
     for index in range(next(iter(counts.values()), 0)):
         yield RawItem(f"item {index}", {name: array[index, ...] for name, array in arrays.items()})
+
+
+def _check_unpacked(name: str, size: int) -> None:
+    """Refuse an archive that would fill the memory: it is read as a whole, and may be packed."""
+    if size > settings.WEBPOOL_MAX_UPLOAD_MB * 2**20:
+        raise TooLarge(
+            f"{name}: {size / 2**20:.0f} MB when unpacked, the limit is "
+            f"{settings.WEBPOOL_MAX_UPLOAD_MB} MB (WEBPOOL_MAX_UPLOAD_MB); use jsonl or parquet"
+        )
 
 
 def _parquet(path: Path) -> Iterator[RawItem]:

@@ -114,7 +114,7 @@ def write_output(job: BatchJob, target: Path, kind: str) -> None:
     """Put the results together; the file appears complete or not at all.
 
     Raises:
-        Conflict: the job is still running.
+        Conflict: the job is still running, or its results do not fit the format.
     """
     if job.state == JobState.RUNNING:
         raise Conflict(f"batch job {job.pk} is still running; ask again")
@@ -123,8 +123,11 @@ def write_output(job: BatchJob, target: Path, kind: str) -> None:
         "npz": _write_npz,
         "parquet": _write_parquet,
     }
-    with storage.written_whole(target) as file:
-        writers[kind](job, file)
+    try:
+        with storage.written_whole(target) as file:
+            writers[kind](job, file)
+    except parquet.NotParquet as error:
+        raise Conflict(f"the results cannot be Parquet: {error}; ask for jsonl or npz") from error
 
 
 def download(job: BatchJob, kind: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from datetime import datetime, timedelta
@@ -33,5 +34,7 @@ def _remove_abandoned() -> None:
         return
     known = {str(pk) for pk in BatchJob.objects.values_list("pk", flat=True)}
     for folder in storage.root().iterdir():
-        if folder.name not in known and time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # it got its final name just now
+            age_s = time.time() - folder.stat().st_mtime
+            if folder.name not in known and age_s > _ABANDONED_AFTER_S:
+                shutil.rmtree(folder, ignore_errors=True)

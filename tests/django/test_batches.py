@@ -22,6 +22,7 @@ from inference import cleanup, completion, endings
 from inference.batches import engine, jobs, report, results, storage
 from inference.batches.feeder import feed, jobs_to_feed
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
+from inference.batches.prepare import BadItems
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import OnnxModel, Run, RunState
 from inference.plans import forget
@@ -356,7 +357,7 @@ def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_pa
     bad = ['{"x": [1, 2, 3]}', "nonsense", '{"z": 1}'] + ["[]"] * 30
     source.write_text("\n".join(['{"x": [1, 2, 3, 4]}', *bad]))
     before = set(storage.root().iterdir()) if storage.root().exists() else set()
-    with pytest.raises(jobs.BadItems) as caught:
+    with pytest.raises(BadItems) as caught:
         jobs.create_job(jobs.JobRequest(model=model.name, source=source, batch_size=1))
     lines = str(caught.value).splitlines()
     assert lines[0].startswith("in.jsonl: 33 items cannot be computed")

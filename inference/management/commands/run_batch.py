@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from argparse import ArgumentParser
@@ -22,6 +23,8 @@ from inference.models import Strategy
 _LOOK_EVERY_S = 0.2
 _SAY_EVERY_S = 5.0
 _INTERRUPTED = 130
+_STANDS_AFTER_S = 10.0
+_STANDS = "nothing is being sent; is the pool running (make up)?"
 
 
 class Command(WebpoolCommand):
@@ -87,7 +90,10 @@ class Command(WebpoolCommand):
             again=options["again"],
         )
         job, new = jobs.create_job(request)
-        self._say(f"job {job.pk}: {job.item_count} items in {job.batch_count} batches")
+        self._say(
+            f"job {job.pk}: {job.item_count} items in {job.batch_count} batches; it goes on if this "
+            "command is killed, Ctrl-C cancels it"
+        )
         if not new:
             resumed = jobs.resume_job(job, retry_failed=options["retry_failed"])
             what = "going on with it" if resumed or job.state == JobState.RUNNING else job.state
@@ -99,12 +105,27 @@ class Command(WebpoolCommand):
     def _follow(self, job: BatchJob) -> None:
         """Wait until the job is at rest, showing how far it is."""
         terminal = sys.stderr.isatty()
-        with tqdm(total=job.item_count, unit="item", disable=not terminal) as bar:
+        columns, lines = (
+            shutil.get_terminal_size()
+        )  # tqdm draws nothing where the size is not known
+        before = report.progress(job)
+        with tqdm(
+            total=job.item_count,
+            initial=before.items_ended,
+            unit="item",
+            disable=not terminal,
+            ncols=columns,
+            nrows=lines,
+        ) as bar:
             show = _bar(bar) if terminal else _Lines(self._say, job.item_count)
+            moved_at = time.monotonic()
             while True:
                 job.refresh_from_db()
-                ended = job.state != JobState.RUNNING
-                show(report.progress(job), job.note)
+                ended, now = job.state != JobState.RUNNING, report.progress(job)
+                if now != before or now.batches[BatchState.RUNNING]:
+                    before, moved_at = now, time.monotonic()
+                stands = time.monotonic() - moved_at > _STANDS_AFTER_S
+                show(now, job.note or (_STANDS if stands else ""))
                 if ended:
                     return
                 time.sleep(_LOOK_EVERY_S)

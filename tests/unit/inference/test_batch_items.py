@@ -15,7 +15,7 @@ from inference.batches import parquet, storage
 from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import RawItem, format_of, read_items
 from inference.batches.results import plain, split
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, TooLarge
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
 
@@ -95,6 +95,30 @@ def test_npz_arrays_must_agree_on_the_number_of_items(tmp_path: Path) -> None:
         listed(save(tmp_path / "in.npz", x=[1, 2], y=[1, 2, 3]))
     with pytest.raises(InvalidRequest, match="'x' is a scalar"):
         listed(save(tmp_path / "in.npz", x=1))
+
+
+def test_columns_that_parquet_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"y": 1, "Y": 2}')
+    with pytest.raises(parquet.NotParquet):
+        parquet.from_jsonl(
+            tmp_path / "in.jsonl", {"y": "BIGINT", "Y": "BIGINT"}, tmp_path / "out", longest=9
+        )
+
+
+def test_an_npz_that_unpacks_to_too_much_is_refused_unread(tmp_path: Path, settings: Any) -> None:
+    settings.WEBPOOL_MAX_UPLOAD_MB = 1
+    savez: Any = np.savez_compressed
+    savez(tmp_path / "in.npz", x=np.zeros((2, 2**18), np.float32))
+    assert (tmp_path / "in.npz").stat().st_size < 2**14
+    with pytest.raises(TooLarge, match="2 MB when unpacked"):
+        listed(tmp_path / "in.npz")
+
+
+def test_strings_are_kept(tmp_path: Path) -> None:
+    text = {"name": "x", "dtype": "string", "shape": ["rows"]}
+    item = ItemReader(model(text)).read({"x": "größer"})
+    path = save(tmp_path / "a.npz", **item.tensors)
+    assert storage.read_arrays(path)["x"].tolist() == ["größer"]
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
