@@ -38,7 +38,7 @@ class TooManyParts(ValueError):
 
 
 class NothingToSplit(ValueError):
-    """The graph has no product with weights that could be split; says what was looked for."""
+    """The graph has nothing that could be split, or none of it can travel; says what was looked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +77,16 @@ def divide(source: GraphIndex, parts: int) -> Divided:
         what = "that is how many heads or whole blocks of weights its least divisible layer has"
         raise TooManyParts(parts, least.units, what)
     regions = [region for region in regions if region.units >= parts]
-    found = None
-    while found is None:
-        found = levels(source, {i: n for n, region in enumerate(regions) for i in region.flows})
-        if found is None:  # regions that wait for each other: the last one stays whole
-            regions.pop()
+    found = levels(source, _members(regions))
+    while found is None:  # regions wait for each other: the last one stays whole
+        regions.pop()
+        found = levels(source, _members(regions))
     return _Rewriting(source, parts, regions, found).divided()
+
+
+def _members(regions: Sequence[Region]) -> dict[int, int]:
+    """Node → the region it is in."""
+    return {i: number for number, region in enumerate(regions) for i in region.flows}
 
 
 class _Rewriting:
@@ -244,7 +248,7 @@ class _Rewriting:
         dims = tuple(tensor.dims)
         bits = packed_bits(node, position, tensor.data_type)
         length = dims[split.axis]
-        if bits and self.regions[number].flows and self._along_blocks(node, split):
+        if bits and self._along_blocks(node, split):
             found = attributes(node)
             length = split.outer * -(-found["K"] // found["block_size"])
         else:
@@ -369,4 +373,18 @@ class _Rewriting:
             nodes = tuple(i for i in range(start, end) if i in counted)
             if nodes:
                 pieces.append(dataclasses.replace(piece, nodes=nodes))
+        _check_crossing(graph, pieces)
         return Divided(graph, pieces, source, self.slices)
+
+
+def _check_crossing(graph: GraphIndex, pieces: Sequence[Piece]) -> None:
+    """Refuse pieces that would pass on what cannot travel."""
+    piece_of = {i: at for at, piece in enumerate(pieces) for i in piece.nodes}
+    for index, at in piece_of.items():
+        for name in graph.uses[index]:
+            maker = piece_of.get(graph.producer.get(name, -1), at)
+            if maker != at and name not in graph.types and name not in graph.outputs:
+                raise NothingToSplit(
+                    f"{name!r} would have to travel between steps, but it is a sequence or of a type "
+                    "that is not known; expected tensors between what is split"
+                )

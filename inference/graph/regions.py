@@ -194,7 +194,17 @@ class _Attempt:
     # --- what was found --------------------------------------------------------------------------
 
     def _checked(self, role: Role) -> Region | None:
-        runs = [split.run(self.shapes.of(name) or ()) for name, split in self.splits.items()]
+        uncounted = {
+            self.graph.nodes[i].input[position]
+            for i, found in self.flows.items()
+            for position in found.uncounted
+            if position < len(self.graph.nodes[i].input)
+        }
+        runs = [
+            split.run(self.shapes.of(name) or ())
+            for name, split in self.splits.items()
+            if name not in uncounted
+        ]
         units = math.gcd(*runs, *(unit for found in self.flows.values() for unit in found.units))
         if units < 2 or not self._consistent() or not self._convex():
             return None

@@ -69,6 +69,7 @@ KINDS = {
     "gemm": Shape(gemm=True, pre_norm=False),
     "int4": Shape(kv_heads=2, rms=True, gated=True, bias=False, rotary=True, bits=4),
     "int8": Shape(bits=8, zero_points=True),
+    "int4-blocks": Shape(bits=4, block=16, zero_points=True, bias=False, rms=True, gated=True),
     "fused": Shape(kv_heads=2, rms=True, gated=True, bias=False, fused=True),
     "fused-int4": Shape(kv_heads=2, rms=True, gated=True, bias=False, fused=True, bits=4),
 }
