@@ -182,14 +182,22 @@ class _Rewriting:
                     copy.input[position] = ""
             while copy.input and not copy.input[-1]:
                 copy.input.pop()
+        repeated = self.regions[number].repeated
+        for position, name in enumerate(copy.input):
+            if name in repeated:
+                copy.input[position] = self._name(name, number, part)
         for position, name in enumerate(node.output):
-            if name and flowing.partial:
-                copy.output[position] = self._name(name, number, part)
-                self.types[copy.output[position]] = self.source.types[name]
-                self.shapes[copy.output[position]] = self.source.shapes.get(name, ())
-            elif name:
-                split = flowing.outputs.get(position, Split(0))
-                copy.output[position] = self._part_of(number, part, name, split)
+            if not name:
+                continue
+            if position in flowing.outputs:
+                made = self._part_of(number, part, name, flowing.outputs[position])
+            else:  # a summand, or integers that every part computes
+                made = self._name(name, number, part)
+                if name in self.source.types:
+                    self.types[made] = self.source.types[name]
+                if name in self.source.shapes:
+                    self.shapes[made] = self.source.shapes[name]
+            copy.output[position] = made
         if flowing.shape_input:
             self._set_shape(number, part, copy, flowing)
         if flowing.scaled_input is not None:

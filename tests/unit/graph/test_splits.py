@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
@@ -21,7 +23,7 @@ def asked(
     made: tuple[int, ...],
     split: Split,
     constants: dict[str, list[int]] | None = None,
-    **attributes: object,
+    **attributes: Any,
 ) -> Flow | None:
     names = [f"in{i}" for i in range(len(given))]
     node = helper.make_node(kind, names, ["out"], **attributes)
