@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 from inference.graph.attention import FUSED
 from inference.graph.indexed import GraphIndex
@@ -28,7 +29,7 @@ from inference.graph.types import example_shapes
 _SIZES = ((1009, 2003), (1013, 2011))
 _LARGE = 0.5  # a matrix is split by itself if it has this share of the mean matrix's bytes
 _SMALL_ELEMENTS = 4096  # constants up to this size are copied whole and sliced in the browser
-_MOST_NODES = 500
+_MOST_STEPS = 2000  # backward, in one attempt
 # Operators that exporters compute shapes with.
 _OF_INTEGERS = frozenset(
     {"Shape", "Gather", "Slice", "Unsqueeze", "Squeeze", "Concat", "Cast", "Identity", "Reshape",
@@ -61,6 +62,12 @@ class Region:
 def find_regions(graph: GraphIndex) -> list[Region]:
     """Disjoint regions: those of several nodes in the order of their ends, then single nodes."""
     return _Search(graph, Shapes(*(_all_shapes(graph, *sizes) for sizes in _SIZES))).regions()
+
+
+def most_parts(regions: Sequence[Region]) -> int:
+    """How many parts they can all have; products that stand alone count only where there are no others."""
+    linked = [region.units for region in regions if region.role != Role.COLUMNS]
+    return min(linked or (region.units for region in regions), default=1)
 
 
 def _all_shapes(graph: GraphIndex, first: int, other: int) -> dict[str, tuple[int, ...]]:
@@ -110,6 +117,7 @@ class _Attempt:
         self.flows: dict[int, Flow] = {}
         self.splits: dict[str, Split] = {}
         self.sliced: dict[str, None] = {}
+        self.steps = 0
         self.columns: dict[int, None] = {}  # products that are split by columns
 
     def ending_in(self, end: int) -> Region | None:
@@ -133,8 +141,6 @@ class _Attempt:
         node = self.graph.nodes[index]
         if index in self.flows:
             return self.flows[index] == flowing
-        if len(self.flows) >= _MOST_NODES:
-            return False
         self.flows[index] = flowing
         for position, split in flowing.outputs.items():
             name = node.output[position] if position < len(node.output) else ""
@@ -169,7 +175,8 @@ class _Attempt:
     def _backward(self, name: str, split: Split) -> bool:
         """Compute the parts from parts of what the tensor comes from: weights, split by columns."""
         index = self.graph.producer.get(name)
-        if index is None or index in self.search.taken:
+        self.steps += 1
+        if index is None or index in self.search.taken or self.steps > _MOST_STEPS:
             return False
         node = self.graph.nodes[index]
         output = list(node.output).index(name)
