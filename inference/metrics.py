@@ -18,7 +18,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
     milliseconds, the number of attempts and the recovery events. Under `joins`: what the control
     worker put together, and how long that took.
     """
-    steps = list(run.shards.all())
+    steps = list(run.shards.select_related("plan_shard"))
     shards = [step for step in steps if step.kind == StepKind.COMPUTE]
     attempts = attempts_by_shard(shards)
     states = [shard.state for shard in shards]
@@ -54,6 +54,7 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
     best = deciding(attempts)
     return {
         "index": shard.index,
+        "group": shard.plan_shard.group,
         "state": shard.state,
         "browser": (best.browser if best else shard.browser) or None,
         "browser_version": (best.browser_version or None) if best else None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from inference.component_plan import check_strategy, component_steps
 from inference.core.placement import BrowserView
 from inference.core.placement import named as names
 from inference.dispatch import wishes_from
@@ -42,20 +43,13 @@ def add_model(
     Raises:
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
     """
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"model name {name!r}: expected letters, digits, - and _, at most 128 characters"
-        )
-    if model_type not in ModelType.values:
-        raise InvalidRequest(
-            f"model type {model_type!r}: expected one of {', '.join(ModelType.values)}"
-        )
+    check_words(name, model_type)
     tokenizer_sha = ""
     try:
         summary = read_model(path)
         existing = OnnxModel.objects.filter(name=name).first()
         if existing is not None:
-            return _same_or_taken(existing, summary.sha256)
+            return same_or_taken(existing, summary.sha256)
         if tokenizer:
             tokenizer_sha = Tokenizer.store(tokenizer, files_dir())
         sha256, _ = pack(path, files_dir())
@@ -79,13 +73,30 @@ def add_model(
         )
     except IntegrityError:  # somebody else registered the name meanwhile
         discard({sha256, tokenizer_sha})
-        return _same_or_taken(OnnxModel.objects.get(name=name), sha256)
+        return same_or_taken(OnnxModel.objects.get(name=name), sha256)
+
+
+def check_words(name: str, model_type: str) -> None:
+    """Refuse a name or type that no model can have.
+
+    Raises:
+        InvalidRequest: says what was expected.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"model name {name!r}: expected letters, digits, - and _, at most 128 characters"
+        )
+    if model_type not in ModelType.values:
+        raise InvalidRequest(
+            f"model type {model_type!r}: expected one of {', '.join(ModelType.values)}"
+        )
 
 
 def discard(files: set[str]) -> None:
     """Delete files that no model and no plan names any more."""
-    for sha256 in files - {""} - _still_named(files):
-        path_of(sha256).unlink(missing_ok=True)
+    with transaction.atomic():  # no row that names one can come between the look and the deed
+        for sha256 in files - {""} - _still_named(files):
+            path_of(sha256).unlink(missing_ok=True)
 
 
 def _still_named(files: set[str]) -> set[str]:
@@ -93,10 +104,17 @@ def _still_named(files: set[str]) -> set[str]:
     for field in ("sha256", "tokenizer"):
         rows = OnnxModel.objects.filter(**{f"{field}__in": files})
         named |= set(rows.values_list(field, flat=True))
+    for components in OnnxModel.objects.exclude(components=[]).values_list("components", flat=True):
+        named |= {item["sha256"] for item in components}
     return named | set(PlanShard.objects.filter(sha256__in=files).values_list("sha256", flat=True))
 
 
-def _same_or_taken(existing: OnnxModel, sha256: str) -> OnnxModel:
+def same_or_taken(existing: OnnxModel, sha256: str) -> OnnxModel:
+    """The model of that name, when it is the same one.
+
+    Raises:
+        InvalidRequest: the name is taken.
+    """
     if existing.sha256 == sha256:
         return existing
     raise InvalidRequest(
@@ -162,6 +180,18 @@ def ensure_plan(model: OnnxModel, strategy: str, num_shards: int) -> Plan:
     return plan
 
 
+def plan_as_asked(model: OnnxModel, strategy: str | None, num_shards: int | None) -> Plan:
+    """As `ensure_plan`; left out: a model's components, else two layer shards.
+
+    Raises:
+        InvalidRequest: as `ensure_plan`.
+    """
+    if model.components:
+        count = len(model.components) if num_shards is None else num_shards
+        return ensure_plan(model, strategy or Strategy.COMPONENT, count)
+    return ensure_plan(model, strategy or Strategy.LAYER, 2 if num_shards is None else num_shards)
+
+
 def plan_shards(plan: Plan) -> list[PlanShard]:
     return list(plan.shards.all())
 
@@ -204,6 +234,9 @@ def forget_plans() -> None:
 
 
 def _cut(model: OnnxModel, strategy: str, num_shards: int) -> list[PlanShard]:
+    check_strategy(model, strategy, num_shards)
+    if strategy == Strategy.COMPONENT:
+        return component_steps(model)
     if strategy == Strategy.LAYER and num_shards > 1:
         return _cut_layers(model, num_shards)
     if strategy == Strategy.DATA and not (model.batch_axis or {}).get("splittable"):

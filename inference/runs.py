@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from inference import admission, completion, dispatch, endings, registry, tensors
+from inference.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView, named
 from inference.errors import (
     InvalidRequest,
@@ -52,7 +53,8 @@ class RunRequest:
     Attributes:
         model: name of a registered model.
         inputs: wire tensors, one per model input; inputs with a declared default may be missing.
-        strategy: none (whole), layer or data.
+        strategy: none (whole), layer, data or component; empty: component for a model that is made of
+            components, layer for more than one shard, else none.
         shards: how many; None: one per suitable browser, as far as graph or batch allow.
         browsers: ids, kinds or families that may be used, in order; empty: any.
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
@@ -66,7 +68,7 @@ class RunRequest:
 
     model: str
     inputs: Sequence[WireTensor]
-    strategy: str = "none"
+    strategy: str = ""
     shards: int | None = None
     browsers: tuple[str, ...] = ()
     platform: str = ""
@@ -162,7 +164,11 @@ def plan_for(
     Raises:
         InvalidRequest: more shards than the graph or the batch allows, or a pin for none of them.
     """
+    if not request.strategy:
+        strategy = default_strategy(model, request.shards)
+        request = dataclasses.replace(request, strategy=strategy)
     count = _shard_count(request, model, pool, rows)
+    check_strategy(model, request.strategy, count)
     if request.strategy == Strategy.DATA and rows is not None and count > rows:
         raise InvalidRequest(
             f"a batch of {rows} cannot be split over {count} shards; send more rows or ask for "
@@ -224,6 +230,8 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
 def _shard_count(
     request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], rows: int | None
 ) -> int:
+    if model.components:
+        return len(model.components) if request.shards is None else request.shards
     if request.strategy == Strategy.NONE:
         if request.shards not in (None, 1):
             raise InvalidRequest(

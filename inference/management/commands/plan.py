@@ -16,13 +16,13 @@ class Command(WebpoolCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("model")
-        parser.add_argument("--strategy", choices=Strategy.values, default=Strategy.LAYER)
-        parser.add_argument("--shards", type=int, default=2)
+        parser.add_argument("--strategy", choices=Strategy.values, default=None)
+        parser.add_argument("--shards", type=int)
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: Any, **options: Any) -> None:
         model = registry.get_model(options["model"])
-        plan = registry.ensure_plan(model, options["strategy"], options["shards"])
+        plan = registry.plan_as_asked(model, options["strategy"], options["shards"])
         report = describe(plan)
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))
@@ -47,7 +47,8 @@ class Command(WebpoolCommand):
             f"{step['node_count']:5} nodes  after {step['depends_on']}{group}"
         )
         for port in step["inputs"]:
-            self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}")
+            source = f" from {port['tensor']}" if "tensor" in port else ""
+            self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}{source}")
 
 
 def describe(plan: Plan) -> dict[str, Any]:
