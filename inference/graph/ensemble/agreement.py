@@ -50,9 +50,10 @@ class Agreement:
             try:
                 self._dims.same(size, wanted)
             except Different as error:
+                names = [repr(d[1]) for d in (size, wanted) if not isinstance(d, int)]
+                why = f" (other tensors fix {' and '.join(names)})" if names else ""
                 raise InvalidManifest(
-                    f"tensor {tensor!r}: sizes differ: {ports}; axis {axis} is {error.one} and "
-                    f"{error.other}"
+                    f"tensor {tensor!r}: sizes differ: {ports}; axis {axis} is {error}{why}"
                 ) from error
 
     def _as_declared(self, kind: str, declared: Declared) -> None:
@@ -71,9 +72,7 @@ class Agreement:
                 if size >= 0:
                     self._dims.same(size, own)
             except Different as error:
-                raise InvalidManifest(
-                    f"{wrong}: axis {axis} is {error.one} and {error.other}"
-                ) from error
+                raise InvalidManifest(f"{wrong}: axis {axis} is {error}") from error
 
     def _input(self, declared: Declared, given: set[str]) -> TensorSpec:
         ports = self._ports[declared.tensor]

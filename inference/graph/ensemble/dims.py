@@ -12,11 +12,7 @@ Dim = tuple[str, str] | int
 
 
 class Different(ValueError):
-    """Two sizes that are known to differ would have to be equal."""
-
-    def __init__(self, one: int, other: int) -> None:
-        super().__init__(f"{one} and {other}")
-        self.one, self.other = one, other
+    """Two sizes that are known to differ would have to be equal; says which."""
 
 
 class Dims:
@@ -42,7 +38,7 @@ class Dims:
         if one == other:
             return
         if isinstance(one, int) and isinstance(other, int):
-            raise Different(one, other)
+            raise Different(f"{one} and {other}")
         if isinstance(one, int):
             one, other = other, one
         if isinstance(other, int):

@@ -50,10 +50,10 @@ def _order(
     manifest: Manifest,
     takes: Mapping[str, Sequence[Wire]],
     maker: Maker,
-) -> tuple[list[str], dict[str, set[str]]]:
+) -> tuple[list[str], dict[str, list[str]]]:
     """Names so that all that a component depends on comes before it; else as the manifest has them."""
     depends_on = {
-        name: {maker[wire.tensor][0] for wire in wires if wire.tensor in maker}
+        name: list(dict.fromkeys(maker[w.tensor][0] for w in wires if w.tensor in maker))
         for name, wires in takes.items()
     }
     position = {entry.name: at for at, entry in enumerate(manifest.components)}
