@@ -73,7 +73,7 @@ class IncidentInline(ReadOnly, TabularInline):
 class BrowserAdmin(ReadOnly, ModelAdmin):
     list_display = [
         "id", "shown_state", "family", "version", "host", "shown_backends", "memory", "loaded_count",
-        "last_heartbeat", "restarts",
+        "last_heartbeat", "repairs",
     ]  # fmt: skip
     list_filter = ["state", "family", "host"]
     search_fields = ["id", "version"]
@@ -84,7 +84,7 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
         ("Backends", {"fields": ["backend_table"]}),
         ("Build", {"fields": ["version", "driver_version", "user_agent"]}),
         ("Machine", {"fields": ["host", "zone", "cores", "system_memory_mb", "memory_limit_mb"]}),
-        ("Life", {"fields": ["worker_pid", "starts", "restarts", "created_at"]}),
+        ("Life", {"fields": ["worker_pid", "starts", "repairs", "created_at"]}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> Any:

@@ -247,6 +247,7 @@ class Bridge:
             return
         waiting = self._pending.get(header.pop("id"))
         if waiting is not None:
+            header["arrived"] = time.monotonic()
             waiting.put((header, tensors))
 
     def _fail_pending(self, why: str) -> None:
@@ -262,10 +263,12 @@ class Bridge:
         tensors: Sequence[WireTensor] = (),
         *,
         timeout_s: float,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Reply:
-        """Ask the page and wait. Raises NotLoaded or the BrowserError that the page reported,
-        ConnectionLost at once when there is or remains no connection, DeadlinePassed after
-        `timeout_s`.
+        """Ask the page and wait; `meanwhile` is called once it has the request, and must not raise.
+
+        Raises NotLoaded or the BrowserError that the page reported, ConnectionLost at once when there
+        is or remains no connection, DeadlinePassed after `timeout_s`.
         """
         page = self._page
         if page is None:
@@ -278,6 +281,8 @@ class Bridge:
             page.send(
                 encode_frame({**header, "op": op, "id": number}, tensors), timeout_s=timeout_s
             )
+            if meanwhile is not None:
+                meanwhile()
             answer = waiting.get(timeout=max(0.0, began + timeout_s - time.monotonic()))
         except Closed as closed:
             raise ConnectionLost(f"the request was not sent: {closed}") from closed
@@ -294,5 +299,5 @@ class Bridge:
             if error_fields["code"] == "not_loaded":
                 raise NotLoaded(error_fields["message"])
             raise from_page(error_fields["code"], error_fields["message"])
-        answer[0]["round_trip_ms"] = (time.monotonic() - began) * 1000
+        answer[0]["round_trip_ms"] = (answer[0].pop("arrived") - began) * 1000
         return answer

@@ -40,11 +40,15 @@ class LiveBackend:
 
 @dataclasses.dataclass(frozen=True)
 class LiveModel:
-    """A model file resident in the browser; `compute_ms` is a moving average of what it took there."""
+    """A model file resident in the browser, with moving averages of what it took there.
+
+    `compute_ms` per run; `row_ms` per row of the batch, where the model has one.
+    """
 
     backend: str
     bytes: int
     compute_ms: float | None
+    row_ms: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

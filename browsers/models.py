@@ -39,7 +39,9 @@ class Browser(models.Model):
     )
     worker_pid = models.PositiveIntegerField(null=True)
     starts = models.PositiveIntegerField(default=0, help_text="how often its worker started it")
-    restarts = models.PositiveIntegerField(default=0, help_text="repairs after failures")
+    repairs = models.PositiveIntegerField(
+        default=0, help_text="how often a repair made it healthy again, whatever the rung"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     state_changed_at = models.DateTimeField(null=True)
 

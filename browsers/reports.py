@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from browsers.core.errors import Category
+from browsers.core.errors import Category, Rung
 from browsers.core.protocol import WireTensor
 
 
@@ -129,11 +129,14 @@ class MemoryFacts:
 
 @dataclass(frozen=True)
 class SessionEvent:
-    """Something that broke unasked: `closed`, `engine_dead` or `device_lost`.
+    """Something that broke unasked: `closed`, `engine_dead`, `device_lost`; or `hung`, as seen by
+    the worker.
 
+    `first_rung` is where its repair starts: an engine that died was replaced by the page already.
     What the session does itself (restart, refresh, replacing an engine) makes no event.
     """
 
     name: str
     category: Category
     message: str
+    first_rung: Rung

@@ -12,5 +12,5 @@ def repair_browser() -> None:
     """Repair after an event that no computation noticed, such as a crash while idle."""
     worker = owned()
     with worker.at_work():
-        if worker.needs_repair() and not worker.repair("browser_crash", "lost while idle", None):
+        if not worker.repair_if_broken():
             end_process(f"{worker.id} could not be repaired")

@@ -29,6 +29,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from browsers import live
+from browsers.core.averages import MovingAverages
 from browsers.core.errors import BrowserError, Category, DeadlinePassed, Rung
 from browsers.core.protocol import WireTensor
 from browsers.core.repair import rungs_from
@@ -46,7 +47,6 @@ _REPAIR_AGAIN_S = 2.0
 # A page answers in milliseconds, whatever its engine computes; on a starved machine it takes longer.
 _PULSE_EVERY_S = 2.0
 _PULSE_WITHIN_S = 10.0
-_SPEED_FACTOR = 0.2  # weight of the newest sample in the moving average of compute times
 # After these the browser is not trusted until a repair has passed the known-answer probe.
 UNHEALTHY = frozenset(
     {Category.BROWSER_CRASH, Category.CONNECTION, Category.DEVICE_LOST, Category.TIMEOUT}
@@ -78,11 +78,14 @@ class BrowserWorker:
         self._limit_mb = settings.WEBPOOL_MEMORY_LIMIT_MB[self._driver.family]
         self._state = BrowserState.STARTING
         self._facts: BrowserFacts | None = None
-        self._speeds: dict[tuple[str, str], float] = {}  # ms, by file and backend
+        # By file and backend, until the browser is another one.
+        self._compute_ms: MovingAverages[tuple[str, str]] = MovingAverages()
+        self._row_ms: MovingAverages[tuple[str, str]] = MovingAverages()
         self._memory_mb: float | None = None
         self._idle_since: float | None = time.time()
         self._stuck_after = float("inf")
         self._hung = False
+        self._event: SessionEvent | None = None  # what broke, until it is repaired
         self._stop = threading.Event()
         self._publish_lock = threading.Lock()
         self.session = BrowserSession(
@@ -132,6 +135,7 @@ class BrowserWorker:
 
     def _become_ready(self) -> None:
         self._hung = False
+        self._event = None
         self._save_state(BrowserState.READY, "")
         self._publish()
         self._hooks.ready(self.id)
@@ -164,9 +168,13 @@ class BrowserWorker:
         backend: str,
         strict: bool,
         dims: dict[str, int],
+        rows: int | None,
         deadline_s: float,
+        meanwhile: Callable[[], object] | None = None,
     ) -> RunReport:
-        """Compute in the browser; called by tasks in the main thread.
+        """Compute in the browser; called by tasks in the main thread. `rows`: the batch, if any.
+
+        `meanwhile` is called while the page computes; it must not raise.
 
         Raises:
             BrowserError: with its category. When the browser itself is in doubt, its published state
@@ -181,13 +189,14 @@ class BrowserWorker:
                     strict=strict,
                     dims=dims,
                     deadline_s=deadline_s,
+                    meanwhile=meanwhile,
                 )
         except BrowserError as error:
             if error.category in UNHEALTHY:
                 self._save_state(BrowserState.RECOVERING, str(error))
                 self._publish()
             raise
-        self._note_speed(sha256, report)
+        self._note_speed(sha256, report, rows)
         return report
 
     def load(self, sha256: str, backend: str) -> float | None:
@@ -203,12 +212,13 @@ class BrowserWorker:
             )
         return report.load_ms
 
-    def _note_speed(self, sha256: str, report: RunReport) -> None:
+    def _note_speed(self, sha256: str, report: RunReport, rows: int | None) -> None:
         if not report.warm:
             return
         key = (sha256, report.backend)
-        before = self._speeds.get(key, report.compute_ms)
-        self._speeds[key] = before + _SPEED_FACTOR * (report.compute_ms - before)
+        self._compute_ms.note(key, report.compute_ms)
+        if rows:
+            self._row_ms.note(key, report.compute_ms / rows)
 
     @property
     def facts(self) -> BrowserFacts:
@@ -241,7 +251,7 @@ class BrowserWorker:
                 duration_ms=(time.monotonic() - began) * 1000,
             )
             if repaired:
-                Browser.objects.filter(pk=self.id).update(restarts=F("restarts") + 1)
+                Browser.objects.filter(pk=self.id).update(repairs=F("repairs") + 1)
                 self._become_ready()
                 return True
         self._save_state(BrowserState.FAILED, f"no repair helped: {message}")
@@ -265,11 +275,18 @@ class BrowserWorker:
         except Exception:
             log.exception("%s: %s did not help", self.id, rung)
             return False
-        self._speeds.clear()
+        self._compute_ms.clear()
+        self._row_ms.clear()
         return True
 
-    def needs_repair(self) -> bool:
-        return self._state == BrowserState.RECOVERING
+    def repair_if_broken(self) -> bool:
+        """Repair what an event told; False when no rung helped."""
+        if self._state != BrowserState.RECOVERING:
+            return True
+        event = self._event
+        if event is None:
+            return self.repair(Category.INTERNAL, "left without a repair", None)
+        return self.repair(event.category, f"{event.name}: {event.message}", event.first_rung)
 
     # --- threads -------------------------------------------------------------------------------------
 
@@ -278,6 +295,7 @@ class BrowserWorker:
         if self._stop.is_set() or self._state != BrowserState.READY:
             return
         log.warning("%s: %s", self.id, event)
+        self._event = event
         self._state = BrowserState.RECOVERING
         try:
             self._publish()
@@ -314,8 +332,10 @@ class BrowserWorker:
             except DeadlinePassed:
                 if self._state == BrowserState.READY:
                     log.warning("%s: no pulse for %g s", self.id, _PULSE_WITHIN_S)
+                    why = f"no pulse for {_PULSE_WITHIN_S:g} s"
                     self._hung = True  # a driver waits long for such a page: no gentle repair
-                    self.session.cut()  # which is an event like any other lost connection
+                    self._on_event(SessionEvent("hung", Category.TIMEOUT, why, Rung.RESTART))
+                    self.session.cut()  # whoever waits for an answer waits no longer
             except BrowserError:
                 pass  # the event of a lost connection, and the main thread, tell more
             except Exception:
@@ -325,7 +345,7 @@ class BrowserWorker:
         """The browser needs a repair that the main thread, idle for a while, knows nothing of."""
         idle_since = self._idle_since
         waiting = idle_since is not None and time.time() - idle_since > _REPAIR_AGAIN_S
-        return waiting and self.needs_repair()
+        return waiting and self._state == BrowserState.RECOVERING
 
     def _publish(self) -> None:
         with self._publish_lock:
@@ -351,7 +371,10 @@ class BrowserWorker:
             ),
             loaded={
                 m.sha256: live.LiveModel(
-                    m.backend, m.bytes, self._speeds.get((m.sha256, m.backend))
+                    m.backend,
+                    m.bytes,
+                    self._compute_ms.get((m.sha256, m.backend)),
+                    self._row_ms.get((m.sha256, m.backend)),
                 )
                 for m in loaded
             },

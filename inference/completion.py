@@ -12,7 +12,7 @@ import dataclasses
 import json
 import uuid
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +64,18 @@ def wait(run_id: uuid.UUID | str, timeout_s: float) -> Ending | None:
     key = _key(run_id)
     seconds: Any = max(timeout_s, 0.01)  # the server takes fractions, redis-py's types do not
     return _heard(blocking_client().blmove(key, key, seconds, "LEFT", "RIGHT"))
+
+
+def wait_any(run_ids: Sequence[uuid.UUID | str], timeout_s: float) -> bool:
+    """Block until one of these runs is announced; False when the time is over first."""
+    seconds: Any = max(timeout_s, 0.01)
+    popped = blocking_client().blpop([_key(run_id) for run_id in run_ids], seconds)
+    if popped is None:
+        return False
+    key, element = popped
+    blocking_client().rpush(key, element)  # for other waiters; the key's expiry is set anew
+    blocking_client().expire(key, settings.WEBPOOL_TENSOR_TTL_S)
+    return True
 
 
 _waiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (

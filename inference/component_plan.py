@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 from inference.errors import InvalidRequest
+from inference.graph.costs import assumed, item_bytes
 from inference.models import OnnxModel, PlanShard, Strategy
 
 
@@ -13,7 +18,7 @@ def default_strategy(model: OnnxModel, shards: int | None) -> str:
     return Strategy.LAYER if shards is not None and shards > 1 else Strategy.NONE
 
 
-def check_strategy(model: OnnxModel, strategy: str, num_shards: int) -> None:
+def check_strategy(model: OnnxModel, strategy: str, num_shards: int | None) -> None:
     """Refuse a way that a model of components, or of one file, cannot go.
 
     Raises:
@@ -22,8 +27,8 @@ def check_strategy(model: OnnxModel, strategy: str, num_shards: int) -> None:
     count = len(model.components)
     if not count and strategy == Strategy.COMPONENT:
         raise InvalidRequest(
-            f"model {model.name} is one file, not made of components: use the strategy none, layer or "
-            "data, or register a manifest of several files"
+            f"model {model.name} is one file, not made of components: use another strategy, or "
+            "register a manifest of several files"
         )
     if not count:
         return
@@ -33,7 +38,7 @@ def check_strategy(model: OnnxModel, strategy: str, num_shards: int) -> None:
             f"model {model.name} is made of {count} components ({names}), which run by the strategy "
             f"component, got {strategy}; to cut or split one of them, register its file as a model"
         )
-    if num_shards != count:
+    if num_shards not in (None, count):
         raise InvalidRequest(
             f"model {model.name} has {count} shards, one for each component ({names}); got "
             f"shards={num_shards}: leave it out"
@@ -43,6 +48,7 @@ def check_strategy(model: OnnxModel, strategy: str, num_shards: int) -> None:
 def component_steps(model: OnnxModel) -> list[PlanShard]:
     """One step per component, in an order in which they can run."""
     seen: set[str] = set()
+    given = {port["name"] for port in model.inputs}
     steps = []
     for index, item in enumerate(model.components):
         steps.append(
@@ -58,7 +64,16 @@ def component_steps(model: OnnxModel) -> list[PlanShard]:
                 outputs=item["outputs"],
                 depends_on=item["depends_on"],
                 node_count=item["node_count"],
+                crossing_bytes=sum(
+                    _example_bytes(port)
+                    for port in item["inputs"]
+                    if port.get("tensor", port["name"]) not in given
+                ),
             )
         )
         seen.add(item["sha256"])
     return steps
+
+
+def _example_bytes(port: Mapping[str, Any]) -> int:
+    return math.prod(assumed(port["shape"])) * item_bytes(port["dtype"])

@@ -26,7 +26,8 @@ from inference.core.placement import (
     candidates,
 )
 from inference.core.retry import INCAPABLE
-from inference.models import Run, RunShard, ShardState, StepKind
+from inference.graph.steps import Role
+from inference.models import PlanShard, Run, RunShard, ShardState, StepKind
 from inference.pool_view import absent
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ CONTROL_QUEUE = "control"
 RUN_SHARD = "inference.tasks.run_shard"
 RUN_JOIN = "inference.tasks.run_join"
 SEND_STEP = "inference.tasks.send_step"
+# Attention and feed-forward parts alternate between two groups of browsers.
+_SIDES = {Role.ATTENTION.value: 0, Role.FEED_FORWARD.value: 1}
 
 
 def queue_of(browser_id: str) -> str:
@@ -85,12 +88,17 @@ def assign(
     return queued, stuck
 
 
+def shard_view(step: PlanShard) -> ShardView:
+    """What placement needs to know of a step that computes."""
+    return ShardView(step.index, step.sha256, step.weight_bytes, _SIDES.get(step.group))
+
+
 def _choose_browser(
     shard: RunShard, pool: Sequence[BrowserView], wishes: Wishes, used: Counter[str]
 ) -> NoBrowser | None:
     refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE}
     soft = {b: why for b, why in shard.avoid.items() if why not in INCAPABLE}
-    view = ShardView(shard.index, shard.plan_shard.sha256, shard.plan_shard.weight_bytes)
+    view = shard_view(shard.plan_shard)
     try:
         best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
     except NoBrowser:

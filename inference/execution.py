@@ -46,7 +46,8 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
     try:
         refs_in = ledger.input_refs(shard)
         inputs = _patiently(lambda: tensors.fetch(refs_in), shard.run.deadline_at)
-        report = _compute(worker, shard, inputs)
+        glance = ledger.Glance(shard)
+        report = _compute(worker, shard, inputs, glance.take)
         outputs = report.outputs
         refs = _patiently(lambda: tensors.store(shard.run_id, outputs), shard.run.deadline_at)
     except BrowserError as error:
@@ -64,7 +65,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         ledger.record_failure(shard, "internal", f"{type(error).__name__}: {error}", facts)
     else:
         named = {t.name: ref for t, ref in zip(outputs, refs, strict=True)}
-        ledger.record_success(shard, named, {**facts, **_measured(report)})
+        ledger.record_success(shard, named, {**facts, **_measured(report)}, glance)
 
 
 def load(sha256: str, platform: str) -> dict[str, Any]:
@@ -86,18 +87,31 @@ def _patiently(ask: Callable[[], T], until: datetime) -> T:
             time.sleep(_STORE_AGAIN_S)
 
 
-def _compute(worker: BrowserWorker, shard: RunShard, inputs: list[tensors.WireTensor]) -> RunReport:
+def _compute(
+    worker: BrowserWorker,
+    shard: RunShard,
+    inputs: list[tensors.WireTensor],
+    meanwhile: Callable[[], object],
+) -> RunReport:
     shapes = {tensor.name: tensor.shape for tensor in inputs}
     return worker.run(
         shard.plan_shard.sha256,
         inputs,
         backend=wishes_of(shard.run).for_shard(shard.index).platform,
         strict=shard.run.strict,
+        rows=_rows(shard, shapes),
         dims=bind_dims(specs(shard.plan_shard.inputs), shapes),
         # The run's own deadline is the sweep's matter. The engine is only replaced when it really
         # hangs: whoever asks for an answer too soon must not cost others their loaded models.
         deadline_s=settings.WEBPOOL_ATTEMPT_TIMEOUT_S,
+        meanwhile=meanwhile,
     )
+
+
+def _rows(shard: RunShard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """The batch, where the shard takes the model's own batched inputs."""
+    batch = shard.run.model.batch_axis or {}
+    return next((shapes[name][0] for name in batch.get("inputs", ()) if name in shapes), None)
 
 
 def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import redis.exceptions
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -129,8 +130,38 @@ def part_refs(join: RunShard) -> dict[str, list[TensorRef]]:
     }
 
 
+class Glance:
+    """A look at the pool for what a step leads to: taken while its page computes, again when it is old."""
+
+    _FRESH_S = 0.05
+
+    def __init__(self, step: RunShard) -> None:
+        self._wanted = any(
+            step.index in later.depends_on and later.kind == StepKind.COMPUTE
+            for later in _plan_steps(step.plan_shard.plan_id)
+        )
+        self._seen: list[BrowserView] = []
+        self._taken = float("-inf")
+
+    def take(self) -> None:
+        if not self._wanted:
+            return
+        try:
+            self._seen, self._taken = _pool(), time.monotonic()
+        except DatabaseError as error:
+            log.warning("the pool's load cannot be read (%s); asked again with the result", error)
+
+    def pool(self) -> list[BrowserView]:
+        if self._wanted and time.monotonic() - self._taken > self._FRESH_S:
+            self._seen, self._taken = _pool(), time.monotonic()
+        return self._seen
+
+
 def record_success(
-    shard: RunShard, outputs: Mapping[str, TensorRef], facts: Mapping[str, Any]
+    shard: RunShard,
+    outputs: Mapping[str, TensorRef],
+    facts: Mapping[str, Any],
+    glance: Glance | None = None,
 ) -> bool:
     """Write down a result and send what it made ready; False when the shard had moved on.
 
@@ -146,17 +177,20 @@ def record_success(
         finished_at=timezone.now(),
         **facts,
     )
-    return _record(shard, {tensor_of[name]: ref for name, ref in outputs.items()}, attempt)
+    named = {tensor_of[name]: ref for name, ref in outputs.items()}
+    return _record(shard, named, attempt, glance or Glance(shard))
 
 
 def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
     """Write down what a join made and send what it made ready; False when it had moved on."""
-    return _record(join, outputs, None)
+    return _record(join, outputs, None, Glance(join))
 
 
-def _record(step: RunShard, outputs: Mapping[str, TensorRef], attempt: Attempt | None) -> bool:
+def _record(
+    step: RunShard, outputs: Mapping[str, TensorRef], attempt: Attempt | None, glance: Glance
+) -> bool:
     now = timezone.now()
-    pool = _pool() if _leads_to_browsers(step.plan_shard) else []
+    pool = glance.pool()
     after: Actions = []
     stored = {name: ref.to_json() for name, ref in outputs.items()}
     with transaction.atomic():
@@ -169,13 +203,6 @@ def _record(step: RunShard, outputs: Mapping[str, TensorRef], attempt: Attempt |
             after = _advance(step, pool, now)
     follow_up(after if mine else [lambda: tensors.drop(outputs.values())])
     return bool(mine)
-
-
-def _leads_to_browsers(step: PlanShard) -> bool:
-    return any(
-        step.index in later.depends_on and later.kind == StepKind.COMPUTE
-        for later in _plan_steps(step.plan_id)
-    )
 
 
 def _pool() -> list[BrowserView]:

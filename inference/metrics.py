@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from inference.models import Attempt, Outcome, Run, RunShard, ShardState, StepKind
+from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState, StepKind
 
 
 def run_metrics(run: Run) -> dict[str, Any]:
@@ -16,7 +16,8 @@ def run_metrics(run: Run) -> dict[str, Any]:
     `successful_components`, `failed_components`, `shard_type`, and under `shards`, per shard: where
     its deciding attempt ran (the one that succeeded, else the last), that attempt's times in
     milliseconds, the number of attempts and the recovery events. Under `joins`: what the control
-    worker put together, and how long that took.
+    worker put together, and how long that took. Under `prediction`, for runs with strategy auto: what
+    was expected, and by how much it was wrong.
     """
     steps = list(run.shards.select_related("plan_shard"))
     shards = [step for step in steps if step.kind == StepKind.COMPUTE]
@@ -29,6 +30,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
         "failed_components": states.count(ShardState.FAILED),
         "shard_type": run.plan.strategy,
         "shards": [shard_metrics(shard, attempts[shard.pk]) for shard in shards],
+        "prediction": prediction_metrics(run),
         "joins": [join_metrics(step) for step in steps if step.kind == StepKind.JOIN],
     }
 
@@ -78,6 +80,16 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
             if attempt.outcome in (Outcome.FAILED, Outcome.LOST)
         ],
     }
+
+
+def prediction_metrics(run: Run) -> dict[str, Any] | None:
+    """`error` is (measured - predicted) / measured; null until the run has succeeded."""
+    if run.prediction is None:
+        return None
+    measured = milliseconds(run.created_at, run.finished_at)
+    known = measured if run.state == RunState.SUCCEEDED else None
+    error = (known - run.prediction["predicted_ms"]) / known if known else None
+    return {**run.prediction, "measured_ms": known, "error": error}
 
 
 def join_metrics(join: RunShard) -> dict[str, Any]:

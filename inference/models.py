@@ -59,8 +59,10 @@ class OnnxModel(models.Model):
 class Strategy(models.TextChoices):
     NONE = "none"
     LAYER = "layer"
+    ATTENTION_FEEDFORWARD = "attention_feedforward"
     DATA = "data"
     COMPONENT = "component"
+    AUTO = "auto"  # asked for; the plan that is chosen has another
 
 
 class Plan(models.Model):
@@ -68,7 +70,7 @@ class Plan(models.Model):
 
     model = models.ForeignKey(OnnxModel, on_delete=models.CASCADE, related_name="plans")
     model_sha256 = models.CharField(max_length=64)
-    strategy = models.CharField(max_length=16, choices=Strategy.choices)
+    strategy = models.CharField(max_length=32, choices=Strategy.choices)
     num_shards = models.PositiveIntegerField()
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -113,6 +115,9 @@ class PlanShard(models.Model):
     )
     depends_on = models.JSONField(default=list, help_text="indices of earlier steps")
     node_count = models.PositiveIntegerField(default=0)
+    crossing_bytes = models.PositiveBigIntegerField(
+        default=0, help_text="of inputs that earlier steps make, at example sizes"
+    )
 
     class Meta:
         ordering = ["index"]
@@ -149,6 +154,9 @@ class Run(models.Model):
     inputs = models.JSONField(help_text="name → where the tensor is (no bytes here)")
     outputs = models.JSONField(default=dict)
     filled_in = models.JSONField(default=list, help_text="inputs and axes that were added for it")
+    prediction = models.JSONField(
+        null=True, help_text="strategy auto: what was chosen, and the times it was expected to take"
+    )
     error_category = models.CharField(max_length=32, blank=True)
     error = models.TextField(blank=True)
     owner = models.CharField(max_length=64, blank=True, help_text="user or API key")
@@ -271,3 +279,6 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+from inference.batches.models import Batch, BatchJob  # noqa: E402, F401  (Django looks here)

@@ -53,4 +53,5 @@ def _view(live: LiveBrowser, waiting: int) -> BrowserView:
         resident_bytes=live.resident_bytes,
         memory_limit_mb=live.memory_limit_mb,
         outstanding=waiting,
+        row_ms={sha: model.row_ms for sha, model in live.loaded.items() if model.row_ms},
     )

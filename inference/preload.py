@@ -9,12 +9,12 @@ from celery.exceptions import TimeoutError as CeleryTimeout
 from django.conf import settings
 
 from browsers.live import living
-from inference import registry
-from inference.core.placement import NoBrowser, ShardView, place
-from inference.dispatch import queue_of, wishes_from
+from inference import plans, registry
+from inference.core.placement import NoBrowser, place
+from inference.dispatch import queue_of, shard_view, wishes_from
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import StepKind
-from inference.runs import RunRequest, plan_for, pool_for
+from inference.runs import RunRequest, plan_for, pool_for, resolve
 
 
 def first_browsers(count: int | None) -> tuple[str, ...]:
@@ -39,13 +39,14 @@ def load_plan(request: RunRequest) -> dict[str, Any]:
     """
     from inference.tasks import load_shard
 
-    registry.forget_plans()  # this is seldom: look what the model's name stands for now
+    plans.forget()  # this is seldom: look what the model's name stands for now
     model = registry.known_model(request.model)
     pool = pool_for(request)
+    request, _ = resolve(request, model, pool, rows=None)
     plan, steps = plan_for(request, model, pool, rows=None)
     plan_shards = [step for step in steps if step.kind == StepKind.COMPUTE]
     wishes = wishes_from(request.browsers, request.platform, request.pins)
-    views = [ShardView(s.index, s.sha256, s.weight_bytes) for s in plan_shards]
+    views = [shard_view(step) for step in plan_shards]
     try:
         placed = place(views, pool, wishes)
     except NoBrowser as none:

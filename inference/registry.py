@@ -1,4 +1,4 @@
-"""Registered models and their plans: read, cut and stored once, immutable from then on."""
+"""Registered models: read and stored once, immutable from then on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from pathlib import Path
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from inference.component_plan import check_strategy, component_steps
 from inference.core.placement import BrowserView
 from inference.core.placement import named as names
 from inference.dispatch import wishes_from
 from inference.errors import InvalidRequest, UnknownBrowser, UnknownModel
-from inference.graph.cut import TooManyShards, plan_layers, write_shards
 from inference.graph.model import InvalidModel, pack, read_model
-from inference.models import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
+from inference.models import ModelType, OnnxModel, PlanShard
 from inference.text import Tokenizer
 
 PLATFORMS = ("webnn", "webgpu", "wasm")
@@ -149,156 +147,17 @@ def tokenizer_of(model: OnnxModel) -> Tokenizer:
     return Tokenizer(path_of(model.tokenizer), [item["name"] for item in model.inputs])
 
 
-def ensure_plan(model: OnnxModel, strategy: str, num_shards: int) -> Plan:
-    """The plan for this strategy and number of shards, cut now if it never was.
-
-    Raises:
-        InvalidRequest: an unknown strategy, or more shards than the graph allows (names the maximum).
-    """
-    if strategy not in Strategy.values:
-        raise InvalidRequest(f"strategy {strategy!r}: expected one of {', '.join(Strategy.values)}")
-    if num_shards < 1:
-        raise InvalidRequest(f"shards: expected at least 1, got {num_shards}")
-    wanted = {
-        "model": model,
-        "model_sha256": model.sha256,
-        "strategy": strategy,
-        "num_shards": num_shards,
-    }
-    plan = Plan.objects.filter(**wanted).first()
-    if plan is not None:
-        return plan
-    shards = _cut(model, strategy, num_shards)
-    try:
-        with transaction.atomic():
-            plan = Plan.objects.create(**wanted)
-            for shard in shards:
-                shard.plan = plan
-            PlanShard.objects.bulk_create(shards)
-    except IntegrityError:  # somebody else cut it meanwhile: the same plan
-        plan = Plan.objects.get(**wanted)
-    return plan
-
-
-def plan_as_asked(model: OnnxModel, strategy: str | None, num_shards: int | None) -> Plan:
-    """As `ensure_plan`; left out: a model's components, else two layer shards.
-
-    Raises:
-        InvalidRequest: as `ensure_plan`.
-    """
-    if model.components:
-        count = len(model.components) if num_shards is None else num_shards
-        return ensure_plan(model, strategy or Strategy.COMPONENT, count)
-    return ensure_plan(model, strategy or Strategy.LAYER, 2 if num_shards is None else num_shards)
-
-
-def plan_shards(plan: Plan) -> list[PlanShard]:
-    return list(plan.shards.all())
-
-
 @functools.lru_cache(maxsize=256)
 def known_model(name: str) -> OnnxModel:
     """A registered model, remembered by this process.
 
     One that was deleted meanwhile is noticed when a run that refers to it is inserted: call
-    `forget_plans` then.
+    `plans.forget` then.
 
     Raises:
         UnknownModel: as `get_model`.
     """
     return get_model(name)
-
-
-def known_plan(
-    model: OnnxModel, strategy: str, num_shards: int
-) -> tuple[Plan, tuple[PlanShard, ...]]:
-    """A model's plan and shards, remembered by this process: plans never change.
-
-    Raises:
-        InvalidRequest: as `ensure_plan`.
-    """
-    return _known_plan(model.pk, strategy, num_shards)
-
-
-@functools.lru_cache(maxsize=256)
-def _known_plan(
-    model_id: int, strategy: str, num_shards: int
-) -> tuple[Plan, tuple[PlanShard, ...]]:
-    plan = ensure_plan(OnnxModel.objects.get(pk=model_id), strategy, num_shards)
-    return plan, tuple(plan_shards(plan))
-
-
-def forget_plans() -> None:
-    known_model.cache_clear()
-    _known_plan.cache_clear()
-
-
-def _cut(model: OnnxModel, strategy: str, num_shards: int) -> list[PlanShard]:
-    check_strategy(model, strategy, num_shards)
-    if strategy == Strategy.COMPONENT:
-        return component_steps(model)
-    if strategy == Strategy.LAYER and num_shards > 1:
-        return _cut_layers(model, num_shards)
-    if strategy == Strategy.DATA and not (model.batch_axis or {}).get("splittable"):
-        why = (model.batch_axis or {}).get("reason", "it has no batch axis")
-        raise InvalidRequest(f"model {model.name} cannot be split by data: {why}")
-    whole = [
-        PlanShard(
-            index=index,
-            sha256=model.sha256,
-            file_bytes=model.file_bytes,
-            weight_bytes=model.weight_bytes,
-            copied_bytes=model.weight_bytes if index else 0,
-            cost=1.0 / num_shards,
-            inputs=model.inputs,
-            outputs=model.outputs,
-            node_count=model.node_count,
-        )
-        for index in range(num_shards)
-    ]
-    return [*whole, _join_rows(model, num_shards)] if strategy == Strategy.DATA else whole
-
-
-def _join_rows(model: OnnxModel, parts: int) -> PlanShard:
-    """The step that puts the parts of a batch together again."""
-    return PlanShard(
-        index=parts,
-        kind=StepKind.JOIN,
-        outputs=model.outputs,
-        depends_on=list(range(parts)),
-        join=[
-            {
-                "tensor": port["name"],
-                "op": "concat",
-                "axis": 0,
-                "parts": [[part, port["name"]] for part in range(parts)],
-            }
-            for port in model.outputs
-        ],
-    )
-
-
-def _cut_layers(model: OnnxModel, num_shards: int) -> list[PlanShard]:
-    path = path_of(model.sha256)
-    try:
-        plan = plan_layers(path, num_shards)
-    except TooManyShards as error:
-        raise InvalidRequest(f"model {model.name}: {error}") from error
-    return [
-        PlanShard(
-            index=file.index,
-            sha256=file.sha256,
-            file_bytes=file.bytes,
-            weight_bytes=file.weight_bytes,
-            copied_bytes=file.copied_bytes,
-            cost=file.cost,
-            inputs=[spec.to_json() for spec in file.inputs],
-            outputs=[spec.to_json() for spec in file.outputs],
-            depends_on=list(file.depends_on),
-            node_count=file.node_count,
-        )
-        for file in write_shards(path, plan, files_dir())
-    ]
 
 
 def check_wishes(

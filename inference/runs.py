@@ -15,9 +15,10 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import admission, completion, dispatch, endings, registry, tensors
+from inference import admission, auto, completion, dispatch, endings, plans, registry, tensors
 from inference.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView, named
+from inference.core.split import shares
 from inference.errors import (
     InvalidRequest,
     RunFailed,
@@ -35,6 +36,7 @@ from inference.models import (
     RunShard,
     RunState,
     ShardState,
+    StepKind,
     Strategy,
 )
 from inference.pool_view import absent, snapshot
@@ -53,8 +55,9 @@ class RunRequest:
     Attributes:
         model: name of a registered model.
         inputs: wire tensors, one per model input; inputs with a declared default may be missing.
-        strategy: none (whole), layer, data or component; empty: component for a model that is made of
-            components, layer for more than one shard, else none.
+        strategy: none (whole), layer, attention_feedforward, data, component, or auto, which predicts and
+            chooses; empty: component for a model that is made of components, layer for more than one
+            shard, else none.
         shards: how many; None: one per suitable browser, as far as graph or batch allow.
         browsers: ids, kinds or families that may be used, in order; empty: any.
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
@@ -95,7 +98,7 @@ def create_run(request: RunRequest) -> Run:
         return _create_run(request)
     except IntegrityError:
         # The model was deleted and registered anew since this process looked: look again, once.
-        registry.forget_plans()
+        plans.forget()
         return _create_run(request)
 
 
@@ -105,6 +108,7 @@ def _create_run(request: RunRequest) -> Run:
     pool = pool_for(request)
     model = registry.known_model(request.model)
     prepared = prepare(model, request.inputs)
+    request, prediction = resolve(request, model, pool, rows=_rows(prepared))
     plan, plan_shards = plan_for(request, model, pool, rows=_rows(prepared))
     total = sum(len(tensor.data) for tensor in prepared.tensors)
     if total > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
@@ -122,6 +126,7 @@ def _create_run(request: RunRequest) -> Run:
         browsers=list(request.browsers),
         max_retries=max_retries,
         filled_in=[*request.filled_in, *prepared.filled_in],
+        prediction=prediction,
         owner=request.owner,
         created_at=now,
         deadline_at=now + timedelta(seconds=deadline_s),
@@ -142,7 +147,8 @@ def _create_run(request: RunRequest) -> Run:
     if lasting is not None:
         raise InvalidRequest(str(lasting))
     try:
-        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, plan.num_shards)
+        split = _split(run, shards, pool, _rows(prepared))
+        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"the tensor store does not answer or is full ({error}); is the pool running (make up)?"
@@ -156,6 +162,32 @@ def _create_run(request: RunRequest) -> Run:
     return run
 
 
+def resolve(
+    request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
+) -> tuple[RunRequest, dict[str, Any] | None]:
+    """The request with a strategy that can be planned, and the prediction behind it, if it was `auto`.
+
+    A model that is made of components runs in one way only: then there is nothing to predict.
+
+    Raises:
+        InvalidRequest: `auto` together with what it is to choose, or nothing is feasible.
+    """
+    if not request.strategy:
+        strategy = default_strategy(model, request.shards)
+        return dataclasses.replace(request, strategy=strategy), None
+    if request.strategy != Strategy.AUTO:
+        return request, None
+    if request.shards is not None or request.pins:
+        raise InvalidRequest("strategy auto chooses shards and browsers; leave out shards and pins")
+    if model.components:
+        return dataclasses.replace(request, strategy=Strategy.COMPONENT), None
+    chosen = auto.decide(
+        model, pool, browsers=request.browsers, platform=request.platform, rows=rows
+    )
+    decided = dataclasses.replace(request, strategy=chosen.strategy, shards=chosen.shards)
+    return decided, chosen.explanation
+
+
 def plan_for(
     request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
 ) -> tuple[Plan, Sequence[PlanShard]]:
@@ -164,22 +196,32 @@ def plan_for(
     Raises:
         InvalidRequest: more shards than the graph or the batch allows, or a pin for none of them.
     """
-    if not request.strategy:
-        strategy = default_strategy(model, request.shards)
-        request = dataclasses.replace(request, strategy=strategy)
+    check_strategy(model, request.strategy, request.shards)
     count = _shard_count(request, model, pool, rows)
-    check_strategy(model, request.strategy, count)
-    if request.strategy == Strategy.DATA and rows is not None and count > rows:
+    if (
+        request.strategy == Strategy.DATA
+        and rows is not None
+        and count is not None
+        and count > rows
+    ):
         raise InvalidRequest(
             f"a batch of {rows} cannot be split over {count} shards; send more rows or ask for "
             "fewer shards"
         )
-    beyond = sorted(index for index in request.pins if not 0 <= index < count)
+    plan, steps = plans.known_plan(model, request.strategy, count)
+    shards = [step.index for step in steps if step.kind == StepKind.COMPUTE]
+    beyond = sorted(set(request.pins) - set(shards))
     if beyond:
         raise InvalidRequest(
-            f"pin for shard {beyond[0]}: the run has {count}, numbered 0 to {count - 1}"
+            f"pin for shard {beyond[0]}: the run has {len(shards)}, numbered {_numbers(shards)}"
         )
-    return registry.known_plan(model, request.strategy, count)
+    return plan, steps
+
+
+def _numbers(indices: Sequence[int]) -> str:
+    if len(indices) == indices[-1] + 1:
+        return f"0 to {indices[-1]}"
+    return ", ".join(map(str, indices))
 
 
 def _rows(prepared: Prepared) -> int | None:
@@ -229,9 +271,10 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
 
 def _shard_count(
     request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], rows: int | None
-) -> int:
-    if model.components:
-        return len(model.components) if request.shards is None else request.shards
+) -> int | None:
+    """How many shards to plan; None where the graph decides."""
+    if request.strategy in plans.FIXED_BY_GRAPH:
+        return request.shards
     if request.strategy == Strategy.NONE:
         if request.shards not in (None, 1):
             raise InvalidRequest(
@@ -261,26 +304,40 @@ def suitable(request: RunRequest, pool: Sequence[BrowserView]) -> list[BrowserVi
 
 
 def _store_inputs(
-    run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], parts: int
+    run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], split: Sequence[int] | None
 ) -> dict[str, Any]:
-    if run.plan.strategy != Strategy.DATA:
+    """`split`: how many rows each part of the batch gets; None: it stays whole."""
+    if split is None:
         refs = tensors.store(run.pk, inputs)
         return {tensor.name: ref.to_json() for tensor, ref in zip(inputs, refs, strict=True)}
     stored: dict[str, Any] = {}
     for tensor in inputs:
-        pieces = split_rows(tensor, parts) if tensor.name in batched else [tensor] * parts
+        pieces = split_rows(tensor, split) if tensor.name in batched else [tensor] * len(split)
         refs = tensors.store(run.pk, pieces)
         stored[tensor.name] = {"parts": [ref.to_json() for ref in refs]}
     return stored
 
 
-def split_rows(tensor: WireTensor, parts: int) -> list[WireTensor]:
-    """Split a tensor along its first axis into nearly equal parts, the larger ones first."""
+def _split(
+    run: Run, steps: Sequence[RunShard], pool: Sequence[BrowserView], rows: int | None
+) -> list[int] | None:
+    """How many rows each part of a data-parallel run gets: as its browser's measured speed allows."""
+    if run.plan.strategy != Strategy.DATA or rows is None:
+        return None
+    by_id = {browser.id: browser for browser in pool}
+    parts = [step for step in steps if step.kind == StepKind.COMPUTE]
+    speeds = [
+        by_id[part.browser].row_ms.get(part.plan_shard.sha256) if part.browser else None
+        for part in parts
+    ]
+    return shares(rows, speeds)
+
+
+def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
+    """Split a tensor along its first axis into parts of so many rows."""
     array = tensors.decode_array(tensor)
-    size, extra = divmod(tensor.shape[0], parts)
     pieces, at = [], 0
-    for part in range(parts):
-        count = size + (part < extra)
+    for count in rows:
         pieces.append(tensors.encode_array(tensor.name, array[at : at + count]))
         at += count
     return pieces

@@ -94,7 +94,7 @@ class BrowserSerializer(serializers.ModelSerializer[Browser]):
         model = Browser
         fields = [
             "id", "kind", "family", "state", "reason", "version", "driver_version", "user_agent", "host",
-            "zone", "cores", "system_memory_mb", "memory_limit_mb", "backends", "starts", "restarts",
+            "zone", "cores", "system_memory_mb", "memory_limit_mb", "backends", "starts", "repairs",
             "state_changed_at", "live", "live_unknown",
         ]  # fmt: skip
 
@@ -216,7 +216,7 @@ class PlanRequestSerializer(serializers.Serializer[Any]):
         help_text="left out: component for a model of components, else layer",
     )
     shards = serializers.IntegerField(
-        min_value=1, required=False, help_text="left out: one per component, else 2"
+        required=False, min_value=1, help_text="2, unless graph or components decide"
     )
 
 

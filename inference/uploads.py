@@ -120,12 +120,14 @@ def remove_model(model: OnnxModel) -> None:
     """Delete a model, its plans and runs, and the files that no other model or plan names.
 
     Raises:
-        Conflict: runs of it are active.
+        Conflict: runs or batch jobs of it are active.
     """
     with transaction.atomic():
         active = model.runs.filter(state="running").count()
         if active:
             raise Conflict(f"{active} runs of model {model.name} are active; cancel them or wait")
+        if jobs := model.batch_jobs.filter(state="running").count():
+            raise Conflict(f"{jobs} batch jobs of model {model.name} run; cancel them or wait")
         used = {model.sha256, model.tokenizer} - {""}
         used |= {item["sha256"] for item in model.components}
         used |= set(PlanShard.objects.filter(plan__model=model).values_list("sha256", flat=True))

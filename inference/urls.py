@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from inference.views import api
+from inference.views import api, batches
 
 urlpatterns = [
     path("api/browsers/", api.BrowserList.as_view()),
@@ -15,6 +15,12 @@ urlpatterns = [
     path("api/runs/<str:run_id>/", api.RunDetail.as_view()),
     path("api/runs/<str:run_id>/outputs/", api.RunOutputs.as_view()),
     path("api/runs/<str:run_id>/cancel/", api.RunCancel.as_view()),
+    path("api/batches/", batches.BatchJobList.as_view()),
+    path("api/batches/<str:job_id>/", batches.BatchJobDetail.as_view()),
+    path("api/batches/<str:job_id>/batches/", batches.BatchList.as_view()),
+    path("api/batches/<str:job_id>/output/", batches.BatchJobOutput.as_view()),
+    path("api/batches/<str:job_id>/cancel/", batches.BatchJobCancel.as_view()),
+    path("api/batches/<str:job_id>/resume/", batches.BatchJobResume.as_view()),
     path("api/shards/", api.ShardList.as_view()),
     path("api/shards/<int:pk>/", api.ShardDetail.as_view()),
     path("api/schema/", api.Schema.as_view(), name="schema"),

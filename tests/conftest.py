@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.stack import RunningStack
+
+# How long an example takes says nothing on a busy machine. CI tries the same examples every time; at home
+# each run tries others.
+settings.register_profile(
+    "webpool",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+)
+settings.load_profile("webpool")
 
 
 @pytest.fixture(scope="session")

@@ -65,11 +65,10 @@ def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
     from inference import sweep
+    from inference.batches.feeder import feed_forever
 
     sweep.restart_joins()
-    threading.Thread(
-        target=sweep.run_forever,
-        args=(_stop_sweep, settings.WEBPOOL_SWEEP_S),
-        name="sweep",
-        daemon=True,
-    ).start()
+    for name, loop in (("sweep", sweep.run_forever), ("batches", feed_forever)):
+        threading.Thread(
+            target=loop, args=(_stop_sweep, settings.WEBPOOL_SWEEP_S), name=name, daemon=True
+        ).start()

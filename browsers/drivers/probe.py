@@ -34,14 +34,13 @@ def _ask(command: tuple[str, ...], env: tuple[tuple[str, str], ...], stamp: int)
     return match[0] if match and done.returncode == 0 else None
 
 
-def version_of(program: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str | None:
+def version_of(program: Path, *, env: Mapping[str, str] | None = None) -> str | None:
     """The first version number that `program --version` prints; None when it does not run."""
     try:
         stamp = program.stat().st_mtime_ns
     except OSError:
         return None
-    command = (str(program), *(arguments or ("--version",)))
-    return _ask(command, tuple(sorted((env or {}).items())), stamp)
+    return _ask((str(program), "--version"), tuple(sorted((env or {}).items())), stamp)
 
 
 def first_program(candidates: Sequence[str | Path]) -> Path | None:

@@ -67,8 +67,11 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "restarts",
-                    models.PositiveIntegerField(default=0, help_text="repairs after failures"),
+                    "repairs",
+                    models.PositiveIntegerField(
+                        default=0,
+                        help_text="how often a repair made it healthy again, whatever the rung",
+                    ),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("state_changed_at", models.DateTimeField(null=True)),

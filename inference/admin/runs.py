@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from browsers.admin import UNKNOWN, ReadOnly, pretty
-from inference.metrics import milliseconds
+from inference.metrics import milliseconds, prediction_metrics
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.timeline import timeline
 
@@ -59,6 +59,7 @@ class RunAdmin(ReadOnly, ModelAdmin):
             "Asked for",
             {"fields": ["browsers", "platform", "pins", "strict", "max_retries", "filled_in"]},
         ),
+        ("Prediction", {"fields": ["shown_prediction"]}),
         ("Times", {"fields": ["created_at", "deadline_at", "finished_at"]}),
         ("Tensors", {"fields": ["shown_inputs", "shown_outputs"]}),
     ]
@@ -98,6 +99,10 @@ class RunAdmin(ReadOnly, ModelAdmin):
     @display(description="time")
     def time(self, run: Run) -> str:
         return shown_ms(milliseconds(run.created_at, run.finished_at))
+
+    @display(description="strategy auto")
+    def shown_prediction(self, run: Run) -> SafeString:
+        return pretty(prediction_metrics(run))
 
     @display(description="inputs")
     def shown_inputs(self, run: Run) -> SafeString:

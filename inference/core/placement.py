@@ -29,7 +29,10 @@ class BackendView:
 
 @dataclasses.dataclass(frozen=True)
 class BrowserView:
-    """A live browser: `loaded` maps a file's SHA-256 to the mean compute time there (or None)."""
+    """A live browser.
+
+    `loaded` maps a file's SHA-256 to the mean compute time there (or None), `row_ms` to that of a row.
+    """
 
     id: str
     kind: str
@@ -40,13 +43,17 @@ class BrowserView:
     resident_bytes: int
     memory_limit_mb: float | None
     outstanding: int
+    row_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardView:
+    """A shard to place; `side` (0 or 1): in which of two groups of browsers it belongs, None: in any."""
+
     index: int
     sha256: str
     weight_bytes: int
+    side: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +173,7 @@ def candidates(
     """
     reasons: dict[str, str] = {}
     lasting = True
-    fit: list[tuple[tuple[bool, int, int, float, str], Candidate]] = []
+    fit: list[tuple[BrowserView, Candidate]] = []
     for browser in browsers:
         why = refusal(shard, browser, wishes, refused)
         if why is not None:
@@ -175,13 +182,30 @@ def candidates(
             continue
         platform = wishes.for_shard(shard.index).platform
         wait = expected_ms(shard, browser, platform)
-        order = _order_in_wishes(shard.index, browser, wishes)
-        candidate = Candidate(browser.id, platform, shard.sha256 in browser.loaded, wait)
-        key = (browser.id in avoid, used.get(browser.id, 0), order, wait, browser.id)
-        fit.append((key, candidate))
+        warm = shard.sha256 in browser.loaded
+        fit.append((browser, Candidate(browser.id, platform, warm, wait)))
     if not fit:
         raise NoBrowser(shard.index, reasons, lasting=lasting and bool(browsers))
-    return [candidate for _, candidate in sorted(fit, key=lambda item: item[0])]
+    sides = _sides([browser for browser, _ in fit], wishes)
+
+    def key(item: tuple[BrowserView, Candidate]) -> tuple[bool, bool, int, int, float, str]:
+        browser, candidate = item
+        return (
+            browser.id in avoid,
+            shard.side is not None and sides[browser.id] != shard.side,
+            used.get(browser.id, 0),
+            _order_in_wishes(shard.index, browser, wishes),
+            candidate.expected_ms,
+            browser.id,
+        )
+
+    return [candidate for _, candidate in sorted(fit, key=key)]
+
+
+def _sides(browsers: Sequence[BrowserView], wishes: Wishes) -> dict[str, int]:
+    """Two groups of browsers: every other one, in the order of the wishes, else of their ids."""
+    ordered = sorted(browsers, key=lambda b: (_order_in_wishes(0, b, wishes), b.id))
+    return {browser.id: position % 2 for position, browser in enumerate(ordered)}
 
 
 def _order_in_wishes(index: int, browser: BrowserView, wishes: Wishes) -> int:

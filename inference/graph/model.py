@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import helper, numpy_helper
+from onnx import helper
 from onnx.external_data_helper import uses_external_data
 
 from inference.graph.spec import TensorSpec, dtype_of
@@ -22,6 +22,11 @@ from inference.graph.structure import bodies, in_order
 from inference.graph.types import infer_types, name_dims, named_dims
 
 DEFAULT_PREFIX = "webpool.default."  # metadata_props: how a missing input is filled in
+# Types of which several elements share a byte.
+_PACKED_BITS: dict[int, int] = {
+    onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
+    onnx.TensorProto.INT2: 2, onnx.TensorProto.UINT2: 2,
+}  # fmt: skip
 _LIMIT = 2**31 - 1  # protobuf's own limit for one message
 
 
@@ -57,6 +62,12 @@ def load(path: Path) -> onnx.ModelProto:
         raise InvalidModel("it holds no ONNX graph with an output; expected an .onnx file")
     for tensor in model.graph.initializer:
         tensor.ClearField("data_location")  # inside the file now: the same model, the same bytes
+    normalise(model)
+    return model
+
+
+def normalise(model: onnx.ModelProto) -> None:
+    """Put the nodes in order and name the inputs' dynamic dimensions, in place."""
     name_dims(model)
     nodes = list(model.graph.node)
     order = in_order(nodes)
@@ -64,7 +75,6 @@ def load(path: Path) -> onnx.ModelProto:
         copies = [onnx.NodeProto.FromString(nodes[i].SerializeToString()) for i in order]
         del model.graph.node[:]
         model.graph.node.extend(copies)
-    return model
 
 
 def _external_bytes(model: onnx.ModelProto) -> int:
@@ -310,12 +320,15 @@ def constant_bytes(node: onnx.NodeProto) -> int:
 
 
 def tensor_bytes(tensor: onnx.TensorProto) -> int:
-    """Bytes of an initialiser's elements."""
+    """Bytes of an initialiser's elements, which need not be there."""
     if tensor.raw_data:
         return len(tensor.raw_data)
     if tensor.data_type == onnx.TensorProto.STRING:
         return sum(map(len, tensor.string_data))
-    return int(numpy_helper.to_array(tensor).nbytes)
+    bits = _PACKED_BITS.get(tensor.data_type)
+    if bits is None:
+        bits = 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return (math.prod(tensor.dims) * bits + 7) // 8
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,11 +2,11 @@
 
 1. onnx's shape inference, on a copy without the large weights' bytes, without what the file claims
    about intermediate tensors and outputs (exporters get that wrong), and with unnamed dynamic
-   dimensions of the inputs named.
+   dimensions of the inputs named. Foreign operators that it does not know have stand-ins.
 2. Where an operator gives no shape although it fixes the rank (Reshape to a computed shape), the rank
    is added and 1 repeated.
-3. What is still unknown (operators of foreign domains) is asked of onnxruntime's own inference, which
-   writes a scalar and an unknown rank alike as []: that is taken for an unknown rank.
+3. What is still unknown (operators of foreign domains) is asked of onnxruntime's own inference, if the
+   weights are there. It writes a scalar and an unknown rank alike as []: that is taken for an unknown rank.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 from onnx import TensorProto, helper
+from onnx.external_data_helper import uses_external_data
 
 from inference.graph.spec import dtype_of, dtype_of_runtime
+from inference.graph.standins import replace_foreign
 
 _SMALL_BYTES = 4096  # weights up to this size may be shapes and axes, whose values inference needs
 _ROUNDS = 8
@@ -45,7 +47,7 @@ def infer_types(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, Typed
     wanted = sorted(set(names))
     found, other = _by_onnx(model, wanted)
     unknown = [name for name in wanted if name not in found and name not in other]
-    if unknown:
+    if unknown and not any(map(uses_external_data, model.graph.initializer)):
         found |= _by_runtime(model, unknown)
     return found
 
@@ -144,13 +146,14 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         if bare.type.HasField("tensor_type"):
             bare.type.tensor_type.ClearField("shape")
     for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) * 8 <= _SMALL_BYTES:
+        if math.prod(tensor.dims) * 8 <= _SMALL_BYTES and not uses_external_data(tensor):
             probe.graph.initializer.append(tensor)
         else:
             probe.graph.initializer.append(
                 TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
             )
     probe.graph.sparse_initializer.extend(model.graph.sparse_initializer)
+    replace_foreign(probe.graph)
     return probe
 
 

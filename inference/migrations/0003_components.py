@@ -25,10 +25,12 @@ class Migration(migrations.Migration):
                 choices=[
                     ("none", "None"),
                     ("layer", "Layer"),
+                    ("attention_feedforward", "Attention Feedforward"),
                     ("data", "Data"),
                     ("component", "Component"),
+                    ("auto", "Auto"),
                 ],
-                max_length=16,
+                max_length=32,
             ),
         ),
     ]

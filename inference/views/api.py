@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from browsers.glance import living_or_unknown
 from browsers.models import Browser
-from inference import auth, endings, oip, registry, runs, uploads
+from inference import auth, endings, oip, plans, registry, runs, uploads
 from inference.errors import InvalidRequest, UnknownBrowser
 from inference.inputs import from_python
 from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState
@@ -169,7 +169,9 @@ class PlanList(Door, generics.ListAPIView[Plan]):
         form.is_valid(raise_exception=True)
         wanted = form.validated_data
         model = registry.get_model(wanted["model"])
-        plan = registry.plan_as_asked(model, wanted.get("strategy"), wanted.get("shards"))
+        strategy = wanted.get("strategy") or plans.usual_strategy(model)
+        shards = plans.usual_shards(strategy, wanted.get("shards"))
+        plan = plans.ensure_plan(model, strategy, shards)
         return Response(PlanSerializer(plan).data)
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-OPSET = 17
-IR_VERSION = 9  # what every onnxruntime-web of the last years reads
+from inference.zoo.graph import Graph, Parameter, Port
 
-Port = tuple[str, int, Sequence[int | str]]
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+MICROSOFT = "com.microsoft"
 
 
 class GraphBuilder:
@@ -22,10 +22,17 @@ class GraphBuilder:
     def __init__(self, name: str) -> None:
         self._name = name
         self._nodes: list[onnx.NodeProto] = []
-        self._weights: dict[str, np.ndarray[Any, Any]] = {}
+        self._weights: dict[str, np.ndarray[Any, Any] | Parameter] = {}
 
     def weight(self, name: str, array: np.ndarray[Any, Any]) -> str:
         self._weights[name] = array
+        return name
+
+    def parameter(
+        self, name: str, dtype: Any, shape: Sequence[int], make: Callable[[], np.ndarray[Any, Any]]
+    ) -> str:
+        """A weight that is made when the graph is written; taken twice, it is one initialiser."""
+        self._weights.setdefault(name, Parameter(np.dtype(dtype), tuple(shape), make))
         return name
 
     def scalar(self, value: float, dtype: Any = np.float32) -> str:
@@ -38,11 +45,48 @@ class GraphBuilder:
         self, kind: str, *inputs: str, output: str = "", domain: str = "", **attributes: Any
     ) -> str:
         """Add a node with one output and return the output's name."""
-        output = output or f"{kind.lower()}_{len(self._nodes)}"
+        output = output or self._next(kind)
+        return self.ops(kind, *inputs, outputs=[output], domain=domain, **attributes)[0]
+
+    def ops(
+        self, kind: str, *inputs: str, outputs: Sequence[str], domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """Add a node with several outputs, named for the first; "" leaves one out."""
         self._nodes.append(
-            helper.make_node(kind, list(inputs), [output], name=output, domain=domain, **attributes)
+            helper.make_node(
+                kind, list(inputs), list(outputs), name=outputs[0], domain=domain, **attributes
+            )
         )
-        return output
+        return list(outputs)
+
+    def rename(self, old: str, new: str) -> str:
+        """Give a tensor another name wherever it occurs."""
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for at, name in enumerate(names):
+                    if name == old:
+                        names[at] = new
+            node.name = node.output[0]
+        return new
+
+    def _next(self, kind: str) -> str:
+        return f"{kind.lower()}_{len(self._nodes)}"
+
+    def graph(
+        self,
+        inputs: Sequence[Port],
+        outputs: Sequence[Port],
+        metadata: Mapping[str, str] | None = None,
+    ) -> Graph:
+        """What was collected, with its ports."""
+        return Graph(
+            name=self._name,
+            nodes=tuple(self._nodes),
+            weights=dict(self._weights),
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            metadata=dict(metadata or {}),
+        )
 
     def model(
         self,
@@ -50,21 +94,7 @@ class GraphBuilder:
         outputs: Sequence[Port],
         metadata: Mapping[str, str] | None = None,
     ) -> onnx.ModelProto:
-        graph = helper.make_graph(
-            self._nodes,
-            self._name,
-            [helper.make_tensor_value_info(n, t, list(s)) for n, t, s in inputs],
-            [helper.make_tensor_value_info(n, t, list(s)) for n, t, s in outputs],
-            [numpy_helper.from_array(array, key) for key, array in self._weights.items()],
-        )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="webpool",
-        )
-        helper.set_model_props(model, dict(metadata or {}))
-        return model
+        return self.graph(inputs, outputs, metadata).model()
 
     def save(
         self,
@@ -73,10 +103,4 @@ class GraphBuilder:
         outputs: Sequence[Port],
         metadata: Mapping[str, str] | None = None,
     ) -> Path:
-        path.write_bytes(
-            self.model(inputs, outputs, metadata).SerializeToString(deterministic=True)
-        )
-        return path
-
-
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+        return self.graph(inputs, outputs, metadata).save(path)

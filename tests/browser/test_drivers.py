@@ -12,7 +12,6 @@ import pytest
 from browsers.drivers import (
     ALL_KINDS,
     CommandFailed,
-    Driver,
     Installation,
     LaunchedBrowser,
     LaunchFailed,
@@ -27,9 +26,8 @@ from browsers.drivers.chromium_npm import ChromiumNpmDriver
 from browsers.drivers.remote import RemoteDriver
 from browsers.drivers.unpack import PACKAGE
 from browsers.processes import MARK_PROFILE
+from tests.browser.bench import KINDS, driver_or_skip
 from tests.support.pages import page_server
-
-KINDS = ("chromium", "chromium-npm", "firefox", "webkitgtk")
 
 ADAPTER = """
 const done = arguments[arguments.length - 1];
@@ -45,18 +43,6 @@ const done = arguments[arguments.length - 1];
 navigator.ml.createContext({deviceType: 'cpu'})
   .then(context => done(String(context)), error => done(String(error)));
 """
-
-
-def driver_or_skip(kind: str) -> Driver:
-    """The driver of an installed kind; in CI a missing browser is a failure, not a skip."""
-    driver = get_driver(kind)
-    found = driver.find()
-    if isinstance(found, Missing):
-        message = f"{kind}: {found.reason}; {found.remedy}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return driver
 
 
 def marked_with(profile_dir: Path) -> list[int]:

@@ -5,20 +5,16 @@ One browser per kind serves the whole file, in the order of the tests; what brea
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import psutil
 import pytest
-from numpy.typing import NDArray
 
 from browsers.core.errors import (
     BrowserCapability,
@@ -35,76 +31,20 @@ from browsers.core.errors import (
 )
 from browsers.core.placement_log import PROVIDERS
 from browsers.core.protocol import WireTensor, pack_strings
-from browsers.drivers import LaunchOptions, Missing, Role, get_driver
-from browsers.session import BrowserSession, RunReport, SessionEvent
+from browsers.drivers import Role
+from inference.zoo.families import FAMILIES
+from inference.zoo.precision import PRECISIONS
+from tests.browser.bench import KINDS, Bench, assert_close, reference, started, tensor, values
 from tests.support import small_models
 
-KINDS = ("chromium", "chromium-npm", "firefox", "webkitgtk")
 BACKENDS = {
     "chromium": {"wasm", "webgpu"},
     "chromium-npm": {"wasm", "webgpu", "webnn"},
     "firefox": {"wasm", "webgpu"},
     "webkitgtk": {"wasm"},
 }
-DIST = Path(__file__).parents[2] / "node_modules" / "onnxruntime-web" / "dist"
 NUMBERS = np.random.default_rng(0)
 ROWS = NUMBERS.standard_normal((4, 64)).astype(np.float32)
-
-
-@dataclass
-class Bench:
-    """A started session, the files it serves and the events it reported."""
-
-    kind: str
-    session: BrowserSession
-    folder: Path
-    events: list[SessionEvent] = field(default_factory=list)
-
-    def put(self, content: bytes) -> str:
-        name = hashlib.sha256(content).hexdigest()
-        (self.folder / name).write_bytes(content)
-        return name
-
-    def run(self, model: bytes, backend: str | None = "wasm", **given: Any) -> RunReport:
-        """Run a model; keyword arguments that are arrays are its inputs."""
-        arrays = {name: given.pop(name) for name in list(given) if _is_input(given[name])}
-        inputs = [tensor(name, array) for name, array in arrays.items()]
-        given.setdefault("deadline_s", 60)
-        return self.session.run(
-            model_sha256=self.put(model), inputs=inputs, backend=backend, **given
-        )
-
-    def healthy(self) -> list[str]:
-        assert self.session.facts is not None
-        return [backend.name for backend in self.session.facts.healthy]
-
-
-def _is_input(value: Any) -> bool:
-    return isinstance(value, np.ndarray | np.generic)
-
-
-def tensor(name: str, array: Any) -> WireTensor:
-    array = np.asarray(array)
-    return WireTensor(name, str(array.dtype), array.shape, array.tobytes())
-
-
-def values(wire: WireTensor) -> NDArray[Any]:
-    return np.frombuffer(wire.data, dtype=wire.dtype).reshape(wire.shape)
-
-
-def reference(model: bytes, **inputs: Any) -> list[Any]:
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return list(session.run(None, inputs))
-
-
-def assert_close(report: RunReport, expected: list[Any]) -> None:
-    for got, wanted in zip(report.outputs, expected, strict=True):
-        assert (got.dtype, got.shape) == (str(wanted.dtype), wanted.shape)
-        if wanted.dtype.kind == "f":
-            tolerance = 1e-4 * max(1.0, float(np.abs(wanted).max(initial=0)))
-            np.testing.assert_allclose(values(got), wanted, rtol=0, atol=tolerance)
-        else:
-            np.testing.assert_array_equal(values(got), wanted)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -112,39 +52,8 @@ def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
     kind: str = request.param
-    driver = get_driver(kind)
-    found = driver.find()
-    if isinstance(found, Missing):
-        message = f"{kind}: {found.reason}; {found.remedy}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    folder = tmp_path_factory.mktemp(kind)
-    (folder / "files").mkdir()
-
-    def path(sha256: str) -> Path:
-        if not (folder / "files" / sha256).exists():
-            raise KeyError(sha256)
-        return folder / "files" / sha256
-
-    events: list[SessionEvent] = []
-    session = BrowserSession(
-        browser_id=kind,
-        driver=driver,
-        launch=LaunchOptions(profile_dir=folder / "profile", log_path=folder / "driver.log"),
-        files=path,
-        runtime_dir=DIST,
-        threads=2,
-        memory_limit_mb=3500,
-        on_event=events.append,
-    )
-    session.start(120)
-    processes = session.browser.processes() if session.browser else []
-    yield Bench(kind, session, folder / "files", events)
-    report = session.close(10)
-    assert report is not None
-    assert report.left == ()
-    assert not [each for each in processes if each.is_running()]
+    with started(kind, tmp_path_factory.mktemp(kind), memory_limit_mb=3500) as bench:
+        yield bench
 
 
 # --- what it is ---
@@ -287,6 +196,26 @@ def test_large_tensors(bench: Bench) -> None:
     assert_close(report, [np.maximum(x, 0)])
 
 
+@pytest.mark.parametrize("bench", ["chromium-npm"], indirect=True)
+@pytest.mark.parametrize(
+    ("family", "precision", "options"),
+    [
+        ("llama", "float32", {}),
+        ("llama", "int4", {}),
+        ("llama", "int4", {"operators": "microsoft"}),
+        ("vit", "float32", {}),
+    ],
+)
+def test_transformers_of_the_zoo(
+    bench: Bench, family: str, precision: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    zoo = FAMILIES[family]
+    config = replace(zoo.toy, **options)
+    (component,) = zoo.build(tmp_path, precision=PRECISIONS[precision], config=config)
+    model, inputs = component.path.read_bytes(), zoo.example_inputs(1, config)
+    assert_close(bench.run(model, "wasm", **inputs), reference(model, **inputs))
+
+
 def test_some_outputs_only(bench: Bench) -> None:
     report = bench.run(small_models.with_cpu_node(), x=ROWS[:, :16].copy(), outputs=["where"])
     assert [output.name for output in report.outputs] == ["where"]
@@ -359,15 +288,16 @@ def test_without_room_on_one_backend_the_next_computes(
     preferred = tuple(
         replace(each, probe_ms=0.0) if each.name == "webgpu" else each for each in facts.backends
     )
-    monkeypatch.setattr(session, "_facts", replace(facts, backends=preferred))
+    monkeypatch.setattr(session._backends, "_facts", replace(facts, backends=preferred))
     megabytes = len(model) / 1e6
-    monkeypatch.setattr(session, "_limit_mb", session._baseline_mb + 5 * megabytes)
+    room = session._residents
+    monkeypatch.setattr(room, "limit_mb", room.baseline_mb + 5 * megabytes)
     report = bench.run(model, None, x=ROWS)
     assert report.backend == "wasm"
     assert "over the limit" in report.refused["webgpu"]
     assert_close(report, reference(model, x=ROWS))
     session.unload(bench.put(model))
-    monkeypatch.setattr(session, "_limit_mb", session._baseline_mb + megabytes)
+    monkeypatch.setattr(room, "limit_mb", room.baseline_mb + megabytes)
     with pytest.raises(OutOfMemory, match=r"webgpu: .*; wasm: .*over the limit"):
         session.load(bench.put(model), deadline_s=60)
 

@@ -44,13 +44,16 @@ def test_a_remote_webdriver_serves_a_worker(worker: BrowserWorker, settings: Any
     model = put(settings, small_models.relu())
     last = [compute(worker, model, "wasm") for _ in range(3)][-1]
     listed = worker._live().loaded[model]
-    assert (listed.backend, listed.compute_ms) == ("wasm", worker._speeds[model, "wasm"])
+    assert (listed.backend, listed.compute_ms) == ("wasm", worker._compute_ms.get((model, "wasm")))
     assert last.warm
     if "webgpu" in {backend.name for backend in facts.healthy}:
         for _ in range(2):
             compute(worker, model, "webgpu")
         listed = worker._live().loaded[model]
-        assert (listed.backend, listed.compute_ms) == ("webgpu", worker._speeds[model, "webgpu"])
+        assert (listed.backend, listed.compute_ms) == (
+            "webgpu",
+            worker._compute_ms.get((model, "webgpu")),
+        )
         compute(worker, model, "wasm")
         assert worker._live().loaded[model].backend == "wasm"
 
@@ -59,7 +62,7 @@ def test_a_remote_webdriver_serves_a_worker(worker: BrowserWorker, settings: Any
 def test_a_remote_webdriver_takes_no_local_slot(settings: Any, kind: str) -> None:
     settings.WEBPOOL_REMOTE_URL = "http://127.0.0.1:9"
     worker = BrowserWorker(kind, kind, HOOKS)
-    assert worker.session._launch.remote_url is None
+    assert worker.session._window._launch.remote_url is None
     worker.session.close(1)
     assert settings.WEBPOOL_MEMORY_LIMIT_MB[get_driver("remote").family] == 4096
 
@@ -77,6 +80,7 @@ def compute(worker: BrowserWorker, model: str, backend: str) -> RunReport:
         backend=backend,
         strict=False,
         dims={},
+        rows=len(X),
         deadline_s=60,
     )
     (output,) = report.outputs

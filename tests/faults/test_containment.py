@@ -26,7 +26,8 @@ from browsers.drivers import (
     TabCrashed,
 )
 from browsers.drivers.private import remove
-from tests.browser.test_drivers import ADAPTER, KINDS, driver_or_skip, marked_with
+from tests.browser.bench import KINDS, driver_or_skip
+from tests.browser.test_drivers import ADAPTER, marked_with
 from tests.support.pages import page_server
 
 OWNER = """

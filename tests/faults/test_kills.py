@@ -197,10 +197,10 @@ def test_a_page_that_hangs_loses_its_shard_and_is_replaced(
 @pytest.mark.parametrize("browser", BROWSERS)
 def test_a_crash_while_idle_is_repaired(pool: RunningStack, browser: str) -> None:
     pool.wait_ready()
-    before = pool.browser(browser)["restarts"]
+    before = pool.browser(browser)["repairs"]
     began = time.monotonic()
     victim(pool, browser, "browser").kill()
-    while (row := pool.browser(browser))["restarts"] == before or row["state"] != "ready":
+    while (row := pool.browser(browser))["repairs"] == before or row["state"] != "ready":
         assert time.monotonic() - began < WITHIN_S, f"{browser} was not repaired\n{pool.logs()}"
         time.sleep(0.1)
     print(f"RECOVERY idle crash of {browser}: {time.monotonic() - began:.2f} s")

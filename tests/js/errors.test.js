@@ -8,6 +8,7 @@ const SEEN = [
   ["input 'x' is missing in 'feeds'.", 'invalid_input'],
   ["invalid input 'z'", 'invalid_input'],
   ["'fetches' contains invalid output name: nope.", 'invalid_input'],
+  ["'fetches' cannot be an empty array.", 'invalid_input'],
   ['ERROR_CODE: 2, ERROR_MESSAGE: Unexpected input data type. Actual: (tensor(int32))', 'invalid_input'],
   ['ERROR_CODE: 2, ERROR_MESSAGE: Got invalid dimensions for input: x', 'invalid_input'],
   ['ERROR_CODE: 2, ERROR_MESSAGE: Invalid rank for input: x Got: 1 Expected: 2', 'invalid_input'],

@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from inference.graph.cut import Cutter, TooManyShards, plan_layers, write_shards
+from inference.graph.cut import Cutter, plan_layers, write_shards
 from inference.graph.model import load
+from inference.graph.steps import TooManyShards
 from tests.support.random_graphs import random_graph, scrambled
 from tests.support.shards import assert_shards_equal_whole
 
@@ -50,8 +51,8 @@ def test_a_plan_holds_every_needed_node_once_and_lists_its_copies(
     cutter = Cutter(load(path))
     for count in range(1, cutter.max_shards + 1):
         plan = cutter.plan(count)
-        moving = [i for shard in plan for i in shard.nodes if i not in cutter.fixed]
-        assert sorted(moving) == sorted(cutter.live - cutter.fixed)
+        moving = [i for shard in plan for i in shard.nodes if i not in cutter.graph.fixed]
+        assert sorted(moving) == sorted(cutter.graph.live - cutter.graph.fixed)
         assert len(moving) == len(set(moving))
         assert all(shard.outputs and shard.nodes for shard in plan)
         assert sum(shard.cost for shard in plan) == pytest.approx(1)

@@ -46,7 +46,7 @@ def encoder(path: Path, *, seed: int, matmuls: int = 2, width: int = WIDTH) -> P
     last = "x"
     for turn in range(matmuls):
         last = graph.op("MatMul", last, weight, output="pooled" if turn == matmuls - 1 else "")
-    shape = ["batch", width]
+    shape: list[int | str] = ["batch", width]
     return graph.save(path, [("x", FLOAT, shape)], [("pooled", FLOAT, shape)])
 
 
@@ -56,7 +56,7 @@ def fusion(path: Path, *, width: int = WIDTH) -> Path:
     weight = np.random.default_rng(9).standard_normal((2 * width, 4)) / width**0.5
     joined = graph.op("Concat", "a", "b", axis=1)
     graph.op("MatMul", joined, graph.weight("w", weight.astype(np.float32)), output="y")
-    shape = ["batch", width]
+    shape: list[int | str] = ["batch", width]
     return graph.save(
         path, [("a", FLOAT, shape), ("b", FLOAT, shape)], [("y", FLOAT, ["batch", 4])]
     )

@@ -53,11 +53,15 @@ def submit(pool: RunningStack, browsers: Sequence[str], **options: Any) -> str:
 
 def wait_computing(pool: RunningStack, run_id: str, browser: str) -> None:
     """Wait until a shard is claimed by that browser, and a moment more."""
+    wait_claimed(pool, run_id, browser)
+    time.sleep(0.4)
+
+
+def wait_claimed(pool: RunningStack, run_id: str, browser: str) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         shards = pool.get(f"/api/runs/{run_id}/")["shards"]
         if any(s["state"] == "running" and s["browser"] == browser for s in shards):
-            time.sleep(0.4)
             return
         time.sleep(0.02)
     raise AssertionError(f"no shard was computed by {browser}\n{pool.logs()}")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from inference.graph.cut import ShardFile, plan_layers, write_shards
+from inference.graph.cut import plan_layers, write_shards
 from inference.graph.model import read_model
 from inference.graph.reference import largest_difference, reference
 from inference.graph.shapes import bind_dims
+from inference.graph.steps import ShardFile
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = 1e-6  # SPEC S2: cut and uncut on the same backend

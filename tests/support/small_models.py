@@ -161,3 +161,15 @@ def slow(width: int = 256) -> bytes:
         [make_tensor_value_info("y", TensorProto.FLOAT, [width, width])],
         [numpy_helper.from_array(weight, "w")],
     )
+
+
+def heavy(*, megabytes: float, seed: int) -> bytes:
+    """y = x W for x [1, 1000] and a W of so many MB (10^6 bytes): slow to load, quick to run."""
+    columns = round(megabytes * 1e6 / 4000)
+    weight = np.random.default_rng(seed).standard_normal((1000, columns)).astype(np.float32)
+    return model(
+        [make_node("MatMul", ["x", "w"], ["y"])],
+        [make_tensor_value_info("x", TensorProto.FLOAT, [1, 1000])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, [1, columns])],
+        [numpy_helper.from_array(weight, "w")],
+    )

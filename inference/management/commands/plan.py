@@ -6,9 +6,10 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from inference import registry
+from inference import auto, plans, registry
 from inference.management.cli import WebpoolCommand
-from inference.models import Plan, StepKind, Strategy
+from inference.models import OnnxModel, Plan, StepKind, Strategy
+from inference.runs import RunRequest, pool_for
 
 
 class Command(WebpoolCommand):
@@ -17,12 +18,20 @@ class Command(WebpoolCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("model")
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
-        parser.add_argument("--shards", type=int)
+        parser.add_argument("--shards", type=int, help="2, unless graph or components decide")
+        parser.add_argument(
+            "--rows", type=int, help="with strategy auto: the batch, if it may be split"
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: Any, **options: Any) -> None:
         model = registry.get_model(options["model"])
-        plan = registry.plan_as_asked(model, options["strategy"], options["shards"])
+        strategy = options["strategy"] or plans.usual_strategy(model)
+        if strategy == Strategy.AUTO:
+            self._predict(model, options)
+            return
+        shards = plans.usual_shards(strategy, options["shards"])
+        plan = plans.ensure_plan(model, strategy, shards)
         report = describe(plan)
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))
@@ -34,6 +43,29 @@ class Command(WebpoolCommand):
         )
         for step in report["shards"]:
             self._print(step)
+
+    def _predict(self, model: OnnxModel, options: dict[str, Any]) -> None:
+        pool = pool_for(RunRequest(model=model.name, inputs=()))
+        decision = auto.decide(model, pool, rows=options["rows"])
+        if options["json"]:
+            self.stdout.write(json.dumps(decision.explanation, indent=2))
+            return
+        for way in decision.explanation["considered"]:
+            time = (
+                "not possible" if way["predicted_ms"] is None else f"{way['predicted_ms']:.1f} ms"
+            )
+            self.stdout.write(
+                f"{way['strategy']} × {way['shards']}: {time}  {way['reason']}".rstrip()
+            )
+        self.stdout.write(
+            f"chosen: {decision.strategy} × {decision.shards}; a hop counts as "
+            f"{decision.explanation['hop_ms']:.1f} ms ({decision.explanation['hop_samples']} runs measured)"
+        )
+        for step in decision.explanation["steps"]:
+            self.stdout.write(
+                f"    step {step['index']} on {step['browser']}: {step['compute_ms']:.1f} ms computing "
+                f"({step['basis']})"
+            )
 
     def _print(self, step: dict[str, Any]) -> None:
         name = f"{step['kind'] if step['kind'] == StepKind.JOIN else 'shard'} {step['index']}"
@@ -53,7 +85,7 @@ class Command(WebpoolCommand):
 
 def describe(plan: Plan) -> dict[str, Any]:
     """What a plan is made of, as JSON; `inputs` of a shard are what crosses into it."""
-    shards = registry.plan_shards(plan)
+    shards = plans.steps_of(plan)
     return {
         "id": plan.pk,
         "model": plan.model.name,

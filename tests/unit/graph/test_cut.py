@@ -111,7 +111,7 @@ def test_a_convolutional_net_is_cut_behind_its_pooling_and_in_balance(tmp_path: 
     path = small.convolutions(tmp_path / "model.onnx")
     cutter = Cutter(load(path))
     first, second = cutter.plan(2)
-    assert cutter.nodes[first.nodes[-1]].op_type == "MaxPool"
+    assert cutter.graph.nodes[first.nodes[-1]].op_type == "MaxPool"
     assert len(second.crossing) == 1
     assert 0.2 < first.cost < 0.8  # the second half works on a quarter of the pixels
 

@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.graph.cut import Cutter, ShardPlan, plan_layers, write_shards
+from inference.graph.cut import Cutter, plan_layers, write_shards
 from inference.graph.model import load, read_model
 from inference.graph.reference import equal, reference
 from inference.graph.spec import TensorSpec
+from inference.graph.steps import Step
 from tests.support.shards import assert_shards_equal_whole, run_shards
 
 FLOAT, HALF, INT64, STRING = (
@@ -61,7 +62,7 @@ X = {"x": np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)}
 ROWS: list[int | str] = ["n", 4]
 
 
-def _by_name(shard: ShardPlan) -> dict[str, TensorSpec]:
+def _by_name(shard: Step) -> dict[str, TensorSpec]:
     return {spec.name: spec for spec in shard.inputs}
 
 

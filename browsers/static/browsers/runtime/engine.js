@@ -116,7 +116,10 @@ const operations = {
     if (header.backend === 'webgpu') {
       refuseFloat16(bytes, await facts);
     }
-    const { ort, session, lines, bundle } = await createSession(bytes, header);
+    const size = bytes.byteLength;
+    // Frees the file at once: WebKit's garbage collector lets a gigabyte of them lie about.
+    const free = () => void bytes.buffer.transfer(0);
+    const { ort, session, lines, bundle } = await createSession(bytes, header).finally(free);
     sessions.set(key, { session, ort });
     if (header.backend === 'webgpu') {
       void watchDevice(ort);
@@ -125,7 +128,7 @@ const operations = {
       header: {
         placement: ortLog.placementLines(lines),
         bundle,
-        bytes: bytes.byteLength,
+        bytes: size,
         fetch_ms: fetched - began,
         load_ms: performance.now() - began,
       },

@@ -25,7 +25,7 @@ const RULES = /** @type {[RegExp, Code][]} */ ([
   [/bad_alloc|out of memory|OOM|memory access out of bounds|cannot enlarge memory/i, 'out_of_memory'],
   [/failed to allocate|allocation failed|array buffer allocation/i, 'out_of_memory'],
   [/could not allocate|buffer size .* exceeds|invalid (typed )?array length/i, 'out_of_memory'],
-  [/\bis missing in 'feeds'|invalid input '|'fetches' contains invalid/i, 'invalid_input'],
+  [/\bis missing in 'feeds'|invalid input '|'fetches' (contains invalid|cannot be)/i, 'invalid_input'],
   [/unexpected input data type|invalid rank for input|missing input/i, 'invalid_input'],
   [/invalid feed input name|got invalid dimensions|tensor's size\(/i, 'invalid_input'],
   [/input name .* invalid|required inputs .* are missing/i, 'invalid_input'],

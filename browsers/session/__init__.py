@@ -1,0 +1,31 @@
+"""One browser as its worker sees it: start, load, run, ping, repair, close.
+
+session.py    what a worker asks for; the rooms below do it
+window.py     the browser through WebDriver: launched with the page in it, its page loaded again, ended
+page.py       the page and its engine: who lives there, requests, what a lost answer means
+backends.py   what answers the known-answer model right, how fast, and which may be used
+residents.py  which models are in the page, loading them, making room, computing
+deadline.py   a point in time
+"""
+
+from browsers.reports import (
+    BackendFacts,
+    BrowserFacts,
+    LoadedModel,
+    LoadReport,
+    MemoryFacts,
+    RunReport,
+    SessionEvent,
+)
+from browsers.session.session import BrowserSession
+
+__all__ = [
+    "BackendFacts",
+    "BrowserFacts",
+    "BrowserSession",
+    "LoadReport",
+    "LoadedModel",
+    "MemoryFacts",
+    "RunReport",
+    "SessionEvent",
+]

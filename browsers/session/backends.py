@@ -1,0 +1,238 @@
+"""Which backends of a browser answer the known-answer model right, how fast, and which may be used."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+from browsers import probe
+from browsers.core.adapters import adapter_name, is_software
+from browsers.core.errors import (
+    BrowserCapability,
+    BrowserCrash,
+    BrowserError,
+    Category,
+    InvalidInput,
+    OutOfMemory,
+    Rung,
+    UnsupportedOperation,
+)
+from browsers.drivers import LaunchedBrowser
+from browsers.reports import BackendFacts, BrowserFacts
+from browsers.session.deadline import Deadline
+from browsers.session.page import Page
+from browsers.session.residents import ModelKey, Residents
+
+BACKENDS: Final = ("wasm", "webgpu", "webnn")
+_BROWSER_BROKEN: Final = frozenset({Category.CONNECTION, Category.BROWSER_CRASH})
+_NEEDS_REPAIR: Final = _BROWSER_BROKEN | {Category.DEVICE_LOST, Category.TIMEOUT}
+_Report = TypeVar("_Report")
+
+
+class Backends:
+    """What is known of one browser and its backends. Used by one thread; `facts` by any."""
+
+    def __init__(self, browser_id: str, page: Page, residents: Residents) -> None:
+        self.timed = False
+        """Whether a browser of this version was timed."""
+        self._id = browser_id
+        self._page = page
+        self._residents = residents
+        self._probe_sha256 = probe.sha256()
+        self._facts: BrowserFacts | None = None
+        self._answered: dict[str, tuple[str, int]] = {}
+        """The engine that each backend last answered the known-answer model in."""
+
+    # --- what it knows ---
+
+    @property
+    def facts(self) -> BrowserFacts | None:
+        """What the browser is; a backend whose engine was replaced since it answered is unasked."""
+        facts = self._facts
+        if facts is None:
+            return None
+        backends = (
+            replace(each, probe_ok=None)
+            if each.probe_ok and self._answered.get(each.name) != self._page.engine
+            else each
+            for each in facts.backends
+        )
+        return replace(facts, backends=tuple(sorted(backends, key=_preference)))
+
+    def known(self) -> BrowserFacts:
+        facts = self.facts
+        if facts is None:
+            raise BrowserCrash(f"{self._id} has not started", first_rung=Rung.RESTART)
+        return facts
+
+    def named(self, name: str) -> BackendFacts:
+        for backend in self.known().backends:
+            if backend.name == name:
+                return backend
+        raise InvalidInput(f"expected a backend of {', '.join(BACKENDS)}, got {name!r}")
+
+    def describe(
+        self, browser: LaunchedBrowser, greeting: Mapping[str, Any], engine: Mapping[str, Any]
+    ) -> None:
+        """Take over what a new browser, its page and its engine say of themselves."""
+        former = self._facts.version if self._facts else ""
+        self.timed = self.timed and former == browser.version
+        installation = browser.installation
+        self._facts = BrowserFacts(
+            family=installation.family,
+            kind=installation.kind,
+            version=browser.version,
+            driver_version=installation.driver_version,
+            user_agent=greeting["user_agent"],
+            host=socket.gethostname(),
+            cores=greeting["cores"],
+            threads=engine["threads"],
+            backends=tuple(self._described(each, engine) for each in engine["backends"]),
+        )
+
+    def _described(self, fields: Mapping[str, Any], engine: Mapping[str, Any]) -> BackendFacts:
+        """A backend as the page describes it, with what was measured of it before."""
+        former = {each.name: each for each in self._facts.backends} if self._facts else {}
+        measured = former.get(fields["name"]) if fields["available"] else None
+        return BackendFacts(
+            name=fields["name"],
+            available=fields["available"],
+            adapter=adapter_name(fields["adapter"]),
+            software=is_software(fields["adapter"]) if fields["name"] == "webgpu" else None,
+            features=tuple(fields["features"]),
+            bundle=engine["bundle"],
+            probe_ms=measured.probe_ms if measured else None,
+            probe_ok=None,
+            error=measured.error if measured else fields["reason"],
+        )
+
+    # --- choosing ---
+
+    def on_first_able(
+        self,
+        backend: str | None,
+        deadline: Deadline,
+        attempt: Callable[[str, Mapping[str, BrowserError]], _Report],
+    ) -> _Report:
+        """`attempt(name, refused)` on the backend asked for, or on the best one that can do it.
+
+        `refused` holds why better ones could not: their error when they lack an operator, a
+        capability or memory.
+        """
+        refused: dict[str, BrowserError] = {}
+        for name in self._candidates(backend):
+            try:
+                self._require(name, deadline)
+                return attempt(name, refused)
+            except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
+                if backend is not None:
+                    raise
+                refused[name] = error
+        raise _nothing_left(refused)
+
+    def _candidates(self, backend: str | None) -> tuple[str, ...]:
+        """The backends to try: the one asked for, or all that are offered, best first."""
+        if backend is not None:
+            return (backend,)
+        return tuple(each.name for each in self.known().backends if each.offered)
+
+    def _require(self, name: str, deadline: Deadline) -> None:
+        """The backend has answered right in this engine; asks it if that is open."""
+        facts = self.named(name)
+        if facts.probe_ok is None:
+            facts = self._check(name, deadline, raises=_NEEDS_REPAIR)
+        if not facts.probe_ok:
+            raise BrowserCapability(f"{self._id} has no working {name}: {facts.error}")
+
+    # --- the known-answer model ---
+
+    def probe(self, deadline: Deadline) -> BrowserFacts:
+        """Check every backend with the known-answer model; see BrowserSession.probe."""
+        self._answered.clear()
+        backends = self.known().backends
+        put_off = [b.name for b in backends if self.timed and b.software and b.probe_ms is not None]
+        self._check_all([b.name for b in backends if b.name not in put_off], deadline)
+        if not self.known().healthy:
+            self._check_all(put_off, deadline)
+        facts = self.known()
+        if not facts.healthy:
+            problems = "; ".join(f"{each.name}: {each.error}" for each in facts.backends)
+            raise BrowserCapability(f"{self._id}: no backend answered right ({problems})")
+        self.timed = True
+        return facts
+
+    def _check_all(self, names: Sequence[str], deadline: Deadline) -> None:
+        """Ask these backends, none of them for so long that nothing is left for the others.
+
+        One that takes the engine down makes those that answered before it answer once more.
+        """
+        right = [name for name in names if self._check(name, deadline.half()).probe_ok]
+        for name in right:
+            if self.named(name).probe_ok is None:
+                self._check(name, deadline.half())
+
+    def _check(
+        self, name: str, deadline: Deadline, *, raises: frozenset[Category] = _BROWSER_BROKEN
+    ) -> BackendFacts:
+        """Ask a backend the known-answer model and note what came of it."""
+        backend = self.named(name)
+        if not backend.available:
+            return backend
+        checked = self._probed(backend, deadline, raises)
+        self._answered[name] = self._page.engine
+        facts = self.known()
+        backends = tuple(checked if each.name == name else each for each in facts.backends)
+        self._facts = replace(facts, backends=backends)
+        return checked
+
+    def _probed(
+        self, backend: BackendFacts, deadline: Deadline, raises: frozenset[Category]
+    ) -> BackendFacts:
+        """The backend after the known-answer model: right or wrong, and how fast if that is open.
+
+        The first run also warms the backend up and is not counted. Errors of the categories in
+        `raises` say nothing of the backend and are raised.
+        """
+        timed = not self.timed or backend.probe_ms is None
+        key = ModelKey.of(self._probe_sha256, backend.name)
+        probe_ms, error = backend.probe_ms, None
+        times: list[float] = []
+        try:
+            while not times or (timed and probe.wants_more(times[1:])):
+                computed = self._residents.run(key, probe.inputs(), None, False, deadline)
+                times.append(computed.compute_ms)
+                if (off := probe.largest_error(computed.outputs)) > probe.TOLERANCE:
+                    error = (
+                        f"wrong answer to the probe: off by {off:.2g}, allowed {probe.TOLERANCE}"
+                    )
+        except BrowserError as failure:
+            if failure.category in raises:
+                raise
+            error = f"{failure.category}: {failure.message}"
+        if error is not None:
+            probe_ms = None
+        elif timed:
+            probe_ms = statistics.median(times[1:])
+        return replace(backend, probe_ms=probe_ms, probe_ok=error is None, error=error)
+
+
+def _preference(backend: BackendFacts) -> tuple[bool, float, str]:
+    """Healthy before unhealthy, then by the measured time of the same work."""
+    return (
+        not backend.probe_ok,
+        backend.probe_ms if backend.probe_ms is not None else float("inf"),
+        backend.name,
+    )
+
+
+def _nothing_left(refused: Mapping[str, BrowserError]) -> BrowserError:
+    """OutOfMemory if more memory would have helped one of them."""
+    if not refused:
+        return BrowserCapability("the browser has no healthy backend; restart it")
+    reasons = "; ".join(f"{name}: {error.message}" for name, error in refused.items())
+    message = f"no backend of this browser can run the model ({reasons})"
+    full = any(isinstance(error, OutOfMemory) for error in refused.values())
+    return OutOfMemory(message) if full else UnsupportedOperation(message)

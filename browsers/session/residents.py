@@ -1,0 +1,214 @@
+"""Which models are in the page: loading them, making room for them, computing with them.
+
+The page is the truth about what is loaded: a run that meets an engine without the model is told so,
+loads it and runs again, so that no repair needs to be followed by anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from browsers.bridge import NotLoaded
+from browsers.core.errors import InternalError, UnsupportedOperation
+from browsers.core.placement_log import Placement, check_claim, parse_placement
+from browsers.core.protocol import WireTensor
+from browsers.core.residency import Resident, planned_mb, to_unload
+from browsers.reports import LoadedModel, LoadReport
+from browsers.session.deadline import Deadline
+from browsers.session.page import Page
+
+DEFAULT_BASELINE_MB: Final = 700.0
+"""A browser's own memory where it cannot be measured (a remote one)."""
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """A file may be loaded on several backends.
+
+    WebNN wants static shapes and therefore has one onnxruntime session per set of dimension sizes
+    (`dims`), which the other backends do not need.
+    """
+
+    sha256: str
+    backend: str
+    dims: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, sha256: str, backend: str, dims: Mapping[str, int] | None = None) -> ModelKey:
+        sizes = tuple(sorted((dims or {}).items())) if backend == "webnn" else ()
+        return cls(sha256, backend, sizes)
+
+    def header(self) -> dict[str, Any]:
+        return {"model": self.sha256, "backend": self.backend, "dims": dict(self.dims)}
+
+
+@dataclass
+class _Entry:
+    """A model in the page; `engine` names the page and engine that hold it."""
+
+    placement: Placement
+    bundle: str
+    bytes: int
+    engine: tuple[str, int]
+    last_used: float
+    runs: int = 0
+
+
+@dataclass(frozen=True)
+class Computed:
+    """An answer with the load that came before it; times as in RunReport."""
+
+    outputs: list[WireTensor]
+    load: LoadReport
+    compute_ms: float
+    page_ms: float | None
+    transfer_ms: float | None
+    warm: bool
+
+
+class Residents:
+    """The models in one page, under a memory limit. Used by one thread; `loaded` by any.
+
+    `path` gives the path of a file by its sha256 (KeyError: unknown). `hidden` is the probe's
+    sha256: it is neither listed nor unloaded.
+    """
+
+    def __init__(
+        self, page: Page, path: Callable[[str], Path], *, limit_mb: float, hidden: str
+    ) -> None:
+        self.limit_mb = limit_mb
+        self.baseline_mb = DEFAULT_BASELINE_MB
+        self._page = page
+        self._path = path
+        self._hidden = hidden
+        self._entries: dict[ModelKey, _Entry] = {}
+        self._refused: dict[ModelKey, str] = {}
+
+    def forget(self) -> None:
+        """A new browser: nothing is loaded, and nothing was refused yet."""
+        self._entries.clear()
+        self._refused.clear()
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        return tuple(
+            LoadedModel(key.sha256, key.backend, entry.bytes, entry.last_used, entry.runs)
+            for key, entry in self._current().items()
+            if key.sha256 != self._hidden
+        )
+
+    def planned_mb(self) -> float:
+        """The browser without models and what is planned for those it holds."""
+        held = self._current().items()
+        return self.baseline_mb + sum(
+            planned_mb(entry.bytes, backend=key.backend) for key, entry in held
+        )
+
+    def unload(self, sha256: str) -> None:
+        """Release a model on every backend; no error if it is not there."""
+        self._page.unload({"model": sha256})
+        for key in [key for key in self._entries if key.sha256 == sha256]:
+            del self._entries[key]
+
+    def run(
+        self,
+        key: ModelKey,
+        inputs: Sequence[WireTensor],
+        outputs: Sequence[str] | None,
+        strict: bool,
+        deadline: Deadline,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Computed:
+        """Compute; load first if need be. `meanwhile` is called while the page computes."""
+        header = {**key.header(), "outputs": outputs}
+        load = self.ready(key, strict, deadline)
+        try:
+            reply, tensors = self._page.ask("run", header, inputs, deadline, meanwhile)
+        except NotLoaded:
+            self._entries.pop(key, None)
+            load = self.ready(key, strict, deadline)
+            reply, tensors = self._page.ask("run", header, inputs, deadline, meanwhile)
+        entry = self._entries[key]
+        entry.last_used = time.time()
+        entry.runs += 1
+        return Computed(
+            outputs=tensors,
+            load=load,
+            compute_ms=reply["compute_ms"],
+            page_ms=reply["page_ms"],
+            transfer_ms=_rest_ms(reply["round_trip_ms"], reply["page_ms"]),
+            warm=entry.runs > 1,
+        )
+
+    def ready(self, key: ModelKey, strict: bool, deadline: Deadline) -> LoadReport:
+        """The model is in the page on a backend that may claim it; loads it if it is not."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.engine == self._page.engine:
+            check_claim(entry.placement, backend=key.backend, strict=strict)
+            nodes = entry.placement.nodes
+            return LoadReport(key.sha256, key.backend, entry.bytes, nodes, entry.bundle, None, None)
+        if key in self._refused:
+            raise UnsupportedOperation(self._refused[key])
+        evicted = self._make_room(key)
+        try:
+            reply, _ = self._page.ask("load", key.header(), (), deadline)
+            placement = parse_placement(reply["placement"])
+            engine = self._page.engine
+            entry = _Entry(placement, reply["bundle"], reply["bytes"], engine, time.time())
+            self._entries[key] = entry
+            check_claim(placement, backend=key.backend, strict=False)
+        except UnsupportedOperation as error:
+            self._refused[key] = error.message
+            self._drop(key)
+            raise
+        check_claim(placement, backend=key.backend, strict=strict)
+        return LoadReport(
+            key.sha256,
+            key.backend,
+            entry.bytes,
+            placement.nodes,
+            entry.bundle,
+            reply["load_ms"],
+            reply["fetch_ms"],
+            evicted,
+        )
+
+    def _make_room(self, key: ModelKey) -> tuple[str, ...]:
+        size = self._file(key.sha256).stat().st_size
+        resident = [
+            Resident(held, planned_mb(entry.bytes, backend=held.backend), entry.last_used)
+            for held, entry in self._current().items()
+            if held != key and held.sha256 != self._hidden
+        ]
+        leaving = to_unload(
+            resident,
+            incoming_mb=planned_mb(size, backend=key.backend),
+            baseline_mb=self.baseline_mb,
+            limit_mb=self.limit_mb,
+        )
+        for held in leaving:
+            self._drop(held)
+        return tuple(held.sha256 for held in leaving)
+
+    def _drop(self, key: ModelKey) -> None:
+        self._entries.pop(key, None)
+        self._page.unload(key.header())
+
+    def _current(self) -> dict[ModelKey, _Entry]:
+        """Entries whose engine still lives; may be called from any thread."""
+        engine = self._page.engine
+        return {key: entry for key, entry in list(self._entries.items()) if entry.engine == engine}
+
+    def _file(self, sha256: str) -> Path:
+        try:
+            return self._path(sha256)
+        except KeyError:
+            raise InternalError(f"no model file {sha256} is on this machine") from None
+
+
+def _rest_ms(total_ms: float, part_ms: float | None) -> float | None:
+    """What of a time remains beside its part; None if the part is unknown or longer."""
+    return None if part_ms is None or part_ms > total_ms else total_ms - part_ms

@@ -1,0 +1,260 @@
+"""What a worker asks of its browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from browsers import probe
+from browsers.core.errors import BrowserError
+from browsers.core.protocol import WireTensor
+from browsers.drivers import Driver, LaunchedBrowser, LaunchOptions, QuitReport
+from browsers.reports import (
+    BrowserFacts,
+    LoadedModel,
+    LoadReport,
+    MemoryFacts,
+    RunReport,
+    SessionEvent,
+)
+from browsers.session.backends import Backends
+from browsers.session.deadline import Deadline
+from browsers.session.page import ENGINE_START_S, Page
+from browsers.session.residents import DEFAULT_BASELINE_MB, ModelKey, Residents
+from browsers.session.window import Window
+
+
+class BrowserSession:
+    """A browser with webpool's page in it, used by one thread (`facts`, `loaded`, `cut` and
+    `tree_pss_mb` by any).
+
+    `files` gives the path of a file by its sha256 (KeyError: unknown). `runtime_dir` holds
+    onnxruntime-web's dist files. `threads` is for WebAssembly. `on_event` is called from another
+    thread and must not block.
+    """
+
+    def __init__(
+        self,
+        *,
+        browser_id: str,
+        driver: Driver,
+        launch: LaunchOptions,
+        files: Callable[[str], Path],
+        runtime_dir: Path,
+        threads: int,
+        memory_limit_mb: float,
+        on_event: Callable[[SessionEvent], None],
+    ) -> None:
+        self.browser_id = browser_id
+        probe_sha256 = probe.sha256()
+
+        def path(sha256: str) -> Path:
+            return probe.PROBE_PATH if sha256 == probe_sha256 else files(sha256)
+
+        self._window = Window(browser_id, driver, launch)
+        self._page = Page(
+            browser_id,
+            files=path,
+            runtime_dir=runtime_dir,
+            threads=threads,
+            alive=self._window.alive,
+            on_event=on_event,
+        )
+        self._residents = Residents(self._page, path, limit_mb=memory_limit_mb, hidden=probe_sha256)
+        self._backends = Backends(browser_id, self._page, self._residents)
+
+    def __repr__(self) -> str:
+        version = self.facts.version if self.facts else "not started"
+        return f"<BrowserSession {self.browser_id} {version} models={len(self.loaded())}>"
+
+    @property
+    def browser(self) -> LaunchedBrowser | None:
+        """The launched browser, for whoever looks at its processes."""
+        return self._window.browser
+
+    @property
+    def facts(self) -> BrowserFacts | None:
+        """What the browser is; a backend whose engine was replaced since it answered is unasked."""
+        return self._backends.facts
+
+    # --- life ---
+
+    def start(self, deadline_s: float) -> BrowserFacts:
+        """Launch the browser, load the page, and check every backend with the known-answer model.
+
+        Raises a BrowserError, and leaves nothing running, if the browser does not come up or no
+        backend answers right.
+        """
+        self._page.bridge.start()
+        try:
+            deadline = Deadline(deadline_s)
+            self._bring_up(deadline)
+            return self.probe(deadline.left())
+        except BaseException:
+            self.close(5.0)
+            raise
+
+    def _bring_up(self, deadline: Deadline) -> None:
+        self._page.expect()
+        browser = self._window.open(self._page.url)
+        greeting = self._page.wait(deadline)
+        self._residents.forget()
+        self._backends.describe(browser, greeting, self._page.facts(deadline))
+
+    def probe(self, deadline_s: float = 60.0) -> BrowserFacts:
+        """Check every backend with the known-answer model; the best one is first in the answer.
+
+        A browser of a version that was not timed yet is also timed, and so is a backend without a
+        time. Otherwise one right answer per backend is enough, the times stand, and a software GPU
+        adapter is put off until it is used: it takes seconds to compile its shaders and is never
+        preferred. BrowserCapability if no backend answers right.
+        """
+        first = not self._backends.timed
+        facts = self._backends.probe(Deadline(deadline_s))
+        if first:
+            self._residents.baseline_mb = self.tree_pss_mb() or DEFAULT_BASELINE_MB
+        return facts
+
+    def close(self, deadline_s: float) -> QuitReport | None:
+        """End the browser with all its processes, and the server. Idempotent."""
+        with self._page.deliberately():
+            report = self._window.quit(deadline_s)
+            self._page.bridge.close()
+        return report
+
+    # --- repair ---
+
+    def ping(self, timeout_s: float) -> float:
+        """Round trip to the page's main thread in ms; says nothing of the engine's health."""
+        return self._page.ping(timeout_s)
+
+    def cut(self) -> None:
+        """Give up the connection and with it whatever the page was asked; from any thread."""
+        self._page.cut()
+
+    def restart_engine(
+        self, *, reason: str = "asked to", timeout_s: float = ENGINE_START_S
+    ) -> None:
+        """Replace the engine worker: ends whatever it computes and frees all its memory."""
+        deadline = Deadline(timeout_s)
+        self._page.replace_engine(reason, deadline)
+        self._page.facts(deadline)
+
+    def reconnect(self, deadline_s: float) -> None:
+        """Cut the page's socket and wait until the page has connected again."""
+        self._page.reconnect(Deadline(deadline_s))
+
+    def refresh(self, deadline_s: float = 30.0) -> None:
+        """Load the page anew, which replaces page, engine and GPU device."""
+        deadline = Deadline(deadline_s)
+        former = self._page.engine[0]
+        with self._page.deliberately():
+            self._window.show_again(self._page.url)
+            self._page.wait(deadline, other_than=former)
+        self._page.facts(deadline)
+
+    def restart(self, deadline_s: float = 60.0) -> BrowserFacts:
+        """A new browser process in place of the old one; models are loaded again when needed.
+
+        The times of its backends stand until `probe` measures again.
+        """
+        deadline = Deadline(deadline_s)
+        with self._page.deliberately():
+            self._window.quit(min(5.0, deadline_s / 2))
+            self._bring_up(deadline)
+        return self._backends.known()
+
+    # --- memory ---
+
+    def memory(self) -> MemoryFacts:
+        """What browser and page use now; a page that does not answer leaves its part unknown."""
+        page = self._page.memory()
+        return MemoryFacts(
+            tree_pss_mb=self.tree_pss_mb(),
+            page_mb=_mb(page.get("page_bytes")),
+            js_heap_mb=_mb(page.get("js_heap_bytes")),
+            planned_mb=self._residents.planned_mb(),
+            limit_mb=self._residents.limit_mb,
+        )
+
+    def tree_pss_mb(self) -> float | None:
+        """Memory of the browser's process tree in MB; may be called from any thread."""
+        return self._window.pss_mb()
+
+    # --- models ---
+
+    def loaded(self) -> tuple[LoadedModel, ...]:
+        """The models in the page now, the probe excepted."""
+        return self._residents.loaded()
+
+    def unload(self, model_sha256: str) -> None:
+        """Release a model on every backend; no error if it is not there."""
+        self._residents.unload(model_sha256)
+
+    def load(
+        self,
+        model_sha256: str,
+        *,
+        backend: str | None = None,
+        strict: bool = False,
+        dims: Mapping[str, int] | None = None,
+        deadline_s: float,
+    ) -> LoadReport:
+        """Load a model on a backend (None: the best that may claim it); no work if it is there."""
+        deadline = Deadline(deadline_s)
+
+        def attempt(name: str, _refused: Mapping[str, BrowserError]) -> LoadReport:
+            return self._residents.ready(ModelKey.of(model_sha256, name, dims), strict, deadline)
+
+        return self._backends.on_first_able(backend, deadline, attempt)
+
+    def run(
+        self,
+        *,
+        model_sha256: str,
+        inputs: Sequence[WireTensor],
+        backend: str | None = None,
+        strict: bool = False,
+        dims: Mapping[str, int] | None = None,
+        outputs: Sequence[str] | None = None,
+        deadline_s: float,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> RunReport:
+        """Compute; load first if need be.
+
+        `backend` None takes the fastest one that may claim the model and has room for it; a named
+        one computes or raises, never another in its place. `strict` allows no node on the CPU provider.
+        `dims` gives the sizes of symbolic dimensions, which WebNN needs. `outputs` None means all.
+        After `deadline_s` the run is given up with DeadlinePassed and the engine is replaced.
+        `meanwhile` is called while the page computes; it must not raise.
+        """
+        deadline = Deadline(deadline_s)
+        for tensor in inputs:
+            tensor.check()
+
+        def attempt(name: str, refused: Mapping[str, BrowserError]) -> RunReport:
+            key = ModelKey.of(model_sha256, name, dims)
+            computed = self._residents.run(key, inputs, outputs, strict, deadline, meanwhile)
+            facts = self._backends.named(name)
+            return RunReport(
+                outputs=computed.outputs,
+                backend=name,
+                adapter=facts.adapter,
+                software=facts.software,
+                nodes=computed.load.nodes,
+                bundle=computed.load.bundle,
+                compute_ms=computed.compute_ms,
+                page_ms=computed.page_ms,
+                transfer_ms=computed.transfer_ms,
+                load_ms=computed.load.load_ms,
+                warm=computed.warm,
+                browser_version=self._backends.known().version,
+                refused={other: error.message for other, error in refused.items()},
+                evicted=computed.load.evicted,
+            )
+
+        return self._backends.on_first_able(backend, deadline, attempt)
+
+
+def _mb(count: float | None) -> float | None:
+    return None if count is None else count / 1e6

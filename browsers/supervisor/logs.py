@@ -1,0 +1,30 @@
+"""Logs of children: their ends, and keeping a few old ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LOG_LIMIT_BYTES = 20 * 2**20
+LOGS_KEPT = 3
+
+
+def tail(path: Path, *, lines: int = 15) -> str:
+    """The last lines of a log, at most 16 KiB of it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 16_384))
+            text = file.read().decode(errors="replace")
+    except OSError as error:
+        return f"(no log: {error})"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def rotate(path: Path, *, only_above_bytes: int) -> None:
+    """`x.log` becomes `x.log.1`, and so on; `LOGS_KEPT` old ones stay."""
+    if not path.exists() or path.stat().st_size <= only_above_bytes:
+        return
+    for number in range(LOGS_KEPT, 1, -1):
+        older = path.with_name(f"{path.name}.{number - 1}")
+        if older.exists():
+            older.replace(path.with_name(f"{path.name}.{number}"))
+    path.replace(path.with_name(f"{path.name}.1"))

@@ -1,0 +1,225 @@
+"""The loop: one thread that starts every child and keeps all state; others send it messages."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from browsers.lifeline import dies_with_parent
+from browsers.supervisor.child import Child
+from browsers.supervisor.leftovers import write_pid
+from browsers.supervisor.logs import LOG_LIMIT_BYTES, rotate
+from browsers.supervisor.notices import Notices
+from browsers.supervisor.records import RUNNING, Listener, State, describe_exit
+
+log = logging.getLogger(__name__)
+
+READY_POLL_S = 0.05
+
+
+class Loop:
+    """What the supervisor's thread does.
+
+    Attributes:
+        children: by name, in the order in which they were given.
+        messages: what is to be done in the thread; the only way in for others.
+        changed: notified when a child's state changes, and at the end.
+        failure: why everything stops by itself: a critical child gave up.
+    """
+
+    def __init__(self, run_dir: Path, listener: Listener, notices: Notices) -> None:
+        self.children: dict[str, Child] = {}
+        self.messages: queue.Queue[Callable[[], None]] = queue.Queue()
+        self.changed = threading.Condition()
+        self.stopping = False
+        self.failure: str | None = None
+        self._run_dir = run_dir
+        self._listener = listener
+        self._notices = notices
+
+    def run(self) -> None:
+        try:
+            while not self._finished():
+                self._act_on_time()
+                try:
+                    message = self.messages.get(timeout=self._until_next())
+                except queue.Empty:
+                    continue
+                message()
+        finally:
+            self._notices.end()
+            with self.changed:
+                self.changed.notify_all()
+
+    def _finished(self) -> bool:
+        return self.stopping and not any(c.state in RUNNING for c in self.children.values())
+
+    def _until_next(self) -> float | None:
+        due = [child.due_at for child in self.children.values() if child.due_at is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _act_on_time(self) -> None:
+        """Start what may start, kill what missed its deadline, go on with the stop."""
+        now = time.monotonic()
+        for child in list(self.children.values()):
+            due = child.due_at is not None and now >= child.due_at
+            if child.state in (State.STARTING, State.STOPPING) and due:
+                child.due_at = None
+                log.warning("%s missed its deadline while %s", child.spec.name, child.state)
+                child.kill_group()
+            elif child.state is State.BACKING_OFF and due:
+                child.due_at = None
+                self.set(child, State.WAITING)
+            if child.state is State.WAITING and not self.stopping and self._may_start(child):
+                self._spawn(child)
+        if self.stopping:
+            for child in self.children.values():
+                if child.state in (State.STARTING, State.READY) and not self._needed(child):
+                    self.signal_stop(child)
+
+    def _may_start(self, child: Child) -> bool:
+        """A first start waits for its dependencies; a restart does not: they heal by themselves."""
+        return child.starts > 0 or all(
+            self.children[name].state is State.READY for name in child.spec.after
+        )
+
+    def _needed(self, child: Child) -> bool:
+        name = child.spec.name
+        others = self.children.values()
+        return any(name in other.spec.after and other.state in RUNNING for other in others)
+
+    def _spawn(self, child: Child) -> None:
+        spec = child.spec
+        child.starts += 1
+        child.ready_s = None
+        child.started_at = time.monotonic()
+        try:
+            with child.log_path.open("ab") as output:
+                output.write(f"--- start {child.starts} of {spec.name}\n".encode())
+                output.flush()
+                process = subprocess.Popen(
+                    [*dies_with_parent(), *spec.argv],
+                    env={**os.environ, **spec.env},
+                    cwd=spec.cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            with child.log_path.open("a") as output:
+                output.write(f"{spec.name} could not be started: {error}\n")
+            self._after_exit(child, 127)
+            return
+        child.process = process
+        write_pid(self._pid_path(child), process.pid)
+        self.set(child, State.STARTING)
+        if spec.start_timeout_s is not None:
+            child.due_at = child.started_at + spec.start_timeout_s
+        self._notices.tell(self._listener.on_started, spec, process.pid)
+        _thread(f"wait-{spec.name}", self._wait_exit, child, process)
+        if spec.ready is None:
+            self._became_ready(child, process)
+        else:
+            _thread(f"ready-{spec.name}", self._wait_child_ready, child, process, spec.ready)
+
+    def _wait_exit(self, child: Child, process: subprocess.Popen[bytes]) -> None:
+        """Waits for the exit without reaping, so that the group can be killed under its own id."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        returncode = process.wait()
+        self.messages.put(functools.partial(self._exited, child, process, returncode))
+
+    def _wait_child_ready(
+        self, child: Child, process: subprocess.Popen[bytes], ready: Callable[[int], bool]
+    ) -> None:
+        while process.returncode is None and child.process is process:
+            try:
+                if ready(process.pid):
+                    break
+            except Exception:
+                log.exception("the readiness check of %s failed", child.spec.name)
+                time.sleep(1.0)
+            time.sleep(READY_POLL_S)
+        else:
+            return
+        self.messages.put(functools.partial(self._became_ready, child, process))
+
+    def _became_ready(self, child: Child, process: subprocess.Popen[bytes]) -> None:
+        if child.process is not process or child.state is not State.STARTING:
+            return
+        child.due_at = None
+        child.ready_s = time.monotonic() - child.started_at
+        self.set(child, State.READY)
+        self._notices.tell(self._listener.on_ready, child.spec, child.ready_s)
+
+    def _exited(self, child: Child, process: subprocess.Popen[bytes], returncode: int) -> None:
+        if child.process is process:
+            child.process = None
+            self._pid_path(child).unlink(missing_ok=True)
+            self._after_exit(child, returncode)
+
+    def _after_exit(self, child: Child, returncode: int) -> None:
+        spec = child.spec
+        expected = child.state is State.STOPPING
+        child.last_returncode = returncode
+        child.due_at = None
+        self._notices.tell(self._listener.on_exit, spec, returncode, expected=expected)
+        if self.stopping or not child.wanted:
+            self.set(child, State.STOPPED)
+            return
+        if expected:
+            self.set(child, State.WAITING)
+            return
+        lived_s = time.monotonic() - child.started_at
+        healthy = child.ready_s is not None and lived_s >= spec.restart.healthy_after_s
+        child.failures = 1 if healthy else child.failures + 1
+        log.warning("%s ended with %s", spec.name, describe_exit(returncode))
+        if spec.restart.gives_up(child.failures):
+            self.set(child, State.FAILED)
+            self._notices.tell(self._listener.on_gave_up, spec, child.why())
+            if spec.critical:
+                self.failure = child.why()
+                self.begin_stop()
+            return
+        child.due_at = time.monotonic() + spec.restart.delay_s(child.failures)
+        rotate(child.log_path, only_above_bytes=LOG_LIMIT_BYTES)
+        self.set(child, State.BACKING_OFF)
+
+    def begin_stop(self) -> None:
+        self.stopping = True
+        for child in self.children.values():
+            if child.state in (State.WAITING, State.BACKING_OFF):
+                child.due_at = None
+                self.set(child, State.STOPPED)
+
+    def signal_stop(self, child: Child) -> None:
+        if child.state is State.STOPPING or child.process is None:
+            return
+        child.due_at = time.monotonic() + child.spec.stop_timeout_s
+        self.set(child, State.STOPPING)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.process.pid, child.spec.stop_signal)
+
+    def set(self, child: Child, state: State) -> None:
+        with self.changed:
+            child.state = state
+            self.changed.notify_all()
+
+    def _pid_path(self, child: Child) -> Path:
+        return self._run_dir / f"{child.spec.name}.pid"
+
+
+def _thread(name: str, target: Callable[..., None], *args: object) -> None:
+    threading.Thread(target=target, args=args, name=name, daemon=True).start()

@@ -1,0 +1,254 @@
+"""Batch jobs and their batches: a form to start one, then rows that the engine owns, with actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet, Sum
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import (
+    UnfoldAdminFileFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from browsers.admin import ReadOnly, megabytes, pretty, table
+from inference.batches import jobs, report
+from inference.batches.models import Batch, BatchJob, BatchState, JobState
+from inference.batches.uploads import job_from_upload
+from inference.errors import WebpoolError
+from inference.models import OnnxModel
+
+
+class StartForm(forms.ModelForm):
+    """A file and a model; what is wrong with the file is the form's error."""
+
+    model = forms.ModelChoiceField(
+        queryset=OnnxModel.objects.all(), widget=UnfoldAdminSelectWidget()
+    )
+    file = forms.FileField(
+        widget=UnfoldAdminFileFieldWidget(), help_text=".jsonl, .npz or .parquet"
+    )
+    batch_size = forms.IntegerField(
+        initial=jobs.DEFAULT_BATCH_SIZE, widget=UnfoldAdminIntegerFieldWidget()
+    )
+    concurrency = forms.IntegerField(
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="batches in flight; empty: as many as browsers are ready",
+    )
+    browsers = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="by comma; empty: any"
+    )
+    platform = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="webnn, webgpu or wasm"
+    )
+    again = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanWidget(),
+        help_text="compute even what was computed before",
+    )
+    owner = ""  # the class that a request gets knows who asks
+
+    class Meta:
+        model = BatchJob
+        fields = ["model", "batch_size", "concurrency"]
+
+    def _post_clean(self) -> None:
+        """Create the job where Django would build the row."""
+        if self.errors:
+            return
+        given = self.cleaned_data
+        try:
+            self.instance, _ = job_from_upload(
+                given["file"],
+                model=given["model"].name,
+                owner=self.owner,
+                batch_size=given["batch_size"],
+                concurrency=given["concurrency"],
+                options={name: given[name] for name in ("browsers", "platform") if given[name]},
+                again=given["again"],
+            )
+        except WebpoolError as error:
+            self.add_error(None, str(error))
+
+    def save(self, commit: bool = True) -> BatchJob:
+        self.save_m2m = lambda: None  # type: ignore[method-assign]
+        return self.instance
+
+
+class BatchInline(ReadOnly, TabularInline):
+    model = Batch
+    fields = [
+        "index", "item_range", "state", "attempts", "run_link", "error_category", "error", "finished_at",
+    ]  # fmt: skip
+    readonly_fields = fields
+    extra = 0
+    per_page = 20
+
+    @display(description="items")
+    def item_range(self, batch: Batch) -> str:
+        return f"{batch.items[0]} … {batch.items[-1]} ({batch.item_count})"
+
+    @display(description="run")
+    def run_link(self, batch: Batch) -> SafeString | str:
+        if batch.run_id is None:
+            return "-"
+        link = reverse("admin:inference_run_change", args=[batch.run_id])
+        return format_html('<a href="{}">{}</a>', link, str(batch.run_id)[:8])
+
+
+@admin.register(BatchJob)
+class BatchJobAdmin(ReadOnly, ModelAdmin):
+    list_display = ["id", "model", "shown_state", "shown_progress", "source", "owner", "created_at"]
+    list_filter = ["state", "model", "source_format"]
+    search_fields = ["id", "owner", "source_name", "source_sha256"]
+    actions = ["cancel", "resume", "retry_failed"]
+    fieldsets = [
+        (None, {"fields": ["id", "shown_state", "shown_progress", "note", "model", "owner"]}),
+        ("Results", {"fields": ["download", "browsers"]}),
+        ("Input", {"fields": ["source", "source_sha256", "size", "source_format", "filled_in"]}),
+        ("Asked for", {"fields": ["batch_size", "concurrency", "shown_options"]}),
+        ("Times", {"fields": ["created_at", "started_at", "finished_at"]}),
+    ]
+
+    add_fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    "model", "file", "batch_size", "concurrency", "browsers", "platform", "again",
+                ]
+            },
+        )
+    ]  # fmt: skip
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As Django's, which `ReadOnly` overrides: a job may be started here."""
+        return bool(request.user.has_perm("inference.add_batchjob"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fieldsets if obj else self.add_fieldsets
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
+    ) -> Any:
+        if obj:
+            return super().get_form(request, obj, change, **kw)
+        return type("StartForm", (StartForm,), {"owner": request.user.get_username()})
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return [BatchInline] if obj else []
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """A file is read without holding a transaction: that would stop every run."""
+        if object_id is None:
+            return self._changeform_view(request, None, form_url, extra_context)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def save_model(self, request: HttpRequest, obj: BatchJob, form: Any, change: bool) -> None:
+        """The form has created it."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BatchJob]:
+        rows: QuerySet[BatchJob] = super().get_queryset(request)
+        done, failed = (Q(batches__state=s) for s in (BatchState.DONE, BatchState.FAILED))
+        return rows.select_related("model").annotate(
+            items_done=Sum("batches__item_count", filter=done, default=0),
+            batches_failed=Count("batches", filter=failed),
+        )
+
+    @display(
+        description="state",
+        label={
+            JobState.RUNNING: "info",
+            JobState.FINISHED: "success",
+            JobState.FAILURES: "danger",
+            JobState.CANCELLED: "warning",
+        },
+    )
+    def shown_state(self, job: BatchJob) -> str:
+        return job.state
+
+    @display(description="progress")
+    def shown_progress(self, job: Any) -> str:
+        failed = f", {job.batches_failed} batches failed" if job.batches_failed else ""
+        share = 100 * job.items_done / job.item_count
+        return f"{job.items_done:,} of {job.item_count:,} items ({share:.0f} %){failed}"
+
+    @display(description="file")
+    def source(self, job: BatchJob) -> str:
+        return job.source_name
+
+    @display(description="size")
+    def size(self, job: BatchJob) -> str:
+        return megabytes(job.source_bytes / 2**20)
+
+    @display(description="options")
+    def shown_options(self, job: BatchJob) -> SafeString:
+        return pretty(job.options)
+
+    @display(description="computed by")
+    def browsers(self, job: BatchJob) -> SafeString:
+        counts = report.computed_by(job)
+        return table(
+            ["browser", "attempts"],
+            [
+                [browser, ", ".join(f"{n} {o}" for o, n in c.items())]
+                for browser, c in counts.items()
+            ],
+        )
+
+    @display(description="download")
+    def download(self, job: BatchJob) -> SafeString | str:
+        if job.state == JobState.RUNNING:
+            return "when the job is at rest"
+        link = f"/api/batches/{job.pk}/output/"
+        return format_html(
+            '<a href="{0}?as=jsonl">JSONL</a> · <a href="{0}?as=npz">npz</a> · '
+            '<a href="{0}?as=parquet">Parquet</a>',
+            link,
+        )
+
+    @action(description="Cancel")
+    def cancel(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
+        count = sum(jobs.cancel_job(job) for job in _whole(queryset))
+        self.message_user(request, f"{count} jobs cancelled")
+
+    @action(description="Go on with what is left")
+    def resume(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
+        self._go_on(request, queryset, retry_failed=False)
+
+    @action(description="Try failed batches again")
+    def retry_failed(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
+        self._go_on(request, queryset, retry_failed=True)
+
+    def _go_on(
+        self, request: HttpRequest, queryset: QuerySet[BatchJob], *, retry_failed: bool
+    ) -> None:
+        count = 0
+        for job in _whole(queryset):
+            try:
+                count += jobs.resume_job(job, retry_failed=retry_failed)
+            except WebpoolError as error:
+                self.message_user(request, str(error), messages.ERROR)
+        self.message_user(request, f"{count} jobs go on")
+
+
+def _whole(queryset: QuerySet[BatchJob]) -> QuerySet[BatchJob]:
+    """The jobs without the list's annotations."""
+    return BatchJob.objects.filter(pk__in=queryset.values("pk")).select_related("model")

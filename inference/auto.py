@@ -1,0 +1,156 @@
+"""Strategy `auto`: list the ways a request could be run, predict each, take the fastest, and say why."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.db.models import Count, F, Q, Sum
+
+from inference import plans
+from inference.core import costs
+from inference.core.placement import BrowserView, NoBrowser, ShardView, Wishes, peak_mb
+from inference.dispatch import wishes_from
+from inference.errors import InvalidRequest
+from inference.metrics import milliseconds
+from inference.models import OnnxModel, PlanShard, Run, RunState, StepKind, Strategy
+
+_RATES_LAST_S = 5
+_RATES_RUNS = 100
+_MOST_LAYER_SHARDS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What was chosen; `explanation` is JSON for the run's row and for people."""
+
+    strategy: str
+    shards: int
+    explanation: dict[str, Any]
+
+
+def decide(
+    model: OnnxModel,
+    pool: Sequence[BrowserView],
+    *,
+    browsers: Sequence[str] = (),
+    platform: str = "",
+    rows: int | None = None,
+) -> Decision:
+    """The fastest feasible way to run a batch of `rows` (None: not splittable) in this pool now.
+
+    Raises:
+        InvalidRequest: none is feasible; says why for each. Or the model is made of components, which
+            leaves nothing to choose.
+    """
+    if model.components:
+        raise InvalidRequest(
+            f"model {model.name} is made of components, which run in one way: there is nothing to predict"
+        )
+    wishes = wishes_from(browsers, platform, {})
+    rates = hop_rates(int(time.monotonic() / _RATES_LAST_S))
+    whole = _way(model, Strategy.NONE, 1, None).steps[0]
+    considered: list[dict[str, Any]] = []
+    predictions = []
+    for way in _ways(model, pool, wishes, rows):
+        named = {"strategy": way.strategy, "shards": way.shards}
+        try:
+            prediction = costs.predict(way, whole, pool, wishes, rates)
+        except NoBrowser as none:
+            considered.append({**named, "predicted_ms": None, "reason": str(none)})
+        else:
+            predictions.append(prediction)
+            considered.append({**named, "predicted_ms": prediction.total_ms, "reason": ""})
+    if not predictions:
+        reasons = "; ".join(f"{w['strategy']}×{w['shards']}: {w['reason']}" for w in considered)
+        raise InvalidRequest(f"model {model.name} fits this pool in no way: {reasons}")
+    best = costs.best(predictions)
+    explanation = {
+        "strategy": best.way.strategy,
+        "shards": best.way.shards,
+        "predicted_ms": best.total_ms,
+        "steps": [dataclasses.asdict(step) for step in best.steps],
+        "hop_ms": rates.hop_ms,
+        "hop_samples": rates.samples,
+        "considered": considered,
+    }
+    return Decision(best.way.strategy, best.way.shards, explanation)
+
+
+def _ways(
+    model: OnnxModel, pool: Sequence[BrowserView], wishes: Wishes, rows: int | None
+) -> Iterator[costs.Way]:
+    """Whole; a batch over two browsers and more; and, where whole fits nowhere, the fewest layers that do."""
+    whole = _way(model, Strategy.NONE, 1, None)
+    yield whole
+    if rows is not None and (model.batch_axis or {}).get("splittable"):
+        for parts in range(2, min(rows, len(pool)) + 1):
+            yield _way(model, Strategy.DATA, parts, rows)
+    if not _fits(whole, pool, wishes):
+        most = min(model.max_shards, _MOST_LAYER_SHARDS)
+        for shards in range(min(_least_shards(model, pool), most), most + 1):
+            way = _way(model, Strategy.LAYER, shards, None)
+            if _fits(way, pool, wishes) or shards == most:
+                yield way
+                return
+
+
+def _least_shards(model: OnnxModel, pool: Sequence[BrowserView]) -> int:
+    """Fewer equal shards than this cannot fit the roomiest browser: they need not be cut to see it."""
+    view = ShardView(0, model.sha256, model.weight_bytes)
+    needed = [(peak_mb(view, b, ""), b.memory_limit_mb) for b in pool]
+    return max(2, min((math.ceil(mb / limit) for mb, limit in needed if limit), default=2))
+
+
+def _fits(way: costs.Way, pool: Sequence[BrowserView], wishes: Wishes) -> bool:
+    try:
+        costs.predict(way, way.steps[0], pool, wishes, costs.Rates())
+    except NoBrowser:
+        return False
+    return True
+
+
+def _way(model: OnnxModel, strategy: str, shards: int, rows: int | None) -> costs.Way:
+    _, steps = plans.known_plan(model, strategy, shards)
+    return costs.Way(strategy, shards, tuple(_step(step) for step in steps), rows)
+
+
+def _step(step: PlanShard) -> costs.Step:
+    return costs.Step(
+        index=step.index,
+        sha256=step.sha256,
+        weight_bytes=step.weight_bytes,
+        cost=step.cost,
+        depends_on=tuple(step.depends_on),
+        crossing_bytes=step.crossing_bytes,
+        join=step.kind == StepKind.JOIN,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def hop_rates(_period: int) -> costs.Rates:
+    """What a hop of recent undisturbed runs took beyond computing, the median; asked once a period."""
+    rows = (
+        Run.objects.filter(
+            state=RunState.SUCCEEDED, plan__strategy__in=[Strategy.NONE, Strategy.LAYER]
+        )
+        .annotate(
+            computed_ms=Sum("shards__attempt_rows__compute_ms"),
+            attempts=Count("shards__attempt_rows"),
+            loads=Count("pk", filter=Q(shards__attempt_rows__load_ms__gt=0)),
+        )
+        .filter(attempts=F("plan__num_shards"), loads=0)
+        .order_by("-finished_at")
+        .values_list("created_at", "finished_at", "computed_ms", "attempts")[:_RATES_RUNS]
+    )
+    hops = [
+        (taken - computed) / attempts
+        for created, finished, computed, attempts in rows
+        if (taken := milliseconds(created, finished)) is not None and computed is not None
+    ]
+    return costs.Rates(statistics.median(hops), len(hops)) if hops else costs.Rates()

@@ -1,0 +1,58 @@
+"""The control worker's thread that feeds batch jobs; woken by each run that ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+
+import redis.exceptions
+from django.db import DatabaseError
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from inference import completion
+from inference.batches.engine import advance
+from inference.batches.models import Batch, BatchJob, BatchState, JobState
+
+log = logging.getLogger(__name__)
+
+
+def feed() -> list[uuid.UUID]:
+    """Advance every job that is not at rest; returns the runs in flight.
+
+    One job's failure does not keep the others from their work.
+    """
+    flying: list[uuid.UUID] = []
+    for job_id in jobs_to_feed():
+        try:
+            flying += advance(job_id, timezone.now())
+        except BatchJob.DoesNotExist:
+            log.info("batch job %s was deleted with its model", job_id)
+        except (redis.exceptions.RedisError, DatabaseError) as error:
+            log.warning("batch job %s: %s; trying again", job_id, error)
+        except Exception as error:  # such as a full disk: the job goes on when it is mended
+            log.exception("batch job %s", job_id)
+            BatchJob.objects.filter(pk=job_id).update(note=f"{type(error).__name__}: {error}")
+    return flying
+
+
+def jobs_to_feed() -> list[uuid.UUID]:
+    """Running jobs, and cancelled ones with a run in flight, the oldest first."""
+    running = Batch.objects.filter(job=OuterRef("pk"), state=BatchState.RUNNING)
+    rows = BatchJob.objects.filter(Q(state=JobState.RUNNING) | Exists(running))
+    return list(rows.order_by("created_at").values_list("pk", flat=True))
+
+
+def feed_forever(stop: threading.Event, every_s: float) -> None:
+    """Feed, then wait for a run to end, at most `every_s`."""
+    while not stop.is_set():
+        try:
+            flying = feed()
+            if flying:
+                completion.wait_any(flying, every_s)
+            else:
+                stop.wait(every_s)
+        except (redis.exceptions.RedisError, DatabaseError, OSError) as error:
+            log.warning("batch jobs: %s; trying again in %g s", error, every_s)
+            stop.wait(every_s)

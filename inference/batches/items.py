@@ -1,0 +1,168 @@
+"""One item of a file as the tensors its model takes, checked; items that can be computed together."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from inference import registry
+from inference.errors import InvalidRequest
+from inference.inputs import from_python, prepare
+from inference.models import OnnxModel
+from inference.ports import specs
+from inference.tensors import decode_array
+
+Array = np.ndarray[Any, Any]
+TEXT = "text"
+_MOST_OPEN_BYTES = 256 * 2**20  # of items that wait for others of their shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """Tensors of one item, each with the model's batch axis.
+
+    Attributes:
+        split: names of the inputs whose first axis is the batch; empty where it cannot be split.
+        rows: its length there.
+        adds_axis: the item came without that axis, and its results go without it.
+        filled_in: what was added, one sentence each.
+    """
+
+    tensors: Mapping[str, Array]
+    split: frozenset[str]
+    rows: int
+    adds_axis: bool
+    filled_in: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.tensors.values())
+
+    @property
+    def key(self) -> object:
+        """Items of equal keys go together: same shapes, and the same values where none are split."""
+        parts = [
+            (name, array.dtype.str, array.shape)
+            if name in self.split
+            else (name, array.dtype.str, array.shape, _digest(array))
+            for name, array in self.tensors.items()
+        ]
+        return (self.adds_axis, tuple(parts))
+
+
+def _digest(array: Array) -> bytes:
+    data = repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
+    return hashlib.sha256(data).digest()
+
+
+class ItemReader:
+    """Makes items for one model.
+
+    Raises:
+        InvalidRequest: from `read`, what is wrong with an item.
+    """
+
+    def __init__(self, model: OnnxModel) -> None:
+        self._model = model
+        self._ports = {port.name: port for port in specs(model.inputs)}
+        axis = model.batch_axis or {}
+        self._split = frozenset(axis["inputs"]) if axis.get("splittable") else frozenset()
+        self._tokenizer: Any = None
+
+    def read(self, values: Mapping[str, Any]) -> Item:
+        """Nested lists, arrays or a text as an item."""
+        if set(values) == {TEXT} and TEXT not in self._ports:
+            return self._checked(self._tokens(values[TEXT]), adds_axis=True, filled_in=())
+        arrays = {n: self._with_axis(n, v) for n, v in values.items() if isinstance(v, np.ndarray)}
+        listed = from_python(self._model, {n: v for n, v in values.items() if n not in arrays})
+        added = any(arrays[name] is not values[name] for name in arrays) or bool(listed.filled_in)
+        arrays |= {tensor.name: decode_array(tensor) for tensor in listed.tensors}
+        return self._checked(arrays, adds_axis=added, filled_in=tuple(listed.filled_in))
+
+    def _tokens(self, text: Any) -> dict[str, Array]:
+        if not isinstance(text, str):
+            raise InvalidRequest(f"{TEXT!r}: expected a string, got {text!r:.80}")
+        if self._tokenizer is None:
+            self._tokenizer = registry.tokenizer_of(self._model)
+        tokens: dict[str, Array] = self._tokenizer.encode([text])
+        return tokens
+
+    def _with_axis(self, name: str, array: Array) -> Array:
+        port = self._ports.get(name)
+        lacks = port is not None and array.ndim == len(port.shape) - 1
+        return array[np.newaxis, ...] if lacks else array
+
+    def _checked(
+        self, arrays: Mapping[str, Array], *, adds_axis: bool, filled_in: tuple[str, ...]
+    ) -> Item:
+        prepared = prepare(self._model, from_python(self._model, arrays).tensors)
+        tensors = {tensor.name: decode_array(tensor) for tensor in prepared.tensors}
+        split = self._split & tensors.keys()
+        sizes = {len(tensors[name]) for name in split}
+        if len(sizes) > 1 or 0 in sizes:
+            shown = ", ".join(f"{name}: {len(tensors[name])}" for name in sorted(split))
+            raise InvalidRequest(f"expected one row or more in each input, got {shown}")
+        rows = sizes.pop() if sizes else 1
+        return Item(tensors, split, rows, adds_axis, (*filled_in, *prepared.filled_in))
+
+
+@dataclasses.dataclass
+class Group:
+    """Items of one key, by their positions in the file."""
+
+    positions: list[int] = dataclasses.field(default_factory=list)
+    items: list[Item] = dataclasses.field(default_factory=list)
+    nbytes: int = 0
+
+    def tensors(self) -> dict[str, Array]:
+        """What the model is given: split inputs joined along the batch axis, the others once."""
+        first = self.items[0]
+        return {
+            name: np.concatenate([item.tensors[name] for item in self.items])
+            if name in first.split
+            else array
+            for name, array in first.tensors.items()
+        }
+
+
+class Grouper:
+    """Collects items of equal shape until a batch is full.
+
+    Same items in the same order, same batches. Items that cannot share a batch are batches of one.
+    """
+
+    def __init__(self, *, most_items: int, most_bytes: int) -> None:
+        self._most_items, self._most_bytes = most_items, most_bytes
+        self._open: dict[object, Group] = {}
+        self._open_bytes = 0
+
+    def add(self, position: int, item: Item) -> list[Group]:
+        """Take an item; returns the batches that are now complete."""
+        if not item.split:
+            return [Group([position], [item], item.nbytes)]
+        key, full = item.key, []
+        if key in self._open and self._open[key].nbytes + item.nbytes > self._most_bytes:
+            full.append(self._close(key))
+        group = self._open.setdefault(key, Group())
+        group.positions.append(position)
+        group.items.append(item)
+        group.nbytes += item.nbytes
+        self._open_bytes += item.nbytes
+        if len(group.items) >= self._most_items:
+            full.append(self._close(key))
+        if self._open_bytes > _MOST_OPEN_BYTES:
+            full.append(self._close(next(iter(self._open))))
+        return full
+
+    def rest(self) -> list[Group]:
+        """The batches that nothing will fill any more, in the order of their first items."""
+        return [self._close(key) for key in list(self._open)]
+
+    def _close(self, key: object) -> Group:
+        group = self._open.pop(key)
+        self._open_bytes -= group.nbytes
+        return group

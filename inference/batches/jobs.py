@@ -1,0 +1,219 @@
+"""Batch jobs as their owners see them: create, find, cancel, resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from inference import registry, runs
+from inference.batches import storage
+from inference.batches.models import Batch, BatchJob, BatchState, JobState
+from inference.batches.prepare import prepare
+from inference.batches.readers import format_of
+from inference.errors import InvalidRequest
+from inference.models import OnnxModel
+from inference.options import parse_options
+from inference.uploads import Conflict
+
+DEFAULT_BATCH_SIZE = 32
+MOST_BATCH_SIZE = 4096
+MOST_CONCURRENCY = 256
+_RUN_OPTIONS = (
+    "strategy", "shards", "platform", "browsers", "max_retries", "deadline_s", "strict",
+)  # fmt: skip
+
+
+class UnknownJob(InvalidRequest):
+    status = 404
+
+
+@dataclasses.dataclass(frozen=True)
+class JobRequest:
+    """What a caller asks for.
+
+    Attributes:
+        model: name of a registered model.
+        source: the file; its format by its extension.
+        source_name: how the caller names it; empty: as the file is named.
+        batch_size: items in one run, at most.
+        concurrency: batches in flight; None: as many as browsers are ready.
+        options: of the runs, as `options.parse_options` takes them.
+        owner: user or API key, for the record.
+        again: compute anew even when this file was computed with these options before.
+    """
+
+    model: str
+    source: Path
+    source_name: str = ""
+    batch_size: int = DEFAULT_BATCH_SIZE
+    concurrency: int | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    owner: str = ""
+    again: bool = False
+
+
+def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
+    """Read and check the whole file, write its batches down; False: an equal job existed already.
+
+    Nothing is computed here. Jobs are equal when file, model, options and owner are; an equal one is
+    returned as it is, whatever became of it.
+
+    Raises:
+        BadItems: items that the model cannot take, by line.
+        InvalidRequest, UnknownModel, UnknownBrowser, Unavailable: as `runs.create_run`.
+    """
+    _check_sizes(request)
+    model = registry.get_model(request.model)
+    options = run_options(request.options)
+    runs.pool_for(runs.RunRequest(model=model.name, inputs=(), **options))
+    kind = format_of(request.source)
+    digest = _digest_of(request.source)
+    fingerprint = _fingerprint(request, model, digest, options)
+    if not request.again and (known := BatchJob.objects.filter(fingerprint=fingerprint).first()):
+        return known, False
+    job = BatchJob(
+        model=model,
+        source_name=(request.source_name or request.source.name)[-1024:],
+        source_sha256=digest,
+        source_bytes=request.source.stat().st_size,
+        source_format=kind,
+        batch_size=request.batch_size,
+        concurrency=request.concurrency,
+        options=_as_json(options),
+        fingerprint=fingerprint,
+        owner=request.owner,
+        created_at=timezone.now(),
+    )
+    part = storage.root() / f"{job.pk}.part"
+    part.mkdir(parents=True)
+    try:
+        batches = prepare(job, request.source, part)
+        if _digest_of(request.source) != digest:
+            raise InvalidRequest(f"{job.source_name} was changed while it was read; start again")
+        storage.publish(part, job.pk)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return _insert(job, batches, again=request.again)
+
+
+def run_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a job's runs as keyword arguments of `RunRequest`.
+
+    Raises:
+        InvalidRequest: an unknown option, or one with a wrong value.
+    """
+    if unknown := sorted(set(given) - set(_RUN_OPTIONS)):
+        expected = ", ".join(_RUN_OPTIONS)
+        raise InvalidRequest(f"unknown option {', '.join(unknown)}; expected {expected}")
+    return parse_options(given)
+
+
+def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+
+
+def _check_sizes(request: JobRequest) -> None:
+    asked = {"batch_size": (request.batch_size, MOST_BATCH_SIZE)}
+    if request.concurrency is not None:
+        asked["concurrency"] = (request.concurrency, MOST_CONCURRENCY)
+    for name, (value, most) in asked.items():
+        if not 1 <= value <= most:
+            raise InvalidRequest(f"{name}: expected 1 to {most}, got {value}")
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"{path}: no such file") from error
+    except OSError as error:
+        raise InvalidRequest(f"{path}: cannot be read: {error}") from error
+
+
+def _fingerprint(
+    request: JobRequest, model: OnnxModel, digest: str, options: Mapping[str, Any]
+) -> str:
+    """Concurrency is left out: it does not change what is computed."""
+    facts = [digest, model.pk, model.sha256, request.batch_size, _as_json(options), request.owner]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _insert(job: BatchJob, batches: list[Batch], *, again: bool) -> tuple[BatchJob, bool]:
+    try:
+        with transaction.atomic():
+            if again:
+                BatchJob.objects.filter(fingerprint=job.fingerprint).update(fingerprint="")
+            job.save(force_insert=True)
+            Batch.objects.bulk_create(batches, batch_size=500)
+    except IntegrityError:
+        shutil.rmtree(storage.folder_of(job.pk), ignore_errors=True)
+        known = BatchJob.objects.filter(fingerprint=job.fingerprint).first()
+        if known is None:  # the model was deleted meanwhile
+            raise InvalidRequest(f"model {job.model.name} was deleted meanwhile") from None
+        return known, False
+    except BaseException:
+        shutil.rmtree(storage.folder_of(job.pk), ignore_errors=True)
+        raise
+    return job, True
+
+
+def get_job(job_id: uuid.UUID | str) -> BatchJob:
+    try:
+        return BatchJob.objects.select_related("model").defer("model__summary").get(pk=job_id)
+    except BatchJob.DoesNotExist as error:
+        raise UnknownJob(f"no batch job has the id {str(job_id)!r}") from error
+    except ValidationError as error:
+        raise UnknownJob(f"{str(job_id)!r} is not the id of a batch job (a UUID)") from error
+
+
+def cancel_job(job: BatchJob) -> bool:
+    """Send no more batches; the engine ends the runs in flight. False: it had ended already."""
+    won = BatchJob.objects.filter(pk=job.pk, state=JobState.RUNNING).update(
+        state=JobState.CANCELLED, finished_at=timezone.now(), note="", wait_until=None
+    )
+    job.refresh_from_db()
+    return bool(won)
+
+
+def resume_job(job: BatchJob, *, retry_failed: bool = False) -> bool:
+    """Go on with a cancelled job, and with failed batches if asked; False: nothing was left to do.
+
+    Raises:
+        Conflict: its failed batches have lost their input files.
+    """
+    with transaction.atomic():
+        job.refresh_from_db()
+        if retry_failed:
+            _put_back_failed(job)
+        left = job.batches.filter(state__in=[BatchState.WAITING, BatchState.RUNNING])
+        to_do = job.state == JobState.FAILURES and left.exists()
+        if job.state != JobState.CANCELLED and not to_do:
+            return False
+        BatchJob.objects.filter(pk=job.pk).update(
+            state=JobState.RUNNING, finished_at=None, note="", wait_until=None
+        )
+    for path in storage.folder_of(job.pk).glob("output-*"):
+        path.unlink(missing_ok=True)
+    job.refresh_from_db()
+    return True
+
+
+def _put_back_failed(job: BatchJob) -> None:
+    failed = job.batches.filter(state=BatchState.FAILED)
+    folder = storage.folder_of(job.pk)
+    for index in failed.values_list("index", flat=True):
+        if not storage.inputs_path(folder, index).exists():
+            raise Conflict(f"the inputs of batch {index} are gone from {folder}; start a new job")
+    failed.update(state=BatchState.WAITING, run=None, error="", error_category="", finished_at=None)

@@ -1,0 +1,66 @@
+"""How far a job is, and who computed it: read from the rows, for every door."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from django.db.models import Count, Sum
+
+from inference.batches.models import BatchJob, BatchState
+from inference.models import Attempt
+
+_FAILURES_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Batches and items by state; what waits is the rest."""
+
+    batches: dict[str, int]
+    items: dict[str, int]
+
+    @property
+    def items_ended(self) -> int:
+        return self.items[BatchState.DONE] + self.items[BatchState.FAILED]
+
+
+def progress(job: BatchJob) -> Progress:
+    rows = (
+        job.batches.order_by()
+        .values("state")
+        .annotate(batches=Count("pk"), items=Sum("item_count"))
+    )
+    found: dict[str, dict[str, Any]] = {row["state"]: dict(row) for row in rows}
+    return Progress(
+        {str(s): found.get(s, {}).get("batches", 0) for s in BatchState.values},
+        {str(s): found.get(s, {}).get("items", 0) for s in BatchState.values},
+    )
+
+
+def computed_by(job: BatchJob) -> dict[str, dict[str, int]]:
+    """Browser → attempts of the job's shards by outcome, as far as its runs are still kept."""
+    rows = (
+        Attempt.objects.filter(shard__run__in=job.batches.order_by().values("run"))
+        .order_by()
+        .values("browser", "outcome")
+        .annotate(count=Count("pk"))
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for row in sorted(rows, key=lambda r: (r["browser"], r["outcome"])):
+        counts.setdefault(row["browser"], {})[row["outcome"]] = row["count"]
+    return counts
+
+
+def failures(job: BatchJob) -> list[dict[str, Any]]:
+    """The first failed batches with their reasons."""
+    rows = job.batches.filter(state=BatchState.FAILED)[:_FAILURES_SHOWN]
+    return [
+        {
+            "batch": batch.index,
+            "items": batch.items,
+            "category": batch.error_category,
+            "error": batch.error,
+        }
+        for batch in rows
+    ]

@@ -1,0 +1,107 @@
+"""What /api/batches/ shows and takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from inference.batches import jobs, report
+from inference.batches.models import Batch, BatchJob, JobState
+from inference.models import Strategy
+
+
+class CountsSerializer(serializers.Serializer[Any]):
+    """By state."""
+
+    waiting = serializers.IntegerField()
+    running = serializers.IntegerField()
+    done = serializers.IntegerField()
+    failed = serializers.IntegerField()
+
+
+class BatchJobSerializer(serializers.ModelSerializer[BatchJob]):
+    model = serializers.CharField(source="model.name")
+    state = serializers.CharField(help_text=", ".join(JobState.values))
+    items = serializers.SerializerMethodField()
+    batches = serializers.SerializerMethodField()
+
+    class Meta:
+        model = BatchJob
+        fields = [
+            "id", "model", "state", "note", "source_name", "source_sha256", "source_bytes", "source_format",
+            "batch_size", "concurrency", "options", "filled_in", "item_count", "batch_count", "items",
+            "batches", "owner", "created_at", "started_at", "finished_at",
+        ]  # fmt: skip
+
+    def to_representation(self, instance: BatchJob) -> dict[str, Any]:
+        self._progress = report.progress(instance)
+        return super().to_representation(instance)
+
+    @extend_schema_field(CountsSerializer)
+    def get_items(self, row: BatchJob) -> dict[str, int]:
+        return self._progress.items
+
+    @extend_schema_field(CountsSerializer)
+    def get_batches(self, row: BatchJob) -> dict[str, int]:
+        return self._progress.batches
+
+
+class FailureSerializer(serializers.Serializer[Any]):
+    batch = serializers.IntegerField()
+    items = serializers.ListField(child=serializers.IntegerField())
+    category = serializers.CharField()
+    error = serializers.CharField()
+
+
+class BatchJobDetailSerializer(BatchJobSerializer):
+    failures = serializers.SerializerMethodField(help_text="the first failed batches")
+    browsers = serializers.SerializerMethodField(
+        help_text="browser → attempts by outcome, while the runs are kept"
+    )
+
+    class Meta(BatchJobSerializer.Meta):
+        fields = [*BatchJobSerializer.Meta.fields, "failures", "browsers"]
+
+    @extend_schema_field(FailureSerializer(many=True))
+    def get_failures(self, row: BatchJob) -> list[dict[str, Any]]:
+        return report.failures(row)
+
+    @extend_schema_field(serializers.DictField(child=serializers.DictField()))
+    def get_browsers(self, row: BatchJob) -> dict[str, dict[str, int]]:
+        return report.computed_by(row)
+
+
+class BatchSerializer(serializers.ModelSerializer[Batch]):
+    run = serializers.UUIDField(source="run_id", allow_null=True)
+    state = serializers.CharField()
+
+    class Meta:
+        model = Batch
+        fields = [
+            "index", "items", "state", "attempts", "run", "error_category", "error", "claimed_at",
+            "finished_at",
+        ]  # fmt: skip
+
+
+class BatchUploadSerializer(serializers.Serializer[Any]):
+    """multipart/form-data."""
+
+    model = serializers.CharField()
+    file = serializers.FileField(help_text=".jsonl, .npz or .parquet")
+    batch_size = serializers.IntegerField(default=jobs.DEFAULT_BATCH_SIZE)
+    concurrency = serializers.IntegerField(required=False, help_text="batches in flight")
+    browsers = serializers.CharField(required=False, help_text="ids, kinds or families, by comma")
+    platform = serializers.CharField(required=False)
+    strategy = serializers.ChoiceField(choices=Strategy.choices, required=False)
+    shards = serializers.IntegerField(required=False)
+    max_retries = serializers.IntegerField(required=False)
+    deadline_s = serializers.FloatField(required=False, help_text="of each run")
+    again = serializers.BooleanField(
+        default=False, help_text="compute even what was computed before"
+    )
+
+
+class RetrySerializer(serializers.Serializer[Any]):
+    retry_failed = serializers.BooleanField(default=False)

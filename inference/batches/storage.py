@@ -1,0 +1,91 @@
+"""The files of batch jobs. Results are complete or absent: written under another name, synced, renamed.
+
+WEBPOOL_HOME/batches/
+    <job id>/in-<index>.npz       input tensors of a batch; deleted once it is done
+    <job id>/out-<index>.npz      its outputs: the result
+    <job id>/output-<when>.<ext>  put together for a download
+    <name>.part                   a job that is being prepared
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from django.conf import settings
+
+Array = np.ndarray[Any, Any]
+
+
+def root() -> Path:
+    folder: Path = settings.WEBPOOL_HOME / "batches"
+    return folder
+
+
+def folder_of(job_id: uuid.UUID | str) -> Path:
+    return root() / str(job_id)
+
+
+def inputs_path(folder: Path, index: int) -> Path:
+    return folder / f"in-{index:06d}.npz"
+
+
+def result_path(folder: Path, index: int) -> Path:
+    return folder / f"out-{index:06d}.npz"
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under `path` when the block ends well, and not at all otherwise."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish(part: Path, job_id: uuid.UUID) -> None:
+    """Make a prepared folder the job's own, with everything in it on the disk.
+
+    Files are synced after all were written: one by one while writing takes many times as long.
+    """
+    for path in part.iterdir():
+        sync(path)
+    sync(part)
+    part.rename(folder_of(job_id))
+    sync(root())
+
+
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_arrays(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """Write an .npz. `numpy.savez` does it too, but takes no array named "file"."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            if array.dtype == object:  # strings: numpy's own text type needs no pickle
+                array = array.astype(str)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,49 @@
+"""A batch job from an uploaded file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+
+from inference.batches import jobs, storage
+from inference.batches.models import BatchJob
+
+
+def job_from_upload(
+    file: UploadedFile,
+    *,
+    model: str,
+    owner: str,
+    batch_size: int,
+    concurrency: int | None,
+    options: Mapping[str, Any],
+    again: bool,
+) -> tuple[BatchJob, bool]:
+    """As `jobs.create_job`; the uploaded file itself is not kept. A cancelled equal job goes on.
+
+    Raises:
+        InvalidRequest: as `jobs.create_job`.
+    """
+    storage.root().mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="upload-", dir=storage.root()) as folder:
+        path = Path(folder) / Path(file.name or "input").name
+        with path.open("xb") as target:
+            for chunk in file.chunks():
+                target.write(chunk)
+        request = jobs.JobRequest(
+            model=model,
+            source=path,
+            batch_size=batch_size,
+            concurrency=concurrency,
+            options=options,
+            owner=owner,
+            again=again,
+        )
+        job, new = jobs.create_job(request)
+    if not new:
+        jobs.resume_job(job)
+    return job, new

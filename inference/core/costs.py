@@ -1,0 +1,146 @@
+"""How long a run would take in each way it could be cut (SPEC S1, `auto`): pure arithmetic.
+
+1. Steps go where placement would put them, and run as soon as what they depend on is done and their browser
+   is free: the run's time is when the last one ends. Models are taken to be loaded already.
+2. A step takes a hop (message, records, wake-ups), the way of its tensors, and its computation: as measured
+   of that file in that browser; else its share of the whole model as measured there; else that of another
+   browser, scaled by the two browsers' probes; else a stated default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from inference.core.placement import BrowserView, Candidate, ShardView, Wishes, place
+from inference.core.split import shares
+
+# Planning defaults, not measurements: used until this pool has measured its own.
+DEFAULT_HOP_MS = 6.0
+DEFAULT_MS_PER_TENSOR_MB = 15.0
+DEFAULT_MS_PER_WEIGHT_MB = 1.0  # for a batch of one
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step of a way: `cost` is its share of the model's work, `crossing_bytes` what it takes in."""
+
+    index: int
+    sha256: str
+    weight_bytes: int
+    cost: float
+    depends_on: tuple[int, ...] = ()
+    crossing_bytes: int = 0
+    join: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """One way to run the model; `rows` is the batch that its parts share, None where it stays whole."""
+
+    strategy: str
+    shards: int
+    steps: tuple[Step, ...]
+    rows: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """What a hop costs in ms, and over how many runs that was measured; 0: the default."""
+
+    hop_ms: float = DEFAULT_HOP_MS
+    samples: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPrediction:
+    """`basis`: measured, scaled (from other measurements) or default."""
+
+    index: int
+    browser: str
+    compute_ms: float
+    total_ms: float
+    basis: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    way: Way
+    total_ms: float
+    steps: tuple[StepPrediction, ...]
+
+
+def predict(
+    way: Way, whole: Step, pool: Sequence[BrowserView], wishes: Wishes, rates: Rates
+) -> Prediction:
+    """The time of a run; `whole` is the uncut model as one step.
+
+    Raises:
+        NoBrowser: a step fits nowhere.
+    """
+    computing = [step for step in way.steps if not step.join]
+    views = [ShardView(step.index, step.sha256, step.weight_bytes) for step in computing]
+    placed = dict(zip((s.index for s in computing), place(views, pool, wishes), strict=True))
+    browsers = {browser.id: browser for browser in pool}
+    fractions = _fractions(way, computing, placed, browsers)
+    ends: dict[int, float] = {}
+    free: dict[str, float] = {}
+    predicted = []
+    for step in way.steps:
+        ready = max((ends[index] for index in step.depends_on), default=0.0)
+        moved = step.crossing_bytes / 2**20 * DEFAULT_MS_PER_TENSOR_MB
+        if step.join:
+            ends[step.index] = ready + rates.hop_ms + moved
+            continue
+        browser = browsers[placed[step.index].browser]
+        fraction = fractions[step.index]
+        compute, basis = _compute_ms(step, whole, browser, pool, fraction)
+        start = max(ready, free.get(browser.id, browser.outstanding * compute))
+        ends[step.index] = free[browser.id] = start + rates.hop_ms + moved + compute
+        took = ends[step.index] - start
+        predicted.append(StepPrediction(step.index, browser.id, compute, took, basis))
+    return Prediction(way, max(ends.values()), tuple(predicted))
+
+
+def _fractions(
+    way: Way,
+    steps: Sequence[Step],
+    placed: Mapping[int, Candidate],
+    browsers: Mapping[str, BrowserView],
+) -> dict[int, float | None]:
+    """For each part of a batch, its share of the rows; None for steps that take the whole batch."""
+    if way.rows is None:
+        return dict.fromkeys((step.index for step in steps), None)
+    speeds = [browsers[placed[s.index].browser].row_ms.get(s.sha256) for s in steps]
+    rows = shares(way.rows, speeds)
+    return {step.index: count / way.rows for step, count in zip(steps, rows, strict=True)}
+
+
+def _compute_ms(
+    step: Step, whole: Step, browser: BrowserView, pool: Sequence[BrowserView], part: float | None
+) -> tuple[float, str]:
+    fraction = 1.0 if part is None else part
+    own = browser.loaded.get(step.sha256)
+    if own is not None and (part is None or step.sha256 != whole.sha256):
+        return own, "measured"
+    share = fraction if part is not None else step.cost
+    here = browser.loaded.get(whole.sha256)
+    if here is not None:
+        return here * share, "scaled"
+    probe = _probe_ms(browser)
+    for other in pool:
+        there = other.loaded.get(whole.sha256)
+        if there is not None:
+            return there * probe / _probe_ms(other) * share, "scaled"
+    fastest = min(_probe_ms(other) for other in pool)
+    default = whole.weight_bytes / 2**20 * DEFAULT_MS_PER_WEIGHT_MB
+    return default * probe / fastest * share, "default"
+
+
+def _probe_ms(browser: BrowserView) -> float:
+    return min((b.probe_ms for b in browser.backends if b.probe_ms), default=1.0)
+
+
+def best(predictions: Sequence[Prediction]) -> Prediction:
+    """The fastest; of equals the one with fewest shards."""
+    return min(predictions, key=lambda p: (round(p.total_ms, 3), p.way.shards, p.way.strategy))

@@ -1,0 +1,191 @@
+"""Plans: a model cut in one way, cut once and remembered; its files are immutable."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from django.db import IntegrityError, transaction
+
+from inference import registry
+from inference.component_plan import check_strategy, component_steps
+from inference.errors import InvalidRequest
+from inference.graph.blocks import NoBlocks, TooFewShards, plan_attention_feedforward
+from inference.graph.cut import plan_layers, write_shards
+from inference.graph.steps import JoinSpec, Step, TooManyShards, WrittenStep
+from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
+
+# Strategies by which a plan can be made; `auto` chooses one of them.
+CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
+# Of these the graph, or the manifest, says how many shards there are.
+FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD, Strategy.COMPONENT)
+
+
+def ensure_plan(model: OnnxModel, strategy: str, num_shards: int | None) -> Plan:
+    """The plan for this strategy and number of shards, cut now if it never was.
+
+    `num_shards` None: what the graph makes, where the strategy leaves no choice, else 1.
+
+    Raises:
+        InvalidRequest: an unknown strategy, one that the graph does not allow, or a number of shards
+            that it does not allow (names those it does).
+    """
+    if strategy not in CUTS:
+        raise InvalidRequest(f"strategy {strategy!r}: expected one of {', '.join(CUTS)}")
+    if num_shards is not None and num_shards < 1:
+        raise InvalidRequest(f"shards: expected at least 1, got {num_shards}")
+    if num_shards is None and strategy not in FIXED_BY_GRAPH:
+        num_shards = 1
+    wanted = {"model": model, "model_sha256": model.sha256, "strategy": strategy}
+    if num_shards is not None:
+        wanted["num_shards"] = num_shards
+    plan = Plan.objects.filter(**wanted).first()
+    if plan is not None:
+        return plan
+    steps = _cut(model, strategy, num_shards)
+    wanted["num_shards"] = num_shards or len(steps)
+    try:
+        with transaction.atomic():
+            plan = Plan.objects.create(**wanted)
+            for step in steps:
+                step.plan = plan
+            PlanShard.objects.bulk_create(steps)
+    except IntegrityError:  # somebody else cut it meanwhile: the same plan
+        plan = Plan.objects.get(**wanted)
+    return plan
+
+
+def usual_strategy(model: OnnxModel) -> str:
+    """How a model is cut when nobody says."""
+    return Strategy.COMPONENT if model.components else Strategy.LAYER
+
+
+def usual_shards(strategy: str, asked: int | None) -> int | None:
+    """How many shards a plan has when nobody says: two, unless the graph decides."""
+    if asked is None and strategy not in FIXED_BY_GRAPH:
+        return 1 if strategy == Strategy.NONE else 2
+    return asked
+
+
+def steps_of(plan: Plan) -> list[PlanShard]:
+    return list(plan.shards.all())
+
+
+def known_plan(
+    model: OnnxModel, strategy: str, num_shards: int | None
+) -> tuple[Plan, tuple[PlanShard, ...]]:
+    """A model's plan and steps, remembered by this process: plans never change.
+
+    Raises:
+        InvalidRequest: as `ensure_plan`.
+    """
+    return _known_plan(model.pk, strategy, num_shards)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_plan(
+    model_id: int, strategy: str, num_shards: int | None
+) -> tuple[Plan, tuple[PlanShard, ...]]:
+    plan = ensure_plan(OnnxModel.objects.get(pk=model_id), strategy, num_shards)
+    return plan, tuple(steps_of(plan))
+
+
+def forget() -> None:
+    """Look again what names stand for: a model may have been deleted and registered anew."""
+    registry.known_model.cache_clear()
+    _known_plan.cache_clear()
+
+
+def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanShard]:
+    check_strategy(model, strategy, num_shards)
+    if strategy == Strategy.COMPONENT:
+        return component_steps(model)
+    if strategy == Strategy.DATA:
+        return _copies(model, num_shards or 1)
+    if strategy == Strategy.NONE or (strategy == Strategy.LAYER and num_shards == 1):
+        return [_whole(model, 0)]
+    path = registry.path_of(model.sha256)
+    try:
+        if strategy == Strategy.LAYER:
+            planned = plan_layers(path, num_shards or 1)
+        else:
+            planned = plan_attention_feedforward(path)
+            if num_shards not in (None, len(planned)):
+                raise InvalidRequest(
+                    f"model {model.name}: its blocks make {len(planned)} attention and feed-forward "
+                    f"parts; {num_shards} shards were asked for: leave the number out"
+                )
+    except (TooManyShards, NoBlocks, TooFewShards) as error:
+        raise InvalidRequest(f"model {model.name}: {error}") from error
+    files = write_shards(path, planned, registry.files_dir())
+    return [_row(WrittenStep(s, f), planned) for s, f in zip(planned, files, strict=True)]
+
+
+def _row(written: WrittenStep, plan: Sequence[Step]) -> PlanShard:
+    step, file = written.step, written.file
+    row = PlanShard(
+        index=step.index,
+        kind=step.kind.value,
+        group=step.group or ("" if step.join else step.role.value),
+        cost=step.cost,
+        inputs=[spec.to_json() for spec in step.inputs],
+        outputs=[spec.to_json() for spec in step.outputs],
+        depends_on=list(step.depends_on),
+        crossing_bytes=step.crossing_bytes,
+        join=[_join(step.join, plan)] if step.join else [],
+    )
+    if file is not None:
+        row.sha256, row.file_bytes, row.node_count = file.sha256, file.bytes, file.node_count
+        row.weight_bytes, row.copied_bytes = file.weight_bytes, file.copied_bytes
+    return row
+
+
+def _join(join: JoinSpec, plan: Sequence[Step]) -> dict[str, object]:
+    made_by = {spec.name: step.index for step in plan for spec in step.outputs}
+    return {
+        "tensor": join.output.name,
+        "op": join.op,
+        "axis": join.axis,
+        "parts": [[made_by[part], part] for part in join.parts],
+    }
+
+
+def _whole(model: OnnxModel, index: int) -> PlanShard:
+    return PlanShard(
+        index=index,
+        sha256=model.sha256,
+        file_bytes=model.file_bytes,
+        weight_bytes=model.weight_bytes,
+        copied_bytes=model.weight_bytes if index else 0,
+        cost=1.0,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        node_count=model.node_count,
+    )
+
+
+def _copies(model: OnnxModel, parts: int) -> list[PlanShard]:
+    """The whole model for each part of a batch, and the step that puts the parts together again."""
+    if not (model.batch_axis or {}).get("splittable"):
+        why = (model.batch_axis or {}).get("reason", "it has no batch axis")
+        raise InvalidRequest(f"model {model.name} cannot be split by data: {why}")
+    copies = [_whole(model, index) for index in range(parts)]
+    for copy in copies:
+        copy.cost = 1.0 / parts
+    joined = [
+        {
+            "tensor": port["name"],
+            "op": "concat",
+            "axis": 0,
+            "parts": [[part, port["name"]] for part in range(parts)],
+        }
+        for port in model.outputs
+    ]
+    join = PlanShard(
+        index=parts,
+        kind=StepKind.JOIN,
+        outputs=model.outputs,
+        depends_on=list(range(parts)),
+        join=joined,
+    )
+    return [*copies, join]

@@ -1,0 +1,454 @@
+"""The engine of batch jobs, against a real database and a real Valkey; the test plays the workers' part."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from browsers.redis import client
+from inference import cleanup, completion, endings
+from inference.batches import engine, jobs, report, results, storage
+from inference.batches.feeder import feed, jobs_to_feed
+from inference.batches.models import Batch, BatchJob, BatchState, JobState
+from inference.batches.prepare import BadItems
+from inference.errors import InvalidRequest, Unavailable
+from inference.models import OnnxModel, Run, RunState
+from inference.plans import forget
+from inference.uploads import Conflict, remove_model
+from tests.support.batches import (
+    break_one,
+    chain_model,
+    compute,
+    new_job,
+    of_job,
+    right_answer,
+    rows,
+    succeeded_attempts,
+    write_jsonl,
+)
+from tests.support.ledger import publish
+
+
+@pytest.fixture
+def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
+    client().flushall()
+    publish("a")
+    publish("b")
+    made = chain_model(tmp_path, f"chain-{uuid.uuid4().hex[:6]}")
+    yield made
+    BatchJob.objects.all().delete()
+    Run.objects.all().delete()
+    OnnxModel.objects.filter(pk=made.pk).delete()
+    forget()
+    client().flushall()
+
+
+def step(job: BatchJob, now: datetime | None = None) -> list[uuid.UUID]:
+    flying = engine.advance(job.pk, now or timezone.now())
+    job.refresh_from_db()
+    return flying
+
+
+def to_the_end(job: BatchJob) -> None:
+    for _ in range(50):
+        step(job)
+        if job.state != JobState.RUNNING:
+            return
+        compute(job)
+    raise AssertionError(f"the job did not end: {states(job)}")
+
+
+def states(job: BatchJob) -> list[str]:
+    return list(job.batches.values_list("state", flat=True))
+
+
+def output(job: BatchJob, folder: Path, kind: str = "jsonl") -> Any:
+    path = folder / f"out{results.EXTENSIONS[kind]}"
+    results.write_output(job, path, kind)
+    if kind == "npz":
+        return storage.read_arrays(path)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# --- from start to end ---------------------------------------------------------------------
+
+
+def test_a_job_is_computed_in_batches_and_put_together_in_order(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 9)
+    to_the_end(job)
+    assert job.state == JobState.FINISHED
+    lines = output(job, tmp_path)
+    assert [line["_item"] for line in lines] == list(range(9))
+    answer = right_answer(model, rows(9))
+    np.testing.assert_allclose([line["y"] for line in lines], answer, atol=1e-6)
+    np.testing.assert_array_equal(output(job, tmp_path, "npz")["y"], answer)
+    assert succeeded_attempts(job) == {str(i): 1 for i in range(5)}
+    assert not list(storage.folder_of(job.pk).glob("in-*")), "inputs of done batches are deleted"
+    assert not client().keys("webpool:tensor:*"), "collected outputs are dropped from the store"
+
+
+def test_as_many_batches_are_in_flight_as_browsers_are_ready_or_as_was_asked(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    by_browsers, one = new_job(model, tmp_path), new_job(model, tmp_path, concurrency=1, again=True)
+    only_b = new_job(model, tmp_path, options={"browsers": "b"})
+    for job, expected in ((by_browsers, 2), (one, 1), (only_b, 1)):
+        for _ in range(3):
+            assert len(step(job)) == expected, "asking again sends no more"
+    assert set(of_job(only_b).values_list("browser", flat=True)) == {"b"}
+
+
+def test_the_feeder_advances_every_job_and_a_wait_ends_with_a_run(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    first, second = new_job(model, tmp_path, 6), new_job(model, tmp_path, 2)
+    flying = feed()
+    assert len(flying) == 3
+    assert not completion.wait_any(flying, 0.05)
+    compute(second)
+    assert completion.wait_any(flying, 5)
+    assert completion.wait_any(flying, 5), "the signal stays for others who wait"
+    compute(first)
+    feed()
+    feed()
+    assert jobs_to_feed() == [first.pk]
+
+
+def test_two_callers_at_once_start_each_batch_once(model: OnnxModel, tmp_path: Path) -> None:
+    job = new_job(model, tmp_path, 40, concurrency=20)
+    together = threading.Barrier(3)
+
+    def call() -> None:
+        try:
+            together.wait()
+            for _ in range(3):
+                engine.advance(job.pk, timezone.now())
+        finally:
+            connection.close()
+
+    for _ in range(20):
+        with ThreadPoolExecutor(3) as threads:
+            for done in [threads.submit(call) for _ in range(3)]:
+                done.result()
+        compute(job)
+        job.refresh_from_db()
+        if job.state != JobState.RUNNING:
+            break
+    assert job.state == JobState.FINISHED
+    assert succeeded_attempts(job) == {str(i): 1 for i in range(20)}
+    assert of_job(job).count() == 20, "no batch was sent twice"
+
+
+# --- stops at any moment -------------------------------------------------------------------
+
+
+def test_a_claimer_that_died_before_it_sent_is_waited_for_and_then_replaced(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job, now = new_job(model, tmp_path, 2), timezone.now()
+    assert engine.claim(job.batches.get(), now)
+    assert step(job, now + timedelta(seconds=engine.CLAIM_S - 1)) == []
+    assert len(step(job, now + timedelta(seconds=engine.CLAIM_S + 1))) == 1
+    assert job.batches.get().attempts == 2
+
+
+def test_a_run_whose_claimer_died_before_noting_it_is_adopted(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 2)
+    (run_id,) = step(job)
+    job.batches.update(run=None)
+    assert step(job) == [run_id]
+    to_the_end(job)
+    assert Run.objects.filter(pk__in=of_job(job).values("run")).count() == 1
+
+
+def test_a_late_claimer_cancels_its_run_when_the_batch_was_given_away(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job, now = new_job(model, tmp_path, 2), timezone.now()
+    late = job.batches.get()
+    assert engine.claim(late, now)
+    (run_id,) = step(job, now + timedelta(seconds=engine.CLAIM_S + 1))
+    engine._send(job, late)
+    assert job.batches.get().run_id == run_id
+    assert [r.state for r in Run.objects.exclude(pk=run_id)] == [RunState.CANCELLED]
+
+
+def test_a_result_that_was_written_but_not_noted_is_not_computed_again(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 2)
+    step(job)
+    compute(job)
+    step(job)
+    assert states(job) == [BatchState.DONE]
+    # As if it had been killed between the file and the row; the outputs have expired since.
+    job.batches.update(state=BatchState.RUNNING)
+    BatchJob.objects.update(state=JobState.RUNNING)
+    to_the_end(job)
+    assert (job.state, states(job)) == (JobState.FINISHED, [BatchState.DONE])
+    assert succeeded_attempts(job) == {"0": 1}
+
+
+def test_outputs_that_were_lost_with_the_store_are_computed_again_but_not_for_ever(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 2)
+    for attempt in (1, 2, 3):
+        step(job)
+        assert job.batches.get().attempts == attempt
+        compute(job)
+        client().delete(*client().keys("webpool:tensor:*"))
+        step(job)
+    batch = job.batches.get()
+    assert (batch.state, batch.error_category) == (BatchState.FAILED, "expired")
+    step(job)
+    assert job.state == JobState.FAILURES
+
+
+def test_a_disk_that_takes_no_result_is_waited_for_and_named(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 2)
+    feed()
+    compute(job)
+    folder = storage.folder_of(job.pk)
+    away = folder.rename(folder.with_name("away"))
+    assert feed() == []
+    job.refresh_from_db()
+    assert "No such file" in job.note
+    away.rename(folder)
+    feed()
+    job.refresh_from_db()
+    assert (job.state, job.note) == (JobState.FINISHED, "")
+    assert succeeded_attempts(job) == {"0": 1}
+
+
+# --- failures ------------------------------------------------------------------------------
+
+
+def test_a_failed_batch_has_its_reason_and_the_others_go_on(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 6)
+    step(job)
+    break_one(job, "unsupported_operation", "no such kernel")
+    to_the_end(job)
+    assert job.state == JobState.FAILURES
+    (failure,) = report.failures(job)
+    assert (failure["batch"], failure["items"]) == (0, [0, 1])
+    assert "no such kernel" in failure["error"]
+    lines = output(job, tmp_path)
+    assert ["_error" in line for line in lines] == [True, True, False, False, False, False]
+    assert output(job, tmp_path, "npz")["_item"].tolist() == [2, 3, 4, 5]
+
+    assert not jobs.resume_job(job), "nothing is left but what failed"
+    assert jobs.resume_job(job, retry_failed=True)
+    to_the_end(job)
+    assert job.state == JobState.FINISHED
+    assert succeeded_attempts(job) == {"0": 1, "1": 1, "2": 1}
+    assert not any("_error" in line for line in output(job, tmp_path))
+
+
+def test_a_full_pool_is_waited_for(model: OnnxModel, tmp_path: Path, settings: Any) -> None:
+    settings.WEBPOOL_MAX_ACTIVE_RUNS = 1
+    job, now = new_job(model, tmp_path, 6), timezone.now()
+    assert len(step(job, now)) == 1
+    assert job.wait_until is not None
+    assert job.wait_until > now
+    assert "limit is 1" in job.note
+    assert job.batches.get(index=1).attempts == 0, "being refused is no attempt"
+    compute(job)
+    settings.WEBPOOL_MAX_ACTIVE_RUNS = 10
+    assert step(job, now) == [], "not before the time it was told"
+    assert len(step(job, job.wait_until)) == 2
+    assert job.note == ""
+
+
+def test_without_a_ready_browser_the_job_waits_and_says_so(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 4, options={"browsers": "a"})
+    publish("a", state="recovering")
+    assert step(job) == []
+    assert (job.state, job.note) == (
+        JobState.RUNNING,
+        "no browser that may be used is ready; waiting for one",
+    )
+    publish("a")
+    assert len(step(job, timezone.now() + timedelta(seconds=10))) == 1
+
+
+def test_a_cancelled_job_ends_its_runs_and_goes_on_where_it_was(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 8)
+    step(job)
+    compute(job)
+    step(job)
+    assert jobs.cancel_job(job)
+    assert not jobs.cancel_job(job)
+    assert jobs_to_feed() == [job.pk], "its runs in flight are to be ended"
+    assert step(job) == []
+    assert states(job) == ["done", "done", "waiting", "waiting"]
+    assert not Run.objects.active().exists()
+    assert jobs_to_feed() == []
+    assert [line.get("_error") for line in output(job, tmp_path)][3:5] == [
+        None,
+        "not computed: waiting",
+    ]
+    assert jobs.resume_job(job)
+    to_the_end(job)
+    assert job.state == JobState.FINISHED
+    assert succeeded_attempts(job) == {str(i): 1 for i in range(4)}
+
+
+def test_a_batch_that_was_done_before_its_cancel_stays_done(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(model, tmp_path, 4)
+    step(job)
+    compute(job)
+    jobs.cancel_job(job)
+    step(job)
+    assert states(job) == ["done", "done"]
+    assert jobs.resume_job(job)
+    step(job)
+    assert job.state == JobState.FINISHED
+
+
+# --- creating and forgetting ---------------------------------------------------------------
+
+
+def test_the_same_file_model_and_options_are_the_same_job(model: OnnxModel, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", rows(4))
+    request = jobs.JobRequest(model=model.name, source=source)
+    job, new = jobs.create_job(request)
+    again, new_again = jobs.create_job(request)
+    assert (new, new_again, again) == (True, False, job)
+    others = [{"batch_size": 3}, {"options": {"platform": "wasm"}}, {"owner": "x"}, {"again": True}]
+    for change in others:
+        other, new = jobs.create_job(
+            jobs.JobRequest(model=model.name, source=source, **change)  # type: ignore[arg-type]
+        )
+        assert (new, other == job) == (True, False), change
+    assert jobs.create_job(request) == (other, False), "the latest one counts"
+    write_jsonl(source, rows(5))
+    assert jobs.create_job(request)[1]
+
+
+def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    bad = ['{"x": [1, 2, 3]}', "nonsense", '{"z": 1}'] + ["[]"] * 30
+    source.write_text("\n".join(['{"x": [1, 2, 3, 4]}', *bad]))
+    before = set(storage.root().iterdir()) if storage.root().exists() else set()
+    with pytest.raises(BadItems) as caught:
+        jobs.create_job(jobs.JobRequest(model=model.name, source=source, batch_size=1))
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("in.jsonl: 33 items cannot be computed")
+    assert [line.split(":")[0] for line in lines[1:4]] == ["line 2", "line 3", "line 4"]
+    assert lines[-1] == "and 13 more"
+    assert set(storage.root().iterdir()) == before
+    assert not BatchJob.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size: expected 1 to"),
+        ({"concurrency": 0}, "concurrency: expected 1 to"),
+        ({"options": {"browsers": "lynx"}}, "no browser of the pool is named 'lynx'"),
+        ({"options": {"pins": "0=a"}}, "unknown option pins"),
+        ({"model": "nosuch"}, "no model named 'nosuch'"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(
+    model: OnnxModel, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", rows(1))
+    with pytest.raises(InvalidRequest, match=message):
+        jobs.create_job(jobs.JobRequest(**{"model": model.name, "source": source, **change}))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "expected MODEL and --input FILE, or --resume JOB"),
+        (["--resume", str(uuid.uuid4())], "no batch job has the id"),
+        (["--resume", "x"], "is not the id of a batch job"),
+        (["MODEL", "--input", "nosuch.npz"], "nosuch.npz: no such file"),
+        (["MODEL", "--input", "x.csv"], "expected a file that ends in"),
+        (["MODEL", "--input", "IN", "--output", "y.csv"], "expected a file that ends in"),
+    ],
+)
+def test_the_command_asks_for_what_it_needs(
+    model: OnnxModel, tmp_path: Path, args: list[str], message: str
+) -> None:
+    words = {"MODEL": model.name, "IN": str(write_jsonl(tmp_path / "in.jsonl", rows(2)))}
+    with pytest.raises(CommandError, match=message) as caught:
+        call_command("run_batch", *(words.get(arg, arg) for arg in args))
+    assert caught.value.returncode == 2
+    assert not BatchJob.objects.exists()
+
+
+def test_without_a_pool_no_job_is_made(model: OnnxModel, tmp_path: Path) -> None:
+    client().flushall()
+    with pytest.raises(Unavailable, match="make up"):
+        new_job(model, tmp_path)
+
+
+def test_an_empty_file_holds_no_items(model: OnnxModel, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="holds no items"):
+        new_job(model, tmp_path, 0)
+
+
+def test_a_model_is_not_removed_while_a_job_of_it_runs(model: OnnxModel, tmp_path: Path) -> None:
+    job = new_job(model, tmp_path, 2)
+    with pytest.raises(Conflict, match="1 batch jobs"):
+        remove_model(model)
+    with pytest.raises(Conflict, match="still running"):
+        results.download(job, "npz")
+
+
+def test_old_jobs_are_forgotten_with_their_files(model: OnnxModel, tmp_path: Path) -> None:
+    old, young = new_job(model, tmp_path, 2), new_job(model, tmp_path, 4)
+    for job in (old, young):
+        to_the_end(job)
+    BatchJob.objects.filter(pk=old.pk).update(finished_at=timezone.now() - timedelta(days=8))
+    cleanup.forget_old_runs(timezone.now())
+    assert list(BatchJob.objects.all()) == [young]
+    assert not storage.folder_of(old.pk).exists()
+    assert results.download(young, "jsonl").exists()
+    assert not Batch.objects.filter(job_id=old.pk).exists()
+
+
+def test_forgotten_runs_do_not_undo_a_job(model: OnnxModel, tmp_path: Path) -> None:
+    job = new_job(model, tmp_path, 2)
+    to_the_end(job)
+    Run.objects.all().delete()
+    assert job.batches.get().run is None
+    assert len(output(job, tmp_path)) == 2
+    assert report.computed_by(job) == {}
+
+
+def test_a_run_that_its_owner_cancelled_is_a_failed_batch(model: OnnxModel, tmp_path: Path) -> None:
+    job = new_job(model, tmp_path, 2)
+    (run_id,) = step(job)
+    endings.cancel(run_id, "cancelled by somebody")
+    step(job)
+    assert report.failures(job)[0]["error"] == "cancelled by somebody"

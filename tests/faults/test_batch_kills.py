@@ -1,0 +1,77 @@
+"""A batch job whose command, control worker and browser's worker are killed while it is computed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.graph.reference import equal, reference
+from inference.zoo import micro
+from tests.support.stack import ROOT, RunningStack
+
+COUNT = 160
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> RunningStack:
+    running = RunningStack(tmp_path / "home", browsers="chromium,firefox")
+    running.manage("migrate", "--verbosity", "0")
+    running.manage("add_model", str(micro.chain(tmp_path / "m.onnx", size=64)), "--name", "m")
+    running.start()
+    return running
+
+
+def done(pool: RunningStack, job_id: str) -> int:
+    count: int = pool.get(f"/api/batches/{job_id}/")["batches"]["done"]
+    return count
+
+
+def wait_done(pool: RunningStack, job_id: str, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while done(pool, job_id) < count:
+        assert time.monotonic() < deadline, pool.logs()
+        time.sleep(0.02)
+
+
+def test_no_batch_is_lost_or_computed_twice_whoever_is_killed(
+    pool: RunningStack, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(2).standard_normal((COUNT, 64)).astype(np.float32)
+    np.savez(tmp_path / "in.npz", x=x)
+    args = ["run_batch", "m", "--input", str(tmp_path / "in.npz"), "--batch-size", "2"]
+    command = subprocess.Popen(
+        [sys.executable, "manage.py", *args, "--concurrency", "2"],
+        cwd=ROOT, env=pool.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert command.stderr is not None
+    job_id = command.stderr.readline().split()[1].rstrip(":")
+    try:
+        wait_done(pool, job_id, 3)
+        command.kill()
+        command.communicate()
+        for name, more in (("control", 5), ("browser.firefox", 5), ("control", 5)):
+            before = done(pool, job_id)
+            os.kill(pool.pid(name), signal.SIGKILL)
+            wait_done(pool, job_id, min(before + more, COUNT // 2))
+        summary = json.loads(pool.manage(*args, "--json").stdout)
+        assert (summary["job"], summary["state"]) == (job_id, "finished"), pool.logs()
+        with np.load(tmp_path / "in.out.npz") as out:
+            assert out["_item"].tolist() == list(range(COUNT))
+            assert equal(out["y"], reference(tmp_path / "m.onnx", {"x": x})["y"])
+        runs = pool.get("/api/runs/?limit=1000")["results"]
+        succeeded = [run["owner"].partition("#")[0] for run in runs if run["state"] == "succeeded"]
+        assert len(succeeded) == len(set(succeeded)) == COUNT // 2
+        shards = pool.get("/api/shards/?limit=1000")["results"]
+        outcomes = [[a["outcome"] for a in shard["attempt_rows"]] for shard in shards]
+        assert all(of_shard.count("succeeded") <= 1 for of_shard in outcomes)
+    finally:
+        pool.stop()
+        assert not pool.wait_gone(), "processes outlived the stack"

@@ -1,0 +1,86 @@
+"""A batch job in the tests' own ledger, and a worker's part in it, played with onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from django.utils import timezone
+
+from inference import ledger, registry, tensors
+from inference.batches import jobs
+from inference.batches.models import BatchJob
+from inference.models import Attempt, OnnxModel, Outcome, RunShard, RunState, ShardState
+from inference.zoo import micro
+
+
+def chain_model(folder: Path, name: str) -> OnnxModel:
+    return registry.add_model(micro.chain(folder / "chain.onnx", layers=2, size=4), name=name)
+
+
+def rows(count: int) -> np.ndarray:
+    return np.random.default_rng(5).standard_normal((count, 4)).astype(np.float32)
+
+
+def right_answer(model: OnnxModel, x: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(registry.path_of(model.sha256).read_bytes())
+    answer: np.ndarray = session.run(None, {"x": x})[0]
+    return answer
+
+
+def write_jsonl(path: Path, x: np.ndarray) -> Path:
+    path.write_text("".join(json.dumps({"x": row.tolist()}) + "\n" for row in x))
+    return path
+
+
+def new_job(model: OnnxModel, folder: Path, count: int = 10, **options: Any) -> BatchJob:
+    """A job of `count` rows in batches of two."""
+    source = write_jsonl(folder / f"in-{count}.jsonl", rows(count))
+    job, _ = jobs.create_job(
+        jobs.JobRequest(model=model.name, source=source, **{"batch_size": 2, **options})
+    )
+    return job
+
+
+def compute(job: BatchJob) -> int:
+    """Do what a browser's worker does with every queued shard of the job; returns how many."""
+    queued = list(of_job(job).filter(state=ShardState.QUEUED, run__state=RunState.RUNNING))
+    for row in queued:
+        shard = ledger.claim(row.pk, row.fence, timezone.now())
+        assert shard is not None
+        (x,) = tensors.fetch(ledger.input_refs(shard))
+        y = right_answer(job.model, tensors.decode_array(x))
+        refs = tensors.store(shard.run_id, [tensors.encode_array("y", y)])
+        assert ledger.record_success(shard, {"y": refs[0]}, _facts(shard))
+    return len(queued)
+
+
+def break_one(job: BatchJob, category: str, message: str) -> None:
+    """Fail the first queued shard of the job, as its worker would."""
+    row = of_job(job).filter(state=ShardState.QUEUED, run__state=RunState.RUNNING).first()
+    assert row is not None
+    shard = ledger.claim(row.pk, row.fence, timezone.now())
+    assert shard is not None
+    ledger.fail_run(shard, category, message, _facts(shard))
+
+
+def of_job(job: BatchJob) -> Any:
+    """Shards of every run that was ever sent for the job."""
+    return RunShard.objects.filter(run__owner__startswith=f"batch {job.pk}/").order_by("pk")
+
+
+def succeeded_attempts(job: BatchJob) -> dict[str, int]:
+    """Batch index → successful attempts, over all runs that were ever sent for it."""
+    counts: dict[str, int] = {}
+    rows = Attempt.objects.filter(shard__in=of_job(job), outcome=Outcome.SUCCEEDED)
+    for owner in rows.values_list("shard__run__owner", flat=True):
+        index = owner.partition("/")[2].partition("#")[0]
+        counts[index] = counts.get(index, 0) + 1
+    return counts
+
+
+def _facts(shard: RunShard) -> dict[str, Any]:
+    return {"browser": shard.browser, "started_at": timezone.now()}
