@@ -17,9 +17,11 @@ from browsers.redis import client
 from inference import components, dispatch, ledger, plans, registry, runs, tensors, uploads
 from inference.component_plan import default_strategy
 from inference.errors import InvalidRequest
-from inference.graph.reference import reference
+from inference.graph.reference import equal, reference
 from inference.models import OnnxModel, PlanShard, Run, RunShard, RunState, ShardState
 from inference.runs import RunRequest
+from inference.zoo import families
+from inference.zoo.families import FAMILIES
 from tests.support.ensembles import DIAMOND, diamond, in_order, question
 from tests.support.ledger import publish
 
@@ -272,6 +274,27 @@ def test_the_answer_is_that_of_the_files_in_order(manifest: Path, order: tuple[i
     expected = in_order(manifest, question())["score"]
     assert score.name == "score"
     assert abs(tensors.decode_array(score) - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["clip", "whisper", "t5"])
+def test_models_of_the_zoo_run_by_their_components(name: str, tmp_path: Path) -> None:
+    family = FAMILIES[name]
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(families.manifest(family.build(tmp_path))))
+    inputs = family.example_inputs(seed=5)
+    model = add(path, name, model_type=family.model_type)
+    assert {port["name"] for port in model.inputs} == set(inputs)
+    publish("a")
+    publish("b")
+    run = runs.create_run(RunRequest(name, wire_inputs(**inputs)))
+    for index in range(len(model.components)):
+        compute(claimed(run, index))
+    run.refresh_from_db()
+    assert run.state == RunState.SUCCEEDED
+    got = {tensor.name: tensors.decode_array(tensor) for tensor in runs.collect(run)}
+    expected = in_order(path, inputs)
+    assert set(got) == set(expected)
+    assert all(equal(got[key], array) for key, array in expected.items())
 
 
 def test_the_chord_brings_what_the_ledger_has_made_ready(manifest: Path) -> None:

@@ -167,7 +167,8 @@ def test_a_manifest_comes_with_its_files(stack: RunningStack, tmp_path: Path) ->
 def test_tritons_ensemble_of_registered_models(stack: RunningStack, tmp_path: Path) -> None:
     path = diamond(tmp_path / "small")
     for name in ("text", "image", "fusion"):
-        stack.manage("add_model", str(path.parent / f"{name}.onnx"), "--name", f"e-{name}")
+        one, kind = multipart({"name": f"e-{name}"}, [("file", path.parent / f"{name}.onnx")])
+        assert send(stack, "POST", "/api/models/", one, kind).status == 201
 
     def tensor(name: str, *dims: int) -> dict[str, Any]:
         return {"name": name, "data_type": "TYPE_FP32", "dims": list(dims)}
