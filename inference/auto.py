@@ -45,8 +45,13 @@ def decide(
     """The fastest feasible way to run a batch of `rows` (None: not splittable) in this pool now.
 
     Raises:
-        InvalidRequest: none is feasible; says why for each.
+        InvalidRequest: none is feasible; says why for each. Or the model is made of components, which
+            leaves nothing to choose.
     """
+    if model.components:
+        raise InvalidRequest(
+            f"model {model.name} is made of components, which run in one way: there is nothing to predict"
+        )
     wishes = wishes_from(browsers, platform, {})
     rates = hop_rates(int(time.monotonic() / _RATES_LAST_S))
     whole = _way(model, Strategy.NONE, 1, None).steps[0]

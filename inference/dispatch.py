@@ -35,6 +35,7 @@ CONTROL_QUEUE = "control"
 # Tasks are sent by name: whoever sends needs nothing of what computes them.
 RUN_SHARD = "inference.tasks.run_shard"
 RUN_JOIN = "inference.tasks.run_join"
+SEND_STEP = "inference.tasks.send_step"
 # Attention and feed-forward parts alternate between two groups of browsers.
 _SIDES = {Role.ATTENTION.value: 0, Role.FEED_FORWARD.value: 1}
 
@@ -119,22 +120,27 @@ def _why_none(
     raise AssertionError(f"{view} found a browser only when asked again")
 
 
-def _in_chord(join: RunShard, steps: Sequence[RunShard]) -> bool:
-    """Whether all that a join waits for went out together, and is still what went out then."""
-    waits_for = set(join.plan_shard.depends_on)
+def _in_chord(later: RunShard, steps: Sequence[RunShard]) -> bool:
+    """Whether all that a step waits for went out together, and is still what went out then."""
+    waits_for = set(later.plan_shard.depends_on)
     parts = [step for step in steps if step.index in waits_for]
     together = {part.queued_at for part in parts}
+    # A task is a member of one chord only: that of the first step that waits for it and others.
     shared = any(
-        step.kind == StepKind.JOIN and waits_for.intersection(step.plan_shard.depends_on)
+        _waits_for_several(step) and waits_for.intersection(step.plan_shard.depends_on)
         for step in steps
-        if step.index < join.index
+        if step.index < later.index
     )
     return (
-        len(parts) > 1
+        _waits_for_several(later)
         and len(together) == 1
-        and all(part.fence == 1 for part in parts)
+        and all(part.kind == StepKind.COMPUTE and part.fence == 1 for part in parts)
         and not shared
     )
+
+
+def _waits_for_several(step: RunShard) -> bool:
+    return len(step.plan_shard.depends_on) > 1
 
 
 def send(steps: Sequence[RunShard]) -> None:
@@ -158,26 +164,40 @@ def _address(step: RunShard) -> tuple[str, str]:
 def send_ready(queued: Sequence[RunShard], steps: Sequence[RunShard]) -> None:
     """Send steps that became ready together; `steps` are all of the run's.
 
-    Shards that one join waits for go out under a chord whose body it is (SPEC S4), and such a join
-    comes by itself.
+    Shards that one step waits for go out under a chord whose body brings that step (SPEC S4): a join is
+    the body itself; for a shard it is `send_step`, because the shard's browser is chosen when the last
+    of what it waits for is recorded, not now. Such a step comes by itself.
     """
     left = {step.index: step for step in queued}
-    for join in steps:
-        if join.kind == StepKind.JOIN and _in_chord(join, steps):
-            left.pop(join.index, None)
-            waits_for = join.plan_shard.depends_on
+    for later in steps:
+        if _in_chord(later, steps):
+            left.pop(later.index, None)
+            waits_for = later.plan_shard.depends_on
             if left.keys() >= set(waits_for):
-                _send_chord([left.pop(index) for index in waits_for], join)
+                _send_chord([left.pop(index) for index in waits_for], later)
     send(list(left.values()))
 
 
-def _send_chord(parts: Sequence[RunShard], join: RunShard) -> None:
+def _send_chord(parts: Sequence[RunShard], later: RunShard) -> None:
     header = [
         signature(RUN_SHARD, (part.pk, part.fence), queue=queue_of(part.browser), immutable=True)
         for part in parts
     ]
-    body = signature(RUN_JOIN, (join.pk, join.fence + 1), queue=CONTROL_QUEUE, immutable=True)
-    _unless_broker_is_down(lambda: chord(header)(body), "the sweep sends and joins them")
+    task = RUN_JOIN if later.kind == StepKind.JOIN else SEND_STEP
+    body = signature(task, (later.pk, later.fence + 1), queue=CONTROL_QUEUE, immutable=True)
+    _unless_broker_is_down(lambda: chord(header)(body), "the sweep sends them and what follows")
+
+
+def send_step(step_id: int, fence: int) -> bool:
+    """Send a shard to the browser that the ledger has chosen for it; False when it has moved on.
+
+    The body of a chord. It decides nothing: it may come twice, or not at all, and then the sweep sends.
+    """
+    step = RunShard.objects.filter(pk=step_id, fence=fence, state=ShardState.QUEUED).first()
+    if step is None:
+        return False
+    send([step])
+    return True
 
 
 def _unless_broker_is_down(publish: Callable[[], object], remedy: str) -> None:

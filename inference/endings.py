@@ -43,7 +43,9 @@ def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
     available: dict[str, Any] = dict(run.inputs)
     for shard in shards:
         available.update(shard.outputs)
-    outputs = {port["name"]: available[port["name"]] for port in run.model.outputs}
+    outputs = {
+        port["name"]: available[port.get("tensor", port["name"])] for port in run.model.outputs
+    }
     made = [shard.outputs for shard in shards]
     return _finish(run, Ending(RunState.SUCCEEDED, outputs, "", "", now), made)
 

@@ -33,8 +33,9 @@ class ModelShardingManager:
 
     Args:
         model_name: name of a registered model (`manage.py add_model`).
-        num_shards: how many shards; None: one per browser, as far as the graph allows.
-        shard_type: "layer", "data" or "none".
+        num_shards: how many shards; None: one per browser, as far as the graph allows, or one per component.
+        shard_type: "layer", "data", "component" or "none"; None: "component" for a model that is made of
+            components, else "layer".
         model_type: when given, must be the registered type.
         max_connections: use at most this many browsers; None: all.
         browsers: ids, kinds or families that may be used, in order.
@@ -46,7 +47,7 @@ class ModelShardingManager:
         self,
         model_name: str,
         num_shards: int | None = None,
-        shard_type: str = "layer",
+        shard_type: str | None = None,
         model_type: str | None = None,
         max_connections: int | None = None,
         *,
@@ -123,6 +124,8 @@ class ModelShardingManager:
             raise InvalidRequest(
                 f"model {model.name} is of type {model.model_type}, not {self.model_type}"
             )
+        if self.shard_type is None:
+            self.shard_type = "component" if model.components else "layer"
         return preload.load_plan(self._request(()))
 
     def _infer(self, inputs: Mapping[str, Any], max_retries: int | None) -> dict[str, Any]:
@@ -147,7 +150,7 @@ class ModelShardingManager:
         return runs.RunRequest(
             model=self.model_name,
             inputs=tensors,
-            strategy=self.shard_type,
+            strategy=self.shard_type or "",
             shards=self.num_shards,
             browsers=self.browsers or preload.first_browsers(self.max_connections),
             platform=self.platform,

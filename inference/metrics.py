@@ -19,7 +19,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
     worker put together, and how long that took. Under `prediction`, for runs with strategy auto: what
     was expected, and by how much it was wrong.
     """
-    steps = list(run.shards.all())
+    steps = list(run.shards.select_related("plan_shard"))
     shards = [step for step in steps if step.kind == StepKind.COMPUTE]
     attempts = attempts_by_shard(shards)
     states = [shard.state for shard in shards]
@@ -56,6 +56,7 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
     best = deciding(attempts)
     return {
         "index": shard.index,
+        "group": shard.plan_shard.group,
         "state": shard.state,
         "browser": (best.browser if best else shard.browser) or None,
         "browser_version": (best.browser_version or None) if best else None,

@@ -23,7 +23,10 @@ class ModelType(models.TextChoices):
 
 
 class OnnxModel(models.Model):
-    """A registered ONNX model; its bytes are the immutable file named by `sha256`."""
+    """A registered ONNX model; its bytes are the immutable file named by `sha256`.
+
+    A model made of components has a file for each, and `sha256` stands for files and wiring together.
+    """
 
     name = models.SlugField(unique=True, max_length=128)
     model_type = models.CharField(max_length=16, choices=ModelType.choices, default=ModelType.OTHER)
@@ -38,6 +41,11 @@ class OnnxModel(models.Model):
     inputs = models.JSONField(help_text="name, dtype, shape and declared default of each input")
     outputs = models.JSONField(help_text="name, dtype and shape of each output")
     summary = models.JSONField(help_text="what was read from the graph: opsets, operators, cuts")
+    components = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="for a model of several files: name, file and wiring of each, in the order they run",
+    )
     tokenizer = models.CharField(max_length=64, blank=True, help_text="SHA-256 of tokenizer.json")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -54,6 +62,7 @@ class Strategy(models.TextChoices):
     ATTENTION_FEEDFORWARD = "attention_feedforward"
     TENSOR = "tensor"
     DATA = "data"
+    COMPONENT = "component"
     AUTO = "auto"  # asked for; the plan that is chosen has another
 
 

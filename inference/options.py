@@ -58,8 +58,6 @@ def parse_options(given: Mapping[str, Any], known: Iterable[str] = ()) -> dict[s
     for name, read in _READERS.items():
         if (value := given.get(name)) is not None:
             options["deadline_s" if name == "timeout" else name] = read(name, value)
-    shards = options.get("shards")
-    options.setdefault("strategy", Strategy.LAYER if shards and shards > 1 else Strategy.NONE)
     return options
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from django.db import IntegrityError, transaction
 
 from inference import registry
+from inference.component_plan import check_strategy, component_steps
 from inference.errors import InvalidRequest
 from inference.graph.blocks import NoBlocks, plan_attention_feedforward
 from inference.graph.cut import plan_layers
@@ -20,8 +21,8 @@ from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
 
 # Strategies by which a plan can be made; `auto` chooses one of them.
 CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
-# Of these the graph itself says how many shards there are.
-FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD,)
+# Of these the graph, or the manifest, says how many shards there are.
+FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD, Strategy.COMPONENT)
 _WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
 
 
@@ -57,6 +58,11 @@ def ensure_plan(model: OnnxModel, strategy: str, num_shards: int | None) -> Plan
     except IntegrityError:  # somebody else cut it meanwhile: the same plan
         plan = Plan.objects.get(**wanted)
     return plan
+
+
+def usual_strategy(model: OnnxModel) -> str:
+    """How a model is cut when nobody says."""
+    return Strategy.COMPONENT if model.components else Strategy.LAYER
 
 
 def usual_shards(strategy: str, asked: int | None) -> int | None:
@@ -96,6 +102,9 @@ def forget() -> None:
 
 
 def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanShard]:
+    check_strategy(model, strategy, num_shards)
+    if strategy == Strategy.COMPONENT:
+        return component_steps(model)
     if strategy == Strategy.DATA:
         return _copies(model, num_shards or 1)
     if strategy == Strategy.NONE or (strategy in _WHOLE_ALONE and num_shards == 1):

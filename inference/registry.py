@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from django.conf import settings
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 
 from inference.core.placement import BrowserView
 from inference.core.placement import named as names
@@ -41,20 +41,13 @@ def add_model(
     Raises:
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
     """
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"model name {name!r}: expected letters, digits, - and _, at most 128 characters"
-        )
-    if model_type not in ModelType.values:
-        raise InvalidRequest(
-            f"model type {model_type!r}: expected one of {', '.join(ModelType.values)}"
-        )
+    check_words(name, model_type)
     tokenizer_sha = ""
     try:
         summary = read_model(path)
         existing = OnnxModel.objects.filter(name=name).first()
         if existing is not None:
-            return _same_or_taken(existing, summary.sha256)
+            return same_or_taken(existing, summary.sha256)
         if tokenizer:
             tokenizer_sha = Tokenizer.store(tokenizer, files_dir())
         sha256, _ = pack(path, files_dir())
@@ -78,13 +71,30 @@ def add_model(
         )
     except IntegrityError:  # somebody else registered the name meanwhile
         discard({sha256, tokenizer_sha})
-        return _same_or_taken(OnnxModel.objects.get(name=name), sha256)
+        return same_or_taken(OnnxModel.objects.get(name=name), sha256)
+
+
+def check_words(name: str, model_type: str) -> None:
+    """Refuse a name or type that no model can have.
+
+    Raises:
+        InvalidRequest: says what was expected.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"model name {name!r}: expected letters, digits, - and _, at most 128 characters"
+        )
+    if model_type not in ModelType.values:
+        raise InvalidRequest(
+            f"model type {model_type!r}: expected one of {', '.join(ModelType.values)}"
+        )
 
 
 def discard(files: set[str]) -> None:
     """Delete files that no model and no plan names any more."""
-    for sha256 in files - {""} - _still_named(files):
-        path_of(sha256).unlink(missing_ok=True)
+    with transaction.atomic():  # no row that names one can come between the look and the deed
+        for sha256 in files - {""} - _still_named(files):
+            path_of(sha256).unlink(missing_ok=True)
 
 
 def _still_named(files: set[str]) -> set[str]:
@@ -92,10 +102,17 @@ def _still_named(files: set[str]) -> set[str]:
     for field in ("sha256", "tokenizer"):
         rows = OnnxModel.objects.filter(**{f"{field}__in": files})
         named |= set(rows.values_list(field, flat=True))
+    for components in OnnxModel.objects.exclude(components=[]).values_list("components", flat=True):
+        named |= {item["sha256"] for item in components}
     return named | set(PlanShard.objects.filter(sha256__in=files).values_list("sha256", flat=True))
 
 
-def _same_or_taken(existing: OnnxModel, sha256: str) -> OnnxModel:
+def same_or_taken(existing: OnnxModel, sha256: str) -> OnnxModel:
+    """The model of that name, when it is the same one.
+
+    Raises:
+        InvalidRequest: the name is taken.
+    """
     if existing.sha256 == sha256:
         return existing
     raise InvalidRequest(

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from inference import admission, auto, completion, dispatch, endings, plans, registry, tensors
+from inference.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView, named
 from inference.core.split import shares
 from inference.errors import (
@@ -54,7 +55,9 @@ class RunRequest:
     Attributes:
         model: name of a registered model.
         inputs: wire tensors, one per model input; inputs with a declared default may be missing.
-        strategy: none (whole), layer, data, or auto, which predicts and chooses.
+        strategy: none (whole), layer, attention_feedforward, data, component, or auto, which predicts and
+            chooses; empty: component for a model that is made of components, layer for more than one
+            shard, else none.
         shards: how many; None: one per suitable browser, as far as graph or batch allow.
         browsers: ids, kinds or families that may be used, in order; empty: any.
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
@@ -68,7 +71,7 @@ class RunRequest:
 
     model: str
     inputs: Sequence[WireTensor]
-    strategy: str = "none"
+    strategy: str = ""
     shards: int | None = None
     browsers: tuple[str, ...] = ()
     platform: str = ""
@@ -164,13 +167,20 @@ def resolve(
 ) -> tuple[RunRequest, dict[str, Any] | None]:
     """The request with a strategy that can be planned, and the prediction behind it, if it was `auto`.
 
+    A model that is made of components runs in one way only: then there is nothing to predict.
+
     Raises:
         InvalidRequest: `auto` together with what it is to choose, or nothing is feasible.
     """
+    if not request.strategy:
+        strategy = default_strategy(model, request.shards)
+        return dataclasses.replace(request, strategy=strategy), None
     if request.strategy != Strategy.AUTO:
         return request, None
     if request.shards is not None or request.pins:
         raise InvalidRequest("strategy auto chooses shards and browsers; leave out shards and pins")
+    if model.components:
+        return dataclasses.replace(request, strategy=Strategy.COMPONENT), None
     chosen = auto.decide(
         model, pool, browsers=request.browsers, platform=request.platform, rows=rows
     )
@@ -186,6 +196,7 @@ def plan_for(
     Raises:
         InvalidRequest: more shards than the graph or the batch allows, or a pin for none of them.
     """
+    check_strategy(model, request.strategy, request.shards)
     count = _shard_count(request, model, pool, rows)
     if (
         request.strategy == Strategy.DATA

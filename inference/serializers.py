@@ -125,7 +125,7 @@ class ModelSerializer(serializers.ModelSerializer[OnnxModel]):
         model = OnnxModel
         fields = [
             "name", "model_type", "sha256", "file_bytes", "weight_bytes", "node_count", "max_shards",
-            "batch_axis", "inputs", "outputs", "tokenizer", "created_at",
+            "batch_axis", "inputs", "outputs", "components", "tokenizer", "created_at",
         ]  # fmt: skip
 
 
@@ -135,16 +135,44 @@ class ModelDetailSerializer(ModelSerializer):
 
 
 class ModelUploadSerializer(serializers.Serializer[Any]):
-    """multipart/form-data."""
+    """multipart/form-data. Give either `file` or `manifest`."""
 
-    file = serializers.FileField(help_text="the ONNX file")
+    file = serializers.FileField(required=False, help_text="the ONNX file")
+    manifest = serializers.FileField(
+        required=False, help_text="how several files make a model, as JSON; see ManifestRequest"
+    )
     name = serializers.CharField(max_length=128)
     model_type = serializers.ChoiceField(choices=ModelType.choices, default=ModelType.OTHER)
     tokenizer = serializers.FileField(required=False, help_text="tokenizer.json")
+    components = serializers.ListField(
+        child=serializers.FileField(),
+        required=False,
+        help_text="the ONNX files that the manifest names",
+    )
     external_data = serializers.ListField(
         child=serializers.FileField(),
         required=False,
-        help_text="the files that the ONNX file names",
+        help_text="the files that the ONNX files name",
+    )
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        if ("file" in given) == ("manifest" in given):
+            raise serializers.ValidationError("expected either 'file' or 'manifest'")
+        if "file" in given and given.get("components"):
+            raise serializers.ValidationError(
+                "'components' go with a 'manifest', not with a 'file'"
+            )
+        return given
+
+
+class ManifestRequestSerializer(serializers.Serializer[Any]):
+    """application/json: a model that is made of registered ones."""
+
+    name = serializers.CharField(max_length=128)
+    model_type = serializers.ChoiceField(choices=ModelType.choices, default=ModelType.OTHER)
+    manifest = serializers.DictField(
+        help_text="{inputs, outputs, components: [{name, model, inputs, outputs}]}, or Triton's model "
+        "configuration with ensemble_scheduling"
     )
 
 
@@ -168,7 +196,7 @@ class PlanShardSerializer(serializers.ModelSerializer[PlanShard]):
 def crossing(shard: PlanShard) -> list[dict[str, Any]]:
     """The tensors that a shard takes from earlier shards."""
     callers = {port["name"] for port in shard.plan.model.inputs}
-    return [port for port in shard.inputs if port["name"] not in callers]
+    return [port for port in shard.inputs if port.get("tensor", port["name"]) not in callers]
 
 
 class PlanSerializer(serializers.ModelSerializer[Plan]):
@@ -182,9 +210,13 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
 
 class PlanRequestSerializer(serializers.Serializer[Any]):
     model = serializers.CharField()
-    strategy = serializers.ChoiceField(choices=Strategy.choices, default=Strategy.LAYER)
+    strategy = serializers.ChoiceField(
+        choices=Strategy.choices,
+        required=False,
+        help_text="left out: component for a model of components, else layer",
+    )
     shards = serializers.IntegerField(
-        required=False, min_value=1, help_text="2, unless the graph decides"
+        required=False, min_value=1, help_text="2, unless graph or components decide"
     )
 
 
@@ -220,13 +252,14 @@ class RunShardSerializer(serializers.ModelSerializer[RunShard]):
 
     run = serializers.UUIDField(source="run_id")
     sha256 = serializers.CharField(source="plan_shard.sha256")
+    group = serializers.CharField(source="plan_shard.group", help_text="part of the model it is")
     attempt_rows = AttemptSerializer(many=True)
 
     class Meta:
         model = RunShard
         fields = [
-            "id", "run", "index", "kind", "sha256", "state", "browser", "attempts", "avoid", "ready_at",
-            "queued_at", "claimed_at", "finished_at", "attempt_rows",
+            "id", "run", "index", "kind", "group", "sha256", "state", "browser", "attempts", "avoid",
+            "ready_at", "queued_at", "claimed_at", "finished_at", "attempt_rows",
         ]  # fmt: skip
 
 

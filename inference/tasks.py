@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
-from inference import cleanup, execution, joining, outbox
+from inference import cleanup, dispatch, execution, joining, outbox
 
 
 @shared_task
@@ -24,6 +24,12 @@ def load_shard(sha256: str, platform: str) -> dict[str, Any]:
 @shared_task
 def run_join(step_id: int, fence: int) -> None:
     joining.execute(step_id, fence)
+
+
+@shared_task
+def send_step(step_id: int, fence: int) -> None:
+    """In the control worker, as the body of a chord: what waited for its members."""
+    dispatch.send_step(step_id, fence)
 
 
 @shared_task

@@ -42,7 +42,7 @@ def timeline(run: Run) -> Timeline | None:
     Within an attempt only the lengths of load, transfer and compute were measured, not their order:
     they are drawn one after another, each where the one before ends.
     """
-    shards = list(run.shards.all())
+    shards = list(run.shards.select_related("plan_shard"))
     attempts = attempts_by_shard(shards)
     ends = [attempt.finished_at for rows in attempts.values() for attempt in rows]
     if not ends:

@@ -21,7 +21,7 @@ from unfold.widgets import (
 
 from browsers.admin import ReadOnly, megabytes, pretty, table
 from inference import uploads
-from inference.errors import WebpoolError
+from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
 from inference.serializers import crossing
 
@@ -46,10 +46,19 @@ class UploadForm(forms.ModelForm):
     model_type = forms.ChoiceField(
         choices=ModelType.choices, initial=ModelType.OTHER, widget=UnfoldAdminSelectWidget()
     )
-    file = forms.FileField(label="ONNX file", widget=UnfoldAdminFileFieldWidget())
+    file = forms.FileField(label="ONNX file", required=False, widget=UnfoldAdminFileFieldWidget())
+    manifest = forms.FileField(
+        required=False,
+        widget=UnfoldAdminFileFieldWidget(),
+        help_text="instead of an ONNX file: how several files, or registered models, make one (JSON)",
+    )
+    components = ManyFilesField(
+        required=False,
+        help_text="the ONNX files that the manifest names, unless they are registered",
+    )
     external_data = ManyFilesField(
         required=False,
-        help_text="the files that the ONNX file names, when it keeps weights outside",
+        help_text="the files that an ONNX file names, when it keeps weights outside",
     )
     tokenizer = forms.FileField(
         label="tokenizer.json", required=False, widget=UnfoldAdminFileFieldWidget()
@@ -64,15 +73,22 @@ class UploadForm(forms.ModelForm):
         if self.errors:
             return
         try:
-            self.instance = uploads.register_upload(
-                self.cleaned_data["file"],
-                name=self.cleaned_data["name"],
-                model_type=self.cleaned_data["model_type"],
-                tokenizer=self.cleaned_data["tokenizer"],
-                external_data=self.cleaned_data["external_data"],
-            )
+            self.instance = self._register(self.cleaned_data)
         except WebpoolError as error:
             self.add_error(None, str(error))
+
+    def _register(self, given: dict[str, Any]) -> OnnxModel:
+        words = {key: given[key] for key in ("name", "model_type", "tokenizer")}
+        if bool(given["file"]) == bool(given["manifest"]):
+            raise InvalidRequest("expected either an ONNX file or a manifest")
+        if given["file"]:
+            if given["components"]:
+                raise InvalidRequest("components go with a manifest, not with an ONNX file")
+            return uploads.register_upload(
+                given["file"], external_data=given["external_data"], **words
+            )
+        files = [*given["components"], *given["external_data"]]
+        return uploads.register_manifest(given["manifest"], files=files, **words)
 
     def save(self, commit: bool = True) -> OnnxModel:
         self.save_m2m = lambda: None  # type: ignore[method-assign]
@@ -95,11 +111,25 @@ class OnnxModelAdmin(ModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "model_type", "sha256", "size", "weights", "tokenizer"]}),
         ("Graph", {"fields": ["node_count", "input_table", "output_table", "batch_axis"]}),
+        ("Components", {"fields": ["component_table"]}),
         ("Cuts", {"fields": ["max_shards", "cuts"]}),
         ("Read from the graph", {"fields": ["shown_summary"]}),
     ]
     add_fieldsets = [
-        (None, {"fields": ["name", "model_type", "file", "external_data", "tokenizer"]})
+        (
+            None,
+            {
+                "fields": [
+                    "name",
+                    "model_type",
+                    "file",
+                    "manifest",
+                    "components",
+                    "external_data",
+                    "tokenizer",
+                ]
+            },
+        )
     ]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -181,6 +211,15 @@ class OnnxModelAdmin(ModelAdmin):
     def output_table(self, model: OnnxModel) -> SafeString:
         return _ports(model.outputs)
 
+    @display(description="components")
+    def component_table(self, model: OnnxModel) -> SafeString | str:
+        if not model.components:
+            return "one file"
+        return table(
+            ["name", "file", "size", "nodes", "takes", "makes", "after"],
+            [_component(item, model.components) for item in model.components],
+        )
+
     @display(description="legal cuts")
     def cuts(self, model: OnnxModel) -> SafeString:
         return pretty(model.summary.get("cuts", []))
@@ -188,6 +227,26 @@ class OnnxModelAdmin(ModelAdmin):
     @display(description="summary")
     def shown_summary(self, model: OnnxModel) -> SafeString:
         return pretty({key: value for key, value in model.summary.items() if key != "cuts"})
+
+
+def _component(item: dict[str, Any], components: list[dict[str, Any]]) -> list[str]:
+    return [
+        item["name"],
+        f"{item['model']} ({item['sha256'][:12]}…)",
+        megabytes(item["file_bytes"] / 2**20),
+        str(item["node_count"]),
+        _wires(item["inputs"], "←"),
+        _wires(item["outputs"], "→"),
+        ", ".join(components[index]["name"] for index in item["depends_on"]) or "nothing",
+    ]
+
+
+def _wires(ports: list[dict[str, Any]], arrow: str) -> str:
+    """Each port, with its tensor where that has another name."""
+    return ", ".join(
+        f"{port['name']} {arrow} {port['tensor']}" if "tensor" in port else port["name"]
+        for port in ports
+    )
 
 
 def _ports(ports: list[dict[str, Any]]) -> SafeString:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from inference.graph.structure import bodies
+from inference.graph.types import example_shapes
 
 # Sizes assumed for dynamic dimensions: a batch of one, sequences of 128, bodies run eight times.
 ASSUMED_FIRST, ASSUMED_OTHER, ASSUMED_TURNS = 1, 128, 8
@@ -75,3 +76,10 @@ def work(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> float:
             return 2 * out * weight[-1]
         return 2 * out * (weight[-2] if len(weight) > 1 else weight[-1])
     return out + turns * inner
+
+
+def model_work(model: onnx.ModelProto) -> float:
+    """Floating-point operations of one run of a whole model at the assumed sizes."""
+    shapes = example_shapes(model, first=ASSUMED_FIRST, other=ASSUMED_OTHER)
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    return sum(work(node, shapes) for node in model.graph.node)

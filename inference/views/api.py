@@ -11,7 +11,7 @@ from django.http import HttpResponse, HttpResponsePermanentRedirect, QueryDict
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework import generics, status
-from rest_framework.parsers import FormParser, MultiPartParser
+from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -28,6 +28,7 @@ from inference.serializers import (
     BrowserDetailSerializer,
     BrowserSerializer,
     ErrorSerializer,
+    ManifestRequestSerializer,
     ModelDetailSerializer,
     ModelSerializer,
     ModelUploadSerializer,
@@ -87,31 +88,53 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
 
     queryset = OnnxModel.objects.all()
     serializer_class = ModelSerializer
-    parser_classes = [MultiPartParser, FormParser]
+    parser_classes = [MultiPartParser, FormParser, JSONParser]
 
     @extend_schema(
-        request={"multipart/form-data": ModelUploadSerializer},
+        request={
+            "multipart/form-data": ModelUploadSerializer,
+            "application/json": ManifestRequestSerializer,
+        },
         responses={201: ModelDetailSerializer, **ERRORS},
     )
     def post(self, request: Request) -> Response:
-        """Register an ONNX file. The same bytes under the same name again: the existing model."""
+        """Register an ONNX file, or a model of several files by a manifest.
+
+        The same content under the same name again: the existing model.
+        """
         manager_of(request)
-        form = ModelUploadSerializer(
-            data={
-                **cast("QueryDict", request.data).dict(),
-                "external_data": request.FILES.getlist("external_data"),
-            }
-        )
-        form.is_valid(raise_exception=True)
-        given = form.validated_data
-        model = uploads.register_upload(
-            given["file"],
-            name=given["name"],
-            model_type=given["model_type"],
-            tokenizer=given.get("tokenizer"),
-            external_data=given.get("external_data", ()),
-        )
+        model = _uploaded(request) if request.FILES else _described(request)
         return Response(ModelDetailSerializer(model).data, status=status.HTTP_201_CREATED)
+
+
+def _uploaded(request: Request) -> OnnxModel:
+    lists = {key: request.FILES.getlist(key) for key in ("components", "external_data")}
+    form = ModelUploadSerializer(data={**cast("QueryDict", request.data).dict(), **lists})
+    form.is_valid(raise_exception=True)
+    given = form.validated_data
+    words = {
+        "name": given["name"],
+        "model_type": given["model_type"],
+        "tokenizer": given.get("tokenizer"),
+    }
+    if "file" in given:
+        return uploads.register_upload(given["file"], external_data=given["external_data"], **words)
+    files = [*given["components"], *given["external_data"]]
+    return uploads.register_manifest(given["manifest"], files=files, **words)
+
+
+def _described(request: Request) -> OnnxModel:
+    if isinstance(request.data, QueryDict):
+        raise InvalidRequest(
+            "expected an ONNX 'file' or a 'manifest' with its 'components' as files"
+        )
+    form = ManifestRequestSerializer(data=request.data)
+    form.is_valid(raise_exception=True)
+    return uploads.register_document(
+        form.validated_data["manifest"],
+        name=form.validated_data["name"],
+        model_type=form.validated_data["model_type"],
+    )
 
 
 class ModelDetail(Door, APIView):
@@ -146,7 +169,7 @@ class PlanList(Door, generics.ListAPIView[Plan]):
         form.is_valid(raise_exception=True)
         wanted = form.validated_data
         model = registry.get_model(wanted["model"])
-        strategy = wanted["strategy"]
+        strategy = wanted.get("strategy") or plans.usual_strategy(model)
         shards = plans.usual_shards(strategy, wanted.get("shards"))
         plan = plans.ensure_plan(model, strategy, shards)
         return Response(PlanSerializer(plan).data)

@@ -245,10 +245,14 @@ def metadata(model: OnnxModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "versions": [VERSION],
-        "platform": "onnx_onnxv1",
+        "platform": _platform(model),
         "inputs": [_port(port) for port in model.inputs],
         "outputs": [_port(port) for port in model.outputs],
     }
+
+
+def _platform(model: OnnxModel) -> str:
+    return "ensemble" if model.components else "onnx_onnxv1"
 
 
 def _port(port: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,13 +273,33 @@ def configuration(model: OnnxModel) -> dict[str, Any]:
             for port in items
         ]
 
+    scheduling = {"ensemble_scheduling": {"step": _steps(model)}} if model.components else {}
     return {
         "name": model.name,
-        "platform": "onnx_onnxv1",
+        "platform": _platform(model),
         "max_batch_size": 0,
         "input": ports(model.inputs),
         "output": ports(model.outputs),
+        **scheduling,
     }
+
+
+def _steps(model: OnnxModel) -> list[dict[str, Any]]:
+    """A model's components as Triton describes an ensemble."""
+
+    def mapped(ports: list[dict[str, Any]]) -> dict[str, str]:
+        return {port["name"]: port.get("tensor", port["name"]) for port in ports}
+
+    outputs = {port.get("tensor", port["name"]): port["name"] for port in model.outputs}
+    return [
+        {
+            "model_name": item["name"],
+            "model_version": -1,
+            "input_map": {p: outputs.get(t, t) for p, t in mapped(item["inputs"]).items()},
+            "output_map": {p: outputs.get(t, t) for p, t in mapped(item["outputs"]).items()},
+        }
+        for item in model.components
+    ]
 
 
 def _config_type(port: Mapping[str, Any]) -> str:

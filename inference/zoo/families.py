@@ -8,7 +8,7 @@ for family in FAMILIES.values():
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,20 @@ class Family:
     def example_inputs(self, seed: int, config: Any = None, **sizes: int) -> dict[str, Array]:
         """Seeded inputs that the caller gives; `sizes` are `batch` and, for tokens, `length`."""
         return self.examples(config or self.toy, seed, **sizes)
+
+
+def manifest(components: Sequence[Component]) -> dict[str, Any]:
+    """How the files make one model, for `add_model`: the files lie beside it."""
+    return {
+        "components": [
+            {
+                "name": component.role,
+                "model": component.path.name,
+                "inputs": {port: "/".join(source) for port, source in component.takes.items()},
+            }
+            for component in components
+        ]
+    }
 
 
 _HIDDEN = {("decoder", "encoder_hidden_states"): ("encoder", "last_hidden_state")}

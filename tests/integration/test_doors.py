@@ -25,7 +25,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from tests.support import small_models
+from tests.support import ensembles, small_models
 from tests.support.stack import RunningStack
 
 MINILM = "/v2/models/minilm/infer"
@@ -618,3 +618,29 @@ def test_a_person_registers_a_model_and_deletes_it(
     person.open(delete, urlencode(form).encode()).read()
     assert send(doors, "GET", f"/api/models/{name}/").status == 404
     assert not stored.exists()
+
+
+def test_a_person_registers_a_model_of_several_files(
+    doors: RunningStack, person: OpenerDirector, tmp_path: Path
+) -> None:
+    path = ensembles.diamond(tmp_path / "files")
+    name = f"several-{time.time_ns()}"
+
+    def fill_in(*files: str) -> str:
+        add = f"{doors.url}/admin/inference/onnxmodel/add/"
+        token = token_of(person.open(add).read().decode())
+        fields = {"csrfmiddlewaretoken": token, "name": name, "model_type": "multimodal"}
+        sent = [("manifest", path), *(("components", path.parent / file) for file in files)]
+        page: str = person.open(Request(add, *multipart(fields, sent))).read().decode()
+        return page
+
+    assert "is neither a file beside the manifest" in fill_in("text.onnx", "image.onnx")
+    assert send(doors, "GET", f"/api/models/{name}/").status == 404
+    assert name in fill_in("text.onnx", "image.onnx", "fusion.onnx")
+    listed = person.open(f"{doors.url}/admin/inference/onnxmodel/?q={name}").read().decode()
+    key = re.search(r"/admin/inference/onnxmodel/(\d+)/change/", listed)
+    assert key
+    shown = person.open(f"{doors.url}/admin/inference/onnxmodel/{key[1]}/change/").read().decode()
+    assert "a ← text_pooled, b ← pooled" in shown
+    assert "text, image</td>" in shown
+    assert send(doors, "DELETE", f"/api/models/{name}/").status == 204

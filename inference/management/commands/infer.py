@@ -49,7 +49,7 @@ class Command(WebpoolCommand):
         request = runs.RunRequest(
             model=model.name,
             inputs=prepared.tensors,
-            strategy=options["strategy"] or ("layer" if (options["shards"] or 1) > 1 else "none"),
+            strategy=options["strategy"] or "",
             shards=options["shards"],
             browsers=tuple(filter(None, options["browsers"].split(","))),
             platform=options["platform"],
@@ -72,7 +72,7 @@ class Command(WebpoolCommand):
         for shard in metrics["shards"]:
             nodes = ", ".join(f"{count} {name}" for name, count in shard["nodes"].items())
             self.stdout.write(
-                f"shard {shard['index']}: {shard['browser']} {shard['browser_version']} "
+                f"{shard_name(shard)}: {shard['browser']} {shard['browser_version']} "
                 f"{shard['backend']} ({nodes}), {shard['compute_ms']:.1f} ms"
             )
         for tensor in outputs:
@@ -80,6 +80,11 @@ class Command(WebpoolCommand):
                 f"{tensor.name} {tensor.dtype}{list(tensor.shape)}: {preview(tensor)}"
             )
         self.stdout.write(f"run {run.pk}: {metrics['inference_time_ms']:.1f} ms")
+
+
+def shard_name(shard: dict[str, Any]) -> str:
+    group = f" ({shard['group']})" if shard["group"] else ""
+    return f"shard {shard['index']}{group}"
 
 
 def preview(tensor: WireTensor, count: int = 5) -> str:

@@ -17,8 +17,8 @@ class Command(WebpoolCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("model")
-        parser.add_argument("--strategy", choices=Strategy.values, default=Strategy.LAYER)
-        parser.add_argument("--shards", type=int, help="2, unless the graph decides")
+        parser.add_argument("--strategy", choices=Strategy.values, default=None)
+        parser.add_argument("--shards", type=int, help="2, unless graph or components decide")
         parser.add_argument(
             "--rows", type=int, help="with strategy auto: the batch, if it may be split"
         )
@@ -26,12 +26,12 @@ class Command(WebpoolCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         model = registry.get_model(options["model"])
-        if options["strategy"] == Strategy.AUTO:
+        strategy = options["strategy"] or plans.usual_strategy(model)
+        if strategy == Strategy.AUTO:
             self._predict(model, options)
             return
-        plan = plans.ensure_plan(
-            model, options["strategy"], plans.usual_shards(options["strategy"], options["shards"])
-        )
+        shards = plans.usual_shards(strategy, options["shards"])
+        plan = plans.ensure_plan(model, strategy, shards)
         report = describe(plan)
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))
@@ -79,7 +79,8 @@ class Command(WebpoolCommand):
             f"{step['node_count']:5} nodes  after {step['depends_on']}{group}"
         )
         for port in step["inputs"]:
-            self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}")
+            source = f" from {port['tensor']}" if "tensor" in port else ""
+            self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}{source}")
 
 
 def describe(plan: Plan) -> dict[str, Any]:
