@@ -15,10 +15,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from inference.graph.assemble import Piece
+from inference.graph.attempt import Region
 from inference.graph.indexed import GraphIndex
 from inference.graph.levels import levels
 from inference.graph.parts import PartWriter
-from inference.graph.regions import Region, find_regions, most_parts
+from inference.graph.regions import find_regions, most_parts
 from inference.graph.slices import WeightSlice
 from inference.graph.steps import Role
 

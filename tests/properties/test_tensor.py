@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -206,6 +207,48 @@ def test_a_chain_of_products_is_split_in_pairs(tmp_path: Path) -> None:
     groups = [step.role for step in plan if step.part == 0]
     assert groups == [Role.INNER, Role.INNER, Role.COLUMNS]
     x = {"x": np.random.default_rng(1).standard_normal((3, 64)).astype(np.float32)}
+    assert_steps_equal_whole(path, plan, x, tmp_path / "files")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("parts", [2, 3])
+def test_quantised_weights_with_bias_and_an_odd_number_of_blocks(
+    parts: int, flat: bool, tmp_path: Path
+) -> None:
+    """Two zero points share a byte; older files keep scales and zero points of all columns in one row."""
+    random = np.random.default_rng(7)
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    weights: dict[str, np.ndarray] = {}
+    nodes = []
+    for at, (source, target, rows, columns) in enumerate([("x", "a", 64, 48), ("t", "y", 48, 64)]):
+        blocks = rows // 16
+        own: dict[str, np.ndarray] = {
+            "packed": random.integers(0, 256, (columns, blocks, 8), dtype=np.uint8),
+            "scales": (random.random((columns, blocks)) / 100).astype(np.float32),
+            "zeros": random.integers(0, 256, (columns, -(-blocks // 2)), dtype=np.uint8),
+            "bias": random.random(columns).astype(np.float32),
+        }
+        if flat:
+            own |= {"scales": own["scales"].ravel(), "zeros": own["zeros"].ravel()}
+        weights |= {f"{name}{at}": array for name, array in own.items()}
+        names = [
+            f"{name}{at}" if name else "" for name in ("packed", "scales", "zeros", "", "bias")
+        ]
+        sizes: dict[str, Any] = {"K": rows, "N": columns, "bits": 4, "block_size": 16}
+        nodes.append(
+            make("MatMulNBits", [source, *names], [target], domain="com.microsoft", **sizes)
+        )
+    nodes.insert(1, make("Tanh", ["a"], ["t"]))
+    graph = onnx.helper.make_graph(
+        nodes, "g", [info("x", onnx.TensorProto.FLOAT, ["n", 64])],
+        [info("y", onnx.TensorProto.FLOAT, ["n", 64])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    path = saved(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path)
+    plan = plan_tensor(path, parts)
+    assert [step.role for step in plan] == [Role.INNER] * parts + [Role.JOIN]
+    x = {"x": random.standard_normal((3, 64)).astype(np.float32)}
     assert_steps_equal_whole(path, plan, x, tmp_path / "files")
 
 
