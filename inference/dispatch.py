@@ -72,12 +72,15 @@ def assign(
     READY and are tried again by the sweep. `steps` are the run's others.
     """
     now = now or timezone.now()
+    steps = list(steps)
     used = Counter(step.browser for step in steps if step.browser)
+    homes = {s.plan_shard.part: s.browser for s in reversed(steps) if s.browser}
     wishes, queued, stuck = wishes_of(run), [], []
     for step in ready:
         step.ready_at = step.ready_at or now
         if step.kind == StepKind.COMPUTE:
-            none = _choose_browser(step, pool, wishes, used)
+            view = shard_view(step.plan_shard, homes)
+            none = _choose_browser(step, view, pool, wishes, used)
             if none is not None:
                 step.state, step.browser = ShardState.READY, ""
                 stuck.append(none)
@@ -88,17 +91,21 @@ def assign(
     return queued, stuck
 
 
-def shard_view(step: PlanShard) -> ShardView:
-    """What placement needs to know of a step that computes."""
-    return ShardView(step.index, step.sha256, step.weight_bytes, _SIDES.get(step.group))
+def shard_view(step: PlanShard, homes: Mapping[int | None, str] | None = None) -> ShardView:
+    """What placement needs to know of a step that computes; `homes`: the browser of each part."""
+    home = (homes or {}).get(step.part, "") if step.part is not None else ""
+    return ShardView(step.index, step.sha256, step.weight_bytes, _SIDES.get(step.group), home)
 
 
 def _choose_browser(
-    shard: RunShard, pool: Sequence[BrowserView], wishes: Wishes, used: Counter[str]
+    shard: RunShard,
+    view: ShardView,
+    pool: Sequence[BrowserView],
+    wishes: Wishes,
+    used: Counter[str],
 ) -> NoBrowser | None:
     refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE}
     soft = {b: why for b, why in shard.avoid.items() if why not in INCAPABLE}
-    view = shard_view(shard.plan_shard)
     try:
         best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
     except NoBrowser:

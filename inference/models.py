@@ -102,6 +102,9 @@ class PlanShard(models.Model):
     index = models.PositiveIntegerField()
     kind = models.CharField(max_length=8, choices=StepKind.choices, default=StepKind.COMPUTE)
     group = models.CharField(max_length=64, blank=True, help_text="which part of the model it is")
+    part = models.PositiveIntegerField(
+        null=True, help_text="steps with the same one belong in one browser: tensor plans"
+    )
     sha256 = models.CharField(max_length=64, blank=True)
     file_bytes = models.PositiveBigIntegerField(default=0)
     weight_bytes = models.PositiveBigIntegerField(default=0)

@@ -136,6 +136,7 @@ def _row(written: WrittenStep, plan: Sequence[Step]) -> PlanShard:
     row = PlanShard(
         index=step.index,
         kind=step.kind.value,
+        part=step.part,
         group=step.group or ("" if step.join else step.role.value),
         cost=step.cost,
         inputs=[spec.to_json() for spec in step.inputs],

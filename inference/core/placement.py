@@ -48,12 +48,17 @@ class BrowserView:
 
 @dataclasses.dataclass(frozen=True)
 class ShardView:
-    """A shard to place; `side` (0 or 1): in which of two groups of browsers it belongs, None: in any."""
+    """A shard to place.
+
+    `side` (0 or 1): in which of two groups of browsers it belongs, None: in any. `home`: the browser that
+    has what belongs with it, if there is one.
+    """
 
     index: int
     sha256: str
     weight_bytes: int
     side: int | None = None
+    home: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,11 +193,12 @@ def candidates(
         raise NoBrowser(shard.index, reasons, lasting=lasting and bool(browsers))
     sides = _sides([browser for browser, _ in fit], wishes)
 
-    def key(item: tuple[BrowserView, Candidate]) -> tuple[bool, bool, int, int, float, str]:
+    def key(item: tuple[BrowserView, Candidate]) -> tuple[bool, bool, bool, int, int, float, str]:
         browser, candidate = item
         return (
             browser.id in avoid,
             shard.side is not None and sides[browser.id] != shard.side,
+            shard.home not in ("", browser.id),
             used.get(browser.id, 0),
             _order_in_wishes(shard.index, browser, wishes),
             candidate.expected_ms,
