@@ -19,7 +19,7 @@ define timed
 started=$$SECONDS; $(2); printf '%-28s %s (%d s)\n' '$(1)' done $$((SECONDS - started))
 endef
 
-.PHONY: help demo up setup test lint format bench clean
+.PHONY: help demo up setup test matrix lint format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,10 @@ setup: $(VENV)/.runtime ## install what is missing: packages, browsers, database
 test: $(VENV)/.development ## all tests, on real browsers
 	@$(PY) manage.py setup --development
 	@$(PY) -m pytest -q $(PYTEST_ARGS)
+
+matrix: $(VENV)/.development ## every strategy over every kind of model, precision and browser
+	@$(PY) manage.py setup --development
+	@WEBPOOL_MATRIX=all $(PY) -m pytest -q tests/integration/test_matrix.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.development ## ruff, mypy, import-linter, eslint, tsc
 	@$(PY) manage.py setup --development --only node,npm

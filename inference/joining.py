@@ -10,12 +10,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import redis.exceptions
 from django.utils import timezone
 
 from inference import endings, ledger, tensors
-from inference.models import RunState
+from inference.graph.join import join
+from inference.graph.steps import JoinSpec
+from inference.models import PlanShard, RunState
+from inference.ports import specs
 from inference.tensors import TensorRef, WireTensor
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,9 @@ def execute(step_id: int, fence: int) -> bool:
         return False
     try:
         refs = ledger.part_refs(step)
-        joined = [_joined(item, refs[item["tensor"]]) for item in step.plan_shard.join]
+        joined = [
+            _joined(item, step.plan_shard, refs[item["tensor"]]) for item in step.plan_shard.join
+        ]
         stored = tensors.store(step.run_id, joined)
     except (tensors.TensorLost, ValueError, redis.exceptions.OutOfMemoryError) as error:
         category = "tensor_lost" if isinstance(error, tensors.TensorLost) else "internal"
@@ -39,36 +43,14 @@ def execute(step_id: int, fence: int) -> bool:
     return ledger.record_join(step, named)
 
 
-def _joined(item: Mapping[str, Any], refs: Sequence[TensorRef]) -> WireTensor:
+def _joined(item: Mapping[str, Any], step: PlanShard, refs: Sequence[TensorRef]) -> WireTensor:
     name = item["tensor"]
     parts = tensors.fetch([(name, ref) for ref in refs])
-    if item["op"] == "sum":
-        return sum_up(name, parts)
     if item["axis"] == 0:
         return join_rows(name, parts)
-    arrays = [tensors.decode_array(part) for part in parts]
-    return tensors.encode_array(name, np.concatenate(arrays, axis=item["axis"]))
-
-
-def sum_up(name: str, parts: Sequence[WireTensor]) -> WireTensor:
-    """Add tensors of one dtype and shape; half precision is added in single.
-
-    Raises:
-        ValueError: the parts are not alike.
-    """
-    first = parts[0]
-    for part in parts[1:]:
-        if (part.dtype, part.shape) != (first.dtype, first.shape):
-            raise ValueError(
-                f"{name!r} cannot be summed: parts of {first.dtype}{list(first.shape)} and "
-                f"{part.dtype}{list(part.shape)}"
-            )
-    arrays = [tensors.decode_array(part) for part in parts]
-    wide = np.float32 if first.dtype == "float16" else arrays[0].dtype
-    total = arrays[0].astype(wide)
-    for array in arrays[1:]:
-        total += array
-    return tensors.encode_array(name, total.astype(arrays[0].dtype))
+    (output,) = (spec for spec in specs(step.outputs) if spec.name == name)
+    spec = JoinSpec(item["op"], item["axis"], tuple(part for _, part in item["parts"]), output)
+    return tensors.encode_array(name, join(spec, [tensors.decode_array(part) for part in parts]))
 
 
 def join_rows(name: str, parts: Sequence[WireTensor]) -> WireTensor:

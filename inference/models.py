@@ -60,6 +60,7 @@ class Strategy(models.TextChoices):
     NONE = "none"
     LAYER = "layer"
     ATTENTION_FEEDFORWARD = "attention_feedforward"
+    TENSOR = "tensor"
     DATA = "data"
     COMPONENT = "component"
     AUTO = "auto"  # asked for; the plan that is chosen has another

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 from django.db import IntegrityError, transaction
 
 from inference import registry
 from inference.component_plan import check_strategy, component_steps
 from inference.errors import InvalidRequest
-from inference.graph.blocks import NoBlocks, TooFewShards, plan_attention_feedforward
-from inference.graph.cut import plan_layers, write_shards
+from inference.graph.blocks import NoBlocks, plan_attention_feedforward
+from inference.graph.cut import plan_layers
+from inference.graph.divide import NothingToSplit, TooManyParts
 from inference.graph.steps import JoinSpec, Step, TooManyShards, WrittenStep
+from inference.graph.tensor import plan_tensor
+from inference.graph.write import write_steps
 from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
 
 # Strategies by which a plan can be made; `auto` chooses one of them.
 CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
 # Of these the graph, or the manifest, says how many shards there are.
 FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD, Strategy.COMPONENT)
+_WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
 
 
 def ensure_plan(model: OnnxModel, strategy: str, num_shards: int | None) -> Plan:
@@ -102,23 +107,28 @@ def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanSh
         return component_steps(model)
     if strategy == Strategy.DATA:
         return _copies(model, num_shards or 1)
-    if strategy == Strategy.NONE or (strategy == Strategy.LAYER and num_shards == 1):
+    if strategy == Strategy.NONE or (strategy in _WHOLE_ALONE and num_shards == 1):
         return [_whole(model, 0)]
     path = registry.path_of(model.sha256)
     try:
-        if strategy == Strategy.LAYER:
-            planned = plan_layers(path, num_shards or 1)
-        else:
-            planned = plan_attention_feedforward(path)
-            if num_shards not in (None, len(planned)):
-                raise InvalidRequest(
-                    f"model {model.name}: its blocks make {len(planned)} attention and feed-forward "
-                    f"parts; {num_shards} shards were asked for: leave the number out"
-                )
-    except (TooManyShards, NoBlocks, TooFewShards) as error:
+        planned = _planned(path, strategy, num_shards)
+    except (TooManyShards, TooManyParts, NothingToSplit, NoBlocks) as error:
         raise InvalidRequest(f"model {model.name}: {error}") from error
-    files = write_shards(path, planned, registry.files_dir())
-    return [_row(WrittenStep(s, f), planned) for s, f in zip(planned, files, strict=True)]
+    return [_row(step, planned) for step in write_steps(path, planned, registry.files_dir())]
+
+
+def _planned(path: Path, strategy: str, num_shards: int | None) -> list[Step]:
+    if strategy == Strategy.LAYER:
+        return plan_layers(path, num_shards or 1)
+    if strategy == Strategy.TENSOR:
+        return plan_tensor(path, num_shards or 1)
+    planned = plan_attention_feedforward(path)
+    if num_shards not in (None, len(planned)):
+        raise InvalidRequest(
+            f"its blocks make {len(planned)} attention and feed-forward parts; {num_shards} shards "
+            "were asked for: leave the number out"
+        )
+    return planned
 
 
 def _row(written: WrittenStep, plan: Sequence[Step]) -> PlanShard:

@@ -283,6 +283,8 @@ def _shard_count(
         return 1
     if request.shards is not None:
         return request.shards
+    if request.strategy == Strategy.TENSOR:
+        return plans.usual_shards(request.strategy, None)
     if request.pins:
         return max(request.pins) + 1
     count = len(suitable(request, pool))

@@ -52,7 +52,10 @@ class LaunchOptions:
     log_path: Path
     start_timeout_s: float = 60.0
     remote_url: str | None = None
-    webgpu: bool = True
+
+
+class Absent(Exception):
+    """A browser, or what it needs, is not here; the message says what."""
 
 
 class Driver(Protocol):

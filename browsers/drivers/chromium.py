@@ -19,12 +19,10 @@ from selenium.webdriver.chromium.options import ChromiumOptions
 from selenium.webdriver.edge.options import Options as EdgeOptions
 
 from browsers import processes
-from browsers.drivers.base import Installation, LaunchOptions, Missing
+from browsers.drivers.base import Absent, Installation, LaunchOptions
 from browsers.drivers.client import is_loopback
-from browsers.drivers.launched import LaunchedBrowser
-from browsers.drivers.local import launch_local
-from browsers.drivers.probe import first_program, version_of
-from browsers.drivers.remote_session import launch_remote
+from browsers.drivers.local import LocalDriver
+from browsers.drivers.probe import first_program, program, running_version, version_of
 
 GPU_VARIABLE = "WEBPOOL_GPU"
 """Environment variable: `software` or `hardware` chooses the GPU adapter, else what /dev shows."""
@@ -92,9 +90,9 @@ def webgpu_flags() -> list[str]:
     return ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 
 
-def enabled_features(options: LaunchOptions, extra: Iterable[str]) -> list[str]:
+def enabled_features(extra: Iterable[str]) -> list[str]:
     """The value of the one --enable-features that Chromium reads (the last wins)."""
-    vulkan = options.webgpu and hardware_gpu() and sys.platform == "linux"
+    vulkan = hardware_gpu() and sys.platform == "linux"
     return [*extra, *(["Vulkan"] if vulkan else [])]
 
 
@@ -126,10 +124,9 @@ def common_flags(
     """The flags of every Chromium; `profile_dir` None leaves the profile to a remote end."""
     flags = ["--headless=new", *_QUIET, *_AWAKE, *_GPU_CRASHES]
     flags.append(f"--disable-features={','.join(_DISABLED_FEATURES)}")
-    if enabled := enabled_features(options, features):
+    if enabled := enabled_features(features):
         flags.append(f"--enable-features={','.join(enabled)}")
-    if options.webgpu:
-        flags.extend(webgpu_flags())
+    flags.extend(webgpu_flags())
     if profile_dir is not None:
         # With a pipe instead of a port Chromium ends when its driver does.
         flags += ["--remote-debugging-pipe", f"--user-data-dir={profile_dir / 'profile'}"]
@@ -216,7 +213,7 @@ EDGE = Variant(
 
 
 @dataclass(frozen=True)
-class ChromiumDriver:
+class ChromiumDriver(LocalDriver):
     """Launches one `Variant`."""
 
     variant: Variant = CHROMIUM
@@ -229,26 +226,23 @@ class ChromiumDriver:
     def family(self) -> str:
         return self.variant.family
 
-    def find(self) -> Installation | Missing:
-        browser = first_program(self.variant.browsers)
-        if browser is None:
-            return self._missing(f"no program {self.variant.browsers[1]}")
-        version = version_of(browser)
-        if version is None:
-            return self._missing(f"{browser} does not run")
+    @property
+    def remedy(self) -> str:
+        return self.variant.remedy
+
+    @property
+    def untried(self) -> bool:
+        return self.variant.may_be_untried
+
+    def locate(self) -> Installation:
+        browser = program(self.variant.browsers, self.variant.browsers[1])
+        version = running_version(browser)
         seen = []
         for driver, driver_version in self._drivers():
             if driver_version.split(".")[0] == version.split(".")[0]:
-                return Installation(
-                    kind=self.kind,
-                    family=self.family,
-                    browser_path=browser,
-                    driver_path=driver,
-                    version=version,
-                    driver_version=driver_version,
-                )
+                return self.found(browser, driver, version, driver_version)
             seen.append(f"{driver} {driver_version}")
-        return self._missing(
+        raise Absent(
             f"{browser} {version} is here but no {self.variant.drivers[-1]} of the same major version"
             f" (found: {', '.join(seen) or 'none'})"
         )
@@ -262,28 +256,11 @@ class ChromiumDriver:
             if driver is not None and version is not None:
                 yield driver, version
 
-    def _missing(self, reason: str) -> Missing:
-        return Missing(
-            kind=self.kind,
-            family=self.family,
-            reason=reason,
-            remedy=self.variant.remedy,
-            untried=self.variant.may_be_untried,
-        )
+    def command(self, driver: Path) -> list[str]:
+        return [str(driver), "--port=0", "--enable-chrome-logs"]
 
-    def launch(self, options: LaunchOptions) -> LaunchedBrowser:
-        if options.remote_url is not None:
-            made = fill(self.variant.options(), common_flags(options, profile_dir=None), None)
-            return launch_remote(self.kind, self.family, made, options)
-        found = self.find()
-        browser = found.browser_path if isinstance(found, Installation) else None
-        driver = found.driver_path if isinstance(found, Installation) else None
-        return launch_local(
-            found,
-            options,
-            command=[str(driver), "--port=0", "--enable-chrome-logs"],
-            make_options=lambda profile_dir: fill(
-                self.variant.options(), common_flags(options, profile_dir=profile_dir), browser
-            ),
-            remedy=self.variant.remedy,
-        )
+    def options(
+        self, launch: LaunchOptions, *, profile_dir: Path | None, browser: Path | None
+    ) -> ChromiumOptions:
+        flags = common_flags(launch, profile_dir=profile_dir)
+        return fill(self.variant.options(), flags, browser)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selenium.webdriver.chrome.options import Options as ChromeOptions
+from selenium.webdriver.chromium.options import ChromiumOptions
 
-from browsers.drivers.base import Installation, LaunchOptions, Missing
+from browsers.drivers.base import Absent, Installation, LaunchOptions
 from browsers.drivers.chromium import common_flags, fill, packaged_chromedriver
-from browsers.drivers.launched import LaunchedBrowser
-from browsers.drivers.local import launch_local
-from browsers.drivers.probe import first_program, version_of
-from browsers.drivers.remote_session import launch_remote
+from browsers.drivers.local import LocalDriver
+from browsers.drivers.probe import first_program, running_version
 from browsers.drivers.unpack import NpmChromium, UnpackFailed, unpack
 
 _FEATURES = ("WebMachineLearningNeuralNetwork",)
@@ -30,72 +29,42 @@ def _shell_options() -> ChromeOptions:
 
 
 @dataclass(frozen=True)
-class ChromiumNpmDriver:
+class ChromiumNpmDriver(LocalDriver):
     """`root` holds node_modules, `home` gets the unpacked program (tools/)."""
 
     root: Path
     home: Path
+    kind = "chromium-npm"
+    family = "chrome"
+    remedy = _REMEDY
 
-    @property
-    def kind(self) -> str:
-        return "chromium-npm"
-
-    @property
-    def family(self) -> str:
-        return "chrome"
-
-    def _env(self, parts: NpmChromium) -> dict[str, str]:
-        return {"LD_LIBRARY_PATH": str(parts.libraries), "FONTCONFIG_PATH": str(parts.fonts)}
-
-    def find(self) -> Installation | Missing:
-        """Unpacks the program when that was not done yet: only it knows its version."""
+    def _parts(self) -> NpmChromium:
         try:
-            parts = unpack(root=self.root, home=self.home)
+            return unpack(root=self.root, home=self.home)
         except UnpackFailed as error:
-            return self._missing(str(error))
-        version = version_of(parts.browser, env=self._env(parts))
-        if version is None:
-            return self._missing(f"{parts.browser} does not run")
+            raise Absent(str(error)) from error
+
+    def locate(self) -> Installation:
+        """Unpacks the program when that was not done yet: only it knows its version."""
+        browser = self._parts().browser
+        version = running_version(browser, env=self.env())
         driver = packaged_chromedriver() or first_program(["chromedriver"])
         if driver is None:
-            return self._missing("no chromedriver")
-        driver_version = version_of(driver)
-        if driver_version is None:
-            return self._missing(f"{driver} does not run")
-        return Installation(
-            kind=self.kind,
-            family=self.family,
-            browser_path=parts.browser,
-            driver_path=driver,
-            version=version,
-            driver_version=driver_version,
-        )
+            raise Absent("no chromedriver")
+        return self.found(browser, driver, version, running_version(driver))
 
-    def _missing(self, reason: str) -> Missing:
-        return Missing(kind=self.kind, family=self.family, reason=reason, remedy=_REMEDY)
+    def command(self, driver: Path) -> list[str]:
+        # The driver is newer than this Chromium, on purpose: there is none of its version.
+        return [str(driver), "--port=0", "--enable-chrome-logs", "--disable-build-check"]
 
-    def launch(self, options: LaunchOptions) -> LaunchedBrowser:
-        if options.remote_url is not None:
-            flags = common_flags(options, profile_dir=None, features=_FEATURES)
-            return launch_remote(
-                self.kind, self.family, fill(_shell_options(), flags, None), options
-            )
-        found = self.find()
-        browser = found.browser_path if isinstance(found, Installation) else None
-        driver = found.driver_path if isinstance(found, Installation) else None
+    def env(self) -> dict[str, str]:
+        parts = self._parts()
+        return {"LD_LIBRARY_PATH": str(parts.libraries), "FONTCONFIG_PATH": str(parts.fonts)}
 
-        def make_options(profile_dir: Path) -> ChromeOptions:
-            made = _shell_options()
-            flags = common_flags(options, profile_dir=profile_dir, features=_FEATURES)
-            fill(made, [*flags, "--disable-gpu-sandbox"], browser)
-            return made
-
-        return launch_local(
-            found,
-            options,
-            # The driver is newer than this Chromium, on purpose: there is none of its version.
-            command=[str(driver), "--port=0", "--enable-chrome-logs", "--disable-build-check"],
-            make_options=make_options,
-            remedy=_REMEDY,
-            env=self._env(unpack(root=self.root, home=self.home)) if browser else None,
-        )
+    def options(
+        self, launch: LaunchOptions, *, profile_dir: Path | None, browser: Path | None
+    ) -> ChromiumOptions:
+        flags = common_flags(launch, profile_dir=profile_dir, features=_FEATURES)
+        if browser is not None:
+            flags.append("--disable-gpu-sandbox")
+        return fill(_shell_options(), flags, browser)

@@ -11,16 +11,13 @@ import importlib.util
 import os
 import platform
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from selenium.webdriver.firefox.options import Options as FirefoxOptions
 
-from browsers.drivers.base import Installation, LaunchOptions, Missing
-from browsers.drivers.launched import LaunchedBrowser
-from browsers.drivers.local import launch_local
-from browsers.drivers.probe import first_program, version_of
-from browsers.drivers.remote_session import launch_remote
+from browsers.drivers.base import Absent, Installation, LaunchOptions
+from browsers.drivers.local import LocalDriver
+from browsers.drivers.probe import first_program, program, running_version
 
 _BROWSERS = (
     "/usr/lib/firefox-esr/firefox-esr",
@@ -111,10 +108,9 @@ _QUIET: _Preferences = {
 """Nothing leaves the machine and nothing asks a person."""
 
 
-def fill_firefox(
-    made: FirefoxOptions, options: LaunchOptions, profile: Path | None, binary: Path | None
-) -> FirefoxOptions:
+def firefox_options(profile: Path | None, binary: Path | None) -> FirefoxOptions:
     """`profile` and `binary` None leave both to a remote end."""
+    made = FirefoxOptions()
     made.accept_insecure_certs = False
     made.add_argument("-headless")
     if profile is not None:
@@ -122,8 +118,7 @@ def fill_firefox(
         made.add_argument(str(profile))
     if binary is not None:
         made.binary_location = str(binary)
-    preferences = _QUIET | _AWAKE | (_WEBGPU if options.webgpu else {})
-    for name, value in preferences.items():
+    for name, value in (_QUIET | _AWAKE | _WEBGPU).items():
         made.set_preference(name, value)
     return made
 
@@ -152,65 +147,33 @@ def _start_script(browser: Path, profile_dir: Path) -> Path:
     return script
 
 
-@dataclass(frozen=True)
-class FirefoxDriver:
+class FirefoxDriver(LocalDriver):
     """Firefox ESR or Firefox on this machine."""
 
-    @property
-    def kind(self) -> str:
-        return "firefox"
+    kind = "firefox"
+    family = "firefox"
+    remedy = _REMEDY
 
-    @property
-    def family(self) -> str:
-        return "firefox"
-
-    def find(self) -> Installation | Missing:
-        browser = first_program(_BROWSERS)
+    def locate(self) -> Installation:
+        browser = program(_BROWSERS, "firefox-esr or firefox")
         driver = first_program(["geckodriver"]) or _packaged_geckodriver()
-        if browser is None:
-            return self._missing("no program firefox-esr or firefox")
         if driver is None:
-            return self._missing(f"{browser} is here but geckodriver is not")
-        version = version_of(browser)
-        if version is None:
-            return self._missing(f"{browser} does not run")
-        driver_version = version_of(driver)
-        if driver_version is None:
-            return self._missing(f"{driver} does not run")
-        return Installation(
-            kind=self.kind,
-            family=self.family,
-            browser_path=browser,
-            driver_path=driver,
-            version=version,
-            driver_version=driver_version,
-        )
+            raise Absent(f"{browser} is here but geckodriver is not")
+        return self.found(browser, driver, running_version(browser), running_version(driver))
 
-    def _missing(self, reason: str) -> Missing:
-        return Missing(kind=self.kind, family=self.family, reason=reason, remedy=_REMEDY)
+    def command(self, driver: Path) -> list[str]:
+        # Given port 0 geckodriver listens, and then refuses every Host header. The fixed default of
+        # the second port would let only one geckodriver start.
+        return [str(driver), "--port", "{port}", "--websocket-port", "0"]
 
-    def launch(self, options: LaunchOptions) -> LaunchedBrowser:
-        if options.remote_url is not None:
-            made = fill_firefox(FirefoxOptions(), options, None, None)
-            return launch_remote(self.kind, self.family, made, options)
-        found = self.find()
-        browser = found.browser_path if isinstance(found, Installation) else None
-        driver = found.driver_path if isinstance(found, Installation) else None
+    def env(self) -> dict[str, str]:
+        return {"MOZ_DISABLE_AUTO_SAFE_MODE": "1"}
 
-        def make_options(profile_dir: Path) -> FirefoxOptions:
-            assert browser is not None
-            profile = profile_dir / "profile"
-            profile.mkdir()
-            script = _start_script(browser, profile_dir)
-            return fill_firefox(FirefoxOptions(), options, profile, script)
-
-        return launch_local(
-            found,
-            options,
-            # Given port 0 geckodriver listens, and then refuses every Host header. The fixed default of
-            # the second port would let only one geckodriver start.
-            command=[str(driver), "--port", "{port}", "--websocket-port", "0"],
-            make_options=make_options,
-            remedy=_REMEDY,
-            env={"MOZ_DISABLE_AUTO_SAFE_MODE": "1"},
-        )
+    def options(
+        self, launch: LaunchOptions, *, profile_dir: Path | None, browser: Path | None
+    ) -> FirefoxOptions:
+        if profile_dir is None or browser is None:
+            return firefox_options(None, None)
+        profile = profile_dir / "profile"
+        profile.mkdir()
+        return firefox_options(profile, _start_script(browser, profile_dir))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +20,7 @@ from browsers.drivers.client import COMMAND_TIMEOUT_S, translated
 from browsers.drivers.private import remove
 from browsers.drivers.roles import Role, TreeProcess, label
 from browsers.drivers.server import DriverServer
+from browsers.drivers.xvfb import VirtualDisplay
 
 _POLITE_SHARE = 0.5
 """How much of quit's deadline the driver gets to answer."""
@@ -56,11 +56,9 @@ class LaunchedBrowser:
     options: LaunchOptions
     session: Remote
     server: DriverServer | None
-    helpers: tuple[psutil.Process, ...] = ()
-    stop_helpers: Callable[[float], None] | None = None
+    display: VirtualDisplay | None = None
     _quit: QuitReport | None = field(default=None, init=False)
     _quit_lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    _user_agent: str | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
         state = "ended" if self._quit else "running"
@@ -69,24 +67,9 @@ class LaunchedBrowser:
     # --- what it is ---
 
     @property
-    def capabilities(self) -> Mapping[str, Any]:
-        return self.session.capabilities
-
-    @property
     def version(self) -> str:
         """As the running browser says, else as its program says."""
-        return str(self.capabilities.get("browserVersion") or self.installation.version)
-
-    @property
-    def name(self) -> str:
-        """The browser's name as WebDriver calls it (chrome, firefox, MicrosoftEdge, …)."""
-        return str(self.capabilities.get("browserName", ""))
-
-    @property
-    def user_agent(self) -> str:
-        if self._user_agent is None:
-            self._user_agent = str(self.execute("return navigator.userAgent"))
-        return self._user_agent
+        return str(self.session.capabilities.get("browserVersion") or self.installation.version)
 
     # --- commands ---
 
@@ -112,39 +95,18 @@ class LaunchedBrowser:
         with translated("run an asynchronous script"):
             return self.session.execute_async_script(script, *args)
 
-    def open_spare_tab(self, url: str | None = None) -> str:
-        """Open another tab without leaving this one; returns its handle."""
+    def open_spare_tab(self) -> str:
+        """Open another, empty tab without leaving this one; returns its handle."""
         with translated("open a spare tab"):
             here = self.session.current_window_handle
             self.session.switch_to.new_window("tab")
             spare = self.session.current_window_handle
-            try:
-                if url is not None:
-                    self.session.get(url)
-            finally:
-                self.session.switch_to.window(here)
+            self.session.switch_to.window(here)
             return str(spare)
-
-    def tab(self) -> str:
-        """The handle of the current tab."""
-        with translated("read the tab"):
-            return str(self.session.current_window_handle)
-
-    def tabs(self) -> tuple[str, ...]:
-        with translated("list the tabs"):
-            return tuple(self.session.window_handles)
 
     def switch_tab(self, handle: str) -> None:
         with translated("switch the tab"):
             self.session.switch_to.window(handle)
-
-    def close_tab(self, handle: str) -> None:
-        """Close a tab other than the current one."""
-        with translated("close a tab"):
-            here = self.session.current_window_handle
-            self.session.switch_to.window(handle)
-            self.session.close()
-            self.session.switch_to.window(here)
 
     def set_command_timeout(self, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         """How long to wait for the driver's answer to each following command."""
@@ -157,9 +119,8 @@ class LaunchedBrowser:
         if self.server is None:
             return []
         found = {process.pid: process for process in processes.tree(self.server.root)}
-        for helper in self.helpers:
-            if processes.running(helper):
-                found[helper.pid] = helper
+        if self.display is not None and processes.running(self.display.process):
+            found[self.display.process.pid] = self.display.process
         return list(found.values())
 
     def process_table(self) -> tuple[TreeProcess, ...]:
@@ -187,9 +148,6 @@ class LaunchedBrowser:
         roles = {each.role for each in self.process_table()}
         return Role.DRIVER in roles and Role.BROWSER in roles
 
-    def log_tail(self) -> str:
-        return self.server.log_tail() if self.server else ""
-
     # --- the end ---
 
     def quit(self, deadline_s: float = 10.0) -> QuitReport:
@@ -211,7 +169,8 @@ class LaunchedBrowser:
         left: list[psutil.Process] = []
         if self.server is not None:
             rest = max(1.0, deadline_s - (time.monotonic() - began))
-            ours = [process for process in recorded if process not in self.helpers]
+            screen = self.display.process if self.display is not None else None
+            ours = [process for process in recorded if process != screen]
             drivers = {self.server.root} | {
                 each.process for each in label(ours) if each.role is Role.DRIVER
             }
@@ -221,9 +180,9 @@ class LaunchedBrowser:
             left = processes.kill_tree(self.server.root, ours, deadline_s=rest)
             if not left:
                 self.server.popen.wait()
-            if self.stop_helpers is not None:
-                self.stop_helpers(max(0.5, deadline_s - (time.monotonic() - began)))
-            left += [process for process in self.helpers if processes.running(process)]
+            if self.display is not None:
+                self.display.stop(max(0.5, deadline_s - (time.monotonic() - began)))
+                left += [each for each in [self.display.process] if processes.running(each)]
         if not left:
             remove(self.options.profile_dir)
         return QuitReport(

@@ -1,150 +1,112 @@
-"""The steps that every browser on this machine shares, from an empty profile to an open session."""
+"""What the kinds of browsers that this machine launches have in common."""
 
 from __future__ import annotations
 
-import dataclasses
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import psutil
-import urllib3
-from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.options import BaseOptions
 
-from browsers import processes
-from browsers.drivers.base import Installation, LaunchOptions, Missing
-from browsers.drivers.client import first_line, open_session
+from browsers.drivers.base import Absent, Installation, LaunchOptions, Missing
 from browsers.drivers.errors import LaunchFailed
 from browsers.drivers.launched import LaunchedBrowser
-from browsers.drivers.private import remove, wipe
-from browsers.drivers.roles import Role, label
-from browsers.drivers.server import environment, start_server
-
-_NO_BROWSER_S = 10.0
-"""How long a driver may go without a browser process before the launch is given up."""
-
-_LOOK_EVERY_S = 0.25
+from browsers.drivers.launching import launch_local
+from browsers.drivers.remote_session import launch_remote
+from browsers.drivers.xvfb import VirtualDisplay
 
 
-def launch_local(
-    found: Installation | Missing,
-    options: LaunchOptions,
-    *,
-    command: Sequence[str],
-    make_options: Callable[[Path], BaseOptions],
-    remedy: str,
-    env: Mapping[str, str] | None = None,
-    helpers: tuple[psutil.Process, ...] = (),
-    stop_helpers: Callable[[float], None] | None = None,
-) -> LaunchedBrowser:
-    """Start the driver `command` and open a session with what `make_options(profile_dir)` gives.
+class LocalDriver(ABC):
+    """One kind of browser with a driver here; a subclass says only what is its own."""
 
-    LaunchFailed with what was tried, the end of the log and `remedy`; nothing is left running.
-    """
-    try:
-        return _launch(
-            found,
-            options,
-            command=command,
-            make_options=make_options,
-            remedy=remedy,
-            env=env or {},
-            helpers=helpers,
-            stop_helpers=stop_helpers,
+    @property
+    @abstractmethod
+    def kind(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def family(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def remedy(self) -> str:
+        """What a person can do where it is missing."""
+
+    @property
+    def untried(self) -> bool:
+        """Whether no machine of ours could try this code; see `Missing`."""
+        return False
+
+    @abstractmethod
+    def locate(self) -> Installation:
+        """Find browser and driver. Absent: what is not here."""
+
+    @abstractmethod
+    def command(self, driver: Path) -> list[str]:
+        """How to start the driver, on a port that it tells or finds as `{port}`."""
+
+    @abstractmethod
+    def options(
+        self, launch: LaunchOptions, *, profile_dir: Path | None, browser: Path | None
+    ) -> BaseOptions:
+        """What a session asks for; None leaves profile and program to a remote end."""
+
+    def env(self) -> Mapping[str, str]:
+        """What driver and browser need in their environment."""
+        return {}
+
+    def display(self, options: LaunchOptions) -> AbstractContextManager[VirtualDisplay | None]:
+        """An X server for a browser that cannot do without; the context ends it if a launch fails."""
+        del options
+        return nullcontext()
+
+    def found(
+        self, browser: Path, driver: Path, version: str, driver_version: str | None
+    ) -> Installation:
+        return Installation(
+            kind=self.kind,
+            family=self.family,
+            browser_path=browser,
+            driver_path=driver,
+            version=version,
+            driver_version=driver_version,
         )
-    except BaseException:
-        if stop_helpers is not None:
-            stop_helpers(1.0)
-        raise
 
+    def find(self) -> Installation | Missing:
+        """Look for the browser and its driver; never raises."""
+        try:
+            return self.locate()
+        except Absent as absent:
+            return Missing(
+                kind=self.kind,
+                family=self.family,
+                reason=str(absent),
+                remedy=self.remedy,
+                untried=self.untried,
+            )
 
-def _launch(
-    found: Installation | Missing,
-    options: LaunchOptions,
-    *,
-    command: Sequence[str],
-    make_options: Callable[[Path], BaseOptions],
-    remedy: str,
-    env: Mapping[str, str],
-    helpers: tuple[psutil.Process, ...],
-    stop_helpers: Callable[[float], None] | None,
-) -> LaunchedBrowser:
-    installation = require(found)
-    began = time.monotonic()
-    profile_dir = wipe(options.profile_dir)
-    options = dataclasses.replace(options, profile_dir=profile_dir)
-    try:
-        server = start_server(
-            command,
-            env=environment(profile_dir, env),
-            log_path=options.log_path,
-            timeout_s=options.start_timeout_s,
-            remedy=remedy,
-        )
-    except LaunchFailed:
-        remove(profile_dir)
-        raise
-    rest = max(1.0, options.start_timeout_s - (time.monotonic() - began))
-    watch = _Watch(server.root)
-    try:
-        session = open_session(server.url, make_options(profile_dir), timeout_s=rest)
-    except BaseException as error:
-        log_tail = server.log_tail()
-        processes.kill_tree(server.root, deadline_s=5.0)
-        server.popen.wait()
-        remove(profile_dir)
-        if not isinstance(error, (WebDriverException, urllib3.exceptions.HTTPError, OSError)):
-            raise
-        reason = watch.reason or f"the browser did not start ({first_line(error)})"
-        raise LaunchFailed(
-            f"{reason} after {time.monotonic() - began:.1f} s",
-            tried=f"{' '.join(command)} with {installation.browser_path}",
-            log_tail=log_tail,
-            remedy=remedy,
-        ) from error
-    finally:
-        watch.end()
-    return LaunchedBrowser(
-        installation=installation,
-        options=options,
-        session=session,
-        server=server,
-        helpers=helpers,
-        stop_helpers=stop_helpers,
-    )
-
-
-class _Watch:
-    """Ends a launch early when there is no browser process: chromedriver would wait a minute for it."""
-
-    def __init__(self, root: psutil.Process) -> None:
-        self.reason = ""
-        self._root = root
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="webpool-launch-watch", daemon=True)
-        self._thread.start()
-
-    def end(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        absent_since = time.monotonic()
-        while not self._over.wait(_LOOK_EVERY_S):
-            roles = {each.role for each in label(processes.tree(self._root))}
-            now = time.monotonic()
-            if roles - {Role.CONTAINER, Role.DRIVER}:
-                absent_since = now
-            elif now - absent_since > _NO_BROWSER_S:
-                self.reason = f"there was no browser process for {_NO_BROWSER_S:g} s"
-                processes.kill_tree(self._root, deadline_s=5.0)
-                return
-
-
-def require(found: Installation | Missing) -> Installation:
-    """The installation, or LaunchFailed with the reason and remedy of the missing one."""
-    if isinstance(found, Missing):
-        raise LaunchFailed(found.reason, tried="nothing", log_tail="", remedy=found.remedy)
-    return found
+    def launch(self, options: LaunchOptions) -> LaunchedBrowser:
+        """Start it, here or at `remote_url`; see `Driver.launch`."""
+        if options.remote_url is not None:
+            wanted = self.options(options, profile_dir=None, browser=None)
+            return launch_remote(self.kind, self.family, wanted, options)
+        try:
+            found = self.locate()
+        except Absent as absent:
+            reason, remedy = str(absent), self.remedy
+            raise LaunchFailed(reason, tried="nothing", log_tail="", remedy=remedy) from absent
+        assert found.driver_path is not None, "what was located here has a driver here"
+        with self.display(options) as display:
+            screen = {"DISPLAY": display.name} if display is not None else {}
+            return launch_local(
+                found,
+                options,
+                command=self.command(found.driver_path),
+                make_options=lambda profile_dir: self.options(
+                    options, profile_dir=profile_dir, browser=found.browser_path
+                ),
+                remedy=self.remedy,
+                env={**self.env(), **screen},
+                display=display,
+            )

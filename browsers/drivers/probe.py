@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from browsers.drivers.base import Absent
+
 _NUMBER = re.compile(r"\d+(?:\.\d+)+(?:esr)?")
 _TIMEOUT_S = 20.0
 
@@ -50,3 +52,19 @@ def first_program(candidates: Sequence[str | Path]) -> Path | None:
         if found is not None:
             return Path(found)
     return None
+
+
+def program(candidates: Sequence[str | Path], what: str) -> Path:
+    """The first that may be run; Absent, with the words for all of them, when there is none."""
+    found = first_program(candidates)
+    if found is None:
+        raise Absent(f"no program {what}")
+    return found
+
+
+def running_version(of: Path, *, env: Mapping[str, str] | None = None) -> str:
+    """As `version_of`; Absent when it does not run."""
+    version = version_of(of, env=env)
+    if version is None:
+        raise Absent(f"{of} does not run")
+    return version

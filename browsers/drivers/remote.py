@@ -12,13 +12,12 @@ from typing import Any
 from selenium.webdriver.chrome.options import Options as ChromeOptions
 from selenium.webdriver.common.options import BaseOptions
 from selenium.webdriver.edge.options import Options as EdgeOptions
-from selenium.webdriver.firefox.options import Options as FirefoxOptions
 from selenium.webdriver.safari.options import Options as SafariOptions
 
 from browsers.drivers.base import Installation, LaunchOptions, Missing
 from browsers.drivers.chromium import common_flags, fill
 from browsers.drivers.client import is_loopback
-from browsers.drivers.firefox import fill_firefox
+from browsers.drivers.firefox import firefox_options
 from browsers.drivers.launched import LaunchedBrowser
 from browsers.drivers.remote_session import REMEDY, URL_VARIABLE, launch_remote
 
@@ -81,7 +80,7 @@ class RemoteDriver:
         flags = common_flags(options, profile_dir=None)
         wanted: list[BaseOptions] = [
             fill(ChromeOptions(), flags, None),
-            fill_firefox(FirefoxOptions(), options, None, None),
+            firefox_options(None, None),
             fill(EdgeOptions(), flags, None),
             SafariOptions(),
         ]

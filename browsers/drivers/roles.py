@@ -66,10 +66,10 @@ def label(processes: Iterable[psutil.Process]) -> tuple[TreeProcess, ...]:
         try:
             line = process.cmdline()
             # Chromium rewrites the command line of what its zygote forks into one string.
-            arguments = line if len(line) > 1 else (line[0].split() if line else [])
+            arguments = line if len(line) > 1 else line[0].split()
             name = process.name()
-            program = arguments[0].rpartition("/")[2] if arguments else name
-        except psutil.Error:
-            continue
+        except (psutil.Error, IndexError):
+            continue  # one that is ending has no command line any more
+        program = arguments[0].rpartition("/")[2] if arguments else name
         found.append(TreeProcess(role=_of(program, name, arguments), process=process))
     return tuple(found)

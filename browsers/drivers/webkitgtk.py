@@ -6,23 +6,22 @@ there is no SharedArrayBuffer, and WebAssembly computes on one thread without a 
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import functools
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from selenium.webdriver.webkitgtk.options import Options as WebKitGTKOptions
 
 from browsers.drivers import xvfb
-from browsers.drivers.base import Installation, LaunchOptions, Missing
-from browsers.drivers.launched import LaunchedBrowser
-from browsers.drivers.local import launch_local, require
+from browsers.drivers.base import Absent, Installation, LaunchOptions
+from browsers.drivers.local import LocalDriver
 from browsers.drivers.private import wipe
-from browsers.drivers.probe import first_program
-from browsers.drivers.remote_session import launch_remote
+from browsers.drivers.probe import first_program, program
 from browsers.drivers.server import environment
+from browsers.drivers.xvfb import VirtualDisplay
 
 _REMEDY = "apt-get install webkit2gtk-driver xvfb"
 _LIBRARIES = {"4.0": "libwebkit2gtk-4.0.so.37", "4.1": "libwebkit2gtk-4.1.so.0"}
@@ -69,74 +68,55 @@ def _library_version(library: str) -> str | None:
     return done.stdout.strip() or None
 
 
-@dataclass(frozen=True)
-class WebKitGtkDriver:
+class WebKitGtkDriver(LocalDriver):
     """WebKitGTK's MiniBrowser on this machine."""
 
-    @property
-    def kind(self) -> str:
-        return "webkitgtk"
+    kind = "webkitgtk"
+    family = "webkitgtk"
+    remedy = _REMEDY
 
     @property
-    def family(self) -> str:
-        return "webkitgtk"
+    def untried(self) -> bool:
+        return sys.platform != "linux"
 
-    def find(self) -> Installation | Missing:
+    def locate(self) -> Installation:
         browser = _mini_browser()
-        driver = first_program(["WebKitWebDriver"])
-        if browser is None or driver is None:
-            absent = "MiniBrowser" if browser is None else "WebKitWebDriver"
-            return self._missing(f"no program {absent}")
-        if first_program(["Xvfb"]) is None:
-            return self._missing("no program Xvfb: MiniBrowser needs a display")
+        if browser is None:
+            raise Absent("no program MiniBrowser")
+        driver = program(["WebKitWebDriver"], "WebKitWebDriver")
+        program(["Xvfb"], "Xvfb: MiniBrowser needs a display")
         library = _LIBRARIES.get(browser.parent.name.rpartition("-")[2])
         version = _library_version(library) if library else None
         if version is None:
-            return self._missing(f"{library or 'the WebKit library'} of {browser} does not load")
-        return Installation(
-            kind=self.kind,
-            family=self.family,
-            browser_path=browser,
-            driver_path=driver,
-            version=version,
-            driver_version=None,
-        )
+            raise Absent(f"{library or 'the WebKit library'} of {browser} does not load")
+        return self.found(browser, driver, version, None)
 
-    def _missing(self, reason: str) -> Missing:
-        return Missing(
-            kind=self.kind,
-            family=self.family,
-            reason=reason,
-            remedy=_REMEDY,
-            untried=sys.platform != "linux",
-        )
+    def command(self, driver: Path) -> list[str]:
+        return [str(driver), "--port=0"]
 
-    def launch(self, options: LaunchOptions) -> LaunchedBrowser:
-        if options.remote_url is not None:
-            return launch_remote(self.kind, self.family, WebKitGTKOptions(), options)
-        found = require(self.find())
+    def env(self) -> dict[str, str]:
+        return _ENV
+
+    def options(
+        self, launch: LaunchOptions, *, profile_dir: Path | None, browser: Path | None
+    ) -> WebKitGTKOptions:
+        made = WebKitGTKOptions()
+        if browser is not None:
+            made.binary_location = str(browser)
+            made.add_argument("--automation")
+        return made
+
+    @contextlib.contextmanager
+    def display(self, options: LaunchOptions) -> Iterator[VirtualDisplay]:
         # The X server lives through the wipe in launch_local: it keeps nothing in that directory.
         profile_dir = wipe(options.profile_dir)
-        options = dataclasses.replace(options, profile_dir=profile_dir)
         display = xvfb.start_display(
             env=environment(profile_dir, {}),
             log_path=options.log_path,
             timeout_s=options.start_timeout_s,
         )
-
-        def make_options(_profile_dir: Path) -> WebKitGTKOptions:
-            made = WebKitGTKOptions()
-            made.binary_location = str(found.browser_path)
-            made.add_argument("--automation")
-            return made
-
-        return launch_local(
-            found,
-            options,
-            command=[str(found.driver_path), "--port=0"],
-            make_options=make_options,
-            remedy=_REMEDY,
-            env=_ENV | {"DISPLAY": display.name},
-            helpers=(display.process,),
-            stop_helpers=display.stop,
-        )
+        try:
+            yield display
+        except BaseException:
+            display.stop(1.0)
+            raise

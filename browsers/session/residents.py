@@ -132,7 +132,7 @@ class Residents:
             load = self.ready(key, strict, deadline)
             reply, tensors = self._page.ask("run", header, inputs, deadline, meanwhile)
         entry = self._entries[key]
-        entry.last_used = time.time()
+        entry.last_used = time.time()  # a computation takes its time
         entry.runs += 1
         return Computed(
             outputs=tensors,
@@ -148,6 +148,7 @@ class Residents:
         entry = self._entries.get(key)
         if entry is not None and entry.engine == self._page.engine:
             check_claim(entry.placement, backend=key.backend, strict=strict)
+            entry.last_used = time.time()  # whoever asks for it is about to use it
             nodes = entry.placement.nodes
             return LoadReport(key.sha256, key.backend, entry.bytes, nodes, entry.bundle, None, None)
         if key in self._refused:

@@ -75,7 +75,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     _check_sizes(request)
     model = registry.get_model(request.model)
     options = run_options(request.options)
-    runs.pool_for(runs.RunRequest(model=model.name, inputs=(), **options))
+    _check_wishes(runs.RunRequest(model=model.name, inputs=(), **options))
     kind = format_of(request.source)
     digest = _digest_of(request.source)
     fingerprint = _fingerprint(request, model, digest, options)
@@ -130,6 +130,16 @@ def _check_sizes(request: JobRequest) -> None:
     for name, (value, most) in asked.items():
         if not 1 <= value <= most:
             raise InvalidRequest(f"{name}: expected 1 to {most}, got {value}")
+
+
+def _check_wishes(request: runs.RunRequest) -> None:
+    """Refuse what no browser of the pool can do; one that is not ready may yet turn out to."""
+    pool = runs.pool_for(request)
+    if runs.suitable(request, pool) or any(browser.state != "ready" for browser in pool):
+        return
+    have = "; ".join(f"{b.id}: {', '.join(k.name for k in b.backends) or 'none'}" for b in pool)
+    wanted = " on ".join(filter(None, [request.platform, ", ".join(request.browsers)]))
+    raise InvalidRequest(f"no browser of the pool offers {wanted}; backends: {have}")
 
 
 def _digest_of(path: Path) -> str:

@@ -11,20 +11,16 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from inference.graph.assemble import Piece
 from inference.graph.indexed import GraphIndex
 from inference.graph.levels import levels
-from inference.graph.matrices import packed_bits
+from inference.graph.parts import PartWriter
 from inference.graph.regions import Region, find_regions
 from inference.graph.slices import WeightSlice
-from inference.graph.splits import Flow, Split
-from inference.graph.standins import attributes
 from inference.graph.steps import Role
-from inference.graph.types import Typed
 
 
 class TooManyParts(ValueError):
@@ -38,7 +34,7 @@ class TooManyParts(ValueError):
 
 
 class NothingToSplit(ValueError):
-    """The graph has no product with weights that could be split; says what was looked for."""
+    """The graph has nothing that could be split, or none of it can travel; says what was looked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,29 +73,26 @@ def divide(source: GraphIndex, parts: int) -> Divided:
         what = "that is how many heads or whole blocks of weights its least divisible layer has"
         raise TooManyParts(parts, least.units, what)
     regions = [region for region in regions if region.units >= parts]
-    found = None
-    while found is None:
-        found = levels(source, {i: n for n, region in enumerate(regions) for i in region.flows})
-        if found is None:  # regions that wait for each other: the last one stays whole
-            regions.pop()
+    found = levels(source, _members(regions))
+    while found is None:  # regions wait for each other: the last one stays whole
+        regions.pop()
+        found = levels(source, _members(regions))
     return _Rewriting(source, parts, regions, found).divided()
 
 
+def _members(regions: Sequence[Region]) -> dict[int, int]:
+    """Node → the region it is in."""
+    return {i: number for number, region in enumerate(regions) for i in region.flows}
+
+
 class _Rewriting:
+    """The rewritten graph, level by level."""
+
     def __init__(
         self, source: GraphIndex, parts: int, regions: Sequence[Region], level: dict[int, int]
     ) -> None:
         self.source, self.parts, self.regions, self.level = source, parts, regions, level
-        roles = [region.role for region in regions]
-        self.turns = [roles[:n].count(role) for n, role in enumerate(roles)]
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: dict[str, TensorProto] = {}
-        self.slices: dict[str, WeightSlice] = {}
-        self.types: dict[str, Typed] = dict(source.types)
-        self.shapes = dict(source.shapes)
-        self.names = {name for node in source.nodes for name in (*node.input, *node.output)}
-        self.names |= source.weights | set(source.inputs)
-        self.given: dict[tuple[object, ...], str] = {}  # what a name was made for → the name
+        self.made = PartWriter(source, parts, regions)
         self.readers: dict[str, set[int]] = defaultdict(set)
         for index in source.live - source.fixed:
             for name in source.uses[index]:
@@ -107,7 +100,8 @@ class _Rewriting:
 
     def divided(self) -> Divided:
         source = self.source
-        self.nodes = [source.nodes[i] for i in sorted(source.fixed)]
+        nodes = self.made.nodes
+        nodes += [source.nodes[i] for i in sorted(source.fixed)]
         ranges: list[tuple[int, int, Piece]] = []
         inside = {i for region in self.regions for i in region.flows}
         whole: dict[int, list[int]] = defaultdict(list)
@@ -118,9 +112,9 @@ class _Rewriting:
             level = next(self.level[i] for i in region.flows if i in self.level)
             split[level][region.role].append(number)
         for level in sorted({*whole, *split}):
-            start = len(self.nodes)
-            self.nodes += [source.nodes[i] for i in whole[level]]
-            ranges.append((start, len(self.nodes), Piece((), Role.WHOLE)))
+            start = len(self.made.nodes)
+            self.made.nodes += [source.nodes[i] for i in whole[level]]
+            ranges.append((start, len(self.made.nodes), Piece((), Role.WHOLE)))
             for role in sorted(split[level]):
                 ranges += self._group(f"{role} {level}", role, split[level][role])
         return self._finished(ranges)
@@ -131,180 +125,19 @@ class _Rewriting:
         """All regions of one kind that run at the same time: a step for each part, then the joins."""
         ranges = []
         for part in range(self.parts):
-            start = len(self.nodes)
+            start = len(self.made.nodes)
             for number in numbers:
-                self._part(number, part)
-            ranges.append((start, len(self.nodes), Piece((), role, group, part)))
+                self.made.write(number, part)
+            ranges.append((start, len(self.made.nodes), Piece((), role, group, part)))
         for number in numbers:
             for op, axis, name, pieces in self._joins(number):
                 if axis is None:
-                    self.nodes.append(helper.make_node("Sum", pieces, [name]))
+                    self.made.nodes.append(helper.make_node("Sum", pieces, [name]))
                 else:
-                    self.nodes.append(helper.make_node("Concat", pieces, [name], axis=axis))
-                end = len(self.nodes)
+                    self.made.nodes.append(helper.make_node("Concat", pieces, [name], axis=axis))
+                end = len(self.made.nodes)
                 ranges.append((end - 1, end, Piece((), Role.JOIN, group, join=(op, axis))))
         return ranges
-
-    # --- a part ----------------------------------------------------------------------------------
-
-    def _bounds(self, number: int, part: int, length: int) -> tuple[int, int]:
-        """The stretch of something of that length which a part has.
-
-        What is left over after a fair division goes to other parts in each region of a kind.
-        """
-        units, least = self.regions[number].units, self.regions[number].units // self.parts
-        more = units - least * self.parts
-        turn = self.turns[number]
-        own = [least + ((p - turn) % self.parts < more) for p in range(self.parts)]
-        low, high = sum(own[:part]), sum(own[: part + 1])
-        return length * low // units, length * high // units
-
-    def _part(self, number: int, part: int) -> None:
-        region = self.regions[number]
-        for index in sorted(region.flows):
-            self._node(number, part, index, region.flows[index])
-
-    def _node(self, number: int, part: int, index: int, flowing: Flow) -> None:
-        node = self.source.nodes[index]
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        if copy.name:
-            copy.name = f"{node.name}.part{part}"
-        for position, split in flowing.inputs.items():
-            copy.input[position] = self._input(number, part, node, position, split)
-        if part:
-            for position in flowing.first_only:
-                if position < len(copy.input):
-                    copy.input[position] = ""
-            while copy.input and not copy.input[-1]:
-                copy.input.pop()
-        for position, name in enumerate(node.output):
-            if name and flowing.partial:
-                copy.output[position] = self._name(name, number, part)
-                self.types[copy.output[position]] = self.source.types[name]
-                self.shapes[copy.output[position]] = self.source.shapes.get(name, ())
-            elif name:
-                split = flowing.outputs.get(position, Split(0))
-                copy.output[position] = self._part_of(number, part, name, split)
-        if flowing.shape_input:
-            self._set_shape(number, part, copy, flowing)
-        if flowing.scaled_input is not None:
-            self._set_sizes(number, part, index, copy, flowing.scaled_input)
-        for item in copy.attribute:
-            if item.name in flowing.scaled:
-                low, high = self._bounds(number, part, item.i)
-                item.i = high - low
-        self.nodes.append(copy)
-
-    def _input(
-        self, number: int, part: int, node: onnx.NodeProto, position: int, split: Split
-    ) -> str:
-        """The name of a part of an input; a weight's or a whole tensor's is cut out here."""
-        name = node.input[position]
-        if name in self.source.dense:
-            return self._weight(number, part, node, position, split)
-        made = self._part_of(number, part, name, split)
-        if name not in self.regions[number].sliced or ("cut", made) in self.given:
-            return made
-        self.given["cut", made] = made
-        size = self.source.shapes[name][split.axis]
-        low, high = self._bounds(number, part, size)
-        bounds = [self._ints([value]) for value in (low, high, split.axis)]
-        self.nodes.append(helper.make_node("Slice", [name, *bounds], [made]))
-        return made
-
-    def _part_of(self, number: int, part: int, name: str, split: Split) -> str:
-        """The name of a part of an activation, with its type and shape."""
-        made = self._name(name, number, part)
-        if made not in self.types and name in self.source.types | self.source.inputs:
-            typed = self.source.types.get(name)
-            spec = self.source.inputs.get(name)
-            dtype = typed.dtype if typed else spec.dtype if spec else ""
-            shape = typed.shape if typed else spec.shape if spec else None
-            self.types[made] = Typed(dtype, self._partial_shape(number, part, shape, split))
-        if name in self.source.shapes:
-            shape = self._partial_shape(number, part, self.source.shapes[name], split)
-            self.shapes[made] = tuple(int(size) for size in shape or ())
-        return made
-
-    def _partial_shape(
-        self, number: int, part: int, shape: tuple[int | str, ...] | None, split: Split
-    ) -> tuple[int | str, ...] | None:
-        size = shape[split.axis] if shape and split.axis < len(shape) else None
-        if shape is None or not isinstance(size, int) or size % split.outer:
-            return shape
-        low, high = self._bounds(number, part, size // split.outer)
-        return (*shape[: split.axis], split.outer * (high - low), *shape[split.axis + 1 :])
-
-    def _weight(
-        self, number: int, part: int, node: onnx.NodeProto, position: int, split: Split
-    ) -> str:
-        name = node.input[position]
-        tensor = self.source.dense[name]
-        dims = tuple(tensor.dims)
-        bits = packed_bits(node, position, tensor.data_type)
-        length = dims[split.axis]
-        if bits and self.regions[number].flows and self._along_blocks(node, split):
-            found = attributes(node)
-            length = split.outer * -(-found["K"] // found["block_size"])
-        else:
-            bits = None
-        low, high = self._bounds(number, part, length // split.outer)
-        cut = WeightSlice(name, split.axis, split.outer, low, high, length, bits)
-        if ("slice", cut) in self.given:
-            return self.given["slice", cut]
-        made = self._unique(f"{name}.{split.axis}.{low}-{high}")
-        self.given["slice", cut] = made
-        self.slices[made] = cut
-        self.tensors[made] = TensorProto(name=made, data_type=tensor.data_type, dims=cut.dims(dims))
-        self.shapes[made] = cut.dims(dims)
-        return made
-
-    @staticmethod
-    def _along_blocks(node: onnx.NodeProto, split: Split) -> bool:
-        """Whether a row of zero points, one for each block, is split, and not the columns."""
-        return split.axis == 1 or split.outer == attributes(node)["N"]
-
-    # --- constants that say sizes ----------------------------------------------------------------
-
-    def _set_shape(self, number: int, part: int, copy: onnx.NodeProto, flowing: Flow) -> None:
-        assert flowing.shape_input is not None
-        position, axis, repeats = flowing.shape_input
-        output = copy.output[0]
-        rank = len(self.shapes[output])
-        size = 1 if repeats and 0 in flowing.inputs else self.shapes[output][axis]
-        known = self.source.constant(copy.input[position])
-        if known is not None:
-            copy.input[position] = self._ints([*known[:axis], size, *known[axis + 1 :]])
-            return
-        flags, sizes = np.zeros(rank, np.bool_), np.zeros(rank, np.int64)
-        flags[axis], sizes[axis] = True, size
-        made = self._unique(f"{output}.shape")
-        given = [self._constant(flags), self._constant(sizes), copy.input[position]]
-        self.nodes.append(helper.make_node("Where", given, [made]))
-        copy.input[position] = made
-        self.types[made] = Typed("int64", (rank,))
-        self.shapes[made] = (rank,)
-
-    def _set_sizes(
-        self, number: int, part: int, index: int, copy: onnx.NodeProto, position: int
-    ) -> None:
-        """A Split's sizes, which are equal."""
-        node, flowing = self.source.nodes[index], self.regions[number].flows[index]
-        length = self.source.shapes[node.output[0]][flowing.outputs[0].axis]
-        low, high = self._bounds(number, part, length)
-        copy.input[position] = self._ints([high - low] * len(node.output))
-
-    def _ints(self, values: Sequence[int]) -> str:
-        return self._constant(np.array(values, np.int64))
-
-    def _constant(self, array: np.ndarray) -> str:
-        key = ("constant", array.dtype.name, array.shape, array.tobytes())
-        if key not in self.given:
-            name = self._unique(f"constant.{len(self.given)}")
-            self.given[key] = name
-            self.tensors[name] = numpy_helper.from_array(array, name)
-        return self.given[key]
 
     # --- joins -----------------------------------------------------------------------------------
 
@@ -318,26 +151,12 @@ class _Rewriting:
                 wanted = name in self.source.graph_outputs or self.readers[name] - set(region.flows)
                 if not name or not wanted:
                     continue
-                pieces = [self._name(name, number, part) for part in range(self.parts)]
+                pieces = [self.made.name(name, number, part) for part in range(self.parts)]
                 if flowing.partial:
                     joins.append(("sum", None, name, pieces))
                 elif position in flowing.outputs:
                     joins.append(("concat", flowing.outputs[position].axis, name, pieces))
         return joins
-
-    # --- names -----------------------------------------------------------------------------------
-
-    def _name(self, name: str, number: int, part: int) -> str:
-        key = ("part", name, number, part)
-        if key not in self.given:
-            self.given[key] = self._unique(f"{name}.part{part}")
-        return self.given[key]
-
-    def _unique(self, name: str) -> str:
-        while name in self.names:
-            name += "'"
-        self.names.add(name)
-        return name
 
     # --- the whole -------------------------------------------------------------------------------
 
@@ -351,17 +170,17 @@ class _Rewriting:
         model.functions.extend(source.model.functions)
         model.metadata_props.extend(source.model.metadata_props)
         model.graph.name = source.model.graph.name
-        model.graph.node.extend(self.nodes)
+        model.graph.node.extend(self.made.nodes)
         model.graph.input.extend(source.model.graph.input)
         model.graph.output.extend(source.model.graph.output)
         for name, tensor in source.dense.items():
             outline = TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)
             string = tensor.data_type == TensorProto.STRING
             model.graph.initializer.append(tensor if string else outline)
-        model.graph.initializer.extend(self.tensors.values())
+        model.graph.initializer.extend(self.made.tensors.values())
         model.graph.sparse_initializer.extend(source.model.graph.sparse_initializer)
         graph = GraphIndex(model)
-        graph.types, graph.shapes = self.types, self.shapes
+        graph.types, graph.shapes = self.made.types, self.made.shapes
         graph.inputs, graph.outputs = source.inputs, source.outputs
         counted = graph.live - graph.fixed
         pieces = []
@@ -369,4 +188,18 @@ class _Rewriting:
             nodes = tuple(i for i in range(start, end) if i in counted)
             if nodes:
                 pieces.append(dataclasses.replace(piece, nodes=nodes))
-        return Divided(graph, pieces, source, self.slices)
+        _check_crossing(graph, pieces)
+        return Divided(graph, pieces, source, self.made.slices)
+
+
+def _check_crossing(graph: GraphIndex, pieces: Sequence[Piece]) -> None:
+    """Refuse pieces that would pass on what cannot travel."""
+    piece_of = {i: at for at, piece in enumerate(pieces) for i in piece.nodes}
+    for index, at in piece_of.items():
+        for name in graph.uses[index]:
+            maker = piece_of.get(graph.producer.get(name, -1), at)
+            if maker != at and name not in graph.types and name not in graph.outputs:
+                raise NothingToSplit(
+                    f"{name!r} would have to travel between steps, but it is a sequence or of a type "
+                    "that is not known; expected tensors between what is split"
+                )

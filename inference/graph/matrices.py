@@ -57,7 +57,9 @@ def by_rows(node: onnx.NodeProto, shapes: Shapes, is_fixed: IsFixed) -> Flow | N
     inputs = {0: mine, 1: Split(1), 2: along}
     if _has(node, 3):
         inputs[3] = Split(1) if len(shapes.of(node.input[3]) or ()) > 1 else Split(0, found["N"])
-    return Flow(inputs, {}, units=(blocks,), scaled=("K",), first_only=(5,), partial=True)
+    return Flow(
+        inputs, {}, units=(blocks,), scaled=("K",), uncounted=(3,), first_only=(5,), partial=True
+    )
 
 
 def packed_bits(node: onnx.NodeProto, position: int, dtype: int) -> int | None:

@@ -29,6 +29,11 @@ _SIZES = ((1009, 2003), (1013, 2011))
 _LARGE = 0.5  # a matrix is split by itself if it has this share of the mean matrix's bytes
 _SMALL_ELEMENTS = 4096  # constants up to this size are copied whole and sliced in the browser
 _MOST_NODES = 500
+# Operators that exporters compute shapes with.
+_OF_INTEGERS = frozenset(
+    {"Shape", "Gather", "Slice", "Unsqueeze", "Squeeze", "Concat", "Cast", "Identity", "Reshape",
+     "Add", "Sub", "Mul", "Div"}
+)  # fmt: skip
 # Operators through which a part of a result comes from a part of a weight.
 _OF_WEIGHTS = frozenset({"Transpose", "Identity", "Cast", "DequantizeLinear"})
 
@@ -41,12 +46,14 @@ class Region:
         flows: what is split of each node, by its index.
         splits: of every tensor that is split.
         sliced: activations that are whole outside, of which each part takes a slice.
+        repeated: integers read from the shapes of parts, which every part computes for itself.
         units: how many parts it can have at most.
     """
 
     flows: dict[int, Flow]
     splits: dict[str, Split]
     sliced: frozenset[str]
+    repeated: frozenset[str]
     units: int
     role: Role
 
@@ -194,11 +201,78 @@ class _Attempt:
     # --- what was found --------------------------------------------------------------------------
 
     def _checked(self, role: Role) -> Region | None:
-        runs = [split.run(self.shapes.of(name) or ()) for name, split in self.splits.items()]
+        uncounted = {
+            self.graph.nodes[i].input[position]
+            for i, found in self.flows.items()
+            for position in found.uncounted
+            if position < len(self.graph.nodes[i].input)
+        }
+        runs = [
+            split.run(self.shapes.of(name) or ())
+            for name, split in self.splits.items()
+            if name not in uncounted
+        ]
         units = math.gcd(*runs, *(unit for found in self.flows.values() for unit in found.units))
+        repeated = self._repeat_shapes()
         if units < 2 or not self._consistent() or not self._convex():
             return None
-        return Region(self.flows, self.splits, frozenset(self.sliced), units, role)
+        return Region(self.flows, self.splits, frozenset(self.sliced), repeated, units, role)
+
+    def _repeat_shapes(self) -> frozenset[str]:
+        """Take in what reads the shapes of parts to reshape other parts, if not along the split axis."""
+        repeated: set[str] = set()
+        for index, flowing in list(self.flows.items()):
+            if flowing.shape_input is None:
+                continue
+            chain = self._chain(self.graph.nodes[index].input[flowing.shape_input[0]])
+            for at in sorted(chain):
+                node = self.graph.nodes[at]
+                split = self.splits.get(node.input[0]) if node.op_type == "Shape" else None
+                if split is not None and self._made_inside(node.input[0]):
+                    if self._reads(at, split.axis, len(self.shapes.of(node.input[0]) or ())):
+                        return frozenset()
+                    self.flows.setdefault(at, Flow({0: split}, {}))
+                    repeated.update(node.output)
+                elif repeated.intersection(node.input):
+                    self.flows.setdefault(at, Flow({}, {}))
+                    repeated.update(node.output)
+        return frozenset(repeated)
+
+    def _chain(self, name: str) -> set[int]:
+        """The nodes that compute a shape, from the Shape nodes on."""
+        found: set[int] = set()
+        stack = [name]
+        while stack:
+            index = self.graph.producer.get(stack.pop())
+            if index is None or index in found or index in self.graph.fixed:
+                continue
+            kind = self.graph.nodes[index].op_type
+            if kind in _OF_INTEGERS:
+                found.add(index)
+                stack.extend(self.graph.nodes[index].input if kind != "Shape" else ())
+        return found
+
+    def _reads(self, shape: int, axis: int, rank: int) -> bool:
+        """Whether somebody may read the size of an axis from what a Shape node gives."""
+        node = self.graph.nodes[shape]
+        if node.attribute:  # a stretch of the shape
+            return True
+        for reader in self.search.readers[node.output[0]]:
+            taking = self.graph.nodes[reader]
+            at = self.graph.constant(taking.input[1]) if len(taking.input) > 1 else None
+            if at is None:
+                return True
+            if taking.op_type == "Slice":
+                ends = self.graph.constant(taking.input[2])
+                steps = self.graph.constant(taking.input[4]) if len(taking.input) > 4 else [1]
+                if ends is None or steps != [1]:
+                    return True
+                at = list(range(rank))[at[0] : ends[0]]
+            elif taking.op_type != "Gather":
+                return True
+            if axis in {place % rank for place in at}:
+                return True
+        return False
 
     def _consistent(self) -> bool:
         """Nobody takes whole what is there in parts only; what others take can be put together."""

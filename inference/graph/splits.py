@@ -53,6 +53,7 @@ class Flow:
         scaled_input: position of a vector of integers of which a part has its fraction.
         shape_input: position of a shape, and of the axis in it, that a part must set to its own size;
             third, whether 1 is set instead (where the operator repeats what has length 1).
+        uncounted: positions whose runs the number of units need not divide: several elements share a byte.
         first_only: positions that only the first part has: what must be added once.
         partial: its output is no part but a summand of the whole.
     """
@@ -63,6 +64,7 @@ class Flow:
     scaled: tuple[str, ...] = ()
     scaled_input: int | None = None
     shape_input: tuple[int, int, bool] | None = None
+    uncounted: tuple[int, ...] = ()
     first_only: tuple[int, ...] = ()
     partial: bool = False
 

@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                     ("none", "None"),
                     ("layer", "Layer"),
                     ("attention_feedforward", "Attention Feedforward"),
+                    ("tensor", "Tensor"),
                     ("data", "Data"),
                     ("component", "Component"),
                     ("auto", "Auto"),

@@ -26,7 +26,7 @@ class LlamaConfig:
     Attributes:
         groups: key/value heads, each shared by heads / groups query heads (Ainslie et al. 2023,
             arXiv:2305.13245).
-        positions: rows of the rotary tables; plain operators compute angles and have no limit.
+        positions: rows of the rotary tables, and so the longest sequence.
         operators: "microsoft" uses com.microsoft's GroupQueryAttention (rotation inside) and
             SkipSimplifiedLayerNormalization; padding must then be on the right.
     """
@@ -133,12 +133,15 @@ def _plain(net: Net, c: LlamaConfig, hidden: str) -> str:
 
 
 def _rotation(net: Net, c: LlamaConfig, places: str) -> tuple[str, str]:
-    """Cosines and sines of each position's angles: [batch, sequence, 1, head size], computed in float32."""
-    rates = net.weight("rotary_rates", _rates(c)[None, :])
-    steps = net.op("Unsqueeze", net.op("Cast", places, to=FLOAT), net.ints(2))
-    half = net.op("MatMul", steps, rates)
-    angles = net.op("Unsqueeze", net.op("Concat", half, half, axis=-1), net.ints(2))
-    return net.narrow(net.op("Cos", angles)), net.narrow(net.op("Sin", angles))
+    """Cosines and sines of each position's angles: [batch, sequence, 1, head size].
+
+    Looked up: WebGPU promises little about the accuracy of its own Cos and Sin, and nothing beyond ±π.
+    """
+    found = []
+    for table in _tables(net, c):
+        half = net.op("Gather", table, places)
+        found.append(net.op("Unsqueeze", net.op("Concat", half, half, axis=-1), net.ints(2)))
+    return found[0], found[1]
 
 
 def _rates(c: LlamaConfig) -> Array:

@@ -53,7 +53,7 @@ class Bench:
         """Run a model; keyword arguments that are arrays are its inputs."""
         arrays = {name: given.pop(name) for name in list(given) if _is_input(given[name])}
         inputs = [tensor(name, array) for name, array in arrays.items()]
-        given.setdefault("deadline_s", 60)
+        given.setdefault("deadline_s", 120)
         return self.session.run(
             model_sha256=self.put(model), inputs=inputs, backend=backend, **given
         )
@@ -86,7 +86,7 @@ def started(kind: str, folder: Path, *, memory_limit_mb: float) -> Iterator[Benc
         memory_limit_mb=memory_limit_mb,
         on_event=events.append,
     )
-    session.start(120)
+    session.start(240)
     processes = session.browser.processes() if session.browser else []
     yield Bench(kind, session, files, events)
     report = session.close(10)

@@ -36,7 +36,7 @@ def remote_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _port(log: Path) -> str:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         port, dot, _ = log.read_text().partition("successfully on port ")[2].partition(".")
         if dot:

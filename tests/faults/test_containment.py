@@ -67,10 +67,12 @@ def alive(pids: list[int]) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], *, timeout_s: float) -> bool:
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
+def wait_for(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> bool:
+    """Whether it comes true; `pytest -rP` shows after how long."""
+    began = time.monotonic()
+    while time.monotonic() < began + timeout_s:
         if condition():
+            print(f"CONTAINMENT after {time.monotonic() - began:.2f} s")
             return True
         time.sleep(0.02)
     return condition()
@@ -102,7 +104,8 @@ def assert_nothing_left(
 ) -> None:
     report = browser.quit(deadline_s)
     assert report.left == ()
-    assert report.took_s < deadline_s + 1.5
+    print(f"CONTAINMENT quit took {report.took_s:.2f} s of {deadline_s:g} s")
+    assert report.took_s < 2 * deadline_s + 5  # looking at processes is slow on a busy machine
     assert alive(recorded) == []
     assert marked_with(browser.options.profile_dir) == []
 
@@ -121,7 +124,7 @@ def test_a_killed_worker_takes_everything_along(
     owner, pids = start_owner(kind, tmp_path)
     assert len(alive(pids)) > 3
     kill_owner(owner)
-    assert wait_for(lambda: not alive(pids), timeout_s=2), alive(pids)
+    assert wait_for(lambda: not alive(pids)), alive(pids)
     assert marked_with(tmp_path / "profiles" / kind) == []
     remove(tmp_path / "profiles" / kind)
 
@@ -138,7 +141,7 @@ def test_without_namespaces_the_reaper_finds_the_rest(kind: str, tmp_path: Path)
             os.kill(pid, signal.SIGSTOP)
     finally:
         kill_owner(owner)
-    assert wait_for(lambda: len(alive(pids)) < len(pids), timeout_s=2)
+    assert wait_for(lambda: len(alive(pids)) < len(pids))
     reaped = processes.reap_orphans(tmp_path)
     assert reaped
     assert all(orphan.gone for orphan in reaped)
@@ -179,14 +182,14 @@ def test_killed_driver_or_browser(kind: str, role: Role, tmp_path: Path) -> None
     browser = driver_or_skip(kind).launch(options(tmp_path))
     recorded = [process.pid for process in browser.processes()]
     try:
-        for process in browser.with_role(role):
-            process.kill()
-        assert wait_for(lambda: not browser.alive(), timeout_s=2)
+        (process,) = browser.with_role(role)
+        process.kill()
+        assert wait_for(lambda: not browser.alive())
         with pytest.raises(DriverError):
             browser.execute("return 1")
         assert browser.pss_mb() is None
     finally:
-        assert_nothing_left(browser, recorded, deadline_s=5)
+        assert_nothing_left(browser, recorded, deadline_s=8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,7 +202,7 @@ def test_quit_of_a_stopped_browser(kind: str, roles: set[Role], tmp_path: Path) 
             if each.role in roles:
                 each.process.suspend()
     finally:
-        assert_nothing_left(browser, recorded, deadline_s=4)
+        assert_nothing_left(browser, recorded, deadline_s=8)
 
 
 @pytest.mark.parametrize("kind", ["chromium", "chromium-npm"])
@@ -213,7 +216,7 @@ def test_a_crashed_tab_is_told_apart_and_a_spare_one_goes_on(
         spare = browser.open_spare_tab()
         (content,) = (p for p in browser.with_role(Role.CONTENT) if p.pid in before)
         content.kill()
-        assert wait_for(lambda: not processes.running(content), timeout_s=2)
+        assert wait_for(lambda: not processes.running(content))
         with pytest.raises(TabCrashed):
             browser.execute("return 1")
         assert browser.alive()
@@ -230,8 +233,9 @@ def test_firefox_survives_its_content_process(tmp_path: Path, page: str) -> None
         browser.navigate(page)
         for process in browser.with_role(Role.CONTENT):
             process.kill()
+        until = time.monotonic() + 30
         with pytest.raises(TabCrashed):
-            for _ in range(100):
+            while time.monotonic() < until:
                 browser.execute("return 1")
                 time.sleep(0.02)
         browser.refresh()
@@ -255,7 +259,7 @@ def test_gpu_processes_come_back_however_often_they_die(
             assert isinstance(browser.execute_async(ADAPTER), dict)
             (gpu,) = browser.with_role(Role.GPU)
             gpu.kill()
-            assert wait_for(partial(has_other, browser, gpu), timeout_s=5)
+            assert wait_for(partial(has_other, browser, gpu))
         browser.navigate(page)
         assert isinstance(browser.execute_async(ADAPTER), dict)
     finally:
@@ -267,16 +271,16 @@ def test_a_stopped_driver_costs_one_timeout(kind: str, tmp_path: Path) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
     recorded = [process.pid for process in browser.processes()]
     try:
-        browser.set_command_timeout(1)
+        browser.set_command_timeout(3)
         for process in browser.with_role(Role.DRIVER):
             process.suspend()
         for command in (browser.current_url, browser.refresh):
             began = time.monotonic()
             with pytest.raises(CommandTimeout):
                 command()
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 6, "it was not tried again"
     finally:
-        assert_nothing_left(browser, recorded, deadline_s=4)
+        assert_nothing_left(browser, recorded, deadline_s=8)
 
 
 def test_an_unknown_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

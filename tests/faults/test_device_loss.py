@@ -58,7 +58,7 @@ def wait_gpu_computes(pool: RunningStack, run_id: str, browser: str) -> psutil.P
     wait_claimed(pool, run_id, browser)
     gpu = victim(pool, browser, "gpu")
     before = gpu.cpu_times().user
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while gpu.cpu_times().user < before + 0.3:
         assert time.monotonic() < deadline, f"{browser} does not compute on its GPU process"
         time.sleep(0.02)
@@ -113,7 +113,7 @@ def test_a_run_that_may_go_elsewhere_is_moved(pool: RunningStack, answer: np.nda
         (FIRST, "failed", "device_lost", ""),
         (SECOND, "succeeded", "", "webgpu"),
     ]
-    pool.wait_ready(timeout_s=60)
+    pool.wait_ready()
     assert repairs(pool, FIRST, but=known) == [("device_lost", "restart_engine", True)]
     again = pool.wait_run(on_webgpu(pool, FIRST))
     check(pool, again, answer)
@@ -131,7 +131,7 @@ def test_a_device_lost_while_idle_is_replaced_before_anybody_asks(
         assert time.monotonic() < deadline, pool.logs()
         time.sleep(0.1)
     assert done == [("device_lost", "restart_engine", True)]
-    pool.wait_ready(timeout_s=60)
+    pool.wait_ready()
     run = pool.wait_run(on_webgpu(pool, FIRST))
     check(pool, run, answer)
     assert attempts(run) == [(FIRST, "succeeded", "", "webgpu")]

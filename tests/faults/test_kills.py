@@ -78,7 +78,7 @@ def test_a_kill_while_computing_costs_no_answer(
     if role != "gpu":  # WebAssembly does not need it
         assert shard["browser"] == other
         assert [event["browser"] for event in shard["recovery_events"]] == [browser]
-    pool.wait_ready(timeout_s=60)  # the pool heals
+    pool.wait_ready()  # the pool heals
 
 
 def test_a_chain_of_shards_goes_on_from_the_last_activation(
@@ -118,7 +118,7 @@ def test_a_service_that_dies_while_a_run_computes_costs_no_answer(
     check(pool, run, answer)
     kill.report(run)
     assert [shard["attempts"] for shard in run["shards"]] == [1, 1], "nothing was computed twice"
-    pool.wait_ready(timeout_s=30)
+    pool.wait_ready()
     again = pool.wait_run(submit(pool, ["chromium"]))
     check(pool, again, answer)
 
@@ -139,7 +139,7 @@ def test_a_caller_that_waits_is_answered_while_valkey_dies(
         time.sleep(0.05)
     wait_computing(pool, rows[0]["id"], "firefox")
     Kill(psutil.Process(pool.pid("valkey")))
-    said, _ = caller.communicate(timeout=60)
+    said, _ = caller.communicate(timeout=180)
     assert caller.returncode == 0, said
     np.testing.assert_allclose(np.load(tmp_path / "y.npz")["y"], answer, atol=1e-3)
 
@@ -171,13 +171,13 @@ def test_a_worker_that_hangs_loses_its_shard_and_its_late_result_changes_nothing
         worker.send_signal(signal.SIGCONT)
     check(pool, run, answer)
     hang.report(run)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(rows := pool.get(f"/api/runs/{run_id}/")["shards"][0]["attempt_rows"]) < 3:
         assert time.monotonic() < deadline, rows
         time.sleep(0.1)
     assert sorted(row["outcome"] for row in rows) == ["lost", "succeeded", "superseded"]
     check(pool, pool.get(f"/api/runs/{run_id}/"), answer)
-    pool.wait_ready(timeout_s=30)
+    pool.wait_ready()
 
 
 def test_a_page_that_hangs_loses_its_shard_and_is_replaced(
@@ -191,7 +191,7 @@ def test_a_page_that_hangs_loses_its_shard_and_is_replaced(
     check(pool, run, answer)
     hang.report(run)
     assert run["shards"][0]["browser"] == "chromium"
-    pool.wait_ready(timeout_s=60)
+    pool.wait_ready()
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
@@ -213,15 +213,15 @@ def test_a_browser_that_no_repair_helps_gets_a_new_worker(pool: RunningStack) ->
     profile.rename(pool.home / "profiles" / "moved")
     profile.write_text("a file where a folder is expected: no browser can start here")
     victim(pool, "firefox", "browser").kill()
-    psutil.wait_procs([worker], timeout=60)
+    psutil.wait_procs([worker], timeout=240)
     assert not worker.is_running(), pool.logs()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (row := pool.browser("firefox"))["state"] != "failed":
         assert time.monotonic() < deadline, row
         time.sleep(0.1)
     assert row["reason"]
     profile.unlink()
-    pool.wait_ready(timeout_s=60)
+    pool.wait_ready()
 
 
 def test_every_process_dies_with_make_up_and_the_run_in_flight_is_finished_afterwards(
@@ -231,7 +231,7 @@ def test_every_process_dies_with_make_up_and_the_run_in_flight_is_finished_after
     run_id = submit(pool, ["chromium", "firefox"])
     wait_computing(pool, run_id, "chromium")
     pool.kill()
-    assert not pool.wait_gone(timeout_s=5), "processes outlived kill -9 of `manage.py up`"
+    assert not pool.wait_gone(), "processes outlived kill -9 of `manage.py up`"
     began = time.monotonic()
     pool.start()
     print(f"RECOVERY everything: ready again after {time.monotonic() - began:.2f} s")

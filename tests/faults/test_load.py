@@ -37,7 +37,7 @@ def rows_of(pool: RunningStack, query: str) -> list[tuple[Any, ...]]:
 
 
 def send(pool: RunningStack, path: str, document: Any) -> tuple[int, Any, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", pool.port, timeout=120)
+    connection = http.client.HTTPConnection("127.0.0.1", pool.port, timeout=240)
     try:
         connection.request("POST", path, json.dumps(document), {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -78,7 +78,7 @@ def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
     began = time.monotonic()
     with ThreadPoolExecutor(EACH_DOOR) as threads:
         answers = list(threads.map(call, range(EACH_DOOR)))
-    out, err = python.communicate(timeout=120)
+    out, err = python.communicate(timeout=240)
     assert python.returncode == 0, err
     answers += json.loads(out)
     print(f"LOAD {len(answers)} answers in {time.monotonic() - began:.1f} s")

@@ -52,4 +52,4 @@ def test_a_kill_while_computing_costs_no_answer(
     kill.report(run)
     assert kill.nothing_left()
     assert run["shards"][0]["browser"] == "chromium"
-    pool.wait_ready(timeout_s=60)
+    pool.wait_ready()

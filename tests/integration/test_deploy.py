@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 
 
 def _wait_until_it_answers(site: RunningStack) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         try:
             send(site, "GET", "/v2/health/live")

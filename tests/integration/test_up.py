@@ -48,7 +48,7 @@ class Pool:
             assert self.process.poll() is None, self.said()
             return self.said().count("Ctrl-C stops everything") == times
 
-        wait_until(ready, timeout_s=120, explain=self.said)
+        wait_until(ready, timeout_s=240, explain=self.said)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs on this home, browsers and drivers too."""
@@ -65,7 +65,7 @@ class Pool:
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(120)
 
 
 @pytest.fixture
@@ -98,13 +98,13 @@ def test_a_pool_starts_heals_and_leaves_nothing(pool: Pool) -> None:
     browsers = worker.children(recursive=True)
     assert browsers
     worker.kill()
-    wait_until(lambda: not any(running(p) for p in browsers), timeout_s=3, explain=pool.said)
-    wait_until(lambda: "ready again" in pool.said(), timeout_s=60, explain=pool.said)
+    wait_until(lambda: not any(running(p) for p in browsers), timeout_s=30, explain=pool.said)
+    wait_until(lambda: "ready again" in pool.said(), timeout_s=180, explain=pool.said)
 
     # kill -9 of the pool itself: nothing is left, and it can be started again.
     pool.process.kill()  # type: ignore[union-attr]
     pool.process.wait()  # type: ignore[union-attr]
-    wait_until(lambda: not pool.processes(), timeout_s=3, explain=lambda: str(pool.processes()))
+    wait_until(lambda: not pool.processes(), timeout_s=30, explain=lambda: str(pool.processes()))
     pool.up()
     pool.wait_ready(times=2)
     assert pool.said().count("log in as") == 1
@@ -136,7 +136,7 @@ def refused(environment: dict[str, str]) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 2, done.stdout + done.stderr

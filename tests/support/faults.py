@@ -16,7 +16,9 @@ import psutil
 from inference.zoo.micro import slow
 from tests.support.stack import RunningStack
 
-WITHIN_S = 30.0  # from the kill to the answer, on a busy machine with two cores
+WITHIN_S = (
+    60.0  # from the kill to the answer; here seconds, but a busy machine may be four times slower
+)
 DRIVERS = ("chromedriver", "geckodriver", "WebKitWebDriver")
 PROPER = ("chromium", "firefox-esr", "MiniBrowser")
 ROWS = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
@@ -124,7 +126,7 @@ class Kill:
         return (dt.datetime.fromisoformat(moment) - self._at).total_seconds()
 
     def nothing_left(self) -> bool:
-        return not psutil.wait_procs(self._tree, timeout=10)[1]
+        return not psutil.wait_procs(self._tree, timeout=30)[1]
 
 
 def succeeded_once(run: dict[str, Any]) -> bool:

@@ -10,10 +10,12 @@ import numpy as np
 import onnx
 
 from inference.graph.cut import plan_layers, write_shards
+from inference.graph.join import join
 from inference.graph.model import read_model
-from inference.graph.reference import largest_difference, reference
+from inference.graph.reference import equal, largest_difference, reference
 from inference.graph.shapes import bind_dims
-from inference.graph.steps import ShardFile
+from inference.graph.steps import ShardFile, Step, WrittenStep
+from inference.graph.write import write_steps
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = 1e-6  # SPEC S2: cut and uncut on the same backend
@@ -31,6 +33,63 @@ def run_shards(files: Sequence[ShardFile], inputs: Mapping[str, Array]) -> dict[
         bind_dims(file.inputs, {name: available[name].shape for name in own})
         available.update(reference(file.path, {name: available[name] for name in own}))
     return available
+
+
+def run_steps(
+    steps: Sequence[WrittenStep], inputs: Mapping[str, Array], seed: int = 0
+) -> dict[str, Array]:
+    """Every tensor there is after the last step, run in a random order that keeps to `depends_on`.
+
+    A step sees the model's inputs and what the steps that it depends on give, nothing else.
+    """
+    random = np.random.default_rng(seed)
+    made: dict[int, dict[str, Array]] = {}
+    while len(made) < len(steps):
+        ready = [
+            written
+            for written in steps
+            if written.step.index not in made and made.keys() >= set(written.step.depends_on)
+        ]
+        written = ready[random.integers(len(ready))]
+        seen = dict(inputs)
+        for index in written.step.depends_on:
+            seen |= made[index]
+        made[written.step.index] = _run_step(written, seen)
+    return {**inputs, **{name: array for given in made.values() for name, array in given.items()}}
+
+
+def _run_step(written: WrittenStep, seen: Mapping[str, Array]) -> dict[str, Array]:
+    step = written.step
+    given = {spec.name: seen[spec.name] for spec in step.inputs if spec.name in seen}
+    missing = {spec.name for spec in step.inputs if not spec.optional} - set(given)
+    assert not missing, f"step {step.index} needs {missing}, which nobody it depends on made"
+    if step.join is not None:
+        assert written.file is None
+        made = {step.join.output.name: join(step.join, [seen[n] for n in step.join.parts])}
+    else:
+        assert written.file is not None
+        made = reference(written.file.path, given)
+    assert set(made) == {spec.name for spec in step.outputs}
+    for spec in (*step.inputs, *step.outputs):
+        array = {**given, **made}.get(spec.name)
+        if array is None or spec.any_rank:
+            continue
+        assert len(array.shape) == len(spec.shape), spec
+        for size, declared in zip(array.shape, spec.shape, strict=True):
+            assert isinstance(declared, str) or size == declared, spec
+    return made
+
+
+def assert_steps_equal_whole(
+    path: Path, plan: Sequence[Step], inputs: Mapping[str, Array], folder: Path, *, seed: int = 0
+) -> list[WrittenStep]:
+    """Write and run a plan of any kind; equal to the unsplit model in the sense of SPEC S2."""
+    steps = write_steps(path, plan, folder)
+    got = run_steps(steps, inputs, seed)
+    for name, expected in reference(path, inputs).items():
+        difference = largest_difference(np.asarray(got[name]), expected)
+        assert equal(np.asarray(got[name]), expected), f"{name} differs by {difference}"
+    return steps
 
 
 def assert_shards_equal_whole(

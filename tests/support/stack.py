@@ -108,7 +108,7 @@ class RunningStack:
         run_id: str = answer["id"]
         return run_id
 
-    def wait_run(self, run_id: str, *, timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_run(self, run_id: str, *, timeout_s: float = 150.0) -> dict[str, Any]:
         """Poll until the run is terminal; the web server may be away meanwhile."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -153,7 +153,7 @@ class RunningStack:
         report: dict[str, Any] = json.loads(self.manage("infer", *args, "--json").stdout)
         return report
 
-    def interrupt(self, *, timeout_s: float = 60) -> int:
+    def interrupt(self, *, timeout_s: float = 120) -> int:
         """Ctrl-C, then wait; returns the exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
@@ -188,7 +188,7 @@ class RunningStack:
                 ]
         return found
 
-    def wait_gone(self, *, timeout_s: float = 10.0) -> list[psutil.Process]:
+    def wait_gone(self, *, timeout_s: float = 30.0) -> list[psutil.Process]:
         """Wait until nothing is left; returns what is."""
         deadline = time.monotonic() + timeout_s
         while (left := self.processes()) and time.monotonic() < deadline:

@@ -28,6 +28,7 @@ class Shape:
         bits: of quantised weights, None for float32.
         fused_qkv: "" three matrices, "split" one and a Split, "gather" one and a Reshape with Gathers.
         fused: attention, norms and rotation as operators of com.microsoft (GroupQueryAttention with a cache).
+        exported: heads are parted and joined by shapes read in the graph from what is reshaped.
         cross: every block attends to the input `memory` too.
         outline: weights have a type and shape and name a file that does not exist.
     """
@@ -47,6 +48,7 @@ class Shape:
     cross: bool = False
     fused_qkv: str = ""
     gemm: bool = False
+    exported: bool = False
     fused: bool = False
     tied: bool = False
     bits: int | None = None
@@ -66,9 +68,11 @@ KINDS = {
     "llama": Shape(kv_heads=2, rms=True, gated=True, bias=False, rotary=True),
     "t5": Shape(rms=True, bias=False, relative=True, cross=True),
     "whisper": Shape(cross=True),
+    "exported": Shape(exported=True, pre_norm=False),
     "gemm": Shape(gemm=True, pre_norm=False),
     "int4": Shape(kv_heads=2, rms=True, gated=True, bias=False, rotary=True, bits=4),
     "int8": Shape(bits=8, zero_points=True),
+    "int4-blocks": Shape(bits=4, block=16, zero_points=True, bias=False, rms=True, gated=True),
     "fused": Shape(kv_heads=2, rms=True, gated=True, bias=False, fused=True),
     "fused-int4": Shape(kv_heads=2, rms=True, gated=True, bias=False, fused=True, bits=4),
 }
@@ -124,6 +128,9 @@ class _Builder:
 
     def ints(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
+
+    def scalar(self, value: int) -> str:
+        return self.constant(np.array(value, np.int64))
 
     def number(self, value: float) -> str:
         return self.constant(np.array(value, np.float32))
@@ -209,10 +216,21 @@ class _Builder:
             scores = self.op("Add", scores, self.positions)
         mixed = self.op("MatMul", self.op("Softmax", scores, axis=-1), value)
         mixed = self.op("Transpose", mixed, perm=[0, 2, 1, 3])
-        return self.linear(self.op("Reshape", mixed, self.ints(0, 0, s.hidden)), s.hidden, s.hidden)
+        return self.linear(self.reshaped(mixed, s.hidden), s.hidden, s.hidden)
+
+    def reshaped(self, x: str, *inner: int) -> str:
+        """[batch, length, …] → [batch, length, *inner]."""
+        if not self.s.exported:
+            return self.op("Reshape", x, self.ints(0, 0, *inner))
+        axis = self.ints(0)
+        outer = [
+            self.op("Unsqueeze", self.op("Gather", self.op("Shape", x), self.scalar(i)), axis)
+            for i in range(2)
+        ]
+        return self.op("Reshape", x, self.op("Concat", *outer, self.ints(*inner), axis=0))
 
     def heads(self, x: str, count: int) -> str:
-        split = self.op("Reshape", x, self.ints(0, 0, count, self.s.head))
+        split = self.reshaped(x, count, self.s.head)
         return self.op("Transpose", split, perm=[0, 2, 1, 3])
 
     def one_matrix(self, x: str) -> tuple[str, str, str]:

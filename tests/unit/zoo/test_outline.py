@@ -65,7 +65,7 @@ def places(model: onnx.ModelProto) -> list[dict[str, str]]:
     ("config", "precision", "gigabytes"),
     [
         # Of the published numbers of parameters: 2 bytes each; in 4 bits 9/16 of a byte, but 2 bytes for
-        # the embedding and 161 norms.
+        # the embedding and 161 norms. Rotary tables come on top: 1 MB.
         (llama.LLAMA_2_7B, FLOAT16, 6.738_416 * 2),
         (llama.LLAMA_2_70B, FLOAT16, 68.976_648 * 2),
         (llama.LLAMA_2_70B, INT4_FLOAT16, 68.713_185 * 9 / 16 + 0.263_463 * 2),
@@ -76,7 +76,7 @@ def test_large_models_are_outlined(
 ) -> None:
     outline = shape_only(config, precision)
     assert outline.ByteSize() < 2_000_000
-    assert weight_bytes(outline) / 1e9 == pytest.approx(gigabytes, abs=0.001)
+    assert weight_bytes(outline) / 1e9 == pytest.approx(gigabytes + 0.001, abs=0.0005)
     end = 0
     tensors = [t for t in outline.graph.initializer if t.data_location == TensorProto.EXTERNAL]
     for tensor, place in zip(tensors, places(outline), strict=True):

@@ -18,7 +18,7 @@ from browsers.live import living
 from inference import registry
 from inference.management.cli import WebpoolCommand
 from inference.zoo import micro
-from webpool_site.bench import cases
+from webpool_site.bench import cases, strategies
 from webpool_site.bench.stats import Row
 from webpool_site.stack import Stack
 
@@ -33,6 +33,7 @@ class Command(WebpoolCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         _register_models()
         rows: list[Row] = []
+        remarks: list[str] = []
         with Stack(out=self.stdout.write) as stack:
             browsers = sorted(
                 living().values(), key=lambda b: min(x.probe_ms or 1e9 for x in b.backends)
@@ -41,12 +42,17 @@ class Command(WebpoolCommand):
             for row in _measure(
                 [b.id for b in browsers], browsers[0].kind, stack.layout.port, options["n"]
             ):
-                rows.append(row)
-                self._print(row)
+                if isinstance(row, str):
+                    remarks.append(row)
+                    self.stdout.write(row)
+                else:
+                    rows.append(row)
+                    self._print(row)
         report = {
             "machine": {"cores": os.cpu_count(), "platform": platform.platform()},
             "browsers": {b.id: b.version for b in browsers},
             "threads_per_browser": settings.WEBPOOL_THREADS,
+            "remarks": remarks,
             "rows": [{**dataclasses.asdict(row), "reached": row.reached} for row in rows],
         }
         temporary = options["output"].with_suffix(".part")
@@ -56,10 +62,14 @@ class Command(WebpoolCommand):
 
     def _print(self, row: Row) -> None:
         goal = "" if row.goal_ms is None else f"≤ {row.goal_ms:g}: {'yes' if row.reached else 'NO'}"
-        facts = "  ".join(f"{name}={value:.5g}" for name, value in row.facts.items())
+        facts = "  ".join(f"{name}={_short(value)}" for name, value in row.facts.items())
         self.stdout.write(
             f"{row.name:<72}{row.n:>5}{row.median_ms:>11.2f}{row.p95_ms:>9.2f}  {goal}  {facts}".rstrip()
         )
+
+
+def _short(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _register_models() -> None:
@@ -68,10 +78,12 @@ def _register_models() -> None:
             registry.add_model(build(Path(folder) / f"{name}.onnx"), name=name)
 
 
-def _measure(browsers: list[str], kind: str, port: int, n: int) -> Iterator[Row]:
+def _measure(browsers: list[str], kind: str, port: int, n: int) -> Iterator[Row | str]:
     yield from cases.pool_cases(browsers, n)
     yield cases.http_case(port, browsers[0], n)
     yield cases.concurrency_case(200)
     yield cases.baseline_celery(n)
     yield cases.baseline_onnxruntime(n)
     yield from cases.baseline_page(kind, n)
+    yield from strategies.strategy_cases(max(10, n // 5))
+    yield from strategies.throughput_cases(max(10, n // 5))

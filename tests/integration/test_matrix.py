@@ -1,0 +1,60 @@
+"""Every strategy over every kind of model, on real browsers: equal to onnxruntime, or clearly refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from inference.graph.reference import equal, largest_difference, reference
+from tests.integration.test_doors import upload
+from tests.integration.test_graphs import ask
+from tests.support.matrix import BLOCKLESS, Case, cases, question
+from tests.support.stack import RunningStack
+
+# Activations of these are half floats inside, behind float32 ports.
+HALF = ("float16", "int4-float16")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("zoo")
+
+
+@pytest.fixture(scope="module")
+def client(stack: RunningStack) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(
+        f"127.0.0.1:{stack.port}", connection_timeout=120, network_timeout=120
+    ) as made:
+        yield made
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+def test_a_strategy_over_a_model(
+    stack: RunningStack, client: triton.InferenceServerClient, folder: Path, case: Case
+) -> None:
+    path, inputs = question(folder, case.file, case.precision)
+    name = f"{case.file.replace('.', '-')}-{case.precision}"
+    registered = upload(stack, path, name)
+    assert registered.status in (200, 201), registered.body
+    parameters: dict[str, object] = {"strategy": case.strategy, "browsers": case.browsers}
+    if case.strategy in ("layer", "tensor", "data"):
+        parameters["shards"] = 2
+    try:
+        got = ask(client, name, inputs, **parameters)
+    except InferenceServerException as refusal:
+        assert case.file in BLOCKLESS, refusal
+        assert name in str(refusal)
+        assert case.strategy in ("attention_feedforward", "tensor", "data"), refusal
+        return
+    expected = reference(path, inputs)
+    assert set(got) == set(expected)
+    for output, wanted in expected.items():
+        if case.precision in HALF:
+            limit = 2e-2 * max(1.0, float(abs(wanted).max()))
+            assert largest_difference(got[output], wanted) <= limit
+        else:
+            assert equal(got[output], wanted), largest_difference(got[output], wanted)

@@ -1,0 +1,82 @@
+"""Strategies × models × browsers × precisions: every case, or a seeded cover of all pairs.
+
+`WEBPOOL_MATRIX=all` (`make matrix`) runs every case; else each pair of values occurs at least once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+from allpairspy import AllPairs
+
+from inference.graph.reference import reference
+from inference.zoo.families import FAMILIES, Component
+from inference.zoo.precision import PRECISIONS
+
+SEED = 20261124
+FILES = (
+    "bert.encoder", "vit.classifier", "clip.text_encoder", "clip.vision_encoder", "clip.similarity",
+    "whisper.encoder", "whisper.decoder", "t5.encoder", "t5.decoder", "llama.decoder",
+)  # fmt: skip
+STRATEGIES = ("none", "layer", "attention_feedforward", "tensor", "data")
+BROWSERS = ("chromium,firefox", "firefox,webkitgtk", "webkitgtk,chromium")
+# A file without attention has no parts to alternate; one without a batch has nothing to split.
+BLOCKLESS = {"clip.similarity"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    file: str
+    strategy: str
+    browsers: str
+    precision: str
+
+    def __str__(self) -> str:
+        return "-".join(dataclasses.astuple(self)).replace(",", "+")
+
+
+def cases() -> list[Case]:
+    """The cases of this run, in one order."""
+    axes = [list(FILES), list(STRATEGIES), list(BROWSERS), list(PRECISIONS)]
+    if os.environ.get("WEBPOOL_MATRIX") == "all":
+        return [Case(*values) for values in itertools.product(*axes)]
+    for axis in axes:
+        random.Random(SEED).shuffle(axis)
+    return [Case(*values) for values in AllPairs(axes)]
+
+
+@functools.cache
+def components(folder: Path, family: str, precision: str) -> dict[str, Component]:
+    """A family's files by role, built once a run."""
+    place = folder / f"{family}-{precision}"
+    place.mkdir()
+    built = FAMILIES[family].build(place, precision=PRECISIONS[precision], seed=7)
+    return {component.role: component for component in built}
+
+
+@functools.cache
+def question(folder: Path, file: str, precision: str) -> tuple[Path, dict[str, np.ndarray]]:
+    """A file and inputs for it: the caller's, and what the components before it answer to those."""
+    family, _, role = file.partition(".")
+    known = FAMILIES[family].example_inputs(5, batch=3)
+    made: dict[str, dict[str, np.ndarray]] = {}
+    for component in components(folder, family, precision).values():
+        taken = {name: made[by][output] for name, (by, output) in component.takes.items()}
+        inputs = {**_wanted(component.path, known), **taken}
+        if component.role == role:
+            return component.path, inputs
+        made[component.role] = reference(component.path, inputs)
+    raise ValueError(f"{family} has no component {role}")
+
+
+def _wanted(path: Path, known: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    import onnx
+
+    names = {item.name for item in onnx.load(path, load_external_data=False).graph.input}
+    return {name: array for name, array in known.items() if name in names}
