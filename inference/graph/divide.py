@@ -15,10 +15,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from inference.graph.assemble import Piece
+from inference.graph.attempt import Region
 from inference.graph.indexed import GraphIndex
 from inference.graph.levels import levels
 from inference.graph.parts import PartWriter
-from inference.graph.regions import Region, find_regions
+from inference.graph.regions import find_regions, most_parts
 from inference.graph.slices import WeightSlice
 from inference.graph.steps import Role
 
@@ -67,11 +68,10 @@ def divide(source: GraphIndex, parts: int) -> Divided:
             "looked for large MatMul, Gemm, MatMulNBits or Gather nodes whose weights are in the file, "
             "with two axes; found none that can be split"
         )
-    linked = [region for region in regions if region.role != Role.COLUMNS]
-    least = min(linked or regions, key=lambda region: region.units)
-    if not 2 <= parts <= least.units:
+    maximum = most_parts(regions)
+    if not 2 <= parts <= maximum:
         what = "that is how many heads or whole blocks of weights its least divisible layer has"
-        raise TooManyParts(parts, least.units, what)
+        raise TooManyParts(parts, maximum, what)
     regions = [region for region in regions if region.units >= parts]
     found = levels(source, _members(regions))
     while found is None:  # regions wait for each other: the last one stays whole

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from inference.graph.attempt import Region
 from inference.graph.indexed import GraphIndex
 from inference.graph.matrices import packed_bits
-from inference.graph.regions import Region
 from inference.graph.slices import WeightSlice
 from inference.graph.splits import Flow, Split
 from inference.graph.standins import attributes

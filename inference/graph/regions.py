@@ -3,8 +3,7 @@
 1. Each product with weights, in order, is tried as the end of a region: split by rows, it takes parts of
    its input and makes summands of its output.
 2. From its input one goes backward, handing the split from output to inputs, until products with weights
-   are reached that can make parts by columns. What both sides of an operator need whole stays whole; what
-   is split along an inner axis but comes from elsewhere (a bias for each head, a cache) is sliced.
+   are reached that can make parts by columns (`attempt`).
 3. A region is taken if something in it was split by columns, nothing outside lies between its nodes, and
    its runs have at least two units in common (heads, groups of heads, blocks of quantised weights).
 4. Large products and look-up tables that are left are regions by themselves: split by columns.
@@ -12,55 +11,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
-from inference.graph.attention import FUSED
+from inference.graph.attempt import Attempt, Region, Surroundings
 from inference.graph.indexed import GraphIndex
-from inference.graph.matrices import by_columns, by_rows
 from inference.graph.products import weight_products
-from inference.graph.splits import Asked, Flow, Shapes, Split, flow
+from inference.graph.splits import Shapes
 from inference.graph.steps import Role
 from inference.graph.types import example_shapes
 
 # Two sets of sizes for dynamic dimensions: what differs between them is dynamic.
 _SIZES = ((1009, 2003), (1013, 2011))
-_LARGE = 0.5  # a matrix is split by itself if it has this share of the mean matrix's bytes
-_SMALL_ELEMENTS = 4096  # constants up to this size are copied whole and sliced in the browser
-_MOST_NODES = 500
-# Operators that exporters compute shapes with.
-_OF_INTEGERS = frozenset(
-    {"Shape", "Gather", "Slice", "Unsqueeze", "Squeeze", "Concat", "Cast", "Identity", "Reshape",
-     "Add", "Sub", "Mul", "Div"}
-)  # fmt: skip
-# Operators through which a part of a result comes from a part of a weight.
-_OF_WEIGHTS = frozenset({"Transpose", "Identity", "Cast", "DequantizeLinear"})
-
-
-@dataclasses.dataclass(frozen=True)
-class Region:
-    """Nodes that several browsers compute in parts.
-
-    Attributes:
-        flows: what is split of each node, by its index.
-        splits: of every tensor that is split.
-        sliced: activations that are whole outside, of which each part takes a slice.
-        repeated: integers read from the shapes of parts, which every part computes for itself.
-        units: how many parts it can have at most.
-    """
-
-    flows: dict[int, Flow]
-    splits: dict[str, Split]
-    sliced: frozenset[str]
-    repeated: frozenset[str]
-    units: int
-    role: Role
+_LARGE = 0.5  # a matrix is split by itself if it has this share of the mean matrix's elements
 
 
 def find_regions(graph: GraphIndex) -> list[Region]:
     """Disjoint regions: those of several nodes in the order of their ends, then single nodes."""
     return _Search(graph, Shapes(*(_all_shapes(graph, *sizes) for sizes in _SIZES))).regions()
+
+
+def most_parts(regions: Sequence[Region]) -> int:
+    """How many parts they can all have; products that stand alone count only where there are no others."""
+    linked = [region.units for region in regions if region.role != Role.COLUMNS]
+    return min(linked or (region.units for region in regions), default=1)
 
 
 def _all_shapes(graph: GraphIndex, first: int, other: int) -> dict[str, tuple[int, ...]]:
@@ -70,26 +45,26 @@ def _all_shapes(graph: GraphIndex, first: int, other: int) -> dict[str, tuple[in
 
 class _Search:
     def __init__(self, graph: GraphIndex, shapes: Shapes) -> None:
-        self.graph, self.shapes = graph, shapes
-        self.taken: set[int] = set()  # nodes of regions found so far
-        self.readers: dict[str, list[int]] = defaultdict(list)
+        readers: dict[str, list[int]] = defaultdict(list)
         for index in sorted(graph.live - graph.fixed):
             for name in graph.uses[index]:
-                self.readers[name].append(index)
+                readers[name].append(index)
+        self.graph, self.shapes, self.taken = graph, shapes, set[int]()
+        self.around = Surroundings(graph, shapes, readers, self.taken)
 
     def regions(self) -> list[Region]:
         products = weight_products(self.graph)
         found: list[Region] = []
         for index in sorted(products):
             if index not in self.taken:
-                self._take(found, _Attempt(self).ending_in(index))
+                self._take(found, Attempt(self.around).ending_in(index))
         moving = self.graph.live - self.graph.fixed
         tables = {i for i in moving if self.graph.nodes[i].op_type == "Gather"}
         sizes = [self._matrix_elements(i) for i in products]
         least = _LARGE * sum(sizes) / max(len(sizes), 1)
         for index in sorted((products | tables) - self.taken):
             if self._matrix_elements(index) >= least:
-                self._take(found, _Attempt(self).alone(index))
+                self._take(found, Attempt(self.around).alone(index))
         return found
 
     def _take(self, found: list[Region], region: Region | None) -> None:
@@ -100,219 +75,3 @@ class _Search:
     def _matrix_elements(self, index: int) -> int:
         names = [n for n in self.graph.uses[index] if self.graph.is_fixed(n)]
         return sum(math.prod(self.shapes.of(name) or ()) for name in names)
-
-
-class _Attempt:
-    """One region in the making."""
-
-    def __init__(self, search: _Search) -> None:
-        self.search, self.graph, self.shapes = search, search.graph, search.shapes
-        self.flows: dict[int, Flow] = {}
-        self.splits: dict[str, Split] = {}
-        self.sliced: dict[str, None] = {}
-        self.columns: dict[int, None] = {}  # products that are split by columns
-
-    def ending_in(self, end: int) -> Region | None:
-        node = self.graph.nodes[end]
-        flowing = by_rows(node, self.shapes, self.graph.is_fixed)
-        if flowing is None or not self._enter(end, flowing) or not self.columns:
-            return None
-        attending = any(self.graph.nodes[i].op_type in FUSED | {"Softmax"} for i in self.flows)
-        return self._checked(Role.HEADS if attending else Role.INNER)
-
-    def alone(self, index: int) -> Region | None:
-        flowing = by_columns(self.graph.nodes[index], self.shapes, self.graph.is_fixed)
-        if flowing is None or not self._enter(index, flowing):
-            return None
-        return self._checked(Role.COLUMNS)
-
-    # --- backward --------------------------------------------------------------------------------
-
-    def _enter(self, index: int, flowing: Flow) -> bool:
-        """Take a node in, and everything it needs split."""
-        node = self.graph.nodes[index]
-        if index in self.flows:
-            return self.flows[index] == flowing
-        if len(self.flows) >= _MOST_NODES:
-            return False
-        self.flows[index] = flowing
-        for position, split in flowing.outputs.items():
-            name = node.output[position] if position < len(node.output) else ""
-            if name and self.splits.setdefault(name, split) != split:
-                return False
-        return all(self._need(node.input[i], split) for i, split in flowing.inputs.items())
-
-    def _need(self, name: str, split: Split) -> bool:
-        """Make sure that a tensor is there in parts."""
-        if name in self.splits:
-            return self.splits[name] == split
-        shape = self.shapes.of(name)
-        if shape is None or not self.shapes.fixed(name, split.axis):
-            return False
-        if name in self.graph.dense:
-            if name in self.graph.overridable:
-                return False
-            self.splits[name] = split
-            return True
-        marks = [len(part) for part in self._state]
-        if self._backward(name, split):
-            return True
-        for part, mark in zip(self._state, marks, strict=True):
-            while len(part) > mark:
-                part.popitem()
-        return self._slice(name, split, shape)
-
-    @property
-    def _state(self) -> tuple[dict, ...]:
-        return self.flows, self.splits, self.sliced, self.columns
-
-    def _backward(self, name: str, split: Split) -> bool:
-        """Compute the parts from parts of what the tensor comes from: weights, split by columns."""
-        index = self.graph.producer.get(name)
-        if index is None or index in self.search.taken:
-            return False
-        node = self.graph.nodes[index]
-        output = list(node.output).index(name)
-        asked = Asked(node, output, split, self.shapes, self.graph.constant)
-        if index in self.graph.fixed:
-            flowing = flow(asked) if node.op_type in _OF_WEIGHTS else None
-            return flowing is not None and self._enter(index, flowing)
-        columns = by_columns(node, self.shapes, self.graph.is_fixed, outer=split.outer)
-        if columns is not None and node.op_type != "Gather":
-            self.columns[index] = None
-            return columns.outputs[output] == split and self._enter(index, columns)
-        flowing = flow(asked)
-        if flowing is None or not self._enter(index, flowing):
-            return False
-        return any(self._made_inside(node.input[i]) for i in flowing.inputs)
-
-    def _slice(self, name: str, split: Split, shape: tuple[int, ...]) -> bool:
-        """Have the tensor whole, and slice it: not along the last axis, which activations are wide in."""
-        fixed = self.graph.is_fixed(name)
-        small = fixed and math.prod(shape) <= _SMALL_ELEMENTS
-        if split.outer > 1 or not (small or (not fixed and split.axis < len(shape) - 1)):
-            return False
-        if not fixed and name in self.graph.producer and name not in self.graph.types:
-            return False
-        self.splits[name] = split
-        self.sliced[name] = None
-        return True
-
-    # --- what was found --------------------------------------------------------------------------
-
-    def _checked(self, role: Role) -> Region | None:
-        uncounted = {
-            self.graph.nodes[i].input[position]
-            for i, found in self.flows.items()
-            for position in found.uncounted
-            if position < len(self.graph.nodes[i].input)
-        }
-        runs = [
-            split.run(self.shapes.of(name) or ())
-            for name, split in self.splits.items()
-            if name not in uncounted
-        ]
-        units = math.gcd(*runs, *(unit for found in self.flows.values() for unit in found.units))
-        repeated = self._repeat_shapes()
-        if units < 2 or not self._consistent() or not self._convex():
-            return None
-        return Region(self.flows, self.splits, frozenset(self.sliced), repeated, units, role)
-
-    def _repeat_shapes(self) -> frozenset[str]:
-        """Take in what reads the shapes of parts to reshape other parts, if not along the split axis."""
-        repeated: set[str] = set()
-        for index, flowing in list(self.flows.items()):
-            if flowing.shape_input is None:
-                continue
-            chain = self._chain(self.graph.nodes[index].input[flowing.shape_input[0]])
-            for at in sorted(chain):
-                node = self.graph.nodes[at]
-                split = self.splits.get(node.input[0]) if node.op_type == "Shape" else None
-                if split is not None and self._made_inside(node.input[0]):
-                    if self._reads(at, split.axis, len(self.shapes.of(node.input[0]) or ())):
-                        return frozenset()
-                    self.flows.setdefault(at, Flow({0: split}, {}))
-                    repeated.update(node.output)
-                elif repeated.intersection(node.input):
-                    self.flows.setdefault(at, Flow({}, {}))
-                    repeated.update(node.output)
-        return frozenset(repeated)
-
-    def _chain(self, name: str) -> set[int]:
-        """The nodes that compute a shape, from the Shape nodes on."""
-        found: set[int] = set()
-        stack = [name]
-        while stack:
-            index = self.graph.producer.get(stack.pop())
-            if index is None or index in found or index in self.graph.fixed:
-                continue
-            kind = self.graph.nodes[index].op_type
-            if kind in _OF_INTEGERS:
-                found.add(index)
-                stack.extend(self.graph.nodes[index].input if kind != "Shape" else ())
-        return found
-
-    def _reads(self, shape: int, axis: int, rank: int) -> bool:
-        """Whether somebody may read the size of an axis from what a Shape node gives."""
-        node = self.graph.nodes[shape]
-        if node.attribute:  # a stretch of the shape
-            return True
-        for reader in self.search.readers[node.output[0]]:
-            taking = self.graph.nodes[reader]
-            at = self.graph.constant(taking.input[1]) if len(taking.input) > 1 else None
-            if at is None:
-                return True
-            if taking.op_type == "Slice":
-                ends = self.graph.constant(taking.input[2])
-                steps = self.graph.constant(taking.input[4]) if len(taking.input) > 4 else [1]
-                if ends is None or steps != [1]:
-                    return True
-                at = list(range(rank))[at[0] : ends[0]]
-            elif taking.op_type != "Gather":
-                return True
-            if axis in {place % rank for place in at}:
-                return True
-        return False
-
-    def _consistent(self) -> bool:
-        """Nobody takes whole what is there in parts only; what others take can be put together."""
-        inside = {name for name in self.splits if self._made_inside(name)}
-        for index, flowing in self.flows.items():
-            node = self.graph.nodes[index]
-            whole = {n for i, n in enumerate(node.input) if i not in flowing.inputs}
-            if whole & inside:
-                return False
-            unsplit = {n for n in node.output if n} - set(self.splits)
-            if not flowing.partial and any(map(self._escapes, unsplit)):
-                return False
-        ends = [n for i, f in self.flows.items() if f.partial for n in self.graph.nodes[i].output]
-        escaping = [name for name in inside if self._escapes(name)]
-        return all(self.splits[name].outer == 1 for name in escaping) and all(
-            name in self.graph.types for name in (*escaping, *ends)
-        )
-
-    def _made_inside(self, name: str) -> bool:
-        index = self.graph.producer.get(name)
-        return index in self.flows and index not in self.graph.fixed and name not in self.sliced
-
-    def _escapes(self, name: str) -> bool:
-        """Whether somebody outside takes it."""
-        readers = self.search.readers[name]
-        return name in self.graph.graph_outputs or any(i not in self.flows for i in readers)
-
-    def _convex(self) -> bool:
-        """Whether nothing that the region needs is computed from what it makes."""
-        end = max(self.flows)
-        seen: set[int] = set()
-        stack = [i for i in self.flows if i not in self.graph.fixed]
-        while stack:
-            at = stack.pop()
-            for name in self.graph.nodes[at].output:
-                for reader in self.search.readers[name]:
-                    if reader in self.flows:
-                        if at not in self.flows:
-                            return False
-                    elif reader not in seen and reader < end:
-                        seen.add(reader)
-                        stack.append(reader)
-        return True

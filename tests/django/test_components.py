@@ -42,6 +42,8 @@ def forget() -> None:
         model.runs.all().delete()
         uploads.remove_model(model)
     plans.forget()
+    for name in stored():  # what other tests left
+        registry.path_of(name).unlink()
 
 
 @pytest.fixture

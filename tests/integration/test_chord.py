@@ -35,7 +35,7 @@ def unswept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 def answer(
     stack: RunningStack, model: str, inputs: Mapping[str, Array], folder: Path, *options: str
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The metrics and the outputs of one run."""
+    """The metrics and the outputs of one run, which nothing but its chord can finish before its deadline."""
     np.savez(folder / "x.npz", **inputs)  # type: ignore[arg-type]
     files = ["--input", str(folder / "x.npz"), "--output", str(folder / "y.npz")]
     began = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from inference.graph.indexed import GraphIndex
 from inference.graph.model import load, session, tensor_bytes
 from inference.graph.regions import find_regions
 from inference.graph.steps import Role, Step, StepKind
-from inference.graph.tensor import plan_parts, plan_tensor
+from inference.graph.tensor import max_parts, plan_parts, plan_tensor
 from inference.graph.write import write_steps
 from inference.zoo import small
 from tests.support.random_graphs import random_graph, scrambled
@@ -171,6 +172,7 @@ def test_a_plan_without_weights_is_the_plan_with_them(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_parts_than_heads_name_the_maximum(kind: str) -> None:
     maximum = HEADS[kind]
+    assert max_parts(transformer(KINDS[kind])) == maximum
     for asked in (maximum + 1, 1):
         with pytest.raises(TooManyParts, match=f"at most {maximum}:") as caught:
             plan_parts(transformer(KINDS[kind]), asked)
@@ -191,8 +193,10 @@ def test_queries_that_share_one_head_of_keys(fused: bool, tmp_path: Path) -> Non
 def test_a_graph_without_matrices_is_refused(tmp_path: Path) -> None:
     from inference.zoo import micro
 
+    path = micro.add_one(tmp_path / "model.onnx")
     with pytest.raises(NothingToSplit, match="looked for large MatMul"):
-        plan_tensor(micro.add_one(tmp_path / "model.onnx"), 2)
+        plan_tensor(path, 2)
+    assert max_parts(load(path)) == 1
 
 
 def test_a_chain_of_products_is_split_in_pairs(tmp_path: Path) -> None:
@@ -203,6 +207,85 @@ def test_a_chain_of_products_is_split_in_pairs(tmp_path: Path) -> None:
     groups = [step.role for step in plan if step.part == 0]
     assert groups == [Role.INNER, Role.INNER, Role.COLUMNS]
     x = {"x": np.random.default_rng(1).standard_normal((3, 64)).astype(np.float32)}
+    assert_steps_equal_whole(path, plan, x, tmp_path / "files")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("parts", [2, 3])
+def test_quantised_weights_with_bias_and_an_odd_number_of_blocks(
+    parts: int, flat: bool, tmp_path: Path
+) -> None:
+    """Two zero points share a byte; older files keep scales and zero points of all columns in one row."""
+    random = np.random.default_rng(7)
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    weights: dict[str, np.ndarray] = {}
+    nodes = []
+    for at, (source, target, rows, columns) in enumerate([("x", "a", 64, 48), ("t", "y", 48, 64)]):
+        blocks = rows // 16
+        own: dict[str, np.ndarray] = {
+            "packed": random.integers(0, 256, (columns, blocks, 8), dtype=np.uint8),
+            "scales": (random.random((columns, blocks)) / 100).astype(np.float32),
+            "zeros": random.integers(0, 256, (columns, -(-blocks // 2)), dtype=np.uint8),
+            "bias": random.random(columns).astype(np.float32),
+        }
+        if flat:
+            own |= {"scales": own["scales"].ravel(), "zeros": own["zeros"].ravel()}
+        weights |= {f"{name}{at}": array for name, array in own.items()}
+        names = [
+            f"{name}{at}" if name else "" for name in ("packed", "scales", "zeros", "", "bias")
+        ]
+        sizes: dict[str, Any] = {"K": rows, "N": columns, "bits": 4, "block_size": 16}
+        nodes.append(
+            make("MatMulNBits", [source, *names], [target], domain="com.microsoft", **sizes)
+        )
+    nodes.insert(1, make("Tanh", ["a"], ["t"]))
+    graph = onnx.helper.make_graph(
+        nodes, "g", [info("x", onnx.TensorProto.FLOAT, ["n", 64])],
+        [info("y", onnx.TensorProto.FLOAT, ["n", 64])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    path = saved(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path)
+    plan = plan_tensor(path, parts)
+    assert [step.role for step in plan] == [Role.INNER] * parts + [Role.JOIN]
+    x = {"x": random.standard_normal((3, 64)).astype(np.float32)}
+    assert_steps_equal_whole(path, plan, x, tmp_path / "files")
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_weights_that_are_dequantised_in_the_graph(axis: int, tmp_path: Path) -> None:
+    """A scale for each row or column of an int8 matrix, one of them transposed: all of it is sliced."""
+    random = np.random.default_rng(3)
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    weights: dict[str, np.ndarray] = {
+        "w1": random.integers(-99, 99, (16, 32)).astype(np.int8),
+        "s1": random.random((16, 32)[axis]).astype(np.float32) / 99,
+        "z1": np.zeros((16, 32)[axis], np.int8),
+        "w2": random.integers(-99, 99, (16, 32)).astype(np.int8),
+        "s2": random.random((16, 32)[axis]).astype(np.float32) / 99,
+    }
+    nodes = [
+        make("DequantizeLinear", ["w1", "s1", "z1"], ["d1"], axis=axis),
+        make("DequantizeLinear", ["w2", "s2"], ["d2"], axis=axis),
+        make("Transpose", ["d2"], ["t2"], perm=[1, 0]),
+        make("MatMul", ["x", "d1"], ["a"]),
+        make("Tanh", ["a"], ["b"]),
+        make("MatMul", ["b", "t2"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "g", [info("x", onnx.TensorProto.FLOAT, ["n", 16])],
+        [info("y", onnx.TensorProto.FLOAT, ["n", 16])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9
+    )
+    path = saved(model, tmp_path)
+    plan = plan_tensor(path, 4)
+    assert {step.role for step in plan} == {Role.INNER, Role.JOIN}
+    parts = [step for step in plan if step.part is not None]
+    assert max(step.weight_bytes for step in parts) < (2 * 16 * 32 + 2 * 4 * 32) / 4 + 100
+    x = {"x": random.standard_normal((3, 16)).astype(np.float32)}
     assert_steps_equal_whole(path, plan, x, tmp_path / "files")
 
 
