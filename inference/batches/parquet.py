@@ -1,6 +1,7 @@
 """Parquet through an in-memory DuckDB, which webpool has anyway: no second engine for one format.
 
-Nothing here touches the history file, which has one writer: see history/store.py.
+Nothing here touches the history file, which has one writer: see history/store.py. DuckDB is imported when
+it is needed: most processes never read Parquet.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
+if TYPE_CHECKING:
+    import duckdb
 
 _ROWS_AT_ONCE = 256
 _SQL_TYPES = {
@@ -26,6 +28,8 @@ class NotParquet(ValueError):
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
     # One core: the browsers need the others.
     return duckdb.connect(config={"threads": 1})
 
@@ -46,6 +50,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
+    import duckdb
+
     try:
         yield
     except duckdb.Error as error:
