@@ -27,7 +27,7 @@ from inference.core.placement import (
 )
 from inference.core.retry import INCAPABLE
 from inference.graph.steps import Role
-from inference.models import PlanShard, Run, RunShard, ShardState, StepKind
+from inference.models import PlanShard, Run, RunShard, ShardState, StepKind, Strategy
 from inference.pool_view import absent
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,9 @@ def assign(
 def shard_view(step: PlanShard, homes: Mapping[int | None, str] | None = None) -> ShardView:
     """What placement needs to know of a step that computes; `homes`: the browser of each part."""
     home = (homes or {}).get(step.part, "") if step.part is not None else ""
-    return ShardView(step.index, step.sha256, step.weight_bytes, _SIDES.get(step.group), home)
+    alternates = step.plan.strategy == Strategy.ATTENTION_FEEDFORWARD
+    side = _SIDES.get(step.group) if alternates else None
+    return ShardView(step.index, step.sha256, step.weight_bytes, side, home)
 
 
 def _choose_browser(

@@ -86,6 +86,16 @@ class Plan(models.Model):
     def __str__(self) -> str:
         return f"{self.model.name} {self.strategy}×{self.num_shards}"
 
+    @property
+    def computing(self) -> list[PlanShard]:
+        """The steps that browsers do: the plan's shards."""
+        return [step for step in self.shards.all() if step.kind == StepKind.COMPUTE]
+
+    @property
+    def joining(self) -> list[PlanShard]:
+        """The steps that the control worker does."""
+        return [step for step in self.shards.all() if step.kind == StepKind.JOIN]
+
 
 class StepKind(models.TextChoices):
     COMPUTE = "compute", "a file, run in a browser"
@@ -178,6 +188,16 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def computing(self) -> list[RunShard]:
+        """The steps that browsers do: the run's shards."""
+        return [step for step in self.shards.all() if step.kind == StepKind.COMPUTE]
+
+    @property
+    def joining(self) -> list[RunShard]:
+        """The steps that the control worker does."""
+        return [step for step in self.shards.all() if step.kind == StepKind.JOIN]
 
 
 class ShardState(models.TextChoices):

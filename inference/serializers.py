@@ -184,8 +184,8 @@ class PlanShardSerializer(serializers.ModelSerializer[PlanShard]):
     class Meta:
         model = PlanShard
         fields = [
-            "index", "kind", "group", "sha256", "file_bytes", "weight_bytes", "copied_bytes", "cost",
-            "node_count", "depends_on", "inputs", "outputs", "join", "crossing",
+            "index", "group", "part", "sha256", "file_bytes", "weight_bytes", "copied_bytes", "cost",
+            "node_count", "depends_on", "inputs", "outputs", "crossing",
         ]  # fmt: skip
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField()))
@@ -199,13 +199,24 @@ def crossing(shard: PlanShard) -> list[dict[str, Any]]:
     return [port for port in shard.inputs if port.get("tensor", port["name"]) not in callers]
 
 
+class PlanJoinSerializer(serializers.ModelSerializer[PlanShard]):
+    """What the control worker puts together; it is numbered with the shards."""
+
+    class Meta:
+        model = PlanShard
+        fields = ["index", "group", "depends_on", "outputs", "join"]
+
+
 class PlanSerializer(serializers.ModelSerializer[Plan]):
     model: Any = serializers.SlugRelatedField(slug_field="name", read_only=True)
-    shards = PlanShardSerializer(many=True)
+    shards = PlanShardSerializer(many=True, source="computing")
+    joins = PlanJoinSerializer(many=True, source="joining")
 
     class Meta:
         model = Plan
-        fields = ["id", "model", "model_sha256", "strategy", "num_shards", "created_at", "shards"]
+        fields = [
+            "id", "model", "model_sha256", "strategy", "num_shards", "created_at", "shards", "joins",
+        ]  # fmt: skip
 
 
 class PlanRequestSerializer(serializers.Serializer[Any]):
@@ -258,7 +269,7 @@ class RunShardSerializer(serializers.ModelSerializer[RunShard]):
     class Meta:
         model = RunShard
         fields = [
-            "id", "run", "index", "kind", "group", "sha256", "state", "browser", "attempts", "avoid",
+            "id", "run", "index", "group", "sha256", "state", "browser", "attempts", "avoid",
             "ready_at", "queued_at", "claimed_at", "finished_at", "attempt_rows",
         ]  # fmt: skip
 
@@ -274,7 +285,7 @@ class RunDetailSerializer(RunSerializer):
     outputs = serializers.SerializerMethodField(
         help_text="name → facts; GET …/outputs/ has the data"
     )
-    shards = RunShardSerializer(many=True)
+    shards = RunShardSerializer(many=True, source="computing")
     metrics = serializers.SerializerMethodField()
 
     class Meta(RunSerializer.Meta):

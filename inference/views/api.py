@@ -21,7 +21,7 @@ from browsers.models import Browser
 from inference import auth, endings, oip, plans, registry, runs, uploads
 from inference.errors import InvalidRequest, UnknownBrowser
 from inference.inputs import from_python
-from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState
+from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState, StepKind
 from inference.options import parse_options
 from inference.prometheus import CONTENT_TYPE, exposition
 from inference.serializers import (
@@ -323,7 +323,8 @@ class ShardList(Door, generics.ListAPIView[RunShard]):
     serializer_class = RunShardSerializer
 
     def get_queryset(self) -> QuerySet[RunShard]:
-        rows = RunShard.objects.select_related("plan_shard").prefetch_related("attempt_rows")
+        rows = RunShard.objects.filter(kind=StepKind.COMPUTE)
+        rows = rows.select_related("plan_shard").prefetch_related("attempt_rows")
         asked = self.request.query_params
         if run := asked.get("run"):
             rows = rows.filter(run=runs.get_run(run))

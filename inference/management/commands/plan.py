@@ -8,7 +8,7 @@ from typing import Any
 
 from inference import auto, plans, registry
 from inference.management.cli import WebpoolCommand
-from inference.models import OnnxModel, Plan, StepKind, Strategy
+from inference.models import OnnxModel, Plan, Strategy
 from inference.runs import RunRequest, pool_for
 
 
@@ -41,7 +41,7 @@ class Command(WebpoolCommand):
             f"{report['shard_bytes'] / 2**20:.2f} MB, of which copies "
             f"{report['copied_bytes'] / 2**20:.2f} MB"
         )
-        for step in report["shards"]:
+        for step in sorted(report["shards"] + report["joins"], key=lambda step: step["index"]):
             self._print(step)
 
     def _predict(self, model: OnnxModel, options: dict[str, Any]) -> None:
@@ -68,14 +68,13 @@ class Command(WebpoolCommand):
             )
 
     def _print(self, step: dict[str, Any]) -> None:
-        name = f"{step['kind'] if step['kind'] == StepKind.JOIN else 'shard'} {step['index']}"
         group = f"  {step['group']}" if step["group"] else ""
-        if step["kind"] == StepKind.JOIN:
+        if "join" in step:
             made = ", ".join(f"{item['tensor']} ({item['op']})" for item in step["join"])
-            self.stdout.write(f"{name}: {made}  after {step['depends_on']}{group}")
+            self.stdout.write(f"join {step['index']}: {made}  after {step['depends_on']}{group}")
             return
         self.stdout.write(
-            f"{name}: {step['file_bytes'] / 2**20:8.2f} MB  cost {step['cost']:6.1%}  "
+            f"shard {step['index']}: {step['file_bytes'] / 2**20:8.2f} MB  cost {step['cost']:6.1%}  "
             f"{step['node_count']:5} nodes  after {step['depends_on']}{group}"
         )
         for port in step["inputs"]:
@@ -83,32 +82,22 @@ class Command(WebpoolCommand):
             self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}{source}")
 
 
+_SHARD = (
+    "index", "group", "part", "sha256", "file_bytes", "weight_bytes", "copied_bytes", "cost",
+    "node_count", "depends_on", "inputs", "outputs",
+)  # fmt: skip
+_JOIN = ("index", "group", "depends_on", "outputs", "join")
+
+
 def describe(plan: Plan) -> dict[str, Any]:
     """What a plan is made of, as JSON; `inputs` of a shard are what crosses into it."""
-    shards = plans.steps_of(plan)
     return {
         "id": plan.pk,
         "model": plan.model.name,
         "strategy": plan.strategy,
         "num_shards": plan.num_shards,
-        "shard_bytes": sum(shard.file_bytes for shard in shards),
-        "copied_bytes": sum(shard.copied_bytes for shard in shards),
-        "shards": [
-            {
-                "index": shard.index,
-                "kind": shard.kind,
-                "group": shard.group,
-                "sha256": shard.sha256,
-                "file_bytes": shard.file_bytes,
-                "weight_bytes": shard.weight_bytes,
-                "copied_bytes": shard.copied_bytes,
-                "cost": shard.cost,
-                "node_count": shard.node_count,
-                "depends_on": shard.depends_on,
-                "inputs": shard.inputs,
-                "outputs": shard.outputs,
-                "join": shard.join,
-            }
-            for shard in shards
-        ],
+        "shard_bytes": sum(shard.file_bytes for shard in plan.computing),
+        "copied_bytes": sum(shard.copied_bytes for shard in plan.computing),
+        "shards": [{key: getattr(step, key) for key in _SHARD} for step in plan.computing],
+        "joins": [{key: getattr(step, key) for key in _JOIN} for step in plan.joining],
     }
