@@ -113,11 +113,12 @@ def _timed(member: Member, n: int, **way: Any) -> Row:
             samples.append((time.perf_counter() - began) * 1000)
             computed.append(sum(shard["compute_ms"] for shard in run_metrics(run)["shards"]))
     plan = f"{run.plan.strategy}×{run.plan.num_shards}"
-    steps = run.plan.shards.all()
+    shards = run.plan.computing
     facts: dict[str, Any] = {
         "plan": plan,
-        "shards": len(steps),
-        "largest_shard_MB": round(max(step.weight_bytes for step in steps) / 2**20, 2),
+        "shards": len(shards),
+        "joins": len(run.plan.joining),
+        "largest_shard_MB": round(max(shard.weight_bytes for shard in shards) / 2**20, 2),
         "samples_per_s": round(BATCH * 1000 / statistics.median(samples), 1),
         "compute_ms": round(statistics.median(computed), 1),
     }
