@@ -42,13 +42,22 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """The cases of this run, in one order."""
-    axes = [list(FILES), list(STRATEGIES), list(BROWSERS), list(PRECISIONS)]
+    """The cases of this run over single files, in one order."""
+    return _chosen([list(FILES), list(STRATEGIES), list(BROWSERS), list(PRECISIONS)])
+
+
+def _chosen(axes: list[list[str]]) -> list[Case]:
     if os.environ.get("WEBPOOL_MATRIX") == "all":
         return [Case(*values) for values in itertools.product(*axes)]
     for axis in axes:
         random.Random(SEED).shuffle(axis)
     return [Case(*values) for values in AllPairs(axes)]
+
+
+def component_cases() -> list[Case]:
+    """Families of several files, each as one model."""
+    several = [name for name, family in FAMILIES.items() if family.links]
+    return _chosen([several, ["component"], list(BROWSERS), list(PRECISIONS)])
 
 
 @functools.cache
