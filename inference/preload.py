@@ -14,7 +14,7 @@ from inference.core.placement import NoBrowser, place
 from inference.dispatch import queue_of, shard_view, wishes_from
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import StepKind
-from inference.runs import RunRequest, plan_for, pool_for, resolve
+from inference.requests import RunRequest, plan_for, pool_for, resolve
 
 
 def first_browsers(count: int | None) -> tuple[str, ...]:

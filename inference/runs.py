@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,23 +14,18 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import admission, auto, completion, dispatch, endings, plans, registry, tensors
-from inference.component_plan import check_strategy, default_strategy
-from inference.core.placement import BrowserView, named
+from inference import admission, completion, dispatch, endings, plans, registry, tensors
+from inference.core.placement import BrowserView
 from inference.core.split import shares
 from inference.errors import (
     InvalidRequest,
     RunFailed,
     TooLarge,
     Unavailable,
-    UnknownBrowser,
     UnknownRun,
 )
 from inference.inputs import Prepared, prepare
 from inference.models import (
-    OnnxModel,
-    Plan,
-    PlanShard,
     Run,
     RunShard,
     RunState,
@@ -39,48 +33,13 @@ from inference.models import (
     StepKind,
     Strategy,
 )
-from inference.pool_view import absent, snapshot
+from inference.requests import RunRequest, plan_for, pool_for, resolve
 from inference.statements import Insert
 from inference.tensors import TensorRef, WireTensor
 
 _RUN, _STEPS = Insert(Run), Insert(RunShard)
 # Who ends a run wakes its waiters, and the sweep wakes those it finds unheard; this is behind both.
 _ASK_DATABASE_EVERY_S = 5.0
-
-
-@dataclasses.dataclass(frozen=True)
-class RunRequest:
-    """What a caller asks for.
-
-    Attributes:
-        model: name of a registered model.
-        inputs: wire tensors, one per model input; inputs with a declared default may be missing.
-        strategy: none (whole), layer, attention_feedforward, data, component, or auto, which predicts and
-            chooses; empty: component for a model that is made of components, layer for more than one
-            shard, else none.
-        shards: how many; None: one per suitable browser, as far as graph or batch allow.
-        browsers: ids, kinds or families that may be used, in order; empty: any.
-        platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
-        pins: shard index → "browser", "browser/platform" or "/platform"; wins over everything else.
-        strict: refuse a backend that left any node to another execution provider.
-        max_retries: attempts after the first; None: settings.WEBPOOL_MAX_RETRIES.
-        deadline_s: seconds until the run fails; None: settings.WEBPOOL_RUN_DEADLINE_S.
-        owner: user or API key, for the record.
-        filled_in: what the door added to what the caller sent, one sentence each.
-    """
-
-    model: str
-    inputs: Sequence[WireTensor]
-    strategy: str = ""
-    shards: int | None = None
-    browsers: tuple[str, ...] = ()
-    platform: str = ""
-    pins: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    strict: bool = False
-    max_retries: int | None = None
-    deadline_s: float | None = None
-    owner: str = ""
-    filled_in: tuple[str, ...] = ()
 
 
 _MOST_RETRIES = 100
@@ -162,68 +121,6 @@ def _create_run(request: RunRequest) -> Run:
     return run
 
 
-def resolve(
-    request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
-) -> tuple[RunRequest, dict[str, Any] | None]:
-    """The request with a strategy that can be planned, and the prediction behind it, if it was `auto`.
-
-    A model that is made of components runs in one way only: then there is nothing to predict.
-
-    Raises:
-        InvalidRequest: `auto` together with what it is to choose, or nothing is feasible.
-    """
-    if not request.strategy:
-        strategy = default_strategy(model, request.shards)
-        return dataclasses.replace(request, strategy=strategy), None
-    if request.strategy != Strategy.AUTO:
-        return request, None
-    if request.shards is not None or request.pins:
-        raise InvalidRequest("strategy auto chooses shards and browsers; leave out shards and pins")
-    if model.components:
-        return dataclasses.replace(request, strategy=Strategy.COMPONENT), None
-    chosen = auto.decide(
-        model, pool, browsers=request.browsers, platform=request.platform, rows=rows
-    )
-    decided = dataclasses.replace(request, strategy=chosen.strategy, shards=chosen.shards)
-    return decided, chosen.explanation
-
-
-def plan_for(
-    request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
-) -> tuple[Plan, Sequence[PlanShard]]:
-    """The plan with its shards, cut now if it never was; `rows` is the batch, None: not known.
-
-    Raises:
-        InvalidRequest: more shards than the graph or the batch allows, or a pin for none of them.
-    """
-    check_strategy(model, request.strategy, request.shards)
-    count = _shard_count(request, model, pool, rows)
-    if (
-        request.strategy == Strategy.DATA
-        and rows is not None
-        and count is not None
-        and count > rows
-    ):
-        raise InvalidRequest(
-            f"a batch of {rows} cannot be split over {count} shards; send more rows or ask for "
-            "fewer shards"
-        )
-    plan, steps = plans.known_plan(model, request.strategy, count)
-    shards = [step.index for step in steps if step.kind == StepKind.COMPUTE]
-    beyond = sorted(set(request.pins) - set(shards))
-    if beyond:
-        raise InvalidRequest(
-            f"pin for shard {beyond[0]}: the run has {len(shards)}, numbered {_numbers(shards)}"
-        )
-    return plan, steps
-
-
-def _numbers(indices: Sequence[int]) -> str:
-    if len(indices) == indices[-1] + 1:
-        return f"0 to {indices[-1]}"
-    return ", ".join(map(str, indices))
-
-
 def _rows(prepared: Prepared) -> int | None:
     """The batch: what the split inputs share as their first axis; None where there is none."""
     sizes = {t.shape[0] for t in prepared.tensors if t.name in prepared.batch_axis_of}
@@ -243,66 +140,6 @@ def _deadline(deadline_s: float | None) -> float:
     if not 0 < value <= longest:
         raise InvalidRequest(f"deadline: expected seconds in (0, {longest:g}], got {value:g}")
     return value
-
-
-def pool_for(request: RunRequest) -> list[BrowserView]:
-    """The pool as it is now.
-
-    Raises:
-        InvalidRequest, UnknownBrowser: the request names what this pool does not have.
-        Unavailable: Redis does not answer, or no browser is there.
-    """
-    try:
-        pool = snapshot()
-    except redis.exceptions.RedisError as error:
-        raise Unavailable(
-            f"Redis at {settings.WEBPOOL_REDIS_URL} does not answer ({error}); start the pool with "
-            "`make up`"
-        ) from error
-    try:
-        registry.check_wishes(request.browsers, request.platform, request.pins, pool)
-    except UnknownBrowser:  # perhaps its worker is only down for now
-        known = [*pool, *absent(pool)]
-        registry.check_wishes(request.browsers, request.platform, request.pins, known)
-    if not pool:
-        raise Unavailable("no browser is in the pool; start it with `make up` and wait for ready")
-    return pool
-
-
-def _shard_count(
-    request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], rows: int | None
-) -> int | None:
-    """How many shards to plan; None where the graph decides."""
-    if request.strategy in plans.FIXED_BY_GRAPH:
-        return request.shards
-    if request.strategy == Strategy.NONE:
-        if request.shards not in (None, 1):
-            raise InvalidRequest(
-                f"shards={request.shards} needs a strategy: layer or data (got none)"
-            )
-        return 1
-    if request.shards is not None:
-        return request.shards
-    if request.strategy == Strategy.TENSOR:
-        return plans.usual_shards(request.strategy, None)
-    if request.pins:
-        return max(request.pins) + 1
-    count = len(suitable(request, pool))
-    if request.strategy == Strategy.LAYER:
-        count = min(count, model.max_shards)
-    elif rows is not None:
-        count = min(count, rows)
-    return max(1, count)
-
-
-def suitable(request: RunRequest, pool: Sequence[BrowserView]) -> list[BrowserView]:
-    """The browsers of the pool that the request's names and platform leave."""
-    return [
-        browser
-        for browser in pool
-        if (not request.browsers or any(named(wish, browser) for wish in request.browsers))
-        and (not request.platform or any(b.name == request.platform for b in browser.backends))
-    ]
 
 
 def _store_inputs(

@@ -23,7 +23,7 @@ import redis.exceptions
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from inference import endings, runs, tensors
+from inference import endings, requests, runs, tensors
 from inference.batches import storage
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.errors import Busy, InvalidRequest, RunFailed, Unavailable
@@ -80,8 +80,8 @@ def _top_up(job: BatchJob, now: datetime) -> None:
 
 def _concurrency(job: BatchJob) -> int:
     request = _request(job, Batch(job=job, index=0), {})
-    ready = [browser for browser in runs.pool_for(request) if browser.state == "ready"]
-    count = len(runs.suitable(request, ready))
+    ready = [browser for browser in requests.pool_for(request) if browser.state == "ready"]
+    count = len(requests.suitable(request, ready))
     if not count:
         raise Unavailable("no browser that may be used is ready; waiting for one")
     return job.concurrency or count

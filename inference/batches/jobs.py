@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import registry, runs
+from inference import registry, requests, runs
 from inference.batches import storage
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.batches.prepare import prepare
@@ -134,8 +134,8 @@ def _check_sizes(request: JobRequest) -> None:
 
 def _check_wishes(request: runs.RunRequest) -> None:
     """Refuse what no browser of the pool can do; one that is not ready may yet turn out to."""
-    pool = runs.pool_for(request)
-    if runs.suitable(request, pool) or any(browser.state != "ready" for browser in pool):
+    pool = requests.pool_for(request)
+    if requests.suitable(request, pool) or any(browser.state != "ready" for browser in pool):
         return
     have = "; ".join(f"{b.id}: {', '.join(k.name for k in b.backends) or 'none'}" for b in pool)
     wanted = " on ".join(filter(None, [request.platform, ", ".join(request.browsers)]))

@@ -9,7 +9,7 @@ from typing import Any
 from inference import auto, plans, registry
 from inference.management.cli import WebpoolCommand
 from inference.models import OnnxModel, Plan, Strategy
-from inference.runs import RunRequest, pool_for
+from inference.requests import RunRequest, pool_for
 
 
 class Command(WebpoolCommand):
