@@ -6,7 +6,6 @@ the parts, or, when the chord lost a member, as a message of its own. It is idem
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +18,6 @@ from inference.graph.steps import JoinSpec
 from inference.models import PlanShard, RunState
 from inference.ports import specs
 from inference.tensors import TensorRef, WireTensor
-
-log = logging.getLogger(__name__)
 
 
 def execute(step_id: int, fence: int) -> bool:

@@ -32,29 +32,17 @@ class NoBlocks(ValueError):
     """The graph has no blocks of attention and feed-forward; says what was looked for and found."""
 
 
-class TooFewShards(ValueError):
-    """The graph makes more parts than are allowed; `makes` says how many."""
-
-    def __init__(self, allowed: int, makes: int) -> None:
-        self.allowed, self.makes = allowed, makes
-        super().__init__(
-            f"at most {allowed} shards were asked for; its blocks make {makes} attention and "
-            "feed-forward parts, which alternate and cannot be merged"
-        )
-
-
-def plan_attention_feedforward(path: Path, *, at_most: int | None = None) -> list[Step]:
+def plan_attention_feedforward(path: Path) -> list[Step]:
     """The parts of a model file's blocks in order; `Step.role` says which each is.
 
     Raises:
         InvalidModel: the file cannot be read.
         NoBlocks: no attention, or no feed-forward after one.
-        TooFewShards: it makes more parts than `at_most`.
     """
-    return plan_blocks(load(path), at_most=at_most)
+    return plan_blocks(load(path))
 
 
-def plan_blocks(model: onnx.ModelProto, *, at_most: int | None = None) -> list[Step]:
+def plan_blocks(model: onnx.ModelProto) -> list[Step]:
     """The same for a graph in memory, whose weights need not be there; it is normalised in place."""
     normalise(model)
     graph = GraphIndex(model)
@@ -75,8 +63,6 @@ def plan_blocks(model: onnx.ModelProto, *, at_most: int | None = None) -> list[S
             "cut: tensors of unknown type, or sequences, cross everywhere between the parts"
         )
     _, _, order, bounds, roles = min(possible, key=lambda found: found[:2])
-    if at_most is not None and len(roles) > at_most:
-        raise TooFewShards(at_most, len(roles))
     ends = [0, *bounds, len(order)]
     return assemble(
         graph,

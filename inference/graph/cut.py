@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,7 @@ from inference.graph.indexed import GraphIndex
 from inference.graph.model import load, normalise
 from inference.graph.repeats import repetitions
 from inference.graph.shares import operations, shares
-from inference.graph.steps import ShardFile, Step, TooManyShards
-from inference.graph.write import write_step
+from inference.graph.steps import Step, TooManyShards
 
 # How crossing bytes weigh against balance. Carrying a byte from page to page takes about as long as 200
 # floating-point operations there. Where a model computes next to nothing, a cut's bytes are compared with
@@ -55,12 +54,6 @@ def plan_graph(model: onnx.ModelProto, shards: int) -> list[Step]:
     """
     normalise(model)
     return Cutter(model).plan(shards)
-
-
-def write_shards(path: Path, plan: Sequence[Step], folder: Path) -> list[ShardFile]:
-    """Write every shard of a layer plan of that model as an immutable file; same plan, same bytes."""
-    graph = GraphIndex(load(path))
-    return [write_step(graph, step, folder) for step in plan]
 
 
 class Cutter:

@@ -19,7 +19,6 @@ from inference.graph.assemble import assemble
 from inference.graph.divide import divide
 from inference.graph.indexed import GraphIndex
 from inference.graph.model import load, normalise
-from inference.graph.regions import find_regions, most_parts
 from inference.graph.steps import Step
 
 
@@ -39,9 +38,3 @@ def plan_parts(model: onnx.ModelProto, parts: int) -> list[Step]:
     normalise(model)
     divided = divide(GraphIndex(model), parts)
     return assemble(divided.graph, divided.pieces)
-
-
-def max_parts(model: onnx.ModelProto) -> int:
-    """How many parts `plan_tensor` can make at most; 1 where nothing can be split."""
-    normalise(model)
-    return most_parts(find_regions(GraphIndex(model)))

@@ -12,7 +12,6 @@ import pytest
 from inference.graph.attention import find_attentions
 from inference.graph.blocks import (
     NoBlocks,
-    TooFewShards,
     plan_attention_feedforward,
     plan_blocks,
 )
@@ -118,14 +117,6 @@ def test_the_encoder_of_the_zoo(tmp_path: Path) -> None:
 def test_same_file_same_plan(tmp_path: Path) -> None:
     path = saved(transformer(KINDS["llama"]), tmp_path)
     assert plan_attention_feedforward(path) == plan_attention_feedforward(path)
-
-
-def test_too_low_a_limit_names_the_number_that_it_makes(tmp_path: Path) -> None:
-    path = saved(transformer(of_three_layers("bert")), tmp_path)
-    with pytest.raises(TooFewShards, match="make 6 ") as caught:
-        plan_attention_feedforward(path, at_most=5)
-    assert caught.value.makes == 6
-    assert len(plan_attention_feedforward(path, at_most=6)) == 6
 
 
 @pytest.mark.parametrize("build", [small.convolutions, small.mlp, small.recurrent])

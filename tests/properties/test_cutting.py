@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from inference.graph.cut import Cutter, plan_layers, write_shards
+from inference.graph.cut import Cutter, plan_layers
 from inference.graph.model import load
 from inference.graph.steps import TooManyShards
 from tests.support.random_graphs import random_graph, scrambled
-from tests.support.shards import assert_shards_equal_whole
+from tests.support.shards import assert_shards_equal_whole, write_shards
 
 SEEDS = range(24)
 HEADER_BYTES = 16_384  # per shard: ports and nodes, beside weights

@@ -16,7 +16,7 @@ from inference.graph.indexed import GraphIndex
 from inference.graph.model import load, session, tensor_bytes
 from inference.graph.regions import find_regions
 from inference.graph.steps import Role, Step, StepKind
-from inference.graph.tensor import max_parts, plan_parts, plan_tensor
+from inference.graph.tensor import plan_parts, plan_tensor
 from inference.graph.write import write_steps
 from inference.zoo import small
 from tests.support.random_graphs import random_graph, scrambled
@@ -172,7 +172,6 @@ def test_a_plan_without_weights_is_the_plan_with_them(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_parts_than_heads_name_the_maximum(kind: str) -> None:
     maximum = HEADS[kind]
-    assert max_parts(transformer(KINDS[kind])) == maximum
     for asked in (maximum + 1, 1):
         with pytest.raises(TooManyParts, match=f"at most {maximum}:") as caught:
             plan_parts(transformer(KINDS[kind]), asked)
@@ -196,7 +195,6 @@ def test_a_graph_without_matrices_is_refused(tmp_path: Path) -> None:
     path = micro.add_one(tmp_path / "model.onnx")
     with pytest.raises(NothingToSplit, match="looked for large MatMul"):
         plan_tensor(path, 2)
-    assert max_parts(load(path)) == 1
 
 
 def test_a_chain_of_products_is_split_in_pairs(tmp_path: Path) -> None:

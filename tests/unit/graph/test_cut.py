@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.graph.cut import Cutter, plan_layers, write_shards
+from inference.graph.cut import Cutter, plan_layers
 from inference.graph.model import load, read_model
 from inference.graph.reference import example_inputs, largest_difference, reference
 from inference.zoo import bert, micro, minilm, small
-from tests.support.shards import assert_shards_equal_whole, run_shards
+from tests.support.shards import assert_shards_equal_whole, run_shards, write_shards
 
 EMBEDDING_BYTES = 30_522 * 384 * 4
 
