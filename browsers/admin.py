@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from browsers.glance import living_or_unknown
-from browsers.live import LiveBrowser
+from browsers.live import DRAINING, LiveBrowser
 from browsers.models import Browser, BrowserState, Incident
 
 UNKNOWN = "unknown"
@@ -79,11 +79,28 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
     search_fields = ["id", "version"]
     inlines = [IncidentInline]
     fieldsets = [
-        (None, {"fields": ["id", "kind", "family", "shown_state", "reason", "state_changed_at"]}),
+        (
+            None,
+            {
+                "fields": [
+                    "id",
+                    "kind",
+                    "family",
+                    "shown_state",
+                    "reason",
+                    "state_changed_at",
+                    "drained_at",
+                    "drain_reason",
+                ]
+            },
+        ),
         ("Now", {"fields": ["last_heartbeat", "memory", "loaded_models"]}),
         ("Backends", {"fields": ["backend_table"]}),
         ("Build", {"fields": ["version", "driver_version", "user_agent"]}),
-        ("Machine", {"fields": ["host", "zone", "cores", "system_memory_mb", "memory_limit_mb"]}),
+        (
+            "Machine",
+            {"fields": ["host", "zone", "cores", "system_memory_mb", "gpu", "memory_limit_mb"]},
+        ),
         ("Life", {"fields": ["worker_pid", "starts", "repairs", "created_at"]}),
     ]
 
@@ -100,6 +117,7 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
             BrowserState.READY: "success",
             BrowserState.STARTING: "info",
             BrowserState.RECOVERING: "warning",
+            DRAINING: "warning",
             BrowserState.FAILED: "danger",
         },
     )

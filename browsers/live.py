@@ -4,6 +4,7 @@ Redis keys
     webpool:browser:<id>    JSON of `LiveBrowser`, expires with the lease (settings.WEBPOOL_LEASE_S):
                             while the key is there, its worker lives
     webpool:browsers        set of the ids that were ever published
+    webpool:drained         set of the ids that take no new shards (browsers/drains.py; the row is the truth)
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
@@ -20,6 +21,9 @@ from django.conf import settings
 from browsers.redis import client
 
 _INDEX = "webpool:browsers"
+_DRAINED = "webpool:drained"
+DRAINING = "draining"
+"""The state of a browser that is ready, but takes no new shards."""
 
 
 def _key(browser_id: str) -> str:
@@ -56,6 +60,7 @@ class LiveBrowser:
     """What a worker publishes about its browser.
 
     `idle_since` (Unix time) is when its main thread was done with the last task; None while it works.
+    `short_of_memory`: it is over its limit, or its machine is, and will make room between two tasks.
     """
 
     id: str
@@ -72,6 +77,7 @@ class LiveBrowser:
     memory_limit_mb: float | None = None
     resident_bytes: int = 0
     idle_since: float | None = None
+    short_of_memory: bool = False
 
     @classmethod
     @functools.lru_cache(maxsize=64)  # asked far more often than published
@@ -100,19 +106,39 @@ def withdraw(browser_id: str) -> None:
 
 def living() -> dict[str, LiveBrowser]:
     """Every browser whose lease has not expired, by id; one round trip."""
-    found = [LiveBrowser.from_json(item) for item in _living(client()) if item is not None]
-    return {live.id: live for live in sorted(found, key=lambda live: live.id)}
+    states, drained = _living(client())
+    found = [LiveBrowser.from_json(item) for item in states if item is not None]
+    seen = [_seen(live, drained) for live in found] if drained else found
+    return {live.id: live for live in sorted(seen, key=lambda live: live.id)}
 
 
-# KEYS[1]: the index. The values of all its members' keys, null where the lease has expired.
+def _seen(live: LiveBrowser, drained: list[bytes]) -> LiveBrowser:
+    """What a worker says of itself, and what was asked of its browser meanwhile."""
+    if live.state == "ready" and live.id.encode() in drained:
+        return dataclasses.replace(live, state=DRAINING)
+    return live
+
+
+def set_drained(browser_ids: Iterable[str]) -> None:
+    """Say which browsers take no new shards: these and no others."""
+    pipe = client().pipeline()
+    pipe.delete(_DRAINED)
+    if ids := sorted(browser_ids):
+        pipe.sadd(_DRAINED, *ids)
+    pipe.execute()
+
+
+# KEYS[1]: the index, KEYS[2]: the drained. The values of all the index's members' keys, null where the
+# lease has expired, and who is drained.
 _LIVING = """
 local ids = redis.call('SMEMBERS', KEYS[1])
-if #ids == 0 then return {} end
+if #ids == 0 then return {{}, {}} end
 local keys = {}
 for i, id in ipairs(ids) do keys[i] = 'webpool:browser:' .. id end
-return redis.call('MGET', unpack(keys))
+return {redis.call('MGET', unpack(keys)), redis.call('SMEMBERS', KEYS[2])}
 """
 
 
-def _living(server: redis.Redis) -> list[bytes | None]:
-    return server.register_script(_LIVING)(keys=[_INDEX], client=server)
+def _living(server: redis.Redis) -> tuple[list[bytes | None], list[bytes]]:
+    states, drained = server.register_script(_LIVING)(keys=[_INDEX, _DRAINED], client=server)
+    return states, drained

@@ -34,6 +34,11 @@ class Browser(models.Model):
     cores = models.PositiveIntegerField(null=True)
     system_memory_mb = models.FloatField(null=True)
     memory_limit_mb = models.FloatField(null=True)
+    gpu = models.CharField(
+        max_length=255,
+        blank=True,
+        help_text="the WebGPU adapter as the browser tells it, if it does",
+    )
     backends = models.JSONField(
         default=list, help_text="measured at start: name, adapter, software, probe_ms, probe_ok"
     )
@@ -44,6 +49,10 @@ class Browser(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
     state_changed_at = models.DateTimeField(null=True)
+    drained_at = models.DateTimeField(
+        null=True, help_text="since then it takes no new shards; null: it takes them"
+    )
+    drain_reason = models.TextField(blank=True)
 
     class Meta:
         ordering = ["id"]

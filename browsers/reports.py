@@ -51,6 +51,14 @@ class BrowserFacts:
     backends: tuple[BackendFacts, ...]
 
     @property
+    def gpu(self) -> str:
+        """The adapter that WebGPU tells of, and whether it is a program; empty where it tells none."""
+        for backend in self.backends:
+            if backend.adapter:
+                return f"{backend.adapter} (software)" if backend.software else backend.adapter
+        return ""
+
+    @property
     def healthy(self) -> tuple[BackendFacts, ...]:
         """Those that answered right since browser, page and engine were last replaced."""
         return tuple(backend for backend in self.backends if backend.probe_ok)

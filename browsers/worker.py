@@ -410,6 +410,7 @@ class BrowserWorker:
             cores=os.cpu_count(),
             system_memory_mb=psutil.virtual_memory().total / 2**20,
             memory_limit_mb=self._limit_mb,
+            gpu=facts.gpu,
             backends=[dataclasses.asdict(backend) for backend in facts.backends],
             starts=F("starts") + 1,
         )

@@ -300,6 +300,15 @@ def owner_died(browser_id: str, reason: str) -> int:
     return taken
 
 
+def queued_on(browser_id: str) -> list[RunShard]:
+    """What waits for a browser, first in first."""
+    related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
+    queued = related.defer("run__model__summary").filter(
+        browser=browser_id, state=ShardState.QUEUED
+    )
+    return list(queued.order_by("queued_at", "pk"))
+
+
 def lose(shard: RunShard, category: str, reason: str) -> bool:
     """Give up an attempt of which nothing more will be heard; False when the shard had moved on."""
     facts = {"browser": shard.browser, "started_at": shard.claimed_at or timezone.now()}

@@ -54,4 +54,5 @@ def _view(live: LiveBrowser, waiting: int) -> BrowserView:
         memory_limit_mb=live.memory_limit_mb,
         outstanding=waiting,
         row_ms={sha: model.row_ms for sha, model in live.loaded.items() if model.row_ms},
+        short_of_memory=live.short_of_memory,
     )

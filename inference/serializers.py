@@ -42,6 +42,9 @@ class LiveSerializer(serializers.Serializer[Any]):
     memory_mb = serializers.FloatField(allow_null=True)
     memory_limit_mb = serializers.FloatField(allow_null=True)
     resident_bytes = serializers.IntegerField()
+    short_of_memory = serializers.BooleanField(
+        help_text="it will make room between two tasks; others are preferred meanwhile"
+    )
     loaded = LoadedSerializer(many=True)
 
 
@@ -55,6 +58,7 @@ def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> dict[str, 
         "memory_mb": live.memory_mb,
         "memory_limit_mb": live.memory_limit_mb,
         "resident_bytes": live.resident_bytes,
+        "short_of_memory": live.short_of_memory,
         "loaded": [
             {
                 "sha256": sha256,
@@ -94,8 +98,8 @@ class BrowserSerializer(serializers.ModelSerializer[Browser]):
         model = Browser
         fields = [
             "id", "kind", "family", "state", "reason", "version", "driver_version", "user_agent", "host",
-            "zone", "cores", "system_memory_mb", "memory_limit_mb", "backends", "starts", "repairs",
-            "state_changed_at", "live", "live_unknown",
+            "zone", "cores", "system_memory_mb", "gpu", "memory_limit_mb", "backends", "starts",
+            "repairs", "state_changed_at", "drained_at", "drain_reason", "live", "live_unknown",
         ]  # fmt: skip
 
     @extend_schema_field(LiveSerializer(allow_null=True))
@@ -104,6 +108,24 @@ class BrowserSerializer(serializers.ModelSerializer[Browser]):
 
     def get_live_unknown(self, row: Browser) -> bool:
         return self.context["living"] is None
+
+
+class DrainRequestSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
+
+
+class DrainingSerializer(serializers.Serializer[Any]):
+    browser = serializers.CharField()
+    moved = serializers.IntegerField(help_text="shards that waited for it and went to others")
+    left = serializers.IntegerField(
+        help_text="shards that it still computes, or that no other browser may take"
+    )
+    others = serializers.IntegerField(help_text="browsers of the pool that still take shards")
+
+
+class UndrainedSerializer(serializers.Serializer[Any]):
+    browser = serializers.CharField()
+    was_drained = serializers.BooleanField()
 
 
 class BrowserDetailSerializer(BrowserSerializer):

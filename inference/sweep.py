@@ -1,5 +1,6 @@
 """Once a second: find what no event told us of, and set it going again.
 
+0. Who is drained is repeated in Redis, which may have lost its data.
 1. Shards held by a browser whose lease is gone are taken from it, and so are shards that its worker
    claimed but no longer computes (their result could not be written down).
 2. Ready shards without a browser are placed.
@@ -23,6 +24,7 @@ from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from browsers import drains
 from browsers.live import LiveBrowser, living
 from browsers.redis import client
 from inference import dispatch, endings, ledger
@@ -37,7 +39,14 @@ _AT_MOST = 256  # shards a step moves in one pass, so that the others have their
 
 def sweep(now: datetime) -> bool:
     """One pass; safe to run in several processes at once. Whether every step could do its work."""
-    steps = (_take_from_the_dead, _place_waiting, _send_lost_messages, _join_again, _expire)
+    steps = (
+        _repeat_drains,
+        _take_from_the_dead,
+        _place_waiting,
+        _send_lost_messages,
+        _join_again,
+        _expire,
+    )
     complete = True
     for step in steps:
         try:
@@ -62,6 +71,10 @@ def _shards() -> QuerySet[RunShard]:
 
 def _joins() -> QuerySet[RunShard]:
     return _steps().filter(kind=StepKind.JOIN)
+
+
+def _repeat_drains(_now: datetime) -> None:
+    drains.publish()
 
 
 def _take_from_the_dead(_now: datetime) -> None:

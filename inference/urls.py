@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from inference.views import api, batches
+from inference.views import api, batches, drains
 
 urlpatterns = [
     path("api/browsers/", api.BrowserList.as_view()),
     path("api/browsers/<str:pk>/", api.BrowserDetail.as_view()),
+    path("api/browsers/<str:pk>/drain/", drains.BrowserDrain.as_view()),
+    path("api/browsers/<str:pk>/undrain/", drains.BrowserUndrain.as_view()),
     path("api/models/", api.ModelList.as_view()),
     path("api/models/<str:name>/", api.ModelDetail.as_view()),
     path("api/plans/", api.PlanList.as_view()),

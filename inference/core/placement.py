@@ -32,6 +32,7 @@ class BrowserView:
     """A live browser.
 
     `loaded` maps a file's SHA-256 to the mean compute time there (or None), `row_ms` to that of a row.
+    One that is `short_of_memory` is about to make room: others are taken meanwhile, where there are any.
     """
 
     id: str
@@ -44,6 +45,7 @@ class BrowserView:
     memory_limit_mb: float | None
     outstanding: int
     row_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    short_of_memory: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +198,7 @@ def candidates(
     def key(item: tuple[BrowserView, Candidate]) -> tuple[bool, bool, bool, int, int, float, str]:
         browser, candidate = item
         return (
-            browser.id in avoid,
+            browser.id in avoid or browser.short_of_memory,
             shard.side is not None and sides[browser.id] != shard.side,
             shard.home not in ("", browser.id),
             used.get(browser.id, 0),

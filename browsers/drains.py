@@ -1,0 +1,36 @@
+"""Browsers that are drained: they finish what they have and take nothing new.
+
+The row says so (`drained_at`) and survives everything; Redis repeats it where placement looks.
+"""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from browsers import live
+from browsers.models import Browser
+
+
+def mark(browser_id: str, *, reason: str) -> bool:
+    """From now on the browser takes nothing new; False when it was drained already."""
+    marked = Browser.objects.filter(pk=browser_id, drained_at=None).update(
+        drained_at=timezone.now(), drain_reason=reason
+    )
+    publish()
+    return bool(marked)
+
+
+def clear(browser_id: str) -> bool:
+    """The browser takes work again; False when it was not drained."""
+    cleared = Browser.objects.filter(pk=browser_id, drained_at__isnull=False).update(
+        drained_at=None, drain_reason=""
+    )
+    publish()
+    return bool(cleared)
+
+
+def publish() -> None:
+    """Repeat in Redis what the rows say; it may have lost its data."""
+    live.set_drained(
+        Browser.objects.filter(drained_at__isnull=False).order_by().values_list("pk", flat=True)
+    )

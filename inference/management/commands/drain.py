@@ -1,0 +1,54 @@
+"""manage.py drain: a browser takes no new shards, until --undo."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from inference import draining
+from inference.management.cli import WebpoolCommand
+
+_LOOK_EVERY_S = 0.2
+
+
+class Command(WebpoolCommand):
+    help = (
+        "Let a browser finish what it has and take nothing new; exit code 1: --wait was too short."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("browser", help="its id, as in /api/browsers/")
+        parser.add_argument("--undo", action="store_true", help="it takes shards again")
+        parser.add_argument("--reason", default="asked for by an operator", help="for the record")
+        parser.add_argument(
+            "--wait", type=float, default=0.0, metavar="S", help="until it holds nothing, at most S"
+        )
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        browser_id = options["browser"]
+        if options["undo"]:
+            cleared = draining.undrain(browser_id)
+            report: dict[str, Any] = {"browser": browser_id, "was_drained": cleared}
+            text = "takes shards again" if cleared else "was not drained"
+        else:
+            now = draining.drain(browser_id, reason=options["reason"])
+            now = dataclasses.replace(now, left=self._wait(browser_id, now.left, options["wait"]))
+            report = dataclasses.asdict(now)
+            text = (
+                f"takes no new shards: {now.moved} moved, {now.left} left, "
+                f"{now.others} other browsers take shards"
+            )
+        self.stdout.write(json.dumps(report) if options["json"] else f"{browser_id} {text}")
+        if options["wait"] and report.get("left"):
+            raise SystemExit(1)
+
+    def _wait(self, browser_id: str, left: int, seconds: float) -> int:
+        until = time.monotonic() + seconds
+        while left and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY_S)
+            left = draining.left(browser_id)
+        return left

@@ -1,0 +1,37 @@
+"""/api/browsers/<id>/drain/ and /undrain/."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference import draining
+from inference.serializers import DrainingSerializer, DrainRequestSerializer, UndrainedSerializer
+from inference.views.api import ERRORS
+from inference.views.door import Door, manager_of
+
+
+class BrowserDrain(Door, APIView):
+    @extend_schema(request=DrainRequestSerializer, responses={200: DrainingSerializer, **ERRORS})
+    def post(self, request: Request, pk: str) -> Response:
+        """The browser takes no new shards; what waits for it moves, what it computes is finished.
+
+        `left` is what it still holds. It stays drained, over restarts too, until `undrain`.
+        """
+        caller = manager_of(request)
+        asked = DrainRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        reason = asked.validated_data["reason"] or f"asked for by {caller.name}"
+        return Response(dataclasses.asdict(draining.drain(pk, reason=reason)))
+
+
+class BrowserUndrain(Door, APIView):
+    @extend_schema(request=None, responses={200: UndrainedSerializer, **ERRORS})
+    def post(self, request: Request, pk: str) -> Response:
+        """The browser takes shards again."""
+        manager_of(request)
+        return Response({"browser": pk, "was_drained": draining.undrain(pk)})
