@@ -48,8 +48,8 @@ lint: $(VENV)/.development ## ruff, mypy, import-linter, eslint, tsc
 format: $(VENV)/.development ## rewrite the Python files the way `make lint` wants them
 	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format .
 
-bench: setup ## overheads and baselines, printed and written to bench.json
-	@$(PY) manage.py bench
+bench: setup ## measure the pool, printed and written to bench.json; PART=overheads,… runs some parts
+	@$(PY) manage.py bench $(if $(PART),--part $(PART))
 
 clean: ## remove what was installed here; var/ (your models, runs and history) stays
 	rm -rf $(VENV) node_modules var/tools .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,6 +26,45 @@ class Row:
         return None if self.goal_ms is None else self.median_ms <= self.goal_ms
 
 
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Lines of named columns; None is what could not be measured, printed as -."""
+
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[tuple[Any, ...], ...]
+
+    def text(self) -> str:
+        """Aligned for people: numbers to the right, three digits or so."""
+        cells = [self.columns, *(tuple(short(value) for value in line) for line in self.lines)]
+        widths = [max(len(line[at]) for line in cells) for at in range(len(self.columns))]
+        numeric = [
+            all(value is None or isinstance(value, (int, float)) for value in column)
+            for column in zip(*self.lines, strict=True)
+        ] or [False] * len(widths)
+        printed = [
+            "  ".join(
+                cell.rjust(width) if right else cell.ljust(width)
+                for cell, width, right in zip(line, widths, numeric, strict=True)
+            ).rstrip()
+            for line in cells
+        ]
+        return "\n".join([self.title, *printed])
+
+    def to_json(self) -> dict[str, Any]:
+        lines = [dict(zip(self.columns, line, strict=True)) for line in self.lines]
+        return {"title": self.title, "lines": lines}
+
+
+def short(value: object) -> str:
+    """A cell as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return str(value)
+
+
 def row(
     name: str, samples_ms: Sequence[float], *, goal_ms: float | None = None, **facts: Any
 ) -> Row:

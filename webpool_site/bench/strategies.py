@@ -1,7 +1,7 @@
 """Strategies compared in one run, on small members of six families with seeded weights.
 
 For each family: the whole model in one browser, cut by layers, at attention and feed-forward, by matrices,
-by its batch, and `auto`; whole request times, computing included. Then how much several browsers bring.
+by its batch, and `auto`; whole request times, computing included.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from browsers.live import living
 from inference import registry, runs
 from inference.errors import InvalidRequest
 from inference.graph.model import load
@@ -23,6 +21,7 @@ from inference.metrics import run_metrics
 from inference.tensors import WireTensor, encode_array
 from inference.zoo import bert, clip, llama, t5, vit, whisper
 from inference.zoo.families import FAMILIES
+from webpool_site.bench.parts import Pool
 from webpool_site.bench.stats import Row, row
 
 BATCH = 6
@@ -75,8 +74,9 @@ def members() -> Iterator[Member]:
             yield Member(name, tuple(inputs))
 
 
-def strategy_cases(n: int) -> Iterator[Row | str]:
+def measure(pool: Pool) -> Iterator[Row | str]:
     """Every strategy over every family, and on how many `auto` beats the median of the others."""
+    n = max(10, pool.n // 5)
     beaten = []
     for member in members():
         fixed = []
@@ -125,63 +125,3 @@ def _timed(member: Member, n: int, **way: Any) -> Row:
     if run.prediction:
         facts["predicted_ms"] = round(run.prediction["predicted_ms"], 1)
     return row(f"{member.name} {_named(way)}, batch {BATCH}", samples, **facts)
-
-
-def throughput_cases(n: int) -> Iterator[Row]:
-    """What more browsers bring: a batch over three against one, four streams against one."""
-    browsers = sorted(living())[:3]
-    (member,) = (item for item in members() if item.name == "bench-bert")
-    one = _streams(member, 1, n, strategy="none", browsers=tuple(browsers[:1]))
-    split = _streams(member, 1, n, strategy="data", shards=len(browsers), browsers=tuple(browsers))
-    yield dataclasses.replace(one, name=f"one stream, whole, {browsers[0]}")
-    yield dataclasses.replace(
-        split,
-        name=f"one stream, its batch over {len(browsers)} browsers",
-        facts={**split.facts, "times_one": _ratio(split, one)},
-    )
-    wanted = {"strategy": "layer", "shards": len(browsers), "browsers": tuple(browsers)}
-    single = _streams(member, 1, n, **wanted)
-    four = _streams(member, 4, n, **wanted)
-    yield dataclasses.replace(single, name=f"one stream, {len(browsers)} layer shards")
-    yield dataclasses.replace(
-        four,
-        name=f"four streams, {len(browsers)} layer shards",
-        facts={**four.facts, "times_one": _ratio(four, single)},
-    )
-
-
-def _ratio(row_: Row, base: Row) -> float:
-    return round(row_.facts["requests_per_s"] / base.facts["requests_per_s"], 2)
-
-
-def _streams(member: Member, streams: int, n: int, **way: Any) -> Row:
-    """Requests one after another in each stream; how busy each browser was computing."""
-    request = runs.RunRequest(
-        model=member.name, inputs=member.inputs, platform="wasm", owner="bench", **way
-    )
-    for _ in range(WARM_UP):
-        runs.infer(request)
-
-    def stream(_: int) -> list[tuple[float, runs.Run]]:
-        done = []
-        for _number in range(n):
-            began = time.perf_counter()
-            run, _outputs = runs.infer(request)
-            done.append(((time.perf_counter() - began) * 1000, run))
-        return done
-
-    began = time.perf_counter()
-    with ThreadPoolExecutor(streams) as threads:
-        answered = [item for done in threads.map(stream, range(streams)) for item in done]
-    seconds = time.perf_counter() - began
-    busy: dict[str, float] = {}
-    for _, run in answered:
-        for shard in run_metrics(run)["shards"]:
-            busy[shard["browser"]] = busy.get(shard["browser"], 0.0) + shard["compute_ms"] / 1000
-    utilisation = {
-        f"busy_{name}": round(spent / seconds, 2) for name, spent in sorted(busy.items())
-    }
-    return row(
-        "", [ms for ms, _ in answered], requests_per_s=round(len(answered) / seconds, 1),
-        **utilisation,
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""manage.py bench: measure the pool's overheads, print them and write them as JSON."""
+"""manage.py bench: measure the pool, part by part, print it and write it as JSON."""
 
 from __future__ import annotations
 
@@ -6,84 +6,101 @@ import dataclasses
 import json
 import os
 import platform
-import tempfile
+import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandError
 
 from browsers.live import living
-from inference import registry
 from inference.management.cli import WebpoolCommand
-from inference.zoo import micro
-from webpool_site.bench import cases, strategies
-from webpool_site.bench.stats import Row
+from webpool_site.bench.parts import PARTS, Line, Part, Pool, UnknownPart, chosen
+from webpool_site.bench.stats import Row, Table, short
 from webpool_site.stack import Stack
+
+_PARTS = "; ".join(f"{part.name}: {part.about}" for part in PARTS)
 
 
 class Command(WebpoolCommand):
-    help = "Measure overheads with the page's own compute subtracted, beside baselines."
+    help = "Measure the pool: overheads beside baselines, strategies, throughput."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("-n", type=int, default=100, help="requests per case")
+        parser.add_argument("--part", default="", help=f"only these, by comma. {_PARTS}")
         parser.add_argument("--output", type=Path, default=Path("bench.json"))
 
     def handle(self, *_: Any, **options: Any) -> None:
-        _register_models()
-        rows: list[Row] = []
-        remarks: list[str] = []
-        with Stack(out=self.stdout.write) as stack:
-            browsers = sorted(
-                living().values(), key=lambda b: min(x.probe_ms or 1e9 for x in b.backends)
-            )
-            self.stdout.write(f"{'case':<72}{'n':>5}{'median ms':>11}{'p95 ms':>9}  goal")
-            for row in _measure(
-                [b.id for b in browsers], browsers[0].kind, stack.layout.port, options["n"]
-            ):
-                if isinstance(row, str):
-                    remarks.append(row)
-                    self.stdout.write(row)
-                else:
-                    rows.append(row)
-                    self._print(row)
-        report = {
+        try:
+            parts = chosen(options["part"])
+        except UnknownPart as unknown:
+            raise CommandError(str(unknown), returncode=2) from unknown
+        began = time.monotonic()
+        report: dict[str, Any] = {
             "machine": {"cores": os.cpu_count(), "platform": platform.platform()},
-            "browsers": {b.id: b.version for b in browsers},
             "threads_per_browser": settings.WEBPOOL_THREADS,
-            "remarks": remarks,
-            "rows": [{**dataclasses.asdict(row), "reached": row.reached} for row in rows],
+            "parts": {},
         }
+        with_pool = [part for part in parts if part.uses_pool]
+        if with_pool:
+            self._in_pool(with_pool, report, options["n"])
+        for part in parts:
+            if not part.uses_pool:
+                report["parts"][part.name] = self._measure(part, None)
         temporary = options["output"].with_suffix(".part")
         temporary.write_text(json.dumps(report, indent=2))
         temporary.replace(options["output"])
-        self.stdout.write(f"written to {options['output']}")
+        self._say(f"written to {options['output']} ({time.monotonic() - began:.0f} s)")
+        if failed := [name for name, told in report["parts"].items() if told["failed"]]:
+            raise CommandError(f"these parts failed: {', '.join(failed)}", returncode=1)
 
-    def _print(self, row: Row) -> None:
-        goal = "" if row.goal_ms is None else f"≤ {row.goal_ms:g}: {'yes' if row.reached else 'NO'}"
-        facts = "  ".join(f"{name}={_short(value)}" for name, value in row.facts.items())
-        self.stdout.write(
-            f"{row.name:<72}{row.n:>5}{row.median_ms:>11.2f}{row.p95_ms:>9.2f}  {goal}  {facts}".rstrip()
-        )
+    def _in_pool(self, parts: Sequence[Part], report: dict[str, Any], n: int) -> None:
+        with Stack(out=self.stdout.write) as stack:
+            found = living().values()
+            browsers = sorted(found, key=lambda b: min(x.probe_ms or 1e9 for x in b.backends))
+            report["browsers"] = {browser.id: browser.version for browser in browsers}
+            for part in parts:
+                pool = Pool(browsers=tuple(browsers), port=stack.layout.port, n=n)
+                report["parts"][part.name] = self._measure(part, pool)
+
+    def _measure(self, part: Part, pool: Pool | None) -> dict[str, Any]:
+        """One part's lines, printed as they come; its failure does not cost the other parts."""
+        self._say(f"\n== {part.name}: {part.about}")
+        began = time.monotonic()
+        told: dict[str, Any] = {"rows": [], "tables": [], "remarks": [], "failed": None}
+        try:
+            for number, line in enumerate(part.measure()(pool)):
+                if number == 0 and isinstance(line, Row):
+                    self._say(f"{'case':<72}{'n':>5}{'median ms':>11}{'p95 ms':>9}  goal")
+                self._say(_text(line))
+                _keep(line, told)
+        except Exception as error:
+            told["failed"] = f"{type(error).__name__}: {error}"
+            self._say(f"FAILED: {told['failed']}")
+        told["seconds"] = round(time.monotonic() - began, 1)
+        return told
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
 
 
-def _short(value: object) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+def _keep(line: Line, told: dict[str, Any]) -> None:
+    if isinstance(line, Row):
+        told["rows"].append({**dataclasses.asdict(line), "reached": line.reached})
+    elif isinstance(line, Table):
+        told["tables"].append(line.to_json())
+    else:
+        told["remarks"].append(line)
 
 
-def _register_models() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for name, build in (("bench-chain", micro.chain), ("bench-add", micro.add_one)):
-            registry.add_model(build(Path(folder) / f"{name}.onnx"), name=name)
-
-
-def _measure(browsers: list[str], kind: str, port: int, n: int) -> Iterator[Row | str]:
-    yield from cases.pool_cases(browsers, n)
-    yield cases.http_case(port, browsers[0], n)
-    yield cases.concurrency_case(200)
-    yield cases.baseline_celery(n)
-    yield cases.baseline_onnxruntime(n)
-    yield from cases.baseline_page(kind, n)
-    yield from strategies.strategy_cases(max(10, n // 5))
-    yield from strategies.throughput_cases(max(10, n // 5))
+def _text(line: Line) -> str:
+    if isinstance(line, str):
+        return line
+    if isinstance(line, Table):
+        return line.text()
+    goal = "" if line.goal_ms is None else f"≤ {line.goal_ms:g}: {'yes' if line.reached else 'NO'}"
+    facts = "  ".join(f"{name}={short(value)}" for name, value in line.facts.items())
+    return f"{line.name:<72}{line.n:>5}{line.median_ms:>11.2f}{line.p95_ms:>9.2f}  {goal}  {facts}".rstrip()

@@ -1,9 +1,10 @@
-"""The cases of `make bench`; each needs a running pool, and says what it subtracts."""
+"""What the pool adds to a request; each case says what it subtracts, and baselines stand beside."""
 
 from __future__ import annotations
 
 import gc
 import json
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,10 +24,29 @@ from inference import registry, runs
 from inference.metrics import run_metrics
 from inference.tasks import nothing
 from inference.tensors import encode_array
+from inference.zoo import micro
+from webpool_site.bench.parts import Pool
 from webpool_site.bench.stats import Row, row, timed
 
 WARM_UP = 20
 SMALL = np.ones((1, 64), np.float32)
+
+
+def measure(pool: Pool) -> Iterator[Row]:
+    """Overheads through the Python door and HTTP, a crowd, and the baselines."""
+    _register_models()
+    yield from pool_cases(pool.ids, pool.n)
+    yield http_case(pool.port, pool.ids[0], pool.n)
+    yield concurrency_case(200)
+    yield baseline_celery(pool.n)
+    yield baseline_onnxruntime(pool.n)
+    yield from baseline_page(pool.browsers[0].kind, pool.n)
+
+
+def _register_models() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, build in (("bench-chain", micro.chain), ("bench-add", micro.add_one)):
+            registry.add_model(build(Path(folder) / f"{name}.onnx"), name=name)
 
 
 def request(model: str, array: np.ndarray[Any, Any], **wishes: Any) -> runs.RunRequest:
