@@ -59,6 +59,7 @@ class LiveModel:
 class LiveBrowser:
     """What a worker publishes about its browser.
 
+    `host` and `cores` are its machine's, `threads` how many of them a computation on wasm takes.
     `idle_since` (Unix time) is when its main thread was done with the last task; None while it works.
     `short_of_memory`: it is over its limit, or its machine is, and will make room between two tasks.
     """
@@ -78,6 +79,9 @@ class LiveBrowser:
     resident_bytes: int = 0
     idle_since: float | None = None
     short_of_memory: bool = False
+    host: str = ""
+    cores: int | None = None
+    threads: int = 1
 
     @classmethod
     @functools.lru_cache(maxsize=64)  # asked far more often than published

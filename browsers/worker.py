@@ -382,6 +382,9 @@ class BrowserWorker:
             memory_limit_mb=self._limit_mb,
             resident_bytes=sum(m.bytes for m in loaded),
             idle_since=self._idle_since,
+            host=socket.gethostname(),
+            cores=os.cpu_count(),
+            threads=settings.WEBPOOL_THREADS,
         )
 
     # --- the row ----------------------------------------------------------------------------------------

@@ -45,18 +45,22 @@ def queue_of(browser_id: str) -> str:
 
 
 def wishes_from(
-    browsers: Sequence[str], platform: str, pins: Mapping[int, str] | Mapping[str, str]
+    browsers: Sequence[str],
+    platform: str,
+    pins: Mapping[int, str] | Mapping[str, str],
+    *,
+    critical: bool = False,
 ) -> Wishes:
     """The caller's words as placement wants them; a pin is "browser", "browser/platform", "/platform"."""
     parsed = {}
     for index, wish in pins.items():
         browser, _, pinned_platform = wish.partition("/")
         parsed[int(index)] = Pin(browser, pinned_platform)
-    return Wishes(tuple(browsers), platform, parsed)
+    return Wishes(tuple(browsers), platform, parsed, critical)
 
 
 def wishes_of(run: Run) -> Wishes:
-    return wishes_from(run.browsers, run.platform, run.pins)
+    return wishes_from(run.browsers, run.platform, run.pins, critical=run.critical)
 
 
 def assign(

@@ -41,6 +41,7 @@ class ModelShardingManager:
         browsers: ids, kinds or families that may be used, in order.
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
         pins: shard index → "browser", "browser/platform" or "/platform".
+        critical: spread the shards over browser families, then zones, before speed counts.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class ModelShardingManager:
         browsers: Sequence[str] = (),
         platform: str = "",
         pins: Mapping[int, str] | None = None,
+        critical: bool = False,
     ) -> None:
         self.model_name, self.num_shards, self.shard_type = model_name, num_shards, shard_type
         self.model_type, self.max_connections = model_type, max_connections
         self.browsers, self.platform, self.pins = tuple(browsers), platform, dict(pins or {})
+        self.critical = critical
         self._ready = False
         self._runs: list[dict[str, Any]] = []
         _set_up_django()
@@ -155,6 +158,7 @@ class ModelShardingManager:
             browsers=self.browsers or preload.first_browsers(self.max_connections),
             platform=self.platform,
             pins=self.pins,
+            critical=self.critical,
             max_retries=max_retries,
             owner="python",
         )

@@ -162,6 +162,9 @@ class Run(models.Model):
     state = models.CharField(max_length=16, choices=RunState.choices, default=RunState.RUNNING)
     platform = models.CharField(max_length=16, blank=True, help_text="asked for; blank: any")
     strict = models.BooleanField(default=False)
+    critical = models.BooleanField(
+        default=False, help_text="its shards are spread over browser families, then zones"
+    )
     pins = models.JSONField(default=dict, help_text='shard index → "browser[/platform]"')
     browsers = models.JSONField(default=list, help_text="only these; empty: any")
     max_retries = models.PositiveIntegerField()

@@ -55,4 +55,8 @@ def _view(live: LiveBrowser, waiting: int) -> BrowserView:
         outstanding=waiting,
         row_ms={sha: model.row_ms for sha, model in live.loaded.items() if model.row_ms},
         short_of_memory=live.short_of_memory,
+        zone=live.zone,
+        host=live.host,
+        cores=live.cores,
+        threads=live.threads,
     )

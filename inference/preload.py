@@ -45,7 +45,9 @@ def load_plan(request: RunRequest) -> dict[str, Any]:
     request, _ = resolve(request, model, pool, rows=None)
     plan, steps = plan_for(request, model, pool, rows=None)
     plan_shards = [step for step in steps if step.kind == StepKind.COMPUTE]
-    wishes = wishes_from(request.browsers, request.platform, request.pins)
+    wishes = wishes_from(
+        request.browsers, request.platform, request.pins, critical=request.critical
+    )
     views = [shard_view(step) for step in plan_shards]
     try:
         placed = place(views, pool, wishes)

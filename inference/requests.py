@@ -33,6 +33,7 @@ class RunRequest:
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
         pins: shard index → "browser", "browser/platform" or "/platform"; wins over everything else.
         strict: refuse a backend that left any node to another execution provider.
+        critical: spread the shards over browser families, then zones, before speed counts.
         max_retries: attempts after the first; None: settings.WEBPOOL_MAX_RETRIES.
         deadline_s: seconds until the run fails; None: settings.WEBPOOL_RUN_DEADLINE_S.
         owner: user or API key, for the record.
@@ -47,6 +48,7 @@ class RunRequest:
     platform: str = ""
     pins: Mapping[int, str] = dataclasses.field(default_factory=dict)
     strict: bool = False
+    critical: bool = False
     max_retries: int | None = None
     deadline_s: float | None = None
     owner: str = ""

@@ -81,6 +81,7 @@ def _create_run(request: RunRequest) -> Run:
         plan=plan,
         platform=request.platform,
         strict=request.strict,
+        critical=request.critical,
         pins={str(index): wish for index, wish in request.pins.items()},
         browsers=list(request.browsers),
         max_retries=max_retries,

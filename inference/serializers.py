@@ -265,9 +265,9 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields = [
-            "id", "model", "strategy", "num_shards", "state", "platform", "strict", "browsers", "pins",
-            "max_retries", "owner", "error_category", "error", "created_at", "deadline_at", "finished_at",
-            "inference_time_ms",
+            "id", "model", "strategy", "num_shards", "state", "platform", "strict", "critical", "browsers",
+            "pins", "max_retries", "owner", "error_category", "error", "created_at", "deadline_at",
+            "finished_at", "inference_time_ms",
         ]  # fmt: skip
 
     def get_inference_time_ms(self, row: Run) -> float | None:
@@ -344,6 +344,9 @@ class RunRequestSerializer(serializers.Serializer[Any]):
     max_retries = serializers.IntegerField(required=False)
     deadline_s = serializers.FloatField(required=False)
     strict = serializers.BooleanField(required=False)
+    critical = serializers.BooleanField(
+        required=False, help_text="spread its shards over browser families, then zones"
+    )
 
 
 class OutputsSerializer(serializers.Serializer[Any]):

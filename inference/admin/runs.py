@@ -57,7 +57,17 @@ class RunAdmin(ReadOnly, ModelAdmin):
         ("Failure", {"fields": ["error_category", "error"]}),
         (
             "Asked for",
-            {"fields": ["browsers", "platform", "pins", "strict", "max_retries", "filled_in"]},
+            {
+                "fields": [
+                    "browsers",
+                    "platform",
+                    "pins",
+                    "strict",
+                    "critical",
+                    "max_retries",
+                    "filled_in",
+                ]
+            },
         ),
         ("Prediction", {"fields": ["shown_prediction"]}),
         ("Times", {"fields": ["created_at", "deadline_at", "finished_at"]}),

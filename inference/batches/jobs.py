@@ -30,6 +30,7 @@ MOST_BATCH_SIZE = 4096
 MOST_CONCURRENCY = 256
 _RUN_OPTIONS = (
     "strategy", "shards", "platform", "browsers", "max_retries", "deadline_s", "strict",
+    "critical",
 )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
 
 
 def run_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a job's runs as keyword arguments of `RunRequest`.
+    """Options of a job's runs as keyword arguments of `RunRequest`; flags that are off are left out.
 
     Raises:
         InvalidRequest: an unknown option, or one with a wrong value.
@@ -116,7 +117,7 @@ def run_options(given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(given) - set(_RUN_OPTIONS)):
         expected = ", ".join(_RUN_OPTIONS)
         raise InvalidRequest(f"unknown option {', '.join(unknown)}; expected {expected}")
-    return parse_options(given)
+    return {name: value for name, value in parse_options(given).items() if value is not False}
 
 
 def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class BatchUploadSerializer(serializers.Serializer[Any]):
     shards = serializers.IntegerField(required=False)
     max_retries = serializers.IntegerField(required=False)
     deadline_s = serializers.FloatField(required=False, help_text="of each run")
+    critical = serializers.BooleanField(required=False)
     again = serializers.BooleanField(
         default=False, help_text="compute even what was computed before"
     )

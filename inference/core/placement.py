@@ -6,6 +6,7 @@ Same shards, same snapshot, same wishes: same placement. Ties end with the brows
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from browsers.core.residency import planned_mb
@@ -33,6 +34,8 @@ class BrowserView:
 
     `loaded` maps a file's SHA-256 to the mean compute time there (or None), `row_ms` to that of a row.
     One that is `short_of_memory` is about to make room: others are taken meanwhile, where there are any.
+    `host` and `cores` are its machine's, `threads` how many of them a computation on wasm takes; browsers
+    of one host share its cores.
     """
 
     id: str
@@ -46,6 +49,10 @@ class BrowserView:
     outstanding: int
     row_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
     short_of_memory: bool = False
+    zone: str = ""
+    host: str = ""
+    cores: int | None = None
+    threads: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +80,16 @@ class Pin:
 
 @dataclasses.dataclass(frozen=True)
 class Wishes:
-    """What the caller asked for. `browsers` holds ids, kinds or families, in order."""
+    """What the caller asked for.
+
+    `browsers` holds ids, kinds or families, in order. `critical` spreads the shards over families, then
+    zones, before speed counts: one fault of a browser release or of a place then harms fewest of them.
+    """
 
     browsers: tuple[str, ...] = ()
     platform: str = ""
     pins: Mapping[int, Pin] = dataclasses.field(default_factory=dict)
+    critical: bool = False
 
     def for_shard(self, index: int) -> Pin:
         pin = self.pins.get(index, Pin())
@@ -194,13 +206,17 @@ def candidates(
     if not fit:
         raise NoBrowser(shard.index, reasons, lasting=lasting and bool(browsers))
     sides = _sides([browser for browser, _ in fit], wishes)
+    families = _used_by(browsers, used, "family") if wishes.critical else {}
+    zones = _used_by(browsers, used, "zone") if wishes.critical else {}
 
-    def key(item: tuple[BrowserView, Candidate]) -> tuple[bool, bool, bool, int, int, float, str]:
+    def key(item: tuple[BrowserView, Candidate]) -> tuple[bool | int | float | str, ...]:
         browser, candidate = item
         return (
             browser.id in avoid or browser.short_of_memory,
             shard.side is not None and sides[browser.id] != shard.side,
             shard.home not in ("", browser.id),
+            families.get(browser.family, 0),
+            zones.get(browser.zone, 0),
             used.get(browser.id, 0),
             _order_in_wishes(shard.index, browser, wishes),
             candidate.expected_ms,
@@ -208,6 +224,14 @@ def candidates(
         )
 
     return [candidate for _, candidate in sorted(fit, key=key)]
+
+
+def _used_by(browsers: Sequence[BrowserView], used: Mapping[str, int], what: str) -> Counter[str]:
+    """How many of the run's shards each family, or each zone, has."""
+    counts: Counter[str] = Counter()
+    for browser in browsers:
+        counts[getattr(browser, what)] += used.get(browser.id, 0)
+    return counts
 
 
 def _sides(browsers: Sequence[BrowserView], wishes: Wishes) -> dict[str, int]:

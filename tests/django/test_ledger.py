@@ -237,3 +237,14 @@ def test_cancelling_ends_a_run_and_frees_its_tensors() -> None:
     assert not list(client().scan_iter(f"webpool:tensor:{run.pk}:*"))
     row = run.shards.get(index=1)
     assert ledger.claim(row.pk, row.fence - 1, timezone.now()) is None
+
+
+def test_the_shards_of_a_critical_run_go_to_different_families_and_zones() -> None:
+    for name, family, zone in (("a", "x", "here"), ("b", "x", "there"), ("c", "y", "here")):
+        publish(name, family=family, zone=zone)
+    run = make_run("data", 3, critical=True)
+    placed = run.shards.filter(kind="compute").order_by("index").values_list("browser", flat=True)
+    assert list(placed) == ["a", "c", "b"]
+    assert Run.objects.get(pk=run.pk).critical
+    taken = claimed(run, 0)
+    assert taken.run.critical  # as workers read it

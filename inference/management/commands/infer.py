@@ -31,6 +31,9 @@ class Command(WebpoolCommand):
             "--pin", action="append", default=[], metavar="SHARD=BROWSER[/PLATFORM]"
         )
         parser.add_argument("--strict", action="store_true", help="every node on the platform")
+        parser.add_argument(
+            "--critical", action="store_true", help="spread shards over families, then zones"
+        )
         parser.add_argument("--max-retries", type=int)
         parser.add_argument("--deadline", type=float, metavar="SECONDS")
         source = parser.add_mutually_exclusive_group(required=True)
@@ -55,6 +58,7 @@ class Command(WebpoolCommand):
             platform=options["platform"],
             pins=parse_pins(options["pin"]),
             strict=options["strict"],
+            critical=options["critical"],
             max_retries=options["max_retries"],
             deadline_s=options["deadline"],
             owner="command line",

@@ -45,6 +45,9 @@ class Command(WebpoolCommand):
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
         parser.add_argument("--shards", type=int)
         parser.add_argument(
+            "--critical", action="store_true", help="spread shards over families, then zones"
+        )
+        parser.add_argument(
             "--concurrency", type=int, help="batches in flight; default: one per ready browser"
         )
         parser.add_argument("--resume", metavar="JOB", help="go on with a job")
@@ -83,7 +86,7 @@ class Command(WebpoolCommand):
             concurrency=options["concurrency"],
             options={
                 name: options[name]
-                for name in ("browsers", "platform", "strategy", "shards")
+                for name in ("browsers", "platform", "strategy", "shards", "critical")
                 if options[name]
             },
             owner="command line",

@@ -103,6 +103,23 @@ def test_what_does_not_fit_says_how_much_is_missing() -> None:
         candidates(heavy, [browser("a")], Wishes(), avoid={}, refused={}, used={})
 
 
+def test_a_critical_run_is_spread_over_families_then_zones_before_speed() -> None:
+    pool = [
+        browser("a1", family="a", zone="here", loaded={"s0": 1.0, "s1": 1.0, "s2": 1.0}),
+        browser("a2", family="a", zone="there", loaded={"s0": 2.0, "s1": 2.0, "s2": 2.0}),
+        browser("a3", family="a", zone="here", loaded={"s0": 1.5, "s1": 1.5, "s2": 1.5}),
+        browser("b1", family="b", zone="here", loaded={"s0": 90.0, "s1": 90.0, "s2": 90.0}),
+    ]
+    shards = [ShardView(i, f"s{i}", 1) for i in range(3)]
+
+    def places(wishes: Wishes) -> list[str]:
+        return [candidate.browser for candidate in place(shards, pool, wishes)]
+
+    assert places(Wishes()) == ["a1", "a3", "a2"]
+    assert places(Wishes(critical=True)) == ["a1", "b1", "a2"]
+    assert places(Wishes(critical=True, pins={1: Pin("a1")})) == ["a1", "a1", "b1"]
+
+
 weights = st.integers(0, 2**32)
 pools = st.lists(
     st.builds(
