@@ -1,99 +1,228 @@
-"""The pool in Prometheus' text format: what rows and live state say now, and nothing else.
+"""The pool in Prometheus' text format: the telemetry document, sample by sample.
 
-Counts over rows are gauges, not counters: retention deletes old runs.
+Counts over rows are gauges, not counters: retention deletes old runs. What is null has no sample.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from django.db.models import Count
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
 
-from browsers.live import living
-from browsers.models import Browser
-from browsers.redis import client
-from inference.dispatch import CONTROL_QUEUE, queue_of
-from inference.models import Attempt, OnnxModel, Run, RunShard, ShardState
-
+# What `generate_latest` writes; its later formats differ in escaping only.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_HISTORY_QUEUE = "history"
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-
-Sample = tuple[Mapping[str, str], float]
-
-
-def exposition(now_s: float | None = None) -> str:
-    """Every metric; `now_s` is the Unix time that heartbeats are compared with."""
-    parts = [*_ledger(), *_pool(time.time() if now_s is None else now_s)]
-    return "".join(parts)
+_MB = 2**20
+Document = Mapping[str, Any]
+Sample = tuple[Mapping[str, str], float | None]
 
 
-def _ledger() -> Iterator[str]:
-    yield _gauge("webpool_models", "Registered models.", [({}, OnnxModel.objects.count())])
-    runs = Run.objects.order_by().values_list("state").annotate(Count("pk"))
-    yield _gauge("webpool_runs", "Runs kept, by state.", [({"state": s}, n) for s, n in runs])
-    open_states = [ShardState.WAITING, ShardState.READY, ShardState.QUEUED, ShardState.RUNNING]
-    shards = RunShard.objects.filter(run__state="running", state__in=open_states).order_by()
+def exposition(document: Document) -> bytes:
+    """Every metric of a telemetry document with connections and models."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Document(document))
+    return generate_latest(registry)
+
+
+class _Document(Collector):
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def collect(self) -> Iterator[Metric]:
+        document = self._document
+        yield from _ledger(document)
+        yield from _browsers(document)
+        yield from _system(document["system"])
+        yield from _repairs(document["rungs"])
+        yield from _latency(document["latency"])
+        yield from _history(document["history"])
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+
+def _ledger(document: Document) -> Iterator[Metric]:
+    yield _gauge("webpool_models", "Registered models.", [({}, document["models_registered"])])
+    yield _gauge("webpool_runs", "Runs kept, by state.", _by("state", document["runs"]))
     yield _gauge(
         "webpool_open_shards",
         "Shards of active runs that are not done, by state.",
-        [({"state": s}, n) for s, n in shards.values_list("state").annotate(Count("pk"))],
+        _by("state", document["open_shards"]),
     )
-    attempts = Attempt.objects.order_by().values_list("outcome", "browser", "backend")
     yield _gauge(
         "webpool_attempts",
         "Attempts kept, by outcome, browser and backend.",
         [
-            ({"outcome": outcome, "browser": browser, "backend": backend}, count)
-            for outcome, browser, backend, count in attempts.annotate(Count("pk"))
+            (
+                {
+                    "outcome": row["outcome"],
+                    "browser": row["browser"],
+                    "backend": row["backend"] or "",
+                },
+                row["count"],
+            )
+            for row in document["attempts"]
         ],
     )
 
 
-def _pool(now_s: float) -> Iterator[str]:
-    rows = Browser.objects.order_by().values_list("state").annotate(Count("pk"))
-    yield _gauge(
-        "webpool_browsers", "Browsers known, by state.", [({"state": s}, n) for s, n in rows]
-    )
-    alive = living().values()
+def _browsers(document: Document) -> Iterator[Metric]:
+    rows: Sequence[Document] = document["connections"]
+    states = Counter(row["state"] for row in rows)
+    yield _gauge("webpool_browsers", "Browsers known, by state.", _by("state", states))
     yield _gauge(
         "webpool_browser_up",
-        "Browsers whose worker holds its lease.",
+        "Whether the browser's worker holds its lease.",
+        [(_who(row), _flag(row["connected"])) for row in rows],
+    )
+    for name, about, key, factor in (
+        ("heartbeat_age_seconds", "Time since the worker last spoke.", "lease_age_s", 1),
+        (
+            "memory_bytes",
+            "Proportional set size of the browser's process tree, where it could be measured.",
+            "memory_mb",
+            _MB,
+        ),
+        ("memory_limit_bytes", "What the browser may take.", "memory_limit_mb", _MB),
+        (
+            "resident_model_bytes",
+            "Bytes of model files loaded in the browser.",
+            "resident_bytes",
+            1,
+        ),
+        ("starts", "How often a worker started the browser.", "starts", 1),
+        ("repairs", "How often a repair made the browser healthy again.", "repairs", 1),
+    ):
+        samples = [({"browser": row["id"]}, _times(row[key], factor)) for row in rows]
+        yield _gauge(f"webpool_browser_{name}", about, samples)
+    loaded = Counter(item["browser"] for item in document["models"] or ())
+    yield _gauge(
+        "webpool_browser_loaded_models",
+        "Models and shards loaded in the browser.",
+        [({"browser": row["id"]}, loaded[row["id"]]) for row in rows if row["connected"]],
+    )
+
+
+def _who(row: Document) -> dict[str, str]:
+    return {
+        "browser": row["id"],
+        "family": row["family"],
+        "version": row["version"] or "",
+        "state": row["state"],
+    }
+
+
+def _system(system: Document) -> Iterator[Metric]:
+    redis: Document = system["redis"]
+    for name, about, value in (
+        ("system_cores", "Cores of the machine that answers.", system["cores"]),
+        ("system_load1", "Load average over one minute.", system["load_1m"]),
+        ("system_memory_bytes", "Memory of the machine.", system["memory_total_mb"] * _MB),
+        (
+            "system_memory_available_bytes",
+            "Memory that can be had.",
+            system["memory_available_mb"] * _MB,
+        ),
+        (
+            "home_disk_bytes",
+            "Size of the disk that holds WEBPOOL_HOME.",
+            system["disk_total_mb"] * _MB,
+        ),
+        ("home_disk_free_bytes", "Free on that disk.", system["disk_free_mb"] * _MB),
+        ("redis_up", "Whether Redis answers.", _flag(redis["answers"])),
+        ("redis_memory_bytes", "Memory that Redis uses.", _times(redis["used_mb"], _MB)),
+        (
+            "redis_memory_limit_bytes",
+            "Its cap, where one is set.",
+            _times(redis["cap_mb"], _MB),
+        ),
+    ):
+        yield _gauge(f"webpool_{name}", about, [({}, value)])
+    yield _gauge("webpool_queue_length", "Messages waiting.", _by("queue", redis["queues"] or {}))
+
+
+def _repairs(rungs: Sequence[Document]) -> Iterator[Metric]:
+    """The ladder, over the latest repairs."""
+    labels = [{key: row[key] for key in ("rung", "family", "category")} for row in rungs]
+    for name, about in (("attempts", "Repairs tried"), ("successes", "Repairs that helped")):
+        yield _gauge(
+            f"webpool_rung_{name}",
+            f"{about}, by rung, family and error category, among the latest.",
+            list(zip(labels, (row[name] for row in rungs), strict=True)),
+        )
+    yield _summary(
+        "webpool_rung_duration_seconds",
+        "How long repairs took, among the latest.",
+        list(zip(labels, (row["durations"] for row in rungs), strict=True)),
+    )
+
+
+def _latency(latency: Document) -> Iterator[Metric]:
+    yield _gauge(
+        "webpool_recent_runs",
+        "Runs that ended in the last five minutes, by state.",
+        _by("state", latency["ended"]),
+    )
+    yield _summary(
+        "webpool_recent_run_duration_seconds",
+        "Creation to end, of runs that succeeded in the last five minutes.",
+        [({}, latency["succeeded_ms"])],
+    )
+    yield _summary(
+        "webpool_recent_compute_duration_seconds",
+        "The page's own time to compute a shard, in the last five minutes.",
         [
-            ({"browser": b.id, "family": b.family, "version": b.version, "state": b.state}, 1)
-            for b in alive
+            ({"browser": row["browser"], "backend": row["backend"]}, row["compute_ms"])
+            for row in latency["computing"]
         ],
     )
-    yield _gauge(
-        "webpool_browser_heartbeat_age_seconds",
-        "Time since the worker last spoke.",
-        [({"browser": b.id}, max(0.0, now_s - b.heartbeat)) for b in alive],
-    )
-    yield _gauge(
-        "webpool_browser_memory_bytes",
-        "Proportional set size of the browser's process tree, where it could be measured.",
-        [({"browser": b.id}, b.memory_mb * 2**20) for b in alive if b.memory_mb is not None],
-    )
-    yield _gauge(
-        "webpool_browser_resident_model_bytes",
-        "Bytes of model files loaded in the browser.",
-        [({"browser": b.id}, b.resident_bytes) for b in alive],
-    )
-    ids = Browser.objects.values_list("pk", flat=True)
-    queues = [CONTROL_QUEUE, _HISTORY_QUEUE, *(queue_of(browser_id) for browser_id in ids)]
-    pipe = client().pipeline(transaction=False)
-    for queue in queues:
-        pipe.llen(queue)
-    lengths = zip(queues, pipe.execute(), strict=True)
-    yield _gauge(
-        "webpool_queue_length", "Messages waiting.", [({"queue": q}, n) for q, n in lengths]
-    )
 
 
-def _gauge(name: str, about: str, samples: Iterable[Sample]) -> str:
-    lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
+def _history(history: Document) -> Iterator[Metric]:
+    for name, about, key in (
+        ("samples", "Measurements that history has.", "samples"),
+        ("age_seconds", "Time since history last took over everything.", "taken_age_s"),
+        (
+            "recommendations_age_seconds",
+            "Time since scores and recommendations were computed.",
+            "recomputed_age_s",
+        ),
+    ):
+        yield _gauge(f"webpool_history_{name}", about, [({}, history[key])])
+
+
+def _by(label: str, counts: Mapping[str, float]) -> list[Sample]:
+    return [({label: key}, count) for key, count in counts.items()]
+
+
+def _flag(known: bool | None) -> float | None:
+    return None if known is None else float(known)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _gauge(name: str, about: str, samples: Iterable[Sample]) -> Metric:
+    metric = Metric(name, about, "gauge")
     for labels, value in samples:
-        pairs = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
-        lines.append(f"{name}{{{pairs}}} {value:.15g}" if pairs else f"{name} {value:.15g}")
-    return "\n".join(lines) + "\n"
+        if value is not None:
+            metric.add_sample(name, dict(labels), value)
+    return metric
+
+
+def _summary(
+    name: str, about: str, samples: Iterable[tuple[Mapping[str, str], Document]]
+) -> Metric:
+    """Quantiles over a window, with their count and sum; `samples` as browsers.core.quantiles in ms."""
+    metric = Metric(name, about, "summary")
+    for labels, found in samples:
+        for quantile, key in (("0.5", "p50_ms"), ("0.95", "p95_ms")):
+            if found[key] is not None:
+                metric.add_sample(name, {**labels, "quantile": quantile}, found[key] / 1000)
+        metric.add_sample(f"{name}_count", dict(labels), found["count"])
+        metric.add_sample(f"{name}_sum", dict(labels), found["sum_ms"] / 1000)
+    return metric

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from inference.views import api, batches, drains
+from inference.views import api, batches, drains, telemetry
 
 urlpatterns = [
     path("api/browsers/", api.BrowserList.as_view()),
@@ -25,8 +25,9 @@ urlpatterns = [
     path("api/batches/<str:job_id>/resume/", batches.BatchJobResume.as_view()),
     path("api/shards/", api.ShardList.as_view()),
     path("api/shards/<int:pk>/", api.ShardDetail.as_view()),
+    path("api/telemetry/", telemetry.Telemetry.as_view()),
     path("api/schema/", api.Schema.as_view(), name="schema"),
     path("api/docs/", api.Docs.as_view(), name="docs"),
     re_path(r"^api/(?P<path>.+)$", api.NoSuchPath.as_view()),
-    path("metrics", api.Metrics.as_view()),
+    path("metrics", telemetry.Metrics.as_view()),
 ]

@@ -23,7 +23,6 @@ from inference.errors import InvalidRequest, UnknownBrowser
 from inference.inputs import from_python
 from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState, StepKind
 from inference.options import parse_options
-from inference.prometheus import CONTENT_TYPE, exposition
 from inference.serializers import (
     BrowserDetailSerializer,
     BrowserSerializer,
@@ -353,12 +352,6 @@ class ShardDetail(Door, generics.RetrieveAPIView[RunShard]):
 
 
 # --- about the API ---------------------------------------------------------------------
-
-
-class Metrics(Door, APIView):
-    @extend_schema(exclude=True)
-    def get(self, request: Request) -> HttpResponse:
-        return HttpResponse(exposition(), content_type=CONTENT_TYPE)
 
 
 class Schema(Door, SpectacularAPIView):

@@ -1,0 +1,72 @@
+"""Telemetry of the whole pool in one document (SPEC R8): what is known now, null where nobody knows.
+
+REST, Prometheus, the command and the Python facade show this, and nothing else.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from browsers.connections import connection_facts, resident_models
+from browsers.glance import living_or_unknown
+from browsers.machine import machine_facts, redis_facts
+from browsers.models import Browser
+from browsers.rungs import rung_statistics
+from history.models import HistoryState
+from inference.dispatch import CONTROL_QUEUE, queue_of
+from inference.serializers import file_names
+from inference.telemetry.ledger import counts, latency
+
+HISTORY_QUEUE = "history"
+
+
+def telemetry(
+    *, include_connections: bool = True, include_models: bool = True, now: datetime | None = None
+) -> dict[str, Any]:
+    """The document; times are aware datetimes, durations and sizes have their unit in the name.
+
+    `connections`: every browser. `breakers`: every breaker that is known. `models`: what is loaded where.
+    Keys that were not asked for are left out.
+    """
+    now = now or timezone.now()
+    living = living_or_unknown()
+    ids = list(Browser.objects.order_by("pk").values_list("pk", flat=True))
+    queues = [CONTROL_QUEUE, HISTORY_QUEUE, *(queue_of(browser_id) for browser_id in ids)]
+    document: dict[str, Any] = {
+        "at": now,
+        "system": {**machine_facts(), "redis": redis_facts(queues)},
+        "rungs": rung_statistics(),
+        "breakers": None,
+        **counts(),
+        "latency": latency(now),
+        "history": history_facts(now),
+    }
+    if include_connections:
+        document["connections"] = connection_facts(living, now.timestamp())
+    if include_models:
+        document["models"] = _models(living)
+    return document
+
+
+def _models(living: Any) -> list[dict[str, Any]] | None:
+    if living is None:
+        return None
+    files = {sha256 for live in living.values() for sha256 in live.loaded}
+    return resident_models(living, file_names(files))
+
+
+def history_facts(now: datetime) -> dict[str, Any]:
+    """How far history has come: its samples, and the age of what it tells."""
+    state = HistoryState.objects.first()
+    return {
+        "samples": state.samples if state else None,
+        "taken_age_s": _age_s(state.taken_at if state else None, now),
+        "recomputed_age_s": _age_s(state.recomputed_at if state else None, now),
+    }
+
+
+def _age_s(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else max(0.0, (now - moment).total_seconds())

@@ -1,0 +1,68 @@
+"""What the ledger tells of runs and attempts: how many, how they ended, how long they took lately."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count
+
+from browsers.core.quantiles import quantiles
+from inference.endings import OPEN_STATES
+from inference.metrics import milliseconds
+from inference.models import Attempt, OnnxModel, Outcome, Run, RunShard, RunState
+
+WINDOW = timedelta(minutes=5)
+# No more rows than these are looked at for the quantiles of the last minutes, the latest first.
+_AT_MOST = 20_000
+
+
+def counts() -> dict[str, Any]:
+    """Models registered, runs kept by state, open shards by state, attempts kept by outcome and place."""
+    open_shards = RunShard.objects.filter(run__state=RunState.RUNNING, state__in=OPEN_STATES)
+    attempts = Attempt.objects.order_by().values_list("outcome", "browser", "backend")
+    return {
+        "models_registered": OnnxModel.objects.count(),
+        "runs": _by_state(Run.objects.order_by().values_list("state")),
+        "open_shards": _by_state(open_shards.order_by().values_list("state")),
+        "attempts": [
+            {"outcome": outcome, "browser": browser, "backend": backend or None, "count": count}
+            for outcome, browser, backend, count in attempts.annotate(Count("pk"))
+        ],
+    }
+
+
+def _by_state(rows: Any) -> dict[str, int]:
+    return dict(rows.annotate(Count("pk")))
+
+
+def latency(now: datetime) -> dict[str, Any]:
+    """Runs that ended within the window, and the computing of shards per browser and backend."""
+    since = now - WINDOW
+    ended = Run.objects.filter(finished_at__gt=since).order_by("-finished_at")
+    times: dict[str, list[float]] = defaultdict(list)
+    for state, created_at, finished_at in ended.values_list("state", "created_at", "finished_at")[
+        :_AT_MOST
+    ]:
+        times[state].append(milliseconds(created_at, finished_at) or 0.0)
+    return {
+        "window_s": WINDOW.total_seconds(),
+        "ended": {state: len(rows) for state, rows in sorted(times.items())},
+        "succeeded_ms": dataclasses.asdict(quantiles(times[RunState.SUCCEEDED])),
+        "computing": list(_computing(since)),
+    }
+
+
+def _computing(since: datetime) -> Iterator[dict[str, Any]]:
+    latest = Attempt.objects.order_by("-pk").filter(outcome=Outcome.SUCCEEDED)
+    rows = latest.values_list("browser", "backend", "compute_ms", "finished_at")[:_AT_MOST]
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for browser, backend, compute_ms, finished_at in rows:
+        if finished_at > since and compute_ms is not None:
+            times[browser, backend].append(compute_ms)
+    for (browser, backend), durations in sorted(times.items()):
+        facts = dataclasses.asdict(quantiles(durations))
+        yield {"browser": browser, "backend": backend, "compute_ms": facts}
