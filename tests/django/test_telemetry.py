@@ -31,6 +31,8 @@ RUNG = {"rung": "refresh", "category": "browser_crash", "message": 'a "quoted"\n
 def pool(database: None, valkey: Any) -> Iterator[Run]:
     """Browser a lives, b is gone; a run that succeeded a moment ago; repairs of a."""
     client().flushall()
+    Run.objects.all().delete()  # what other tests left
+    Browser.objects.all().delete()
     for browser_id in ("a", "b"):
         Browser.objects.create(
             id=browser_id, kind=browser_id, family=browser_id, state=BrowserState.READY, starts=3
