@@ -19,7 +19,7 @@ define timed
 started=$$SECONDS; $(2); printf '%-28s %s (%d s)\n' '$(1)' done $$((SECONDS - started))
 endef
 
-.PHONY: help demo up setup test matrix lint format bench clean
+.PHONY: help demo up setup test matrix fire lint format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ test: $(VENV)/.development ## all tests, on real browsers
 matrix: $(VENV)/.development ## every strategy over every kind of model, precision and browser
 	@$(PY) manage.py setup --development
 	@WEBPOOL_MATRIX=all $(PY) -m pytest -q tests/integration/test_matrix.py $(PYTEST_ARGS)
+
+fire: setup ## serve under fire: 1,000 random kills, then the proof; FIRE="--kills 100 --seed 7" changes it
+	@$(PY) manage.py fire --kills 1000 $(FIRE)
 
 lint: $(VENV)/.development ## ruff, mypy, import-linter, eslint, tsc
 	@$(PY) manage.py setup --development --only node,npm

@@ -15,12 +15,11 @@ import psutil
 
 from inference.zoo.micro import slow
 from tests.support.stack import RunningStack
+from webpool_site.faults.victims import Victim, Victims
 
 WITHIN_S = (
     60.0  # from the kill to the answer; here seconds, but a busy machine may be four times slower
 )
-DRIVERS = ("chromedriver", "geckodriver", "WebKitWebDriver")
-PROPER = ("chromium", "firefox-esr", "MiniBrowser")
 ROWS = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
 
 
@@ -71,39 +70,7 @@ def wait_claimed(pool: RunningStack, run_id: str, browser: str) -> None:
 
 def victim(pool: RunningStack, browser: str, role: str) -> psutil.Process:
     """The worker, its driver, the browser proper, its GPU process or the process of the page."""
-    worker = psutil.Process(pool.pid(f"browser.{browser}"))
-    if role == "worker":
-        return worker
-    below = worker.children(recursive=True)
-    if role == "driver":
-        return next(p for p in below if p.name().startswith(DRIVERS))
-    of_browser = [p for p in below if p.name().startswith((*PROPER, "WebKit", "Isolated Web Co"))]
-    if role == "browser":
-        return next(p for p in of_browser if not is_child(p) and p.name().startswith(PROPER))
-    if role == "gpu":
-        return next(p for p in of_browser if "--type=gpu-process" in p.cmdline())
-    assert role == "page"
-    pages = [p for p in of_browser if is_page(p)]
-    before = [p.cpu_times().user for p in pages]
-    time.sleep(0.3)
-    used = [p.cpu_times().user - was for p, was in zip(pages, before, strict=True)]
-    return pages[used.index(max(used))]  # the one that computes
-
-
-def is_page(process: psutil.Process) -> bool:
-    words = process.cmdline()
-    return (
-        "--type=renderer" in words
-        or ("-contentproc" in words and words[-1] == "tab")
-        or process.name().startswith("WebKitWebProcess"[:15])
-    )
-
-
-def is_child(process: psutil.Process) -> bool:
-    words = process.cmdline()
-    return any(w.startswith("--type=") or w == "-contentproc" for w in words) or (
-        process.name().startswith("WebKit")
-    )
+    return Victims(pool.home).find(Victim(role), browser)
 
 
 class Kill:

@@ -1,0 +1,88 @@
+"""Injuries are real: signals to real processes, a real connection cut from outside."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from webpool_site.faults.injuries import SLOW_FOR_S, Injury, injure
+from webpool_site.faults.victims import NoVictim, Victim, Victims
+
+SERVER = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    peer, _ = server.accept()
+    print(repr(peer.recv(1)), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def port(server: subprocess.Popen[str]) -> int:
+    assert server.stdout is not None
+    return int(server.stdout.readline())
+
+
+def wait_status(process: psutil.Process, status: str) -> None:
+    until = time.monotonic() + 5
+    while process.status() != status:
+        assert time.monotonic() < until, process.status()
+        time.sleep(0.005)
+
+
+def test_a_connection_is_cut_while_both_ends_live(server: subprocess.Popen[str]) -> None:
+    with socket.create_connection(("127.0.0.1", port(server)), timeout=5) as ours:
+        until = time.monotonic() + 5
+        process = psutil.Process(server.pid)
+        while not any(c.status == psutil.CONN_ESTABLISHED for c in process.net_connections("tcp")):
+            assert time.monotonic() < until
+        injure(process, Injury.CUT)
+        assert ours.recv(1) == b"", "our end is told"
+    assert server.stdout is not None
+    assert server.stdout.readline() == "b''\n", "so is the other"
+    assert server.poll() is None
+
+
+def test_stop_and_kill_are_signals(server: subprocess.Popen[str]) -> None:
+    process = psutil.Process(server.pid)
+    injure(process, Injury.STOP)
+    wait_status(process, psutil.STATUS_STOPPED)
+    injure(process, Injury.KILL)
+    assert server.wait(5) == -signal.SIGKILL
+    with pytest.raises(psutil.NoSuchProcess):
+        injure(process, Injury.STOP)
+
+
+def test_a_slowed_process_goes_on_in_the_end(server: subprocess.Popen[str]) -> None:
+    process = psutil.Process(server.pid)
+    injure(process, Injury.SLOW)
+    wait_status(process, psutil.STATUS_STOPPED)
+    time.sleep(SLOW_FOR_S + 0.5)
+    assert process.status() != psutil.STATUS_STOPPED
+
+
+def test_a_home_without_a_pool_has_nobody(tmp_path: Path) -> None:
+    victims = Victims(tmp_path)
+    assert victims.browsers() == []
+    assert victims.processes() == []
+    for victim, browser in ((Victim.PAGE, "firefox"), (Victim.VALKEY, ""), (Victim.CONTROL, "")):
+        with pytest.raises(NoVictim, match="no"):
+            victims.find(victim, browser)

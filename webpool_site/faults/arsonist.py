@@ -1,0 +1,132 @@
+"""The one who kills: a process outside webpool that knows nothing but the process table.
+
+`python -m webpool_site.faults.arsonist HOME --kills 100 --seed 7 --every 1.0` prints a JSON line per strike.
+Whom and when is drawn from the seed; what is there to be hit is what the pool has at that moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from browsers.processes import running
+from webpool_site.faults.victims import SERVICES, NoVictim, Victim, Victims
+
+# How often each is chosen. Services too: the pool must live without any of them for a while.
+WEIGHTS: Mapping[Victim, int] = {
+    Victim.PAGE: 30, Victim.GPU: 8, Victim.BROWSER: 14, Victim.DRIVER: 8, Victim.WORKER: 8,
+    Victim.CONTROL: 6, Victim.WEB: 5, Victim.VALKEY: 7, Victim.HISTORY: 2, Victim.BEAT: 2,
+}  # fmt: skip
+_STOPPED_SHARE = 0.12
+# Nobody replaces a stopped service: it is continued after a while. So is half of what a browser has.
+_SHORTEST_STOP_S, _LONGEST_STOP_S = 0.3, 6.0
+_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Strike:
+    """One signal to one process. `at` and `started` in Unix time; `continued_s`: SIGCONT after so long."""
+
+    at: float
+    victim: str
+    browser: str
+    pid: int
+    started: float
+    name: str
+    stopped: bool
+    continued_s: float | None = None
+
+
+class Arsonist:
+    """Draws strikes and carries them out."""
+
+    def __init__(
+        self,
+        victims: Victims,
+        *,
+        random_: random.Random,
+        every_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._victims, self._random, self._every_s, self._clock = victims, random_, every_s, clock
+        self._stopped: dict[psutil.Process, float] = {}
+
+    def strikes(self, count: int) -> Iterator[Strike]:
+        for _ in range(count):
+            self._sleep(self._random.uniform(0.0, 2.0 * self._every_s))
+            if (strike := self._strike()) is not None:
+                yield strike
+        self._sleep(max([0.0, *(due - self._clock() for due in self._stopped.values())]))
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, and continue those whose time has come."""
+        until = self._clock() + seconds
+        while True:
+            now = self._clock()
+            for process in [p for p, due in self._stopped.items() if due <= now]:
+                del self._stopped[process]
+                if running(process):
+                    process.resume()
+            if now >= until:
+                return
+            next_due = min([until, *self._stopped.values()])
+            time.sleep(max(0.001, min(0.05, next_due - now)))
+
+    def _strike(self) -> Strike | None:
+        for _ in range(_DRAWS):
+            (victim,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            try:
+                browser = "" if victim in SERVICES else self._random.choice(self._browsers())
+                process = self._victims.find(victim, browser)
+            except NoVictim:
+                continue  # it is down already: another is drawn
+            with contextlib.suppress(psutil.NoSuchProcess):
+                return self._hit(process, victim, browser)
+        return None
+
+    def _browsers(self) -> list[str]:
+        if found := self._victims.browsers():
+            return found
+        raise NoVictim("no browser has a worker now")
+
+    def _hit(self, process: psutil.Process, victim: Victim, browser: str) -> Strike:
+        started, name = process.create_time(), process.name()
+        stop = self._random.random() < _STOPPED_SHARE
+        lasting = victim not in (*SERVICES, Victim.WORKER) and self._random.random() < 0.5
+        continued_s = None
+        if stop and not lasting:
+            continued_s = self._random.uniform(_SHORTEST_STOP_S, _LONGEST_STOP_S)
+        at = self._clock()
+        if stop:
+            process.suspend()
+            if continued_s is not None:
+                self._stopped[process] = at + continued_s
+        else:
+            process.kill()
+        return Strike(at, victim.value, browser, process.pid, started, name, stop, continued_s)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--kills", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--every", type=float, required=True, help="mean seconds between strikes")
+    given = parser.parse_args()
+    arsonist = Arsonist(Victims(given.home), random_=random.Random(given.seed), every_s=given.every)
+    for strike in arsonist.strikes(given.kills):
+        sys.stdout.write(json.dumps(asdict(strike)) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

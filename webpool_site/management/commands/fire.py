@@ -1,0 +1,116 @@
+"""manage.py fire: serve under fire, and prove from the ledger that nothing was lost, doubled or wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from inference.management.cli import WebpoolCommand
+from webpool_site.faults import report as reports
+from webpool_site.faults.arsonist import Strike
+from webpool_site.faults.fire import burnt, sentence, verdict
+from webpool_site.faults.health import NotHealed, wait_whole
+from webpool_site.faults.load import Load
+from webpool_site.faults.own_pool import OwnPool, enter
+from webpool_site.faults.work import HEAVY, LIGHT, questions
+
+_WHOLE_WITHIN_S = 180.0
+_ENDED_WITHIN_S = 420.0
+_TELL_EVERY_S = 10.0
+
+
+class Command(WebpoolCommand):
+    help = (
+        "Keep a pool of real browsers under load while a process outside kills and stops its processes at "
+        "random; then prove from the ledger that every request was answered once and rightly."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--kills", type=int, default=1000)
+        parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument(
+            "--every", type=float, default=1.0, help="mean seconds between two kills"
+        )
+        parser.add_argument("--callers", type=int, default=4)
+        parser.add_argument("--browsers", default=settings.WEBPOOL_BROWSERS)
+        parser.add_argument("--json", type=Path, help="write the report there")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        for name in ("kills", "every", "callers"):
+            if options[name] <= 0:
+                raise CommandError(
+                    f"--{name}: expected more than 0, got {options[name]}", returncode=2
+                )
+        enter("fire")
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+        pool = OwnPool(options["browsers"])
+        seed = options["seed"]
+        self._say(f"starting {', '.join(pool.browsers)} in {pool.home}")
+        heavy, light = questions(HEAVY, 4, seed=seed), questions(LIGHT, 8, seed=seed)
+        load = Load([*heavy, *light, *light], light, callers=options["callers"], seed=seed)
+        with pool:
+            load.start()
+            try:
+                strikes, whole = self._burn(pool, options)
+            finally:
+                ended = load.stop(_ENDED_WITHIN_S)
+            told = verdict(load, strikes)
+        told |= {
+            "seed": seed,
+            "machine": reports.machine(),
+            "browsers": list(pool.browsers),
+            "all_ended_in_time": ended,
+            "whole_again_s": whole,
+            "orphans": list(pool.left),
+        }
+        if options["json"]:
+            options["json"].write_text(
+                json.dumps({**told, "strikes": [asdict(s) for s in strikes]})
+            )
+        for line in sentence(told):
+            self._say(line)
+        if why := burnt(told):
+            raise CommandError("; ".join(why), returncode=1)
+
+    def _burn(self, pool: OwnPool, options: dict[str, Any]) -> tuple[list[Strike], float | None]:
+        """Let the other process strike; what it did, and how long until the pool was whole again."""
+        arsonist = subprocess.Popen(
+            [sys.executable, "-m", "webpool_site.faults.arsonist", str(pool.home),
+             "--kills", str(options["kills"]), "--seed", str(options["seed"]),
+             "--every", str(options["every"])],
+            cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        strikes: list[Strike] = []
+        tell_at = time.monotonic() + _TELL_EVERY_S
+        assert arsonist.stdout is not None
+        try:
+            for line in arsonist.stdout:
+                strikes.append(Strike(**json.loads(line)))
+                if time.monotonic() > tell_at:
+                    tell_at += _TELL_EVERY_S
+                    self._say(f"  {len(strikes)} of {options['kills']} strikes")
+        finally:
+            arsonist.terminate()
+            arsonist.wait()
+        began = time.monotonic()
+        try:
+            wait_whole(pool.home, pool.browsers, timeout_s=_WHOLE_WITHIN_S)
+        except NotHealed as error:
+            self._say(str(error))
+            return strikes, None
+        return strikes, round(time.monotonic() - began, 2)
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()

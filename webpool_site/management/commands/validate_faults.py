@@ -1,0 +1,190 @@
+"""manage.py validate_faults: hurt a pool of real browsers in every way and report what became of the runs."""
+
+from __future__ import annotations
+
+import json
+import random
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from browsers.live import living
+from inference.management.cli import WebpoolCommand
+from inference.models import Run
+from webpool_site.faults import page
+from webpool_site.faults import report as reports
+from webpool_site.faults.campaign import OWNER, Campaign, Case
+from webpool_site.faults.health import NotHealed
+from webpool_site.faults.own_pool import OwnPool, enter
+from webpool_site.faults.proof import prove
+from webpool_site.faults.scenarios import SCENARIOS
+from webpool_site.faults.work import HEAVY, LIGHT, questions
+from webpool_site.instance import Instance
+
+STRATEGIES = ("none", "layer", "data", "tensor", "attention_feedforward")
+
+
+class Command(WebpoolCommand):
+    help = (
+        "Hurt a pool of real browsers (kill, stop, slow down, cut off) while it computes, and report how "
+        "often and how fast the right answer came all the same."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--scenario", default="all", help=f"by comma; all, or: {', '.join(SCENARIOS)}"
+        )
+        parser.add_argument(
+            "--strategy", default="none", help=f"by comma; all, or: {', '.join(STRATEGIES)}"
+        )
+        parser.add_argument(
+            "--browsers",
+            default=settings.WEBPOOL_BROWSERS,
+            help="of the pool, as WEBPOOL_BROWSERS; each is hurt in turn",
+        )
+        parser.add_argument("--hurt", default="", help="only these browsers, by comma")
+        parser.add_argument("--runs", type=int, default=5, help="per case (default: 5)")
+        parser.add_argument("--seed", type=int, default=1, help="when the blows come")
+        parser.add_argument(
+            "--standby",
+            choices=("warm", "none", "both"),
+            default="warm",
+            help="whether others may take over (default: warm; none: the hurt browser alone)",
+        )
+        parser.add_argument(
+            "--join",
+            action="store_true",
+            help="hurt the pool that runs on WEBPOOL_HOME instead of one started for this",
+        )
+        parser.add_argument("--json", type=Path, help="write the report there")
+        parser.add_argument("--html", type=Path, help="write it as a page there")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        scenarios = _chosen(options["scenario"], tuple(SCENARIOS), "scenario")
+        strategies = _chosen(options["strategy"], STRATEGIES, "strategy")
+        if options["runs"] < 1:
+            raise CommandError(f"--runs: expected 1 or more, got {options['runs']}", returncode=2)
+        for path in (options["json"], options["html"]):
+            if path is not None and not path.parent.is_dir():
+                raise CommandError(f"{path.parent} is not a folder: make it first", returncode=2)
+        if options["join"]:
+            if not Instance(settings.WEBPOOL_HOME).running():
+                raise CommandError(
+                    "no pool runs on this home: start it with `make up`, or leave --join out",
+                    returncode=2,
+                )
+            told = self._measure(tuple(sorted(living())), scenarios, strategies, options)
+        else:
+            enter("faults")
+            told = self._in_own_pool(scenarios, strategies, options)
+        self._write(told, options)
+        if not reports.passed(told):
+            raise CommandError("an answer was lost, doubled, wrong or missing", returncode=1)
+
+    def _in_own_pool(
+        self, scenarios: Sequence[str], strategies: Sequence[str], options: dict[str, Any]
+    ) -> dict[str, Any]:
+        pool = OwnPool(options["browsers"])
+        self._say(f"starting {', '.join(pool.browsers)} in {pool.home}")
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+        with pool:
+            told = self._measure(pool.browsers, scenarios, strategies, options)
+        told["summary"]["orphans"] += pool.left
+        return told
+
+    def _measure(
+        self,
+        browsers: tuple[str, ...],
+        scenarios: Sequence[str],
+        strategies: Sequence[str],
+        options: dict[str, Any],
+    ) -> dict[str, Any]:
+        began, seed = timezone.now(), options["seed"]
+        versions = {browser.id: browser.version for browser in living().values()}
+        hurt = _chosen(options["hurt"] or "all", browsers, "browser")
+        cases = _cases(scenarios, strategies, hurt, options["standby"], others=len(browsers) > 1)
+        told = []
+        for name, some in cases.items():
+            (question,) = questions(LIGHT if name == "webgpu" else HEAVY, 1, seed=seed)
+            campaign = Campaign(
+                home=settings.WEBPOOL_HOME,
+                browsers=browsers,
+                question=question,
+                trials=options["runs"],
+                random=random.Random(seed),
+                say=self._say,
+            )
+            try:
+                told += [reports.figures(result) for result in campaign.results(some)]
+            except NotHealed as error:
+                raise CommandError(str(error), returncode=1) from error
+        ours = Run.objects.filter(owner=OWNER, created_at__gte=began)
+        proof = prove(ours.values_list("pk", flat=True))
+        return {
+            "started": began.isoformat(timespec="seconds"),
+            "machine": reports.machine(),
+            "seed": seed,
+            "browsers": versions,
+            "cases": told,
+            "proof": {**asdict(proof), "holds": proof.holds},
+            "summary": reports.summary(told, proof, ()),
+        }
+
+    def _write(self, told: dict[str, Any], options: dict[str, Any]) -> None:
+        for line in reports.lines(told):
+            self._say(line)
+        if options["json"]:
+            options["json"].write_text(json.dumps(told, indent=2) + "\n")
+        if options["html"]:
+            options["html"].write_text(page.page(told))
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def _chosen(text: str, known: Sequence[str], what: str) -> tuple[str, ...]:
+    if text == "all":
+        return tuple(known)
+    wanted = tuple(part.strip() for part in text.split(","))
+    if unknown := [name for name in wanted if name not in known]:
+        raise CommandError(
+            f"unknown {what} {', '.join(unknown)}: expected all, or some of {', '.join(known)}",
+            returncode=2,
+        )
+    return wanted
+
+
+def _cases(
+    scenarios: Sequence[str],
+    strategies: Sequence[str],
+    browsers: Sequence[str],
+    standby: str,
+    *,
+    others: bool,
+) -> dict[str, list[Case]]:
+    """By platform: WebGPU's cases have a question of their own."""
+    made: dict[str, list[Case]] = {}
+    for name in scenarios:
+        scenario = SCENARIOS[name]
+        for strategy in strategies:
+            for browser in browsers:
+                for with_others in _standbys(standby, others=others):
+                    case = Case(scenario, browser, strategy, standby=with_others)
+                    made.setdefault(scenario.platform, []).append(case)
+    return made
+
+
+def _standbys(standby: str, *, others: bool) -> Iterator[bool]:
+    if standby != "none" and others:
+        yield True
+    if standby != "warm" or not others:
+        yield False
