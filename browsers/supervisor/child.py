@@ -25,6 +25,7 @@ class Child:
         self.started_at = 0.0
         self.ready_s: float | None = None
         self.due_at: float | None = None  # to start again, or to be killed
+        self.overdue = False  # it missed a deadline, and was killed for it
         self.wanted = True  # False: it is to stop and to stay down
         self.last_returncode: int | None = None
 

@@ -74,6 +74,7 @@ class Loop:
             due = child.due_at is not None and now >= child.due_at
             if child.state in (State.STARTING, State.STOPPING) and due:
                 child.due_at = None
+                child.overdue = True
                 log.warning("%s missed its deadline while %s", child.spec.name, child.state)
                 child.kill_group()
             elif child.state is State.BACKING_OFF and due:
@@ -101,6 +102,7 @@ class Loop:
         spec = child.spec
         child.starts += 1
         child.ready_s = None
+        child.overdue = False
         child.started_at = time.monotonic()
         try:
             with child.log_path.open("ab") as output:
@@ -183,10 +185,12 @@ class Loop:
             self.set(child, State.WAITING)
             return
         lived_s = time.monotonic() - child.started_at
-        healthy = child.ready_s is not None and lived_s >= spec.restart.healthy_after_s
+        # Somebody killed it: that says nothing of its code, and however often it happens, it comes back.
+        killed = returncode == -signal.SIGKILL and not child.overdue
+        healthy = child.ready_s is not None and (killed or lived_s >= spec.restart.healthy_after_s)
         child.failures = 1 if healthy else child.failures + 1
         log.warning("%s ended with %s", spec.name, describe_exit(returncode))
-        if spec.restart.gives_up(child.failures):
+        if not killed and spec.restart.gives_up(child.failures):
             self.set(child, State.FAILED)
             self._notices.tell(self._listener.on_gave_up, spec, child.why())
             if spec.critical:

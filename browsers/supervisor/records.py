@@ -19,7 +19,8 @@ class Restart:
 
     The first restart comes after `first_delay_s`; each further failure multiplies the delay by
     `factor` up to `max_delay_s`. A child that stayed up for `healthy_after_s` starts from the first
-    delay again. `give_up_after` failures in a row end the attempts; None goes on for ever.
+    delay again, and so does one that was ready and was killed by somebody. `give_up_after` failures in
+    a row end the attempts, kills by somebody not counted; None goes on for ever.
     """
 
     first_delay_s: float = 0.1

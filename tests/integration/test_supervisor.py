@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import queue
@@ -155,6 +156,27 @@ def test_a_critical_child_that_keeps_failing_ends_everything_with_its_own_words(
     assert supervisor.wait_stopped(40)
     assert {child.state for child in supervisor.status()} == {State.STOPPED, State.FAILED}
     recorder.next("gave up", "bad")
+
+
+def test_a_critical_child_that_somebody_kills_again_and_again_comes_back(supervisor, recorder):
+    policy = Restart(first_delay_s=0.01, give_up_after=3)
+    supervisor.start([ProcessSpec("web", SLEEPER, restart=policy, critical=True)])
+    for _ in range(5):
+        supervisor.wait_ready(40)
+        pid, _ = recorder.next("started", "web")
+        os.kill(pid, signal.SIGKILL)
+        recorder.next("exit", "web")
+    supervisor.wait_ready(40)
+    assert supervisor.failure is None
+    assert supervisor.status()[0].failures == 1, "the delay starts from the first again"
+
+
+def test_a_critical_child_that_never_gets_ready_is_given_up(supervisor):
+    policy = Restart(first_delay_s=0.01, give_up_after=2)
+    stuck = ProcessSpec("stuck", SLEEPER, ready=lambda pid: False, start_timeout_s=0.2)
+    supervisor.start([dataclasses.replace(stuck, restart=policy, critical=True)])
+    with pytest.raises(SupervisorError, match="stuck failed 2 times in a row, last with SIGKILL"):
+        supervisor.wait_ready(40)
 
 
 def test_a_program_that_is_not_there_is_a_failure_like_any_other(supervisor):
