@@ -23,13 +23,15 @@ from webpool_site.faults.victims import SERVICES, NoVictim, Victim, Victims
 
 # How often each is chosen. Services too: the pool must live without any of them for a while.
 WEIGHTS: Mapping[Victim, int] = {
-    Victim.PAGE: 30, Victim.GPU: 8, Victim.BROWSER: 14, Victim.DRIVER: 8, Victim.WORKER: 8,
-    Victim.CONTROL: 6, Victim.WEB: 5, Victim.VALKEY: 7, Victim.HISTORY: 2, Victim.BEAT: 2,
+    Victim.PAGE: 40, Victim.GPU: 10, Victim.BROWSER: 14, Victim.DRIVER: 7, Victim.WORKER: 7,
+    Victim.CONTROL: 6, Victim.WEB: 4, Victim.VALKEY: 8, Victim.HISTORY: 2, Victim.BEAT: 2,
 }  # fmt: skip
 _STOPPED_SHARE = 0.12
 # Nobody replaces a stopped service: it is continued after a while. So is half of what a browser has.
 _SHORTEST_STOP_S, _LONGEST_STOP_S = 0.3, 6.0
-_DRAWS = 20
+# One that is down already is waited for, so that the living are not hit the more often for it.
+_WAIT_S = 4.0
+_LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ class Arsonist:
     def strikes(self, count: int) -> Iterator[Strike]:
         for _ in range(count):
             self._sleep(self._random.uniform(0.0, 2.0 * self._every_s))
-            if (strike := self._strike()) is not None:
-                yield strike
+            yield self._strike()
         self._sleep(max([0.0, *(due - self._clock() for due in self._stopped.values())]))
 
     def _sleep(self, seconds: float) -> None:
@@ -81,22 +82,20 @@ class Arsonist:
             next_due = min([until, *self._stopped.values()])
             time.sleep(max(0.001, min(0.05, next_due - now)))
 
-    def _strike(self) -> Strike | None:
-        for _ in range(_DRAWS):
+    def _strike(self) -> Strike:
+        """Hit the first that is drawn and found, whatever it does just now."""
+        while True:
             (victim,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
-            try:
-                browser = "" if victim in SERVICES else self._random.choice(self._browsers())
-                process = self._victims.find(victim, browser)
-            except NoVictim:
-                continue  # it is down already: another is drawn
-            with contextlib.suppress(psutil.NoSuchProcess):
-                return self._hit(process, victim, browser)
-        return None
+            until = self._clock() + _WAIT_S
+            while self._clock() < until:
+                browser = self._browser(victim)
+                with contextlib.suppress(NoVictim, psutil.NoSuchProcess):
+                    return self._hit(self._victims.find(victim, browser), victim, browser)
+                self._sleep(_LOOK_EVERY_S)
 
-    def _browsers(self) -> list[str]:
-        if found := self._victims.browsers():
-            return found
-        raise NoVictim("no browser has a worker now")
+    def _browser(self, victim: Victim) -> str:
+        found = [] if victim in SERVICES else self._victims.browsers()
+        return self._random.choice(found) if found else ""
 
     def _hit(self, process: psutil.Process, victim: Victim, browser: str) -> Strike:
         started, name = process.create_time(), process.name()

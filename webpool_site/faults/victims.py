@@ -7,7 +7,7 @@ of several content processes shows our page, from the thread that every engine h
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -43,8 +43,10 @@ _ROLE = {
     Victim.DRIVER: roles.Role.DRIVER,
 }
 # How Chromium, Firefox and WebKit name the thread of a dedicated Web Worker.
-_ENGINE_THREADS = ("DedicatedWorker", "DOM Worker", "WebCore: Worker")
+_ENGINE_THREADS = (b"DedicatedWorker", b"DOM Worker", b"WebCore: Worker")
 _QUEUE = "browser."
+_PLAYED_BY = {Victim.WEB: "uvicorn", Victim.BEAT: "beat"}
+_SERVICE_WORDS = frozenset({"celery", "uvicorn"})
 
 
 class NoVictim(Exception):
@@ -56,10 +58,12 @@ class Victims:
 
     def __init__(self, home: Path) -> None:
         self._home = home.resolve()
+        self._mark = f"WEBPOOL_HOME={self._home}".encode()
+        self._data = str(self._home / "valkey")
 
     def browsers(self) -> list[str]:
         """Ids of the browsers that have a worker now."""
-        queues = (_queue(process) for process in self._of_home())
+        queues = (_queue(words) for _, words in self._services())
         return sorted(q.removeprefix(_QUEUE) for q in queues if q.startswith(_QUEUE))
 
     def find(self, victim: Victim, browser: str = "") -> psutil.Process:
@@ -86,47 +90,55 @@ class Victims:
 
     def processes(self) -> list[psutil.Process]:
         """Every process that was started for this home, browsers included, without ourselves."""
-        return [process for process in self._of_home() if process.pid != os.getpid()]
+        mine = (pid for pid in psutil.pids() if pid != os.getpid() and self._is_ours(pid))
+        return [process for pid in mine if (process := _living(pid)) is not None]
 
-    def _of_home(self) -> list[psutil.Process]:
-        mark = f"WEBPOOL_HOME={self._home}".encode()
-        return [
-            process
-            for process in psutil.process_iter()
-            if running(process) and mark in _environment(process)
-        ]
+    def _services(self) -> Iterator[tuple[int, list[str]]]:
+        """What the pool's supervisor started: process ids and command lines."""
+        for pid in psutil.pids():
+            words = _words(pid)
+            if _SERVICE_WORDS.intersection(words) and self._is_ours(pid):
+                yield pid, words
+
+    def _is_ours(self, pid: int) -> bool:
+        return self._mark in _read(f"/proc/{pid}/environ").split(b"\0")
 
     def _worker(self, browser: str) -> psutil.Process:
-        for process in self._of_home():
-            if _queue(process) == f"{_QUEUE}{browser}":
-                return process
+        for pid, words in self._services():
+            if _queue(words) == f"{_QUEUE}{browser}" and (found := _living(pid)) is not None:
+                return found
         raise NoVictim(f"{browser or 'no browser was named: it'} has no worker")
 
     def _service(self, victim: Victim) -> psutil.Process:
-        for process in psutil.process_iter():
-            if running(process) and self._is_service(process, victim):
-                return process
+        pids = self._valkeys() if victim == Victim.VALKEY else self._pids_of(victim)
+        for pid in pids:
+            if (found := _living(pid)) is not None:
+                return found
         raise NoVictim(f"the pool on {self._home} has no process {victim.value}")
 
-    def _is_service(self, process: psutil.Process, victim: Victim) -> bool:
-        words = _words(process)
-        if victim == Victim.VALKEY:  # it replaces its command line, and stays in its folder
-            return "valkey" in _name(process) and _folder(process) == self._home / "valkey"
-        if f"WEBPOOL_HOME={self._home}".encode() not in _environment(process):
-            return False
-        if victim == Victim.WEB:
-            return "uvicorn" in words
-        if victim == Victim.BEAT:
-            return "celery" in words and "beat" in words
-        return _queue(process) == victim.value
+    def _pids_of(self, victim: Victim) -> Iterator[int]:
+        for pid, words in self._services():
+            if _PLAYED_BY.get(victim) in words or _queue(words) == victim.value:
+                yield pid
+
+    def _valkeys(self) -> Iterator[int]:
+        """It replaces its command line, and stays in its folder."""
+        for pid in psutil.pids():
+            if _read(f"/proc/{pid}/comm").startswith(b"valkey") and _folder(pid) == self._data:
+                yield pid
 
 
-def _queue(process: psutil.Process) -> str:
+def _queue(words: list[str]) -> str:
     """The queue that a Celery worker consumes; empty for any other process."""
-    words = _words(process)
-    if "celery" not in words or "-Q" not in words:
-        return ""
-    return words[words.index("-Q") + 1]
+    return words[words.index("-Q") + 1] if "celery" in words and "-Q" in words else ""
+
+
+def _living(pid: int) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
+    return process if running(process) else None
 
 
 def _has_engine(process: psutil.Process) -> bool:
@@ -134,14 +146,7 @@ def _has_engine(process: psutil.Process) -> bool:
         tasks = list(Path(f"/proc/{process.pid}/task").iterdir())
     except OSError:
         return False
-    return any(_thread_name(task).startswith(_ENGINE_THREADS) for task in tasks)
-
-
-def _thread_name(task: Path) -> str:
-    try:
-        return (task / "comm").read_text()
-    except OSError:
-        return ""
+    return any(_read(f"{task}/comm").startswith(_ENGINE_THREADS) for task in tasks)
 
 
 def _topmost(found: Iterable[psutil.Process]) -> psutil.Process:
@@ -158,29 +163,20 @@ def _parent(process: psutil.Process) -> int:
         return 0
 
 
-def _words(process: psutil.Process) -> list[str]:
+def _words(pid: int) -> list[str]:
+    return _read(f"/proc/{pid}/cmdline").decode(errors="replace").split("\0")[:-1]
+
+
+def _read(path: str) -> bytes:
+    """Nothing where the process has ended or may not be looked at."""
     try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return process.name()
-    except psutil.Error:
-        return ""
-
-
-def _folder(process: psutil.Process) -> Path | None:
-    try:
-        return Path(process.cwd())
-    except (psutil.Error, OSError):
-        return None
-
-
-def _environment(process: psutil.Process) -> list[bytes]:
-    try:
-        return Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        return Path(path).read_bytes()
     except OSError:
-        return []
+        return b""
+
+
+def _folder(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
