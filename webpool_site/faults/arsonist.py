@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from browsers.processes import running
-from webpool_site.faults.victims import SERVICES, NoVictim, Victim, Victims
+from webpool_site.faults.victims import OF_BROWSER, SERVICES, NoVictim, Victim, Victims
 
 # How often each is chosen. Services too: the pool must live without any of them for a while.
 WEIGHTS: Mapping[Victim, int] = {
@@ -29,8 +29,10 @@ WEIGHTS: Mapping[Victim, int] = {
 _STOPPED_SHARE = 0.12
 # Nobody replaces a stopped service: it is continued after a while. So is half of what a browser has.
 _SHORTEST_STOP_S, _LONGEST_STOP_S = 0.3, 6.0
-# One that is down already is waited for, so that the living are not hit the more often for it.
-_WAIT_S = 4.0
+# One that is down already is waited for, so that the living are not hit the more often for it. Most
+# browsers are left to come up before they are hit again: one that never does computes nothing.
+_WAIT_S = 60.0
+_AT_WORK_SHARE = 0.8
 _LOOK_EVERY_S = 0.1
 
 
@@ -86,16 +88,27 @@ class Arsonist:
         """Hit the first that is drawn and found, whatever it does just now."""
         while True:
             (victim,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            at_work = self._random.random() < _AT_WORK_SHARE
             until = self._clock() + _WAIT_S
             while self._clock() < until:
-                browser = self._browser(victim)
                 with contextlib.suppress(NoVictim, psutil.NoSuchProcess):
+                    browser = self._browser(at_work=at_work) if victim in OF_BROWSER else ""
                     return self._hit(self._victims.find(victim, browser), victim, browser)
                 self._sleep(_LOOK_EVERY_S)
 
-    def _browser(self, victim: Victim) -> str:
-        found = [] if victim in SERVICES else self._victims.browsers()
-        return self._random.choice(found) if found else ""
+    def _browser(self, *, at_work: bool) -> str:
+        """Any browser; `at_work`: one that shows our page.
+
+        Raises:
+            NoVictim: there is none, or the one that was drawn is starting.
+        """
+        found = self._victims.browsers()
+        if not found:
+            raise NoVictim("no browser has a worker now")
+        browser = self._random.choice(found)
+        if at_work:
+            self._victims.find(Victim.PAGE, browser)
+        return browser
 
     def _hit(self, process: psutil.Process, victim: Victim, browser: str) -> Strike:
         started, name = process.create_time(), process.name()

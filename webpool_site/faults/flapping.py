@@ -11,17 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from django.db import connection
 
 from browsers.live import living
 from webpool_site.faults.campaign import HEAL_WITHIN_S, OWNER
 from webpool_site.faults.health import wait_whole
+from webpool_site.faults.report import percentile
 from webpool_site.faults.trial import Trial, ask
 from webpool_site.faults.victims import NoVictim, Victim, Victims
 from webpool_site.faults.work import Question
@@ -31,34 +30,8 @@ ABOUT = (
     "one browser is killed whenever it has come up: the others' requests, beside those without it"
 )
 _CALLERS = 2
+_FOR_S = 20.0
 _LOOK_EVERY_S = 0.1
-
-
-@dataclass(frozen=True)
-class Flapping:
-    """What requests took, in ms, whole; `right` of `asked` had the right answer while it flapped."""
-
-    browser: str
-    kills: int
-    asked: int
-    right: int
-    healthy_ms: tuple[float, ...]
-    flapping_ms: tuple[float, ...]
-
-    def figures(self) -> dict[str, Any]:
-        """JSON; `p95_ratio` is null without samples."""
-        healthy, flapping = _p95(self.healthy_ms), _p95(self.flapping_ms)
-        return {
-            "browser": self.browser,
-            "kills": self.kills,
-            "asked": self.asked,
-            "right": self.right,
-            "healthy_p50_ms": _median(self.healthy_ms),
-            "healthy_p95_ms": healthy,
-            "flapping_p50_ms": _median(self.flapping_ms),
-            "flapping_p95_ms": flapping,
-            "p95_ratio": round(flapping / healthy, 2) if healthy and flapping else None,
-        }
 
 
 def flap(
@@ -67,38 +40,64 @@ def flap(
     home: Path,
     browsers: Sequence[str],
     question: Question,
-    requests: int,
     say: Callable[[str], object],
-) -> Flapping:
-    """Measure both; the pool is whole before and after."""
+) -> dict[str, Any]:
+    """Measure both; the pool is whole before and after. Returns the figures as JSON.
+
+    Raises:
+        NotHealed: it did not become whole again.
+    """
     healthy = tuple(name for name in browsers if name != browser)
+    if len(healthy) < 2:
+        return {"browser": browser, "not_applicable": "two others must stay healthy; start three"}
     for name in browsers:
         ask(question, strategy="none", platform="wasm", browsers=(name,), owner=OWNER)
-    calm = _asked(question, requests, healthy)
+    calm = _asked(question, _FOR_S, healthy)
     with _Killer(home, browser) as killer:
-        rough = _asked(question, requests, ())
+        rough = _asked(question, _FOR_S, ())
     wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
-    told = Flapping(
-        browser,
-        killer.kills,
-        len(rough),
-        sum(trial.right is True for trial in rough),
-        _took(calm),
-        _took(rough),
-    )
-    say(f"  {NAME}, {browser}: {told.figures()}")
+    told = _figures(browser, killer.kills, calm, rough)
+    say(f"  {NAME}, {browser}: {told}")
     return told
 
 
-def _asked(question: Question, requests: int, browsers: tuple[str, ...]) -> list[Trial]:
-    def one(_: int) -> Trial:
+def _figures(
+    browser: str, kills: int, calm: Sequence[Trial], rough: Sequence[Trial]
+) -> dict[str, Any]:
+    """Times in ms of whole requests with a right answer; `p95_ratio` is null without samples."""
+    healthy, flapping = _took(calm), _took(rough)
+    usual, now = percentile(healthy, 95), percentile(flapping, 95)
+    return {
+        "browser": browser,
+        "not_applicable": None,
+        "kills": kills,
+        "asked": len(calm) + len(rough),
+        "right": len(healthy) + len(flapping),
+        "healthy_p50_ms": percentile(healthy, 50),
+        "healthy_p95_ms": usual,
+        "flapping_p50_ms": percentile(flapping, 50),
+        "flapping_p95_ms": now,
+        "p95_ratio": round(now / usual, 2) if usual and now else None,
+    }
+
+
+def _asked(question: Question, for_s: float, browsers: tuple[str, ...]) -> list[Trial]:
+    """Callers that ask one request after another for so long."""
+    until = time.monotonic() + for_s
+
+    def caller(_: int) -> list[Trial]:
+        told = []
         try:
-            return ask(question, strategy="none", platform="wasm", browsers=browsers, owner=OWNER)
+            while time.monotonic() < until:
+                told.append(
+                    ask(question, strategy="none", platform="wasm", browsers=browsers, owner=OWNER)
+                )
         finally:
             connection.close()
+        return told
 
     with ThreadPoolExecutor(_CALLERS) as threads:
-        return list(threads.map(one, range(requests)))
+        return [trial for some in threads.map(caller, range(_CALLERS)) for trial in some]
 
 
 class _Killer:
@@ -131,11 +130,3 @@ class _Killer:
 
 def _took(trials: Sequence[Trial]) -> tuple[float, ...]:
     return tuple(t.took_ms for t in trials if t.right and t.took_ms is not None)
-
-
-def _median(samples: Sequence[float]) -> float | None:
-    return round(float(np.median(samples)), 1) if samples else None
-
-
-def _p95(samples: Sequence[float]) -> float | None:
-    return round(float(np.percentile(samples, 95)), 1) if samples else None

@@ -53,6 +53,7 @@ def page(report: Mapping[str, Any]) -> str:
         "answer came. Whole again: until every browser took work again. Standby none: the run may use "
         "that browser only.</p>"
         + _table(tried)
+        + "".join(f"<p>{escape(reports.flapped(each))}</p>" for each in report["flapping"])
         + "<h2>Scenarios</h2><dl>"
         + "".join(f"<dt><b>{escape(k)}</b></dt><dd>{escape(v)}</dd>" for k, v in about.items())
         + "</dl>"

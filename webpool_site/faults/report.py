@@ -83,6 +83,9 @@ def summary(
 
 def passed(report: Mapping[str, Any]) -> bool:
     told = report["summary"]
+    rough = report["flapping"]
+    if any(not each["not_applicable"] and each["right"] != each["asked"] for each in rough):
+        return False
     return report["proof"]["holds"] and not (
         told["lost"] or told["doubled"] or told["wrong"] or told["failed"] or told["orphans"]
     )
@@ -116,6 +119,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         for case in report["cases"]
         if case["not_applicable"]
     ]
+    told += [flapped(each) for each in report["flapping"]]
     counted = report["summary"]
     told.append(
         f"{counted['right']} of {counted['hits']} right; lost {counted['lost']}, doubled "
@@ -123,3 +127,14 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         f"orphans {len(counted['orphans'])}; seed {report['seed']}"
     )
     return told
+
+
+def flapped(told: Mapping[str, Any]) -> str:
+    """A flapping browser in one line."""
+    if told["not_applicable"]:
+        return f"not applicable: flapping, {told['browser']}: {told['not_applicable']}"
+    return (
+        f"flapping: {told['browser']} killed {told['kills']} times; requests p95 "
+        f"{told['flapping_p95_ms']} ms, without it {told['healthy_p95_ms']} ms: ratio {told['p95_ratio']}; "
+        f"{told['right']} of {told['asked']} right"
+    )

@@ -17,7 +17,7 @@ from django.utils import timezone
 from browsers.live import living
 from inference.management.cli import WebpoolCommand
 from inference.models import Run
-from webpool_site.faults import page
+from webpool_site.faults import flapping, page
 from webpool_site.faults import report as reports
 from webpool_site.faults.campaign import OWNER, Campaign, Case
 from webpool_site.faults.health import NotHealed
@@ -38,7 +38,9 @@ class Command(WebpoolCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--scenario", default="all", help=f"by comma; all, or: {', '.join(SCENARIOS)}"
+            "--scenario",
+            default="all",
+            help=f"by comma; all, or: {', '.join(SCENARIOS)}, {flapping.NAME}",
         )
         parser.add_argument(
             "--strategy", default="none", help=f"by comma; all, or: {', '.join(STRATEGIES)}"
@@ -66,7 +68,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--html", type=Path, help="write it as a page there")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        scenarios = _chosen(options["scenario"], tuple(SCENARIOS), "scenario")
+        scenarios = _chosen(options["scenario"], (*SCENARIOS, flapping.NAME), "scenario")
         strategies = _chosen(options["strategy"], STRATEGIES, "strategy")
         if options["runs"] < 1:
             raise CommandError(f"--runs: expected 1 or more, got {options['runs']}", returncode=2)
@@ -110,7 +112,8 @@ class Command(WebpoolCommand):
         began, seed = timezone.now(), options["seed"]
         versions = {browser.id: browser.version for browser in living().values()}
         hurt = _chosen(options["hurt"] or "all", browsers, "browser")
-        cases = _cases(scenarios, strategies, hurt, options["standby"], others=len(browsers) > 1)
+        of_runs = [name for name in scenarios if name != flapping.NAME]
+        cases = _cases(of_runs, strategies, hurt, options["standby"], others=len(browsers) > 1)
         told = []
         for name, some in cases.items():
             (question,) = questions(LIGHT if name == "webgpu" else HEAVY, 1, seed=seed)
@@ -126,6 +129,7 @@ class Command(WebpoolCommand):
                 told += [reports.figures(result) for result in campaign.results(some)]
             except NotHealed as error:
                 raise CommandError(str(error), returncode=1) from error
+        flapped = self._flap(browsers, hurt, seed) if flapping.NAME in scenarios else []
         ours = Run.objects.filter(owner=OWNER, created_at__gte=began)
         proof = prove(ours.values_list("pk", flat=True))
         return {
@@ -134,9 +138,28 @@ class Command(WebpoolCommand):
             "seed": seed,
             "browsers": versions,
             "cases": told,
+            "flapping": flapped,
             "proof": {**asdict(proof), "holds": proof.holds},
             "summary": reports.summary(told, proof, ()),
         }
+
+    def _flap(
+        self, browsers: tuple[str, ...], hurt: Sequence[str], seed: int
+    ) -> list[dict[str, Any]]:
+        (question,) = questions(LIGHT, 1, seed=seed)
+        try:
+            return [
+                flapping.flap(
+                    browser,
+                    home=settings.WEBPOOL_HOME,
+                    browsers=browsers,
+                    question=question,
+                    say=self._say,
+                )
+                for browser in hurt
+            ]
+        except NotHealed as error:
+            raise CommandError(str(error), returncode=1) from error
 
     def _write(self, told: dict[str, Any], options: dict[str, Any]) -> None:
         for line in reports.lines(told):
