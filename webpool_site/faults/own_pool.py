@@ -19,10 +19,12 @@ from types import TracebackType
 import psutil
 from django.conf import settings
 
+from browsers.lifeline import dies_with_parent
 from inference.errors import WebpoolError
 from webpool_site.browser_list import choose
 from webpool_site.faults.health import NotHealed, wait_whole
 from webpool_site.faults.victims import Victims
+from webpool_site.instance import Instance
 
 _ENTERED = "WEBPOOL_OWN_HOME"
 _STOP_WITHIN_S = 60.0
@@ -37,11 +39,19 @@ class PoolFailed(WebpoolError):
 
 
 def enter(name: str) -> None:
-    """Go on in `<home>/<name>`, emptied, as the same command; returns when this is it already."""
+    """Go on in `<home>/<name>`, emptied, as the same command; returns when this is it already.
+
+    Raises:
+        PoolFailed: a pool runs there.
+    """
     home: Path = settings.WEBPOOL_HOME
     if os.environ.get(_ENTERED) == str(home):
         return
     own = home / name
+    if Instance(own).running():
+        raise PoolFailed(
+            f"a pool runs on {own}: another {name} is under way; wait for it or stop it"
+        )
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
     if (home / "tools").is_dir():  # unpacked browsers, read only
@@ -85,7 +95,14 @@ class OwnPool:
         """
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "up", "--browsers", self._wanted],
+                [
+                    *dies_with_parent(),
+                    sys.executable,
+                    "manage.py",
+                    "up",
+                    "--browsers",
+                    self._wanted,
+                ],
                 cwd=settings.BASE_DIR,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
