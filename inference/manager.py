@@ -7,41 +7,45 @@
     answer["metrics"]["shards"][0]["browser"]     # where shard 0 really ran
     await manager.close()
 
-A pool must be running (`make up`). No Django set-up by hand is needed.
+The running pool is joined; where there is none, one is started and stopped again. No Django set-up by hand.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 import statistics
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
+from inference.pool import calls, opening
+from inference.pool.calls import Call
+from inference.pool.connections import Connections
 
-def _set_up_django() -> None:
-    import django
-    from django.apps import apps
+if TYPE_CHECKING:
+    from inference.requests import RunRequest
 
-    if not apps.ready:
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
-        django.setup()
+_LATEST = 1000
 
 
 class ModelShardingManager:
-    """One model, cut one way, run as often as you like.
+    """One model, cut one way, run as often as you like, also several times at once.
 
     Args:
         model_name: name of a registered model (`manage.py add_model`).
-        num_shards: how many shards; None: one per browser, as far as the graph allows, or one per component.
-        shard_type: "layer", "data", "component" or "none"; None: "component" for a model that is made of
-            components, else "layer".
+        num_shards: how many shards; None: one per browser, as far as graph and batch allow, or what the
+            strategy fixes.
+        shard_type: a strategy of docs/sharding.md: "layer", "attention_feedforward", "component", "tensor",
+            "data", "auto", "none"; None: "component" for a model that is made of components, else "layer".
         model_type: when given, must be the registered type.
-        max_connections: use at most this many browsers; None: all.
+        max_connections: use at most this many browsers at a time; None: all.
         browsers: ids, kinds or families that may be used, in order.
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
         pins: shard index → "browser", "browser/platform" or "/platform".
         critical: spread the shards over browser families, then zones, before speed counts.
+
+    An asynchronous context manager: initialises, and closes at the end.
     """
 
     def __init__(
@@ -61,12 +65,15 @@ class ModelShardingManager:
         self.model_type, self.max_connections = model_type, max_connections
         self.browsers, self.platform, self.pins = tuple(browsers), platform, dict(pins or {})
         self.critical = critical
-        self._ready = False
-        self._runs: list[dict[str, Any]] = []
-        _set_up_django()
+        self._connections = Connections(max_connections)
+        self._handle: opening.PoolHandle | None = None
+        self._times_ms: deque[float] = deque(maxlen=_LATEST)
+        self._succeeded = self._failed = 0
+        self._latest: dict[str, Any] | None = None
+        opening.set_up_django()
 
     async def initialize_sharding(self) -> dict[str, Any]:
-        """Cut the model and load every shard into its browser.
+        """Join or start the pool, cut the model and load every shard into its browser.
 
         WebNN compiles a shard for the shapes of a run, so that its first run there loads once more.
 
@@ -74,16 +81,22 @@ class ModelShardingManager:
             the plan: strategy, and per shard index, file bytes, browser and load time in ms.
 
         Raises:
-            WebpoolError: unknown model or browser, too many shards, no pool.
+            WebpoolError: the pool does not start; unknown model or browser, too many shards.
         """
-        plan = await asyncio.to_thread(self._initialize)
-        self._ready = True
-        return plan
+        from inference import serving
+
+        if self._handle is None:
+            self._handle = await _opened()
+        try:
+            return await serving.in_thread(self._initialize)
+        except BaseException:
+            await self.close()
+            raise
 
     async def run_inference_sharded(
         self, inputs: Mapping[str, Any], max_retries: int | None = None
     ) -> dict[str, Any]:
-        """Run once.
+        """Run once; a caller that is cancelled cancels the run.
 
         Args:
             inputs: name → numpy array or (nested) list. A list that lacks only the batch dimension gets
@@ -97,68 +110,86 @@ class ModelShardingManager:
             RuntimeError: `initialize_sharding` was not awaited, or the manager is closed.
             WebpoolError: the request was refused or the run failed; its category says why.
         """
-        if not self._ready:
-            raise RuntimeError("await initialize_sharding() first; a closed manager stays closed")
-        answer = await asyncio.to_thread(self._infer, inputs, max_retries)
-        self._runs.append(answer["metrics"])
+        if self._handle is None:
+            raise RuntimeError("await initialize_sharding() first; a closed manager needs it again")
+        try:
+            answer = await calls.answer(
+                Call(self.model_name, lambda: self._request(inputs, max_retries))
+            )
+        except Exception:
+            self._failed += 1
+            raise
+        self._succeeded += 1
+        self._latest = answer["metrics"]
+        if self._latest["inference_time_ms"] is not None:
+            self._times_ms.append(self._latest["inference_time_ms"])
         return answer
 
     def get_metrics(self) -> dict[str, Any]:
         """What this manager's runs measured: their number, the latest, and the median time in ms."""
-        times = [run["inference_time_ms"] for run in self._runs]
         return {
             "model": self.model_name,
             "shard_type": self.shard_type,
-            "runs": len(self._runs),
-            "median_inference_time_ms": statistics.median(times) if times else None,
-            "latest": self._runs[-1] if self._runs else None,
+            "runs": self._succeeded,
+            "failed": self._failed,
+            "median_inference_time_ms": statistics.median(self._times_ms)
+            if self._times_ms
+            else None,
+            "latest": self._latest,
         }
 
     async def close(self) -> None:
-        """Give up this manager; the pool and the loaded shards stay for others."""
-        self._ready = False
+        """Give up this manager; a joined pool and the loaded shards stay, an own pool stops. Idempotent."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            from inference import serving
+
+            await serving.in_thread(handle.release)
+
+    async def __aenter__(self) -> ModelShardingManager:
+        await self.initialize_sharding()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     def _initialize(self) -> dict[str, Any]:
         from inference import preload, registry
-        from inference.errors import InvalidRequest
+        from inference.pool.requests import check_type
 
         model = registry.get_model(self.model_name)
-        if self.model_type is not None and self.model_type != model.model_type:
-            raise InvalidRequest(
-                f"model {model.name} is of type {model.model_type}, not {self.model_type}"
-            )
+        check_type(model, self.model_type)
         if self.shard_type is None:
             self.shard_type = "component" if model.components else "layer"
-        return preload.load_plan(self._request(()))
+        return preload.load_plan(self._request({}, None))
 
-    def _infer(self, inputs: Mapping[str, Any], max_retries: int | None) -> dict[str, Any]:
-        from inference import registry, runs
-        from inference.inputs import from_python
-        from inference.metrics import run_metrics
-        from inference.tensors import decode_array
+    def _request(self, inputs: Mapping[str, Any], max_retries: int | None) -> RunRequest:
+        from browsers.live import living
+        from inference.pool.requests import request_for
 
-        prepared = from_python(registry.get_model(self.model_name), inputs)
-        request = self._request(prepared.tensors, max_retries)
-        run, outputs = runs.infer(request)
-        metrics = {
-            **run_metrics(run),
-            "run": str(run.pk),
-            "filled_in": [*prepared.filled_in, *run.filled_in],
+        options = {
+            "strategy": self.shard_type or "",
+            "shards": self.num_shards,
+            "browsers": self._connections.allowed(self.browsers, living),
+            "platform": self.platform,
+            "pins": self.pins,
+            "critical": self.critical,
+            "max_retries": max_retries,
         }
-        return {"result": {t.name: decode_array(t) for t in outputs}, "metrics": metrics}
+        return request_for(self.model_name, inputs, options)
 
-    def _request(self, tensors: Sequence[Any], max_retries: int | None = None) -> Any:
-        from inference import preload, runs
 
-        return runs.RunRequest(
-            model=self.model_name,
-            inputs=tensors,
-            strategy=self.shard_type or "",
-            shards=self.num_shards,
-            browsers=self.browsers or preload.first_browsers(self.max_connections),
-            platform=self.platform,
-            pins=self.pins,
-            critical=self.critical,
-            max_retries=max_retries,
-            owner="python",
-        )
+async def _opened() -> opening.PoolHandle:
+    from inference import serving
+
+    cancelled = threading.Event()
+    try:
+        return await serving.in_thread(lambda: opening.open_pool(cancelled=cancelled))
+    except BaseException:
+        cancelled.set()  # whoever is interrupted does not wait until the pool has started
+        raise

@@ -13,7 +13,7 @@ _BATCH = 5000
 
 
 def history_path() -> Path:
-    path: Path = settings.WEBPOOL_HOME / "history.duckdb"
+    path: Path = settings.WEBPOOL_HISTORY_PATH
     return path
 
 

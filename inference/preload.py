@@ -8,26 +8,12 @@ from celery import group
 from celery.exceptions import TimeoutError as CeleryTimeout
 from django.conf import settings
 
-from browsers.live import living
 from inference import plans, registry
 from inference.core.placement import NoBrowser, place
 from inference.dispatch import queue_of, shard_view, wishes_from
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import StepKind
 from inference.requests import RunRequest, plan_for, pool_for, resolve
-
-
-def first_browsers(count: int | None) -> tuple[str, ...]:
-    """The ids of the first `count` browsers of the pool; empty, meaning any, for None.
-
-    Raises:
-        InvalidRequest: fewer than one.
-    """
-    if count is None:
-        return ()
-    if count < 1:
-        raise InvalidRequest(f"max_connections: expected at least 1 browser, got {count}")
-    return tuple(living())[:count]
 
 
 def load_plan(request: RunRequest) -> dict[str, Any]:
@@ -68,7 +54,7 @@ def load_plan(request: RunRequest) -> dict[str, Any]:
         raise Unavailable(f"{plan} could not be loaded: {'; '.join(failed)}")
     return {
         "model": model.name,
-        "strategy": plan.strategy,
+        "strategy": str(plan.strategy),
         "shards": [
             {
                 "index": shard.index,

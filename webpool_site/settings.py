@@ -136,6 +136,11 @@ WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 3.0)
 WEBPOOL_HEARTBEAT_S = env_float("WEBPOOL_HEARTBEAT_S", 0.5)
 WEBPOOL_BROWSER_START_S = env_float("WEBPOOL_BROWSER_START_S", 90.0)
 
+# --- history --------------------------------------------------------------------------------------
+WEBPOOL_HISTORY_PATH = Path(
+    os.environ.get("WEBPOOL_HISTORY_PATH") or WEBPOOL_HOME / "history.duckdb"
+)
+
 # --- runs: admission, deadlines, retention (SPEC P8) -------------------------------------------------
 WEBPOOL_MAX_ACTIVE_RUNS = env_int("WEBPOOL_MAX_ACTIVE_RUNS", 512)
 WEBPOOL_RUN_DEADLINE_S = env_float("WEBPOOL_RUN_DEADLINE_S", 120.0)

@@ -106,7 +106,10 @@ class Stack:
         Raises `StackError` with nothing started.
         """
         try:
-            self._instance.acquire(address=self.address if self._web else None)
+            self._instance.acquire(
+                address=self.address if self._web else None,
+                history=str(settings.WEBPOOL_HISTORY_PATH.resolve()),
+            )
             reaped = self._reap()
             self._layout = self._choose()
             self._check()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import threading
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -29,6 +31,11 @@ class Command(WebpoolCommand):
             default=settings.WEBPOOL_BROWSERS,
             help="auto, or kinds with how many of each, such as chromium,firefox:2",
         )
+        parser.add_argument(
+            "--ready-file",
+            type=Path,
+            help="written when the pool serves, as JSON: how many browsers are ready, and why not more",
+        )
         parser.add_argument("--no-web", action="store_true", help="run without the web server")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -49,14 +56,14 @@ class Command(WebpoolCommand):
 
         before = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
-            self._run(stack, asked)
+            self._run(stack, asked, options["ready_file"])
         finally:
             stack.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
         self._say("stopped; no process is left")
 
-    def _run(self, stack: Stack, asked: threading.Event) -> None:
+    def _run(self, stack: Stack, asked: threading.Event, ready_file: Path | None) -> None:
         database.migrate()
         self._say(f"starting the pool in {settings.WEBPOOL_HOME}")
         if reaped := stack.start():
@@ -69,10 +76,13 @@ class Command(WebpoolCommand):
                 raise StackError(stack.failure or waiter.failed or "the pool stopped by itself")
             if waiter.done and not announced:
                 announced = True
-                self._announce(stack, waiter.browsers_missing)
+                browsers = self._announce(stack, waiter.browsers_missing)
+                if ready_file is not None:
+                    _write(ready_file, {"browsers": browsers, "missing": waiter.browsers_missing})
         self._say("stopping …")
 
-    def _announce(self, stack: Stack, missing: str) -> None:
+    def _announce(self, stack: Stack, missing: str) -> int:
+        """Say that the pool serves; returns how many browsers are ready."""
         ready = [child for child in stack.status() if child.state is State.READY]
         browsers = sum(child.name.startswith("browser.") for child in ready)
         self._say(f"webpool is ready: {browsers} of {len(stack.layout.browsers)} browsers")
@@ -85,10 +95,18 @@ class Command(WebpoolCommand):
             self._say(f"  log in as {credentials} (shown only this once)")
         self._say(f"  logs    {stack.log_dir}")
         self._say("Ctrl-C stops everything")
+        return browsers
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    """All at once: who reads it finds nothing or everything."""
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(facts))
+    temporary.replace(path)
 
 
 class _Waiter(threading.Thread):

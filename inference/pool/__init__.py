@@ -1,0 +1,14 @@
+"""The pool for Python callers, in any script: no Django set-up by hand, no pool to start first (SPEC P7).
+
+    from inference.pool import ResourcePoolBridgeIntegrationWithRecovery
+
+opening.py      join the running pool, or start one that ends with this process
+connections.py  which browsers a bound on their number leaves
+calls.py        runs from a script: one, or many at once
+model.py        a model to call
+bridge.py       the facade: ResourcePoolBridgeIntegrationWithRecovery
+"""
+
+from inference.pool.bridge import ResourcePoolBridgeIntegrationWithRecovery
+
+__all__ = ["ResourcePoolBridgeIntegrationWithRecovery"]

@@ -1,0 +1,261 @@
+"""The pool facade for Python (SPEC P7): models to call, many calls at once, and how the pool is.
+
+from inference.pool import ResourcePoolBridgeIntegrationWithRecovery
+
+with ResourcePoolBridgeIntegrationWithRecovery(max_connections=3) as pool:
+    embed = pool.get_model("text_embedding", "minilm", {"browser": "firefox", "platform": "wasm"})
+    answer = embed({"input_ids": [101, 7592, 102]})
+    answers = pool.execute_concurrent([(embed, {"input_ids": [101, n, 102]}) for n in range(2000, 2100)])
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from inference.errors import InvalidRequest
+from inference.pool import calls, opening
+from inference.pool.calls import Call
+from inference.pool.connections import Connections
+from inference.pool.model import PoolModel, Selection
+from inference.pool.tally import Tally
+
+if TYPE_CHECKING:
+    from inference.requests import RunRequest
+
+
+class ResourcePoolBridgeIntegrationWithRecovery:
+    """A pool of browsers, joined or started, for one script.
+
+    Recovery needs no call: a shard whose browser fails is moved, and the browser repaired.
+
+    Args:
+        max_connections: use at most this many browsers at a time; None: all.
+        enable_browser_history: False: `browser_history` is None, and no choice is made by history.
+        db_path: the file of the history; None: the pool's own. A pool that is started here keeps its history
+            there. A running pool that keeps its history elsewhere is refused by `initialize`.
+
+    A context manager: initialises, and closes at the end. Its methods block; they may be called from
+    several threads, and where an event loop runs, which they hold up meanwhile.
+    """
+
+    def __init__(
+        self,
+        max_connections: int | None = None,
+        enable_browser_history: bool = True,
+        db_path: str | Path | None = None,
+    ) -> None:
+        self._connections = Connections(max_connections)
+        self._with_history = enable_browser_history
+        self._db_path = Path(db_path).expanduser().resolve() if db_path is not None else None
+        self._handle: opening.PoolHandle | None = None
+        self._lock = threading.Lock()
+        self._tally = Tally()
+
+    def initialize(self) -> bool:
+        """Join the running pool, or start one; True when it serves. Again does nothing.
+
+        Raises:
+            Unavailable: the pool does not start; the message carries its last words.
+            InvalidRequest: the running pool keeps its history in another file than `db_path`.
+        """
+        opening.set_up_django()
+        with self._lock:
+            if self._handle is None:
+                handle = self._open()
+                try:
+                    self._check_history()
+                except BaseException:
+                    handle.release()
+                    raise
+                self._handle = handle
+        return True
+
+    def get_model(
+        self,
+        model_type: str | None,
+        model_name: str,
+        hardware_preferences: Mapping[str, Any] | None = None,
+    ) -> PoolModel:
+        """A registered model, loaded and ready to be called.
+
+        Args:
+            model_type: the registered type; None: whatever it is.
+            hardware_preferences: `browser` (an id, kind or family, or a list of them) and `platform`
+                (webnn, webgpu, wasm) always win. Besides, the options of a run: `strategy`, `shards`, `pins`,
+                `strict`, `max_retries`, `deadline_s` and so on (docs/api.md).
+
+        Raises:
+            InvalidRequest: another type than was registered, or an unknown preference; UnknownModel,
+                UnknownBrowser likewise.
+            Unavailable: it could not be loaded.
+        """
+        self._ready()
+        options = _options(hardware_preferences or {})
+        return calls.in_thread(lambda: self._model(model_type, model_name, options))
+
+    def execute_concurrent(
+        self, work: Sequence[tuple[PoolModel, Mapping[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """Run many (model, inputs) at once over the pool; the results are in their order.
+
+        One that fails is a result of its own and costs the others nothing; a full pool is waited for.
+
+        Returns:
+            per item {"success": True, "result", "metrics", "error": None}, or {"success": False,
+            "result": None, "metrics": None, "error": {"category", "message", "run"}}.
+        """
+        self._ready()
+        done = calls.wait_for(calls.answers([model.call(inputs) for model, inputs in work]))
+        for (model, _), item in zip(work, done, strict=True):
+            self._tally.count(model.name, item["metrics"])
+        return done
+
+    def get_metrics(self) -> dict[str, Any]:
+        """What this object's calls measured: numbers, times in ms, shards per browser, moves."""
+        return {**self._tally.to_json(), "connections": list(self._connections.used)}
+
+    def get_health_status(self) -> dict[str, Any]:
+        """How the pool is now; see `inference.pool.health`."""
+        self._ready()
+        from inference.pool.health import health
+
+        return {**calls.in_thread(health), "started_here": self.started_here}
+
+    def export_telemetry(
+        self, include_connections: bool = True, include_models: bool = True
+    ) -> dict[str, Any]:
+        """The telemetry document of the whole pool, as `/api/telemetry/` gives it; null is not known."""
+        self._ready()
+        from inference.telemetry import telemetry
+
+        return calls.in_thread(
+            lambda: telemetry(
+                include_connections=include_connections, include_models=include_models
+            )
+        )
+
+    @property
+    def started_here(self) -> bool:
+        """Whether this process started the pool, and will stop it."""
+        return self._handle is not None and self._handle.started_here
+
+    def close(self) -> None:
+        """Give the pool up; a joined one stays, one that this process started stops. Idempotent."""
+        with self._lock:
+            handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.release()
+
+    def __enter__(self) -> ResourcePoolBridgeIntegrationWithRecovery:
+        self.initialize()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._handle is None else "started" if self.started_here else "joined"
+        return f"<ResourcePoolBridgeIntegrationWithRecovery {state}>"
+
+    def _ready(self) -> None:
+        if self._handle is None:
+            raise RuntimeError(
+                "call initialize() first, or use `with`; a closed pool needs it again"
+            )
+
+    def _open(self) -> opening.PoolHandle:
+        cancelled = threading.Event()
+        environment = {"WEBPOOL_HISTORY_PATH": str(self._db_path)} if self._db_path else {}
+        try:
+            return calls.in_thread(
+                lambda: opening.open_pool(environment=environment, cancelled=cancelled)
+            )
+        except BaseException:
+            cancelled.set()  # an interrupt does not wait until the pool has started
+            raise
+
+    def _check_history(self) -> None:
+        kept = opening.history_path()
+        if self._db_path is not None and self._db_path != kept:
+            raise InvalidRequest(
+                f"db_path: the running pool keeps its history in {kept}, and you ask for {self._db_path}; "
+                "leave db_path out, or stop that pool first"
+            )
+
+    def _model(self, model_type: str | None, model_name: str, options: dict[str, Any]) -> PoolModel:
+        from inference import preload, registry
+        from inference.pool.requests import check_type
+
+        model = registry.get_model(model_name)
+        check_type(model, model_type)
+        selection = self._select(options)
+        plan = preload.load_plan(self._request(model_name, selection, options, {}))
+        return PoolModel(
+            name=model.name,
+            model_type=model.model_type,
+            selection=selection,
+            plan=plan,
+            call=lambda inputs: Call(
+                model_name,
+                lambda: self._request(model_name, selection, options, inputs),
+                {"selection": selection.to_json()},
+            ),
+            run=self._run,
+        )
+
+    def _select(self, options: Mapping[str, Any]) -> Selection:
+        browsers, platform = options.get("browsers", ()), options.get("platform", "")
+        if browsers or platform:
+            return Selection("caller", tuple(browsers), platform, "asked for")
+        return Selection(
+            "placement", why="no browser was asked for; each run goes where it ends first"
+        )
+
+    def _request(
+        self,
+        name: str,
+        selection: Selection,
+        options: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+    ) -> RunRequest:
+        from browsers.live import living
+        from inference.pool.requests import request_for
+
+        browsers = self._connections.allowed(selection.browsers, living)
+        wishes = {**options, "browsers": browsers, "platform": selection.platform}
+        return request_for(name, inputs, wishes)
+
+    def _run(self, call: Call) -> dict[str, Any]:
+        self._ready()
+        name = call.model
+        try:
+            done = calls.wait_for(calls.answer(call))
+        except Exception:
+            self._tally.count(name, None)
+            raise
+        self._tally.count(name, done["metrics"])
+        return done
+
+
+def _options(preferences: Mapping[str, Any]) -> dict[str, Any]:
+    """`hardware_preferences` as options of a run, `browser` taken for `browsers`."""
+    from inference.options import parse_options
+
+    given = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in preferences.items()
+    }
+    if "browser" in given:
+        if "browsers" in given:
+            raise InvalidRequest("hardware_preferences: expected browser or browsers, got both")
+        given["browsers"] = given.pop("browser")
+    return parse_options(given)

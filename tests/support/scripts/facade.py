@@ -1,0 +1,71 @@
+"""Every call of the pool facade, as a script of its own: prints what it got as one line of JSON."""
+
+import json
+from typing import Any
+
+from inference.errors import WebpoolError
+from inference.pool import ResourcePoolBridgeIntegrationWithRecovery
+
+IDS = [101, 2023, 102]
+
+pool = ResourcePoolBridgeIntegrationWithRecovery(max_connections=2)
+assert pool.initialize()
+assert pool.initialize(), "again does nothing"
+told: dict[str, Any] = {"started_here": pool.started_here}
+
+embed = pool.get_model("text_embedding", "minilm", {"platform": "wasm"})
+pinned = pool.get_model(
+    "text_embedding", "minilm", {"browser": embed.plan["shards"][0]["browser"], "platform": "wasm"}
+)
+placed = pool.get_model(model_type="text_embedding", model_name="minilm")
+told["selected_by"] = [embed.selection.by, pinned.selection.by, placed.selection.by]
+told["pinned"] = pinned.plan["shards"][0]["browser"]
+
+answer = embed({"input_ids": IDS})
+told["vector"] = answer["result"]["sentence_embedding"][0].tolist()
+told["filled_in"] = answer["metrics"]["filled_in"]
+told["backends"] = [shard["backend"] for shard in answer["metrics"]["shards"]]
+told["ran_in"] = pinned({"input_ids": IDS})["metrics"]["shards"][0]["browser"]
+
+work: list[tuple[Any, dict[str, Any]]] = [
+    (embed, {"input_ids": [101, word, 102]}) for word in range(2000, 2012)
+]
+work.insert(5, (embed, {"input_ids": "words"}))
+done = pool.execute_concurrent(work)
+told["succeeded"] = [item["success"] for item in done]
+told["error"] = done[5]["error"]
+told["vectors"] = [
+    item["result"]["sentence_embedding"][0].tolist() for item in done if item["success"]
+]
+
+told["refused"] = []
+cases: list[tuple[str, str, dict[str, Any]]] = [
+    ("vision", "minilm", {}),
+    ("text_embedding", "nosuch", {}),
+    ("text_embedding", "minilm", {"speed": 3}),
+    ("text_embedding", "minilm", {"browser": "lynx"}),
+]
+for type_, name, preferences in cases:
+    try:
+        pool.get_model(type_, name, preferences)
+    except WebpoolError as error:
+        told["refused"].append(str(error))
+try:
+    ResourcePoolBridgeIntegrationWithRecovery(db_path="/elsewhere/h.duckdb").initialize()
+except WebpoolError as error:
+    told["refused"].append(str(error))
+
+told["metrics"] = pool.get_metrics()
+telemetry = pool.export_telemetry(include_connections=True, include_models=False)
+told["telemetry"] = {
+    "keys": sorted(telemetry),
+    "connections": [row["id"] for row in telemetry["connections"]],
+}
+told["health"] = pool.get_health_status()
+pool.close()
+pool.close()
+try:
+    embed({"input_ids": IDS})
+except RuntimeError as error:
+    told["closed"] = str(error)
+print(json.dumps(told))
