@@ -17,6 +17,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
+from redis.commands.core import Script
 
 from browsers.redis import client
 
@@ -97,10 +98,23 @@ class LiveBrowser:
 
 def publish(browser: LiveBrowser) -> None:
     """Renew the lease and replace the published state."""
-    pipe = client().pipeline(transaction=False)
-    pipe.set(_key(browser.id), browser.to_json(), px=int(settings.WEBPOOL_LEASE_S * 1000))
-    pipe.sadd(_INDEX, browser.id)
-    pipe.execute()
+    lease_ms = int(settings.WEBPOOL_LEASE_S * 1000)
+    _publish(client())(
+        keys=[_key(browser.id), _INDEX], args=[browser.to_json(), lease_ms, browser.id]
+    )
+
+
+# KEYS: the browser's, the index. ARGV: its state, the lease in ms, its id. A server at its memory cap takes
+# this all the same: tensors that fill it must not make the browsers look dead.
+_PUBLISH = """#!lua flags=allow-oom
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SADD', KEYS[2], ARGV[3])
+"""
+
+
+@functools.cache
+def _publish(server: redis.Redis) -> Script:
+    return server.register_script(_PUBLISH)
 
 
 def withdraw(browser_id: str) -> None:

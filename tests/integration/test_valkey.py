@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from browsers.live import _PUBLISH
+from tests.support.callers import fill
 from webpool_site.valkey import EmbeddedValkey, ValkeyError
 
 
@@ -39,6 +41,17 @@ def test_it_refuses_above_its_cap_and_never_evicts(server: EmbeddedValkey) -> No
         for number in range(100):
             one.set(f"big-{number}", b"x" * 2**20)
     assert one.get("kept") == b"1"
+
+
+def test_a_full_one_still_takes_a_browser_s_lease(server: EmbeddedValkey) -> None:
+    one = client(server)
+    fill(one)
+    with pytest.raises(redis.OutOfMemoryError):
+        one.set("webpool:browser:chromium", "{}", px=3000)
+    one.register_script(_PUBLISH)(
+        keys=["webpool:browser:chromium", "webpool:browsers"], args=["{}", 3000, "chromium"]
+    )
+    assert one.get("webpool:browser:chromium") == b"{}"
 
 
 def test_a_record_that_was_cut_off_does_not_stop_it(server: EmbeddedValkey) -> None:

@@ -6,6 +6,7 @@ Each caller is a thread with inputs of its own (`question`), named by its number
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import redis
 
 ROWS, SIZE = 4, 64
 WAYS: tuple[dict[str, Any], ...] = (
@@ -30,6 +32,15 @@ def question(number: int) -> np.ndarray:
 def way(number: int) -> dict[str, Any]:
     """How this caller wants it: whole, cut by layers, or its batch split."""
     return WAYS[number % len(WAYS)]
+
+
+def fill(store: redis.Redis) -> None:
+    """Write keys `full-…` until the store takes not a hundred bytes more."""
+    for size in (2**20, 2**14, 100):
+        with contextlib.suppress(redis.OutOfMemoryError):
+            for number in range(100_000):
+                store.set(f"full-{size}-{number}", b"x" * size)
+            raise AssertionError("the store has no cap")
 
 
 def main(model: str, first: int, count: int) -> None:

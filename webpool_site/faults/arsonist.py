@@ -30,8 +30,9 @@ _STOPPED_SHARE = 0.12
 # Nobody replaces a stopped service: it is continued after a while. So is half of what a browser has.
 _SHORTEST_STOP_S, _LONGEST_STOP_S = 0.3, 6.0
 # One that is down already is waited for, so that the living are not hit the more often for it. Most
-# browsers are left to come up before they are hit again: one that never does computes nothing.
+# browsers are left to work for a while before they are hit again: one that never does computes nothing.
 _WAIT_S = 60.0
+_LONGEST_LIFE_S = 3.0
 _AT_WORK_SHARE = 0.8
 _LOOK_EVERY_S = 0.1
 
@@ -89,25 +90,28 @@ class Arsonist:
         while True:
             (victim,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
             at_work = self._random.random() < _AT_WORK_SHARE
+            lived_s = self._random.uniform(0.0, _LONGEST_LIFE_S) if at_work else None
             until = self._clock() + _WAIT_S
             while self._clock() < until:
                 with contextlib.suppress(NoVictim, psutil.NoSuchProcess):
-                    browser = self._browser(at_work=at_work) if victim in OF_BROWSER else ""
+                    browser = self._browser(lived_s) if victim in OF_BROWSER else ""
                     return self._hit(self._victims.find(victim, browser), victim, browser)
                 self._sleep(_LOOK_EVERY_S)
 
-    def _browser(self, *, at_work: bool) -> str:
-        """Any browser; `at_work`: one that shows our page.
+    def _browser(self, lived_s: float | None) -> str:
+        """Any browser; with `lived_s` one whose page is there and has been for so long.
 
         Raises:
-            NoVictim: there is none, or the one that was drawn is starting.
+            NoVictim: there is none, or the one that was drawn is too young.
         """
         found = self._victims.browsers()
         if not found:
             raise NoVictim("no browser has a worker now")
         browser = self._random.choice(found)
-        if at_work:
-            self._victims.find(Victim.PAGE, browser)
+        if lived_s is not None:
+            born = self._victims.find(Victim.PAGE, browser).create_time()
+            if self._clock() - born < lived_s:
+                raise NoVictim(f"the page of {browser} has just come up")
         return browser
 
     def _hit(self, process: psutil.Process, victim: Victim, browser: str) -> Strike:

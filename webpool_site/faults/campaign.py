@@ -7,10 +7,14 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from django.utils import timezone
+
 from browsers.live import living
+from browsers.models import Incident
 from inference.errors import InvalidRequest
 from webpool_site.faults.health import wait_whole
 from webpool_site.faults.injuries import CannotHurt
@@ -48,6 +52,8 @@ class Result:
     Attributes:
         undisturbed_ms: whole runs of the same question that nobody hurt, in the same session.
         healed_s: from the first blow until the pool was whole again, for each trial.
+        repairs: what the browser's worker did about it: category, rung and whether that helped. Empty where
+            its worker died too.
         orphans: processes that were hurt, or hung on one that was, and outlived the healing.
     """
 
@@ -57,6 +63,7 @@ class Result:
     undisturbed_ms: tuple[float, ...] = ()
     trials: tuple[Trial, ...] = ()
     healed_s: tuple[float, ...] = ()
+    repairs: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
 
     @property
@@ -126,7 +133,7 @@ class Campaign:
 
     def _try(self, case: Case, how: dict[str, Any], result: Result, usual: Trial) -> Result:
         attack = Attack(case.scenario, home=self.home, browser=case.browser)
-        moment = self.random.uniform(_EARLIEST, _LATEST)
+        moment, before = self.random.uniform(_EARLIEST, _LATEST), timezone.now()
         try:
             trial = attack.run(self.question, after_s=moment * usual.first_ms / 1000, **how)
         except CannotHurt as why:
@@ -134,13 +141,15 @@ class Campaign:
         result = dataclasses.replace(result, trials=(*result.trials, trial))
         if not attack.began:
             return result
+        left = attack.left(timeout_s=HEAL_WITHIN_S)  # first: one that is dying still looks whole
         self._wait_whole()
         healed = time.monotonic() - attack.began
         self._warm(case, how)
         return dataclasses.replace(
             result,
             healed_s=(*result.healed_s, healed),
-            orphans=(*result.orphans, *attack.left()),
+            repairs=(*result.repairs, *_repairs(case.browser, before)),
+            orphans=(*result.orphans, *left),
         )
 
     def _how(self, case: Case) -> dict[str, Any]:
@@ -162,6 +171,11 @@ class Campaign:
 
     def _wait_whole(self) -> None:
         wait_whole(self.home, self.browsers, timeout_s=HEAL_WITHIN_S)
+
+
+def _repairs(browser: str, since: datetime) -> list[str]:
+    done = Incident.objects.filter(browser=browser, at__gte=since).order_by("at")
+    return [f"{one.category}: {one.rung}{'' if one.repaired else ' in vain'}" for one in done]
 
 
 def _progress(result: Result) -> str:

@@ -31,11 +31,10 @@ def missing(home: Path, browsers: Collection[str]) -> str:
     try:
         control = victims.find(Victim.CONTROL)
         victims.find(Victim.WEB)
+        for browser in browsers:  # its worker may not have noticed yet that it died
+            victims.find(Victim.PAGE, browser)
     except NoVictim as none:
         return str(none)
-    # A worker of a dead browser may be listed until its lease ends: each must be a living process.
-    if gone := sorted(set(browsers) - set(victims.browsers())):
-        return ", ".join(gone)
     if not readiness.is_ready(home / "run" / "control.ready", control.pid):
         return "the control worker is starting"
     return ""

@@ -163,7 +163,9 @@ def _post(question: Question) -> dict[str, Any]:
     ]
     request = urllib.request.Request(
         f"http://127.0.0.1:{settings.PORT}/v2/models/{question.model}/infer",
-        json.dumps({"inputs": inputs, "parameters": {"max_retries": 100}}).encode(),
+        json.dumps(
+            {"inputs": inputs, "parameters": {"max_retries": 100, "deadline_s": 400}}
+        ).encode(),
         {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_S) as answer:  # noqa: S310

@@ -76,4 +76,4 @@ def _table(cases: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _number(column: int) -> str:
-    return ' class="n"' if column > 3 else ""
+    return ' class="n"' if 3 < column < len(reports.COLUMNS) - 1 else ""

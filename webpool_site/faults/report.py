@@ -16,7 +16,7 @@ from webpool_site.faults.proof import Proof
 
 COLUMNS = (
     "scenario", "strategy", "browser", "standby", "hits", "right", "recovery p50 ms", "recovery p95 ms",
-    "undisturbed p50 ms", "whole again p50 s", "whole again p95 s", "moved", "retried",
+    "undisturbed p50 ms", "whole again p50 s", "whole again p95 s", "moved", "retried", "repairs",
 )  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def figures(result: Result) -> dict[str, Any]:
         "whole_again_p95_s": percentile(result.healed_s, 95),
         "retries": sum(trial.retries for trial in hits),
         "reroutes": sum(trial.reroutes for trial in hits),
+        "repairs": dict(Counter(result.repairs)),
         "orphans": list(result.orphans),
         "runs": [dataclasses.asdict(trial) for trial in result.trials],
     }
@@ -101,6 +102,7 @@ def cells(case: Mapping[str, Any]) -> list[str]:
         *(shown(case[key]) for key in ("recovery_p50_ms", "recovery_p95_ms", "undisturbed_p50_ms",
                                        "whole_again_p50_s", "whole_again_p95_s")),
         str(case["reroutes"]), str(case["retries"]),
+        ", ".join(f"{n}× {what}" for what, n in case["repairs"].items()),
     ]  # fmt: skip
 
 

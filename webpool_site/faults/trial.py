@@ -23,7 +23,6 @@ from webpool_site.faults.work import Question
 
 _LOOK_EVERY_S = 0.003
 _CLAIM_WITHIN_S = 60.0
-_GONE_WITHIN_S = 15.0
 
 
 class _Missed(Exception):
@@ -121,9 +120,9 @@ class Attack:
         if injury in (Injury.KILL, Injury.STOP) and not self._scenario.resume:
             self._hang_on += [process, *below]
 
-    def left(self) -> tuple[str, ...]:
-        """Those of the hurt that should be gone and are not, waiting some seconds for them."""
-        until = time.monotonic() + _GONE_WITHIN_S
+    def left(self, *, timeout_s: float) -> tuple[str, ...]:
+        """Those of the hurt that should be gone and are not, when they had so long to go."""
+        until = time.monotonic() + timeout_s
         while (there := [p for p in self._hang_on if running(p)]) and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
         return tuple(f"{process.name()} ({process.pid})" for process in there)
