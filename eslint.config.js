@@ -15,7 +15,7 @@ export default [
     },
   },
   {
-    files: ['browsers/static/**/*.js'],
+    files: ['browsers/static/**/*.js', 'inference/static/**/*.js'],
     languageOptions: { globals: { ...globals.browser, ...globals.worker } },
   },
   {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from browsers.core.errors import Rung
 from browsers.worker import end_process, owned
 
 
@@ -14,3 +15,12 @@ def repair_browser() -> None:
     with worker.at_work():
         if not worker.repair_if_broken():
             end_process(f"{worker.id} could not be repaired")
+
+
+@shared_task
+def restart_browser(why: str) -> None:
+    """Restart the browser between two tasks, because an operator wishes it."""
+    worker = owned()
+    with worker.at_work():
+        if not worker.repair("operator", why, Rung.RESTART):
+            end_process(f"{worker.id} could not be restarted")

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from django.contrib import admin
 from django.urls import path, re_path
 
-from inference.views import api, batches, drains, telemetry
+from inference.views import api, batches, drains, live, telemetry
 
 urlpatterns = [
     path("api/browsers/", api.BrowserList.as_view()),
@@ -29,5 +30,8 @@ urlpatterns = [
     path("api/schema/", api.Schema.as_view(), name="schema"),
     path("api/docs/", api.Docs.as_view(), name="docs"),
     re_path(r"^api/(?P<path>.+)$", api.NoSuchPath.as_view()),
+    path("admin/pool/", admin.site.admin_view(live.page), name="pool"),
+    path("admin/pool/rows/", admin.site.admin_view(live.rows)),
+    path("admin/pool/<str:browser_id>/", admin.site.admin_view(live.act)),
     path("metrics", telemetry.Metrics.as_view()),
 ]

@@ -8,6 +8,6 @@ from django.views.generic import RedirectView
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
+    path("", include("inference.urls")),  # before the admin, whose last pattern takes every path
     path("admin/", admin.site.urls),
-    path("", include("inference.urls")),
 ]

@@ -1,0 +1,82 @@
+"""/admin/pool/: the live page of the pool, the rows it asks for again and again, and its actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import redis.exceptions
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.shortcuts import redirect, render
+from django.utils.html import format_html
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+from kombu.exceptions import OperationalError
+
+from inference import draining, operating
+from inference.errors import WebpoolError
+from inference.live_page import pool_now
+
+PAGE = "/admin/pool/"
+
+
+@require_GET
+@never_cache
+def page(request: HttpRequest) -> HttpResponse:
+    """The whole page, with its rows as they are now."""
+    context = {**admin.site.each_context(request), **pool_now(), "title": "The pool, live"}
+    return render(request, "inference/live.html", context)
+
+
+@require_GET
+@never_cache
+def rows(request: HttpRequest) -> HttpResponse:
+    """What changes on the page; inference/static/inference/pool.js asks for it."""
+    return render(request, "inference/pool.html", pool_now())
+
+
+@require_POST
+def act(request: HttpRequest, browser_id: str) -> HttpResponse:
+    """Do `action` to a browser and go back to the page, which says what was done or why not."""
+    if not request.user.has_perm("browsers.change_browser"):
+        raise PermissionDenied
+    action = _ACTIONS.get(request.POST.get("action", ""))
+    if action is None:
+        return HttpResponseBadRequest(f"action: expected one of {', '.join(sorted(_ACTIONS))}")
+    try:
+        messages.success(request, action(browser_id, request.user.get_username()))
+    except (WebpoolError, redis.exceptions.RedisError, OperationalError) as error:
+        messages.error(request, format_html("{}: {}", browser_id, str(error)))
+    return redirect(PAGE)
+
+
+def _restart(browser_id: str, by: str) -> str:
+    operating.restart(browser_id, by=by)
+    return f"{browser_id} restarts as soon as it is done with what it computes"
+
+
+def _drain(browser_id: str, by: str) -> str:
+    done = draining.drain(browser_id, reason=f"asked for by {by}")
+    return (
+        f"{browser_id} takes no new shards; {done.moved} that waited for it moved, it finishes "
+        f"{done.left}; {done.others} other browsers take shards"
+    )
+
+
+def _quarantine(browser_id: str, by: str) -> str:
+    taken = operating.quarantine(browser_id, by=by)
+    return f"{browser_id} is quarantined until it is released; {taken} shards were taken from it"
+
+
+def _release(browser_id: str, by: str) -> str:
+    was = operating.release(browser_id)
+    return f"{browser_id} takes shards again" if was else f"{browser_id} took shards already"
+
+
+_ACTIONS: dict[str, Callable[[str, str], str]] = {
+    "restart": _restart,
+    "drain": _drain,
+    "quarantine": _quarantine,
+    "release": _release,
+}
