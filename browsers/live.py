@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ import redis
 from django.conf import settings
 from redis.commands.core import Script
 
+from browsers.core.stillness import Stillness
 from browsers.redis import client
 
 _INDEX = "webpool:browsers"
@@ -144,6 +146,29 @@ def set_drained(browser_ids: Iterable[str]) -> None:
     if ids := sorted(browser_ids):
         pipe.sadd(_DRAINED, *ids)
     pipe.execute()
+
+
+def leases_count() -> bool:
+    """Whether a lease that has ended says something.
+
+    A server that was just started, or stood still, knows leases that ended meanwhile: let them be renewed.
+    Asked after the leases were looked at.
+    """
+    up_s: int = client().info("server")["uptime_in_seconds"]
+    trusted = _stillness.look(time.monotonic()) if _stillness else True
+    return trusted and up_s > settings.WEBPOOL_LEASE_S
+
+
+_stillness: Stillness | None = None
+
+
+def look_regularly() -> None:
+    """This process asks `leases_count` about once per sweep from now on: a pause means a standstill."""
+    global _stillness
+    _stillness = Stillness(
+        allowed_s=settings.WEBPOOL_SWEEP_S + settings.WEBPOOL_LEASE_S / 3,
+        distrust_s=settings.WEBPOOL_LEASE_S,
+    )
 
 
 # KEYS[1]: the index, KEYS[2]: the drained. The values of all the index's members' keys, null where the

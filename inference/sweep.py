@@ -24,7 +24,7 @@ from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
-from browsers import drains
+from browsers import drains, live
 from browsers.live import LiveBrowser, living
 from browsers.redis import client
 from inference import dispatch, endings, ledger
@@ -78,10 +78,8 @@ def _repeat_drains(_now: datetime) -> None:
 
 
 def _take_from_the_dead(_now: datetime) -> None:
-    # A server that was just started knows leases that expired while it was down: let them be renewed.
-    up_s: int = client().info("server")["uptime_in_seconds"]
-    leases_count = up_s > settings.WEBPOOL_LEASE_S
     alive = living()
+    leases_count = live.leases_count()  # asked after it: a pause may have been in between
     held = _shards().filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
     for browser_id in held.order_by().values_list("browser", flat=True).distinct():
         if browser_id in alive:
@@ -168,6 +166,7 @@ def _why_waiting(shard: RunShard) -> str:
 
 def run_forever(stop: threading.Event, every_s: float) -> None:
     """The control worker's sweep thread."""
+    live.look_regularly()
     unheard: datetime | None = timezone.now() - timedelta(minutes=1)
     while not stop.wait(every_s):
         now = timezone.now()

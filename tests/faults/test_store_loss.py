@@ -31,6 +31,7 @@ FIRST, SECOND = "chromium", "firefox"
 # What is asked of the pool is 10 s; a busy machine may be three times slower.
 SERVES_WITHIN_S = 30.0
 ENDS_WITHIN_S = 60.0
+STANDS_STILL_S = 5.0  # the lease is 3 s
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,21 @@ def test_a_store_that_comes_back_with_its_data_is_served_from_at_once(
     served = seconds_until_served(pool, answer, began)
     print(f"RECOVERY store restarted: served after {served:.2f} s")
     assert served < SERVES_WITHIN_S
+
+
+def test_a_store_that_stands_still_for_longer_than_a_lease_makes_nobody_look_dead(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, [FIRST, SECOND])
+    wait_claimed(pool, run_id, FIRST)
+    store = victim(pool, "", "valkey")
+    store.suspend()
+    time.sleep(STANDS_STILL_S)
+    store.resume()
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    assert [shard["attempts"] for shard in run["shards"]] == [1], "it was not computed twice"
 
 
 def test_after_a_power_cut_every_run_ends_without_anybody_s_help(

@@ -116,7 +116,7 @@ class Campaign:
         result = Result(case, family)
         how = self._how(case)
         try:
-            self._warm(case, how)
+            self._warm(how)
         except InvalidRequest as refusal:
             return dataclasses.replace(result, not_applicable=str(refusal))
         for _ in range(self.trials * _TRIES_PER_HIT):
@@ -144,7 +144,7 @@ class Campaign:
         left = attack.left(timeout_s=HEAL_WITHIN_S)  # first: one that is dying still looks whole
         self._wait_whole()
         healed = time.monotonic() - attack.began
-        self._warm(case, how)
+        self._warm(how)
         return dataclasses.replace(
             result,
             healed_s=(*result.healed_s, healed),
@@ -164,10 +164,10 @@ class Campaign:
             how["shards"] = 2
         return how
 
-    def _warm(self, case: Case, how: dict[str, Any]) -> None:
-        """Let every browser that may compute hold what it would compute, first those that take over."""
-        for browser in (*how["browsers"][1:], None):
-            ask(self.question, **(how if browser is None else {**how, "browsers": (browser,)}))
+    def _warm(self, how: dict[str, Any]) -> None:
+        """Let every browser that may compute do all of it once: it holds the files, and is trusted again."""
+        for browser in how["browsers"]:
+            ask(self.question, **{**how, "browsers": (browser,)})
 
     def _wait_whole(self) -> None:
         wait_whole(self.home, self.browsers, timeout_s=HEAL_WITHIN_S)
