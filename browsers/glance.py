@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import redis.exceptions
 
+from browsers import breakers
+from browsers.core.breakers import Breakers
 from browsers.live import LiveBrowser, living
 
 
@@ -11,5 +15,13 @@ def living_or_unknown() -> dict[str, LiveBrowser] | None:
     """Live state by id; None while Redis does not answer: then nobody knows who lives."""
     try:
         return living()
+    except redis.exceptions.RedisError:
+        return None
+
+
+def breakers_or_unknown(browser_ids: Iterable[str]) -> dict[str, Breakers] | None:
+    """Circuit breakers by browser, dead ones included; None while Redis does not answer."""
+    try:
+        return breakers.read(browser_ids)
     except redis.exceptions.RedisError:
         return None

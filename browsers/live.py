@@ -20,6 +20,8 @@ import redis
 from django.conf import settings
 from redis.commands.core import Script
 
+from browsers import breakers
+from browsers.core.breakers import Breakers
 from browsers.core.stillness import Stillness
 from browsers.redis import client
 
@@ -65,6 +67,7 @@ class LiveBrowser:
     `host` and `cores` are its machine's, `threads` how many of them a computation on wasm takes.
     `idle_since` (Unix time) is when its main thread was done with the last task; None while it works.
     `short_of_memory`: it is over its limit, or its machine is, and will make room between two tasks.
+    `breakers` are not the worker's word but everybody's, read together with it.
     """
 
     id: str
@@ -85,32 +88,38 @@ class LiveBrowser:
     host: str = ""
     cores: int | None = None
     threads: int = 1
+    breakers: Breakers = breakers.CLOSED
 
     @classmethod
     @functools.lru_cache(maxsize=64)  # asked far more often than published
-    def from_json(cls, raw: bytes) -> LiveBrowser:
+    def from_json(cls, raw: bytes, raw_breakers: bytes | None = None) -> LiveBrowser:
         fields: dict[str, Any] = json.loads(raw)
         fields["backends"] = tuple(LiveBackend(**item) for item in fields["backends"])
         fields["loaded"] = {sha: LiveModel(**item) for sha, item in fields["loaded"].items()}
-        return cls(**fields)
+        return cls(**fields, breakers=breakers.parse(raw_breakers))
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+        fields = dataclasses.asdict(dataclasses.replace(self, breakers=breakers.CLOSED))
+        del fields["breakers"]
+        return json.dumps(fields)
 
 
-def publish(browser: LiveBrowser) -> None:
-    """Renew the lease and replace the published state."""
+def publish(browser: LiveBrowser) -> Breakers:
+    """Renew the lease and replace the published state; returns the browser's breakers, read on the way."""
     lease_ms = int(settings.WEBPOOL_LEASE_S * 1000)
-    _publish(client())(
-        keys=[_key(browser.id), _INDEX], args=[browser.to_json(), lease_ms, browser.id]
+    raw = _publish(client())(
+        keys=[_key(browser.id), _INDEX, breakers.key_of(browser.id)],
+        args=[browser.to_json(), lease_ms, browser.id],
     )
+    return breakers.parse(raw)
 
 
-# KEYS: the browser's, the index. ARGV: its state, the lease in ms, its id. A server at its memory cap takes
-# this all the same: tensors that fill it must not make the browsers look dead.
+# KEYS: the browser's, the index, its breakers. ARGV: its state, the lease in ms, its id. A server at its
+# memory cap takes this all the same: tensors that fill it must not make the browsers look dead.
 _PUBLISH = """#!lua flags=allow-oom
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SADD', KEYS[2], ARGV[3])
+return redis.call('GET', KEYS[3])
 """
 
 
@@ -125,9 +134,13 @@ def withdraw(browser_id: str) -> None:
 
 
 def living() -> dict[str, LiveBrowser]:
-    """Every browser whose lease has not expired, by id; one round trip."""
-    states, drained = _living(client())
-    found = [LiveBrowser.from_json(item) for item in states if item is not None]
+    """Every browser whose lease has not expired, by id, with its breakers; one round trip."""
+    raws, drained = _living(client())
+    found = [
+        LiveBrowser.from_json(state, guards)
+        for state, guards in zip(raws[::2], raws[1::2], strict=True)
+        if state is not None
+    ]
     seen = [_seen(live, drained) for live in found] if drained else found
     return {live.id: live for live in sorted(seen, key=lambda live: live.id)}
 
@@ -177,7 +190,10 @@ _LIVING = """
 local ids = redis.call('SMEMBERS', KEYS[1])
 if #ids == 0 then return {{}, {}} end
 local keys = {}
-for i, id in ipairs(ids) do keys[i] = 'webpool:browser:' .. id end
+for i, id in ipairs(ids) do  -- of each its live state and its breakers (null: closed)
+  keys[2 * i - 1] = 'webpool:browser:' .. id
+  keys[2 * i] = 'webpool:breakers:' .. id
+end
 return {redis.call('MGET', unpack(keys)), redis.call('SMEMBERS', KEYS[2])}
 """
 

@@ -18,6 +18,15 @@ def repair_browser() -> None:
 
 
 @shared_task
+def probe_browser() -> None:
+    """A known answer, between tasks, for a breaker that is half-open."""
+    worker = owned()
+    with worker.at_work():
+        if not worker.probe():
+            end_process(f"{worker.id} could not be repaired")
+
+
+@shared_task
 def restart_browser(why: str) -> None:
     """Restart the browser between two tasks, because an operator wishes it."""
     worker = owned()

@@ -4,6 +4,7 @@
 2. `record_success`   running → done; decides which steps became ready and where they go.
 3. `record_failure`   running → queued elsewhere, ready, or failed, as `core.retry` decides.
 4. `owner_died`       everything a dead worker held is taken from it at once.
+5. `move_queued`      what waits for a browser that is being repaired goes elsewhere.
 
 Redis is asked before a transaction or after its commit, never inside: a store that hangs must not keep
 the database locked.
@@ -307,6 +308,14 @@ def queued_on(browser_id: str) -> list[RunShard]:
         browser=browser_id, state=ShardState.QUEUED
     )
     return list(queued.order_by("queued_at", "pk"))
+
+
+def move_queued(browser_id: str) -> int:
+    """Send what waits for a browser that takes no work now to others; returns how many were sent.
+
+    A shard that no other can take becomes ready, and goes where the first browser is that can.
+    """
+    return sum(map(redispatch, queued_on(browser_id)))
 
 
 def lose(shard: RunShard, category: str, reason: str) -> bool:

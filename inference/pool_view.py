@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +44,7 @@ def absent(pool: Iterable[BrowserView]) -> list[BrowserView]:
 
 
 def _view(live: LiveBrowser, waiting: int) -> BrowserView:
+    now = time.time()
     return BrowserView(
         id=live.id,
         kind=live.kind,
@@ -59,4 +61,6 @@ def _view(live: LiveBrowser, waiting: int) -> BrowserView:
         host=live.host,
         cores=live.cores,
         threads=live.threads,
+        breaker=live.breakers.state(now).value,
+        blocked=live.breakers.blocked_models(now, busy=waiting > 0),
     )

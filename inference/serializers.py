@@ -9,6 +9,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from browsers import breakers
 from browsers.live import LiveBrowser
 from browsers.models import Browser, Incident
 from inference.metrics import milliseconds, run_metrics
@@ -32,6 +33,26 @@ class LoadedSerializer(serializers.Serializer[Any]):
     backend = serializers.CharField()
     bytes = serializers.IntegerField()
     compute_ms = serializers.FloatField(allow_null=True)
+
+
+class BreakerSerializer(serializers.Serializer[Any]):
+    """A circuit breaker: closed, open until `half_open_at`, or half_open, with one probe at a time."""
+
+    state = serializers.CharField()
+    failures = serializers.IntegerField(help_text="in a row, while closed")
+    half_open_at = serializers.FloatField(allow_null=True, help_text="Unix time; null unless open")
+    cooldown_s = serializers.FloatField(allow_null=True, help_text="of the latest opening")
+    probing = serializers.BooleanField()
+
+
+class ModelBreakerSerializer(BreakerSerializer):
+    sha256 = serializers.CharField()
+
+
+class BreakersSerializer(BreakerSerializer):
+    """The browser's breaker, and those of models in it that are not spotless."""
+
+    models = ModelBreakerSerializer(many=True)
 
 
 class LiveSerializer(serializers.Serializer[Any]):
@@ -87,8 +108,9 @@ class IncidentSerializer(serializers.ModelSerializer[Incident]):
 
 
 class BrowserSerializer(serializers.ModelSerializer[Browser]):
-    """Context: `living` (id → LiveBrowser, None: not known) and `names` (as `file_names`)."""
+    """Context: `living` and `breakers` (by id, None: not known), and `names` (as `file_names`)."""
 
+    breaker = serializers.SerializerMethodField()
     live = serializers.SerializerMethodField()
     live_unknown = serializers.SerializerMethodField(
         help_text="true: Redis does not answer, so nobody knows whether the browser lives"
@@ -99,8 +121,14 @@ class BrowserSerializer(serializers.ModelSerializer[Browser]):
         fields = [
             "id", "kind", "family", "state", "reason", "version", "driver_version", "user_agent", "host",
             "zone", "cores", "system_memory_mb", "gpu", "memory_limit_mb", "backends", "starts",
-            "repairs", "state_changed_at", "drained_at", "drain_reason", "live", "live_unknown",
+            "repairs", "state_changed_at", "drained_at", "drain_reason", "breaker",
+            "live", "live_unknown",
         ]  # fmt: skip
+
+    @extend_schema_field(BreakersSerializer(allow_null=True))
+    def get_breaker(self, row: Browser) -> dict[str, Any] | None:
+        known = self.context["breakers"]
+        return None if known is None else breakers.describe(known[row.pk], time.time())
 
     @extend_schema_field(LiveSerializer(allow_null=True))
     def get_live(self, row: Browser) -> dict[str, Any] | None:

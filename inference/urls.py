@@ -10,6 +10,7 @@ urlpatterns = [
     path("api/browsers/<str:pk>/", api.BrowserDetail.as_view()),
     path("api/browsers/<str:pk>/drain/", drains.BrowserDrain.as_view()),
     path("api/browsers/<str:pk>/undrain/", drains.BrowserUndrain.as_view()),
+    path("api/browsers/<str:pk>/breaker/reset/", api.BreakerReset.as_view()),
     path("api/models/", api.ModelList.as_view()),
     path("api/models/<str:name>/", api.ModelDetail.as_view()),
     path("api/plans/", api.PlanList.as_view()),

@@ -258,9 +258,10 @@ def _retire_all_but(layout: Layout) -> None:
 
 def worker_died(browser_id: str, reason: str) -> None:
     """End the browser's lease and give its work to others, in this process' database."""
-    from browsers import live
+    from browsers import breakers, live
     from inference import ledger
 
+    breakers.crashed(browser_id)
     live.withdraw(browser_id)
     ledger.owner_died(browser_id, reason)
 

@@ -29,7 +29,13 @@ def _start_browser(**_: Any) -> None:
     from browsers import worker
 
     browser_id = os.environ["WEBPOOL_BROWSER"]
-    hooks = worker.Hooks(restarted=_restarted, ready=_ready, request_repair=_request_repair)
+    hooks = worker.Hooks(
+        restarted=_restarted,
+        ready=_ready,
+        broken=_broken,
+        request_repair=_request_repair,
+        request_probe=_request_probe,
+    )
     try:
         worker.own(browser_id, os.environ["WEBPOOL_BROWSER_KIND"], hooks)
     except Exception as error:  # Celery would log it and serve the queue without a browser
@@ -54,11 +60,24 @@ def _ready(browser_id: str) -> None:
     sweep.place_waiting()
 
 
+def _broken(browser_id: str) -> None:
+    from inference import ledger
+
+    ledger.move_queued(browser_id)
+
+
 def _request_repair(browser_id: str) -> None:
     from browsers.tasks import repair_browser
     from inference.dispatch import queue_of
 
     repair_browser.apply_async(queue=queue_of(browser_id))
+
+
+def _request_probe(browser_id: str) -> None:
+    from browsers.tasks import probe_browser
+    from inference.dispatch import queue_of
+
+    probe_browser.apply_async(queue=queue_of(browser_id))
 
 
 def _start_sweep(**_: Any) -> None:

@@ -72,6 +72,10 @@ class BrowserSession:
         """The launched browser, for whoever looks at its processes."""
         return self._window.browser
 
+    def alive(self) -> bool:
+        """Whether the browser's processes are there; from any thread."""
+        return self._window.alive()
+
     @property
     def facts(self) -> BrowserFacts | None:
         """What the browser is; a backend whose engine was replaced since it answered is unasked."""

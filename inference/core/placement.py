@@ -36,6 +36,7 @@ class BrowserView:
     One that is `short_of_memory` is about to make room: others are taken meanwhile, where there are any.
     `host` and `cores` are its machine's, `threads` how many of them a computation on wasm takes; browsers
     of one host share its cores.
+    `breaker`: closed, open or half_open. `blocked`: files that their own breaker keeps away from here.
     """
 
     id: str
@@ -53,6 +54,8 @@ class BrowserView:
     host: str = ""
     cores: int | None = None
     threads: int = 1
+    breaker: str = "closed"
+    blocked: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +147,15 @@ def refusal(
     return None
 
 
+def kept_away(shard: ShardView, browser: BrowserView) -> bool:
+    """Whether a breaker keeps the shard away: open, or half-open with work enough to probe it.
+
+    Such a browser comes last and is not left out, so that a breaker never takes the last one.
+    """
+    probed = browser.breaker == "half_open" and browser.outstanding > 0
+    return probed or browser.breaker == "open" or shard.sha256 in browser.blocked
+
+
 def peak_mb(shard: ShardView, browser: BrowserView, platform: str) -> float:
     """Memory to plan with: on the named backend, else on the one that needs least of the browser's."""
     backends = [platform] if platform else [backend.name for backend in browser.backends]
@@ -185,7 +197,7 @@ def candidates(
 
     A run's shards spread over browsers first (`used` counts the run's other shards per browser): a
     model is cut because one browser is not enough. `avoid` holds browsers on which this shard failed;
-    they come last, `refused` ones not at all.
+    they come last but for those that a breaker keeps it away from, `refused` ones not at all.
 
     Raises:
         NoBrowser: none can; `lasting` tells whether waiting could help.
@@ -212,6 +224,7 @@ def candidates(
     def key(item: tuple[BrowserView, Candidate]) -> tuple[bool | int | float | str, ...]:
         browser, candidate = item
         return (
+            kept_away(shard, browser),
             browser.id in avoid or browser.short_of_memory,
             shard.side is not None and sides[browser.id] != shard.side,
             shard.home not in ("", browser.id),

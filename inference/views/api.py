@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
+import redis.exceptions
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponsePermanentRedirect, QueryDict
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
@@ -16,14 +18,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from browsers.glance import living_or_unknown
+from browsers import breakers
+from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.models import Browser
 from inference import auth, endings, oip, plans, registry, runs, uploads
-from inference.errors import InvalidRequest, UnknownBrowser
+from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
 from inference.inputs import from_python
 from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState, StepKind
 from inference.options import parse_options
 from inference.serializers import (
+    BreakersSerializer,
     BrowserDetailSerializer,
     BrowserSerializer,
     ErrorSerializer,
@@ -56,7 +60,9 @@ class _Browsers(Door, generics.GenericAPIView[Browser]):
     def get_serializer_context(self) -> dict[str, Any]:
         alive = living_or_unknown()
         files = {sha256 for live in (alive or {}).values() for sha256 in live.loaded}
-        return {**super().get_serializer_context(), "living": alive, "names": file_names(files)}
+        known = breakers_or_unknown(Browser.objects.values_list("pk", flat=True))
+        facts = {"living": alive, "breakers": known, "names": file_names(files)}
+        return {**super().get_serializer_context(), **facts}
 
 
 class BrowserList(_Browsers, generics.ListAPIView[Browser]):
@@ -71,12 +77,30 @@ class BrowserDetail(_Browsers, generics.RetrieveAPIView[Browser]):
     serializer_class = BrowserDetailSerializer
 
     def get_object(self) -> Browser:
-        wanted = self.kwargs["pk"]
-        row = Browser.objects.filter(pk=wanted).first()
-        if row is None:
-            known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-            raise UnknownBrowser(f"no browser has the id {wanted!r}; known: {known}")
-        return row
+        return _known_browser(self.kwargs["pk"])
+
+
+def _known_browser(wanted: str) -> Browser:
+    row = Browser.objects.filter(pk=wanted).first()
+    if row is None:
+        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
+        raise UnknownBrowser(f"no browser has the id {wanted!r}; known: {known}")
+    return row
+
+
+class BreakerReset(Door, APIView):
+    @extend_schema(request=None, responses={200: BreakersSerializer, **ERRORS})
+    def post(self, request: Request, pk: str) -> Response:
+        """Close the circuit breakers of a browser, its own and those of models in it."""
+        manager_of(request)
+        browser = _known_browser(pk)
+        try:
+            breakers.reset(browser.pk)
+        except redis.exceptions.RedisError as error:
+            raise Unavailable(
+                f"Redis does not answer ({error}); the breakers are as before"
+            ) from error
+        return Response(breakers.describe(breakers.CLOSED, time.time()))
 
 
 # --- models ---------------------------------------------------------------------

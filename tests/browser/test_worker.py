@@ -20,7 +20,9 @@ from tests.support import small_models
 HOOKS = Hooks(
     restarted=lambda browser_id: None,
     ready=lambda browser_id: None,
+    broken=lambda browser_id: None,
     request_repair=lambda browser_id: None,
+    request_probe=lambda browser_id: None,
 )
 X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
 
@@ -43,19 +45,19 @@ def test_a_remote_webdriver_serves_a_worker(worker: BrowserWorker, settings: Any
     assert (facts.kind, facts.family) == ("remote", "chrome")
     model = put(settings, small_models.relu())
     last = [compute(worker, model, "wasm") for _ in range(3)][-1]
-    listed = worker._live().loaded[model]
-    assert (listed.backend, listed.compute_ms) == ("wasm", worker._compute_ms.get((model, "wasm")))
+    listed = worker.status.live().loaded[model]
+    assert (listed.backend, listed.compute_ms) == ("wasm", worker.pace.compute_ms(model, "wasm"))
     assert last.warm
     if "webgpu" in {backend.name for backend in facts.healthy}:
         for _ in range(2):
             compute(worker, model, "webgpu")
-        listed = worker._live().loaded[model]
+        listed = worker.status.live().loaded[model]
         assert (listed.backend, listed.compute_ms) == (
             "webgpu",
-            worker._compute_ms.get((model, "webgpu")),
+            worker.pace.compute_ms(model, "webgpu"),
         )
         compute(worker, model, "wasm")
-        assert worker._live().loaded[model].backend == "wasm"
+        assert worker.status.live().loaded[model].backend == "wasm"
 
 
 @pytest.mark.parametrize("kind", ["chromium", "firefox"])

@@ -19,7 +19,7 @@ from django.conf import settings
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
 from browsers.session import BrowserSession
-from browsers.worker import model_file
+from browsers.worker.worker import model_file
 from inference import registry, runs
 from inference.metrics import run_metrics
 from inference.tasks import nothing

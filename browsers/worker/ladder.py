@@ -1,0 +1,76 @@
+"""Repairs of one browser, one rung after the other, each written down as an incident."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from django.db.models import F
+
+from browsers import breakers
+from browsers.core.errors import BrowserError, Rung
+from browsers.core.repair import rungs_from
+from browsers.models import Browser, Incident
+from browsers.session import BrowserSession
+from browsers.worker.pace import Pace
+from browsers.worker.status import Status
+
+log = logging.getLogger(__name__)
+# How long one rung may take with its probe. Whoever takes longer is stuck.
+RUNG_S = 180.0
+_PAGE_ANSWERS_S = 2.0
+Bounded = Callable[[float], AbstractContextManager[None]]
+
+
+class Ladder:
+    """Climbs in the main thread. `bounded(seconds)`: for so long the keeper lets it be in the browser."""
+
+    def __init__(
+        self, browser_id: str, session: BrowserSession, status: Status, pace: Pace, bounded: Bounded
+    ) -> None:
+        self._id, self._session, self._status = browser_id, session, status
+        self._pace, self._bounded = pace, bounded
+        self._acts: dict[Rung, Callable[[], object]] = {
+            Rung.PING: lambda: session.ping(_PAGE_ANSWERS_S),
+            Rung.RESTART_ENGINE: session.restart_engine,
+            Rung.RECONNECT: lambda: session.reconnect(_PAGE_ANSWERS_S),
+            Rung.REFRESH: session.refresh,
+            Rung.RESTART: session.restart,
+        }
+
+    def climb(self, category: str, message: str, first: Rung | None) -> bool:
+        """From the first rung that can help until the known answers are right again; False: none helped."""
+        for rung in rungs_from(first):
+            began = time.monotonic()
+            repaired = self._try(rung)
+            Incident.objects.create(
+                browser_id=self._id,
+                category=category,
+                message=message[:2000],
+                rung=rung.value,
+                repaired=repaired,
+                duration_ms=(time.monotonic() - began) * 1000,
+            )
+            if repaired:
+                Browser.objects.filter(pk=self._id).update(repairs=F("repairs") + 1)
+                self._status.breakers = breakers.repaired(self._id)
+                return True
+        return False
+
+    def _try(self, rung: Rung) -> bool:
+        """Climb the rung, then two known answers: as many as close a breaker."""
+        try:
+            with self._bounded(RUNG_S):
+                self._acts[rung]()
+                self._session.probe()
+                self._status.facts = self._session.probe()
+        except BrowserError as error:
+            log.warning("%s: %s did not help: %s", self._id, rung, error)
+            return False
+        except Exception:
+            log.exception("%s: %s did not help", self._id, rung)
+            return False
+        self._pace.forget()
+        return True

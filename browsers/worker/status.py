@@ -1,0 +1,140 @@
+"""What a worker says of its browser: its row tells what it is, its lease how it feels."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import socket
+import threading
+import time
+import uuid
+
+import psutil
+import redis.exceptions
+from django.conf import settings
+from django.db.models import F
+from django.utils import timezone
+
+from browsers import breakers, live
+from browsers.core.breakers import Breakers
+from browsers.models import Browser, BrowserState
+from browsers.session import BrowserFacts, BrowserSession
+from browsers.worker.pace import Pace
+
+
+class Status:
+    """State, memory and breakers of one browser, as last known here.
+
+    Attributes:
+        state: as in the row, and a moment earlier.
+        facts: what the browser was at its last probe.
+        memory_mb: PSS of its process tree at the last look.
+        idle_since: when the main thread was done with its last task; None while it works.
+        breakers: as of the last heartbeat, or of what this process changed since.
+    """
+
+    def __init__(
+        self,
+        browser_id: str,
+        kind: str,
+        family: str,
+        session: BrowserSession,
+        pace: Pace,
+        limit_mb: float,
+    ) -> None:
+        self.state = BrowserState.STARTING
+        self.facts: BrowserFacts | None = None
+        self.memory_mb: float | None = None
+        self.idle_since: float | None = time.time()
+        self.breakers: Breakers = breakers.CLOSED
+        self._id, self._kind, self._family = browser_id, kind, family
+        self._session, self._pace, self._limit_mb = session, pace, limit_mb
+        self._instance = uuid.uuid4().hex
+        self._withdrawn = False
+        self._lock = threading.Lock()
+
+    # --- live state ---
+
+    def publish(self) -> None:
+        """Renew the lease; from any thread.
+
+        Raises:
+            RedisError: the lease runs out if this goes on.
+        """
+        with self._lock:
+            if not self._withdrawn:
+                self.breakers = live.publish(self.live())
+
+    def withdraw(self) -> None:
+        """End the lease for good; without Redis it expires."""
+        with self._lock, contextlib.suppress(redis.exceptions.RedisError):
+            self._withdrawn = True
+            live.withdraw(self._id)
+
+    def live(self) -> live.LiveBrowser:
+        facts = self._session.facts
+        backends = facts.backends if facts else ()
+        # A file that is on two backends is listed with the one that was used last.
+        loaded = sorted(self._session.loaded(), key=lambda model: model.last_used)
+        return live.LiveBrowser(
+            id=self._id,
+            kind=self._kind,
+            family=self._family,
+            version=self.facts.version if self.facts else "",
+            zone=settings.WEBPOOL_ZONE,
+            state=self.state,
+            worker=self._instance,
+            heartbeat=time.time(),
+            backends=tuple(
+                live.LiveBackend(b.name, b.software, b.probe_ms) for b in backends if b.offered
+            ),
+            loaded={
+                m.sha256: live.LiveModel(
+                    m.backend,
+                    m.bytes,
+                    self._pace.compute_ms(m.sha256, m.backend),
+                    self._pace.row_ms(m.sha256, m.backend),
+                )
+                for m in loaded
+            },
+            memory_mb=self.memory_mb,
+            memory_limit_mb=self._limit_mb,
+            resident_bytes=sum(m.bytes for m in loaded),
+            idle_since=self.idle_since,
+            host=socket.gethostname(),
+            cores=os.cpu_count(),
+            threads=settings.WEBPOOL_THREADS,
+        )
+
+    # --- the row ---
+
+    def save(self, state: BrowserState, reason: str) -> None:
+        self.state = state
+        Browser.objects.update_or_create(
+            pk=self._id,
+            defaults={
+                "kind": self._kind,
+                "family": self._family,
+                "state": state,
+                "reason": reason,
+                "worker_pid": os.getpid(),
+                "state_changed_at": timezone.now(),
+            },
+        )
+
+    def save_facts(self, facts: BrowserFacts) -> None:
+        self.facts = facts
+        Browser.objects.filter(pk=self._id).update(
+            version=facts.version,
+            driver_version=facts.driver_version or "",
+            user_agent=facts.user_agent,
+            host=socket.gethostname(),
+            zone=settings.WEBPOOL_ZONE,
+            cores=os.cpu_count(),
+            system_memory_mb=psutil.virtual_memory().total / 2**20,
+            memory_limit_mb=self._limit_mb,
+            gpu=facts.gpu,
+            backends=[dataclasses.asdict(backend) for backend in facts.backends],
+            starts=F("starts") + 1,
+        )

@@ -1,0 +1,129 @@
+"""What no computation notices: a keeper of the lease, a finger on the page's pulse, and events.
+
+The keeper's thread renews the lease and asks the main thread for what is left to do; another one feels the
+page's pulse, for a page that hangs closes no socket; the bridge's threads report events.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import redis.exceptions
+from django.conf import settings
+
+from browsers.core.breaker import BreakerState
+from browsers.core.errors import BrowserError, Category, DeadlinePassed, Rung
+from browsers.models import BrowserState
+from browsers.session import BrowserSession, SessionEvent
+from browsers.worker.status import Status
+
+log = logging.getLogger(__name__)
+_MEMORY_EVERY_S = 5.0
+_ASK_AGAIN_S = 2.0
+# A page answers in milliseconds, whatever its engine computes; on a starved machine it takes longer.
+_PULSE_EVERY_S = 2.0
+_PULSE_WITHIN_S = 10.0
+
+
+class Watch:
+    """`request_repair` and `request_probe` send this worker's main thread a task.
+
+    Attributes:
+        broken: what broke, until it is repaired.
+        stuck_after: when the main thread has been in the browser's hands for too long (monotonic).
+    """
+
+    def __init__(
+        self,
+        browser_id: str,
+        status: Status,
+        *,
+        request_repair: Callable[[str], None],
+        request_probe: Callable[[str], None],
+    ) -> None:
+        self.broken: SessionEvent | None = None
+        self.stuck_after = float("inf")
+        self._id, self._status = browser_id, status
+        self._request_repair, self._request_probe = request_repair, request_probe
+        self._stop = threading.Event()
+        self._next_memory = self._next_request = 0.0
+
+    def start(self, session: BrowserSession) -> None:
+        for name, loop in (("keeper", self._keep), ("pulse", self._feel_pulse)):
+            threading.Thread(target=loop, args=(session,), name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def heard(self, event: SessionEvent) -> None:
+        """Called by the bridge's threads: a page, engine or device went away."""
+        if self._stop.is_set() or self._status.state != BrowserState.READY:
+            return
+        log.warning("%s: %s", self._id, event)
+        self.broken = event
+        self._status.state = BrowserState.RECOVERING
+        try:
+            self._status.publish()
+            self._request_repair(self._id)
+        except Exception:
+            log.exception("%s: no repair could be asked for; the keeper asks again", self._id)
+
+    def _keep(self, session: BrowserSession) -> None:
+        while not self._stop.wait(settings.WEBPOOL_HEARTBEAT_S):
+            now = time.monotonic()
+            if now > self.stuck_after:
+                log.critical("%s: the main thread is stuck in the browser; starting anew", self._id)
+                os._exit(os.EX_SOFTWARE)
+            try:
+                self._status.publish()
+                self._ask_main_thread(now)
+                if now >= self._next_memory:
+                    self._next_memory = now + _MEMORY_EVERY_S
+                    self._status.memory_mb = session.tree_pss_mb()
+            except redis.exceptions.RedisError as error:
+                log.warning("%s: live state could not be published: %s", self._id, error)
+            except Exception:
+                log.exception("%s: keeper", self._id)
+
+    def _ask_main_thread(self, now: float) -> None:
+        """The main thread, idle for a while, knows nothing of a repair or a probe that is due."""
+        idle_since = self._status.idle_since
+        if now < self._next_request or idle_since is None:
+            return
+        if time.time() - idle_since < _ASK_AGAIN_S:
+            return
+        if self._status.state == BrowserState.RECOVERING:
+            self._next_request = now + _ASK_AGAIN_S
+            self._request_repair(self._id)
+        elif self._status.state == BrowserState.READY and self._half_open():
+            self._next_request = now + _ASK_AGAIN_S
+            self._request_probe(self._id)
+
+    def _half_open(self) -> bool:
+        return self._status.breakers.state(time.time()) is BreakerState.HALF_OPEN
+
+    def _feel_pulse(self, session: BrowserSession) -> None:
+        while not self._stop.wait(_PULSE_EVERY_S):
+            if self._status.state != BrowserState.READY:
+                continue
+            try:
+                session.ping(_PULSE_WITHIN_S)
+            except DeadlinePassed:
+                if self._status.state == BrowserState.READY:
+                    log.warning("%s: no pulse for %g s", self._id, _PULSE_WITHIN_S)
+                    why = f"no pulse for {_PULSE_WITHIN_S:g} s"
+                    # A driver waits long for such a page: no gentle repair.
+                    self.heard(SessionEvent("hung", Category.TIMEOUT, why, Rung.RESTART))
+                    session.cut()  # whoever waits for an answer waits no longer
+            except BrowserError:
+                pass  # the event of a lost connection, and the main thread, tell more
+            except Exception:
+                log.exception("%s: pulse", self._id)
+
+    @property
+    def hung(self) -> bool:
+        return self.broken is not None and self.broken.name == "hung"

@@ -1,0 +1,280 @@
+"""One browser's life inside one worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from django.conf import settings
+
+from browsers import breakers
+from browsers.core.errors import BrowserError, Category, Rung
+from browsers.core.protocol import WireTensor
+from browsers.drivers import LaunchOptions, get_driver
+from browsers.models import BrowserState
+from browsers.session import BrowserFacts, BrowserSession, RunReport, SessionEvent
+from browsers.worker.ladder import Ladder
+from browsers.worker.pace import Pace
+from browsers.worker.status import Status
+from browsers.worker.watch import Watch
+
+log = logging.getLogger(__name__)
+# What the session may take beyond a deadline, to replace an engine and to explain a failure. Whoever takes
+# longer is stuck.
+_BEYOND_DEADLINE_S = 45.0
+_PROBE_S = 60.0
+# After these the browser is not trusted until a repair has passed the known-answer probe.
+UNHEALTHY = frozenset(
+    {Category.BROWSER_CRASH, Category.CONNECTION, Category.DEVICE_LOST, Category.TIMEOUT}
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """What the rest of webpool gives the worker, wired in webpool_site/wiring.py.
+
+    Attributes:
+        restarted: the browser's earlier computations are gone; called before it takes work.
+        ready: the browser takes work; shards may be waiting for it.
+        broken: the browser is about to be repaired; what waits for it better goes elsewhere.
+        request_repair: send this worker's main thread a repair task.
+        request_probe: send it a task that answers the known-answer model.
+    """
+
+    restarted: Callable[[str], None]
+    ready: Callable[[str], None]
+    broken: Callable[[str], None]
+    request_repair: Callable[[str], None]
+    request_probe: Callable[[str], None]
+
+
+class BrowserWorker:
+    """Starts the browser, computes in it, repairs it and ends it; all in the main thread."""
+
+    def __init__(self, browser_id: str, kind: str, hooks: Hooks) -> None:
+        self.id, self.kind, self._hooks = browser_id, kind, hooks
+        driver = get_driver(kind)
+        limit_mb = settings.WEBPOOL_MEMORY_LIMIT_MB[driver.family]
+        self.session = BrowserSession(
+            browser_id=browser_id,
+            driver=driver,
+            launch=LaunchOptions(
+                profile_dir=settings.WEBPOOL_HOME / "profiles" / browser_id,
+                log_path=settings.WEBPOOL_HOME / "logs" / f"{browser_id}.driver.log",
+                start_timeout_s=settings.WEBPOOL_BROWSER_START_S,
+                remote_url=(settings.WEBPOOL_REMOTE_URL or None) if kind == "remote" else None,
+            ),
+            files=model_file,
+            runtime_dir=settings.BASE_DIR / "node_modules" / "onnxruntime-web" / "dist",
+            threads=settings.WEBPOOL_THREADS,
+            memory_limit_mb=limit_mb,
+            on_event=self._on_event,
+        )
+        self.pace = Pace()
+        self.status = Status(
+            browser_id, kind, driver.family, self.session, self.pace, limit_mb=limit_mb
+        )
+        self._watch = Watch(
+            browser_id,
+            self.status,
+            request_repair=hooks.request_repair,
+            request_probe=hooks.request_probe,
+        )
+        self._ladder = Ladder(browser_id, self.session, self.status, self.pace, self._bounded)
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the browser, check it with known answers, and take work.
+
+        Raises:
+            BrowserError: it could not be started; the row says why.
+        """
+        self.status.save(BrowserState.STARTING, "")
+        try:
+            facts = self.session.start(settings.WEBPOOL_BROWSER_START_S)
+        except Exception as error:
+            self.status.save(BrowserState.FAILED, str(error))
+            self.session.close(5.0)
+            raise
+        self.status.save_facts(facts)
+        self._hooks.restarted(self.id)
+        self.status.breakers = breakers.repaired(self.id)
+        self._become_ready()
+        self._watch.start(self.session)
+
+    def close(self) -> None:
+        """Withdraw the lease and end the browser; nothing of it is left."""
+        self._watch.stop()
+        self.status.withdraw()
+        self.session.close(5.0)
+        self.status.save(BrowserState.STOPPED, "")
+
+    def _become_ready(self) -> None:
+        self._watch.broken = None
+        self.status.save(BrowserState.READY, "")
+        self.status.publish()
+        self._hooks.ready(self.id)
+
+    def _on_event(self, event: SessionEvent) -> None:
+        self._watch.heard(event)
+
+    # --- work --------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around a task: what it claimed is done with, one way or the other, when this ends."""
+        self.status.idle_since = None
+        try:
+            yield
+        finally:
+            self.status.idle_since = time.time()
+
+    @contextlib.contextmanager
+    def _bounded(self, seconds: float) -> Iterator[None]:
+        """The main thread is in the browser's hands for at most so long; see watch.py."""
+        self._watch.stuck_after = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._watch.stuck_after = float("inf")
+
+    def run(
+        self,
+        sha256: str,
+        inputs: list[WireTensor],
+        *,
+        backend: str,
+        strict: bool,
+        dims: dict[str, int],
+        rows: int | None,
+        deadline_s: float,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> RunReport:
+        """Compute in the browser; called by tasks in the main thread. `rows`: the batch, if any.
+
+        `meanwhile` is called while the page computes; it must not raise.
+
+        Raises:
+            BrowserError: with its category, noted by the breakers. When the browser itself is in doubt,
+            its published state is `recovering` before this returns, so that nothing more is placed on it.
+        """
+        probe = self._begin_probe(sha256)
+        try:
+            with self._bounded(deadline_s + _BEYOND_DEADLINE_S):
+                report = self.session.run(
+                    model_sha256=sha256,
+                    inputs=inputs,
+                    backend=backend or None,
+                    strict=strict,
+                    dims=dims,
+                    deadline_s=deadline_s,
+                    meanwhile=meanwhile,
+                )
+        except BrowserError as error:
+            self.status.breakers = breakers.failed(self.id, error.category, sha256=sha256)
+            if error.category in UNHEALTHY:
+                self.status.save(BrowserState.RECOVERING, str(error))
+                self.status.publish()
+            raise
+        self.pace.note(sha256, report, rows)
+        if not self.status.breakers.spotless(sha256):
+            self.status.breakers = breakers.succeeded(self.id, sha256=sha256, probe=probe)
+        return report
+
+    def _begin_probe(self, sha256: str) -> str:
+        """The name of the probe that this computation is; "" for work like any other."""
+        if not self.status.breakers.probing(sha256, time.time()):
+            return ""
+        owner = f"run {sha256[:12]}"
+        return owner if breakers.begin_probe(self.id, owner=owner, sha256=sha256) else ""
+
+    def load(self, sha256: str, backend: str) -> float | None:
+        """Make a file resident; returns the load time in ms, None when it already was.
+
+        Raises:
+            BrowserError: it does not fit, or the backend cannot run it.
+        """
+        deadline_s = settings.WEBPOOL_ATTEMPT_TIMEOUT_S
+        with self._bounded(deadline_s + _BEYOND_DEADLINE_S):
+            report = self.session.load(
+                sha256, backend=backend or None, dims={}, deadline_s=deadline_s
+            )
+        return report.load_ms
+
+    @property
+    def facts(self) -> BrowserFacts:
+        assert self.status.facts is not None, "the browser has not started"
+        return self.status.facts
+
+    @property
+    def memory_mb(self) -> float | None:
+        """PSS of the browser's process tree at the last look (every few seconds), in MB."""
+        return self.status.memory_mb
+
+    # --- repair -------------------------------------------------------------------------------------
+
+    def repair(self, category: str, message: str, first: Rung | None) -> bool:
+        """Climb from the first rung that can help until the known answers are right again.
+
+        Returns False when no rung helped; the worker should end, and its supervisor starts another.
+        """
+        if self.status.state != BrowserState.READY:
+            self.status.publish()
+        try:
+            self._hooks.broken(self.id)
+        except Exception:  # what waits for this browser then waits for its repair
+            log.exception("%s: the work that waits could not be given away", self.id)
+        if self._ladder.climb(category, message, Rung.RESTART if self._watch.hung else first):
+            self._become_ready()
+            return True
+        self.status.save(BrowserState.FAILED, f"no repair helped: {message}")
+        return False
+
+    def repair_if_broken(self) -> bool:
+        """Repair what an event told; False when no rung helped."""
+        if self.status.state != BrowserState.RECOVERING:
+            return True
+        event = self._watch.broken
+        if event is None:
+            return self.repair(Category.INTERNAL, "left without a repair", None)
+        self.status.breakers = breakers.failed(self.id, self._really(event.category))
+        return self.repair(event.category, f"{event.name}: {event.message}", event.first_rung)
+
+    def _really(self, category: Category) -> Category:
+        """A lost connection of a browser that is gone is its crash."""
+        gone = category is Category.CONNECTION and not self.session.alive()
+        return Category.BROWSER_CRASH if gone else category
+
+    def probe(self) -> bool:
+        """Answer the known-answer model for a breaker that is half-open; False: a repair is needed."""
+        owner = "known answers"
+        if self.status.state != BrowserState.READY or not breakers.begin_probe(
+            self.id, owner=owner
+        ):
+            return True
+        try:
+            with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
+                self.session.probe(_PROBE_S)
+        except BrowserError as error:
+            self.status.breakers = breakers.failed(self.id, error.category)
+            self.status.save(BrowserState.RECOVERING, str(error))
+            return self.repair(error.category, str(error), error.first_rung)
+        self.status.breakers = breakers.succeeded(self.id, probe=owner)
+        return True
+
+
+def model_file(sha256: str) -> Path:
+    """The immutable file of a model or shard.
+
+    Raises:
+        KeyError: it is not on this machine.
+    """
+    path: Path = settings.WEBPOOL_HOME / "files" / sha256
+    if not path.is_file():
+        raise KeyError(sha256)
+    return path
