@@ -15,7 +15,7 @@ from unfold.decorators import display
 
 from browsers.glance import living_or_unknown
 from browsers.live import DRAINING, LiveBrowser
-from browsers.models import Browser, BrowserState, Incident
+from browsers.models import Browser, BrowserState, Incident, PoolEvent
 
 UNKNOWN = "unknown"
 NO_REDIS = "unknown (Redis does not answer)"
@@ -179,3 +179,9 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
                 for item in row.backends
             ],
         )
+
+
+@admin.register(PoolEvent)
+class PoolEventAdmin(ReadOnly, ModelAdmin):
+    list_display = ["at", "action", "browser", "reason", "browsers", "utilisation"]
+    list_filter = ["action", "kind"]

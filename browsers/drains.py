@@ -10,6 +10,9 @@ from django.utils import timezone
 from browsers import live
 from browsers.models import Browser
 
+BY_THE_POOL = "the pool shrinks"
+"""How the reason of a drain begins that no person asked for; it ends with the pool that asked."""
+
 
 def mark(browser_id: str, *, reason: str) -> bool:
     """From now on the browser takes nothing new; False when it was drained already."""
@@ -27,6 +30,13 @@ def clear(browser_id: str) -> bool:
     )
     publish()
     return bool(cleared)
+
+
+def forget_the_pools() -> None:
+    """A pool that was about to shrink is gone: its successor runs what is listed."""
+    Browser.objects.filter(drain_reason__startswith=BY_THE_POOL).update(
+        drained_at=None, drain_reason=""
+    )
 
 
 def publish() -> None:

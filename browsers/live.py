@@ -145,6 +145,22 @@ def living() -> dict[str, LiveBrowser]:
     return {live.id: live for live in sorted(seen, key=lambda live: live.id)}
 
 
+def holders() -> frozenset[str]:
+    """The ids of browsers whose lease has not expired; one small round trip."""
+    held = client().register_script(_HOLDERS)(keys=[_INDEX])
+    return frozenset(browser_id.decode() for browser_id in held)
+
+
+# KEYS[1]: the index. Those of its members whose lease has not expired.
+_HOLDERS = """
+local held = {}
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if redis.call('EXISTS', 'webpool:browser:' .. id) == 1 then held[#held + 1] = id end
+end
+return held
+"""
+
+
 def _seen(live: LiveBrowser, drained: list[bytes]) -> LiveBrowser:
     """What a worker says of itself, and what was asked of its browser meanwhile."""
     if live.state == "ready" and live.id.encode() in drained:

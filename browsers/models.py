@@ -77,3 +77,28 @@ class Incident(models.Model):
 
     def __str__(self) -> str:
         return f"{self.browser_id}: {self.category} → {self.rung or 'none'}"
+
+
+class PoolAction(models.TextChoices):
+    GREW = "grew", "added"
+    DRAINED = "drained", "drained"
+    SHRANK = "shrank", "left"
+
+
+class PoolEvent(models.Model):
+    """A change of an adaptive pool's size, and why (webpool_site/resizing.py)."""
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    action = models.CharField(max_length=16, choices=PoolAction.choices)
+    browser = models.CharField(max_length=64, help_text="its id; its row may be gone")
+    kind = models.CharField(max_length=32)
+    reason = models.TextField()
+    browsers = models.PositiveIntegerField(help_text="in the pool, with this one")
+    utilisation = models.FloatField(null=True, help_text="moving average, 0 to 1; null: unknown")
+    memory_used_percent = models.FloatField(help_text="of the machine")
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.browser} {self.action}: {self.reason}"

@@ -7,16 +7,19 @@ does not take the message leaves the same: what was committed stands, so `send` 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import cast
 
 import redis.exceptions
 from celery import chord, current_app, signature
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
+from browsers.redis import client
 from inference.core.placement import (
     BrowserView,
     NoBrowser,
@@ -42,6 +45,21 @@ _SIDES = {Role.ATTENTION.value: 0, Role.FEED_FORWARD.value: 1}
 
 def queue_of(browser_id: str) -> str:
     return f"browser.{browser_id}"
+
+
+def forget_messages(browser_id: str) -> None:
+    """Take shards' messages out of the queue of a worker that is gone: the ledger knows what it held.
+
+    Other messages (load this file, repair yourself) wait for its successor. While the broker is down all
+    stay; whoever reads them is refused by the fence.
+    """
+    queue = queue_of(browser_id)
+    try:
+        for raw in cast("list[bytes]", client().lrange(queue, 0, -1)):
+            if json.loads(raw).get("headers", {}).get("task") == RUN_SHARD:
+                client().lrem(queue, 1, cast("str", raw))
+    except redis.exceptions.RedisError as error:
+        log.warning("the queue of %s was not emptied: %s", browser_id, error)
 
 
 def wishes_from(

@@ -281,20 +281,20 @@ def fail_run(shard: RunShard, category: str, message: str, facts: Mapping[str, A
     follow_up(after)
 
 
-def owner_died(browser_id: str, reason: str) -> int:
+def owner_died(browser_id: str, reason: str, *, category: str = "browser_crash") -> int:
     """Take every shard from a browser whose worker or lease is gone, and send each elsewhere at once.
 
-    Queued ones too: a worker holds the next message or two in its hands, and they died with it.
+    Queued ones too: a worker holds the next message or two in its hands, and they died with it. What is
+    left in its queue is thrown away first: a message that comes later belongs to a later choice.
     Returns how many shards were taken.
     """
+    dispatch.forget_messages(browser_id)
     states = [ShardState.RUNNING, ShardState.QUEUED]
     held = RunShard.objects.filter(browser=browser_id, state__in=states).select_related(
         "run", "plan_shard", "run__plan", "run__model"
     )
     taken = sum(
-        lose(shard, "browser_crash", reason)
-        if shard.state == ShardState.RUNNING
-        else redispatch(shard)
+        lose(shard, category, reason) if shard.state == ShardState.RUNNING else redispatch(shard)
         for shard in held
     )
     wake_waiters(timezone.now() - UNHEARD, browser_id)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import redis.exceptions
@@ -85,7 +86,13 @@ def _take_from_the_dead(_now: datetime) -> None:
         if browser_id in alive:
             _take_abandoned(alive[browser_id])
         elif leases_count:
-            ledger.owner_died(browser_id, f"the worker of {browser_id} stopped renewing its lease")
+            lease_ended(browser_id)
+
+
+def lease_ended(browser_id: str) -> None:
+    """Its worker is dead or stands still, which is not known: so no crash, but its work moves."""
+    reason = f"the worker of {browser_id} stopped renewing its lease"
+    ledger.owner_died(browser_id, reason, category="timeout")
 
 
 def _take_abandoned(browser: LiveBrowser) -> None:
@@ -164,11 +171,14 @@ def _why_waiting(shard: RunShard) -> str:
     return str(none) if none else f"no browser for shard {shard.index}"
 
 
-def run_forever(stop: threading.Event, every_s: float) -> None:
-    """The control worker's sweep thread."""
+def run_forever(
+    stop: threading.Event, every_s: float, show_life: Callable[[], object] = lambda: None
+) -> None:
+    """The control worker's sweep thread; `show_life` is called before each pass."""
     live.look_regularly()
     unheard: datetime | None = timezone.now() - timedelta(minutes=1)
     while not stop.wait(every_s):
+        show_life()
         now = timezone.now()
         if not sweep(now):
             unheard = unheard or now - timedelta(seconds=settings.WEBPOOL_LEASE_S)

@@ -16,6 +16,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CELERY = (sys.executable, "-m", "celery", "-A", "webpool_site")
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
 # A process whose code or settings are wrong fails at once and every time: five tries tell.
+# A pass of the sweep waits for a store that hangs, 30 s a step.
+CONTROL_SILENT_S = 120.0
 ESSENTIAL = Restart(first_delay_s=0.2, give_up_after=5)
 
 
@@ -39,7 +41,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     """
     first = [] if layout.redis_url else [valkey.process_spec(layout.home)]
     after = tuple(spec.name for spec in first)
-    rest = [worker(layout, "control", after=after, role="control")]
+    rest = [_control(layout, after=after)]
     rest += [browser_worker(layout, slot, after=after) for slot in layout.browsers]
     if layout.web:
         rest.append(_web(layout, after=after))
@@ -75,6 +77,13 @@ def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> Pr
         restart=ESSENTIAL,
         critical=True,
     )
+
+
+def _control(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
+    """The control worker; its sweep shows that it gets on."""
+    spec = worker(layout, "control", after=after, role="control")
+    silent_s = functools.partial(readiness.silent_s, _ready_file(layout, "control"))
+    return dataclasses.replace(spec, silent_s=silent_s, silent_timeout_s=CONTROL_SILENT_S)
 
 
 _SOLO = ("--pool", "solo", "--concurrency", "1", "--include", "webpool_site.readiness")

@@ -30,6 +30,9 @@ class Progress(Listener):
                 f"  {label(spec.name):<24} ended ({describe_exit(returncode)}): started again"
             )
 
+    def on_put_down(self, spec: ProcessSpec, why: str) -> None:
+        self._out(f"  {label(spec.name):<24} killed: {why}")
+
     def on_gave_up(self, spec: ProcessSpec, message: str) -> None:
         self._out(f"  {label(spec.name):<24} failed: {message.splitlines()[0]}")
 

@@ -6,7 +6,9 @@ before it takes work, so that one mechanism serves all of them.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +29,18 @@ def is_ready(path: Path, pid: int) -> bool:
 def say_ready(**_: Any) -> None:
     if path := os.environ.get(VARIABLE):
         Path(path).write_text(str(os.getpid()))
+
+
+def show_life() -> None:
+    """Say that what this process is there for gets on; see `silent_s`."""
+    if path := os.environ.get(VARIABLE):
+        with contextlib.suppress(FileNotFoundError):  # not ready yet
+            os.utime(path)
+
+
+def silent_s(path: Path) -> float | None:
+    """Seconds since the process that wrote the file said that it is ready, or showed life."""
+    try:
+        return max(0.0, time.time() - path.stat().st_mtime)
+    except OSError:
+        return None

@@ -119,6 +119,14 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 # --- the pool -------------------------------------------------------------------------------------
 # Kinds of browser to run: "auto" is every installed kind once; "chromium,firefox:2" is explicit.
 WEBPOOL_BROWSERS = os.environ.get("WEBPOOL_BROWSERS", "auto")
+# An adaptive pool starts with those and is given more, or fewer, as its work needs (SPEC P5).
+WEBPOOL_POOL_ADAPTIVE = env_bool("WEBPOOL_POOL_ADAPTIVE", False)
+WEBPOOL_POOL_MIN = env_int("WEBPOOL_POOL_MIN", 1)
+WEBPOOL_POOL_MAX = env_int("WEBPOOL_POOL_MAX", 8)
+WEBPOOL_POOL_GROW_ABOVE = env_float("WEBPOOL_POOL_GROW_ABOVE", 0.7)
+WEBPOOL_POOL_SHRINK_BELOW = env_float("WEBPOOL_POOL_SHRINK_BELOW", 0.3)
+WEBPOOL_POOL_COOLDOWN_S = env_float("WEBPOOL_POOL_COOLDOWN_S", 30.0)
+WEBPOOL_POOL_MEMORY = env_float("WEBPOOL_POOL_MEMORY", 0.8)
 WEBPOOL_REMOTE_URL = os.environ.get("WEBPOOL_REMOTE_URL", "")
 WEBPOOL_ZONE = os.environ.get("WEBPOOL_ZONE", "local")
 # WebAssembly threads per browser.
@@ -132,7 +140,7 @@ WEBPOOL_MEMORY_LIMIT_MB = {
     # Whatever browser the WebDriver at WEBPOOL_REMOTE_URL gives; its own memory cannot be measured.
     "remote": env_float("WEBPOOL_MEMORY_LIMIT_REMOTE_GB", 4.0) * 1024,
 }
-WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 3.0)
+WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 2.5)
 WEBPOOL_HEARTBEAT_S = env_float("WEBPOOL_HEARTBEAT_S", 0.5)
 WEBPOOL_BROWSER_START_S = env_float("WEBPOOL_BROWSER_START_S", 90.0)
 

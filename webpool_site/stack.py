@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.utils import timezone
@@ -29,8 +30,11 @@ from inference.errors import WebpoolError
 from webpool_site import ports, valkey
 from webpool_site.browser_list import BrowserListError, choose
 from webpool_site.instance import AlreadyRunning, Instance
-from webpool_site.processes import Layout, browser_of, specs
+from webpool_site.processes import Layout, browser_of, browser_worker, specs
 from webpool_site.progress import Progress
+
+if TYPE_CHECKING:
+    from webpool_site.resizing import Resizer
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ class Stack:
         redis_url: str | None = None,
         out: Callable[[str], object] | None = None,
         on_worker_death: Callable[[str, str], None] | None = None,
+        adaptive: bool | None = None,
     ) -> None:
         self._home = (home or settings.WEBPOOL_HOME).resolve()
         self._browsers = settings.WEBPOOL_BROWSERS if browsers is None else browsers
@@ -69,6 +74,9 @@ class Stack:
         self._port = settings.PORT if port is None else port
         self._web = web
         self._redis_url = redis_url or os.environ.get("WEBPOOL_REDIS_URL") or None
+        self._adaptive = settings.WEBPOOL_POOL_ADAPTIVE if adaptive is None else adaptive
+        self._out = out
+        self._resizer: Resizer | None = None
         self._layout: Layout | None = None
         self._instance = Instance(self._home)
         listener = _StackListener(
@@ -114,7 +122,10 @@ class Stack:
             self._layout = self._choose()
             self._check()
             _retire_all_but(self._layout)
-            self._supervisor.start(specs(self._layout))
+            everything = specs(self._layout)
+            self._supervisor.start(everything)
+            if self._adaptive:
+                self._resizer = self._start_resizer(self._layout, everything)
         except (AlreadyRunning, BrowserListError, ports.PortError, valkey.ValkeyError) as error:
             self._instance.release()
             raise StackError(str(error)) from error
@@ -122,6 +133,21 @@ class Stack:
             self._instance.release()
             raise
         return reaped
+
+    def _start_resizer(self, layout: Layout, everything: Sequence[ProcessSpec]) -> Resizer:
+        from webpool_site.resizing import Resizer, limits_from_settings
+
+        after = [spec.name for spec in everything if spec.name == "valkey"]
+        resizer = Resizer(
+            supervisor=self._supervisor,
+            listed=layout.browsers,
+            spec_of=lambda slot: browser_worker(layout, slot, after=after),
+            start_timeout_s=layout.browser_start_s,
+            limits=limits_from_settings(),
+            out=self._out or log.info,
+        )
+        resizer.start()
+        return resizer
 
     def _choose(self) -> Layout:
         return Layout(
@@ -178,6 +204,8 @@ class Stack:
         if not self._instance.held:
             return
         try:
+            if self._resizer is not None:
+                self._resizer.end()
             self._supervisor.stop(timeout_s)
             self._reap()
         finally:
@@ -240,14 +268,19 @@ class _StackListener(Listener):
                 log.exception("the work of %s could not be given away at once", browser_id)
         self._other.on_exit(spec, returncode, expected=expected)
 
+    def on_put_down(self, spec: ProcessSpec, why: str) -> None:
+        self._other.on_put_down(spec, why)
+
     def on_gave_up(self, spec: ProcessSpec, message: str) -> None:
         self._other.on_gave_up(spec, message)
 
 
 def _retire_all_but(layout: Layout) -> None:
     """Browsers of an earlier list are not coming back: nothing waits for them any more."""
+    from browsers import drains
     from browsers.models import Browser, BrowserState
 
+    drains.forget_the_pools()
     listed = [slot.id for slot in layout.browsers]
     Browser.objects.exclude(pk__in=listed).update(
         state=BrowserState.STOPPED,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown
@@ -83,11 +84,17 @@ def _request_probe(browser_id: str) -> None:
 def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
-    from inference import sweep
+    from inference import leases, sweep
     from inference.batches.feeder import feed_forever
+    from webpool_site import readiness
 
     sweep.restart_joins()
-    for name, loop in (("sweep", sweep.run_forever), ("batches", feed_forever)):
-        threading.Thread(
-            target=loop, args=(_stop_sweep, settings.WEBPOOL_SWEEP_S), name=name, daemon=True
-        ).start()
+    loops: dict[str, Callable[[], None]] = {
+        "sweep": lambda: sweep.run_forever(
+            _stop_sweep, settings.WEBPOOL_SWEEP_S, readiness.show_life
+        ),
+        "leases": lambda: leases.watch_forever(_stop_sweep),
+        "batches": lambda: feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
+    }
+    for name, loop in loops.items():
+        threading.Thread(target=loop, name=name, daemon=True).start()

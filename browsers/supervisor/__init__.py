@@ -7,13 +7,15 @@ How it works
    kernel to kill it when the loop's thread ends, so that `kill -9` of the supervisor takes it down.
 3. A child that exits is reported first, then started again after `Restart.delay_s`. A critical one
    that keeps failing makes the whole supervisor fail.
-4. `stop` signals children that nobody running depends on, in parallel, then those they depended on;
+4. A child that stands still, stopped by a signal or without a sign of life, is killed, and 3 follows.
+5. `stop` signals children that nobody running depends on, in parallel, then those they depended on;
    whoever misses its deadline is killed with its process group.
 
 records.py     what a child is asked to be, what became of it, who is told
 child.py       one child's state
 supervisor.py  the doors
 loop.py        the thread that keeps all state, and those that send it messages
+watch.py       the thread that looks for children that stand still
 notices.py     telling the listener
 logs.py        ends of logs, rotation
 leftovers.py   ids on disk, and killing what a killed supervisor left

@@ -216,6 +216,14 @@ class Loop:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.process.pid, child.spec.stop_signal)
 
+    def put_down(self, child: Child, process: subprocess.Popen[bytes], why: str) -> None:
+        """Kill a child that stands still, unless it is another process by now."""
+        if child.process is not process:
+            return
+        log.warning("%s is killed: %s", child.spec.name, why)
+        self._notices.tell(self._listener.on_put_down, child.spec, why)
+        child.kill_group()
+
     def set(self, child: Child, state: State) -> None:
         with self.changed:
             child.state = state

@@ -47,6 +47,9 @@ class ProcessSpec:
     children that must be ready first, and that are stopped only after this one. A child that is
     not ready within `start_timeout_s` is killed, which counts as a failure. `critical`: when it
     gives up, so does the supervisor.
+    One that was stopped (SIGSTOP) for `stopped_timeout_s` is killed and started again; so is one that is
+    ready, but whose last sign of life, as `silent_s()` tells (None: not known), is older than
+    `silent_timeout_s`.
     """
 
     name: str
@@ -60,6 +63,9 @@ class ProcessSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10.0
     start_timeout_s: float | None = None
+    stopped_timeout_s: float = 2.0
+    silent_s: Callable[[], float | None] | None = None
+    silent_timeout_s: float = 60.0
 
 
 class State(enum.StrEnum):
@@ -98,6 +104,9 @@ class Listener:
 
     def on_exit(self, spec: ProcessSpec, returncode: int, *, expected: bool) -> None:
         """`returncode` is negative for a signal; `expected`: a stop or restart was asked for."""
+
+    def on_put_down(self, spec: ProcessSpec, why: str) -> None:
+        """It stood still and is killed; `on_exit` follows."""
 
     def on_gave_up(self, spec: ProcessSpec, message: str) -> None: ...
 

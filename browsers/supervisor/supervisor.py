@@ -20,6 +20,7 @@ from browsers.supervisor.records import (
     State,
     SupervisorError,
 )
+from browsers.supervisor.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,14 @@ class Supervisor:
         self._run_dir = run_dir
         self._notices = Notices()
         self._loop = Loop(run_dir, listener or Listener(), self._notices)
-        self._thread = threading.Thread(target=self._loop.run, name="supervisor", daemon=True)
+        self._watch = Watch(self._loop)
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        finally:
+            self._watch.end()
 
     def start(self, specs: Sequence[ProcessSpec]) -> None:
         """Start `specs` in their order as far as `after` allows; returns at once."""
@@ -46,6 +54,7 @@ class Supervisor:
             self._loop.children[spec.name] = Child(spec, self._new_log(spec.name))
         self._notices.start()
         self._thread.start()
+        self._watch.start()
 
     def add(self, spec: ProcessSpec) -> None:
         """Start one more process; a stopped or failed one of the same name is replaced."""

@@ -53,6 +53,9 @@ class Recorder(Listener):
     def on_exit(self, spec: ProcessSpec, returncode: int, *, expected: bool) -> None:
         self._put("expected exit" if expected else "exit", spec, returncode)
 
+    def on_put_down(self, spec: ProcessSpec, why: str) -> None:
+        self._put("put down", spec, why)
+
     def on_gave_up(self, spec: ProcessSpec, message: str) -> None:
         self._put("gave up", spec, message)
 
@@ -93,6 +96,55 @@ def test_a_killed_child_is_noticed_at_once_and_started_again(supervisor, recorde
     assert again != pid
     assert started_at - killed_at < 5.0
     assert json.loads((tmp_path / "run" / "a.pid").read_text())["pid"] == again
+
+
+def test_a_stopped_child_is_killed_with_what_it_started_and_replaced(
+    supervisor, recorder, tmp_path
+):
+    script = (
+        "import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-S', '-c',"
+        "'import time; time.sleep(600)']); print(child.pid, flush=True); time.sleep(600)"
+    )
+    supervisor.start([ProcessSpec("a", (sys.executable, "-S", "-c", script))])
+    pid, _ = recorder.next("started", "a")
+    log = tmp_path / "logs" / "a.log"
+    wait_until(lambda: len(log.read_text().splitlines()) == 2)
+    below = int(log.read_text().splitlines()[1])
+    stopped_at = time.monotonic()
+    os.kill(below, signal.SIGSTOP)
+    os.kill(pid, signal.SIGSTOP)
+    why, noticed_at = recorder.next("put down", "a")
+    assert "SIGSTOP" in why
+    print(f"SUPERVISOR put a stopped child down after {noticed_at - stopped_at:.2f} s")
+    recorder.next("exit", "a")
+    again, _ = recorder.next("started", "a")
+    assert again != pid
+    wait_until(lambda: not alive(below))
+
+
+def test_a_child_that_goes_on_in_time_is_left_alone(supervisor, recorder):
+    supervisor.start([ProcessSpec("a", SLEEPER, stopped_timeout_s=60)])
+    pid, _ = recorder.next("started", "a")
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.0)
+    os.kill(pid, signal.SIGCONT)
+    time.sleep(0.5)
+    assert recorder.order() == [("ready", "a")]
+
+
+def test_a_child_without_a_sign_of_life_is_replaced(supervisor, recorder):
+    ages: list[float | None] = [None, 1.0, 31.0]
+    spec = ProcessSpec("a", SLEEPER, silent_s=lambda: ages[0], silent_timeout_s=30)
+    supervisor.start([spec])
+    pid, _ = recorder.next("started", "a")
+    while len(ages) > 1:
+        time.sleep(0.6)
+        assert alive(pid)
+        ages.pop(0)
+    why, _ = recorder.next("put down", "a")
+    assert why == "it showed no sign of life for 31 s"
+    ages[0] = 0.0
+    recorder.next("started", "a")
 
 
 def test_what_a_dead_child_left_in_its_group_is_killed(supervisor, recorder, tmp_path):

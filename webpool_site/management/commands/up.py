@@ -36,6 +36,12 @@ class Command(WebpoolCommand):
             type=Path,
             help="written when the pool serves, as JSON: how many browsers are ready, and why not more",
         )
+        parser.add_argument(
+            "--adaptive",
+            action="store_true",
+            default=settings.WEBPOOL_POOL_ADAPTIVE,
+            help="start with these browsers and add or remove some as the work needs",
+        )
         parser.add_argument("--no-web", action="store_true", help="run without the web server")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -45,6 +51,7 @@ class Command(WebpoolCommand):
             port=options["port"],
             web=not options["no_web"],
             out=self._say,
+            adaptive=options["adaptive"],
         )
         logging.getLogger("browsers.supervisor").setLevel(logging.ERROR)  # the table says it
         asked = threading.Event()

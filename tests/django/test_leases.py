@@ -1,0 +1,59 @@
+"""A lease that ends is seen at once, and a dead worker's queue is emptied; real database, real Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.utils import timezone
+
+from browsers.redis import client
+from inference import dispatch, leases, ledger
+from inference.models import Outcome, Run, ShardState
+from tests.support.ledger import make_run, publish
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+@pytest.fixture
+def clean(database: None, valkey: Any, settings: Any) -> Iterator[None]:
+    settings.WEBPOOL_LEASE_S = 30.0
+    client().flushall()
+    Run.objects.all().delete()
+    yield
+    client().flushall()
+
+
+def test_what_a_browser_held_when_its_lease_ended_goes_to_another(settings: Any) -> None:
+    publish("a")
+    publish("b")
+    run = make_run(shards=1, browsers=["a", "b"])
+    shard = run.shards.get(index=0)
+    assert ledger.claim(shard.pk, shard.fence, timezone.now()) is not None
+    held = leases.look(None)
+    assert held == {"a", "b"}
+    assert leases.look(held) == held
+    client().delete("webpool:browser:a")
+    assert leases.look(held) == {"b"}, "the server is young: leases may yet be renewed"
+    assert run.shards.get(index=0).browser == "a"
+    settings.WEBPOOL_LEASE_S = -1.0  # as when the server has been up for long
+    assert leases.look(held) == {"b"}
+    moved = run.shards.get(index=0)
+    assert (moved.state, moved.browser) == (ShardState.QUEUED, "b")
+    (lost,) = moved.attempt_rows.all()
+    assert (lost.outcome, lost.error_category) == (Outcome.LOST, "timeout"), "not known to be dead"
+
+
+def test_messages_for_shards_go_with_their_worker_and_others_wait_for_the_next() -> None:
+    publish("a")
+    publish("b")
+    run = make_run(shards=1, pins={"0": "a"})
+    dispatch.send(list(run.shards.all()))
+    current_app.send_task("inference.tasks.load_shard", ("ab" * 32, ""), queue="browser.a")
+    assert client().llen("browser.a") == 2
+    client().delete("webpool:browser:a")
+    ledger.owner_died("a", "killed")
+    (left,) = client().lrange("browser.a", 0, -1)
+    assert b"load_shard" in left

@@ -1,0 +1,61 @@
+"""An adaptive pool grows with real work and shrinks without it; nothing that runs is cut off."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from tests.support.faults import ROWS, check, right_answer, slow_model, stop
+from tests.support.stack import RunningStack
+
+KIND = "chromium-npm"
+
+
+def events(pool: RunningStack) -> list[tuple[str, str]]:
+    with sqlite3.connect(f"file:{pool.home / 'db.sqlite3'}?mode=ro", uri=True) as ledger:
+        return ledger.execute(
+            "SELECT action, browser FROM browsers_poolevent ORDER BY id"
+        ).fetchall()
+
+
+def wait_for(pool: RunningStack, event: tuple[str, str]) -> None:
+    deadline = time.monotonic() + 120
+    while event not in events(pool):
+        assert time.monotonic() < deadline, f"{events(pool)}\n{pool.logs()}"
+        time.sleep(0.2)
+
+
+def test_a_pool_grows_under_load_and_shrinks_when_idle(tmp_path: Path) -> None:
+    model = slow_model(tmp_path)
+    pool = RunningStack(
+        tmp_path / "home",
+        browsers=KIND,
+        extra_env={
+            "WEBPOOL_POOL_ADAPTIVE": "1",
+            "WEBPOOL_POOL_MAX": "2",
+            "WEBPOOL_POOL_COOLDOWN_S": "3",
+            "WEBPOOL_POOL_MEMORY": "0.99",
+        },
+    )
+    pool.manage("migrate", "--verbosity", "0")
+    pool.manage("add_model", str(model), "--name", "slow")
+    pool.start()
+    try:
+        document = {"model": "slow", "inputs": {"x": ROWS.tolist()}}
+        runs = [pool.post("/api/runs/", document)["id"] for _ in range(10)]
+        second = f"{KIND}-2"
+        wait_for(pool, ("grew", second))
+        answer = right_answer(model)
+        for run_id in runs:
+            check(pool, pool.wait_run(run_id), answer)
+        wait_for(pool, ("shrank", second))
+        assert events(pool) == [("grew", second), ("drained", second), ("shrank", second)]
+        assert not (pool.home / "run" / f"browser.{second}.pid").exists()
+        row = pool.browser(second)
+        assert (row["state"], row["live"], row["drained_at"]) == ("stopped", None, None)
+        check(pool, pool.wait_run(pool.post("/api/runs/", document)["id"]), answer)
+        said = (pool.home / "up.log").read_text()
+        assert "added: utilisation" in said
+    finally:
+        stop(pool)
