@@ -65,10 +65,15 @@ class Arsonist:
         self._victims, self._random, self._every_s, self._clock = victims, random_, every_s, clock
         self._stopped: dict[psutil.Process, float] = {}
 
-    def strikes(self, count: int) -> Iterator[Strike]:
+    def strikes(self, count: int, *, for_s: float) -> Iterator[Strike]:
+        """So many, or as many as can be had in `for_s`."""
+        over = self._clock() + for_s
         for _ in range(count):
             self._sleep(self._random.uniform(0.0, 2.0 * self._every_s))
-            yield self._strike()
+            strike = self._strike(over)
+            if strike is None:
+                break
+            yield strike
         self._sleep(max([0.0, *(due - self._clock() for due in self._stopped.values())]))
 
     def _sleep(self, seconds: float) -> None:
@@ -85,18 +90,19 @@ class Arsonist:
             next_due = min([until, *self._stopped.values()])
             time.sleep(max(0.001, min(0.05, next_due - now)))
 
-    def _strike(self) -> Strike:
-        """Hit the first that is drawn and found, whatever it does just now."""
-        while True:
+    def _strike(self, over: float) -> Strike | None:
+        """Hit the first that is drawn and found, whatever it does just now; None when the time is over."""
+        while self._clock() < over:
             (victim,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
             at_work = self._random.random() < _AT_WORK_SHARE
             lived_s = self._random.uniform(0.0, _LONGEST_LIFE_S) if at_work else None
-            until = self._clock() + _WAIT_S
+            until = min(over, self._clock() + _WAIT_S)
             while self._clock() < until:
                 with contextlib.suppress(NoVictim, psutil.NoSuchProcess):
                     browser = self._browser(lived_s) if victim in OF_BROWSER else ""
                     return self._hit(self._victims.find(victim, browser), victim, browser)
                 self._sleep(_LOOK_EVERY_S)
+        return None
 
     def _browser(self, lived_s: float | None) -> str:
         """Any browser; with `lived_s` one whose page is there and has been for so long.
@@ -137,9 +143,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--every", type=float, required=True, help="mean seconds between strikes")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="at most so long")
     given = parser.parse_args()
     arsonist = Arsonist(Victims(given.home), random_=random.Random(given.seed), every_s=given.every)
-    for strike in arsonist.strikes(given.kills):
+    for strike in arsonist.strikes(given.kills, for_s=given.seconds):
         sys.stdout.write(json.dumps(asdict(strike)) + "\n")
         sys.stdout.flush()
 

@@ -40,12 +40,18 @@ class Command(WebpoolCommand):
         parser.add_argument(
             "--every", type=float, default=1.0, help="mean seconds between two kills"
         )
+        parser.add_argument(
+            "--seconds",
+            type=float,
+            default=float("inf"),
+            help="of killing, at most (default: no limit)",
+        )
         parser.add_argument("--callers", type=int, default=4)
         parser.add_argument("--browsers", default=settings.WEBPOOL_BROWSERS)
         parser.add_argument("--json", type=Path, help="write the report there")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        for name in ("kills", "every", "callers"):
+        for name in ("kills", "every", "seconds", "callers"):
             if options[name] <= 0:
                 raise CommandError(
                     f"--{name}: expected more than 0, got {options[name]}", returncode=2
@@ -88,7 +94,7 @@ class Command(WebpoolCommand):
         arsonist = subprocess.Popen(
             [sys.executable, "-m", "webpool_site.faults.arsonist", str(pool.home),
              "--kills", str(options["kills"]), "--seed", str(options["seed"]),
-             "--every", str(options["every"])],
+             "--every", str(options["every"]), "--seconds", str(options["seconds"])],
             cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         strikes: list[Strike] = []
