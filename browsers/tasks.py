@@ -33,3 +33,12 @@ def restart_browser(why: str) -> None:
     with worker.at_work():
         if not worker.repair("operator", why, Rung.RESTART):
             end_process(f"{worker.id} could not be restarted")
+
+
+@shared_task(ignore_result=False)
+def climb_ladder(rung: str, why: str) -> None:
+    """Repair the browser between two tasks, from that rung on, because somebody asks and waits for it."""
+    worker = owned()
+    with worker.at_work():
+        if not worker.repair("operator", why, Rung(rung)):
+            end_process(f"{worker.id} could not be repaired")

@@ -7,8 +7,10 @@ connections.py  which browsers a bound on their number leaves
 calls.py        runs from a script: one, or many at once
 model.py        a model to call
 bridge.py       the facade: ResourcePoolBridgeIntegrationWithRecovery
+recovery.py     what recovery did and does: ResourcePoolErrorRecovery
 """
 
 from inference.pool.bridge import ResourcePoolBridgeIntegrationWithRecovery
+from inference.pool.recovery import ResourcePoolErrorRecovery
 
-__all__ = ["ResourcePoolBridgeIntegrationWithRecovery"]
+__all__ = ["ResourcePoolBridgeIntegrationWithRecovery", "ResourcePoolErrorRecovery"]

@@ -93,9 +93,39 @@ class ResourcePoolBridgeIntegrationWithRecovery:
                 UnknownBrowser likewise.
             Unavailable: it could not be loaded.
         """
-        self._ready()
+        self.check_open()
         options = _options(hardware_preferences or {})
         return calls.in_thread(lambda: self._model(model_type, model_name, options))
+
+    def accelerate_model(
+        self,
+        model_name: str,
+        platform: str | None = None,
+        error_recovery: Mapping[str, Any] | None = None,
+    ) -> PoolModel:
+        """A model on that platform, prepared for failures.
+
+        Args:
+            platform: webnn, webgpu or wasm; None: the fastest measured one of each browser.
+            error_recovery: `max_retries`: attempts after the first, per shard. `performance_aware`: load
+                the model also in the next fastest browser, so that a run that loses its browser goes on
+                there at once; the model's `standby` names it, or is None when no other browser can take it.
+
+        Raises:
+            InvalidRequest: another key, or as `get_model`.
+        """
+        recovery = dict(error_recovery or {})
+        prepare = recovery.pop("performance_aware", False)
+        if not isinstance(prepare, bool) or set(recovery) - {"max_retries"}:
+            raise InvalidRequest(
+                "error_recovery: expected max_retries (a number) and performance_aware (True or "
+                f"False), got {error_recovery!r:.200}"
+            )
+        wishes = {**recovery, **({"platform": platform} if platform else {})}
+        model = self.get_model(None, model_name, wishes)
+        if prepare:
+            model.standby = calls.in_thread(lambda: self._load_standby(model, _options(wishes)))
+        return model
 
     def execute_concurrent(
         self, work: Sequence[tuple[PoolModel, Mapping[str, Any]]]
@@ -108,7 +138,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             per item {"success": True, "result", "metrics", "error": None}, or {"success": False,
             "result": None, "metrics": None, "error": {"category", "message", "run"}}.
         """
-        self._ready()
+        self.check_open()
         done = calls.wait_for(calls.answers([model.call(inputs) for model, inputs in work]))
         for (model, _), item in zip(work, done, strict=True):
             self._tally.count(model.name, item["metrics"])
@@ -120,7 +150,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
 
     def get_health_status(self) -> dict[str, Any]:
         """How the pool is now; see `inference.pool.health`."""
-        self._ready()
+        self.check_open()
         from inference.pool.health import health
 
         return {**calls.in_thread(health), "started_here": self.started_here}
@@ -129,7 +159,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         self, include_connections: bool = True, include_models: bool = True
     ) -> dict[str, Any]:
         """The telemetry document of the whole pool, as `/api/telemetry/` gives it; null is not known."""
-        self._ready()
+        self.check_open()
         from inference.telemetry import telemetry
 
         return calls.in_thread(
@@ -166,7 +196,8 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         state = "closed" if self._handle is None else "started" if self.started_here else "joined"
         return f"<ResourcePoolBridgeIntegrationWithRecovery {state}>"
 
-    def _ready(self) -> None:
+    def check_open(self) -> None:
+        """Raises RuntimeError unless it is initialised and not closed."""
         if self._handle is None:
             raise RuntimeError(
                 "call initialize() first, or use `with`; a closed pool needs it again"
@@ -212,6 +243,24 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             run=self._run,
         )
 
+    def _load_standby(self, model: PoolModel, options: dict[str, Any]) -> str | None:
+        """Load the model once more, where placement would put it without the browsers it is in."""
+        from browsers.live import living
+        from inference import preload
+        from inference.pool.requests import request_for
+
+        holders = {shard["browser"] for shard in model.plan["shards"]}
+        allowed = self._connections.allowed((), living) or tuple(living())
+        others = tuple(browser for browser in allowed if browser not in holders)
+        if not others:
+            return None
+        try:
+            loaded = preload.load_plan(request_for(model.name, {}, {**options, "browsers": others}))
+        except InvalidRequest:  # none of them can take it
+            return None
+        browsers: list[str] = [shard["browser"] for shard in loaded["shards"]]
+        return browsers[0] if len(browsers) == 1 else ", ".join(browsers)
+
     def _select(self, options: Mapping[str, Any]) -> Selection:
         browsers, platform = options.get("browsers", ()), options.get("platform", "")
         if browsers or platform:
@@ -235,7 +284,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         return request_for(name, inputs, wishes)
 
     def _run(self, call: Call) -> dict[str, Any]:
-        self._ready()
+        self.check_open()
         name = call.model
         try:
             done = calls.wait_for(calls.answer(call))

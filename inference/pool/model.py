@@ -38,6 +38,7 @@ class PoolModel:
         name, model_type: as registered.
         selection: who chose where it runs.
         plan: the shards and where they were loaded, with the time in ms.
+        standby: the browser that holds the model as well, should the first one fail; None: no other does.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class PoolModel:
     ) -> None:
         self.name, self.model_type = name, model_type
         self.selection, self.plan = selection, plan
+        self.standby: str | None = None
         self._call, self._run = call, run
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:

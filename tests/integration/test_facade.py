@@ -72,11 +72,21 @@ def check_facade(told: dict[str, Any], embedding: Any, pool_history: Path) -> No
     assert equal(np.array(told["vectors"], np.float32), words)
     kinds = ["of type text_embedding", "no model named", "unknown parameter speed", "named 'lynx'"]
     assert all(kind in said for kind, said in zip(kinds, told["refused"][:4], strict=True))
-    assert f"keeps its history in {pool_history}" in told["refused"][4]
+    assert "expected max_retries" in told["refused"][4]
+    assert f"keeps its history in {pool_history}" in told["refused"][5]
+    assert "rung 'prayer': expected one of ping" in told["refused"][6]
+    assert len(set(told["standby"])) == 2, "the model is in a second browser too"
+    assert equal(np.array(told["accelerated"], np.float32), expected)
+    assert told["repair"]["repaired"] is True
+    assert [one["rung"] for one in told["repair"]["incidents"]] == ["refresh"]
+    assert equal(np.array(told["after_repair"], np.float32), expected)
+    assert (told["incident"]["rung"], told["incident"]["category"]) == ("refresh", "operator")
+    assert "refresh" in told["rungs"]
+    assert told["quarantine"] == [0, True, False]
     metrics = told["metrics"]
-    assert (metrics["requests"], metrics["succeeded"], metrics["failed"]) == (15, 14, 1)
+    assert (metrics["requests"], metrics["succeeded"], metrics["failed"]) == (17, 16, 1)
     assert metrics["models"]["minilm"]["median_inference_time_ms"] > 0
-    assert sum(metrics["shards_by_browser"].values()) == 14
+    assert sum(metrics["shards_by_browser"].values()) == 16
     assert 1 <= len(metrics["connections"]) <= 2
     assert set(metrics["shards_by_browser"]) <= set(metrics["connections"])
     assert told["health"]["status"] == "healthy"

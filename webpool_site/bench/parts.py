@@ -55,6 +55,7 @@ PARTS = (
     Part("overheads", "what the pool adds to a request, beside baselines (SPEC Q1)", "overheads"),
     Part("strategies", "every strategy and auto over six families", "strategies"),
     Part("throughput", "what more browsers and more streams bring", "throughput"),
+    Part("table", "memory, throughput, latency and recovery of three families (SPEC Q4)", "table"),
 )
 
 

@@ -56,6 +56,12 @@ class Table:
         return {"title": self.title, "lines": lines}
 
 
+class Progress(str):
+    """What long work says meanwhile; printed and not kept."""
+
+    __slots__ = ()
+
+
 def short(value: object) -> str:
     """A cell as people read it."""
     if value is None:

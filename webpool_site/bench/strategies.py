@@ -77,7 +77,7 @@ def members() -> Iterator[Member]:
 def measure(pool: Pool) -> Iterator[Row | str]:
     """Every strategy over every family, and on how many `auto` beats the median of the others."""
     n = max(10, pool.n // 5)
-    beaten = []
+    beaten, errors = [], []
     for member in members():
         fixed = []
         for way in FIXED:
@@ -90,10 +90,12 @@ def measure(pool: Pool) -> Iterator[Row | str]:
             yield timed
         chosen = _timed(member, n, strategy="auto")
         yield chosen
+        errors.append(chosen.facts["prediction_error_percent"])
         beaten.append(chosen.median_ms < statistics.median(fixed))
     yield (
         f"auto is faster than the median of the fixed strategies on {sum(beaten)} of {len(beaten)} "
-        "families"
+        "families; its prediction was off by "
+        f"{statistics.median(map(abs, errors)):.0f} % of the measured time (median of the families)"
     )
 
 
@@ -105,13 +107,16 @@ def _timed(member: Member, n: int, **way: Any) -> Row:
     request = runs.RunRequest(
         model=member.name, inputs=member.inputs, platform="wasm", owner="bench", **way
     )
-    samples, computed = [], []
+    samples, computed, errors = [], [], []
     for number in range(WARM_UP + n):
         began = time.perf_counter()
         run, _ = runs.infer(request)
         if number >= WARM_UP:
             samples.append((time.perf_counter() - began) * 1000)
-            computed.append(sum(shard["compute_ms"] for shard in run_metrics(run)["shards"]))
+            metrics = run_metrics(run)
+            computed.append(sum(shard["compute_ms"] for shard in metrics["shards"]))
+            if metrics["prediction"]:
+                errors.append(metrics["prediction"]["error"])
     plan = f"{run.plan.strategy}×{run.plan.num_shards}"
     shards = run.plan.computing
     facts: dict[str, Any] = {
@@ -124,4 +129,5 @@ def _timed(member: Member, n: int, **way: Any) -> Row:
     }
     if run.prediction:
         facts["predicted_ms"] = round(run.prediction["predicted_ms"], 1)
+        facts["prediction_error_percent"] = round(100 * statistics.median(errors), 1)
     return row(f"{member.name} {_named(way)}, batch {BATCH}", samples, **facts)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from inference.errors import WebpoolError
-from inference.pool import ResourcePoolBridgeIntegrationWithRecovery
+from inference.pool import ResourcePoolBridgeIntegrationWithRecovery, ResourcePoolErrorRecovery
 
 IDS = [101, 2023, 102]
 
@@ -38,6 +38,12 @@ told["vectors"] = [
     item["result"]["sentence_embedding"][0].tolist() for item in done if item["success"]
 ]
 
+fast = pool.accelerate_model(
+    "minilm", "wasm", error_recovery={"max_retries": 2, "performance_aware": True}
+)
+told["standby"] = [shard["browser"] for shard in fast.plan["shards"]] + [fast.standby]
+told["accelerated"] = fast({"input_ids": IDS})["result"]["sentence_embedding"][0].tolist()
+
 told["refused"] = []
 cases: list[tuple[str, str, dict[str, Any]]] = [
     ("vision", "minilm", {}),
@@ -51,7 +57,23 @@ for type_, name, preferences in cases:
     except WebpoolError as error:
         told["refused"].append(str(error))
 try:
+    pool.accelerate_model("minilm", error_recovery={"retries": 1})
+except WebpoolError as error:
+    told["refused"].append(str(error))
+try:
     ResourcePoolBridgeIntegrationWithRecovery(db_path="/elsewhere/h.duckdb").initialize()
+except WebpoolError as error:
+    told["refused"].append(str(error))
+
+recovery = ResourcePoolErrorRecovery(pool)
+hurt = told["pinned"]
+told["repair"] = recovery.repair(hurt, rung="refresh")
+told["after_repair"] = pinned({"input_ids": IDS})["result"]["sentence_embedding"][0].tolist()
+told["incident"] = recovery.incidents(hurt, limit=1)[0]
+told["rungs"] = [row["rung"] for row in recovery.rung_statistics() if row["category"] == "operator"]
+told["quarantine"] = [recovery.quarantine(hurt), recovery.release(hurt), recovery.release(hurt)]
+try:
+    recovery.repair(hurt, rung="prayer")
 except WebpoolError as error:
     told["refused"].append(str(error))
 
@@ -68,4 +90,4 @@ try:
     embed({"input_ids": IDS})
 except RuntimeError as error:
     told["closed"] = str(error)
-print(json.dumps(told))
+print(json.dumps(told, default=str))

@@ -18,7 +18,7 @@ from django.core.management.base import CommandError
 from browsers.live import living
 from inference.management.cli import WebpoolCommand
 from webpool_site.bench.parts import PARTS, Line, Part, Pool, UnknownPart, chosen
-from webpool_site.bench.stats import Row, Table, short
+from webpool_site.bench.stats import Progress, Row, Table, short
 from webpool_site.stack import Stack
 
 _PARTS = "; ".join(f"{part.name}: {part.about}" for part in PARTS)
@@ -92,7 +92,7 @@ def _keep(line: Line, told: dict[str, Any]) -> None:
         told["rows"].append({**dataclasses.asdict(line), "reached": line.reached})
     elif isinstance(line, Table):
         told["tables"].append(line.to_json())
-    else:
+    elif not isinstance(line, Progress):
         told["remarks"].append(line)
 
 
