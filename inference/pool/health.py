@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from browsers.glance import living_or_unknown
+from browsers import breakers
+from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.live import LiveBrowser
 from browsers.models import Browser, BrowserState
 
@@ -18,19 +19,21 @@ def health() -> dict[str, Any]:
     """
     live = living_or_unknown()
     rows = list(Browser.objects.exclude(state=BrowserState.STOPPED))
-    browsers = {row.id: _browser(row, (live or {}).get(row.id)) for row in rows}
-    ready = sum(item["state"] == "ready" for item in browsers.values())
-    whole = ready == len(browsers)
+    known, now = breakers_or_unknown([row.id for row in rows]), time.time()
+    state = {name: breakers.describe(it, now)["state"] for name, it in (known or {}).items()}
+    described = {row.id: _browser(row, (live or {}).get(row.id), state.get(row.id)) for row in rows}
+    ready = sum(item["state"] == "ready" for item in described.values())
+    whole = ready == len(described)
     status = "unavailable" if not ready else "healthy" if whole else "degraded"
     return {
         "status": status,
         "redis": live is not None,
         "ready_browsers": ready if live is not None else None,
-        "browsers": browsers,
+        "browsers": described,
     }
 
 
-def _browser(row: Browser, live: LiveBrowser | None) -> dict[str, Any]:
+def _browser(row: Browser, live: LiveBrowser | None, breaker: str | None) -> dict[str, Any]:
     return {
         "family": row.family,
         "version": row.version or None,
@@ -42,4 +45,5 @@ def _browser(row: Browser, live: LiveBrowser | None) -> dict[str, Any]:
         "memory_limit_mb": row.memory_limit_mb,
         "loaded_models": len(live.loaded) if live else None,
         "repairs": row.repairs,
+        "breaker": breaker,
     }

@@ -8,6 +8,7 @@ with ResourcePoolBridgeIntegrationWithRecovery() as pool:
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
@@ -45,6 +46,20 @@ class ResourcePoolErrorRecovery:
         from browsers.rungs import rung_statistics
 
         return calls.in_thread(rung_statistics)
+
+    def breakers(self) -> dict[str, Any]:
+        """Circuit breakers by browser, as `/api/browsers/` shows them; each None while Redis is away."""
+        self._pool.check_open()
+        return calls.in_thread(_breakers)
+
+    def reset(self, browser: str) -> None:
+        """Close the breakers of a browser: its own, and those of models in it.
+
+        Raises:
+            UnknownBrowser; Unavailable: Redis does not answer, and they are as before.
+        """
+        self._pool.check_open()
+        calls.in_thread(lambda: _reset(browser))
 
     def repair(self, browser: str, *, rung: str = "ping") -> dict[str, Any]:
         """Make the browser climb the ladder from `rung` on, between two of its tasks; waits for the end.
@@ -106,6 +121,28 @@ def _incidents(browser: str | None, limit: int, *, after: int = 0) -> list[dict[
         }
         for row in rows.order_by("-pk")[:limit]
     ]
+
+
+def _breakers() -> dict[str, Any]:
+    from browsers import breakers
+    from browsers.glance import breakers_or_unknown
+    from browsers.models import Browser
+
+    ids = list(Browser.objects.values_list("pk", flat=True))
+    known, now = breakers_or_unknown(ids), time.time()
+    return {name: breakers.describe(known[name], now) if known else None for name in ids}
+
+
+def _reset(browser: str) -> None:
+    import redis.exceptions
+
+    from browsers import breakers
+
+    _known(browser)
+    try:
+        breakers.reset(browser)
+    except redis.exceptions.RedisError as error:
+        raise Unavailable(f"Redis does not answer ({error}); the breakers are as before") from error
 
 
 def _repair(browser: str, rung: str) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def check_facade(told: dict[str, Any], embedding: Any, pool_history: Path) -> No
     assert equal(np.array(told["after_repair"], np.float32), expected)
     assert (told["incident"]["rung"], told["incident"]["category"]) == ("refresh", "operator")
     assert "refresh" in told["rungs"]
+    assert told["breakers"][told["pinned"]] == "closed", "a repair closes it"
+    assert told["health"]["browsers"][told["pinned"]]["breaker"] == "closed"
     assert told["quarantine"] == [0, True, False]
     metrics = told["metrics"]
     assert (metrics["requests"], metrics["succeeded"], metrics["failed"]) == (17, 16, 1)

@@ -71,6 +71,8 @@ told["repair"] = recovery.repair(hurt, rung="refresh")
 told["after_repair"] = pinned({"input_ids": IDS})["result"]["sentence_embedding"][0].tolist()
 told["incident"] = recovery.incidents(hurt, limit=1)[0]
 told["rungs"] = [row["rung"] for row in recovery.rung_statistics() if row["category"] == "operator"]
+told["breakers"] = {name: it["state"] for name, it in recovery.breakers().items()}
+recovery.reset(hurt)
 told["quarantine"] = [recovery.quarantine(hurt), recovery.release(hurt), recovery.release(hurt)]
 try:
     recovery.repair(hurt, rung="prayer")
