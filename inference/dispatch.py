@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import redis.exceptions
 from celery import chord, current_app, signature
@@ -20,6 +20,7 @@ from django.utils import timezone
 from kombu.exceptions import KombuError
 
 from browsers.redis import client
+from inference import selection
 from inference.core.placement import (
     BrowserView,
     NoBrowser,
@@ -77,8 +78,25 @@ def wishes_from(
     return Wishes(tuple(browsers), platform, parsed, critical)
 
 
-def wishes_of(run: Run) -> Wishes:
+def asked_of(run: Run) -> Wishes:
+    """What the run's caller asked for."""
     return wishes_from(run.browsers, run.platform, run.pins, critical=run.critical)
+
+
+def wishes_of(run: Run) -> Wishes:
+    """What the run's caller asked for, and what history knows where nothing was asked for."""
+    return selection.advise(asked_of(run), run.model, run.selection)
+
+
+def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> dict[str, Any] | None:
+    """What history or exploration decides for a whole run; see `selection.select`."""
+    view, wishes = shard_view(step), wishes_of(run)
+    try:
+        best = candidates(view, pool, wishes, avoid={}, refused={}, used={})[0]
+    except NoBrowser:
+        return None
+    usual = next(browser for browser in pool if browser.id == best.browser)
+    return selection.select(run.model, view, pool, wishes, usual)
 
 
 def assign(
@@ -128,8 +146,10 @@ def _choose_browser(
     wishes: Wishes,
     used: Counter[str],
 ) -> NoBrowser | None:
-    refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE}
-    soft = {b: why for b, why in shard.avoid.items() if why not in INCAPABLE}
+    # A backend that was only tried says nothing of what its browser can do.
+    tried = shard.attempts <= 1 and bool(shard.run.selection)
+    refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE and not tried}
+    soft = {b: why for b, why in shard.avoid.items() if b not in refused}
     try:
         best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
     except NoBrowser:

@@ -15,8 +15,8 @@ from django.utils import timezone
 from browsers.core.errors import BrowserError
 from browsers.session import RunReport
 from browsers.worker import UNHEALTHY, BrowserWorker, end_process, owned
-from inference import ledger, tensors
-from inference.dispatch import wishes_of
+from inference import ledger, selection, tensors
+from inference.dispatch import asked_of
 from inference.graph.shapes import bind_dims
 from inference.models import RunShard
 from inference.ports import specs
@@ -97,7 +97,7 @@ def _compute(
     return worker.run(
         shard.plan_shard.sha256,
         inputs,
-        backend=wishes_of(shard.run).for_shard(shard.index).platform,
+        backend=_backend(worker, shard),
         strict=shard.run.strict,
         rows=_rows(shard, shapes),
         dims=bind_dims(specs(shard.plan_shard.inputs), shapes),
@@ -106,6 +106,14 @@ def _compute(
         deadline_s=settings.WEBPOOL_ATTEMPT_TIMEOUT_S,
         meanwhile=meanwhile,
     )
+
+
+def _backend(worker: BrowserWorker, shard: RunShard) -> str:
+    """The backend asked for, else the one that history or exploration chose; empty: the browser's own."""
+    asked = asked_of(shard.run).for_shard(shard.index).platform
+    offered = [backend.name for backend in worker.facts.backends if backend.offered]
+    kind = worker.facts.kind
+    return asked or selection.platform_for(shard.run, kind, offered, attempt=shard.attempts)
 
 
 def _rows(shard: RunShard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:

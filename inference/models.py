@@ -174,6 +174,10 @@ class Run(models.Model):
     prediction = models.JSONField(
         null=True, help_text="strategy auto: what was chosen, and the times it was expected to take"
     )
+    selection = models.JSONField(
+        null=True,
+        help_text="where nobody asked for a browser: who chose, what, and with which probability",
+    )
     error_category = models.CharField(max_length=32, blank=True)
     error = models.TextField(blank=True)
     owner = models.CharField(max_length=64, blank=True, help_text="user or API key")

@@ -102,6 +102,8 @@ def _create_run(request: RunRequest) -> Run:
         for plan_shard in plan_shards
     ]
     ready = [step for step in shards if not step.plan_shard.depends_on]
+    if len(shards) == 1:
+        run.selection = dispatch.select(run, plan_shards[0], pool)
     sent, stuck = dispatch.assign(run, ready, (), pool, now)
     lasting = next((none for none in stuck if none.lasting), None)
     if lasting is not None:

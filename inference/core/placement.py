@@ -82,6 +82,21 @@ class Pin:
 
 
 @dataclasses.dataclass(frozen=True)
+class Hints:
+    """What history knows of the work, by kind of browser; nobody's wish.
+
+    Attributes:
+        ratios: cost of an answer relative to the best kind's, at least 1.
+        failing: kinds that fail at it; they come last.
+        prefer: the kind that is tried now; empty: none.
+    """
+
+    ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    failing: frozenset[str] = frozenset()
+    prefer: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Wishes:
     """What the caller asked for.
 
@@ -93,6 +108,7 @@ class Wishes:
     platform: str = ""
     pins: Mapping[int, Pin] = dataclasses.field(default_factory=dict)
     critical: bool = False
+    hints: Hints = Hints()
 
     def for_shard(self, index: int) -> Pin:
         pin = self.pins.get(index, Pin())
@@ -165,9 +181,16 @@ def peak_mb(shard: ShardView, browser: BrowserView, platform: str) -> float:
     )
 
 
-def expected_ms(shard: ShardView, browser: BrowserView, platform: str) -> float:
-    """When the shard would be done there: work already waiting, loading if needed, computing."""
+def expected_ms(
+    shard: ShardView, browser: BrowserView, platform: str, by_history_ms: float | None = None
+) -> float:
+    """When the shard would be done there: work already waiting, loading if needed, computing.
+
+    `by_history_ms` is the computation as history expects it, used where it was not measured.
+    """
     measured = browser.loaded.get(shard.sha256)
+    if measured is None:
+        measured = by_history_ms
     if measured is None:
         # A backend without a measured time is not preferred to any that has one.
         probes = [
@@ -205,6 +228,7 @@ def candidates(
     reasons: dict[str, str] = {}
     lasting = True
     fit: list[tuple[BrowserView, Candidate]] = []
+    best_ms = _best_ms(shard, browsers, wishes.hints)
     for browser in browsers:
         why = refusal(shard, browser, wishes, refused)
         if why is not None:
@@ -212,7 +236,9 @@ def candidates(
             lasting = lasting and why[1]
             continue
         platform = wishes.for_shard(shard.index).platform
-        wait = expected_ms(shard, browser, platform)
+        ratio = wishes.hints.ratios.get(browser.kind)
+        by_history = best_ms * ratio if best_ms is not None and ratio is not None else None
+        wait = expected_ms(shard, browser, platform, by_history)
         warm = shard.sha256 in browser.loaded
         fit.append((browser, Candidate(browser.id, platform, warm, wait)))
     if not fit:
@@ -226,6 +252,8 @@ def candidates(
         return (
             kept_away(shard, browser),
             browser.id in avoid or browser.short_of_memory,
+            browser.kind in wishes.hints.failing,
+            wishes.hints.prefer not in ("", browser.kind),
             shard.side is not None and sides[browser.id] != shard.side,
             shard.home not in ("", browser.id),
             families.get(browser.family, 0),
@@ -237,6 +265,16 @@ def candidates(
         )
 
     return [candidate for _, candidate in sorted(fit, key=key)]
+
+
+def _best_ms(shard: ShardView, browsers: Sequence[BrowserView], hints: Hints) -> float | None:
+    """The best kind's computation, from browsers that measured it and history's ratios; None: unknown."""
+    known = [
+        ms / hints.ratios[browser.kind]
+        for browser in browsers
+        if browser.kind in hints.ratios and (ms := browser.loaded.get(shard.sha256)) is not None
+    ]
+    return min(known, default=None)
 
 
 def _used_by(browsers: Sequence[BrowserView], used: Mapping[str, int], what: str) -> Counter[str]:

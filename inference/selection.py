@@ -1,0 +1,224 @@
+"""History decides where nobody asked for a browser (SPEC P4, H8): which one, on which backend, what is tried.
+
+What history published is read every few seconds and remembered by the process: a run costs no query. It
+changes placement in three ways: browsers that fail come last, one without a time of its own for a file is
+judged by history's ratio, and a browser uses the backend that was fastest there. A small share of the whole
+runs explores (core/exploration.py). A caller's wish for a browser, a backend or a pin leaves all that out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from django.conf import settings
+
+from history.models import BrowserRecommendation, CapabilityScore
+from inference.core import exploration
+from inference.core.exploration import Belief, Way
+from inference.core.placement import BrowserView, Hints, ShardView, Wishes, peak_mb
+from inference.models import OnnxModel, Run
+
+_REFRESH_S: Final = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelHistory:
+    """What history published of a model, or of its type.
+
+    Attributes:
+        beliefs: of each way with at least five samples that does not fail.
+        failing: kinds of browser all of whose ways fail.
+        platforms: the best backend of each kind that was measured on more than one.
+    """
+
+    recommendation: Mapping[str, Any]
+    beliefs: Mapping[Way, Belief]
+    failing: frozenset[str]
+    platforms: Mapping[str, str]
+    hints: Hints
+
+
+class _Published:
+    """Recommendations as last read; `chances` of exploration by what they were computed from."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read_at = -_REFRESH_S
+        self._by_key: dict[tuple[str, str], ModelHistory] = {}
+        self._chances: dict[Any, dict[Way, float]] = {}
+
+    def of(self, model_type: str, model_name: str) -> ModelHistory | None:
+        if time.monotonic() - self._read_at >= _REFRESH_S:
+            self._read()
+        exact = self._by_key.get((model_type, model_name))
+        return exact or self._by_key.get((model_type, ""))
+
+    def _read(self) -> None:
+        rows = BrowserRecommendation.objects.values(
+            "model_type", "model_name", "recommended_browser", "recommended_platform",
+            "confidence", "sample_size", "based_on", "config", "timestamp",
+        )  # fmt: skip
+        by_key = {(row["model_type"], row["model_name"]): _parsed(row) for row in rows}
+        with self._lock:
+            self._by_key, self._chances, self._read_at = by_key, {}, time.monotonic()
+
+    def forget(self) -> None:
+        self._read_at = -_REFRESH_S
+
+    def chances(self, known: ModelHistory, ways: Mapping[Way, float | None]) -> dict[Way, float]:
+        """The probability of each feasible way to be the best; `ways` has their probes' times."""
+        key = (id(known), tuple(sorted(ways.items(), key=lambda item: item[0])))
+        found = self._chances.get(key)
+        if found is None:
+            fastest = min((ms for ms in ways.values() if ms), default=None)
+            beliefs = {way: exploration.from_probe(ms, fastest) for way, ms in ways.items()}
+            beliefs |= {way: known.beliefs[way] for way in ways.keys() & known.beliefs.keys()}
+            found = exploration.probabilities(beliefs, np.random.default_rng())
+            with self._lock:
+                self._chances[key] = found
+        return found
+
+
+_PUBLISHED = _Published()
+
+
+def forget() -> None:
+    """Read what is published again before the next decision."""
+    _PUBLISHED.forget()
+
+
+def recommend_for(model_type: str, model_name: str) -> dict[str, Any] | None:
+    """What history recommends for a model, with its evidence and its time; None: it knows nothing."""
+    known = _PUBLISHED.of(model_type, model_name)
+    return dict(known.recommendation) if known else None
+
+
+def scores_for(model_type: str) -> list[CapabilityScore]:
+    """Published capability scores of a type, best first."""
+    return list(CapabilityScore.objects.filter(model_type=model_type).order_by("-score"))
+
+
+def advise(wishes: Wishes, model: OnnxModel, selection: Mapping[str, Any] | None) -> Wishes:
+    """The wishes with what history knows; as they are when the caller asked for something."""
+    if asked(wishes):
+        return wishes
+    known = _PUBLISHED.of(model.model_type, model.name)
+    hints = known.hints if known else Hints()
+    if selection and selection["by"] == "explore":
+        hints = dataclasses.replace(hints, prefer=selection["browser"])
+    return dataclasses.replace(wishes, hints=hints)
+
+
+def asked(wishes: Wishes) -> bool:
+    """Whether the caller named a browser or a backend."""
+    return bool(wishes.browsers or wishes.platform or wishes.pins)
+
+
+def select(
+    model: OnnxModel,
+    shard: ShardView,
+    pool: Sequence[BrowserView],
+    wishes: Wishes,
+    usual: BrowserView | None,
+) -> dict[str, Any] | None:
+    """What is decided for a whole run, to be kept with it; None: the caller decided, or nothing is known.
+
+    Args:
+        usual: the browser that placement takes without exploring.
+    """
+    if asked(wishes) or usual is None or not usual.backends:
+        return None
+    known = _PUBLISHED.of(model.model_type, model.name)
+    if known is None:
+        return None  # nothing to deviate from: placement measures as it goes
+    platforms = dict(known.platforms)
+    share = 0.0 if wishes.critical else settings.WEBPOOL_EXPLORE_SHARE
+    ways = feasible(shard, pool, known.failing)
+    chances = _PUBLISHED.chances(known, ways) if share and len(ways) > 1 else {}
+    share = share if chances else 0.0
+    names = [backend.name for backend in usual.backends]
+    best = platforms.get(usual.kind, names[0])
+    here = Way(usual.kind, best if best in names else names[0])
+    way = exploration.draw(chances, random.random()) if random.random() < share else here
+    explores = way != here
+    return {
+        "by": "explore" if explores else "history",
+        "browser": way.kind,
+        "platform": way.platform,
+        "platforms": {way.kind: way.platform} if explores else platforms,
+        "propensity": exploration.propensity(way, here, chances, share),
+        "explore_share": share,
+    }
+
+
+def feasible(
+    shard: ShardView, pool: Iterable[BrowserView], failing: frozenset[str]
+) -> dict[Way, float | None]:
+    """Ways that may be explored, with the time of their probe.
+
+    Not those of a browser that is not ready, fails, has an open breaker, is short of memory, or would have
+    to unload something to make room.
+    """
+    ways: dict[Way, float | None] = {}
+    for browser in pool:
+        if browser.state != "ready" or browser.short_of_memory or browser.kind in failing:
+            continue
+        if getattr(browser, "breaker", "closed") != "closed" or not _has_room(shard, browser):
+            continue
+        for backend in browser.backends:
+            way = Way(browser.kind, backend.name)
+            times = [ms for ms in (ways.get(way), backend.probe_ms) if ms is not None]
+            ways[way] = min(times, default=None)
+    return ways
+
+
+def _has_room(shard: ShardView, browser: BrowserView) -> bool:
+    if shard.sha256 in browser.loaded or browser.memory_limit_mb is None:
+        return True
+    needed = peak_mb(shard, browser, "") + browser.resident_bytes / 2**20
+    return needed <= browser.memory_limit_mb
+
+
+def platform_for(run: Run, kind: str, offered: Collection[str], *, attempt: int) -> str:
+    """The backend that history or exploration chose for this kind of browser; empty: its own choice.
+
+    Only at the first attempt, and only one that the browser has: whatever comes after a failure is its
+    own choice again.
+    """
+    if attempt > 1 or not run.selection:
+        return ""
+    chosen = str(run.selection["platforms"].get(kind, ""))
+    return chosen if chosen in offered else ""
+
+
+def _parsed(row: Mapping[str, Any]) -> ModelHistory:
+    evidence = row["config"].get("evidence", [])
+    beliefs: dict[Way, Belief] = {}
+    refused: set[str] = set()
+    for arm in evidence:
+        if arm["standing"] == "refused":
+            refused.add(arm["browser"])
+        elif arm["ratio"] is not None:
+            way = Way(arm["browser"], arm["platform"])
+            belief = exploration.from_interval(arm["ratio"], arm["ratio_low"], arm["ratio_high"])
+            if way not in beliefs or belief.mean < beliefs[way].mean:
+                beliefs[way] = belief
+    best: dict[str, Way] = {}
+    for way in sorted(beliefs, key=lambda way: (beliefs[way].mean, way)):
+        best.setdefault(way.kind, way)
+    several = {way.kind for way in beliefs if best[way.kind] != way}
+    failing = frozenset(refused - best.keys())
+    ratios = {kind: float(np.exp(beliefs[way].mean)) for kind, way in best.items()}
+    return ModelHistory(
+        recommendation=row,
+        beliefs=beliefs,
+        failing=failing,
+        platforms={kind: best[kind].platform for kind in sorted(several)},
+        hints=Hints(ratios=ratios, failing=failing),
+    )
