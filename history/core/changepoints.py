@@ -3,10 +3,13 @@
 1. In a segment of n values with ranks R, U(t) = 2·ΣR(1…t) − t·(n + 1); K = max |U|. The probability of such a
    K without a change is about min(1, 2·exp(−6K² / (n³ + n²))) (Pettitt 1979). It is the largest of all
    Mann–Whitney statistics over places to split, so neither outliers nor the unit matter.
-2. All segments of all series are tested together, level by level; Benjamini and Hochberg's procedure at
-   `FALSE_DISCOVERY_RATE` says which are split where |U| is largest, and their halves are the next level
+2. A level that comes and goes is hidden from a test of the whole: a segment is tested as a whole and in
+   overlapping parts of a half, a quarter … of its length (the intervals of seeded binary segmentation, Kovács
+   et al. 2023), and its p-value is the smallest, times the number of tests.
+3. All segments of all series are tested together, level by level; Benjamini and Hochberg's procedure at
+   `FALSE_DISCOVERY_RATE` says which are split where that |U| is largest, and their halves are the next level
    (the hierarchical scheme of Yekutieli 2008). A side has at least `MIN_SEGMENT` values.
-3. Neighbours in time are alike: a segment's statistic is held against the number of values it is worth
+4. Neighbours in time are alike: a segment's statistic is held against the number of values it is worth
    (`evidence.effective_size` of what is left after the split).
 """
 
@@ -24,6 +27,7 @@ from history.core.series import MIN_SAMPLES, Floats, check_positive
 
 FALSE_DISCOVERY_RATE: Final = 0.05
 MIN_SEGMENT: Final = MIN_SAMPLES
+SHORTEST_PART: Final = 4 * MIN_SAMPLES
 _LATEST: Final = 5000
 
 
@@ -73,19 +77,40 @@ def change_points_of(series: Sequence[Floats]) -> list[list[ChangePoint]]:
 
 
 def _test(logs: Floats, series: int, start: int, end: int) -> _Segment | None:
-    """Pettitt's test of logs[start:end]; None where it is too short to split."""
+    """The surest split within logs[start:end]; None where that is too short for any."""
+    found = [_pettitt(logs, *part) for part in _seeded(start, end)]
+    if not found:
+        return None
+    p_value, split = min(found)
+    return _Segment(series, start, end, split, min(1.0, p_value * len(found)))
+
+
+def _seeded(start: int, end: int) -> list[tuple[int, int]]:
+    """The segment and parts of a half, a quarter … of it, each overlapping the next by half."""
     n = end - start
     if n < 2 * MIN_SEGMENT:
-        return None
-    ranks = stats.rankdata(logs[start:end])
+        return []
+    parts, length = [(start, end)], n // 2
+    while length >= SHORTEST_PART:
+        starts = np.unique(np.linspace(start, end - length, 2 * (n // length) - 1).astype(int))
+        parts += [(int(at), int(at) + length) for at in starts]
+        length //= 2
+    return parts
+
+
+def _pettitt(logs: Floats, start: int, end: int) -> tuple[float, int]:
+    """Pettitt's p-value of logs[start:end], and where it would be split."""
+    segment, n = logs[start:end], end - start
+    ranks = stats.rankdata(segment)
     t = np.arange(1, n)
     u = np.abs(2.0 * np.cumsum(ranks)[:-1] - t * (n + 1))
     at = int(np.argmax(u[MIN_SEGMENT - 1 : n - MIN_SEGMENT])) + MIN_SEGMENT
-    segment = logs[start:end]
-    rest = np.concatenate([part - np.median(part) for part in (segment[:at], segment[at:])])
-    worth = effective_size(rest) / n
-    exponent = -6.0 * u[at - 1] ** 2 / (n**3 + n**2) * worth
-    return _Segment(series, start, end, start + at, min(1.0, 2.0 * float(np.exp(exponent))))
+    exponent = -6.0 * u[at - 1] ** 2 / (n**3 + n**2)
+    p_value = min(1.0, 2.0 * float(np.exp(exponent)))
+    if p_value < FALSE_DISCOVERY_RATE:  # else nothing is found here whatever the samples are worth
+        rest = np.concatenate([part - np.median(part) for part in (segment[:at], segment[at:])])
+        p_value = min(1.0, 2.0 * float(np.exp(exponent * effective_size(rest) / n)))
+    return p_value, start + at
 
 
 def _described(logs: Floats, skipped: int, found: Sequence[tuple[int, float]]) -> list[ChangePoint]:

@@ -81,19 +81,30 @@ class TestChangePoints:
         assert [point.index for point in found] == pytest.approx([60, 100], abs=2)
         assert found[0].ratio == pytest.approx(1.3, rel=0.08)
 
+    def test_a_level_that_comes_and_goes_is_found(self) -> None:
+        found = change_points_of([
+            _plain(seed, (10.0, 60), (13.0, 30), (10.0, 60)) for seed in range(20)
+        ])  # fmt: skip
+        near = [
+            any(abs(point.index - at) <= 5 for point in points)
+            for points in found
+            for at in (60, 90)
+        ]
+        assert sum(near) >= 36
+
     def test_the_rate_of_false_discoveries_holds(self) -> None:
-        """200 series, every second with a break: of what is reported, 95 in 100 is one, within 5 values."""
-        broken = [_plain(seed, (10.0, 50), (12.5, 50)) for seed in range(100)]
-        steady = [_plain(1000 + seed, (10.0, 100)) for seed in range(100)]
+        """120 series, every second with a break: of what is reported, 95 in 100 is one, within 5 values."""
+        broken = [_plain(seed, (10.0, 50), (12.5, 50)) for seed in range(60)]
+        steady = [_plain(1000 + seed, (10.0, 100)) for seed in range(60)]
         found = change_points_of([*broken, *steady])
-        true = sum(abs(p.index - 50) <= 5 for points in found[:100] for p in points)
+        true = sum(abs(p.index - 50) <= 5 for points in found[:60] for p in points)
         reported = sum(map(len, found))
-        assert true >= 90
+        assert true >= 54
         assert reported - true <= FALSE_DISCOVERY_RATE * reported
 
     def test_neighbours_that_are_alike_are_no_change(self) -> None:
-        found = change_points_of([_level(10.0, 200, seed) for seed in range(60)])
-        assert sum(map(bool, found)) <= 3
+        found = change_points_of([_level(10.0, 200, seed) for seed in range(40)])
+        assert sum(map(bool, found)) <= 2
 
     def test_a_constant_series_and_a_short_one_have_none(self) -> None:
         assert change_points(np.full(100, 3.0)) == []

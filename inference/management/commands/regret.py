@@ -1,0 +1,43 @@
+"""manage.py regret: what the pool's choices cost against the best single way, from runs with propensities."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from inference.selection_report import regrets
+
+
+class Command(BaseCommand):
+    help = "Regret of the pool's choices against the best single way, per model, as measured."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--model", help="only this model")
+        parser.add_argument("--days", type=float, default=7.0, help="runs of so many days")
+        parser.add_argument("--json", action="store_true", help="machine-readable")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        found = regrets(model=options["model"], days=options["days"])
+        if options["json"]:
+            self.stdout.write(json.dumps(found, indent=2))
+            return
+        if not found:
+            self.stdout.write("no run was chosen by history yet: nothing is known")
+        for one in found:
+            self.stdout.write(_line(one))
+
+
+def _line(one: dict[str, Any]) -> str:
+    runs = ", ".join(
+        f"{way['way']} {way['runs']} runs"
+        + (f", {way['expected_ms']:.1f} ms" if way["expected_ms"] is not None else "")
+        for way in one["ways"]
+    )
+    if one["regret_ms"] is None:
+        return f"{one['model']}: too few runs on other ways to tell ({runs})"
+    return (
+        f"{one['model']}: {one['mean_ms']:.1f} ms a run, {one['regret_ms']:+.2f} ms against always "
+        f"{one['best']} (95 %: {one['low_ms']:+.2f} to {one['high_ms']:+.2f}); {runs}"
+    )
