@@ -90,6 +90,8 @@ def wishes_of(run: Run) -> Wishes:
 
 def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> dict[str, Any] | None:
     """What history or exploration decides for a whole run; see `selection.select`."""
+    if not selection.decides(asked_of(run), run.model):
+        return None
     view, wishes = shard_view(step), wishes_of(run)
     try:
         best = candidates(view, pool, wishes, avoid={}, refused={}, used={})[0]

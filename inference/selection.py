@@ -115,6 +115,11 @@ def advise(wishes: Wishes, model: OnnxModel, selection: Mapping[str, Any] | None
     return dataclasses.replace(wishes, hints=hints)
 
 
+def decides(wishes: Wishes, model: OnnxModel) -> bool:
+    """Whether history has a say: nobody asked for a browser, and something is known of the model."""
+    return not asked(wishes) and _PUBLISHED.of(model.model_type, model.name) is not None
+
+
 def asked(wishes: Wishes) -> bool:
     """Whether the caller named a browser or a backend."""
     return bool(wishes.browsers or wishes.platform or wishes.pins)
