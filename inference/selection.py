@@ -174,7 +174,9 @@ def feasible(
     for browser in pool:
         if browser.state != "ready" or browser.short_of_memory or browser.kind in failing:
             continue
-        if getattr(browser, "breaker", "closed") != "closed" or not _has_room(shard, browser):
+        if browser.breaker != "closed" or shard.sha256 in browser.blocked:
+            continue
+        if not _has_room(shard, browser):
             continue
         for backend in browser.backends:
             way = Way(browser.kind, backend.name)

@@ -123,7 +123,8 @@ def test_what_must_not_explore_does_not(settings) -> None:
     short = dataclasses.replace(POOL[1], short_of_memory=True)
     full = dataclasses.replace(POOL[1], memory_limit_mb=100.0, resident_bytes=99 * 2**20)
     down = dataclasses.replace(POOL[1], state="recovering")
-    for other in (short, full, down):
+    broken = dataclasses.replace(POOL[1], breaker="open")
+    for other in (short, full, down, broken):
         assert {w.kind for w in selection.feasible(_SHARD, [POOL[0], other], none)} == {"chromium"}
     assert {w.kind for w in selection.feasible(_SHARD, POOL, frozenset({"firefox"}))} == {
         "chromium"

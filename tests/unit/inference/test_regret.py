@@ -39,7 +39,9 @@ def test_whoever_takes_the_best_pays_for_exploring_only() -> None:
 
 def test_one_way_says_nothing_of_another() -> None:
     found = regret([Outcome(FAST, 1.0, 10.0)] * 50, np.random.default_rng(0))
-    assert (found.mean_ms, found.regret_ms, found.best) == (pytest.approx(10), None, None)
+    assert found.mean_ms == pytest.approx(10)
+    assert found.regret_ms is None
+    assert found.best is None
     assert regret([], np.random.default_rng(0)).mean_ms is None
 
 
