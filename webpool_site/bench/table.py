@@ -39,8 +39,8 @@ _TRIES = 2  # per kill: a run may be over before the blow
 _HEAL_WITHIN_S = 60.0
 _STRIKE_AT = 0.3  # of what the shard computes
 _COLUMNS = (
-    "family", "strategy", "shards", "browsers", "PSS MB", "added MB/shard", "largest shard MB", "samples/s",
-    "p50 ms", "p95 ms", "kills", "recovery ms", "right",
+    "family", "strategy", "shards", "steps", "browsers", "PSS MB", "added MB/shard", "largest shard MB",
+    "samples/s", "p50 ms", "p95 ms", "kills", "hits", "recovery ms", "right",
 )  # fmt: skip
 WHOLE: tuple[Mapping[str, Any], ...] = (
     {"strategy": "none"},
@@ -63,6 +63,7 @@ class Timed:
     times_ms: Sequence[float]
     ledger_ms: Sequence[float]
     shards: Sequence[Mapping[str, Any]]
+    num_shards: int
     largest_mb: float
     right: bool
 
@@ -73,7 +74,8 @@ def measure(pool: Pool) -> Iterator[Table | str]:
     yield (
         f"WebAssembly, {settings.WEBPOOL_THREADS or 'automatic'} threads per browser, batches of {BATCH}, "
         f"browsers {', '.join(browsers)}; weights are seeded, shapes those named. `recovery ms`: how much "
-        "later than undisturbed (median) the right answer came after SIGKILL of a browser, median"
+        "later than undisturbed (median) the right answer came after SIGKILL of a browser, median of the "
+        "hits: runs that lost a computation to it. `steps`: what browsers compute for `shards` parts"
     )
     lines: dict[str, list[tuple[Any, ...]]] = {}
     found = list(subjects())
@@ -142,19 +144,22 @@ class _Line:
         trials = list(self._hurt(undisturbed, kills))
         median_ms = statistics.median(undisturbed.times_ms)
         usual_ms = statistics.median(undisturbed.ledger_ms)
-        later = [t.took_ms - usual_ms for t in trials if t.right and t.took_ms is not None]
+        hits = [t for t in trials if t.retries + t.reroutes]
+        later = [t.took_ms - usual_ms for t in hits if t.right and t.took_ms is not None]
         return (
             self._subject.family,
             self._way["strategy"],
+            undisturbed.num_shards,
             len(undisturbed.shards),
             "+".join(used),
             total,
-            added / len(undisturbed.shards) if added is not None else None,
+            added / undisturbed.num_shards if added is not None else None,
             undisturbed.largest_mb,
             BATCH * 1000 * len(undisturbed.times_ms) / sum(undisturbed.times_ms),
             median_ms,
             float(np.percentile(undisturbed.times_ms, 95)),
             len(trials),
+            len(hits),
             statistics.median(later) if later else None,
             undisturbed.right and all(trial.right for trial in trials),
         )
@@ -178,6 +183,7 @@ class _Line:
                 if (ms := milliseconds(r.created_at, r.finished_at)) is not None
             ],
             run_metrics(run)["shards"],
+            run.plan.num_shards,
             largest,
             all(right for _, right, _ in done),
         )
