@@ -4,6 +4,7 @@
 
 opening.py      join the running pool, or start one that ends with this process
 connections.py  which browsers a bound on their number leaves
+choosing.py     who chooses the browser of a model
 calls.py        runs from a script: one, or many at once
 model.py        a model to call
 bridge.py       the facade: ResourcePoolBridgeIntegrationWithRecovery

@@ -223,12 +223,22 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             )
 
     def _model(self, model_type: str | None, model_name: str, options: dict[str, Any]) -> PoolModel:
+        from browsers.live import living
         from inference import preload, registry
+        from inference.pool.choosing import choose
         from inference.pool.requests import check_type
 
         model = registry.get_model(model_name)
         check_type(model, model_type)
-        selection = self._select(options)
+        selection = choose(
+            model,
+            options,
+            living().values(),
+            with_history=self._with_history,
+            bounded=self._connections.bounded,
+        )
+        if selection.by == "history":
+            selection = self._within_bound(selection)
         plan = preload.load_plan(self._request(model_name, selection, options, {}))
         return PoolModel(
             name=model.name,
@@ -242,6 +252,16 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             ),
             run=self._run,
         )
+
+    def _within_bound(self, selection: Selection) -> Selection:
+        """Nobody asked for what history recommends: where all connections are taken it is left out."""
+        from browsers.live import living
+
+        try:
+            self._connections.allowed(selection.browsers, living)
+        except InvalidRequest as full:
+            return Selection("placement", why=f"history recommends {selection.why}, but {full}")
+        return selection
 
     def _load_standby(self, model: PoolModel, options: dict[str, Any]) -> str | None:
         """Load the model once more, where placement would put it without the browsers it is in."""
@@ -261,14 +281,6 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         browsers: list[str] = [shard["browser"] for shard in loaded["shards"]]
         return browsers[0] if len(browsers) == 1 else ", ".join(browsers)
 
-    def _select(self, options: Mapping[str, Any]) -> Selection:
-        browsers, platform = options.get("browsers", ()), options.get("platform", "")
-        if browsers or platform:
-            return Selection("caller", tuple(browsers), platform, "asked for")
-        return Selection(
-            "placement", why="no browser was asked for; each run goes where it ends first"
-        )
-
     def _request(
         self,
         name: str,
@@ -280,6 +292,10 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         from inference.pool.requests import request_for
 
         browsers = self._connections.allowed(selection.browsers, living)
+        if not (browsers or self._with_history):
+            browsers = tuple(
+                living()
+            )  # who names all of them asks for none, and leaves history out
         wishes = {**options, "browsers": browsers, "platform": selection.platform}
         return request_for(name, inputs, wishes)
 

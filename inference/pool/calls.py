@@ -36,7 +36,8 @@ async def answer(call: Call) -> dict[str, Any]:
     """Run once.
 
     Returns:
-        {"result": name → numpy array, "metrics": SPEC S6, with `run`, `filled_in` and the call's facts}.
+        {"result": name → numpy array, "metrics": SPEC S6, with `run`, `filled_in`, the call's facts, and
+        `decision`: what history or exploration decided for this run, None where it decided nothing}.
 
     Raises:
         WebpoolError: it was refused or failed. Who is cancelled cancels the run.
@@ -52,6 +53,7 @@ async def answer(call: Call) -> dict[str, Any]:
             **run_metrics(run),
             "run": str(run.pk),
             "filled_in": list(run.filled_in),
+            "decision": run.selection,
             **call.facts,
         }
         return {"result": {t.name: decode_array(t) for t in outputs}, "metrics": metrics}

@@ -23,6 +23,11 @@ class Connections:
         self._used: list[str] = []
 
     @property
+    def bounded(self) -> bool:
+        """Whether there is a limit."""
+        return self._limit is not None
+
+    @property
     def used(self) -> tuple[str, ...]:
         """Ids, in the order in which they were taken; empty without a limit."""
         return tuple(self._used)

@@ -13,7 +13,7 @@ from inference.pool.calls import Call
 class Selection:
     """Who chose where a model runs: "caller", "history" or "placement", which measures as it goes.
 
-    `browsers` and `platform` are what was chosen; empty where placement decides run by run.
+    `browsers` and `platform` are what was chosen; empty where each run decides (`metrics["decision"]`).
     """
 
     by: str
