@@ -34,7 +34,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
 
     Args:
         max_connections: use at most this many browsers at a time; None: all.
-        enable_browser_history: False: `browser_history` is None, and no choice is made by history.
+        enable_browser_history: False: no choice is made by history.
         db_path: the file of the history; None: the pool's own. A pool that is started here keeps its history
             there. A running pool that keeps its history elsewhere is refused by `initialize`.
 
