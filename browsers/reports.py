@@ -83,6 +83,27 @@ class LoadReport:
 
 
 @dataclass(frozen=True)
+class LoadEvent:
+    """How one load of a model file went, failures included: they have an `error_category`.
+
+    `load_ms` and `fetch_ms` are the page's own times, None for a load that failed.
+    """
+
+    model_sha256: str
+    backend: str
+    adapter: str | None
+    software: bool | None
+    bytes: int | None = None
+    bundle: str | None = None
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    load_ms: float | None = None
+    fetch_ms: float | None = None
+    evicted: tuple[str, ...] = ()
+    error_category: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class RunReport:
     """An answer and what really computed it.
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.db import models
 from django.db.models import Q
 
@@ -128,9 +130,24 @@ class PendingSample(models.Model):
         return f"{self.source} {self.key or self.pk}"
 
 
-class HistoryState(models.Model):
-    """One row: how far the history worker has come."""
+def _new_ledger() -> str:
+    return uuid.uuid4().hex[:12]
 
+
+class HistoryStateManager(models.Manager["HistoryState"]):
+    def current(self) -> HistoryState:
+        """The one row, made when it is first asked for."""
+        return self.get_or_create(pk=1)[0]
+
+
+class HistoryState(models.Model):
+    """One row: how far the history worker has come.
+
+    `ledger` names this database in the history file: rows of another one, or of this one made anew,
+    have the same numbers but are not the same.
+    """
+
+    ledger = models.CharField(max_length=12, default=_new_ledger, editable=False)
     taken_at = models.DateTimeField(null=True, help_text="everything until then is in DuckDB")
     attempts_taken = models.BigIntegerField(
         default=0, help_text="attempts up to this id are in DuckDB"
@@ -141,6 +158,8 @@ class HistoryState(models.Model):
         default=0, help_text="samples there were at the last recomputation"
     )
     recompute_s = models.FloatField(null=True, help_text="how long the last recomputation took")
+
+    objects = HistoryStateManager()
 
     class Meta:
         verbose_name_plural = "history state"

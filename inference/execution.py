@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -20,6 +20,8 @@ from inference.dispatch import asked_of
 from inference.graph.shapes import bind_dims
 from inference.models import RunShard
 from inference.ports import specs
+from inference.tensors import WireTensor
+from inference.tokens import tokens_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,6 +49,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         refs_in = ledger.input_refs(shard)
         inputs = _patiently(lambda: tensors.fetch(refs_in), shard.run.deadline_at)
         glance = ledger.Glance(shard)
+        facts.update(_sizes(shard, inputs))
         report = _compute(worker, shard, inputs, glance.take)
         outputs = report.outputs
         refs = _patiently(lambda: tensors.store(shard.run_id, outputs), shard.run.deadline_at)
@@ -136,6 +139,15 @@ def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> dict[st
     }
 
 
+def _sizes(shard: RunShard, inputs: Sequence[WireTensor]) -> dict[str, Any]:
+    """What history needs of the inputs to compare like with like."""
+    return {
+        "shapes": {tensor.name: tensor.shape for tensor in inputs},
+        "bytes_in": sum(len(tensor.data) for tensor in inputs),
+        "tokens": tokens_of(shard, inputs),
+    }
+
+
 def _measured(report: RunReport) -> Mapping[str, Any]:
     return {
         "backend": report.backend,
@@ -146,4 +158,5 @@ def _measured(report: RunReport) -> Mapping[str, Any]:
         "load_ms": report.load_ms,
         "compute_ms": report.compute_ms,
         "transfer_ms": report.transfer_ms,
+        "bytes_out": sum(len(tensor.data) for tensor in report.outputs),
     }

@@ -277,7 +277,12 @@ class Attempt(models.Model):
     transfer_ms = models.FloatField(null=True)
     compute_ms = models.FloatField(null=True)
     memory_mb = models.FloatField(null=True)
-    concurrent = models.PositiveIntegerField(null=True, help_text="shards outstanding in the pool")
+    shapes = models.JSONField(default=dict, help_text="shape of each input")
+    bytes_in = models.PositiveBigIntegerField(null=True)
+    bytes_out = models.PositiveBigIntegerField(null=True)
+    tokens = models.PositiveIntegerField(
+        null=True, help_text="the model's input tokens, padding excepted, where it has any"
+    )
     error_category = models.CharField(max_length=32, blank=True)
     error = models.TextField(blank=True)
     started_at = models.DateTimeField()

@@ -2,80 +2,139 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from django.conf import settings
+import numpy as np
+from django.db.models import QuerySet
 
-from history.store import HistoryStore, Observation
-from inference.models import Attempt, Outcome
+from browsers.models import Browser
+from history import recording
+from history.core.samples import Observation
+from history.core.shapes import shape_bucket
+from inference.models import Attempt, OnnxModel, Outcome, RunShard, ShardState
 
-_BATCH = 5000
-
-
-def history_path() -> Path:
-    path: Path = settings.WEBPOOL_HISTORY_PATH
-    return path
+_BATCH: Final = 5000
 
 
 def hand_over() -> int:
-    """Take every attempt that history does not have yet; returns how many. One process only."""
-    taken = 0
-    with HistoryStore(history_path()) as store:
-        while batch := _after(store.high_water_mark()):
-            store.record(batch)
-            taken += len(batch)
-    return taken
+    """Take every attempt that history does not have yet; returns how many. One process at a time."""
+    return recording.take_over(_after(Attempt.objects.all()))
 
 
-def _after(source_id: int) -> list[Observation]:
-    rows = (
-        Attempt.objects.filter(pk__gt=source_id)
-        .select_related("shard__run__model", "shard__run__plan", "shard__plan_shard")
-        .order_by("pk")[:_BATCH]
-    )
-    return [observation(row) for row in rows]
+def keep_attempts_of(model: OnnxModel) -> int:
+    """Before a model is deleted with its attempts: leave to history what it may not have yet."""
+    return recording.keep_attempts(_after(Attempt.objects.filter(shard__run__model=model)))
 
 
-def observation(row: Attempt) -> Observation:
-    run = row.shard.run
+def _after(attempts: QuerySet[Attempt]) -> recording.Read:
+    machines = {row.pk: (row.kind, row.host or None) for row in Browser.objects.all()}
+
+    def read(source: str, mark: int) -> Sequence[Observation]:
+        rows = list(
+            attempts.filter(pk__gt=mark)
+            .select_related("shard__run__model", "shard__run__plan", "shard__plan_shard")
+            .defer("shard__run__model__summary")
+            .order_by("pk")[:_BATCH]
+        )
+        others = _meanwhile(rows)
+        return [
+            observation(
+                row, source, machines.get(row.browser, (row.browser, None)), concurrent=count
+            )
+            for row, count in zip(rows, others, strict=True)
+        ]
+
+    return read
+
+
+def observation(
+    row: Attempt, source: str, machine: tuple[str, str | None], *, concurrent: int
+) -> Observation:
+    """`machine`: the kind of the attempt's browser and its host."""
+    run, (kind, host) = row.shard.run, machine
+    succeeded = row.outcome in (Outcome.SUCCEEDED, Outcome.SUPERSEDED)
     return Observation(
+        source=source,
         source_id=row.pk,
-        timestamp=row.finished_at.replace(tzinfo=None),
-        browser=row.browser,
+        timestamp=row.finished_at.astimezone(UTC).replace(tzinfo=None),
+        browser=kind,
         model_type=run.model.model_type,
         model_name=run.model.name,
         platform=row.backend or None,
         latency_ms=row.compute_ms,
+        throughput_tokens_per_sec=_per_second(row.tokens, row.compute_ms),
         memory_mb=row.memory_mb,
         batch_size=_batch_size(row),
-        success=row.outcome in (Outcome.SUCCEEDED, Outcome.SUPERSEDED),
+        success=succeeded,
         error_type=row.error_category or None,
+        browser_id=row.browser,
+        family=row.family or None,
+        host=host,
+        browser_version=row.browser_version or None,
+        driver_version=row.driver_version or None,
+        adapter=row.adapter or None,
+        software=row.software,
+        work=row.shard.plan_shard.sha256,
+        shape=shape_bucket(row.shapes) if row.shapes else None,
+        warm=row.warm,
+        concurrent=concurrent,
+        bytes_in=row.bytes_in,
+        bytes_out=row.bytes_out,
+        queue_ms=row.queue_ms,
+        load_ms=row.load_ms,
+        transfer_ms=row.transfer_ms,
         extra={
-            "family": row.family,
-            "browser_version": row.browser_version,
-            "driver_version": row.driver_version,
-            "adapter": row.adapter,
-            "software": row.software,
             "nodes": row.nodes,
-            "warm": row.warm,
-            "queue_ms": row.queue_ms,
-            "load_ms": row.load_ms,
-            "transfer_ms": row.transfer_ms,
             "outcome": row.outcome,
+            "attempt": row.number,
+            "tokens": row.tokens,
             "strategy": run.plan.strategy,
             "num_shards": run.plan.num_shards,
             "shard_index": row.shard.index,
-            "shard_sha256": row.shard.plan_shard.sha256,
+            "file_bytes": row.shard.plan_shard.file_bytes,
+            "platform_asked": run.platform or None,
+            "error": row.error[:500] or None,
             "run": str(run.pk),
         },
     )
 
 
+def _per_second(tokens: int | None, compute_ms: float | None) -> float | None:
+    return tokens / (compute_ms / 1000) if tokens is not None and compute_ms else None
+
+
 def _batch_size(row: Attempt) -> int | None:
-    """Rows of the first input, where the model has a batch axis; else unknown."""
+    """Rows of the batch, where the model has a batch axis; else unknown."""
     run = row.shard.run
     if not run.model.batch_axis or not run.inputs:
         return None
     item = next(iter(run.inputs.values()))
     ref = item["parts"][row.shard.index] if "parts" in item else item
     return int(ref["shape"][0]) if ref["shape"] else None
+
+
+def _meanwhile(rows: Sequence[Attempt]) -> Sequence[int]:
+    """For each attempt, how many others the pool computed at some moment of it."""
+    if not rows:
+        return []
+    first = min(row.started_at for row in rows)
+    known: dict[int, tuple[datetime, datetime]] = {
+        pk: (start, end)
+        for pk, start, end in Attempt.objects.filter(
+            pk__gt=rows[0].pk - _BATCH, pk__lte=rows[-1].pk, finished_at__gt=first
+        ).values_list("pk", "started_at", "finished_at")
+    }
+    running = RunShard.objects.filter(state=ShardState.RUNNING, claimed_at__isnull=False)
+    open_since = [claimed for (claimed,) in running.values_list("claimed_at") if claimed]
+    known.update((row.pk, (row.started_at, row.finished_at)) for row in rows)
+    starts = _sorted([start for start, _ in known.values()] + open_since)
+    ends = _sorted([end for _, end in known.values()])
+    begun = np.searchsorted(starts, [row.finished_at.timestamp() for row in rows], side="left")
+    ended = np.searchsorted(ends, [row.started_at.timestamp() for row in rows], side="right")
+    return [max(0, int(count) - 1) for count in begun - ended]
+
+
+def _sorted(moments: Sequence[datetime]) -> np.ndarray[Any, Any]:
+    return np.sort(np.array([moment.timestamp() for moment in moments]))

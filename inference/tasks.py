@@ -7,6 +7,7 @@ from typing import Any
 from celery import shared_task
 from django.utils import timezone
 
+from history import recompute
 from inference import cleanup, dispatch, execution, joining, outbox
 
 
@@ -34,8 +35,10 @@ def send_step(step_id: int, fence: int) -> None:
 
 @shared_task
 def hand_over_attempts() -> None:
-    """Periodic, in the one history worker: attempts become history."""
+    """Periodic, in the one history worker: attempts become history, and history decides anew when due."""
     outbox.hand_over()
+    if recompute.is_due():
+        recompute.recompute()
 
 
 @shared_task

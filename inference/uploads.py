@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 
-from inference import components, registry
+from inference import components, outbox, registry
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import OnnxModel, PlanShard
 
@@ -131,5 +131,6 @@ def remove_model(model: OnnxModel) -> None:
         used = {model.sha256, model.tokenizer} - {""}
         used |= {item["sha256"] for item in model.components}
         used |= set(PlanShard.objects.filter(plan__model=model).values_list("sha256", flat=True))
+        outbox.keep_attempts_of(model)
         model.delete()
     registry.discard(used)

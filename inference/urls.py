@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path, re_path
 
-from inference.views import api, batches, drains, live, telemetry
+from inference.views import api, batches, drains, history, live, telemetry
 
 urlpatterns = [
     path("api/browsers/", api.BrowserList.as_view()),
@@ -28,6 +28,14 @@ urlpatterns = [
     path("api/shards/", api.ShardList.as_view()),
     path("api/shards/<int:pk>/", api.ShardDetail.as_view()),
     path("api/telemetry/", telemetry.Telemetry.as_view()),
+    path("api/history/performance/", history.Performance.as_view()),
+    path("api/history/recommendation/", history.Recommendation.as_view()),
+    path("api/history/scores/", history.Scores.as_view()),
+    path("api/history/comparison/", history.Comparison.as_view()),
+    path("api/history/trends/", history.Trends.as_view()),
+    path("api/history/anomalies/", history.Anomalies.as_view()),
+    path("api/history/anomalies/judge/", history.Judgement.as_view()),
+    path("api/history/regressions/", history.Regressions.as_view()),
     path("api/schema/", api.Schema.as_view(), name="schema"),
     path("api/docs/", api.Docs.as_view(), name="docs"),
     re_path(r"^api/(?P<path>.+)$", api.NoSuchPath.as_view()),

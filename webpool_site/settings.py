@@ -144,10 +144,17 @@ WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 2.5)
 WEBPOOL_HEARTBEAT_S = env_float("WEBPOOL_HEARTBEAT_S", 0.5)
 WEBPOOL_BROWSER_START_S = env_float("WEBPOOL_BROWSER_START_S", 90.0)
 
-# --- history --------------------------------------------------------------------------------------
+# --- history (SPEC H) ---------------------------------------------------------------------------------
 WEBPOOL_HISTORY_PATH = Path(
-    os.environ.get("WEBPOOL_HISTORY_PATH") or WEBPOOL_HOME / "history.duckdb"
+    os.environ.get("WEBPOOL_HISTORY_PATH") or WEBPOOL_HOME / "history" / "history.duckdb"
 )
+WEBPOOL_HISTORY_MEMORY_MB = env_int("WEBPOOL_HISTORY_MEMORY_MB", 1024)
+# Scores and recommendations are recomputed once so many samples are new.
+WEBPOOL_HISTORY_RECOMPUTE_SAMPLES = env_int("WEBPOOL_HISTORY_RECOMPUTE_SAMPLES", 50)
+# Older samples are kept and shown, but decide nothing.
+WEBPOOL_HISTORY_DAYS = env_float("WEBPOOL_HISTORY_DAYS", 30.0)
+# Told as JSON by POST when a regression opens or closes; empty: nobody.
+WEBPOOL_REGRESSION_WEBHOOK = os.environ.get("WEBPOOL_REGRESSION_WEBHOOK", "")
 
 # --- runs: admission, deadlines, retention (SPEC P8) -------------------------------------------------
 WEBPOOL_MAX_ACTIVE_RUNS = env_int("WEBPOOL_MAX_ACTIVE_RUNS", 512)

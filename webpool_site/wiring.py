@@ -9,21 +9,41 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown
+
+from history import vocabulary
+
+if TYPE_CHECKING:
+    from browsers.session import LoadEvent
+    from browsers.worker import BrowserWorker
 
 _stop_sweep = threading.Event()
 
 
 def connect() -> None:
     """Connect Celery's life-cycle signals to the part this process plays."""
+    vocabulary.use(_kinds, available=_kinds_here)
     if os.environ.get("WEBPOOL_BROWSER"):
         worker_init.connect(_start_browser, weak=False)
         worker_shutdown.connect(_stop_browser, weak=False)
     elif os.environ.get("WEBPOOL_ROLE") == "control":
         worker_ready.connect(_start_sweep, weak=False)
         worker_shutdown.connect(lambda **_: _stop_sweep.set(), weak=False)
+
+
+def _kinds() -> tuple[str, ...]:
+    from browsers.drivers import ALL_KINDS
+
+    return ALL_KINDS
+
+
+def _kinds_here() -> tuple[str, ...]:
+    from browsers.models import Browser, BrowserState
+
+    rows = Browser.objects.exclude(state=BrowserState.STOPPED)
+    return tuple(sorted(set(rows.values_list("kind", flat=True))))
 
 
 def _start_browser(**_: Any) -> None:
@@ -36,6 +56,7 @@ def _start_browser(**_: Any) -> None:
         broken=_broken,
         request_repair=_request_repair,
         request_probe=_request_probe,
+        loaded=_loaded,
     )
     try:
         worker.own(browser_id, os.environ["WEBPOOL_BROWSER_KIND"], hooks)
@@ -65,6 +86,12 @@ def _broken(browser_id: str) -> None:
     from inference import ledger
 
     ledger.move_queued(browser_id)
+
+
+def _loaded(worker: BrowserWorker, event: LoadEvent) -> None:
+    from inference import loads
+
+    loads.record_load(worker, event)
 
 
 def _request_repair(browser_id: str) -> None:

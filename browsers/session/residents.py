@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from browsers.bridge import NotLoaded
-from browsers.core.errors import InternalError, UnsupportedOperation
+from browsers.core.errors import BrowserError, InternalError, UnsupportedOperation
 from browsers.core.placement_log import Placement, check_claim, parse_placement
 from browsers.core.protocol import WireTensor
 from browsers.core.residency import Resident, planned_mb, to_unload
@@ -74,17 +74,24 @@ class Residents:
     """The models in one page, under a memory limit. Used by one thread; `loaded` by any.
 
     `path` gives the path of a file by its sha256 (KeyError: unknown). `hidden` is the probe's
-    sha256: it is neither listed nor unloaded.
+    sha256: it is neither listed nor unloaded. `on_load` is told how each load of another file went.
     """
 
     def __init__(
-        self, page: Page, path: Callable[[str], Path], *, limit_mb: float, hidden: str
+        self,
+        page: Page,
+        path: Callable[[str], Path],
+        *,
+        limit_mb: float,
+        hidden: str,
+        on_load: Callable[[ModelKey, LoadReport | BrowserError], None],
     ) -> None:
         self.limit_mb = limit_mb
         self.baseline_mb = DEFAULT_BASELINE_MB
         self._page = page
         self._path = path
         self._hidden = hidden
+        self._on_load = on_load
         self._entries: dict[ModelKey, _Entry] = {}
         self._refused: dict[ModelKey, str] = {}
 
@@ -153,7 +160,20 @@ class Residents:
             return LoadReport(key.sha256, key.backend, entry.bytes, nodes, entry.bundle, None, None)
         if key in self._refused:
             raise UnsupportedOperation(self._refused[key])
-        evicted = self._make_room(key)
+        try:
+            report = self._load(key, self._make_room(key), deadline)
+        except BrowserError as error:
+            self._tell(key, error)
+            raise
+        self._tell(key, report)
+        check_claim(self._entries[key].placement, backend=key.backend, strict=strict)
+        return report
+
+    def _tell(self, key: ModelKey, outcome: LoadReport | BrowserError) -> None:
+        if key.sha256 != self._hidden:
+            self._on_load(key, outcome)
+
+    def _load(self, key: ModelKey, evicted: tuple[str, ...], deadline: Deadline) -> LoadReport:
         try:
             reply, _ = self._page.ask("load", key.header(), (), deadline)
             placement = parse_placement(reply["placement"])
@@ -165,7 +185,6 @@ class Residents:
             self._refused[key] = error.message
             self._drop(key)
             raise
-        check_claim(placement, backend=key.backend, strict=strict)
         return LoadReport(
             key.sha256,
             key.backend,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from browsers import probe
@@ -12,6 +13,7 @@ from browsers.drivers import Driver, LaunchedBrowser, LaunchOptions, QuitReport
 from browsers.reports import (
     BrowserFacts,
     LoadedModel,
+    LoadEvent,
     LoadReport,
     MemoryFacts,
     RunReport,
@@ -30,7 +32,8 @@ class BrowserSession:
 
     `files` gives the path of a file by its sha256 (KeyError: unknown). `runtime_dir` holds
     onnxruntime-web's dist files. `threads` is for WebAssembly. `on_event` is called from another
-    thread and must not block.
+    thread and must not block. `on_load` is told of each load of a model, the probe's excepted, by the
+    thread that uses the session.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class BrowserSession:
         threads: int,
         memory_limit_mb: float,
         on_event: Callable[[SessionEvent], None],
+        on_load: Callable[[LoadEvent], None] = lambda event: None,
     ) -> None:
         self.browser_id = browser_id
+        self._on_load = on_load
         probe_sha256 = probe.sha256()
 
         def path(sha256: str) -> Path:
@@ -60,7 +65,13 @@ class BrowserSession:
             alive=self._window.alive,
             on_event=on_event,
         )
-        self._residents = Residents(self._page, path, limit_mb=memory_limit_mb, hidden=probe_sha256)
+        self._residents = Residents(
+            self._page,
+            path,
+            limit_mb=memory_limit_mb,
+            hidden=probe_sha256,
+            on_load=self._tell_load,
+        )
         self._backends = Backends(browser_id, self._page, self._residents)
 
     def __repr__(self) -> str:
@@ -211,6 +222,23 @@ class BrowserSession:
             return self._residents.ready(ModelKey.of(model_sha256, name, dims), strict, deadline)
 
         return self._backends.on_first_able(backend, deadline, attempt)
+
+    def _tell_load(self, key: ModelKey, outcome: LoadReport | BrowserError) -> None:
+        facts = self._backends.named(key.backend)
+        event = LoadEvent(key.sha256, key.backend, facts.adapter, facts.software)
+        if isinstance(outcome, BrowserError):
+            event = replace(event, error_category=outcome.category, error=outcome.message)
+        else:
+            event = replace(
+                event,
+                bytes=outcome.bytes,
+                bundle=outcome.bundle,
+                nodes=outcome.nodes,
+                load_ms=outcome.load_ms,
+                fetch_ms=outcome.fetch_ms,
+                evicted=outcome.evicted,
+            )
+        self._on_load(event)
 
     def run(
         self,

@@ -16,7 +16,7 @@ from browsers.core.errors import BrowserError, Category, Rung
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
 from browsers.models import BrowserState
-from browsers.session import BrowserFacts, BrowserSession, RunReport, SessionEvent
+from browsers.session import BrowserFacts, BrowserSession, LoadEvent, RunReport, SessionEvent
 from browsers.worker.ladder import Ladder
 from browsers.worker.pace import Pace
 from browsers.worker.status import Status
@@ -43,6 +43,7 @@ class Hooks:
         broken: the browser is about to be repaired; what waits for it better goes elsewhere.
         request_repair: send this worker's main thread a repair task.
         request_probe: send it a task that answers the known-answer model.
+        loaded: a model file was loaded, or could not be; called by the main thread.
     """
 
     restarted: Callable[[str], None]
@@ -50,6 +51,7 @@ class Hooks:
     broken: Callable[[str], None]
     request_repair: Callable[[str], None]
     request_probe: Callable[[str], None]
+    loaded: Callable[[BrowserWorker, LoadEvent], None] = lambda worker, event: None
 
 
 class BrowserWorker:
@@ -73,6 +75,7 @@ class BrowserWorker:
             threads=settings.WEBPOOL_THREADS,
             memory_limit_mb=limit_mb,
             on_event=self._on_event,
+            on_load=self._on_load,
         )
         self.pace = Pace()
         self.status = Status(
@@ -122,6 +125,12 @@ class BrowserWorker:
 
     def _on_event(self, event: SessionEvent) -> None:
         self._watch.heard(event)
+
+    def _on_load(self, event: LoadEvent) -> None:
+        try:
+            self._hooks.loaded(self, event)
+        except Exception:  # a load that history does not hear of is still a load
+            log.exception("%s: the load of %s was not recorded", self.id, event.model_sha256)
 
     # --- work --------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from inference.pool.model import PoolModel, Selection
 from inference.pool.tally import Tally
 
 if TYPE_CHECKING:
+    from history.performance import BrowserPerformanceHistory
     from inference.requests import RunRequest
 
 
@@ -280,6 +281,15 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             return None
         browsers: list[str] = [shard["browser"] for shard in loaded["shards"]]
         return browsers[0] if len(browsers) == 1 else ", ".join(browsers)
+
+    @property
+    def browser_history(self) -> BrowserPerformanceHistory | None:
+        """The history of this pool; None when `enable_browser_history` is False."""
+        if not self._with_history:
+            return None
+        from history.performance import BrowserPerformanceHistory
+
+        return BrowserPerformanceHistory()
 
     def _request(
         self,

@@ -101,7 +101,7 @@ def check_facade(told: dict[str, Any], embedding: Any, pool_history: Path) -> No
 def test_the_facade_joins_a_running_pool_and_leaves_it(stack: RunningStack, embedding: Any) -> None:
     told = script(stack, str(SCRIPTS / "facade.py"))
     assert told["started_here"] is False
-    check_facade(told, embedding, stack.home / "history.duckdb")
+    check_facade(told, embedding, stack.home / "history" / "history.duckdb")
     assert all(row["live"] for row in stack.browser_rows()), "the pool is still there"
 
 
@@ -110,7 +110,7 @@ def test_the_facade_starts_a_pool_where_there_is_none_and_stops_it(
 ) -> None:
     told = script(alone, str(SCRIPTS / "facade.py"))
     assert told["started_here"] is True
-    check_facade(told, embedding, alone.home / "history.duckdb")
+    check_facade(told, embedding, alone.home / "history" / "history.duckdb")
     assert not alone.wait_gone(timeout_s=5), "close() returned before everything was gone"
 
 

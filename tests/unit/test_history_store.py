@@ -1,63 +1,139 @@
-"""The history file: every observation once."""
+"""The history file: every observation once, readers never in the way."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from datetime import datetime
+import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from history.store import HistoryStore, Observation
+from history.core.samples import Kind, Observation
+from history.store import HistoryBusy, HistoryStore, latest
 
-FIRST = Observation(
+FULL = Observation(
+    source="ledger:attempt",
     source_id=1,
-    timestamp=datetime.fromisoformat("2026-01-02T03:04:05"),
+    kind=Kind.EXECUTION,
+    timestamp=datetime.fromisoformat("2026-01-02T03:04:05.000007"),
     browser="chromium",
     model_type="text",
     model_name="m",
     platform="wasm",
     latency_ms=1.5,
-    memory_mb=None,
+    throughput_tokens_per_sec=2.5,
+    memory_mb=3.5,
     batch_size=2,
     success=True,
-    error_type=None,
-    extra={"browser_version": "156"},
+    error_type="timeout",
+    browser_id="chromium-2",
+    family="chrome",
+    host="here",
+    browser_version="156",
+    driver_version="156.1",
+    adapter="swiftshader",
+    software=True,
+    work="ab" * 32,
+    shape="x[1,128]",
+    warm=False,
+    concurrent=3,
+    bytes_in=2**40,
+    bytes_out=5,
+    queue_ms=4.5,
+    load_ms=5.5,
+    transfer_ms=6.5,
+    extra={"nodes": {"CPUExecutionProvider": 3}, "text": "'; DROP TABLE browser_performance; --"},
 )
+BARE = Observation(
+    source="ledger:attempt", source_id=2, timestamp=FULL.timestamp, browser="firefox",
+    model_type="text", model_name="m", success=False,
+)  # fmt: skip
 
 
 def numbered(*ids: int) -> list[Observation]:
-    return [dataclasses.replace(FIRST, source_id=i) for i in ids]
+    return [dataclasses.replace(FULL, source_id=i) for i in ids]
+
+
+def kept(path: Path) -> list[dict[str, object]]:
+    with duckdb.connect(str(path)) as db:
+        result = db.execute("SELECT * FROM browser_performance ORDER BY source_id")
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def test_an_observation_is_kept_as_it_came(tmp_path: Path) -> None:
     with HistoryStore(tmp_path / "h.duckdb") as store:
-        store.record([FIRST])
-    with duckdb.connect(str(tmp_path / "h.duckdb")) as db:
-        columns = [
-            column[0] for column in db.execute("SELECT * FROM browser_performance").description
-        ]
-        row = dict(zip(columns, db.fetchone() or (), strict=True))
-    assert json.loads(row.pop("extra")) == {"browser_version": "156"}
-    expected = dataclasses.asdict(FIRST)
-    del expected["extra"]
-    assert row == expected
+        assert store.record([FULL, BARE]) == 2
+    for row, item in zip(kept(tmp_path / "h.duckdb"), [FULL, BARE], strict=True):
+        assert json.loads(str(row.pop("extra"))) == item.extra
+        expected = dataclasses.asdict(item)
+        del expected["extra"]
+        assert row == expected
+
+
+def test_a_text_that_comes_late_is_kept(tmp_path: Path) -> None:
+    rows = [dataclasses.replace(BARE, source_id=i) for i in range(3000)]
+    with HistoryStore(tmp_path / "h.duckdb") as store:
+        store.record([*rows, dataclasses.replace(FULL, source_id=3000)])
+    assert kept(tmp_path / "h.duckdb")[3000]["error_type"] == "timeout"
 
 
 def test_what_was_taken_over_is_not_taken_again(tmp_path: Path) -> None:
     with HistoryStore(tmp_path / "h.duckdb") as store:
-        assert store.record(numbered(1, 2, 3)) == 3
-        assert store.record(numbered(2, 3, 4)) == 4
-        assert store.count() == 4
+        assert store.record(numbered(1, 2, 3), marks={"ledger:attempt": 3}) == 3
+        assert store.record(numbered(2, 3, 4)) == 1
+        assert store.record([dataclasses.replace(FULL, source="other")]) == 1
+        assert store.record((), marks={"ledger:attempt": 1}) == 0
+        assert (store.count(), store.high_water_mark("ledger:attempt")) == (5, 3)
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    broken = dataclasses.replace(FIRST, source_id=3, browser=None)  # type: ignore[arg-type]
+    broken = dataclasses.replace(FULL, source_id=3, browser="")
     with HistoryStore(tmp_path / "h.duckdb") as store:
-        store.record(numbered(1))
+        store.record(numbered(1), marks={"a": 1})
         with pytest.raises(duckdb.ConstraintException):
-            store.record([*numbered(2), broken])
-        assert (store.count(), store.high_water_mark()) == (1, 1)
-        assert store.record(numbered(2, 3)) == 3
+            store.record([*numbered(2), broken], marks={"a": 3})
+        assert (store.count(), store.high_water_mark("a")) == (1, 1)
+        assert store.record(numbered(2, 3)) == 2
+
+
+def test_one_writes_at_a_time_and_the_next_waits(tmp_path: Path) -> None:
+    path = tmp_path / "h.duckdb"
+    with HistoryStore(path), pytest.raises(HistoryBusy, match="try again"):
+        HistoryStore(path, patience_s=0.1)
+    with HistoryStore(path, patience_s=0.1) as store:
+        store.record([FULL])
+
+
+def test_readers_see_a_finished_copy_and_its_age(tmp_path: Path) -> None:
+    path = tmp_path / "h.duckdb"
+    assert latest(path).as_of is None
+    assert latest(path).rows("counts") == [{"samples": 0}]
+    with HistoryStore(path) as store:
+        store.record([FULL])
+    first = latest(path)
+    with HistoryStore(path) as store:
+        assert latest(path).rows("counts") == [{"samples": 1}]  # while another writes
+        store.record([BARE])
+        assert latest(path).rows("counts") == [{"samples": 1}]
+    assert latest(path).rows("counts") == [{"samples": 2}]
+    assert first.rows("counts") == [{"samples": 1}]  # a reader keeps what it opened
+    assert len(list(tmp_path.glob("h.snapshot-*"))) == 1
+
+
+def test_a_copy_of_an_unchanged_file_is_as_fresh_as_the_last_look(tmp_path: Path) -> None:
+    path = tmp_path / "h.duckdb"
+    with HistoryStore(path) as store:
+        store.record([FULL])
+    copy = (tmp_path / "h.snapshot").resolve()
+    os.utime(copy, (0, 0))
+    before = time.time()
+    with HistoryStore(path):
+        pass
+    as_of = latest(path).as_of
+    assert (tmp_path / "h.snapshot").resolve() == copy
+    assert as_of is not None and as_of >= datetime.fromtimestamp(before - 0.01, UTC)

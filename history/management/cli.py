@@ -1,0 +1,52 @@
+"""What history's commands share: a refusal is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
+
+from history.core.samples import MODEL_TYPES, PLATFORMS
+from history.errors import HistoryError
+
+
+class HistoryCommand(BaseCommand):
+    """A command that reads what history knows; `--json` prints its answer whole."""
+
+    requires_system_checks: list[str] = []
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except HistoryError as error:
+            raise CommandError(str(error), returncode=2) from error
+        except OperationalError as error:
+            raise CommandError(
+                f"the database cannot be used ({error}); run `manage.py migrate`", returncode=2
+            ) from error
+
+    def write_json(self, document: Any) -> None:
+        self.stdout.write(json.dumps(document, indent=2, default=str))
+
+
+def add_filters(parser: ArgumentParser, *, platform: bool = False) -> None:
+    """--browser, --type, --model, --days and, where asked, --platform."""
+    parser.add_argument("--browser", help="kind of browser, such as firefox")
+    parser.add_argument("--type", dest="model_type", choices=MODEL_TYPES)
+    parser.add_argument("--model", dest="model_name")
+    parser.add_argument("--days", type=float)
+    if platform:
+        parser.add_argument("--platform", choices=PLATFORMS)
+
+
+def filters(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {name: options[name] for name in names if options[name] is not None}
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    """A measured value, or a dash."""
+    return "-" if value is None else format(value, form)

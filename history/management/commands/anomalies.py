@@ -1,0 +1,37 @@
+"""manage.py anomalies: the latest latency of each series against those before it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from history import answers
+from history.management.cli import HistoryCommand, add_filters, filters
+
+
+class Command(HistoryCommand):
+    help = "Latest latencies that are unlike those before."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_filters(parser, platform=True)
+        parser.add_argument("--json", action="store_true")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        told = answers.found_anomalies(
+            **filters(options, "browser", "model_type", "model_name", "platform", "days")
+        )
+        if options["json"]:
+            self.write_json(told)
+            return
+        odd = [one for one in told["series"] if one["latest"]["anomaly"]]
+        unknown = sum(one["latest"]["anomaly"] is None for one in told["series"])
+        self.stdout.write(
+            f"{len(odd)} of {len(told['series'])} series end with an anomaly; {unknown} have too few "
+            f"samples to tell; as of {told['as_of'] or 'never'}"
+        )
+        for one in odd:
+            latest = one["latest"]
+            self.stdout.write(
+                f"{one['browser']}/{one['platform']} {one['shape'] or ''}: {latest['value']:.2f} ms where "
+                f"{latest['baseline']:.2f} ms is usual ({latest['samples']} samples): {latest['reason']}"
+            )

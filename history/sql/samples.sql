@@ -1,0 +1,1 @@
+SELECT * FROM browser_performance ORDER BY timestamp, source, source_id

@@ -1,0 +1,35 @@
+-- Executions since a time, one row per arm and work, with the latest 500 latencies in order of time.
+WITH executions AS (
+    SELECT
+        model_type, model_name, coalesce(work, '') AS sha256, coalesce(shape, '') AS shape,
+        coalesce(batch_size, 0) AS batch_size,
+        CASE
+            WHEN concurrent IS NULL THEN -1
+            WHEN concurrent = 0 THEN 0
+            ELSE 1 << floor(log2(concurrent))::INTEGER
+        END AS load,
+        browser, coalesce(platform, '') AS platform, software, success, timestamp,
+        CASE WHEN success AND warm IS NOT FALSE AND latency_ms > 0 THEN latency_ms END AS latency_ms,
+        throughput_tokens_per_sec, memory_mb
+    FROM browser_performance
+    WHERE kind = 'execution' AND timestamp >= $since
+      AND ($model_type::VARCHAR IS NULL OR model_type = $model_type)
+      AND ($model_name::VARCHAR IS NULL OR model_name = $model_name)
+), numbered AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY model_type, model_name, sha256, shape, batch_size, load, browser, platform, software
+        ORDER BY timestamp DESC
+    ) AS age
+    FROM executions
+)
+SELECT
+    model_type, model_name, sha256, shape, batch_size, load, browser, platform, software,
+    list(latency_ms ORDER BY timestamp) FILTER (latency_ms IS NOT NULL AND age <= 500) AS latencies_ms,
+    list(throughput_tokens_per_sec ORDER BY timestamp)
+        FILTER (throughput_tokens_per_sec > 0 AND success AND age <= 500) AS throughputs,
+    list(memory_mb ORDER BY timestamp) FILTER (memory_mb > 0 AND success AND age <= 500) AS memory_mb,
+    count(*) FILTER (success) AS successes,
+    count(*) FILTER (NOT success) AS failures
+FROM numbered
+GROUP BY ALL
+ORDER BY ALL

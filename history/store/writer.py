@@ -1,0 +1,160 @@
+"""Writing the history file: one process at a time, each change one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from history.core.samples import Observation
+from history.errors import HistoryError
+from history.store import snapshot
+from history.store.columns import COLUMNS, arrays, expressions
+from history.store.reading import Queries, statement
+
+
+class HistoryBusy(HistoryError):
+    """Another process writes the history, and did not finish in time; try again."""
+
+
+class HistoryStore(Queries):
+    """The open history file; use as a context manager. Waits up to `patience_s` for another writer.
+
+    Raises:
+        HistoryBusy: another process held it all the time.
+    """
+
+    def __init__(self, path: Path, *, patience_s: float = 30.0, memory_mb: int = 1024) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock: int | None = _lock(path.with_suffix(".lock"), patience_s)
+        try:
+            self._db = duckdb.connect(str(path), config={"memory_limit": f"{memory_mb}MB"})
+            self._db.execute(statement("schema"))
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def __enter__(self) -> HistoryStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file, copy it for readers, and let others write."""
+        try:
+            self._db.close()
+            snapshot.publish(self.path)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file without a copy for readers. Idempotent."""
+        self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def high_water_mark(self, source: str) -> int:
+        """The number up to which everything of a source was taken over."""
+        row = self._db.execute(
+            "SELECT source_id FROM high_water_mark WHERE source = ?", [source]
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def count(self) -> int:
+        row = self._db.execute("SELECT count(*) FROM browser_performance").fetchone()
+        return int(row[0]) if row else 0
+
+    def record(
+        self, observations: Sequence[Observation], *, marks: Mapping[str, int] | None = None
+    ) -> int:
+        """Add what is not there yet, and raise marks, in one transaction; returns how many were new."""
+        with self.transaction():
+            added = self._insert(observations) if observations else 0
+            for source, source_id in (marks or {}).items():
+                self._db.execute(
+                    "INSERT INTO high_water_mark VALUES (?, ?) "
+                    "ON CONFLICT DO UPDATE SET source_id = greatest(source_id, excluded.source_id)",
+                    [source, source_id],
+                )
+        return added
+
+    def _insert(self, observations: Sequence[Observation]) -> int:
+        incoming = arrays(observations)  # noqa: F841  DuckDB reads the variable by its name
+        row = self._db.execute(
+            f"INSERT INTO browser_performance ({', '.join(COLUMNS)}) "
+            f"SELECT {expressions()} FROM incoming ON CONFLICT DO NOTHING"
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def temporary(cls, beside: Path) -> Iterator[HistoryStore]:
+        """An empty history in the folder of the real one, gone afterwards."""
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=beside.parent, prefix="import-") as name:
+            store = cls(Path(name) / "staging.duckdb")
+            try:
+                yield store
+            finally:
+                store.close()
+
+    def add_all_of(self, other: HistoryStore) -> int:
+        """Add what another file has and this one has not, in one transaction; closes the other one."""
+        other.close()
+        quoted = str(other.path).replace("'", "''")
+        self._db.execute(f"ATTACH '{quoted}' AS other (READ_ONLY)")
+        try:
+            with self.transaction():
+                row = self._db.execute(
+                    f"INSERT INTO browser_performance ({', '.join(COLUMNS)}) SELECT "
+                    f"{', '.join(COLUMNS)} FROM other.browser_performance ON CONFLICT DO NOTHING"
+                ).fetchone()
+        finally:
+            self._db.execute("DETACH other")
+        return int(row[0]) if row else 0
+
+    def replace(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Exchange all rows of a small table; call within `transaction`."""
+        self._db.execute(f"DELETE FROM {table}")
+        for row in rows:
+            self._db.execute(
+                f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+                list(row.values()),
+            )
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or nothing."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+
+
+def _lock(path: Path, patience_s: float) -> int:
+    """A descriptor that holds the lock until it is closed, at the latest by the process' end."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise HistoryBusy(
+                    f"another process has written to {path.with_suffix('.duckdb')} for "
+                    f"{patience_s:g} s: try again when it is done"
+                ) from None
+            time.sleep(0.02)
+        else:
+            return descriptor

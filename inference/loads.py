@@ -1,0 +1,61 @@
+"""Loads of model files, failures included, on their way into history."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from browsers.session import LoadEvent
+from browsers.worker import BrowserWorker
+from history import recording
+from history.core.samples import Kind, Observation
+from inference.models import OnnxModel, PlanShard
+
+
+def record_load(worker: BrowserWorker, event: LoadEvent) -> None:
+    """Commit how a load went; a file that no model names any more is not recorded."""
+    model = _model_of(event.model_sha256)
+    if model is None:
+        return
+    facts = worker.session.facts
+    recording.put(
+        [
+            Observation(
+                source="",
+                source_id=0,
+                kind=Kind.LOAD,
+                timestamp=datetime.now(UTC).replace(tzinfo=None),
+                browser=worker.kind,
+                model_type=model.model_type,
+                model_name=model.name,
+                platform=event.backend,
+                memory_mb=worker.memory_mb,
+                success=event.error_category is None,
+                error_type=event.error_category,
+                browser_id=worker.id,
+                family=facts.family if facts else None,
+                host=facts.host if facts else None,
+                browser_version=facts.version if facts else None,
+                driver_version=facts.driver_version if facts else None,
+                adapter=event.adapter,
+                software=event.software,
+                work=event.model_sha256,
+                bytes_in=event.bytes,
+                load_ms=event.load_ms,
+                extra={
+                    "fetch_ms": event.fetch_ms,
+                    "bundle": event.bundle,
+                    "nodes": dict(event.nodes),
+                    "evicted": list(event.evicted),
+                    "error": event.error[:500] if event.error else None,
+                },
+            )
+        ]
+    )
+
+
+def _model_of(sha256: str) -> OnnxModel | None:
+    shards = PlanShard.objects.filter(sha256=sha256).select_related("plan__model")
+    shard = shards.defer("plan__model__summary").first()
+    if shard is not None:
+        return shard.plan.model
+    return OnnxModel.objects.filter(sha256=sha256).defer("summary").first()
