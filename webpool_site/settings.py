@@ -101,6 +101,8 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": WEBPOOL_HOME / "db.sqlite3",
         "CONN_MAX_AGE": None,
+        # A file for tests, too: connections that share memory lock whole tables, which a file's do not.
+        "TEST": {"NAME": WEBPOOL_HOME / "test.sqlite3"},
         "OPTIONS": {
             "timeout": 30,
             "transaction_mode": "IMMEDIATE",

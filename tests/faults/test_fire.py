@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.stack import ROOT, RunningStack
 
-KILLS, SECONDS = 100, 120
+KILLS, SECONDS = 100, 90
 # A machine that is slow to bring a browser up again gives fewer to kill in that time.
 FEWEST = 20
 
@@ -28,7 +28,7 @@ def test_random_kills_lose_double_and_falsify_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, f"{said}\n{burnt.logs()}"
     assert not burnt.wait_gone()
     told = json.loads(report.read_text())
-    assert FEWEST <= told["strikes"] <= KILLS
+    assert FEWEST <= len(told["strikes"]) <= KILLS
     assert told["answered"] == told["asked"] > FEWEST, "the pool was under load"
     assert told["http_answered"] > 0
     assert told["proof"]["holds"]
