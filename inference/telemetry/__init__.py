@@ -5,13 +5,15 @@ REST, Prometheus, the command and the Python facade show this, and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
 
+from browsers.breakers import describe
 from browsers.connections import connection_facts, resident_models
-from browsers.glance import living_or_unknown
+from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.machine import machine_facts, redis_facts
 from browsers.models import Browser
 from browsers.rungs import rung_statistics
@@ -28,7 +30,7 @@ def telemetry(
 ) -> dict[str, Any]:
     """The document; times are aware datetimes, durations and sizes have their unit in the name.
 
-    `connections`: every browser. `breakers`: every breaker that is known. `models`: what is loaded where.
+    `connections`: every browser. `breakers`: those of every browser. `models`: what is loaded where.
     Keys that were not asked for are left out.
     """
     now = now or timezone.now()
@@ -39,7 +41,7 @@ def telemetry(
         "at": now,
         "system": {**machine_facts(), "redis": redis_facts(queues)},
         "rungs": rung_statistics(),
-        "breakers": None,
+        "breakers": _breakers(ids, now.timestamp()),
         **counts(),
         "latency": latency(now),
         "history": history_facts(now),
@@ -49,6 +51,13 @@ def telemetry(
     if include_models:
         document["models"] = _models(living)
     return document
+
+
+def _breakers(browser_ids: Sequence[str], now: float) -> list[dict[str, Any]] | None:
+    known = breakers_or_unknown(browser_ids)
+    if known is None:
+        return None
+    return [{"browser": key, **describe(found, now)} for key, found in sorted(known.items())]
 
 
 def _models(living: Any) -> list[dict[str, Any]] | None:
