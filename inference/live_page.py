@@ -8,8 +8,9 @@ from typing import Any
 
 from django.utils import timezone
 
+from browsers.breakers import describe
 from browsers.connections import connection_facts
-from browsers.glance import living_or_unknown
+from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.models import Browser, Incident
 from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
 from inference.operating import is_quarantined
@@ -29,6 +30,7 @@ def pool_now() -> dict[str, Any]:
     names = file_names({sha for live in (living or {}).values() for sha in live.loaded})
     held = _held()
     repairs = _last_repairs(now - _RECENT)
+    breakers = breakers_or_unknown(rows)
     browsers = []
     for facts in connection_facts(living, now.timestamp()):
         row = rows.get(facts["id"])
@@ -43,6 +45,7 @@ def pool_now() -> dict[str, Any]:
                 "quarantined": is_quarantined(row),
                 "loaded": loaded,
                 "memory_percent": _percent(facts["memory_mb"], facts["memory_limit_mb"]),
+                "breaker": describe(breakers[row.pk], now.timestamp()) if breakers else None,
                 "repair": repairs.get(row.pk),
                 "queued": held[row.pk][ShardState.QUEUED],
                 "running": held[row.pk][ShardState.RUNNING],

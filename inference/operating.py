@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import current_app
 
-from browsers import drains
+from browsers import breakers, drains
 from browsers.models import Browser
 from inference import draining, ledger
 from inference.dispatch import queue_of
@@ -49,6 +49,17 @@ def quarantine(browser_id: str, *, by: str) -> int:
 def release(browser_id: str) -> bool:
     """Let a drained or quarantined browser take work again; False when it was neither."""
     return draining.undrain(browser_id)
+
+
+def reset_breakers(browser_id: str) -> None:
+    """Close the browser's breakers, its own and those of models in it.
+
+    Raises:
+        UnknownBrowser.
+        RedisError: they are as before.
+    """
+    _known(browser_id)
+    breakers.reset(browser_id)
 
 
 def is_quarantined(row: Browser) -> bool:

@@ -35,6 +35,7 @@ class _Document(Collector):
         document = self._document
         yield from _ledger(document)
         yield from _browsers(document)
+        yield from _breakers(document["breakers"] or ())
         yield from _system(document["system"])
         yield from _repairs(document["rungs"])
         yield from _latency(document["latency"])
@@ -113,6 +114,20 @@ def _who(row: Document) -> dict[str, str]:
         "version": row["version"] or "",
         "state": row["state"],
     }
+
+
+def _breakers(rows: Sequence[Document]) -> Iterator[Metric]:
+    """No sample while Redis does not answer."""
+    yield _gauge(
+        "webpool_breaker_state",
+        "1 for the state that the browser's circuit breaker is in.",
+        [({"browser": row["browser"], "state": row["state"]}, 1) for row in rows],
+    )
+    yield _gauge(
+        "webpool_breaker_models",
+        "Models and shards in the browser with failures or a breaker that is not closed.",
+        [({"browser": row["browser"]}, len(row["models"])) for row in rows],
+    )
 
 
 def _system(system: Document) -> Iterator[Metric]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path, re_path
 
-from inference.views import api, batches, drains, history, live, telemetry
+from inference.views import api, batches, drains, history, live, pictures, telemetry
 
 urlpatterns = [
     path("api/browsers/", api.BrowserList.as_view()),
@@ -42,5 +42,8 @@ urlpatterns = [
     path("admin/pool/", admin.site.admin_view(live.page), name="pool"),
     path("admin/pool/rows/", admin.site.admin_view(live.rows)),
     path("admin/pool/<str:browser_id>/", admin.site.admin_view(live.act)),
+    path("admin/pictures/latency/", admin.site.admin_view(pictures.latency_page)),
+    path("admin/pictures/scores/", admin.site.admin_view(pictures.scores_page)),
+    path("admin/pictures/regressions/", admin.site.admin_view(pictures.regressions_page)),
     path("metrics", telemetry.Metrics.as_view()),
 ]

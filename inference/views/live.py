@@ -74,9 +74,15 @@ def _release(browser_id: str, by: str) -> str:
     return f"{browser_id} takes shards again" if was else f"{browser_id} took shards already"
 
 
+def _reset(browser_id: str, by: str) -> str:
+    operating.reset_breakers(browser_id)
+    return f"the breakers of {browser_id}, its own and those of models in it, are closed"
+
+
 _ACTIONS: dict[str, Callable[[str, str], str]] = {
     "restart": _restart,
     "drain": _drain,
     "quarantine": _quarantine,
     "release": _release,
+    "reset": _reset,
 }

@@ -15,7 +15,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from rest_framework.renderers import JSONRenderer
 
-from browsers import live
+from browsers import breakers, live
 from browsers.models import Browser, BrowserState, Incident
 from browsers.redis import client
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunState
@@ -153,6 +153,17 @@ def test_prometheus_text_is_clean_and_says_what_the_document_says(pool: Run) -> 
         ("browser_crash", "a", "refresh"): 0.15
     }
     assert values(text, "webpool_queue_length")["control",] == 0
+
+
+def test_breakers_are_told_by_the_document_and_to_prometheus(pool: Run) -> None:
+    breakers.crashed("a")
+    breakers.failed("b", "timeout", sha256="f" * 64)
+    told = {row["browser"]: row for row in telemetry()["breakers"]}
+    assert (told["a"]["state"], told["b"]["state"]) == ("open", "closed")
+    text = Client(headers={"host": "localhost"}).get("/metrics").content.decode()
+    assert complaints(text) == []
+    assert values(text, "webpool_breaker_state") == {("a", "open"): 1.0, ("b", "closed"): 1.0}
+    assert values(text, "webpool_breaker_models") == {("a",): 0.0, ("b",): 1.0}
 
 
 def test_labels_are_escaped(pool: Run) -> None:

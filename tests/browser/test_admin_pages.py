@@ -1,0 +1,257 @@
+"""The admin's pictures and its live page, as a real Chromium draws them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+from browsers import breakers
+from browsers.drivers import Missing, get_driver
+from browsers.models import Browser, BrowserState
+from browsers.redis import client
+from history import recording
+from history.models import BrowserRecommendation, CapabilityScore, Regression
+from history.recompute import recompute
+from inference.models import ModelType, OnnxModel
+from inference.pool_view import snapshot
+from tests.support.history import sample, series
+from tests.support.ledger import make_run, publish
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KINDS = ("chromium", "firefox", "webkitgtk")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    found = get_driver("chromium").find()
+    if isinstance(found, Missing):
+        found = get_driver("chromium-npm").find()
+    assert not isinstance(found, Missing), f"{found.reason}; {found.remedy}"
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(found.browser_path)
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--window-size=1400,1000",
+    ):
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = Service(str(found.driver_path), service_args=["--disable-build-check"])
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def model(valkey: Any, tmp_path: Path, settings: Any) -> Iterator[OnnxModel]:
+    """A history with known truth, really learned from, and three living browsers.
+
+    chromium: about 20 ms with one spike, and 30 ms from build 157 on. firefox: about 40 ms. webkitgtk: three
+    samples only.
+    """
+    settings.WEBPOOL_HISTORY_PATH = tmp_path / "history.duckdb"
+    settings.WEBPOOL_LEASE_S = 120.0
+    client().flushall()
+    run = make_run(shards=1)
+    OnnxModel.objects.filter(pk=run.model_id).update(model_type="text")  # as the samples say
+    name = run.model.name
+    spike = sample(model_name=name, latency_ms=400.0, browser_version="156", timestamp=_ago(150))
+    recording.put(
+        [
+            *series(20.0, seed=1, minutes_ago=180, browser_version="156", model_name=name),
+            spike,
+            *series(30.0, seed=2, minutes_ago=90, browser_version="157", model_name=name),
+            *series(40.0, seed=3, count=60, browser="firefox", model_name=name),
+            *series(40.0, seed=4, count=3, browser="webkitgtk", model_name=name),
+        ]
+    )
+    recording.take_over(lambda source, mark: ())
+    recompute()
+    for kind in KINDS:
+        Browser.objects.create(
+            id=kind, kind=kind, family=kind, state=BrowserState.READY, memory_limit_mb=1000.0
+        )
+        publish(kind, memory_mb=500.0)
+    yield run.model
+    client().flushall()
+
+
+def _ago(minutes: float) -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=minutes)
+
+
+@pytest.fixture
+def visit(
+    chromium: webdriver.Chrome, live_server: Any, model: OnnxModel
+) -> Iterator[Callable[[str], webdriver.Chrome]]:
+    """Open a page as a logged-in operator; at the end nothing may stand in the console."""
+    login = Client()
+    login.force_login(get_user_model().objects.create_superuser("viewer", password="x"))
+    chromium.get(f"{live_server.url}/static/inference/pool.css")
+    chromium.add_cookie({"name": "sessionid", "value": login.cookies["sessionid"].value})
+
+    def open_page(path: str) -> webdriver.Chrome:
+        chromium.get(live_server.url + path)
+        return chromium
+
+    yield open_page
+    errors = [
+        entry
+        for entry in chromium.get_log("browser")
+        if entry["level"] == "SEVERE" and "favicon.ico" not in entry["message"]
+    ]
+    chromium.get("about:blank")
+    assert errors == []
+
+
+def count(page: webdriver.Chrome, selector: str) -> int:
+    return len(page.find_elements(By.CSS_SELECTOR, selector))
+
+
+def words(page: webdriver.Chrome, selector: str) -> str:
+    return " ".join(one.text for one in page.find_elements(By.CSS_SELECTOR, selector))
+
+
+def titles(page: webdriver.Chrome, selector: str) -> list[str]:
+    found = f"return [...document.querySelectorAll('{selector} title')].map(t => t.textContent)"
+    told: list[str] = page.execute_script(found)
+    return told
+
+
+def boxes(page: webdriver.Chrome, selector: str) -> list[dict[str, float]]:
+    """Where marks really are on the screen."""
+    found = (
+        f"return [...document.querySelectorAll('{selector}')].map(m => m.getBoundingClientRect())"
+    )
+    drawn: list[dict[str, float]] = page.execute_script(found)
+    return drawn
+
+
+def test_latency_shows_every_point_the_change_and_the_anomaly(visit: Any, model: OnnxModel) -> None:
+    page = visit(f"/admin/pictures/latency/?model={model.name}")
+    assert count(page, "#latency-0 .hp-point") == 61 + 60 + 3
+    assert any(
+        title.startswith("anomaly: 400 ms") for title in titles(page, "#latency-0 .hp-anomaly")
+    )
+    changes = titles(page, "#latency-0 line.hp-change")
+    assert len(changes) == 1
+    assert 1.4 < float(changes[0].split()[1].rstrip(",")) < 1.6
+    strips = words(page, "#latency-0 .hp-name")
+    assert "chromium/wasm · n = 61" in strips
+    assert "webkitgtk/wasm · n = 3" in strips
+    assert "not known" in strips
+    # Later is to the right, slower is higher: drawn, not only written.
+    points = boxes(page, "#latency-0 .hp-point")
+    first, last = points[0], points[60]
+    assert first["x"] < last["x"]
+    assert first["y"] > last["y"]
+
+
+def test_browsers_are_compared_with_intervals_and_unknown_is_unknown(
+    visit: Any, model: OnnxModel
+) -> None:
+    page = visit(f"/admin/pictures/latency/?model={model.name}")
+    assert count(page, "#comparison-0 .hp-middle") == 2
+    assert count(page, "#comparison-0 .hp-unknown") == 1
+    said = words(page, "#comparison-0 .hp-text")
+    for part in ("chromium/wasm · n = 61", "fastest", "slower: ×", "p < 0.001", "too few samples"):
+        assert part in said
+    fastest, slower = boxes(page, "#comparison-0 .hp-middle")
+    assert fastest["x"] < slower["x"]
+    assert max(box["width"] for box in boxes(page, "#comparison-0 line.hp-interval")) > 1
+
+
+def test_the_heat_map_has_a_cell_for_every_browser_and_type_and_no_bare_score(visit: Any) -> None:
+    page = visit("/admin/pictures/scores/")
+    scores = list(CapabilityScore.objects.all())
+    assert {one.browser for one in scores} >= {"chromium", "firefox"}
+    assert count(page, "#scores .hp-cell") == len(KINDS) * len(ModelType.values)
+    assert count(page, "#scores .hp-score") == len(scores)
+    unknown = len(KINDS) * len(ModelType.values) - len(scores)
+    assert count(page, "#scores .hp-cell-unknown") == unknown
+    said = words(page, "#scores .hp-cell-text")
+    for one in scores:
+        assert f"{one.low:.0f}–{one.high:.0f} · n = {one.sample_size}" in said
+        assert f"{one.timestamp:%d %b %H:%M}" in said
+
+
+def test_a_recommendation_shows_its_evidence(visit: Any, model: OnnxModel) -> None:
+    row = BrowserRecommendation.objects.get(model_name=model.name)
+    page = visit("/admin/pictures/scores/")
+    said = words(page, f"#recommendation-{row.pk}")
+    for part in ("chromium/wasm", f"n = {row.sample_size}", "measurements of this very model"):
+        assert part in said
+    shown = count(page, f"#evidence-{row.pk} .hp-middle, #evidence-{row.pk} .hp-unknown")
+    assert shown == len(row.config["evidence"]) >= 2
+    assert "succeeded" in words(page, f"#evidence-{row.pk} .hp-text")
+
+
+def test_regressions_are_open_or_closed(visit: Any) -> None:
+    row = Regression.objects.get()
+    page = visit("/admin/pictures/regressions/")
+    assert count(page, "#open [data-regression]") == 1
+    assert count(page, "#closed [data-regression]") == 0
+    assert "156 → 157" in words(page, "#open [data-regression]")
+    row.closed_at, row.closed_by = row.opened_at, "158"
+    row.save()
+    page = visit("/admin/pictures/regressions/")
+    assert count(page, "#open [data-regression]") == 0
+    assert "158" in words(page, "#closed [data-regression]")
+
+
+def test_an_empty_history_draws_nothing_and_says_so(
+    visit: Any, model: OnnxModel, tmp_path: Path, settings: Any
+) -> None:
+    settings.WEBPOOL_HISTORY_PATH = tmp_path / "another" / "history.duckdb"
+    CapabilityScore.objects.all().delete()
+    BrowserRecommendation.objects.all().delete()
+    page = visit("/admin/pictures/scores/")
+    assert "nothing is known yet" in words(page, "#nothing")
+    assert count(page, ".hp-score") == 0
+    page = visit(f"/admin/pictures/latency/?model={model.name}")
+    assert "nothing is known" in words(page, "#nothing")
+    assert count(page, "svg.hp-picture") == 0
+
+
+def test_the_live_page_renews_itself_and_its_buttons_work(visit: Any) -> None:
+    page = visit("/admin/pool/")
+    assert "500 of" in words(page, "#b-firefox-memory")
+    button = "document.querySelector('[data-browser=firefox] button')"
+    page.execute_script(f"{button}.mark = 'same'")
+    publish("firefox", memory_mb=750.0)
+    until(lambda: "750 of" in words(page, "#b-firefox-memory"))
+    marked = page.execute_script(f"return {button}.mark")
+    assert marked == "same", "buttons are not exchanged under somebody's finger"
+    breakers.crashed("firefox")
+    until(lambda: words(page, "#b-firefox-breaker").startswith("open"))
+    page.find_element(By.CSS_SELECTOR, "[data-browser=firefox] button[value=reset]").click()
+    until(lambda: words(page, "#b-firefox-breaker") == "closed")
+    page.find_element(By.CSS_SELECTOR, "[data-browser=firefox] button[value=drain]").click()
+    until(lambda: "firefox takes no new shards" in words(page, "body"))
+    assert {view.id: view.state for view in snapshot()}["firefox"] == "draining"
+    until(lambda: words(page, "#b-firefox-state").startswith("draining"))
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait; a cell that is exchanged while it is read is read again."""
+    deadline = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(StaleElementReferenceException):
+            if true():
+                return
+        assert time.monotonic() < deadline, "it did not become so"
+        time.sleep(0.1)
