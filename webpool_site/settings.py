@@ -99,7 +99,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": WEBPOOL_HOME / "db.sqlite3",
+        "NAME": Path(os.environ.get("WEBPOOL_DATABASE_PATH") or WEBPOOL_HOME / "db.sqlite3"),
         "CONN_MAX_AGE": None,
         # A file for tests, too: connections that share memory lock whole tables, which a file's do not.
         "TEST": {"NAME": WEBPOOL_HOME / "test.sqlite3"},

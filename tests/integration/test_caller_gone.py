@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import call_command
+from django.db import connection
 
 from browsers.redis import client
 from inference.models import OnnxModel, Run, RunState, ShardState
@@ -33,6 +34,7 @@ def port(database: None, valkey: Any, tmp_path: Path) -> Iterator[int]:
         **os.environ,
         "WEBPOOL_HOME": str(settings.WEBPOOL_HOME),
         "WEBPOOL_REDIS_URL": settings.WEBPOOL_REDIS_URL,
+        "WEBPOOL_DATABASE_PATH": str(connection.settings_dict["NAME"]),  # the one of this process
         "PORT": str(chosen),
     }
     argv = ["uvicorn", "webpool_site.asgi:application", "--port", str(chosen), "--lifespan", "off"]
