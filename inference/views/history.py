@@ -11,16 +11,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from history import answers
-from history.core.samples import MODEL_TYPES, PLATFORMS
+from history.core.samples import PLATFORMS
 from history.errors import Refused
 from inference.errors import InvalidRequest
+from inference.models import ModelType
 from inference.views.api import ERRORS
 from inference.views.door import Door
 
 
 class _FilterSerializer(serializers.Serializer[Any]):
     browser = serializers.CharField(required=False, help_text="kind of browser")
-    model_type = serializers.ChoiceField(choices=MODEL_TYPES, required=False)
+    model_type = serializers.ChoiceField(choices=ModelType.choices, required=False)
     model_name = serializers.CharField(required=False)
     days = serializers.FloatField(required=False, help_text="only of so many days")
 
@@ -34,18 +35,18 @@ class SeriesQuerySerializer(_FilterSerializer):
 
 
 class ModelQuerySerializer(serializers.Serializer[Any]):
-    model_type = serializers.ChoiceField(choices=MODEL_TYPES)
+    model_type = serializers.ChoiceField(choices=ModelType.choices)
     model_name = serializers.CharField(default="", help_text="empty: any model of the type")
 
 
 class NamedModelQuerySerializer(serializers.Serializer[Any]):
-    model_type = serializers.ChoiceField(choices=MODEL_TYPES)
+    model_type = serializers.ChoiceField(choices=ModelType.choices)
     model_name = serializers.CharField()
 
 
 class ScoresQuerySerializer(serializers.Serializer[Any]):
     browser = serializers.CharField(required=False)
-    model_type = serializers.ChoiceField(choices=MODEL_TYPES, required=False)
+    model_type = serializers.ChoiceField(choices=ModelType.choices, required=False)
 
 
 class RegressionsQuerySerializer(serializers.Serializer[Any]):
@@ -54,7 +55,7 @@ class RegressionsQuerySerializer(serializers.Serializer[Any]):
 
 class MetricsSerializer(serializers.Serializer[Any]):
     browser = serializers.CharField()
-    model_type = serializers.ChoiceField(choices=MODEL_TYPES)
+    model_type = serializers.ChoiceField(choices=ModelType.choices)
     model_name = serializers.CharField()
     platform = serializers.ChoiceField(choices=PLATFORMS)
     metrics = serializers.DictField(
