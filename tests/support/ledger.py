@@ -11,6 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from browsers import live
+from browsers.redis import client
 from inference import dispatch
 from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, ShardState, StepKind
 from inference.pool_view import snapshot
@@ -19,7 +20,7 @@ PORT = {"dtype": "float32", "shape": ["batch"]}
 
 
 def publish(browser_id: str, **changes: Any) -> None:
-    """A browser that is ready and can run wasm."""
+    """A browser that is ready and can run wasm; its lease outlasts the slowest test."""
     ready = live.LiveBrowser(
         id=browser_id,
         kind=browser_id,
@@ -33,6 +34,7 @@ def publish(browser_id: str, **changes: Any) -> None:
         memory_limit_mb=1000.0,
     )
     live.publish(dataclasses.replace(ready, **changes))
+    client().pexpire(f"webpool:browser:{browser_id}", 600_000)
 
 
 def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
