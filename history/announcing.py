@@ -29,7 +29,8 @@ def announce(regression: Regression) -> None:
             log.error("%r failed on %s: %s", receiver, regression, answer)
     url: str = settings.WEBPOOL_REGRESSION_WEBHOOK
     if url:
-        threading.Thread(target=_post, args=(url, document), name="webhook", daemon=True).start()
+        # Not a daemon: a command that ends waits until the webhook was told, or cannot be.
+        threading.Thread(target=_post, args=(url, document), name="webhook").start()
 
 
 def described(regression: Regression) -> dict[str, Any]:

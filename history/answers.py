@@ -22,7 +22,7 @@ from history.core import anomalies, comparison
 from history.core.changepoints import change_points_of
 from history.core.recommendations import DEFAULT_CONFIDENCE, STARTING_PREFERENCES
 from history.core.samples import MODEL_TYPES, PLATFORMS
-from history.core.series import Floats, Series, Work
+from history.core.series import MIN_SAMPLES, Floats, Series, Work
 from history.core.trends import trend
 from history.errors import Refused
 from history.models import BasedOn, BrowserRecommendation, CapabilityScore, HistoryState, Regression
@@ -33,11 +33,7 @@ if TYPE_CHECKING:
     from history.store import Snapshot
 
 MOST_SAMPLES: Final = 10_000
-_METRICS: Final = {
-    "latency_ms": "latency_ms",
-    "throughput_tokens_per_sec": "throughput_tokens_per_sec",
-    "memory_mb": "memory_mb",
-}
+_METRICS: Final = ("latency_ms", "throughput_tokens_per_sec", "memory_mb")
 
 
 def snapshot() -> Snapshot:
@@ -95,8 +91,15 @@ def recommendation(model_type: str, model_name: str = "") -> dict[str, Any]:
         }  # fmt: skip
     return {
         **asked, **told, **nothing, "confidence": None, "sample_size": 0, "based_on": None,
-        "reason": "history knows nothing of this model and of none of its type",
+        "reason": _why_nothing(state.samples),
     }  # fmt: skip
+
+
+def _why_nothing(samples: int) -> str:
+    nothing = "history knows nothing of this model and of none of its type"
+    if not samples:
+        return nothing
+    return f"{nothing} yet: {MIN_SAMPLES} warm samples of the same work decide, once they are recomputed"
 
 
 def _recommendation(row: BrowserRecommendation, asked: str) -> dict[str, Any]:
@@ -323,8 +326,7 @@ def detect_anomalies(
         by_work[row["sha256"], row["shape"], row["batch_size"]].append(row)
     most = max(by_work.values(), key=len, default=[])
     verdicts = [
-        anomalies.judge(name, float(value), _column(most, _METRICS[name]))
-        for name, value in metrics.items()
+        anomalies.judge(name, float(value), _column(most, name)) for name, value in metrics.items()
     ]
     compared = (
         {name: most[0][name] or None for name in ("sha256", "shape", "batch_size")}

@@ -54,7 +54,7 @@ def builds(
     """Latencies by build of the same arm, work and host; and what each key stands for."""
     found: list[BuildSeries] = []
     named: dict[str, Mapping[str, Any]] = {}
-    for row in history.rows("builds", since=since, all=True):
+    for row in history.rows("builds", since=since):
         what = {name: row[name] for name in _SERIES_KEY}
         key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         named[key] = what

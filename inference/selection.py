@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from django.conf import settings
 
-from history.models import BrowserRecommendation, CapabilityScore
+from history.models import BrowserRecommendation
 from inference.core import exploration
 from inference.core.exploration import Belief, Way
 from inference.core.placement import BrowserView, Hints, ShardView, Wishes, peak_mb
@@ -97,11 +97,6 @@ def recommend_for(model_type: str, model_name: str) -> dict[str, Any] | None:
     """What history recommends for a model, with its evidence and its time; None: it knows nothing."""
     known = _PUBLISHED.of(model_type, model_name)
     return dict(known.recommendation) if known else None
-
-
-def scores_for(model_type: str) -> list[CapabilityScore]:
-    """Published capability scores of a type, best first."""
-    return list(CapabilityScore.objects.filter(model_type=model_type).order_by("-score"))
 
 
 def advise(wishes: Wishes, model: OnnxModel, selection: Mapping[str, Any] | None) -> Wishes:

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 class Work:
     """The same computation: model, file (SHA-256 of model or shard), bucket of input shapes, batch, load.
 
-    `load` is a bucket of how much else the pool computed meanwhile (`load_bucket`): a browser that was
+    `load` is a bucket of how much else the pool computed meanwhile: a browser that was
     measured alone is not compared with one that was measured in a crowd.
     """
 
@@ -30,15 +30,6 @@ class Work:
     shape: str = ""
     batch_size: int = 0
     load: int = 0
-
-
-def load_bucket(concurrent: int | None) -> int:
-    """0, 1, 2, 4, 8 …: the power of two not above `concurrent`; -1 where that was not recorded."""
-    if concurrent is None:
-        return -1
-    if concurrent < 0:
-        raise ValueError(f"concurrent: expected 0 or more shards beside it, got {concurrent}")
-    return 1 << (concurrent.bit_length() - 1) if concurrent else 0
 
 
 @dataclasses.dataclass(frozen=True, order=True)

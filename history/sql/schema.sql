@@ -61,3 +61,20 @@ CREATE TABLE IF NOT EXISTS browser_capability_scores (
     sample_size INTEGER NOT NULL,
     metrics JSON
 );
+-- Executions with what names their work and arm; `load`: the power of two not above `concurrent`, -1 where that is
+-- not known. A latency counts when it is of a success that was no warm-up.
+CREATE VIEW IF NOT EXISTS executions AS
+SELECT
+    model_type, model_name, coalesce(work, '') AS sha256, coalesce(shape, '') AS shape,
+    coalesce(batch_size, 0) AS batch_size,
+    CASE
+        WHEN concurrent IS NULL THEN -1
+        WHEN concurrent = 0 THEN 0
+        ELSE 1 << floor(log2(concurrent))::INTEGER
+    END AS load,
+    browser, coalesce(platform, '') AS platform, software, coalesce(host, '') AS host,
+    coalesce(adapter, '') AS adapter, browser_version AS build, success, timestamp,
+    CASE WHEN success AND warm IS NOT FALSE AND latency_ms > 0 THEN latency_ms END AS latency_ms,
+    throughput_tokens_per_sec, memory_mb
+FROM browser_performance
+WHERE kind = 'execution';

@@ -1,26 +1,13 @@
 -- Executions since a time, one row per arm and work, with the latest 500 latencies in order of time.
-WITH executions AS (
-    SELECT
-        model_type, model_name, coalesce(work, '') AS sha256, coalesce(shape, '') AS shape,
-        coalesce(batch_size, 0) AS batch_size,
-        CASE
-            WHEN concurrent IS NULL THEN -1
-            WHEN concurrent = 0 THEN 0
-            ELSE 1 << floor(log2(concurrent))::INTEGER
-        END AS load,
-        browser, coalesce(platform, '') AS platform, software, success, timestamp,
-        CASE WHEN success AND warm IS NOT FALSE AND latency_ms > 0 THEN latency_ms END AS latency_ms,
-        throughput_tokens_per_sec, memory_mb
-    FROM browser_performance
-    WHERE kind = 'execution' AND timestamp >= $since
-      AND ($model_type::VARCHAR IS NULL OR model_type = $model_type)
-      AND ($model_name::VARCHAR IS NULL OR model_name = $model_name)
-), numbered AS (
+WITH numbered AS (
     SELECT *, row_number() OVER (
         PARTITION BY model_type, model_name, sha256, shape, batch_size, load, browser, platform, software
         ORDER BY timestamp DESC
     ) AS age
     FROM executions
+    WHERE timestamp >= $since
+      AND ($model_type::VARCHAR IS NULL OR model_type = $model_type)
+      AND ($model_name::VARCHAR IS NULL OR model_name = $model_name)
 )
 SELECT
     model_type, model_name, sha256, shape, batch_size, load, browser, platform, software,

@@ -17,6 +17,7 @@ from history.models import HistoryState, PendingSample
 from history.store import latest
 from inference import outbox, uploads
 from inference.models import Attempt, Outcome, Run
+from tests.support.history import kept
 from tests.support.ledger import make_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,7 +43,7 @@ def attempt(run: Run, **changes: Any) -> Attempt:
 
 
 def rows() -> list[dict[str, Any]]:
-    return latest(recording.history_path()).rows("samples")
+    return kept(latest(recording.history_path()))
 
 
 def pending(**changes: Any) -> Observation:

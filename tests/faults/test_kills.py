@@ -18,8 +18,6 @@ from tests.support.faults import (
     WITHIN_S,
     Kill,
     check,
-    right_answer,
-    slow_model,
     start,
     stop,
     submit,
@@ -29,16 +27,6 @@ from tests.support.faults import (
 from tests.support.stack import ROOT, RunningStack
 
 BROWSERS = ("chromium", "firefox")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return slow_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def answer(model: Path) -> np.ndarray:
-    return right_answer(model)
 
 
 @pytest.fixture(scope="module")

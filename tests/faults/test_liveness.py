@@ -21,8 +21,6 @@ from tests.support.faults import (
     ROWS,
     Kill,
     check,
-    right_answer,
-    slow_model,
     start,
     stop,
     submit,
@@ -34,16 +32,6 @@ from webpool_site import valkey
 
 BROWSERS = ("chromium-npm", "firefox")
 BUSY_S = 8.0
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return slow_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def answer(model: Path) -> np.ndarray:
-    return right_answer(model)
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,6 @@ import pytest
 
 from tests.support.faults import (
     check,
-    right_answer,
-    slow_model,
     start,
     stop,
     submit,
@@ -31,16 +29,6 @@ FIRST, SECOND = "chromium", "firefox"
 # What is asked of the pool is 10 s; a busy machine may be three times slower.
 SERVES_WITHIN_S = 30.0
 ENDS_WITHIN_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return slow_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def answer(model: Path) -> np.ndarray:
-    return right_answer(model)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,6 @@ import pytest
 from tests.support.faults import (
     Kill,
     check,
-    right_answer,
-    slow_model,
     start,
     stop,
     submit,
@@ -20,16 +18,6 @@ from tests.support.faults import (
     wait_computing,
 )
 from tests.support.stack import RunningStack
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return slow_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def answer(model: Path) -> np.ndarray:
-    return right_answer(model)
 
 
 @pytest.fixture(scope="module")

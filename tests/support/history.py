@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from history.core.samples import Observation
+from history.store import Snapshot
 
 
 def sample(**changes: Any) -> Observation:
@@ -35,3 +36,8 @@ def series(
             timestamp=began + timedelta(seconds=number),
             **changes,
         )
+
+
+def kept(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Every sample of a history, in order of time."""
+    return snapshot.rows("export", browser=None, model_type=None, model_name=None, since=None)

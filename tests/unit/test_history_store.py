@@ -12,8 +12,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from history import series
 from history.core.samples import Kind, Observation
 from history.store import HistoryBusy, HistoryStore, latest
+from tests.support.history import kept as kept_in
+from tests.support.history import sample
 
 FULL = Observation(
     source="ledger:attempt",
@@ -112,16 +115,16 @@ def test_one_writes_at_a_time_and_the_next_waits(tmp_path: Path) -> None:
 def test_readers_see_a_finished_copy_and_its_age(tmp_path: Path) -> None:
     path = tmp_path / "h.duckdb"
     assert latest(path).as_of is None
-    assert latest(path).rows("counts") == [{"samples": 0}]
+    assert len(kept_in(latest(path))) == 0
     with HistoryStore(path) as store:
         store.record([FULL])
     first = latest(path)
     with HistoryStore(path) as store:
-        assert latest(path).rows("counts") == [{"samples": 1}]  # while another writes
+        assert len(kept_in(latest(path))) == 1  # while another writes
         store.record([BARE])
-        assert latest(path).rows("counts") == [{"samples": 1}]
-    assert latest(path).rows("counts") == [{"samples": 2}]
-    assert first.rows("counts") == [{"samples": 1}]  # a reader keeps what it opened
+        assert len(kept_in(latest(path))) == 1
+    assert len(kept_in(latest(path))) == 2
+    assert len(kept_in(first)) == 1  # a reader keeps what it opened
     assert len(list(tmp_path.glob("h.snapshot-*"))) == 1
 
 
@@ -137,3 +140,17 @@ def test_a_copy_of_an_unchanged_file_is_as_fresh_as_the_last_look(tmp_path: Path
     as_of = latest(path).as_of
     assert (tmp_path / "h.snapshot").resolve() == copy
     assert as_of is not None and as_of >= datetime.fromtimestamp(before - 0.01, UTC)
+
+
+def test_load_is_bucketed_by_powers_of_two(tmp_path: Path) -> None:
+    buckets = {None: -1, 0: 0, 1: 1, 2: 2, 3: 2, 4: 4, 7: 4, 8: 8}
+    with HistoryStore(tmp_path / "h.duckdb") as store:
+        store.record(
+            [
+                sample(source="t", source_id=number, concurrent=concurrent, latency_ms=number + 1.0)
+                for number, concurrent in enumerate(buckets)
+            ]
+        )
+        found = series.load(store, datetime.fromisoformat("2020-01-01"))
+    loads = {latency: one.work.load for one in found for latency in one.latencies_ms}
+    assert [loads[number + 1.0] for number in range(len(buckets))] == list(buckets.values())

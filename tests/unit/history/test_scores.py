@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from history.core.reliability import reliability
 from history.core.scores import ALONE, Score, capability_scores
-from history.core.series import Series, load_bucket
+from history.core.series import Series
 from tests.unit.history.truth import series
 
 _LATENCIES = st.lists(st.floats(0.01, 1e6), min_size=5, max_size=30)
@@ -94,21 +94,3 @@ def test_four_samples_are_no_score() -> None:
 def test_garbage_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite numbers above zero"):
         series([1.0, bad])
-
-
-def test_load_is_bucketed() -> None:
-    assert [load_bucket(n) for n in (None, 0, 1, 2, 3, 4, 7, 8)] == [-1, 0, 1, 2, 2, 4, 4, 8]
-    with pytest.raises(ValueError, match="0 or more"):
-        load_bucket(-1)
-
-
-@given(st.integers(0, 5000), st.integers(0, 5000))
-@settings(max_examples=60, deadline=None)
-def test_wilsons_interval_is_scipys(successes: int, failures: int) -> None:
-    from scipy import stats
-
-    if successes + failures == 0:
-        return
-    expected = stats.binomtest(successes, successes + failures).proportion_ci(method="wilson")
-    found = reliability(successes, failures)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)

@@ -1,1 +1,0 @@
-SELECT count(*) AS samples FROM browser_performance

@@ -1,1 +1,0 @@
-SELECT * FROM browser_performance ORDER BY timestamp, source, source_id
