@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Any, cast
 
 import redis.exceptions
-from celery import chord, current_app, signature
+from celery import current_app, signature
+from celery.utils import uuid
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
@@ -40,6 +41,10 @@ CONTROL_QUEUE = "control"
 RUN_SHARD = "inference.tasks.run_shard"
 RUN_JOIN = "inference.tasks.run_join"
 SEND_STEP = "inference.tasks.send_step"
+# Nobody waits for a task's result, so its sender subscribes to none: the ledger holds what came of it.
+# And it declares no queue: each is declared by who reads it, and kombu, when the connection breaks in the
+# middle of a declaration, publishes on the channel that it just closed (an AttributeError).
+_QUIETLY: dict[str, Any] = {"ignore_result": True, "declare": []}
 # Attention and feed-forward parts alternate between two groups of browsers.
 _SIDES = {Role.ATTENTION.value: 0, Role.FEED_FORWARD.value: 1}
 
@@ -201,11 +206,15 @@ def send(steps: Sequence[RunShard]) -> None:
 
     def publish() -> None:
         for step in steps:
-            name, queue = _address(step)
-            current_app.send_task(name, (step.pk, step.fence), queue=queue, ignore_result=True)
+            _send_task(step)
 
     if steps:
         _unless_broker_is_down(publish, "the sweep sends them again")
+
+
+def _send_task(step: RunShard, **options: Any) -> None:
+    name, queue = _address(step)
+    current_app.send_task(name, (step.pk, step.fence), queue=queue, **_QUIETLY, **options)
 
 
 def _address(step: RunShard) -> tuple[str, str]:
@@ -232,13 +241,21 @@ def send_ready(queued: Sequence[RunShard], steps: Sequence[RunShard]) -> None:
 
 
 def _send_chord(parts: Sequence[RunShard], later: RunShard) -> None:
-    header = [
-        signature(RUN_SHARD, (part.pk, part.fence), queue=queue_of(part.browser), immutable=True)
-        for part in parts
-    ]
-    task = RUN_JOIN if later.kind == StepKind.JOIN else SEND_STEP
-    body = signature(task, (later.pk, later.fence + 1), queue=CONTROL_QUEUE, immutable=True)
-    _unless_broker_is_down(lambda: chord(header)(body), "the sweep sends them and what follows")
+    """As `celery.chord(header)(body)` sends it, which also subscribes its sender to every part's result:
+    two round trips a part, and 20 s of waiting for each when the broker is gone.
+    """
+    name = RUN_JOIN if later.kind == StepKind.JOIN else SEND_STEP
+    options = {"queue": CONTROL_QUEUE, **_QUIETLY}
+    body = signature(name, (later.pk, later.fence + 1), immutable=True, options=options)
+    body.freeze()
+    group = uuid()
+
+    def publish() -> None:
+        current_app.backend.set_chord_size(group, len(parts))
+        for index, part in enumerate(parts):
+            _send_task(part, group_id=group, group_index=index, chord=body)
+
+    _unless_broker_is_down(publish, "the sweep sends them and what follows")
 
 
 def send_step(step_id: int, fence: int) -> bool:

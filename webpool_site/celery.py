@@ -32,6 +32,15 @@ app.conf.update(
     # No acknowledgements, which cost two round trips per hop: redelivery is the sweep's work, which
     # knows from the ledger what a dead worker held.
     broker_transport_options={"ack_emulation": False},
+    # A broker that is gone for longer is the sweep's matter: nobody waits for it in the middle of a request.
+    result_backend_transport_options={
+        "retry_policy": {
+            "max_retries": 3,
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 0.2,
+        }
+    },
     task_default_queue="control",
     task_ignore_result=True,
     task_acks_late=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.faults import ROWS, check, right_answer, slow_model, stop
@@ -19,10 +20,13 @@ def events(pool: RunningStack) -> list[tuple[str, str]]:
         ).fetchall()
 
 
-def wait_for(pool: RunningStack, event: tuple[str, str]) -> None:
-    deadline = time.monotonic() + 120
+def wait_for(
+    pool: RunningStack, event: tuple[str, str], meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    deadline = time.monotonic() + 240
     while event not in events(pool):
-        assert time.monotonic() < deadline, f"{events(pool)}\n{pool.logs()}"
+        assert time.monotonic() < deadline, f"{pool.logs()}\nno {event} among {events(pool)}"
+        meanwhile()
         time.sleep(0.2)
 
 
@@ -43,9 +47,14 @@ def test_a_pool_grows_under_load_and_shrinks_when_idle(tmp_path: Path) -> None:
     pool.start()
     try:
         document = {"model": "slow", "inputs": {"x": ROWS.tolist()}}
-        runs = [pool.post("/api/runs/", document)["id"] for _ in range(10)]
+        runs: list[str] = []
+
+        def keep_busy() -> None:
+            if len(runs) < 4 or pool.get(f"/api/runs/{runs[-4]}/")["state"] != "running":
+                runs.append(pool.post("/api/runs/", document)["id"])
+
         second = f"{KIND}-2"
-        wait_for(pool, ("grew", second))
+        wait_for(pool, ("grew", second), keep_busy)
         answer = right_answer(model)
         for run_id in runs:
             check(pool, pool.wait_run(run_id), answer)

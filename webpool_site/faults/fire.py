@@ -64,7 +64,8 @@ def burnt(told: Mapping[str, Any]) -> list[str]:
     proof = told["proof"]
     wrongs = {
         "lost": proof["lost"] or told["unknown_to_ledger"],
-        "doubled": proof["doubled"] or told["unknown_to_callers"],
+        "doubled": proof["doubled"],
+        "written down, although its caller was told of an error": told["unknown_to_callers"],
         "wrong": told["wrong"] or proof["unproved"],
         "failed": told["failed"],
         "never told to a caller": not told["all_ended_in_time"],

@@ -1,0 +1,57 @@
+"""Messages to browsers' workers, while the broker goes away and comes back."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from typing import Any
+
+from celery import current_app
+
+from browsers.redis import client
+from inference import dispatch
+from inference.models import PlanShard, RunShard, StepKind
+
+
+def _step(key: int, browser: str) -> RunShard:
+    return RunShard(
+        pk=key, fence=1, kind=StepKind.COMPUTE, browser=browser, plan_shard=PlanShard(depends_on=[])
+    )
+
+
+def test_a_broker_that_is_restarted_is_no_error_of_who_sends(valkey: Any) -> None:
+    """Each message to a queue that is new: kombu would declare it, and fail in ways of its own at that."""
+    end, errors = threading.Event(), []
+
+    def send() -> None:
+        for number in itertools.count():
+            if end.is_set():
+                return
+            try:
+                dispatch.send([_step(1, f"new-{number}")])
+            except Exception as error:
+                errors.append(error)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    for _ in range(10):
+        time.sleep(0.2)
+        valkey.kill()
+        valkey.start()
+    end.set()
+    sender.join()
+    client().delete(*client().keys("browser.new-*"))
+    assert not errors
+
+
+def test_a_chord_s_sender_waits_for_no_result(valkey: Any) -> None:
+    """Else it would subscribe to one per step, and ask for each again when the broker is gone."""
+    parts = [_step(1, "old"), _step(2, "new")]
+    join = RunShard(pk=3, fence=0, kind=StepKind.JOIN, plan_shard=PlanShard(depends_on=[0, 1]))
+    for index, step in enumerate((*parts, join)):
+        step.index = index
+    dispatch.send_ready(parts, [*parts, join])
+    assert client().llen("browser.old") == client().llen("browser.new") == 1
+    assert not current_app.backend.result_consumer.subscribed_to
+    client().delete("browser.old", "browser.new")
