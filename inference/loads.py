@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from browsers.session import LoadEvent
-from browsers.worker import BrowserWorker
 from history import recording
 from history.core.samples import Kind, Observation
 from inference.models import OnnxModel, PlanShard
+
+if TYPE_CHECKING:
+    from browsers.session import LoadEvent
+    from browsers.worker import BrowserWorker
 
 
 def record_load(worker: BrowserWorker, event: LoadEvent) -> None:

@@ -8,17 +8,21 @@ from celery import shared_task
 from django.utils import timezone
 
 from history import recompute
-from inference import cleanup, dispatch, execution, joining, outbox
+from inference import cleanup, dispatch, joining, outbox
 
 
 @shared_task
 def run_shard(shard_id: int, fence: int) -> None:
+    from inference import execution  # with it a browser's whole machinery: only where there is one
+
     execution.execute(shard_id, fence)
 
 
 @shared_task(ignore_result=False)
 def load_shard(sha256: str, platform: str) -> dict[str, Any]:
     """Load a file into this worker's browser; `error` is None when it is resident."""
+    from inference import execution
+
     return execution.load(sha256, platform)
 
 

@@ -49,7 +49,7 @@ def valkey() -> Iterator[Any]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """One stack with every installed browser and the sample model, for all tests that do no harm."""
     running = RunningStack(Path(tmp_path_factory.mktemp("stack")))
-    running.manage("migrate", "--verbosity", "0")
+    running.migrate()
     running.manage("add_sample")
     running.start()
     yield running

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from history.core.evidence import effective_size
 from history.core.series import MIN_SAMPLES, Floats, check_positive
@@ -63,7 +63,7 @@ def change_points_of(series: Sequence[Floats]) -> list[list[ChangePoint]]:
     kept: list[list[tuple[int, float]]] = [[] for _ in logs]
     level = [_test(logs[i], i, 0, logs[i].size) for i in range(len(logs))]
     while tested := [segment for segment in level if segment is not None]:
-        adjusted = stats.false_discovery_control([segment.p_value for segment in tested])
+        adjusted = scipy.stats.false_discovery_control([segment.p_value for segment in tested])
         level = []
         for one, p_value in zip(tested, adjusted, strict=True):
             if p_value <= FALSE_DISCOVERY_RATE:
@@ -101,7 +101,7 @@ def _seeded(start: int, end: int) -> list[tuple[int, int]]:
 def _pettitt(logs: Floats, start: int, end: int) -> tuple[float, int]:
     """Pettitt's p-value of logs[start:end], and where it would be split."""
     segment, n = logs[start:end], end - start
-    ranks = stats.rankdata(segment)
+    ranks = scipy.stats.rankdata(segment)
     t = np.arange(1, n)
     u = np.abs(2.0 * np.cumsum(ranks)[:-1] - t * (n + 1))
     at = int(np.argmax(u[MIN_SEGMENT - 1 : n - MIN_SEGMENT])) + MIN_SEGMENT

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from history.core.series import MIN_SAMPLES, Arm, Floats, Series
 
@@ -66,10 +66,10 @@ def compare(series: Sequence[Series], *, seed: int = 0) -> list[Compared]:
 
 def _p_values(ordered: Sequence[Series]) -> list[float]:
     raw = [
-        stats.mannwhitneyu(_latest(ordered[0]), _latest(one), alternative="two-sided").pvalue
+        scipy.stats.mannwhitneyu(_latest(ordered[0]), _latest(one), alternative="two-sided").pvalue
         for one in ordered[1:]
     ]
-    return [float(p) for p in stats.false_discovery_control(raw)] if raw else []
+    return [float(p) for p in scipy.stats.false_discovery_control(raw)] if raw else []
 
 
 def _fastest(one: Series, rng: np.random.Generator) -> Compared:
@@ -82,7 +82,7 @@ def _beside(one: Series, fastest: Series, p_value: float, rng: np.random.Generat
     own, best = _latest(one), _latest(fastest)
     low, high = median_interval(own, rng)
     median = float(np.median(own))
-    interval = stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         (own, best), _ratio, n_resamples=_RESAMPLES, method="percentile", rng=rng
     ).confidence_interval
     ratio = median / float(np.median(best))
@@ -98,7 +98,7 @@ def _beside(one: Series, fastest: Series, p_value: float, rng: np.random.Generat
 
 def median_interval(values: Floats, rng: np.random.Generator) -> tuple[float, float]:
     """The bootstrap interval (95 %, percentiles) of the median."""
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (values,), np.median, n_resamples=_RESAMPLES, method="percentile", rng=rng
     ).confidence_interval
     return float(found.low), float(found.high)

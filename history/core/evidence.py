@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from history.core.reliability import Reliability, of_arms
 from history.core.series import MIN_SAMPLES, Arm, Floats, Series, Work
@@ -65,7 +65,7 @@ def effective_size(values: Floats) -> float:
     n = values.size
     if n < 4 * MIN_SAMPLES or np.ptp(values) == 0:
         return float(max(2, n))
-    ranks = stats.rankdata(values)
+    ranks = scipy.stats.rankdata(values)
     alike = float(np.corrcoef(ranks[:-1], ranks[1:])[0, 1])
     alike = min(max(alike, 0.0), _MOST_ALIKE)
     return max(2.0, n * (1 - alike) / (1 + alike))

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from history.core.evidence import Evidence, usable, weigh, within_best
 from history.core.reliability import of_arms, of_browser
@@ -171,7 +171,7 @@ def slower_than(best: Arm, others: Sequence[Arm], series: Sequence[Series]) -> d
         of = {one.arm: one.latencies_ms for one in together}
         for arm in others:
             if arm in of and best in of:
-                test = stats.mannwhitneyu(of[arm], of[best], alternative="greater")
+                test = scipy.stats.mannwhitneyu(of[arm], of[best], alternative="greater")
                 tests[arm].append((float(test.pvalue), of[arm].size + of[best].size))
     for arm, found in tests.items():
         if len(found) == 1:
@@ -180,12 +180,12 @@ def slower_than(best: Arm, others: Sequence[Arm], series: Sequence[Series]) -> d
         inside = np.clip([p for p, _ in found], 1e-300, 1 - 1e-16)
         weights = np.sqrt([size for _, size in found])
         raw[arm] = float(
-            stats.combine_pvalues(inside, method="stouffer", weights=weights).pvalue
+            scipy.stats.combine_pvalues(inside, method="stouffer", weights=weights).pvalue
         )  # fmt: skip
     if not raw:
         return {}
     return dict(
-        zip(raw, map(float, stats.false_discovery_control(list(raw.values()))), strict=True)
+        zip(raw, map(float, scipy.stats.false_discovery_control(list(raw.values()))), strict=True)
     )
 
 

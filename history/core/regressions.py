@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from history.core.series import MIN_SAMPLES, Floats
 
@@ -93,10 +93,13 @@ def opened(series: Sequence[BuildSeries], known: Sequence[Known] = ()) -> list[O
             pairs.append((one.key, before, old, after, new))
     if not pairs:
         return []
-    raw = [stats.mannwhitneyu(new, old, alternative="greater").pvalue for *_, old, _, new in pairs]
+    raw = [
+        scipy.stats.mannwhitneyu(new, old, alternative="greater").pvalue
+        for *_, old, _, new in pairs
+    ]
     found = []
     for (key, before, old, after, new), p in zip(
-        pairs, stats.false_discovery_control(raw), strict=True
+        pairs, scipy.stats.false_discovery_control(raw), strict=True
     ):
         old_ms, new_ms = float(np.median(old)), float(np.median(new))
         ratio, p_value = new_ms / old_ms, float(p)

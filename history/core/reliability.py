@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
-from scipy import stats
 
 from history.core.series import Arm, Series
 
 SOUND_RATE: Final = 0.95
 """An arm that surely fails more than one computation in twenty is recommended to nobody."""
-_Z: Final = float(stats.norm.ppf(0.975))
+_Z: Final = statistics.NormalDist().inv_cdf(0.975)
 
 
 @dataclasses.dataclass(frozen=True)

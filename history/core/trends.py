@@ -9,7 +9,7 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from history.core.series import MIN_SAMPLES, Floats, check_positive
 
@@ -43,8 +43,8 @@ def trend(days: Floats, values: Floats) -> Trend:
         return Trend("unknown", None, None, None, None, values.size)
     picks = np.unique(np.linspace(0, values.size - 1, min(values.size, _AT_MOST)).astype(int))
     x, y = days[picks], np.log(values[picks])
-    slope, _, low, high = stats.theilslopes(y, x, alpha=1 - ALPHA)
-    p_value = float(stats.kendalltau(x, y).pvalue)
+    slope, _, low, high = scipy.stats.theilslopes(y, x, alpha=1 - ALPHA)
+    p_value = float(scipy.stats.kendalltau(x, y).pvalue)
     if math.isnan(p_value):  # a constant series
         p_value = 1.0
     significant = p_value < ALPHA and low * high > 0

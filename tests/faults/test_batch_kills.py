@@ -23,7 +23,7 @@ COUNT = 160
 @pytest.fixture
 def pool(tmp_path: Path) -> RunningStack:
     running = RunningStack(tmp_path / "home", browsers="chromium,firefox")
-    running.manage("migrate", "--verbosity", "0")
+    running.migrate()
     running.manage("add_model", str(micro.chain(tmp_path / "m.onnx", size=64)), "--name", "m")
     running.start()
     return running

@@ -30,7 +30,7 @@ def pool(tmp_path: Path) -> Iterator[RunningStack]:
     running = RunningStack(
         tmp_path / "home", browsers=BROWSER, extra_env={"WEBPOOL_REDIS_MAXMEMORY_MB": str(CAP_MB)}
     )
-    running.manage("migrate", "--verbosity", "0")
+    running.migrate()
     running.manage("add_model", str(add_one(tmp_path / "add.onnx")), "--name", "add")
     running.start()
     yield running

@@ -49,7 +49,7 @@ def send(pool: RunningStack, path: str, document: Any) -> tuple[int, Any, Any]:
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[RunningStack]:
     running = RunningStack(tmp_path / "home", browsers="chromium,firefox")
-    running.manage("migrate", "--verbosity", "0")
+    running.migrate()
     running.manage("add_model", str(chain(tmp_path / "chain.onnx")), "--name", "chain")
     running.start()
     yield running
@@ -113,7 +113,7 @@ def test_beyond_the_limit_callers_are_told_when_to_come_back_and_nothing_is_stor
     pool = RunningStack(
         tmp_path / "home", browsers="chromium", extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)}
     )
-    pool.manage("migrate", "--verbosity", "0")
+    pool.migrate()
     pool.manage("add_model", str(slow_model(tmp_path)), "--name", "slow")
     pool.start()
     try:

@@ -42,7 +42,7 @@ def test_a_pool_grows_under_load_and_shrinks_when_idle(tmp_path: Path) -> None:
             "WEBPOOL_POOL_MEMORY": "0.99",
         },
     )
-    pool.manage("migrate", "--verbosity", "0")
+    pool.migrate()
     pool.manage("add_model", str(model), "--name", "slow")
     pool.start()
     try:

@@ -10,7 +10,7 @@ from tests.support.stack import RunningStack
 
 def test_the_demo_shows_right_answers_from_every_browser_and_leaves_nothing(tmp_path: Path) -> None:
     alone = RunningStack(tmp_path / "home")
-    alone.manage("migrate", "--verbosity", "0")
+    alone.migrate()
     alone.manage("add_sample")
     shown = alone.manage("demo", timeout_s=400).stdout
     assert shown.count("RIGHT: largest difference from onnxruntime") == 2

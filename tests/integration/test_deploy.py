@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     running = RunningStack(
         Path(tmp_path_factory.mktemp("site")), extra_env={"WEBPOOL_PRODUCTION": "1"}
     )
-    running.manage("migrate", "--verbosity", "0")
+    running.migrate()
     row = "id='chromium', kind='chromium', family='chrome', state='ready'"
     running.manage(
         "shell", "-c", f"from browsers.models import Browser; Browser.objects.create({row})"

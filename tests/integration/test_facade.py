@@ -26,7 +26,7 @@ IDS = [101, 2023, 102]
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A home with a model and without a pool."""
     home = RunningStack(Path(tmp_path_factory.mktemp("alone")), browsers="chromium-npm,firefox")
-    home.manage("migrate", "--verbosity", "0")
+    home.migrate()
     home.manage("add_sample")
     yield home
     for process in home.wait_gone():

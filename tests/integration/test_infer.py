@@ -221,7 +221,7 @@ def test_add_model_refuses_what_is_no_model_and_keeps_nothing(
 
 def test_without_a_pool_infer_says_how_to_start_one(tmp_path: Path) -> None:
     alone = RunningStack(tmp_path / "home")
-    alone.manage("migrate", "--verbosity", "0")
+    alone.migrate()
     alone.manage("add_model", str(micro.add_one(tmp_path / "m.onnx")), "--name", "m")
     np.savez(tmp_path / "x.npz", x=np.ones(3, np.float32))
     done = alone.manage("infer", "m", "--input", str(tmp_path / "x.npz"), check=False)

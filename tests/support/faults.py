@@ -35,7 +35,7 @@ def right_answer(model: Path) -> np.ndarray:
 
 def start(folder: Path, model: Path, browsers: Sequence[str]) -> RunningStack:
     running = RunningStack(folder / "home", browsers=",".join(browsers))
-    running.manage("migrate", "--verbosity", "0")
+    running.migrate()
     running.manage("add_model", str(model), "--name", "slow")
     running.start()
     return running

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +33,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@functools.cache
+def _migrated() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="webpool-migrated-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    RunningStack(home).manage("migrate", "--verbosity", "0")
+    return home / "db.sqlite3"
 
 
 @dataclasses.dataclass
@@ -148,6 +160,11 @@ class RunningStack:
         if check and done.returncode:
             raise AssertionError(f"{args}: {done.stdout}\n{done.stderr}\n{self.logs()}")
         return done
+
+    def migrate(self) -> None:
+        """A database as `manage.py migrate` makes it: made once by these tests, and copied."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_migrated(), self.home / "db.sqlite3")
 
     def infer(self, *args: str) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(self.manage("infer", *args, "--json").stdout)
