@@ -391,11 +391,12 @@ def test_a_killed_gpu_process_is_a_lost_device(bench: Bench) -> None:
         process.kill()
     with pytest.raises(DeviceLost):
         bench.run(model, "webgpu", x=ROWS)
-    assert [event.name for event in bench.events] == ["device_lost"]
-    bench.events.clear()
     assert_close(bench.run(model, "wasm", x=ROWS), reference(model, x=ROWS))
     bench.session.restart_engine()
     assert_close(bench.run(model, "webgpu", x=ROWS), reference(model, x=ROWS))
+    # When the loss meets onnxruntime in the middle of its work, it aborts and its engine is replaced, too.
+    assert {event.name for event in bench.events} - {"engine_dead"} == {"device_lost"}
+    bench.events.clear()
 
 
 def kill_while_computing(bench: Bench, role: Role) -> BrowserCrash:
@@ -412,7 +413,7 @@ def kill_while_computing(bench: Bench, role: Role) -> BrowserCrash:
         bench.run(small_models.slow(), times=np.int64(10**8), x=x, deadline_s=60)
     print(f"CRASH noticed after {time.monotonic() - began - 0.3:.2f} s")
     assert time.monotonic() - began < 30, "it was noticed, not waited for"
-    assert [event.name for event in bench.events] == ["closed"]
+    assert [event.name for event in bench.events] == ["closed"], bench.events
     bench.events.clear()
     return caught.value
 

@@ -148,7 +148,7 @@ def all_runs(stack: RunningStack, job_id: str) -> list[dict[str, Any]]:
 def test_ctrl_c_cancels_and_resume_computes_the_rest(
     stack: RunningStack, chain: Path, tmp_path: Path
 ) -> None:
-    source = write(tmp_path / "in.npz", rows(120, seed=13))
+    source = write(tmp_path / "in.npz", rows(600, seed=13))
     command = subprocess.Popen(
         [
             sys.executable, "manage.py", "run_batch", "batch-chain", "--input", str(source),
@@ -168,7 +168,7 @@ def test_ctrl_c_cancels_and_resume_computes_the_rest(
     assert at_rest["batches"]["waiting"] > 0
     summary = run_batch(stack, "--resume", job_id)
     assert summary["items_computed_now"] == 2 * at_rest["batches"]["waiting"]
-    assert equal(read(tmp_path / "in.out.npz")[1], reference(chain, {"x": rows(120, seed=13)})["y"])
+    assert equal(read(tmp_path / "in.out.npz")[1], reference(chain, {"x": rows(600, seed=13)})["y"])
 
 
 def lookup(path: Path) -> Path:
