@@ -14,6 +14,7 @@ from browsers.drivers.errors import (
     CommandTimeout,
     DriverError,
     LaunchFailed,
+    PageTimeout,
     TabCrashed,
 )
 from browsers.drivers.firefox import FirefoxDriver
@@ -35,6 +36,7 @@ __all__ = [
     "LaunchOptions",
     "LaunchedBrowser",
     "Missing",
+    "PageTimeout",
     "QuitReport",
     "Role",
     "TabCrashed",

@@ -29,13 +29,14 @@ from browsers.drivers.errors import (
     CommandFailed,
     CommandTimeout,
     DriverError,
+    PageTimeout,
     TabCrashed,
 )
 
 COMMAND_TIMEOUT_S = 30.0
 """How long any command may take before we stop waiting for the driver."""
 
-PAGE_TIMEOUT_MS = 25_000
+PAGE_TIMEOUT_MS, SCRIPT_TIMEOUT_MS = 10_000, 25_000
 """What the browser is told to allow page loads and scripts: below COMMAND_TIMEOUT_S."""
 
 _CRASHED = re.compile(
@@ -64,7 +65,7 @@ def open_session(
     """
     alternatives = [options] if isinstance(options, BaseOptions) else list(options)
     for each in alternatives:
-        each.timeouts = {"pageLoad": PAGE_TIMEOUT_MS, "script": PAGE_TIMEOUT_MS}
+        each.timeouts = {"pageLoad": PAGE_TIMEOUT_MS, "script": SCRIPT_TIMEOUT_MS}
         each.unhandled_prompt_behavior = "dismiss"
     config = ClientConfig(
         remote_server_addr=url,
@@ -108,7 +109,7 @@ def translated(what: str) -> Iterator[None]:
     except InvalidSessionIdException as error:
         raise BrowserGone(f"{what}: the session is over ({first_line(error)})") from error
     except TimeoutException as error:
-        raise CommandTimeout(f"{what}: {first_line(error)}") from error
+        raise PageTimeout(f"{what}: {first_line(error)}") from error
     except NoSuchWindowException as error:
         raise CommandFailed(f"{what}: the tab is gone ({first_line(error)})") from error
     except WebDriverException as error:

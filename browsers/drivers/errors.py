@@ -5,6 +5,7 @@ DriverError
  ├── BrowserGone        the driver or the browser process no longer answers or exists
  ├── TabCrashed         the page's process died; other tabs may live
  ├── CommandTimeout     no answer in time; the browser may be hung or only busy
+ │    └── PageTimeout   the driver answers: the page was not loaded in time
  └── CommandFailed      the browser answered with an error (a script threw, no such window, …)
 """
 
@@ -39,6 +40,10 @@ class TabCrashed(DriverError):
 
 class CommandTimeout(DriverError):
     """The driver did not answer within its time."""
+
+
+class PageTimeout(CommandTimeout):
+    """The page was not loaded, or its script not done, within the time the browser was told to allow."""
 
 
 class CommandFailed(DriverError):

@@ -16,6 +16,10 @@ class Deadline:
         """Half of what is left."""
         return Deadline(self.left() / 2)
 
+    def part(self, seconds: float) -> Deadline:
+        """So many seconds, or what is left if that is less."""
+        return Deadline(min(seconds, self.left()))
+
     def left(self) -> float:
         return max(0.0, self._until - time.monotonic())
 

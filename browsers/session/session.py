@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from browsers import probe
-from browsers.core.errors import BrowserError
+from browsers.core.errors import BrowserError, DeadlinePassed, Rung
 from browsers.core.protocol import WireTensor
 from browsers.drivers import Driver, LaunchedBrowser, LaunchOptions, QuitReport
 from browsers.reports import (
@@ -24,6 +26,8 @@ from browsers.session.deadline import Deadline
 from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.residents import DEFAULT_BASELINE_MB, ModelKey, Residents
 from browsers.session.window import Window
+
+_GREETS_WITHIN_S = 5.0  # after the driver has said that the page is loaded; each time twice as long
 
 
 class BrowserSession:
@@ -112,9 +116,22 @@ class BrowserSession:
     def _bring_up(self, deadline: Deadline) -> None:
         self._page.expect()
         browser = self._window.open(self._page.url)
-        greeting = self._page.wait(deadline)
+        greeting = self._greeting(deadline)
         self._residents.forget()
         self._backends.describe(browser, greeting, self._page.facts(deadline))
+
+    def _greeting(self, deadline: Deadline, *, other_than: str = "") -> Mapping[str, Any]:
+        """Wait for the page just shown; one that died before it could greet is shown anew."""
+        patience_s = _GREETS_WITHIN_S
+        while not deadline.passed():
+            with contextlib.suppress(DeadlinePassed):
+                return self._page.wait(deadline.part(patience_s), other_than=other_than)
+            patience_s *= 2
+            self._window.show_anew(self._page.url)
+        raise DeadlinePassed(
+            f"{self.browser_id}: the page did not connect within {deadline.total_s:.1f} s",
+            first_rung=Rung.RESTART,
+        )
 
     def probe(self, deadline_s: float = 60.0) -> BrowserFacts:
         """Check every backend with the known-answer model; the best one is first in the answer.
@@ -165,7 +182,7 @@ class BrowserSession:
         former = self._page.engine[0]
         with self._page.deliberately():
             self._window.show_again(self._page.url)
-            self._page.wait(deadline, other_than=former)
+            self._greeting(deadline, other_than=former)
         self._page.facts(deadline)
 
     def restart(self, deadline_s: float = 60.0) -> BrowserFacts:

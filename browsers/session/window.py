@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from browsers.core.errors import (
@@ -21,6 +21,7 @@ from browsers.drivers import (
     LaunchedBrowser,
     LaunchFailed,
     LaunchOptions,
+    PageTimeout,
     QuitReport,
     TabCrashed,
 )
@@ -45,7 +46,8 @@ class Window:
         """Launch the browser and show the page; `browser` is set as soon as there is one to end."""
         with _drivers_errors():
             self.browser = self._driver.launch(self._launch)
-            self.browser.navigate(url)
+            with contextlib.suppress(PageTimeout):  # who waits for its greeting will know
+                self.browser.navigate(url)
             needs_spare = self.browser.installation.family in _SPARE_TAB_FAMILIES
             self._spare_tab = self.browser.open_spare_tab() if needs_spare else None
         return self.browser
@@ -56,11 +58,19 @@ class Window:
         In Chromium nothing helps a crashed tab, and no other can be opened from it; a tab that was
         opened beforehand works.
         """
+        self._show(url, lambda browser: browser.refresh())
+
+    def show_anew(self, url: str) -> None:
+        """As `show_again`, for a tab that may never have got as far as that address."""
+        self._show(url, lambda browser: browser.navigate(url))
+
+    def _show(self, url: str, how: Callable[[LaunchedBrowser], object]) -> None:
         if self.browser is None:
             raise BrowserCrash(f"{self._id} is not running", first_rung=Rung.RESTART)
         with _drivers_errors():
             try:
-                self.browser.refresh()
+                with contextlib.suppress(PageTimeout):
+                    how(self.browser)
             except TabCrashed:
                 if self._spare_tab is None:
                     raise

@@ -435,6 +435,31 @@ def test_a_killed_page_comes_back(bench: Bench) -> None:
     assert_close(bench.run(small_models.relu(), x=ROWS[0]), [np.maximum(ROWS[0], 0)])
 
 
+@pytest.mark.parametrize("bench", ["firefox"], indirect=True)
+def test_a_page_that_dies_before_it_greets_is_shown_again(bench: Bench) -> None:
+    """Firefox alone shows a new page in its tab then; the others' sessions end, and are restarted."""
+    killed = threading.Event()
+
+    def kill() -> None:
+        former = bench.session.browser
+        while not killed.wait(0.002):
+            browser = bench.session.browser
+            if browser is not None and browser is not former:
+                for page in browser.with_role(Role.CONTENT):
+                    page.kill()
+                    killed.set()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        bench.session.restart(120)
+    finally:
+        killed.set()
+        killer.join()
+    assert_close(bench.run(small_models.relu(), x=ROWS[0]), [np.maximum(ROWS[0], 0)])
+    bench.events.clear()
+
+
 def test_a_killed_browser_is_replaced(bench: Bench) -> None:
     error = kill_while_computing(bench, Role.BROWSER)
     assert error.first_rung == "restart"
