@@ -99,6 +99,15 @@ def recommend_for(model_type: str, model_name: str) -> dict[str, Any] | None:
     return dict(known.recommendation) if known else None
 
 
+def batch_for(model: OnnxModel) -> int | None:
+    """How many rows at once history measured to be the cheapest for each; None: it does not know."""
+    known = _PUBLISHED.of(model.model_type, model.name)
+    if known is None or known.recommendation["model_name"] != model.name:
+        return None
+    batch = known.recommendation["config"].get("applied", {}).get("batch", {}).get("value")
+    return int(batch) if batch else None
+
+
 def advise(wishes: Wishes, model: OnnxModel, selection: Mapping[str, Any] | None) -> Wishes:
     """The wishes with what history knows; as they are when the caller asked for something."""
     if asked(wishes):

@@ -1,7 +1,8 @@
 """How a model is best loaded in the recommended browser: what is really applied, and on what evidence.
 
-Only the backend is chosen at load (inference/selection.py asks for it). What a page fixes for all its
-models, or a model's file itself, cannot be applied to one model: it is left out, with the reason.
+The backend is chosen at load (inference/selection.py asks for it), the batch where a batch job names none
+(inference/batches/jobs.py). What a page fixes for all its models, or a model's file itself, cannot be applied
+to one model: it is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+from history.core.batching import best_batch
 from history.core.recommendations import Basis, Recommendation, Standing
 
 LEFT_OUT: Final[Mapping[str, str]] = {
     "bundle": "a page loads one build of onnxruntime-web for all its models, by what its browser can do",
-    "threads": "an engine has one number of threads for all its models, set when the page starts",
+    "threads": "an engine has one number of threads for all its models (WEBPOOL_THREADS)",
     "precision": "it is that of the model's file",
     "kv_location": "no model keeps a key/value cache in the browser yet",
-    "batch": "a request's batch is the caller's; strategy data splits it by speeds measured live",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """`basis`: "measured", or "default" where the browser's own order decides (value None)."""
+    """`basis`: "measured", or "default" where too little was: webpool's own choice (value None)."""
 
-    value: str | None
+    value: str | int | None
     basis: str
     samples: int
 
@@ -36,6 +37,7 @@ class OptimizedConfig:
 
     browser: str | None
     platform: Setting
+    batch: Setting
     left_out: Mapping[str, str]
 
 
@@ -43,7 +45,7 @@ def optimized_config(recommendation: Recommendation | None) -> OptimizedConfig:
     """Measured where the recommended browser was compared on more than one backend; else the default."""
     default = Setting(None, "default", 0)
     if recommendation is None:
-        return OptimizedConfig(None, default, LEFT_OUT)
+        return OptimizedConfig(None, default, default, LEFT_OUT)
     measured = {
         one.platform
         for one in recommendation.evidence
@@ -57,15 +59,26 @@ def optimized_config(recommendation: Recommendation | None) -> OptimizedConfig:
         if known
         else default
     )
-    return OptimizedConfig(recommendation.browser, platform, LEFT_OUT)
+    return OptimizedConfig(recommendation.browser, platform, _batch(recommendation), LEFT_OUT)
+
+
+def _batch(recommendation: Recommendation) -> Setting:
+    size = best_batch(recommendation.batches)
+    if size is None:
+        return Setting(None, "default", 0)
+    return Setting(size, "measured", sum(one.samples for one in recommendation.batches))
 
 
 def published(recommendation: Recommendation) -> dict[str, Any]:
     """The `config` of a published recommendation: settings, evidence and practical equals, as JSON."""
     config = optimized_config(recommendation)
     return {
-        "applied": {"platform": dataclasses.asdict(config.platform)},
+        "applied": {
+            "platform": dataclasses.asdict(config.platform),
+            "batch": dataclasses.asdict(config.batch),
+        },
         "left_out": dict(config.left_out),
         "equivalent": list(recommendation.equivalent),
         "evidence": [dataclasses.asdict(one) for one in recommendation.evidence],
+        "batches": [dataclasses.asdict(one) for one in recommendation.batches],
     }

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import scipy
 
+from history.core.batching import BatchTimes, batch_times
 from history.core.evidence import Evidence, usable, weigh, within_best
 from history.core.reliability import of_arms, of_browser
 from history.core.scores import Score
@@ -89,6 +90,7 @@ class Recommendation:
     Attributes:
         sample_size: latencies of the recommended arm.
         equivalent: arms that are the recommended one's practical equals.
+        batches: of this very model on the recommended arm, what a row cost by size of the batch.
     """
 
     browser: str
@@ -98,6 +100,7 @@ class Recommendation:
     based_on: Basis
     evidence: tuple[ArmEvidence, ...] = ()
     equivalent: tuple[str, ...] = ()
+    batches: tuple[BatchTimes, ...] = ()
 
 
 def recommend(
@@ -160,6 +163,7 @@ def from_measurements(
             for one, shown in zip(order, listed, strict=True)
             if shown.standing == Standing.EQUIVALENT
         ),
+        batches=batch_times(series, best.arm) if basis == Basis.MODEL else (),
     )
 
 

@@ -39,7 +39,9 @@ class StartForm(forms.ModelForm):
         widget=UnfoldAdminFileFieldWidget(), help_text=".jsonl, .npz or .parquet"
     )
     batch_size = forms.IntegerField(
-        initial=jobs.DEFAULT_BATCH_SIZE, widget=UnfoldAdminIntegerFieldWidget()
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text=f"empty: as history measured to be best, else {jobs.DEFAULT_BATCH_SIZE}",
     )
     concurrency = forms.IntegerField(
         required=False,

@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import registry, requests, runs
+from inference import registry, requests, runs, selection
 from inference.batches import storage
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.batches.prepare import prepare
@@ -46,7 +46,7 @@ class JobRequest:
         model: name of a registered model.
         source: the file; its format by its extension.
         source_name: how the caller names it; empty: as the file is named.
-        batch_size: items in one run, at most.
+        batch_size: items in one run, at most; None: as history measured to be the cheapest, else 32.
         concurrency: batches in flight; None: as many as browsers are ready.
         options: of the runs, as `options.parse_options` takes them.
         owner: user or API key, for the record.
@@ -56,7 +56,7 @@ class JobRequest:
     model: str
     source: Path
     source_name: str = ""
-    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_size: int | None = None
     concurrency: int | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     owner: str = ""
@@ -88,7 +88,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         source_sha256=digest,
         source_bytes=request.source.stat().st_size,
         source_format=kind,
-        batch_size=request.batch_size,
+        batch_size=request.batch_size or _usual_batch(model),
         concurrency=request.concurrency,
         options=_as_json(options),
         fingerprint=fingerprint,
@@ -120,16 +120,21 @@ def run_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parse_options(given).items() if value is not False}
 
 
+def _usual_batch(model: OnnxModel) -> int:
+    return min(selection.batch_for(model) or DEFAULT_BATCH_SIZE, MOST_BATCH_SIZE)
+
+
 def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
 
 
 def _check_sizes(request: JobRequest) -> None:
-    asked = {"batch_size": (request.batch_size, MOST_BATCH_SIZE)}
-    if request.concurrency is not None:
-        asked["concurrency"] = (request.concurrency, MOST_CONCURRENCY)
+    asked = {
+        "batch_size": (request.batch_size, MOST_BATCH_SIZE),
+        "concurrency": (request.concurrency, MOST_CONCURRENCY),
+    }
     for name, (value, most) in asked.items():
-        if not 1 <= value <= most:
+        if value is not None and not 1 <= value <= most:
             raise InvalidRequest(f"{name}: expected 1 to {most}, got {value}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from inference.batches import jobs, report
+from inference.batches import report
 from inference.batches.models import Batch, BatchJob, JobState
 from inference.models import Strategy
 
@@ -90,7 +90,10 @@ class BatchUploadSerializer(serializers.Serializer[Any]):
 
     model = serializers.CharField()
     file = serializers.FileField(help_text=".jsonl, .npz or .parquet")
-    batch_size = serializers.IntegerField(default=jobs.DEFAULT_BATCH_SIZE)
+    batch_size = serializers.IntegerField(
+        required=False,
+        help_text="items in one run, at most; without it as history measured to be best, else 32",
+    )
     concurrency = serializers.IntegerField(required=False, help_text="batches in flight")
     browsers = serializers.CharField(required=False, help_text="ids, kinds or families, by comma")
     platform = serializers.CharField(required=False)

@@ -18,7 +18,7 @@ def job_from_upload(
     *,
     model: str,
     owner: str,
-    batch_size: int,
+    batch_size: int | None,
     concurrency: int | None,
     options: Mapping[str, Any],
     again: bool,

@@ -79,7 +79,7 @@ class BatchJobList(Door, generics.ListAPIView[BatchJob]):
             wanted.pop("file"),
             model=wanted.pop("model"),
             owner=caller_of(request).name,
-            batch_size=wanted.pop("batch_size"),
+            batch_size=wanted.pop("batch_size", None),
             concurrency=wanted.pop("concurrency", None),
             again=wanted.pop("again"),
             options=wanted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import uuid
@@ -18,7 +19,11 @@ from django.db import connection
 from django.utils import timezone
 
 from browsers.redis import client
-from inference import cleanup, completion, endings
+from history.core.configuration import published
+from history.core.recommendations import Basis, from_measurements
+from history.core.series import Series, Work
+from history.models import BrowserRecommendation
+from inference import cleanup, completion, endings, selection
 from inference.batches import engine, jobs, report, results, storage
 from inference.batches.feeder import feed, jobs_to_feed
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
@@ -39,6 +44,7 @@ from tests.support.batches import (
     write_jsonl,
 )
 from tests.support.ledger import publish
+from tests.unit.history.truth import series
 
 
 @pytest.fixture
@@ -350,6 +356,32 @@ def test_the_same_file_model_and_options_are_the_same_job(model: OnnxModel, tmp_
     assert jobs.create_job(request) == (other, False), "the latest one counts"
     write_jsonl(source, rows(5))
     assert jobs.create_job(request)[1]
+
+
+def test_a_job_that_names_no_batch_size_takes_what_history_measured(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    def in_batches_of(size: int) -> Series:
+        work = Work("text", model.name, "ab" * 32, f"x[{size},4]", size)
+        return series(np.full(5, 10.0), work=work)
+
+    source = write_jsonl(tmp_path / "in.jsonl", rows(4))
+    request = jobs.JobRequest(model=model.name, source=source, again=True)
+    selection.forget()
+    assert jobs.create_job(request)[0].batch_size == jobs.DEFAULT_BATCH_SIZE
+    found = from_measurements([in_batches_of(1), in_batches_of(2)], Basis.MODEL)
+    assert found is not None
+    BrowserRecommendation.objects.create(
+        timestamp=timezone.now(), model_type=model.model_type, model_name=model.name,
+        recommended_browser="chromium", confidence=1.0, sample_size=10, based_on=found.based_on,
+        config=published(found),
+    )  # fmt: skip
+    selection.forget()
+    job, _ = jobs.create_job(request)
+    assert (job.batch_size, job.batch_count) == (2, 2)
+    assert jobs.create_job(dataclasses.replace(request, batch_size=4))[0].batch_count == 1
+    BrowserRecommendation.objects.all().delete()
+    selection.forget()
 
 
 def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_path: Path) -> None:

@@ -150,5 +150,6 @@ def test_the_backend_that_was_faster_is_applied_and_the_rest_is_left_out_with_re
     assert found["platforms"] == {"chromium": "webgpu"}
     config = BrowserRecommendation.objects.get().config
     assert config["applied"]["platform"] == {"value": "webgpu", "basis": "measured", "samples": 40}
+    assert config["applied"]["batch"]["value"] is None, "one size was measured"
     assert "threads" in config["left_out"]
     assert optimized_config(None).browser is None

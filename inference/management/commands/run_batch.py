@@ -39,7 +39,11 @@ class Command(WebpoolCommand):
         parser.add_argument(
             "--output", type=Path, metavar="FILE", help="default: FILE.out.* beside the input"
         )
-        parser.add_argument("--batch-size", type=int, default=jobs.DEFAULT_BATCH_SIZE)
+        parser.add_argument(
+            "--batch-size", type=int,
+            help="items in one run, at most; default: as history measured to be best, else "
+            f"{jobs.DEFAULT_BATCH_SIZE}",
+        )  # fmt: skip
         parser.add_argument("--browsers", default="", help="ids, kinds or families, by comma")
         parser.add_argument("--platform", default="", help="webgpu, webnn or wasm")
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
@@ -94,8 +98,8 @@ class Command(WebpoolCommand):
         )
         job, new = jobs.create_job(request)
         self._say(
-            f"job {job.pk}: {job.item_count} items in {job.batch_count} batches; it goes on if this "
-            "command is killed, Ctrl-C cancels it"
+            f"job {job.pk}: {job.item_count} items in {job.batch_count} batches of at most {job.batch_size}; "
+            "it goes on if this command is killed, Ctrl-C cancels it"
         )
         if not new:
             resumed = jobs.resume_job(job, retry_failed=options["retry_failed"])
