@@ -158,7 +158,7 @@ class MemoryFacts:
 
 @dataclass(frozen=True)
 class SessionEvent:
-    """Something that broke unasked: `closed`, `engine_dead`, `device_lost`; or `hung`, as seen by
+    """Something that broke unasked: `closed`, `engine_dead`, `device_lost`; or `hung` and `gone`, as seen by
     the worker.
 
     `first_rung` is where its repair starts: an engine that died was replaced by the page already.

@@ -49,8 +49,9 @@ class BrowserPerformanceHistory:
         moment = (timestamp or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
         try:
             item = Observation(
-                source="", source_id=0, timestamp=moment, browser=browser, model_type=model_type,
-                model_name=model_name, success=success, latency_ms=latency_ms, **facts,
+                source=recording.PENDING, source_id=0, timestamp=moment, browser=browser,
+                model_type=model_type, model_name=model_name, success=success,
+                latency_ms=latency_ms, **facts,
             )  # fmt: skip
         except TypeError as error:
             raise Refused(f"record_execution: {error}") from error

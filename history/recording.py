@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from history.store import HistoryStore
 
 ATTEMPTS: Final = "attempt"
-_PENDING: Final = "pending"
+PENDING: Final = "pending"
 _BATCH: Final = 5000
 Read = Callable[[str, int], Sequence[Observation]]
 """`read(source, mark)`: the next attempts after `mark` as observations of `source`, in order."""
@@ -96,9 +96,9 @@ def _observation(row: PendingSample, ledger: str) -> Observation:
     )
 
 
-def put(observations: Sequence[Observation], *, name: str = _PENDING) -> None:
+def put(observations: Sequence[Observation], *, name: str = PENDING) -> None:
     """Commit observations to the outbox; with the name of a source, their `source_id` is the key there."""
-    keyed = name != _PENDING
+    keyed = name != PENDING
     PendingSample.objects.bulk_create(
         [
             PendingSample(

@@ -92,6 +92,11 @@ class BrowserSession:
         return self._window.alive()
 
     @property
+    def connected(self) -> bool:
+        """Whether the page is; from any thread."""
+        return self._page.bridge.connected
+
+    @property
     def facts(self) -> BrowserFacts | None:
         """What the browser is; a backend whose engine was replaced since it answered is unasked."""
         return self._backends.facts

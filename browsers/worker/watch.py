@@ -16,7 +16,7 @@ import redis.exceptions
 from django.conf import settings
 
 from browsers.core.breaker import BreakerState
-from browsers.core.errors import BrowserError, Category, DeadlinePassed, Rung
+from browsers.core.errors import BrowserCrash, BrowserError, Category, DeadlinePassed, Rung
 from browsers.models import BrowserState
 from browsers.session import BrowserSession, SessionEvent
 from browsers.worker.status import Status
@@ -72,6 +72,12 @@ class Watch:
         except Exception:
             log.exception("%s: no repair could be asked for; the keeper asks again", self._id)
 
+    def look(self, session: BrowserSession) -> None:
+        """What broke while the browser was being repaired, when nobody listens to events."""
+        if not session.connected:
+            why = "the page went away while the browser was being repaired"
+            self.heard(SessionEvent("closed", Category.CONNECTION, why, Rung.PING))
+
     def _keep(self, session: BrowserSession) -> None:
         while not self._stop.wait(settings.WEBPOOL_HEARTBEAT_S):
             now = time.monotonic()
@@ -119,8 +125,10 @@ class Watch:
                     # A driver waits long for such a page: no gentle repair.
                     self.heard(SessionEvent("hung", Category.TIMEOUT, why, Rung.RESTART))
                     session.cut()  # whoever waits for an answer waits no longer
+            except BrowserCrash as crash:  # as a rule its event was heard before
+                self.heard(SessionEvent("gone", crash.category, str(crash), crash.first_rung))
             except BrowserError:
-                pass  # the event of a lost connection, and the main thread, tell more
+                pass  # a cut socket, connected again
             except Exception:
                 log.exception("%s: pulse", self._id)
 

@@ -122,6 +122,7 @@ class BrowserWorker:
         self.status.save(BrowserState.READY, "")
         self.status.publish()
         self._hooks.ready(self.id)
+        self._watch.look(self.session)
 
     def _on_event(self, event: SessionEvent) -> None:
         self._watch.heard(event)

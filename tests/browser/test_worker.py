@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from browsers.core.protocol import WireTensor
-from browsers.drivers import get_driver
+from browsers.drivers import Role, get_driver
+from browsers.models import BrowserState
 from browsers.session import RunReport
 from browsers.worker import BrowserWorker, Hooks
 from tests.support import small_models
@@ -67,6 +71,43 @@ def test_a_remote_webdriver_takes_no_local_slot(settings: Any, kind: str) -> Non
     assert worker.session._window._launch.remote_url is None
     worker.session.close(1)
     assert settings.WEBPOOL_MEMORY_LIMIT_MB[get_driver("remote").family] == 4096
+
+
+def test_a_browser_that_dies_while_nobody_listens_is_noticed_all_the_same(
+    settings: Any, database: None, valkey: Any, tmp_path: Path
+) -> None:
+    """At the end of a repair its events are not heard, and nothing is placed on it that would tell."""
+    asked = threading.Event()
+    hooks = dataclasses.replace(HOOKS, request_repair=lambda browser_id: asked.set())
+    settings.WEBPOOL_HOME = tmp_path
+    worker = BrowserWorker("chromium-npm", "chromium-npm", hooks)
+    worker.start()
+
+    def die_unheard() -> None:
+        worker.status.state = BrowserState.RECOVERING
+        browser = worker.session.browser
+        assert browser is not None
+        for process in browser.with_role(Role.BROWSER):
+            process.kill()
+        until = time.monotonic() + 30
+        while worker.session.connected:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert not asked.wait(0.2)
+
+    try:
+        die_unheard()
+        worker._become_ready()
+        assert asked.is_set()
+        assert worker.repair_if_broken()
+        asked.clear()
+        die_unheard()
+        worker.status.state = BrowserState.READY
+        assert asked.wait(30), "the page's pulse is felt"
+        assert worker.repair_if_broken()
+        assert worker.session.ping(10) > 0
+    finally:
+        worker.close()
 
 
 def put(settings: Any, content: bytes) -> str:

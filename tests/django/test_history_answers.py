@@ -21,6 +21,7 @@ from history.errors import Refused
 from history.models import BrowserRecommendation, CapabilityScore, PendingSample, Regression
 from history.performance import BrowserPerformanceHistory
 from history.recompute import is_due, recompute
+from inference import outbox
 from tests.support.history import sample, series
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -231,6 +232,18 @@ def test_garbage_is_refused_by_name_and_leaves_nothing(changes: dict[str, Any], 
     with pytest.raises(Refused, match=named):
         BrowserPerformanceHistory().record_execution(**{**fields, **changes})
     assert not PendingSample.objects.exists()
+
+
+def test_what_python_callers_record_is_kept_with_what_they_said(home: Path) -> None:
+    history = BrowserPerformanceHistory()
+    for latency_ms in (1.0, 2.0):
+        history.record_execution("chromium", "text", "m", latency_ms=latency_ms, platform="wasm")
+    history.record_execution("chromium", "text", "m", success=False, error_type="timeout")
+    outbox.hand_over()
+    kept = history.get_performance_history("chromium", "text")["samples"]
+    assert [(row["latency_ms"], row["success"]) for row in kept] == [
+        (None, False), (2.0, True), (1.0, True),
+    ]  # fmt: skip
 
 
 def test_rest_gives_the_same_answers(client: Client, valkey: Any) -> None:

@@ -33,5 +33,7 @@ def test_random_kills_lose_double_and_falsify_nothing(tmp_path: Path) -> None:
     assert told["http_answered"] > 0
     assert told["proof"]["holds"]
     assert told["orphans"] == []
+    assert told["history"] == {"attempts": told["history"]["attempts"], "missing": 0, "doubled": 0}
+    assert told["history"]["attempts"] >= told["answered"]
     phases = {phase for counted in told["phases"].values() for phase in counted}
     assert phases - {"idle", "late"}, told["phases"]

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from history import recording
+from history.models import HistoryState
+from inference import outbox
 from inference.models import Attempt, Outcome, Run
 from webpool_site.faults.arsonist import Strike
 from webpool_site.faults.load import OWNER, Load
@@ -35,6 +38,24 @@ def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
         "unknown_to_ledger": sorted(str(pk) for pk in load.asked - ours),
         "proof": {**asdict(proof), "holds": proof.holds},
         "phases": covered(strikes, _worked()),
+    }
+
+
+def kept_by_history() -> dict[str, int]:
+    """How many attempts the ledger has, and how many of them history lacks once all were handed over.
+
+    For when the pool is gone: its history worker writes as long as it lives.
+    """
+    outbox.hand_over()
+    ledger = set(Attempt.objects.values_list("pk", flat=True))
+    state = HistoryState.objects.current()
+    source = recording.source_of(state.ledger, recording.ATTEMPTS)
+    with recording.open_store() as store:
+        kept = [row["source_id"] for row in store.rows("keys", source=source)]
+    return {
+        "attempts": len(ledger),
+        "missing": len(ledger - set(kept)),
+        "doubled": len(kept) - len(set(kept)),
     }
 
 
@@ -72,6 +93,8 @@ def burnt(told: Mapping[str, Any]) -> list[str]:
         "errors that no caller should see": told["unexpected"],
         "orphans": told["orphans"],
         "shards left open": proof["open_shards"],
+        "attempts that history lacks": told["history"]["missing"],
+        "attempts that history has twice": told["history"]["doubled"],
         "not whole again": told["whole_again_s"] is None,
     }
     return [f"{name}: {what}" for name, what in wrongs.items() if what]
@@ -95,6 +118,11 @@ def sentence(told: Mapping[str, Any]) -> list[str]:
             f"{told['whole_again_s']} s; seed {told['seed']}"
         ),
     ]
+    history = told["history"]
+    lines.append(
+        f"history: {history['missing']} of {history['attempts']} attempts missing, "
+        f"{history['doubled']} doubled"
+    )
     phases: Counter[str] = Counter()
     for counted in told["phases"].values():
         phases.update(counted)

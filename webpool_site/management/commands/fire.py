@@ -17,7 +17,7 @@ from django.core.management.base import CommandError
 from inference.management.cli import WebpoolCommand
 from webpool_site.faults import report as reports
 from webpool_site.faults.arsonist import Strike
-from webpool_site.faults.fire import burnt, sentence, verdict
+from webpool_site.faults.fire import burnt, kept_by_history, sentence, verdict
 from webpool_site.faults.health import NotHealed, wait_whole
 from webpool_site.faults.load import Load
 from webpool_site.faults.own_pool import OwnPool, enter
@@ -73,6 +73,7 @@ class Command(WebpoolCommand):
                 ended = load.stop(_ENDED_WITHIN_S)
             told = verdict(load, strikes)
         told |= {
+            "history": kept_by_history(),
             "seed": seed,
             "machine": reports.machine(),
             "browsers": list(pool.browsers),
