@@ -69,17 +69,24 @@ def performance(
 def recommendation(model_type: str, model_name: str = "") -> dict[str, Any]:
     """The browser for a model, with its evidence; `known` is False when history has none.
 
+    A model that is recorded under another type is that model all the same; the answer says its type.
+
     Raises:
         Refused: an unknown model type.
     """
     _check(model_type=model_type)
-    rows = BrowserRecommendation.objects.filter(model_type=model_type)
-    row = rows.filter(model_name=model_name).first() or rows.filter(model_name="").first()
+    row = _published(model_type, model_name)
     state = HistoryState.objects.current()
     asked = {"model_type": model_type, "model_name": model_name or None}
     told = {"samples_recorded": state.samples, "recomputed_at": _iso(state.recomputed_at)}
     if row is not None:
-        return {**asked, **told, "known": True, **_recommendation(row, model_name)}
+        found = {**asked, **told, "known": True, **_recommendation(row, model_name)}
+        if row.model_type != model_type:
+            found |= {
+                "model_type": row.model_type,
+                "reason": f"{model_name} is recorded as a model of type {row.model_type}",
+            }
+        return found
     nothing = {"known": False, "recommended_browser": None, "recommended_platform": None}
     here = vocabulary.available()
     default = next((b for b in STARTING_PREFERENCES.get(model_type, ()) if b in here), None)
@@ -93,6 +100,15 @@ def recommendation(model_type: str, model_name: str = "") -> dict[str, Any]:
         **asked, **told, **nothing, "confidence": None, "sample_size": 0, "based_on": None,
         "reason": _why_nothing(state.samples),
     }  # fmt: skip
+
+
+def _published(model_type: str, model_name: str) -> BrowserRecommendation | None:
+    rows = BrowserRecommendation.objects.all()
+    if model_name:
+        named = {row.model_type: row for row in rows.filter(model_name=model_name)}
+        if model_type in named or len(named) == 1:
+            return named.get(model_type) or next(iter(named.values()))
+    return rows.filter(model_type=model_type, model_name="").first()
 
 
 def _why_nothing(samples: int) -> str:

@@ -234,6 +234,14 @@ def test_garbage_is_refused_by_name_and_leaves_nothing(changes: dict[str, Any], 
     assert not PendingSample.objects.exists()
 
 
+def test_a_model_is_found_whatever_type_was_asked_for() -> None:
+    learn(*three_browsers())
+    found = answers.recommendation("vision", "m")
+    assert (found["known"], found["model_type"]) == (True, "text")
+    assert found["reason"] == "m is recorded as a model of type text"
+    assert not answers.recommendation("vision", "")["known"]
+
+
 def test_what_python_callers_record_is_kept_with_what_they_said(home: Path) -> None:
     history = BrowserPerformanceHistory()
     for latency_ms in (1.0, 2.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -38,6 +39,46 @@ def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Runn
         yield running
     finally:
         stop(running)
+
+
+def test_history_recommends_another_browser_after_kills(pool: RunningStack) -> None:
+    """Whichever is the best at first: it is killed while it computes until it is no longer recommended.
+
+    The first test of this pool: after the others, each browser here has failed too often to be recommended.
+    """
+
+    def recommended(computations: int) -> str:
+        """What is recommended once history has so many computations, failed ones included."""
+        until = time.monotonic() + 60
+        while True:
+            pool.manage("history", "--recompute", "--json")
+            asked = ("recommend", "--type", "other", "--model", "slow", "--json")
+            found = json.loads(pool.manage(*asked, check=False).stdout)
+            arms = found["config"]["evidence"] if found["known"] else []
+            if sum(arm["successes"] + arm["failures"] for arm in arms) >= computations:
+                return str(found["recommended_browser"])
+            assert time.monotonic() < until, f"{found}\n{pool.logs()}"
+
+    pool.wait_ready()
+    for browser in BROWSERS:
+        for _ in range(5):
+            assert pool.wait_run(submit(pool, [browser]))["state"] == "succeeded"
+    computations = len(pool.get("/api/runs/?limit=1000&model=slow")["results"])
+    best = recommended(computations)
+    other = next(name for name in BROWSERS if name != best)
+    kills = 0
+    while recommended(computations + kills) == best:
+        assert kills < 20
+        pool.wait_ready()
+        run_id = submit(pool, [best, other])
+        wait_computing(pool, run_id, best)
+        victim(pool, best, "page").kill()
+        kills += 1
+        assert pool.wait_run(run_id)["state"] == "succeeded"
+    print(f"HISTORY {best} was recommended, and {other} after {kills} kills of {best}")
+    assert kills > 0
+    assert recommended(computations + kills) == other
+    pool.wait_ready()
 
 
 CASES = [

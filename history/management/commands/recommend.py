@@ -46,6 +46,8 @@ class Command(HistoryCommand):
             f"samples of {'this model' if found['based_on'] == 'model' else found['based_on']}, computed "
             f"{found['timestamp']}"
         )
+        if found["reason"]:
+            self.stdout.write(found["reason"])
         for arm in found["config"].get("evidence", ()):
             ratio = (
                 f"{number(arm['ratio'])} times the best ({number(arm['ratio_low'])} to "
