@@ -80,7 +80,7 @@ class Page:
             if not self._hello.wait_for(greeted, timeout=deadline.left()):
                 raise DeadlinePassed(
                     f"{self._id}: the page did not connect within {deadline.total_s:.1f} s",
-                    first_rung=Rung.RESTART,
+                    first_rung=Rung.REFRESH,
                 )
             return self._greeting
 

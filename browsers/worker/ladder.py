@@ -11,7 +11,7 @@ from django.db.models import F
 
 from browsers import breakers
 from browsers.core.errors import BrowserError, Rung
-from browsers.core.repair import rungs_from
+from browsers.core.repair import next_rung
 from browsers.models import Browser, Incident
 from browsers.session import BrowserSession
 from browsers.worker.pace import Pace
@@ -42,9 +42,10 @@ class Ladder:
 
     def climb(self, category: str, message: str, first: Rung | None) -> bool:
         """From the first rung that can help until the known answers are right again; False: none helped."""
-        for rung in rungs_from(first):
+        rung = next_rung(None, first)
+        while rung is not None:
             began = time.monotonic()
-            repaired = self._try(rung)
+            repaired, hint = self._try(rung)
             Incident.objects.create(
                 browser_id=self._id,
                 category=category,
@@ -57,10 +58,11 @@ class Ladder:
                 Browser.objects.filter(pk=self._id).update(repairs=F("repairs") + 1)
                 self._status.breakers = breakers.repaired(self._id)
                 return True
+            rung = next_rung(rung, hint)
         return False
 
-    def _try(self, rung: Rung) -> bool:
-        """Climb the rung, then two known answers: as many as close a breaker."""
+    def _try(self, rung: Rung) -> tuple[bool, Rung | None]:
+        """Climb the rung, then two known answers, which close a breaker; else what its error hints at."""
         try:
             with self._bounded(RUNG_S):
                 self._acts[rung]()
@@ -68,9 +70,9 @@ class Ladder:
                 self._status.facts = self._session.probe()
         except BrowserError as error:
             log.warning("%s: %s did not help: %s", self._id, rung, error)
-            return False
+            return False, error.first_rung
         except Exception:
             log.exception("%s: %s did not help", self._id, rung)
-            return False
+            return False, None
         self._pace.forget()
-        return True
+        return True, None

@@ -149,13 +149,13 @@ def _repair(browser: str, rung: str) -> dict[str, Any]:
     from celery import current_app
     from celery.exceptions import TimeoutError as CeleryTimeout
 
-    from browsers.core.repair import rungs_from
+    from browsers.core.repair import LADDER
     from browsers.models import Incident
     from inference.dispatch import queue_of
     from inference.pool.requests import OWNER
 
     _known(browser)
-    repairs = [one.value for one in rungs_from(None)]
+    repairs = [one.value for one in LADDER]
     if rung not in repairs:
         raise InvalidRequest(f"rung {rung!r}: expected one of {', '.join(repairs)}")
     last = Incident.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
