@@ -16,6 +16,21 @@ MatMul weights with onnxruntime-web 1.30 in Chromium 153 and Firefox 153, softwa
 file, onnxruntime's parsed copy, its packed weights, and on the GPU backends a staging copy.
 """
 
+_PEAK_FACTOR_OF_WEIGHTS: Final[Mapping[str, tuple[float, float]]] = {
+    "float32": (3.9, 4.2),
+    "float16": (5.6, 5.6),
+    "int8": (3.2, 4.2),
+    "int4": (3.2, 4.2),
+    "int4-float16": (3.9, 4.7),
+}
+"""On WebAssembly by precision of the weights, Chromium and Firefox | WebKit (`make bench PART=memory`)."""
+WEBKIT_FAMILIES: Final = ("safari", "webkitgtk")
+WASM_MEMORY_MB: Final = 4096.0
+"""What WebAssembly addresses. The fetched file lies outside of it."""
+
+DEFAULT_BASELINE_MB: Final = 700.0
+"""A browser's own memory where it cannot be measured (a remote one, one that does not run yet)."""
+
 Key = TypeVar("Key")
 
 
@@ -31,6 +46,18 @@ class Resident(Generic[Key]):
 def planned_mb(file_bytes: int, *, backend: str) -> float:
     """The memory in MB that a model file is planned with."""
     return file_bytes / 1e6 * PEAK_FACTOR[backend]
+
+
+def room_for_weights(limit_mb: float, *, weights: str, family: str) -> int:
+    """Bytes of weights of that precision that fit into a browser on WebAssembly beside nothing else."""
+    factor = factor_of_weights(weights, family)
+    by_limit = (limit_mb - DEFAULT_BASELINE_MB) / factor
+    return max(0, int(min(by_limit, WASM_MEMORY_MB / (factor - 1.0)) * 1e6))
+
+
+def factor_of_weights(weights: str, family: str) -> float:
+    """Memory per byte of weights of that precision, on WebAssembly in a browser of that family."""
+    return _PEAK_FACTOR_OF_WEIGHTS[weights][family in WEBKIT_FAMILIES]
 
 
 def to_unload(

@@ -10,19 +10,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from browsers.bridge import NotLoaded
 from browsers.core.errors import BrowserError, InternalError, UnsupportedOperation
 from browsers.core.placement_log import Placement, check_claim, parse_placement
 from browsers.core.protocol import WireTensor
-from browsers.core.residency import Resident, planned_mb, to_unload
+from browsers.core.residency import DEFAULT_BASELINE_MB, Resident, planned_mb, to_unload
 from browsers.reports import LoadedModel, LoadReport
 from browsers.session.deadline import Deadline
 from browsers.session.page import Page
-
-DEFAULT_BASELINE_MB: Final = 700.0
-"""A browser's own memory where it cannot be measured (a remote one)."""
 
 
 @dataclass(frozen=True)

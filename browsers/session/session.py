@@ -11,6 +11,7 @@ from typing import Any
 from browsers import probe
 from browsers.core.errors import BrowserError, DeadlinePassed, Rung
 from browsers.core.protocol import WireTensor
+from browsers.core.residency import DEFAULT_BASELINE_MB
 from browsers.drivers import Driver, LaunchedBrowser, LaunchOptions, QuitReport
 from browsers.reports import (
     BrowserFacts,
@@ -24,7 +25,7 @@ from browsers.reports import (
 from browsers.session.backends import Backends
 from browsers.session.deadline import Deadline
 from browsers.session.page import ENGINE_START_S, Page
-from browsers.session.residents import DEFAULT_BASELINE_MB, ModelKey, Residents
+from browsers.session.residents import ModelKey, Residents
 from browsers.session.window import Window
 
 _GREETS_WITHIN_S = 5.0  # after the driver has said that the page is loaded; each time twice as long

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from inference.graph.costs import HEAVY
 from inference.graph.indexed import GraphIndex
 from inference.graph.model import load, normalise
 from inference.graph.repeats import repetitions
-from inference.graph.shares import operations, shares
+from inference.graph.shares import carried, operations, shares
 from inference.graph.steps import Step, TooManyShards
 
 # How crossing bytes weigh against balance. Carrying a byte from page to page takes about as long as 200
@@ -104,12 +104,20 @@ class Cutter:
         """
         if not 1 <= shards <= self.max_shards:
             raise TooManyShards(shards, self.max_shards)
+        return self.plan_at(self._choose(shards))
+
+    def plan_at(self, cuts: Sequence[int]) -> list[Step]:
+        """Shards in order, cut at these boundaries, which must be legal."""
         order = self.boundaries.order
-        bounds = [0, *self._choose(shards), len(order)]
+        bounds = [0, *cuts, len(order)]
         return assemble(
             self.graph,
             [Piece(tuple(order[start:end])) for start, end in itertools.pairwise(bounds)],
         )
+
+    def carried(self) -> list[dict[str, int]]:
+        """For each ordered node the weights and constants that a shard with it holds: name → bytes."""
+        return [carried(self.graph, index) for index in self.boundaries.order]
 
     def _choose(self, shards: int) -> list[int]:
         """The cuts that minimise imbalance plus crossing bytes.

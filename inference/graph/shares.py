@@ -25,12 +25,17 @@ def shares(graph: GraphIndex, order: Sequence[int]) -> Array:
     weights = np.zeros(len(order))
     seen: set[str] = set()
     for position, index in enumerate(order):
-        nodes = [index, *sorted(graph.fixed_for(index))]
-        names = sorted({n for i in nodes for n in graph.uses[i] if n in graph.weights})
-        sizes = graph.weight_bytes(names, nodes)
+        sizes = carried(graph, index)
         weights[position] = sum(size for key, size in sizes.items() if key not in seen)
         seen.update(sizes)
     return _WORK_SHARE * _share(operations(graph, order)) + (1 - _WORK_SHARE) * _share(weights)
+
+
+def carried(graph: GraphIndex, index: int) -> dict[str, int]:
+    """Bytes of the weights and constants that a shard with this node holds because of it, by name."""
+    nodes = [index, *sorted(graph.fixed_for(index))]
+    names = sorted({n for i in nodes for n in graph.uses[i] if n in graph.weights})
+    return graph.weight_bytes(names, nodes)
 
 
 def _share(values: Array) -> Array:

@@ -110,6 +110,15 @@ FAMILIES = {
 }  # fmt: skip
 
 
+SHAPES: Mapping[str, Any] = {
+    "llama-7b": llama.LLAMA_2_7B,
+    "llama-70b": llama.LLAMA_2_70B,
+    "bert-base": bert.BERT_BASE,
+    "vit-base": vit.VIT_BASE,
+}
+"""Published models of one file, by name, to plan with."""
+
+
 def shape_only(config: Any, precision: Precision = FLOAT32, role: str = "") -> onnx.ModelProto:
     """A model of any size without its weights: to plan with, not to run.
 

@@ -56,6 +56,7 @@ PARTS = (
     Part("strategies", "every strategy and auto over six families", "strategies"),
     Part("throughput", "what more browsers and more streams bring", "throughput"),
     Part("table", "memory, throughput, latency and recovery of three families (SPEC Q4)", "table"),
+    Part("memory", "what a model takes in a browser, by precision of its weights", "memory", False),
     Part("history", "a million samples: recording, deciding, asking (SPEC Q5)", "history", False),
 )
 

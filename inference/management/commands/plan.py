@@ -1,4 +1,7 @@
-"""manage.py plan: cut a model and show each shard's bytes, cost and crossing tensors."""
+"""manage.py plan: cut a model and show each shard's bytes, cost and crossing tensors.
+
+With `--pool`, into the memory of browsers that need not run; with `--outline`, a published model's shape.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,35 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
+
+from browsers.drivers import get_driver
 from inference import auto, plans, registry
+from inference.errors import InvalidRequest
+from inference.graph.model import load
 from inference.management.cli import WebpoolCommand
+from inference.memory_plan import Placed, parse_pool, plan_in_memory
 from inference.models import OnnxModel, Plan, Strategy
 from inference.requests import RunRequest, pool_for
+from inference.zoo.families import SHAPES, shape_only
+from inference.zoo.precision import PRECISIONS
 
 
 class Command(WebpoolCommand):
     help = "Cut a registered model and show the plan."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("model")
+        parser.add_argument("model", nargs="?")
+        parser.add_argument(
+            "--outline", choices=sorted(SHAPES), help="a published model's shape, without weights"
+        )
+        parser.add_argument(
+            "--precision", choices=PRECISIONS, default="float32", help="of its weights"
+        )
+        parser.add_argument(
+            "--pool", metavar="BROWSERS",
+            help="plan into the memory of these: kind[:count][@GB] by comma, such as chrome:3@4,firefox",
+        )  # fmt: skip
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
         parser.add_argument("--shards", type=int, help="2, unless graph or components decide")
         parser.add_argument(
@@ -25,6 +46,13 @@ class Command(WebpoolCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        if bool(options["model"]) == bool(options["outline"]):
+            raise InvalidRequest("expected MODEL or --outline")
+        if options["outline"] and not options["pool"]:
+            raise InvalidRequest("--outline needs --pool: which browsers are planned for")
+        if options["pool"]:
+            self._fit(options)
+            return
         model = registry.get_model(options["model"])
         strategy = options["strategy"] or plans.usual_strategy(model)
         if strategy == Strategy.AUTO:
@@ -67,6 +95,32 @@ class Command(WebpoolCommand):
                 f"({step['basis']})"
             )
 
+    def _fit(self, options: dict[str, Any]) -> None:
+        pool = parse_pool(
+            options["pool"],
+            family_of=lambda kind: get_driver(kind).family,
+            limits_mb=settings.WEBPOOL_MEMORY_LIMIT_MB,
+        )
+        if options["outline"]:
+            graph = shape_only(SHAPES[options["outline"]], PRECISIONS[options["precision"]])
+        else:
+            graph = load(registry.path_of(registry.get_model(options["model"]).sha256))
+        placed = plan_in_memory(graph, pool, weights=options["precision"])
+        if options["json"]:
+            self.stdout.write(json.dumps([_placed(one) for one in placed], indent=2))
+            return
+        weights = sum(one.step.weight_bytes for one in placed)
+        self.stdout.write(
+            f"{options['outline'] or options['model']}: {weights / 1e9:.2f} GB of weights in {len(placed)} "
+            f"shards, for {len(placed)} of {len(pool)} browsers"
+        )
+        for one in placed:
+            self.stdout.write(
+                f"shard {one.step.index:>2} on {one.limit.browser:<12} "
+                f"{one.step.weight_bytes / 1e6:6.0f} MB, {len(one.step.nodes):>5} nodes; takes "
+                f"{one.planned_mb:6.0f} of {one.limit.memory_mb:.0f} MB"
+            )
+
     def _print(self, step: dict[str, Any]) -> None:
         group = f"  {step['group']}" if step["group"] else ""
         if "join" in step:
@@ -80,6 +134,20 @@ class Command(WebpoolCommand):
         for port in step["inputs"]:
             source = f" from {port['tensor']}" if "tensor" in port else ""
             self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}{source}")
+
+
+def _placed(one: Placed) -> dict[str, Any]:
+    step = one.step
+    return {
+        "index": step.index,
+        "browser": one.limit.browser,
+        "memory_limit_mb": one.limit.memory_mb,
+        "planned_mb": round(one.planned_mb, 1),
+        "weight_bytes": step.weight_bytes,
+        "node_count": len(step.nodes),
+        "depends_on": list(step.depends_on),
+        "crossing_bytes": step.crossing_bytes,
+    }
 
 
 _SHARD = (
