@@ -5,11 +5,14 @@
 2. A step takes a hop (message, records, wake-ups), the way of its tensors, and its computation: as measured
    of that file in that browser; else its share of the whole model as measured there; else that of another
    browser, scaled by the two browsers' probes; else a stated default.
+3. Browsers of one machine that compute at the same time share its cores: where their threads are more than
+   those, each computation takes as many times longer.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from inference.core.placement import BrowserView, Candidate, ShardView, Wishes, place
@@ -83,6 +86,7 @@ def predict(
     placed = dict(zip((s.index for s in computing), place(views, pool, wishes), strict=True))
     browsers = {browser.id: browser for browser in pool}
     fractions = _fractions(way, computing, placed, browsers)
+    crowding = _crowding(computing, {at: browsers[one.browser] for at, one in placed.items()})
     ends: dict[int, float] = {}
     free: dict[str, float] = {}
     predicted = []
@@ -95,11 +99,30 @@ def predict(
         browser = browsers[placed[step.index].browser]
         fraction = fractions[step.index]
         compute, basis = _compute_ms(step, whole, browser, pool, fraction)
+        compute *= crowding[step.index]
         start = max(ready, free.get(browser.id, browser.outstanding * compute))
         ends[step.index] = free[browser.id] = start + rates.hop_ms + moved + compute
         took = ends[step.index] - start
         predicted.append(StepPrediction(step.index, browser.id, compute, took, basis))
     return Prediction(way, max(ends.values()), tuple(predicted))
+
+
+def _crowding(steps: Sequence[Step], placed: Mapping[int, BrowserView]) -> dict[int, float]:
+    """For each step how many threads want each core of its machine while it runs, at least 1."""
+    together: dict[tuple[tuple[int, ...], str], dict[str, BrowserView]] = defaultdict(dict)
+    for step in steps:
+        browser = placed[step.index]
+        together[step.depends_on, browser.host][browser.id] = browser
+
+    def wanted(step: Step) -> float:
+        browser = placed[step.index]
+        if not browser.host or not browser.cores:
+            return 1.0
+        others = together[step.depends_on, browser.host].values()
+        threads = sum(other.threads or browser.cores for other in others)
+        return max(1.0, threads / browser.cores)
+
+    return {step.index: wanted(step) for step in steps}
 
 
 def _fractions(

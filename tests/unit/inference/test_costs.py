@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from inference.core.costs import (
@@ -73,6 +75,19 @@ def test_parts_of_a_batch_run_at_the_same_time_and_are_joined() -> None:
     prediction = predicted(data(2, 8), *pool)
     assert prediction.total_ms == pytest.approx(5 + 40 + 5)
     assert best([predicted(NONE, *pool), prediction]).way.strategy == "data"
+
+
+def test_browsers_of_one_machine_share_its_cores() -> None:
+    def on(host: str, cores: int, threads: int = 1) -> list[BrowserView]:
+        three = [browser(name, whole=80.0) for name in "xyz"]
+        return [dataclasses.replace(b, host=host, cores=cores, threads=threads) for b in three]
+
+    third, hops = 80.0 / 3, 2 * 5.0
+    assert predicted(data(3, 12), *on("", 2)).total_ms == pytest.approx(third + hops)
+    assert predicted(data(3, 12), *on("here", 4)).total_ms == pytest.approx(third + hops)
+    assert predicted(data(3, 12), *on("here", 2)).total_ms == pytest.approx(third * 1.5 + hops)
+    assert predicted(data(3, 12), *on("here", 4, 4)).total_ms == pytest.approx(third * 3 + hops)
+    assert predicted(LAYERS, *on("here", 1)).total_ms == pytest.approx(80.0 + 10.0), "one by one"
 
 
 def test_a_small_model_is_not_worth_a_second_hop() -> None:
