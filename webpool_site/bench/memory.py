@@ -16,12 +16,13 @@ from typing import Any
 
 from django.conf import settings
 
-from browsers.drivers import Installation, LaunchOptions, get_driver
+from browsers.drivers import Installation, get_driver
 from browsers.session import BrowserSession
 from inference.tensors import encode_array
 from inference.zoo import llama
 from inference.zoo.precision import PRECISIONS
 from inference.zoo.weights import Seeded
+from webpool_site.bench.own_browser import own_browser
 from webpool_site.bench.parts import Pool
 from webpool_site.bench.stats import Progress, Row, Table
 
@@ -54,7 +55,7 @@ def measure(pool: Pool | None) -> Iterator[Row | Table | str]:
 
 
 def _peak(kind: str, file: Path) -> tuple[float | None, ...]:
-    session = _session(kind, file)
+    session = own_browser(kind, files=lambda sha256: file, memory_limit_mb=_LIMIT_MB)
     session.start(settings.WEBPOOL_BROWSER_START_S)
     try:
         alone_mb = session.tree_pss_mb()
@@ -77,25 +78,6 @@ def _peak(kind: str, file: Path) -> tuple[float | None, ...]:
 
 
 _SMALL = llama.LlamaConfig(1, 1024, 16, 16, 2816, 1000, 64)
-
-
-def _session(kind: str, file: Path) -> BrowserSession:
-    home: Path = settings.WEBPOOL_HOME
-    return BrowserSession(
-        browser_id="bench",
-        driver=get_driver(kind),
-        launch=LaunchOptions(
-            profile_dir=home / "profiles" / "bench",
-            log_path=home / "logs" / "bench.driver.log",
-            start_timeout_s=settings.WEBPOOL_BROWSER_START_S,
-            remote_url=None,
-        ),
-        files=lambda sha256: file,
-        runtime_dir=settings.BASE_DIR / "node_modules" / "onnxruntime-web" / "dist",
-        threads=settings.WEBPOOL_THREADS,
-        memory_limit_mb=_LIMIT_MB,
-        on_event=lambda event: None,
-    )
 
 
 @dataclasses.dataclass

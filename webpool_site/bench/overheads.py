@@ -17,7 +17,6 @@ import onnxruntime
 from django.conf import settings
 
 from browsers.core.protocol import WireTensor
-from browsers.drivers import LaunchOptions, get_driver
 from browsers.session import BrowserSession
 from browsers.worker.worker import model_file
 from inference import registry, runs
@@ -25,6 +24,7 @@ from inference.metrics import run_metrics
 from inference.tasks import nothing
 from inference.tensors import encode_array
 from inference.zoo import micro
+from webpool_site.bench.own_browser import own_browser
 from webpool_site.bench.parts import Pool
 from webpool_site.bench.stats import Row, row, timed
 
@@ -156,23 +156,7 @@ def baseline_onnxruntime(n: int) -> Row:
 
 def baseline_page(kind: str, n: int) -> Iterator[Row]:
     """The same page and model without Celery and database: a browser of the bench's own."""
-    folder: Path = settings.WEBPOOL_HOME / "profiles" / "bench"
-    driver = get_driver(kind)
-    session = BrowserSession(
-        browser_id="bench",
-        driver=driver,
-        launch=LaunchOptions(
-            profile_dir=folder,
-            log_path=settings.WEBPOOL_HOME / "logs" / "bench.driver.log",
-            start_timeout_s=settings.WEBPOOL_BROWSER_START_S,
-            remote_url=None,
-        ),
-        files=model_file,
-        runtime_dir=settings.BASE_DIR / "node_modules" / "onnxruntime-web" / "dist",
-        threads=settings.WEBPOOL_THREADS,
-        memory_limit_mb=settings.WEBPOOL_MEMORY_LIMIT_MB[driver.family],
-        on_event=lambda event: None,
-    )
+    session = own_browser(kind, files=model_file)
     session.start(settings.WEBPOOL_BROWSER_START_S)
     try:
         cases: list[tuple[str, str, np.ndarray[Any, Any], int]] = [
