@@ -75,8 +75,8 @@ CLOCKS_DIFFER: Final = timedelta(minutes=1)
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:./ -]{0,127}")
 _NOT_NEGATIVE: Final = (
-    "latency_ms", "throughput_tokens_per_sec", "memory_mb", "batch_size", "concurrent", "bytes_in",
-    "bytes_out", "queue_ms", "load_ms", "transfer_ms",
+    "source_id", "latency_ms", "throughput_tokens_per_sec", "memory_mb", "batch_size", "concurrent",
+    "bytes_in", "bytes_out", "queue_ms", "load_ms", "transfer_ms",
 )  # fmt: skip
 
 
