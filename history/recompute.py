@@ -72,6 +72,12 @@ def recompute(now: datetime | None = None) -> Recomputed:
     )
 
 
+def is_behind() -> bool:
+    """Whether anything came in since the last time."""
+    state = HistoryState.objects.current()
+    return state.samples != state.recomputed_samples
+
+
 def is_due() -> bool:
     """Whether enough came in since the last time (WEBPOOL_HISTORY_RECOMPUTE_SAMPLES), or anything at all."""
     state = HistoryState.objects.current()

@@ -45,6 +45,13 @@ def hand_over_attempts() -> None:
         recompute.recompute()
 
 
+def complete_history() -> None:
+    """At the end of the history worker: what is recorded is taken over and decides."""
+    outbox.hand_over()
+    if recompute.is_behind():
+        recompute.recompute()
+
+
 @shared_task
 def forget_old_runs() -> None:
     """Periodic, in the history worker: retention of runs, after their attempts became history."""

@@ -1,11 +1,12 @@
 """What the apps tell one another: `browsers` and `history` know nobody, so the site connects them.
 
 A process's part is named by its environment: WEBPOOL_BROWSER for a browser's worker, WEBPOOL_ROLE=control
-for the control worker.
+for the control worker, WEBPOOL_ROLE=history for the one that writes history.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from browsers.session import LoadEvent
     from browsers.worker import BrowserWorker
 
+log = logging.getLogger(__name__)
 _stop_sweep = threading.Event()
 
 
@@ -31,6 +33,8 @@ def connect() -> None:
     elif os.environ.get("WEBPOOL_ROLE") == "control":
         worker_ready.connect(_start_sweep, weak=False)
         worker_shutdown.connect(lambda **_: _stop_sweep.set(), weak=False)
+    elif os.environ.get("WEBPOOL_ROLE") == "history":
+        worker_shutdown.connect(_complete_history, weak=False)
 
 
 def _kinds() -> tuple[str, ...]:
@@ -106,6 +110,16 @@ def _request_probe(browser_id: str) -> None:
     from inference.dispatch import queue_of
 
     probe_browser.apply_async(queue=queue_of(browser_id))
+
+
+def _complete_history(**_: Any) -> None:
+    """What the pool has computed is answered for when it is stopped, not when it runs again."""
+    from inference import tasks
+
+    try:
+        tasks.complete_history()
+    except Exception:  # it is complete after the next start
+        log.exception("history was not completed")
 
 
 def _start_sweep(**_: Any) -> None:

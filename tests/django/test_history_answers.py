@@ -20,8 +20,8 @@ from history.announcing import regression_changed
 from history.errors import Refused
 from history.models import BrowserRecommendation, CapabilityScore, PendingSample, Regression
 from history.performance import BrowserPerformanceHistory
-from history.recompute import is_due, recompute
-from inference import outbox
+from history.recompute import is_behind, is_due, recompute
+from inference import outbox, tasks
 from tests.support.history import sample, series
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -240,6 +240,14 @@ def test_a_model_is_found_whatever_type_was_asked_for() -> None:
     assert (found["known"], found["model_type"]) == (True, "text")
     assert found["reason"] == "m is recorded as a model of type text"
     assert not answers.recommendation("vision", "")["known"]
+
+
+def test_a_pool_that_ends_leaves_nothing_undecided(home: Path) -> None:
+    recording.put(three_browsers())
+    assert not answers.recommendation("text", "m")["known"]
+    tasks.complete_history()
+    assert answers.recommendation("text", "m")["known"]
+    assert not is_behind()
 
 
 def test_what_python_callers_record_is_kept_with_what_they_said(home: Path) -> None:
