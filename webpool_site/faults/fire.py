@@ -15,6 +15,7 @@ from webpool_site.faults.arsonist import Strike
 from webpool_site.faults.load import OWNER, Load
 from webpool_site.faults.phases import Lengths, Worked, covered
 from webpool_site.faults.proof import prove
+from webpool_site.faults.victims import Victim
 
 
 def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
@@ -22,16 +23,19 @@ def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
     everything = dict(Run.objects.values_list("pk", "owner"))
     proof = prove(everything)
     ours = {pk for pk, owner in everything.items() if owner == OWNER}
+    struck = Counter(strike.victim for strike in strikes)
+    lost_in_store = _lost_in_store(load.failed) if struck[Victim.VALKEY] else {}
     return {
         "strikes": len(strikes),
-        "struck": dict(Counter(strike.victim for strike in strikes)),
+        "struck": dict(struck),
         "stopped": sum(strike.stopped for strike in strikes),
         "asked": len(load.asked),
         "answered": len(load.answered),
         "http_answered": load.http_answered,
         "http_asked_again": load.asked_again,
         "wrong": load.wrong,
-        "failed": load.failed,
+        "failed": {run: why for run, why in load.failed.items() if run not in lost_in_store},
+        "lost_in_store": lost_in_store,
         "refused": dict(load.refused),
         "unexpected": load.unexpected,
         "unknown_to_callers": sorted(str(pk) for pk in ours - load.asked),
@@ -39,6 +43,11 @@ def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
         "proof": {**asdict(proof), "holds": proof.holds},
         "phases": covered(strikes, _worked()),
     }
+
+
+def _lost_in_store(failed: Mapping[str, str]) -> dict[str, str]:
+    """Runs whose tensors a killed Valkey had not written yet (SPEC R7): counted apart."""
+    return {run: why for run, why in failed.items() if why.startswith("tensor_lost:")}
 
 
 def kept_by_history() -> dict[str, int]:
@@ -111,7 +120,8 @@ def sentence(told: Mapping[str, Any]) -> list[str]:
             f"over HTTP ({told['http_asked_again']} asked again after a broken connection)"
         ),
         f"lost {len(proof['lost'])}, doubled {len(proof['doubled'])}, wrong {len(told['wrong'])}, failed "
-        f"{len(told['failed'])}, orphans {len(told['orphans'])}; attempts "
+        f"{len(told['failed'])}, orphans {len(told['orphans'])}; failed because a killed Valkey had not "
+        f"written their tensors yet {len(told['lost_in_store'])}; attempts "
         + ", ".join(f"{n} {outcome}" for outcome, n in sorted(proof["attempts"].items())),
         (
             f"refused and asked again: {told['refused'] or 'none'}; whole again after "
