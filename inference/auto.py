@@ -18,7 +18,16 @@ from inference.core.placement import BrowserView, NoBrowser, ShardView, Wishes, 
 from inference.dispatch import wishes_from
 from inference.errors import InvalidRequest
 from inference.metrics import milliseconds
-from inference.models import OnnxModel, PlanShard, Run, RunState, StepKind, Strategy
+from inference.models import (
+    OnnxModel,
+    PlanShard,
+    Run,
+    RunShard,
+    RunState,
+    ShardState,
+    StepKind,
+    Strategy,
+)
 
 _RATES_LAST_S = 5
 _RATES_RUNS = 100
@@ -31,6 +40,7 @@ class Decision:
 
     strategy: str
     shards: int
+    data_parallel: int
     explanation: dict[str, Any]
 
 
@@ -42,7 +52,7 @@ def decide(
     platform: str = "",
     rows: int | None = None,
 ) -> Decision:
-    """The fastest feasible way to run a batch of `rows` (None: not splittable) in this pool now.
+    """The fastest feasible way to run a batch of `rows` (None: not known) in this pool now.
 
     Raises:
         InvalidRequest: none is feasible; says why for each. Or the model is made of components, which
@@ -58,7 +68,9 @@ def decide(
     considered: list[dict[str, Any]] = []
     predictions = []
     for way in _ways(model, pool, wishes, rows):
-        named = {"strategy": way.strategy, "shards": way.shards}
+        named = {
+            "strategy": way.strategy, "shards": way.shards, "data_parallel": way.data_parallel,
+        }  # fmt: skip
         try:
             prediction = costs.predict(way, whole, pool, wishes, rates)
         except NoBrowser as none:
@@ -73,31 +85,38 @@ def decide(
     explanation = {
         "strategy": best.way.strategy,
         "shards": best.way.shards,
+        "data_parallel": best.way.data_parallel,
         "predicted_ms": best.total_ms,
         "steps": [dataclasses.asdict(step) for step in best.steps],
-        "hop_ms": rates.hop_ms,
-        "hop_samples": rates.samples,
+        **dataclasses.asdict(rates),
         "considered": considered,
     }
-    return Decision(best.way.strategy, best.way.shards, explanation)
+    return Decision(best.way.strategy, best.way.shards, best.way.data_parallel, explanation)
 
 
 def _ways(
     model: OnnxModel, pool: Sequence[BrowserView], wishes: Wishes, rows: int | None
 ) -> Iterator[costs.Way]:
-    """Whole; a batch over two browsers and more; and, where whole fits nowhere, the fewest layers that do."""
-    whole = _way(model, Strategy.NONE, 1, None)
-    yield whole
+    """Whole; a batch over copies in two browsers and more; and, where whole fits nowhere, of the fewest
+    layers that do, alone and with the batch over copies of them.
+    """
+    most_copies = 1
     if rows is not None and (model.batch_axis or {}).get("splittable"):
-        for parts in range(2, min(rows, len(pool)) + 1):
-            yield _way(model, Strategy.DATA, parts, rows)
-    if not _fits(whole, pool, wishes):
-        most = min(model.max_shards, _MOST_LAYER_SHARDS)
-        for shards in range(min(_least_shards(model, pool), most), most + 1):
-            way = _way(model, Strategy.LAYER, shards, None)
-            if _fits(way, pool, wishes) or shards == most:
-                yield way
-                return
+        most_copies = min(rows, len(pool))
+    whole = _way(model, Strategy.NONE, 1, rows)
+    yield whole
+    for copies in range(2, most_copies + 1):
+        yield _way(model, Strategy.DATA, copies, rows)
+    if _fits(whole, pool, wishes):
+        return
+    most = min(model.max_shards, _MOST_LAYER_SHARDS)
+    for shards in range(min(_least_shards(model, pool), most), most + 1):
+        way = _way(model, Strategy.LAYER, shards, rows)
+        if _fits(way, pool, wishes) or shards == most:
+            yield way
+            for copies in range(2, min(most_copies, len(pool) // shards) + 1):
+                yield _way(model, Strategy.LAYER, shards, rows, copies)
+            return
 
 
 def _least_shards(model: OnnxModel, pool: Sequence[BrowserView]) -> int:
@@ -115,9 +134,11 @@ def _fits(way: costs.Way, pool: Sequence[BrowserView], wishes: Wishes) -> bool:
     return True
 
 
-def _way(model: OnnxModel, strategy: str, shards: int, rows: int | None) -> costs.Way:
-    _, steps = plans.known_plan(model, strategy, shards)
-    return costs.Way(strategy, shards, tuple(_step(step) for step in steps), rows)
+def _way(
+    model: OnnxModel, strategy: str, shards: int, rows: int | None, data_parallel: int = 1
+) -> costs.Way:
+    _, steps = plans.known_plan(model, strategy, shards, data_parallel)
+    return costs.Way(strategy, shards, tuple(map(_step, steps)), rows, data_parallel)
 
 
 def _step(step: PlanShard) -> costs.Step:
@@ -129,12 +150,16 @@ def _step(step: PlanShard) -> costs.Step:
         depends_on=tuple(step.depends_on),
         crossing_bytes=step.crossing_bytes,
         join=step.kind == StepKind.JOIN,
+        batch_part=step.batch_part,
     )
 
 
 @functools.lru_cache(maxsize=1)
 def hop_rates(_period: int) -> costs.Rates:
-    """What a hop of recent undisturbed runs took beyond computing, the median; asked once a period."""
+    """What a hop of recent undisturbed runs took beyond computing, and what a join took: medians.
+
+    Asked once a period.
+    """
     rows = (
         Run.objects.filter(
             state=RunState.SUCCEEDED, plan__strategy__in=[Strategy.NONE, Strategy.LAYER]
@@ -153,4 +178,20 @@ def hop_rates(_period: int) -> costs.Rates:
         for created, finished, computed, attempts in rows
         if (taken := milliseconds(created, finished)) is not None and computed is not None
     ]
-    return costs.Rates(statistics.median(hops), len(hops)) if hops else costs.Rates()
+    joins = [
+        took
+        for ready, finished in RunShard.objects.filter(
+            kind=StepKind.JOIN, state=ShardState.DONE, run__state=RunState.SUCCEEDED
+        )
+        .order_by("-pk")
+        .values_list("ready_at", "finished_at")[:_RATES_RUNS]
+        if (took := milliseconds(ready, finished)) is not None
+    ]
+    rates = costs.Rates()
+    if hops:
+        rates = dataclasses.replace(rates, hop_ms=statistics.median(hops), hop_samples=len(hops))
+    if joins:
+        rates = dataclasses.replace(
+            rates, join_ms=statistics.median(joins), join_samples=len(joins)
+        )
+    return rates

@@ -102,7 +102,7 @@ def _compute(
         inputs,
         backend=_backend(worker, shard),
         strict=shard.run.strict,
-        rows=_rows(shard, shapes),
+        rows=_rows(shard),
         dims=bind_dims(specs(shard.plan_shard.inputs), shapes),
         # The run's own deadline is the sweep's matter. The engine is only replaced when it really
         # hangs: whoever asks for an answer too soon must not cost others their loaded models.
@@ -119,10 +119,15 @@ def _backend(worker: BrowserWorker, shard: RunShard) -> str:
     return asked or selection.platform_for(shard.run, kind, offered, attempt=shard.attempts)
 
 
-def _rows(shard: RunShard, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """The batch, where the shard takes the model's own batched inputs."""
+def _rows(shard: RunShard) -> int | None:
+    """How many rows of the batch the shard computes; None where the model's batch cannot be split."""
     batch = shard.run.model.batch_axis or {}
-    return next((shapes[name][0] for name in batch.get("inputs", ()) if name in shapes), None)
+    if not batch.get("splittable"):
+        return None
+    given = (shard.run.inputs[name] for name in batch["inputs"] if name in shard.run.inputs)
+    part = shard.plan_shard.batch_part
+    refs = (item if part is None else item["parts"][part] for item in given)
+    return next((ref["shape"][0] for ref in refs), None)
 
 
 def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def input_refs(shard: RunShard) -> list[tuple[str, TensorRef]]:
         if item is None:
             continue  # an input with a declared default that the caller left out
         if "parts" in item:
-            item = item["parts"][shard.index]
+            item = item["parts"][shard.plan_shard.batch_part]
         named.append((port["name"], TensorRef.from_json(item)))
     return named
 

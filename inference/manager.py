@@ -44,6 +44,7 @@ class ModelShardingManager:
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
         pins: shard index → "browser", "browser/platform" or "/platform".
         critical: spread the shards over browser families, then zones, before speed counts.
+        data_parallel: over how many copies of the cut model a batch is split.
 
     An asynchronous context manager: initialises, and closes at the end.
     """
@@ -60,11 +61,12 @@ class ModelShardingManager:
         platform: str = "",
         pins: Mapping[int, str] | None = None,
         critical: bool = False,
+        data_parallel: int = 1,
     ) -> None:
         self.model_name, self.num_shards, self.shard_type = model_name, num_shards, shard_type
         self.model_type, self.max_connections = model_type, max_connections
         self.browsers, self.platform, self.pins = tuple(browsers), platform, dict(pins or {})
-        self.critical = critical
+        self.critical, self.data_parallel = critical, data_parallel
         self._connections = Connections(max_connections)
         self._handle: opening.PoolHandle | None = None
         self._times_ms: deque[float] = deque(maxlen=_LATEST)
@@ -175,6 +177,7 @@ class ModelShardingManager:
         options = {
             "strategy": self.shard_type or "",
             "shards": self.num_shards,
+            "data_parallel": self.data_parallel,
             "browsers": self._connections.allowed(self.browsers, living),
             "platform": self.platform,
             "pins": self.pins,

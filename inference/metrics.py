@@ -13,7 +13,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
     """The execution metrics of a run, finished or not.
 
     Returns a JSON-ready mapping: `inference_time_ms` (creation to end), `component_count`,
-    `successful_components`, `failed_components`, `shard_type`, and under `shards`, per shard: where
+    `successful_components`, `failed_components`, `shard_type`, `data_parallel`, and under `shards`, per shard: where
     its deciding attempt ran (the one that succeeded, else the last), that attempt's times in
     milliseconds, the number of attempts and the recovery events. Under `joins`: what the control
     worker put together, and how long that took. Under `prediction`, for runs with strategy auto: what
@@ -29,6 +29,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
         "successful_components": states.count(ShardState.DONE),
         "failed_components": states.count(ShardState.FAILED),
         "shard_type": run.plan.strategy,
+        "data_parallel": run.plan.data_parallel,
         "shards": [shard_metrics(shard, attempts[shard.pk]) for shard in shards],
         "prediction": prediction_metrics(run),
         "joins": [join_metrics(step) for step in steps if step.kind == StepKind.JOIN],

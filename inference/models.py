@@ -67,24 +67,37 @@ class Strategy(models.TextChoices):
 
 
 class Plan(models.Model):
-    """A model cut in one way. Same model, strategy and number of shards: same plan, same files."""
+    """A model cut in one way. Same model, strategy and numbers: same plan, same files.
+
+    `num_shards` are those of one copy, `data_parallel` is how many copies of them share a batch.
+    """
 
     model = models.ForeignKey(OnnxModel, on_delete=models.CASCADE, related_name="plans")
     model_sha256 = models.CharField(max_length=64)
     strategy = models.CharField(max_length=32, choices=Strategy.choices)
     num_shards = models.PositiveIntegerField()
+    data_parallel = models.PositiveIntegerField(
+        default=1, help_text="over how many copies of the cut model a batch is split"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["model", "model_sha256", "strategy", "num_shards"], name="one_plan_each"
+                fields=["model", "model_sha256", "strategy", "num_shards", "data_parallel"],
+                name="one_plan_each",
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.model.name} {self.strategy}×{self.num_shards}"
+        return f"{self.model.name} {self.way}"
+
+    @property
+    def way(self) -> str:
+        """How it is cut, for people: "layer×2", "data×3 of layer×2"."""
+        copies = f"data×{self.data_parallel} of " if self.data_parallel > 1 else ""
+        return f"{copies}{self.strategy}×{self.num_shards}"
 
     @property
     def computing(self) -> list[PlanShard]:
@@ -114,6 +127,9 @@ class PlanShard(models.Model):
     group = models.CharField(max_length=64, blank=True, help_text="which part of the model it is")
     part = models.PositiveIntegerField(
         null=True, help_text="steps with the same one belong in one browser: tensor plans"
+    )
+    batch_part = models.PositiveIntegerField(
+        null=True, help_text="which part of a split batch it computes; null: the whole batch"
     )
     sha256 = models.CharField(max_length=64, blank=True)
     file_bytes = models.PositiveBigIntegerField(default=0)

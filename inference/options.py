@@ -122,6 +122,7 @@ def _flag(name: str, value: Any) -> bool:
 _READERS: Mapping[str, Any] = {
     "strategy": _strategy,
     "shards": _whole(1, 10_000),
+    "data_parallel": _whole(1, 10_000),
     "platform": _text,
     "browsers": _names,
     "pins": _pins,

@@ -92,6 +92,7 @@ def observation(
             "tokens": row.tokens,
             "strategy": run.plan.strategy,
             "num_shards": run.plan.num_shards,
+            "data_parallel": run.plan.data_parallel,
             "shard_index": row.shard.index,
             "file_bytes": row.shard.plan_shard.file_bytes,
             "platform_asked": run.platform or None,
@@ -111,7 +112,7 @@ def _batch_size(row: Attempt) -> int | None:
     if not run.model.batch_axis or not run.inputs:
         return None
     item = next(iter(run.inputs.values()))
-    ref = item["parts"][row.shard.index] if "parts" in item else item
+    ref = item["parts"][row.shard.plan_shard.batch_part] if "parts" in item else item
     return int(ref["shape"][0]) if ref["shape"] else None
 
 

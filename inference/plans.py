@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 
 from inference import registry
 from inference.component_plan import check_strategy, component_steps
+from inference.data_parallel import check_parallel, copies
 from inference.errors import InvalidRequest
 from inference.graph.blocks import NoBlocks, plan_attention_feedforward
 from inference.graph.cut import plan_layers
@@ -17,7 +18,7 @@ from inference.graph.divide import NothingToSplit, TooManyParts
 from inference.graph.steps import JoinSpec, Step, TooManyShards, WrittenStep
 from inference.graph.tensor import plan_tensor
 from inference.graph.write import write_steps
-from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
+from inference.models import OnnxModel, Plan, PlanShard, Strategy
 
 # Strategies by which a plan can be made; `auto` chooses one of them.
 CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
@@ -26,10 +27,13 @@ FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD, Strategy.COMPONENT)
 _WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
 
 
-def ensure_plan(model: OnnxModel, strategy: str, num_shards: int | None) -> Plan:
+def ensure_plan(
+    model: OnnxModel, strategy: str, num_shards: int | None, data_parallel: int = 1
+) -> Plan:
     """The plan for this strategy and number of shards, cut now if it never was.
 
-    `num_shards` None: what the graph makes, where the strategy leaves no choice, else 1.
+    `num_shards` None: what the graph makes, where the strategy leaves no choice, else 1. `data_parallel`:
+    over how many copies of the cut model a batch is split.
 
     Raises:
         InvalidRequest: an unknown strategy, one that the graph does not allow, or a number of shards
@@ -41,7 +45,13 @@ def ensure_plan(model: OnnxModel, strategy: str, num_shards: int | None) -> Plan
         raise InvalidRequest(f"shards: expected at least 1, got {num_shards}")
     if num_shards is None and strategy not in FIXED_BY_GRAPH:
         num_shards = 1
-    wanted = {"model": model, "model_sha256": model.sha256, "strategy": strategy}
+    check_parallel(model, strategy, data_parallel)
+    wanted = {
+        "model": model,
+        "model_sha256": model.sha256,
+        "strategy": strategy,
+        "data_parallel": data_parallel,
+    }
     if num_shards is not None:
         wanted["num_shards"] = num_shards
     plan = Plan.objects.filter(**wanted).first()
@@ -49,6 +59,10 @@ def ensure_plan(model: OnnxModel, strategy: str, num_shards: int | None) -> Plan
         return plan
     steps = _cut(model, strategy, num_shards)
     wanted["num_shards"] = num_shards or len(steps)
+    if strategy == Strategy.DATA:
+        steps = copies(model, steps, num_shards or 1)
+    elif data_parallel > 1:
+        steps = copies(model, steps, data_parallel)
     try:
         with transaction.atomic():
             plan = Plan.objects.create(**wanted)
@@ -77,21 +91,22 @@ def steps_of(plan: Plan) -> list[PlanShard]:
 
 
 def known_plan(
-    model: OnnxModel, strategy: str, num_shards: int | None
+    model: OnnxModel, strategy: str, num_shards: int | None, data_parallel: int = 1
 ) -> tuple[Plan, tuple[PlanShard, ...]]:
     """A model's plan and steps, remembered by this process: plans never change.
 
     Raises:
         InvalidRequest: as `ensure_plan`.
     """
-    return _known_plan(model.pk, strategy, num_shards)
+    return _known_plan(model.pk, strategy, num_shards, data_parallel)
 
 
 @functools.lru_cache(maxsize=256)
 def _known_plan(
-    model_id: int, strategy: str, num_shards: int | None
+    model_id: int, strategy: str, num_shards: int | None, data_parallel: int
 ) -> tuple[Plan, tuple[PlanShard, ...]]:
-    plan = ensure_plan(OnnxModel.objects.get(pk=model_id), strategy, num_shards)
+    model = OnnxModel.objects.get(pk=model_id)
+    plan = ensure_plan(model, strategy, num_shards, data_parallel)
     return plan, tuple(steps_of(plan))
 
 
@@ -105,10 +120,9 @@ def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanSh
     check_strategy(model, strategy, num_shards)
     if strategy == Strategy.COMPONENT:
         return component_steps(model)
-    if strategy == Strategy.DATA:
-        return _copies(model, num_shards or 1)
-    if strategy == Strategy.NONE or (strategy in _WHOLE_ALONE and num_shards == 1):
-        return [_whole(model, 0)]
+    whole = strategy in (Strategy.NONE, Strategy.DATA)
+    if whole or (strategy in _WHOLE_ALONE and num_shards == 1):
+        return [_whole(model)]
     path = registry.path_of(model.sha256)
     try:
         planned = _planned(path, strategy, num_shards)
@@ -161,42 +175,14 @@ def _join(join: JoinSpec, plan: Sequence[Step]) -> dict[str, object]:
     }
 
 
-def _whole(model: OnnxModel, index: int) -> PlanShard:
+def _whole(model: OnnxModel) -> PlanShard:
     return PlanShard(
-        index=index,
+        index=0,
         sha256=model.sha256,
         file_bytes=model.file_bytes,
         weight_bytes=model.weight_bytes,
-        copied_bytes=model.weight_bytes if index else 0,
         cost=1.0,
         inputs=model.inputs,
         outputs=model.outputs,
         node_count=model.node_count,
     )
-
-
-def _copies(model: OnnxModel, parts: int) -> list[PlanShard]:
-    """The whole model for each part of a batch, and the step that puts the parts together again."""
-    if not (model.batch_axis or {}).get("splittable"):
-        why = (model.batch_axis or {}).get("reason", "it has no batch axis")
-        raise InvalidRequest(f"model {model.name} cannot be split by data: {why}")
-    copies = [_whole(model, index) for index in range(parts)]
-    for copy in copies:
-        copy.cost = 1.0 / parts
-    joined = [
-        {
-            "tensor": port["name"],
-            "op": "concat",
-            "axis": 0,
-            "parts": [[part, port["name"]] for part in range(parts)],
-        }
-        for port in model.outputs
-    ]
-    join = PlanShard(
-        index=parts,
-        kind=StepKind.JOIN,
-        outputs=model.outputs,
-        depends_on=list(range(parts)),
-        join=joined,
-    )
-    return [*copies, join]

@@ -29,6 +29,7 @@ class RunRequest:
             chooses; empty: component for a model that is made of components, layer for more than one
             shard, else none.
         shards: how many; None: one per suitable browser, as far as graph or batch allow.
+        data_parallel: over how many copies of the cut model the batch is split.
         browsers: ids, kinds or families that may be used, in order; empty: any.
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
         pins: shard index → "browser", "browser/platform" or "/platform"; wins over everything else.
@@ -44,6 +45,7 @@ class RunRequest:
     inputs: Sequence[WireTensor]
     strategy: str = ""
     shards: int | None = None
+    data_parallel: int = 1
     browsers: tuple[str, ...] = ()
     platform: str = ""
     pins: Mapping[int, str] = dataclasses.field(default_factory=dict)
@@ -96,8 +98,8 @@ def _shard_count(
     if request.strategy == Strategy.TENSOR:
         return plans.usual_shards(request.strategy, None)
     if request.pins:
-        return max(request.pins) + 1
-    count = len(suitable(request, pool))
+        return max(request.pins) // request.data_parallel + 1
+    count = len(suitable(request, pool)) // request.data_parallel
     if request.strategy == Strategy.LAYER:
         count = min(count, model.max_shards)
     elif rows is not None:
@@ -130,14 +132,21 @@ def resolve(
         return dataclasses.replace(request, strategy=strategy), None
     if request.strategy != Strategy.AUTO:
         return request, None
-    if request.shards is not None or request.pins:
-        raise InvalidRequest("strategy auto chooses shards and browsers; leave out shards and pins")
+    if request.shards is not None or request.pins or request.data_parallel > 1:
+        raise InvalidRequest(
+            "strategy auto chooses shards, copies and browsers; leave out shards, data_parallel and pins"
+        )
     if model.components:
         return dataclasses.replace(request, strategy=Strategy.COMPONENT), None
     chosen = auto.decide(
         model, pool, browsers=request.browsers, platform=request.platform, rows=rows
     )
-    decided = dataclasses.replace(request, strategy=chosen.strategy, shards=chosen.shards)
+    decided = dataclasses.replace(
+        request,
+        strategy=chosen.strategy,
+        shards=chosen.shards,
+        data_parallel=chosen.data_parallel,
+    )
     return decided, chosen.explanation
 
 
@@ -151,17 +160,12 @@ def plan_for(
     """
     check_strategy(model, request.strategy, request.shards)
     count = _shard_count(request, model, pool, rows)
-    if (
-        request.strategy == Strategy.DATA
-        and rows is not None
-        and count is not None
-        and count > rows
-    ):
+    parts = count if request.strategy == Strategy.DATA else request.data_parallel
+    if rows is not None and parts is not None and parts > max(rows, 1):
         raise InvalidRequest(
-            f"a batch of {rows} cannot be split over {count} shards; send more rows or ask for "
-            "fewer shards"
+            f"a batch of {rows} cannot be split into {parts} parts; send more rows or ask for fewer"
         )
-    plan, steps = plans.known_plan(model, request.strategy, count)
+    plan, steps = plans.known_plan(model, request.strategy, count, request.data_parallel)
     shards = [step.index for step in steps if step.kind == StepKind.COMPUTE]
     beyond = sorted(set(request.pins) - set(shards))
     if beyond:

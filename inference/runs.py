@@ -30,8 +30,6 @@ from inference.models import (
     RunShard,
     RunState,
     ShardState,
-    StepKind,
-    Strategy,
 )
 from inference.requests import RunRequest, plan_for, pool_for, resolve
 from inference.statements import Insert
@@ -163,14 +161,17 @@ def _store_inputs(
 def _split(
     run: Run, steps: Sequence[RunShard], pool: Sequence[BrowserView], rows: int | None
 ) -> list[int] | None:
-    """How many rows each part of a data-parallel run gets: as its browser's measured speed allows."""
-    if run.plan.strategy != Strategy.DATA or rows is None:
+    """How many rows each part of a batch gets: as the measured speed of its first browser allows."""
+    firsts: dict[int, RunShard] = {}
+    for step in steps:
+        if step.plan_shard.batch_part is not None:
+            firsts.setdefault(step.plan_shard.batch_part, step)
+    if not firsts or rows is None:
         return None
     by_id = {browser.id: browser for browser in pool}
-    parts = [step for step in steps if step.kind == StepKind.COMPUTE]
     speeds = [
-        by_id[part.browser].row_ms.get(part.plan_shard.sha256) if part.browser else None
-        for part in parts
+        by_id[first.browser].row_ms.get(first.plan_shard.sha256) if first.browser else None
+        for _, first in sorted(firsts.items())
     ]
     return shares(rows, speeds)
 

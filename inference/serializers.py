@@ -265,7 +265,8 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
     class Meta:
         model = Plan
         fields = [
-            "id", "model", "model_sha256", "strategy", "num_shards", "created_at", "shards", "joins",
+            "id", "model", "model_sha256", "strategy", "num_shards", "data_parallel", "created_at", "shards",
+            "joins",
         ]  # fmt: skip
 
 
@@ -279,6 +280,7 @@ class PlanRequestSerializer(serializers.Serializer[Any]):
     shards = serializers.IntegerField(
         required=False, min_value=1, help_text="2, unless graph or components decide"
     )
+    data_parallel = serializers.IntegerField(required=False, min_value=1, default=1)
 
 
 # --- runs ---------------------------------------------------------------------
@@ -288,13 +290,14 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     model: Any = serializers.SlugRelatedField(slug_field="name", read_only=True)
     strategy = serializers.CharField(source="plan.strategy")
     num_shards = serializers.IntegerField(source="plan.num_shards")
+    data_parallel = serializers.IntegerField(source="plan.data_parallel")
     inference_time_ms = serializers.SerializerMethodField()
 
     class Meta:
         model = Run
         fields = [
-            "id", "model", "strategy", "num_shards", "state", "platform", "strict", "critical", "browsers",
-            "pins", "max_retries", "owner", "error_category", "error", "created_at", "deadline_at",
+            "id", "model", "strategy", "num_shards", "data_parallel", "state", "platform", "strict",
+            "critical", "browsers", "pins", "max_retries", "owner", "error_category", "error", "created_at", "deadline_at",
             "finished_at", "inference_time_ms",
         ]  # fmt: skip
 
@@ -366,6 +369,9 @@ class RunRequestSerializer(serializers.Serializer[Any]):
     )
     strategy = serializers.ChoiceField(choices=Strategy.choices, required=False)
     shards = serializers.IntegerField(required=False)
+    data_parallel = serializers.IntegerField(
+        required=False, help_text="over how many copies of the cut model a batch is split"
+    )
     platform = serializers.CharField(required=False, allow_blank=True)
     browsers = serializers.ListField(child=serializers.CharField(), required=False)
     pins = serializers.DictField(child=serializers.CharField(), required=False)

@@ -97,7 +97,7 @@ class UploadForm(forms.ModelForm):
 
 class PlanInline(ReadOnly, TabularInline):
     model = Plan
-    fields = ["strategy", "num_shards", "created_at"]
+    fields = ["strategy", "num_shards", "data_parallel", "created_at"]
     readonly_fields = fields
     extra = 0
     show_change_link = True
@@ -272,7 +272,9 @@ class PlanShardInline(ReadOnly, TabularInline):
 
 @admin.register(Plan)
 class PlanAdmin(ReadOnly, ModelAdmin):
-    list_display = ["model", "strategy", "num_shards", "created_at"]
+    list_display = ["model", "strategy", "num_shards", "data_parallel", "created_at"]
     list_filter = ["strategy", "model"]
-    fields = ["model", "model_sha256", "strategy", "num_shards", "created_at"]
+    fields = [
+        "model", "model_sha256", "strategy", "num_shards", "data_parallel", "created_at",
+    ]
     inlines = [PlanShardInline]

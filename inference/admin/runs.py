@@ -104,7 +104,7 @@ class RunAdmin(ReadOnly, ModelAdmin):
     @display(description="plan")
     def plan_name(self, run: Run) -> SafeString:
         link = reverse("admin:inference_plan_change", args=[run.plan_id])
-        return format_html('<a href="{}">{} × {}</a>', link, run.plan.strategy, run.plan.num_shards)
+        return format_html('<a href="{}">{}</a>', link, run.plan.way)
 
     @display(description="time")
     def time(self, run: Run) -> str:

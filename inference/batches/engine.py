@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import redis.exceptions
 from django.db.models import F, QuerySet
@@ -27,7 +29,7 @@ from inference import endings, requests, runs, tensors
 from inference.batches import storage
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.errors import Busy, InvalidRequest, RunFailed, Unavailable
-from inference.models import Run, RunState
+from inference.models import Run, RunState, Strategy
 from inference.tensors import TensorRef, decode_array, encode_array
 
 log = logging.getLogger(__name__)
@@ -127,12 +129,22 @@ def _send(job: BatchJob, batch: Batch) -> None:
 def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> runs.RunRequest:
     options = dict(job.options)
     options["browsers"] = tuple(options.get("browsers", ()))
+    for name in _parts_of(options):  # the last batch may have fewer rows than there are parts
+        options[name] = min(options[name], batch.items)
     return runs.RunRequest(
         model=job.model.name,
         inputs=[encode_array(name, array) for name, array in arrays.items()],
         owner=owner_of(batch),
         **options,
     )
+
+
+def _parts_of(options: Mapping[str, Any]) -> list[str]:
+    """Which options say into how many parts a batch is split."""
+    named = ["data_parallel"]
+    if options.get("strategy") == Strategy.DATA:
+        named.append("shards")
+    return [name for name in named if options.get(name)]
 
 
 def _mine(batch: Batch) -> QuerySet[Batch]:

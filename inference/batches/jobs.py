@@ -29,8 +29,8 @@ DEFAULT_BATCH_SIZE = 32
 MOST_BATCH_SIZE = 4096
 MOST_CONCURRENCY = 256
 _RUN_OPTIONS = (
-    "strategy", "shards", "platform", "browsers", "max_retries", "deadline_s", "strict",
-    "critical",
+    "strategy", "shards", "data_parallel", "platform", "browsers", "max_retries", "deadline_s",
+    "strict", "critical",
 )  # fmt: skip
 
 

@@ -99,6 +99,7 @@ class BatchUploadSerializer(serializers.Serializer[Any]):
     platform = serializers.CharField(required=False)
     strategy = serializers.ChoiceField(choices=Strategy.choices, required=False)
     shards = serializers.IntegerField(required=False)
+    data_parallel = serializers.IntegerField(required=False)
     max_retries = serializers.IntegerField(required=False)
     deadline_s = serializers.FloatField(required=False, help_text="of each run")
     critical = serializers.BooleanField(required=False)

@@ -194,7 +194,7 @@ class PlanList(Door, generics.ListAPIView[Plan]):
         model = registry.get_model(wanted["model"])
         strategy = wanted.get("strategy") or plans.usual_strategy(model)
         shards = plans.usual_shards(strategy, wanted.get("shards"))
-        plan = plans.ensure_plan(model, strategy, shards)
+        plan = plans.ensure_plan(model, strategy, shards, wanted["data_parallel"])
         return Response(PlanSerializer(plan).data)
 
 

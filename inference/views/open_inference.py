@@ -197,6 +197,7 @@ def _facts(run: Run) -> Mapping[str, oip.type_of_parameter]:
         "run": str(run.pk),
         "strategy": run.plan.strategy,
         "shards": run.plan.num_shards,
+        "data_parallel": run.plan.data_parallel,
         "browsers": ",".join(browser for browser, _ in places),
         "backends": ",".join(backend for _, backend in places),
     }

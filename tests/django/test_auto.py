@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from browsers.live import LiveModel
 from browsers.redis import client
-from inference import auto, registry
+from inference import auto, plans, registry
+from inference.core import costs
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel
+from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
 from inference.pool_view import snapshot
 from inference.zoo import micro
 from tests.support.ledger import publish
@@ -58,8 +61,40 @@ def test_a_model_that_no_browser_can_hold_is_cut_into_the_fewest_layers_that_fit
         publish(browser, memory_limit_mb=whole_mb * 0.8)
     decision = auto.decide(model, snapshot())
     assert (decision.strategy, decision.shards) == ("layer", 2)
+    assert decision.data_parallel == 1
     reasons = {way["strategy"]: way["reason"] for way in decision.explanation["considered"]}
     assert "short" in reasons["none"]
+
+
+def test_a_slow_batch_goes_over_copies_of_the_layers_where_whole_fits_nowhere(
+    model: OnnxModel,
+) -> None:
+    whole_mb = model.weight_bytes * 3.7 / 1e6
+    _, layers = plans.known_plan(model, "layer", 2)
+    loaded = {layer.sha256: LiveModel("wasm", layer.file_bytes, 400.0, 50.0) for layer in layers}
+    for browser in "abcd":
+        publish(browser, memory_limit_mb=whole_mb * 0.8, loaded=loaded)
+    decision = auto.decide(model, snapshot(), rows=8)
+    assert (decision.strategy, decision.shards, decision.data_parallel) == ("layer", 2, 2)
+    assert auto.decide(model, snapshot(), rows=1).data_parallel == 1
+
+
+def test_what_hops_and_joins_took_is_measured_apart(model: OnnxModel) -> None:
+    assert auto.hop_rates(1) == costs.Rates()
+    plan, (part, *_, join) = plans.known_plan(model, "data", 2)
+    now = timezone.now()
+    run = Run.objects.create(
+        model=model, plan=plan, state=RunState.SUCCEEDED, max_retries=1, inputs={}, created_at=now,
+        deadline_at=now, finished_at=now,
+    )  # fmt: skip
+    for step, ms in ((part, 50), (join, 12)):
+        RunShard.objects.create(
+            run=run, plan_shard=step, index=step.index, kind=step.kind, state=ShardState.DONE,
+            ready_at=now, finished_at=now + timedelta(milliseconds=ms),
+        )  # fmt: skip
+    rates = auto.hop_rates(2)
+    assert (rates.join_ms, rates.join_samples) == (pytest.approx(12.0), 1)
+    assert (rates.hop_ms, rates.hop_samples) == (costs.DEFAULT_HOP_MS, 0)
 
 
 def test_a_model_that_fits_in_no_way_is_refused_with_every_reason(model: OnnxModel) -> None:

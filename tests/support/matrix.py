@@ -24,7 +24,9 @@ FILES = (
     "bert.encoder", "vit.classifier", "clip.text_encoder", "clip.vision_encoder", "clip.similarity",
     "whisper.encoder", "whisper.decoder", "t5.encoder", "t5.decoder", "llama.decoder",
 )  # fmt: skip
-STRATEGIES = ("none", "layer", "attention_feedforward", "tensor", "data")
+CUTS = ("layer", "attention_feedforward", "tensor")
+# "data/layer": a batch split over copies of a model cut into layers.
+STRATEGIES = ("none", *CUTS, "data", *(f"data/{cut}" for cut in CUTS))
 BROWSERS = ("chromium,firefox", "firefox,webkitgtk", "webkitgtk,chromium")
 # A file without attention has no parts to alternate; one without a batch has nothing to split.
 BLOCKLESS = {"clip.similarity"}
@@ -39,6 +41,17 @@ class Case:
 
     def __str__(self) -> str:
         return "-".join(dataclasses.astuple(self)).replace(",", "+")
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """How a request asks for it."""
+        copies, mixed, cut = self.strategy.partition("/")
+        asked: dict[str, object] = {"strategy": cut or copies, "browsers": self.browsers}
+        if mixed:
+            asked["data_parallel"] = 2
+        if asked["strategy"] in ("layer", "tensor", "data"):
+            asked["shards"] = 2
+        return asked
 
 
 def cases() -> list[Case]:

@@ -25,6 +25,9 @@ class Command(WebpoolCommand):
         parser.add_argument("model")
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
         parser.add_argument("--shards", type=int)
+        parser.add_argument(
+            "--data-parallel", type=int, help="over how many copies of the cut model a batch is split"
+        )
         parser.add_argument("--browsers", default="", help="ids, kinds or families, by comma")
         parser.add_argument("--platform", default="", help="webgpu, webnn or wasm")
         parser.add_argument(
@@ -54,6 +57,7 @@ class Command(WebpoolCommand):
             inputs=prepared.tensors,
             strategy=options["strategy"] or "",
             shards=options["shards"],
+            data_parallel=options["data_parallel"] or 1,
             browsers=tuple(filter(None, options["browsers"].split(","))),
             platform=options["platform"],
             pins=parse_pins(options["pin"]),

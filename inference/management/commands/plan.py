@@ -41,6 +41,10 @@ class Command(WebpoolCommand):
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
         parser.add_argument("--shards", type=int, help="2, unless graph or components decide")
         parser.add_argument(
+            "--data-parallel", type=int, default=1, metavar="N",
+            help="over how many copies of the cut model a batch is split",
+        )
+        parser.add_argument(
             "--rows", type=int, help="with strategy auto: the batch, if it may be split"
         )
         parser.add_argument("--json", action="store_true")
@@ -59,7 +63,7 @@ class Command(WebpoolCommand):
             self._predict(model, options)
             return
         shards = plans.usual_shards(strategy, options["shards"])
-        plan = plans.ensure_plan(model, strategy, shards)
+        plan = plans.ensure_plan(model, strategy, shards, options["data_parallel"])
         report = describe(plan)
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))
@@ -83,11 +87,14 @@ class Command(WebpoolCommand):
                 "not possible" if way["predicted_ms"] is None else f"{way['predicted_ms']:.1f} ms"
             )
             self.stdout.write(
-                f"{way['strategy']} × {way['shards']}: {time}  {way['reason']}".rstrip()
+                f"{_way(way)}: {time}  {way['reason']}".rstrip()
             )
         self.stdout.write(
-            f"chosen: {decision.strategy} × {decision.shards}; a hop counts as "
-            f"{decision.explanation['hop_ms']:.1f} ms ({decision.explanation['hop_samples']} runs measured)"
+            f"chosen: {_way(decision.explanation)}; "
+            f"a hop counts as {decision.explanation['hop_ms']:.1f} ms "
+            f"({decision.explanation['hop_samples']} runs measured), "
+            f"a join as {decision.explanation['join_ms']:.1f} ms "
+            f"({decision.explanation['join_samples']} measured)"
         )
         for step in decision.explanation["steps"]:
             self.stdout.write(
@@ -136,6 +143,11 @@ class Command(WebpoolCommand):
             self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}{source}")
 
 
+def _way(way: dict[str, Any]) -> str:
+    copies = f"data × {way['data_parallel']} of " if way["data_parallel"] > 1 else ""
+    return f"{copies}{way['strategy']} × {way['shards']}"
+
+
 def _placed(one: Placed) -> dict[str, Any]:
     step = one.step
     return {
@@ -164,6 +176,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "model": plan.model.name,
         "strategy": plan.strategy,
         "num_shards": plan.num_shards,
+        "data_parallel": plan.data_parallel,
         "shard_bytes": sum(shard.file_bytes for shard in plan.computing),
         "copied_bytes": sum(shard.copied_bytes for shard in plan.computing),
         "shards": [{key: getattr(step, key) for key in _SHARD} for step in plan.computing],

@@ -49,6 +49,9 @@ class Command(WebpoolCommand):
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
         parser.add_argument("--shards", type=int)
         parser.add_argument(
+            "--data-parallel", type=int, help="over how many copies of the cut model a batch is split"
+        )
+        parser.add_argument(
             "--critical", action="store_true", help="spread shards over families, then zones"
         )
         parser.add_argument(
@@ -90,7 +93,9 @@ class Command(WebpoolCommand):
             concurrency=options["concurrency"],
             options={
                 name: options[name]
-                for name in ("browsers", "platform", "strategy", "shards", "critical")
+                for name in (
+                    "browsers", "platform", "strategy", "shards", "data_parallel", "critical",
+                )
                 if options[name]
             },
             owner="command line",
