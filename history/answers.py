@@ -20,8 +20,8 @@ from history import recording, series, vocabulary
 from history.announcing import described
 from history.core import anomalies, comparison
 from history.core.changepoints import change_points_of
-from history.core.recommendations import DEFAULT_CONFIDENCE, STARTING_PREFERENCES
-from history.core.samples import MODEL_TYPES, PLATFORMS
+from history.core.preferences import DEFAULT_CONFIDENCE, STARTING_PREFERENCES
+from history.core.samples import MODEL_TYPES, PART_TYPES, PLATFORMS
 from history.core.series import MIN_SAMPLES, Floats, Series, Work
 from history.core.trends import trend
 from history.errors import Refused
@@ -106,8 +106,11 @@ def _published(model_type: str, model_name: str) -> BrowserRecommendation | None
     rows = BrowserRecommendation.objects.all()
     if model_name:
         named = {row.model_type: row for row in rows.filter(model_name=model_name)}
-        if model_type in named or len(named) == 1:
-            return named.get(model_type) or next(iter(named.values()))
+        if model_type in named:
+            return named[model_type]
+        own = [row for kind, row in named.items() if kind not in PART_TYPES]
+        if len(own) == 1:
+            return own[0]
     return rows.filter(model_type=model_type, model_name="").first()
 
 

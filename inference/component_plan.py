@@ -55,6 +55,7 @@ def component_steps(model: OnnxModel) -> list[PlanShard]:
             PlanShard(
                 index=index,
                 group=item["name"],
+                work_type=item.get("type", ""),
                 sha256=item["sha256"],
                 file_bytes=item["file_bytes"],
                 weight_bytes=item["weight_bytes"],

@@ -17,6 +17,7 @@ from inference.graph.costs import model_work
 from inference.graph.ensemble.manifest import Entry, InvalidManifest, read_manifest
 from inference.graph.ensemble.parts import Wiring
 from inference.graph.ensemble.wiring import wire
+from inference.graph.ensemble.work_type import work_type
 from inference.graph.model import InvalidModel, load, pack, read_model
 from inference.graph.spec import TensorSpec
 from inference.models import ModelType, OnnxModel
@@ -213,6 +214,7 @@ def _described(wiring: Wiring, parts: Mapping[str, Part]) -> list[dict[str, Any]
         {
             "name": item.name,
             "model": item.model,
+            "type": item.type or work_type(item),
             "sha256": parts[item.name].sha256,
             "file_bytes": parts[item.name].file_bytes,
             "weight_bytes": parts[item.name].weight_bytes,

@@ -38,9 +38,7 @@ def copies(model: OnnxModel, steps: Sequence[PlanShard], parts: int) -> list[Pla
         steps: of one plan, in order of index from 0.
     """
     tensor_parts = 1 + max((step.part for step in steps if step.part is not None), default=-1)
-    repeated = [
-        step for part in range(parts) for step in _copy(steps, part, parts, tensor_parts)
-    ]
+    repeated = [step for part in range(parts) for step in _copy(steps, part, parts, tensor_parts)]
     made_by = {
         port.get("tensor", port["name"]): step.index for step in steps for port in step.outputs
     }

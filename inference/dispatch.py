@@ -88,16 +88,16 @@ def asked_of(run: Run) -> Wishes:
     return wishes_from(run.browsers, run.platform, run.pins, critical=run.critical)
 
 
-def wishes_of(run: Run) -> Wishes:
-    """What the run's caller asked for, and what history knows where nothing was asked for."""
-    return selection.advise(asked_of(run), run.model, run.selection)
+def wishes_of(run: Run, step: PlanShard) -> Wishes:
+    """What the run's caller asked for, and what history knows of the step where nothing was asked for."""
+    return selection.advise(asked_of(run), run.model, run.selection, step.work_type)
 
 
 def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> dict[str, Any] | None:
     """What history or exploration decides for a whole run; see `selection.select`."""
     if not selection.decides(asked_of(run), run.model):
         return None
-    view, wishes = shard_view(step), wishes_of(run)
+    view, wishes = shard_view(step), wishes_of(run, step)
     try:
         best = candidates(view, pool, wishes, avoid={}, refused={}, used={})[0]
     except NoBrowser:
@@ -122,11 +122,12 @@ def assign(
     steps = list(steps)
     used = Counter(step.browser for step in steps if step.browser)
     homes = {s.plan_shard.part: s.browser for s in reversed(steps) if s.browser}
-    wishes, queued, stuck = wishes_of(run), [], []
+    queued, stuck = [], []
     for step in ready:
         step.ready_at = step.ready_at or now
         if step.kind == StepKind.COMPUTE:
             view = shard_view(step.plan_shard, homes)
+            wishes = wishes_of(run, step.plan_shard)
             none = _choose_browser(step, view, pool, wishes, used)
             if none is not None:
                 step.state, step.browser = ShardState.READY, ""

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 def record_load(worker: BrowserWorker, event: LoadEvent) -> None:
     """Commit how a load went; a file that no model names any more is not recorded."""
-    model = _model_of(event.model_sha256)
-    if model is None:
+    found = _model_of(event.model_sha256)
+    if found is None:
         return
+    model, model_type = found
     facts = worker.session.facts
     recording.put(
         [
@@ -28,7 +29,7 @@ def record_load(worker: BrowserWorker, event: LoadEvent) -> None:
                 kind=Kind.LOAD,
                 timestamp=datetime.now(UTC).replace(tzinfo=None),
                 browser=worker.kind,
-                model_type=model.model_type,
+                model_type=model_type,
                 model_name=model.name,
                 platform=event.backend,
                 memory_mb=worker.memory_mb,
@@ -56,9 +57,11 @@ def record_load(worker: BrowserWorker, event: LoadEvent) -> None:
     )
 
 
-def _model_of(sha256: str) -> OnnxModel | None:
+def _model_of(sha256: str) -> tuple[OnnxModel, str] | None:
+    """The model that a file belongs to, and what the file does."""
     shards = PlanShard.objects.filter(sha256=sha256).select_related("plan__model")
     shard = shards.defer("plan__model__summary").first()
     if shard is not None:
-        return shard.plan.model
-    return OnnxModel.objects.filter(sha256=sha256).defer("summary").first()
+        return shard.plan.model, shard.work_type or shard.plan.model.model_type
+    model = OnnxModel.objects.filter(sha256=sha256).defer("summary").first()
+    return (model, model.model_type) if model else None

@@ -13,9 +13,9 @@ def run_metrics(run: Run) -> dict[str, Any]:
     """The execution metrics of a run, finished or not.
 
     Returns a JSON-ready mapping: `inference_time_ms` (creation to end), `component_count`,
-    `successful_components`, `failed_components`, `shard_type`, `data_parallel`, and under `shards`, per shard: where
-    its deciding attempt ran (the one that succeeded, else the last), that attempt's times in
-    milliseconds, the number of attempts and the recovery events. Under `joins`: what the control
+    `successful_components`, `failed_components`, `shard_type`, `data_parallel`, and under `shards`, per
+    shard: where its deciding attempt ran (the one that succeeded, else the last), that attempt's times
+    in milliseconds, the number of attempts and the recovery events. Under `joins`: what the control
     worker put together, and how long that took. Under `prediction`, for runs with strategy auto: what
     was expected, and by how much it was wrong.
     """

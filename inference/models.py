@@ -131,6 +131,11 @@ class PlanShard(models.Model):
     batch_part = models.PositiveIntegerField(
         null=True, help_text="which part of a split batch it computes; null: the whole batch"
     )
+    work_type = models.CharField(
+        max_length=16,
+        blank=True,
+        help_text="what history compares it with and placement asks for: blank: the model's type",
+    )
     sha256 = models.CharField(max_length=64, blank=True)
     file_bytes = models.PositiveBigIntegerField(default=0)
     weight_bytes = models.PositiveBigIntegerField(default=0)

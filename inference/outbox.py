@@ -60,7 +60,7 @@ def observation(
         source_id=row.pk,
         timestamp=row.finished_at.astimezone(UTC).replace(tzinfo=None),
         browser=kind,
-        model_type=run.model.model_type,
+        model_type=row.shard.plan_shard.work_type or run.model.model_type,
         model_name=run.model.name,
         platform=row.backend or None,
         latency_ms=row.compute_ms,

@@ -15,7 +15,7 @@ from inference.errors import InvalidRequest
 from inference.graph.blocks import NoBlocks, plan_attention_feedforward
 from inference.graph.cut import plan_layers
 from inference.graph.divide import NothingToSplit, TooManyParts
-from inference.graph.steps import JoinSpec, Step, TooManyShards, WrittenStep
+from inference.graph.steps import JoinSpec, Role, Step, TooManyShards, WrittenStep
 from inference.graph.tensor import plan_tensor
 from inference.graph.write import write_steps
 from inference.models import OnnxModel, Plan, PlanShard, Strategy
@@ -24,6 +24,8 @@ from inference.models import OnnxModel, Plan, PlanShard, Strategy
 CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
 # Of these the graph, or the manifest, says how many shards there are.
 FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD, Strategy.COMPONENT)
+# What parts of blocks do, as history knows it.
+_PARTS = (Role.ATTENTION, Role.FEED_FORWARD)
 _WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
 
 
@@ -152,6 +154,7 @@ def _row(written: WrittenStep, plan: Sequence[Step]) -> PlanShard:
         kind=step.kind.value,
         part=step.part,
         group=step.group or ("" if step.join else step.role.value),
+        work_type=step.role.value if step.role in _PARTS else "",
         cost=step.cost,
         inputs=[spec.to_json() for spec in step.inputs],
         outputs=[spec.to_json() for spec in step.outputs],

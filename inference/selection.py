@@ -12,13 +12,15 @@ import dataclasses
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from django.conf import settings
 
-from history.models import BrowserRecommendation
+from history.core.preferences import STARTING_PREFERENCES
+from history.models import BrowserRecommendation, CapabilityScore
 from inference.core import exploration
 from inference.core.exploration import Belief, Way
 from inference.core.placement import BrowserView, Hints, ShardView, Wishes, peak_mb
@@ -51,6 +53,7 @@ class _Published:
         self._lock = threading.Lock()
         self._read_at = -_REFRESH_S
         self._by_key: dict[tuple[str, str], ModelHistory] = {}
+        self._scores: dict[str, dict[str, float]] = {}
         self._chances: dict[Any, dict[Way, float]] = {}
 
     def of(self, model_type: str, model_name: str) -> ModelHistory | None:
@@ -59,14 +62,31 @@ class _Published:
         exact = self._by_key.get((model_type, model_name))
         return exact or self._by_key.get((model_type, ""))
 
+    def hints(self, work_type: str, model_name: str) -> Hints:
+        """By measurements of the model, else of its type, else by capability scores, else documented."""
+        known = self.of(work_type, model_name)
+        if known is not None:
+            return known.hints
+        scores = self._scores.get(work_type)
+        if scores:
+            best = max(scores.values())
+            return Hints(ratios={kind: best / score for kind, score in scores.items() if score})
+        return Hints(starting=STARTING_PREFERENCES.get(work_type, ()))
+
     def _read(self) -> None:
         rows = BrowserRecommendation.objects.values(
             "model_type", "model_name", "recommended_browser", "recommended_platform",
             "confidence", "sample_size", "based_on", "config", "timestamp",
         )  # fmt: skip
         by_key = {(row["model_type"], row["model_name"]): _parsed(row) for row in rows}
+        scores: dict[str, dict[str, float]] = defaultdict(dict)
+        for kind, model_type, score in CapabilityScore.objects.values_list(
+            "browser", "model_type", "score"
+        ):
+            scores[model_type][kind] = score
         with self._lock:
-            self._by_key, self._chances, self._read_at = by_key, {}, time.monotonic()
+            self._by_key, self._scores, self._chances = by_key, dict(scores), {}
+            self._read_at = time.monotonic()
 
     def forget(self) -> None:
         self._read_at = -_REFRESH_S
@@ -108,12 +128,16 @@ def batch_for(model: OnnxModel) -> int | None:
     return int(batch) if batch else None
 
 
-def advise(wishes: Wishes, model: OnnxModel, selection: Mapping[str, Any] | None) -> Wishes:
-    """The wishes with what history knows; as they are when the caller asked for something."""
+def advise(
+    wishes: Wishes, model: OnnxModel, selection: Mapping[str, Any] | None, work_type: str = ""
+) -> Wishes:
+    """The wishes with what history knows; as they are when the caller asked for something.
+
+    `work_type`: what the step does, where that is not the model's own type.
+    """
     if asked(wishes):
         return wishes
-    known = _PUBLISHED.of(model.model_type, model.name)
-    hints = known.hints if known else Hints()
+    hints = _PUBLISHED.hints(work_type or model.model_type, model.name)
     if selection and selection["by"] == "explore":
         hints = dataclasses.replace(hints, prefer=selection["browser"])
     return dataclasses.replace(wishes, hints=hints)

@@ -297,8 +297,8 @@ class RunSerializer(serializers.ModelSerializer[Run]):
         model = Run
         fields = [
             "id", "model", "strategy", "num_shards", "data_parallel", "state", "platform", "strict",
-            "critical", "browsers", "pins", "max_retries", "owner", "error_category", "error", "created_at", "deadline_at",
-            "finished_at", "inference_time_ms",
+            "critical", "browsers", "pins", "max_retries", "owner", "error_category", "error",
+            "created_at", "deadline_at", "finished_at", "inference_time_ms",
         ]  # fmt: skip
 
     def get_inference_time_ms(self, row: Run) -> float | None:

@@ -19,21 +19,13 @@ import scipy
 
 from history.core.batching import BatchTimes, batch_times
 from history.core.evidence import Evidence, usable, weigh, within_best
+from history.core.preferences import DEFAULT_CONFIDENCE, ON_BATTERY, STARTING_PREFERENCES
 from history.core.reliability import of_arms, of_browser
 from history.core.scores import Score
 from history.core.series import MIN_SAMPLES, Arm, Series
 
 EQUIVALENT: Final = 0.05
 SIGNIFICANT: Final = 0.05
-# Documented starting preferences, not measurements.
-STARTING_PREFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
-    "text": ("edge",),
-    "text_embedding": ("edge",),
-    "vision": ("chrome", "chromium"),
-    "audio": ("firefox",),
-}
-ON_BATTERY: Final = "safari"
-DEFAULT_CONFIDENCE: Final = 0.3
 SCORES_CONFIDENCE: Final = 0.5
 
 

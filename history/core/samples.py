@@ -67,7 +67,11 @@ class Observation:
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-MODEL_TYPES: Final = ("text", "text_embedding", "vision", "audio", "multimodal", "other")
+# What parts of blocks do, where a model was cut into those.
+PART_TYPES: Final = ("attention", "feed_forward")
+MODEL_TYPES: Final = (
+    "text", "text_embedding", "vision", "audio", "multimodal", "other", *PART_TYPES,
+)  # fmt: skip
 PLATFORMS: Final = ("webnn", "webgpu", "wasm")
 CLOCKS_DIFFER: Final = timedelta(minutes=1)
 """So far into the future a timestamp may lie: the clocks of two machines are never quite alike."""

@@ -275,6 +275,11 @@ class PlanAdmin(ReadOnly, ModelAdmin):
     list_display = ["model", "strategy", "num_shards", "data_parallel", "created_at"]
     list_filter = ["strategy", "model"]
     fields = [
-        "model", "model_sha256", "strategy", "num_shards", "data_parallel", "created_at",
+        "model",
+        "model_sha256",
+        "strategy",
+        "num_shards",
+        "data_parallel",
+        "created_at",
     ]
     inlines = [PlanShardInline]

@@ -89,11 +89,13 @@ class Hints:
         ratios: cost of an answer relative to the best kind's, at least 1.
         failing: kinds that fail at it; they come last.
         prefer: the kind that is tried now; empty: none.
+        starting: kinds to begin with where nothing was measured: documented, no evidence.
     """
 
     ratios: Mapping[str, float] = dataclasses.field(default_factory=dict)
     failing: frozenset[str] = frozenset()
     prefer: str = ""
+    starting: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +248,8 @@ def candidates(
     sides = _sides([browser for browser, _ in fit], wishes)
     families = _used_by(browsers, used, "family") if wishes.critical else {}
     zones = _used_by(browsers, used, "zone") if wishes.critical else {}
+    measured = any(browser.loaded.get(shard.sha256) is not None for browser in browsers)
+    starting = () if measured else wishes.hints.starting
 
     def key(item: tuple[BrowserView, Candidate]) -> tuple[bool | int | float | str, ...]:
         browser, candidate = item
@@ -260,6 +264,7 @@ def candidates(
             zones.get(browser.zone, 0),
             used.get(browser.id, 0),
             _order_in_wishes(shard.index, browser, wishes),
+            bool(starting) and (browser.kind not in starting or browser.outstanding > 0),
             candidate.expected_ms,
             browser.id,
         )
@@ -268,13 +273,22 @@ def candidates(
 
 
 def _best_ms(shard: ShardView, browsers: Sequence[BrowserView], hints: Hints) -> float | None:
-    """The best kind's computation, from browsers that measured it and history's ratios; None: unknown."""
+    """The best kind's computation, from browsers that measured it and history's ratios.
+
+    Where no browser measured it, it is as if the fastest probe of the pool were the best kind's; None
+    where nobody knows that either.
+    """
     known = [
         ms / hints.ratios[browser.kind]
         for browser in browsers
         if browser.kind in hints.ratios and (ms := browser.loaded.get(shard.sha256)) is not None
     ]
-    return min(known, default=None)
+    if known:
+        return min(known)
+    probes = [
+        b.probe_ms for browser in browsers for b in browser.backends if b.probe_ms is not None
+    ]
+    return min(probes) * DEFAULT_COMPUTE_PER_PROBE if probes else None
 
 
 def _used_by(browsers: Sequence[BrowserView], used: Mapping[str, int], what: str) -> Counter[str]:

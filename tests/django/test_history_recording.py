@@ -130,3 +130,14 @@ def test_another_database_has_other_samples_of_the_same_numbers() -> None:
     outbox.hand_over()
     HistoryState.objects.update(ledger="another")
     assert outbox.hand_over() == 1
+
+
+def test_a_shard_is_compared_with_what_does_the_same_kind_of_work() -> None:
+    run = make_run()
+    parts = run.shards.select_related("plan_shard").order_by("index")
+    for step, kind in zip(parts, ("attention", ""), strict=True):
+        step.plan_shard.work_type = kind
+        step.plan_shard.save()
+        attempt(run, shard=step)
+    outbox.hand_over()
+    assert sorted(row["model_type"] for row in rows()) == ["attention", "other"]

@@ -11,7 +11,7 @@ from django.utils import timezone
 from history.core.configuration import optimized_config, published
 from history.core.recommendations import Basis, from_measurements
 from history.core.series import Arm, Series
-from history.models import BrowserRecommendation
+from history.models import BrowserRecommendation, CapabilityScore
 from inference import selection
 from inference.core.placement import BackendView, BrowserView, ShardView, Wishes, candidates
 from inference.models import OnnxModel, Run
@@ -153,3 +153,33 @@ def test_the_backend_that_was_faster_is_applied_and_the_rest_is_left_out_with_re
     assert config["applied"]["batch"]["value"] is None, "one size was measured"
     assert "threads" in config["left_out"]
     assert optimized_config(None).browser is None
+
+
+def _at_first(pool: list[BrowserView], work_type: str) -> str:
+    advised = selection.advise(Wishes(), _MODEL, None, work_type)
+    return candidates(_SHARD, pool, advised, avoid={}, refused={}, used={})[0].browser
+
+
+def test_a_documented_preference_counts_only_where_nothing_was_measured() -> None:
+    quick = _browser("firefox", backends=(BackendView("wasm", None, 0.5),))
+    chromium = _browser("chromium")
+    assert _at_first([chromium, quick], "vision") == "chromium-1"
+    assert _at_first([_browser("firefox"), chromium], "audio") == "firefox-1"
+    assert _at_first([chromium, quick], "other") == "firefox-1", "by its probe"
+    assert _at_first([chromium, quick], "text") == "firefox-1", "there is no Edge"
+    busy = dataclasses.replace(chromium, outstanding=1)
+    assert _at_first([busy, quick], "vision") == "firefox-1", "a preference is not worth a queue"
+    measured = dataclasses.replace(quick, loaded={"ab" * 32: 3.0})
+    assert _at_first([chromium, measured], "vision") == "firefox-1"
+
+
+def test_what_is_known_of_a_kind_of_work_places_its_shards() -> None:
+    quick = _browser("firefox", backends=(BackendView("wasm", None, 0.5),))
+    for kind, score in (("chromium", 90.0), ("firefox", 30.0)):
+        CapabilityScore.objects.create(
+            timestamp=timezone.now(), browser=kind, model_type="attention", score=score,
+            confidence=0.9, sample_size=20, low=score, high=score,
+        )  # fmt: skip
+    selection.forget()
+    assert _at_first([_browser("chromium"), quick], "attention") == "chromium-1"
+    assert _at_first([_browser("chromium"), quick], "feed_forward") == "firefox-1"

@@ -23,7 +23,8 @@ from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KEYS = ("inputs", "outputs", "components")
-_COMPONENT_KEYS = ("name", "model", "inputs", "outputs")
+_COMPONENT_KEYS = ("name", "model", "type", "inputs", "outputs")
+TYPES = ("text", "text_embedding", "vision", "audio", "multimodal", "other")
 
 
 class InvalidManifest(ValueError):
@@ -32,12 +33,16 @@ class InvalidManifest(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A component as the manifest has it: `inputs` and `outputs` map its ports to tensors."""
+    """A component as the manifest has it: `inputs` and `outputs` map its ports to tensors.
+
+    `type` is what it does, one of `TYPES`; empty: not said.
+    """
 
     name: str
     model: str
     inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    type: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +171,17 @@ def _entry(item: Any, at: int) -> Entry:
         text(item, "model", f"component {name!r}"),
         names(item.get("inputs"), f"component {name!r}, inputs"),
         names(item.get("outputs"), f"component {name!r}, outputs"),
+        _type(item, f"component {name!r}"),
     )
+
+
+def _type(item: Mapping[str, Any], where: str) -> str:
+    value = item.get("type", "")
+    if value not in ("", *TYPES):
+        raise InvalidManifest(
+            f"{where}, type: expected one of {', '.join(TYPES)}, got {value!r:.80}"
+        )
+    return str(value)
 
 
 def _declared(value: Any, what: str, *, renamed: bool) -> tuple[Declared, ...] | None:

@@ -25,13 +25,14 @@ class Wire:
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """A component in its place; `depends_on` are positions of earlier ones."""
+    """A component in its place; `depends_on` are positions of earlier ones, `type` as its manifest has it."""
 
     name: str
     model: str
     inputs: tuple[Wire, ...]
     outputs: tuple[Wire, ...]
     depends_on: tuple[int, ...] = ()
+    type: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,7 @@ def wire(manifest: Manifest, ports: Mapping[str, Ports]) -> Wiring:
             tuple(takes[entry.name]),
             tuple(makes[entry.name]),
             tuple(sorted(order.index(name) for name in depends_on[entry.name])),
+            entry.type,
         )
         for entry in sorted(manifest.components, key=lambda entry: order.index(entry.name))
     )

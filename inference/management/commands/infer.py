@@ -26,7 +26,9 @@ class Command(WebpoolCommand):
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
         parser.add_argument("--shards", type=int)
         parser.add_argument(
-            "--data-parallel", type=int, help="over how many copies of the cut model a batch is split"
+            "--data-parallel",
+            type=int,
+            help="over how many copies of the cut model a batch is split",
         )
         parser.add_argument("--browsers", default="", help="ids, kinds or families, by comma")
         parser.add_argument("--platform", default="", help="webgpu, webnn or wasm")

@@ -41,7 +41,10 @@ class Command(WebpoolCommand):
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
         parser.add_argument("--shards", type=int, help="2, unless graph or components decide")
         parser.add_argument(
-            "--data-parallel", type=int, default=1, metavar="N",
+            "--data-parallel",
+            type=int,
+            default=1,
+            metavar="N",
             help="over how many copies of the cut model a batch is split",
         )
         parser.add_argument(
@@ -86,9 +89,7 @@ class Command(WebpoolCommand):
             time = (
                 "not possible" if way["predicted_ms"] is None else f"{way['predicted_ms']:.1f} ms"
             )
-            self.stdout.write(
-                f"{_way(way)}: {time}  {way['reason']}".rstrip()
-            )
+            self.stdout.write(f"{_way(way)}: {time}  {way['reason']}".rstrip())
         self.stdout.write(
             f"chosen: {_way(decision.explanation)}; "
             f"a hop counts as {decision.explanation['hop_ms']:.1f} ms "

@@ -49,7 +49,9 @@ class Command(WebpoolCommand):
         parser.add_argument("--strategy", choices=Strategy.values, default=None)
         parser.add_argument("--shards", type=int)
         parser.add_argument(
-            "--data-parallel", type=int, help="over how many copies of the cut model a batch is split"
+            "--data-parallel",
+            type=int,
+            help="over how many copies of the cut model a batch is split",
         )
         parser.add_argument(
             "--critical", action="store_true", help="spread shards over families, then zones"
@@ -94,7 +96,12 @@ class Command(WebpoolCommand):
             options={
                 name: options[name]
                 for name in (
-                    "browsers", "platform", "strategy", "shards", "data_parallel", "critical",
+                    "browsers",
+                    "platform",
+                    "strategy",
+                    "shards",
+                    "data_parallel",
+                    "critical",
                 )
                 if options[name]
             },

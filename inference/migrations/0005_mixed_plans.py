@@ -33,6 +33,15 @@ class Migration(migrations.Migration):
                 null=True,
             ),
         ),
+        migrations.AddField(
+            model_name="planshard",
+            name="work_type",
+            field=models.CharField(
+                blank=True,
+                help_text="what history compares it with and placement asks for: blank: the model's type",
+                max_length=16,
+            ),
+        ),
         migrations.AddConstraint(
             model_name="plan",
             constraint=models.UniqueConstraint(
