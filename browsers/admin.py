@@ -62,7 +62,7 @@ def table(head: list[str], rows: list[list[Any]]) -> SafeString:
 
 class IncidentInline(ReadOnly, TabularInline):
     model = Incident
-    fields = ["at", "category", "message", "rung", "repaired", "duration_ms"]
+    fields = ["at", "category", "message", "rung", "repaired", "duration_ms", "reclaimed_mb"]
     readonly_fields = fields
     extra = 0
     per_page = 20

@@ -42,7 +42,10 @@ def _connection(
         "zone": row.zone or None,
         "backends": [dataclasses.asdict(item) for item in live.backends] if live else None,
         "memory_mb": live.memory_mb if live else None,
+        "page_mb": live.page_mb if live else None,
+        "js_heap_mb": live.js_heap_mb if live else None,
         "memory_limit_mb": row.memory_limit_mb,
+        "short_of_memory": live.short_of_memory if live else None,
         "resident_bytes": live.resident_bytes if live else None,
         "starts": row.starts,
         "restarts": max(0, row.starts - 1),
@@ -63,6 +66,7 @@ def resident_models(
             "backend": model.backend,
             "bytes": model.bytes,
             "compute_ms": model.compute_ms,
+            "leak_mb": model.leak_mb,
         }
         for browser, live in sorted(living.items())
         for sha256, model in sorted(live.loaded.items())

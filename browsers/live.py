@@ -51,13 +51,15 @@ class LiveBackend:
 class LiveModel:
     """A model file resident in the browser, with moving averages of what it took there.
 
-    `compute_ms` per run; `row_ms` per row of the batch, where the model has one.
+    `compute_ms` per run; `row_ms` per row of the batch, where the model has one. `leak_mb` is by how much the
+    browser grows with each of its runs; None: not known.
     """
 
     backend: str
     bytes: int
     compute_ms: float | None
     row_ms: float | None = None
+    leak_mb: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,7 @@ class LiveBrowser:
 
     `host` and `cores` are its machine's, `threads` how many of them a computation on wasm takes.
     `idle_since` (Unix time) is when its main thread was done with the last task; None while it works.
+    `memory_mb` is its process tree's, `page_mb` and `js_heap_mb` what the page measures of itself (Chromium).
     `short_of_memory`: it is over its limit, or its machine is, and will make room between two tasks.
     `breakers` are not the worker's word but everybody's, read together with it.
     """
@@ -81,6 +84,8 @@ class LiveBrowser:
     backends: tuple[LiveBackend, ...] = ()
     loaded: Mapping[str, LiveModel] = dataclasses.field(default_factory=dict)
     memory_mb: float | None = None
+    page_mb: float | None = None
+    js_heap_mb: float | None = None
     memory_limit_mb: float | None = None
     resident_bytes: int = 0
     idle_since: float | None = None

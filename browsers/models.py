@@ -71,6 +71,9 @@ class Incident(models.Model):
     rung = models.CharField(max_length=32, blank=True, help_text="the repair that was tried")
     repaired = models.BooleanField(null=True)
     duration_ms = models.FloatField(null=True)
+    reclaimed_mb = models.FloatField(
+        null=True, help_text="memory given back by it, as measured; null: not measured"
+    )
 
     class Meta:
         ordering = ["-id"]

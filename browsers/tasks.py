@@ -26,6 +26,12 @@ def probe_browser() -> None:
 
 
 @shared_task
+def relieve_browser() -> None:
+    """Give memory back between two tasks."""
+    _do(lambda worker: worker.relieve(), "repaired")
+
+
+@shared_task
 def restart_browser(why: str) -> None:
     """Restart the browser between two tasks, because an operator wishes it."""
     _do(lambda worker: worker.repair("operator", why, Rung.RESTART), "restarted")

@@ -33,6 +33,9 @@ class LoadedSerializer(serializers.Serializer[Any]):
     backend = serializers.CharField()
     bytes = serializers.IntegerField()
     compute_ms = serializers.FloatField(allow_null=True)
+    leak_mb = serializers.FloatField(
+        allow_null=True, help_text="growth of the browser with each run of it; null: not known"
+    )
 
 
 class BreakerSerializer(serializers.Serializer[Any]):
@@ -62,6 +65,8 @@ class LiveSerializer(serializers.Serializer[Any]):
     heartbeat_age_ms = serializers.FloatField()
     memory_mb = serializers.FloatField(allow_null=True)
     memory_limit_mb = serializers.FloatField(allow_null=True)
+    page_mb = serializers.FloatField(allow_null=True, help_text="as the page measures itself")
+    js_heap_mb = serializers.FloatField(allow_null=True, help_text="Chromium's")
     resident_bytes = serializers.IntegerField()
     short_of_memory = serializers.BooleanField(
         help_text="it will make room between two tasks; others are preferred meanwhile"
@@ -77,6 +82,8 @@ def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> dict[str, 
         "state": live.state,
         "heartbeat_age_ms": max(0.0, (time.time() - live.heartbeat) * 1000),
         "memory_mb": live.memory_mb,
+        "page_mb": live.page_mb,
+        "js_heap_mb": live.js_heap_mb,
         "memory_limit_mb": live.memory_limit_mb,
         "resident_bytes": live.resident_bytes,
         "short_of_memory": live.short_of_memory,
@@ -87,6 +94,7 @@ def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> dict[str, 
                 "backend": model.backend,
                 "bytes": model.bytes,
                 "compute_ms": model.compute_ms,
+                "leak_mb": model.leak_mb,
             }
             for sha256, model in sorted(live.loaded.items())
         ],
@@ -104,7 +112,7 @@ def file_names(files: set[str]) -> dict[str, str]:
 class IncidentSerializer(serializers.ModelSerializer[Incident]):
     class Meta:
         model = Incident
-        fields = ["at", "category", "message", "rung", "repaired", "duration_ms"]
+        fields = ["at", "category", "message", "rung", "repaired", "duration_ms", "reclaimed_mb"]
 
 
 class BrowserSerializer(serializers.ModelSerializer[Browser]):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _stop_sweep = threading.Event()
+_RELIEF_EXPIRES_S = 60.0  # it is asked for again
 
 
 def connect() -> None:
@@ -60,6 +61,7 @@ def _start_browser(**_: Any) -> None:
         broken=_broken,
         request_repair=_request_repair,
         request_probe=_request_probe,
+        request_relief=_request_relief,
         loaded=_loaded,
     )
     try:
@@ -110,6 +112,13 @@ def _request_probe(browser_id: str) -> None:
     from inference.dispatch import queue_of
 
     probe_browser.apply_async(queue=queue_of(browser_id))
+
+
+def _request_relief(browser_id: str) -> None:
+    from browsers.tasks import relieve_browser
+    from inference.dispatch import queue_of
+
+    relieve_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
 
 
 def _complete_history(**_: Any) -> None:

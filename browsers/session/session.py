@@ -56,6 +56,7 @@ class BrowserSession:
     ) -> None:
         self.browser_id = browser_id
         self._on_load = on_load
+        self._fresh_mb: float | None = None
         probe_sha256 = probe.sha256()
 
         def path(sha256: str) -> Path:
@@ -150,7 +151,8 @@ class BrowserSession:
         first = not self._backends.timed
         facts = self._backends.probe(Deadline(deadline_s))
         if first:
-            self._residents.baseline_mb = self.tree_pss_mb() or DEFAULT_BASELINE_MB
+            self._fresh_mb = self.tree_pss_mb()
+            self._residents.baseline_mb = self._fresh_mb or DEFAULT_BASELINE_MB
         return facts
 
     def close(self, deadline_s: float) -> QuitReport | None:
@@ -205,7 +207,7 @@ class BrowserSession:
     # --- memory ---
 
     def memory(self) -> MemoryFacts:
-        """What browser and page use now; a page that does not answer leaves its part unknown."""
+        """What browser and page use now, from any thread; a page that does not answer leaves its part unknown."""
         page = self._page.memory()
         return MemoryFacts(
             tree_pss_mb=self.tree_pss_mb(),
@@ -214,6 +216,11 @@ class BrowserSession:
             planned_mb=self._residents.planned_mb(),
             limit_mb=self._residents.limit_mb,
         )
+
+    @property
+    def fresh_mb(self) -> float | None:
+        """What the process tree took when it was started, without a model, in MB; None: not measured."""
+        return self._fresh_mb
 
     def tree_pss_mb(self) -> float | None:
         """Memory of the browser's process tree in MB; may be called from any thread."""

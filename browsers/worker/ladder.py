@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from contextlib import AbstractContextManager
 
 from django.db.models import F
 
-from browsers import breakers
+from browsers import breakers, turns
 from browsers.core.errors import BrowserError, Rung
 from browsers.core.repair import next_rung
 from browsers.models import Browser, Incident
@@ -20,6 +21,7 @@ from browsers.worker.status import Status
 log = logging.getLogger(__name__)
 # How long one rung may take with its probe. Whoever takes longer is stuck.
 RUNG_S = 180.0
+_TURN_WITHIN_S = 60.0
 _PAGE_ANSWERS_S = 2.0
 Bounded = Callable[[float], AbstractContextManager[None]]
 
@@ -37,7 +39,7 @@ class Ladder:
             Rung.RESTART_ENGINE: session.restart_engine,
             Rung.RECONNECT: lambda: session.reconnect(_PAGE_ANSWERS_S),
             Rung.REFRESH: session.refresh,
-            Rung.RESTART: session.restart,
+            Rung.RESTART: self._restart,
         }
 
     def climb(self, category: str, message: str, first: Rung | None) -> bool:
@@ -60,6 +62,12 @@ class Ladder:
                 return True
             rung = next_rung(rung, hint)
         return False
+
+    def _restart(self) -> None:
+        """On a machine that is short of memory one browser after the other, for as long as that is bearable."""
+        short = self._status.memory.machine_short
+        with turns.turn(self._id, wait_s=_TURN_WITHIN_S) if short else contextlib.nullcontext():
+            self._session.restart()
 
     def _try(self, rung: Rung) -> tuple[bool, Rung | None]:
         """Climb the rung, then two known answers, which close a breaker; else what its error hints at."""

@@ -18,8 +18,10 @@ from django.utils import timezone
 
 from browsers import breakers, live
 from browsers.core.breakers import Breakers
+from browsers.core.leaks import Leak
 from browsers.models import Browser, BrowserState
 from browsers.session import BrowserFacts, BrowserSession
+from browsers.worker.memory import Memory
 from browsers.worker.pace import Pace
 
 
@@ -29,7 +31,7 @@ class Status:
     Attributes:
         state: as in the row, and a moment earlier.
         facts: what the browser was at its last probe.
-        memory_mb: PSS of its process tree at the last look.
+        memory: what it takes, as looked at every few seconds.
         idle_since: when the main thread was done with its last task; None while it works.
         breakers: as of the last heartbeat, or of what this process changed since.
     """
@@ -41,11 +43,12 @@ class Status:
         family: str,
         session: BrowserSession,
         pace: Pace,
+        memory: Memory,
         limit_mb: float,
     ) -> None:
         self.state = BrowserState.STARTING
         self.facts: BrowserFacts | None = None
-        self.memory_mb: float | None = None
+        self.memory = memory
         self.idle_since: float | None = time.time()
         self.breakers: Breakers = breakers.CLOSED
         self._id, self._kind, self._family = browser_id, kind, family
@@ -95,13 +98,17 @@ class Status:
                     m.bytes,
                     self._pace.compute_ms(m.sha256, m.backend),
                     self._pace.row_ms(m.sha256, m.backend),
+                    _mb_per_run(self.memory.leak(m.sha256)),
                 )
                 for m in loaded
             },
-            memory_mb=self.memory_mb,
+            memory_mb=self.memory.tree_mb,
+            page_mb=facts_of.page_mb if (facts_of := self.memory.facts) else None,
+            js_heap_mb=facts_of.js_heap_mb if facts_of else None,
             memory_limit_mb=self._limit_mb,
             resident_bytes=sum(m.bytes for m in loaded),
             idle_since=self.idle_since,
+            short_of_memory=bool(self.memory.shortage),
             host=socket.gethostname(),
             cores=os.cpu_count(),
             threads=settings.WEBPOOL_THREADS,
@@ -138,3 +145,7 @@ class Status:
             backends=[dataclasses.asdict(backend) for backend in facts.backends],
             starts=F("starts") + 1,
         )
+
+
+def _mb_per_run(leak: Leak | None) -> float | None:
+    return leak.mb_per_run if leak else None

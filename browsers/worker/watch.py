@@ -22,15 +22,15 @@ from browsers.session import BrowserSession, SessionEvent
 from browsers.worker.status import Status
 
 log = logging.getLogger(__name__)
-_MEMORY_EVERY_S = 5.0
 _ASK_AGAIN_S = 2.0
+_RELIEF_EVERY_S = 15.0  # behind the work that waits
 # A page answers in milliseconds, whatever its engine computes; on a starved machine it takes longer.
 _PULSE_EVERY_S = 2.0
 _PULSE_WITHIN_S = 10.0
 
 
 class Watch:
-    """`request_repair` and `request_probe` send this worker's main thread a task.
+    """`request_repair`, `request_probe` and `request_relief` send this worker's main thread a task.
 
     Attributes:
         broken: what broke, until it is repaired.
@@ -44,17 +44,21 @@ class Watch:
         *,
         request_repair: Callable[[str], None],
         request_probe: Callable[[str], None],
+        request_relief: Callable[[str], None],
     ) -> None:
         self.broken: SessionEvent | None = None
         self.stuck_after = float("inf")
         self._id, self._status = browser_id, status
         self._request_repair, self._request_probe = request_repair, request_probe
+        self._request_relief = request_relief
         self._stop = threading.Event()
-        self._next_memory = self._next_request = 0.0
+        self._next_request = self._next_relief = 0.0
 
     def start(self, session: BrowserSession) -> None:
-        for name, loop in (("keeper", self._keep), ("pulse", self._feel_pulse)):
-            threading.Thread(target=loop, args=(session,), name=name, daemon=True).start()
+        threading.Thread(target=self._keep, name="keeper", daemon=True).start()
+        threading.Thread(
+            target=self._feel_pulse, args=(session,), name="pulse", daemon=True
+        ).start()
 
     def stop(self) -> None:
         self._stop.set()
@@ -78,7 +82,7 @@ class Watch:
             why = "the page went away while the browser was being repaired"
             self.heard(SessionEvent("closed", Category.CONNECTION, why, Rung.PING))
 
-    def _keep(self, session: BrowserSession) -> None:
+    def _keep(self) -> None:
         while not self._stop.wait(settings.WEBPOOL_HEARTBEAT_S):
             now = time.monotonic()
             if now > self.stuck_after:
@@ -87,16 +91,17 @@ class Watch:
             try:
                 self._status.publish()
                 self._ask_main_thread(now)
-                if now >= self._next_memory:
-                    self._next_memory = now + _MEMORY_EVERY_S
-                    self._status.memory_mb = session.tree_pss_mb()
             except redis.exceptions.RedisError as error:
                 log.warning("%s: live state could not be published: %s", self._id, error)
             except Exception:
                 log.exception("%s: keeper", self._id)
 
     def _ask_main_thread(self, now: float) -> None:
-        """The main thread, idle for a while, knows nothing of a repair or a probe that is due."""
+        """The main thread knows nothing of memory to be given back, nor, idle, of a repair or a probe."""
+        relief = self._status.memory.relief_is_due(now) and now >= self._next_relief
+        if relief and self._status.state == BrowserState.READY:
+            self._next_relief = now + _RELIEF_EVERY_S
+            self._request_relief(self._id)
         idle_since = self._status.idle_since
         if now < self._next_request or idle_since is None:
             return

@@ -18,7 +18,9 @@ from browsers.drivers import LaunchOptions, get_driver
 from browsers.models import BrowserState
 from browsers.session import BrowserFacts, BrowserSession, LoadEvent, RunReport, SessionEvent
 from browsers.worker.ladder import Ladder
+from browsers.worker.memory import Memory
 from browsers.worker.pace import Pace
+from browsers.worker.relief import Reliever
 from browsers.worker.status import Status
 from browsers.worker.watch import Watch
 
@@ -43,6 +45,7 @@ class Hooks:
         broken: the browser is about to be repaired; what waits for it better goes elsewhere.
         request_repair: send this worker's main thread a repair task.
         request_probe: send it a task that answers the known-answer model.
+        request_relief: send it a task that gives memory back.
         loaded: a model file was loaded, or could not be; called by the main thread.
     """
 
@@ -51,6 +54,7 @@ class Hooks:
     broken: Callable[[str], None]
     request_repair: Callable[[str], None]
     request_probe: Callable[[str], None]
+    request_relief: Callable[[str], None]
     loaded: Callable[[BrowserWorker, LoadEvent], None] = lambda worker, event: None
 
 
@@ -78,16 +82,21 @@ class BrowserWorker:
             on_load=self._on_load,
         )
         self.pace = Pace()
+        self.memory = Memory(self.session, limit_mb)
         self.status = Status(
-            browser_id, kind, driver.family, self.session, self.pace, limit_mb=limit_mb
+            browser_id, kind, driver.family, self.session, self.pace, self.memory, limit_mb=limit_mb
         )
         self._watch = Watch(
             browser_id,
             self.status,
             request_repair=hooks.request_repair,
             request_probe=hooks.request_probe,
+            request_relief=hooks.request_relief,
         )
         self._ladder = Ladder(browser_id, self.session, self.status, self.pace, self._bounded)
+        self._reliever = Reliever(
+            browser_id, self.session, self.memory, self._bounded, away=self._away, back=self._back
+        )
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -109,10 +118,12 @@ class BrowserWorker:
         self.status.breakers = breakers.repaired(self.id)
         self._become_ready()
         self._watch.start(self.session)
+        self.memory.start()
 
     def close(self) -> None:
         """Withdraw the lease and end the browser; nothing of it is left."""
         self._watch.stop()
+        self.memory.stop()
         self.status.withdraw()
         self.session.close(5.0)
         self.status.save(BrowserState.STOPPED, "")
@@ -224,7 +235,7 @@ class BrowserWorker:
     @property
     def memory_mb(self) -> float | None:
         """PSS of the browser's process tree at the last look (every few seconds), in MB."""
-        return self.status.memory_mb
+        return self.memory.tree_mb
 
     # --- repair -------------------------------------------------------------------------------------
 
@@ -276,6 +287,30 @@ class BrowserWorker:
             return self.repair(error.category, str(error), error.first_rung)
         self.status.breakers = breakers.succeeded(self.id, probe=owner)
         return True
+
+    # --- memory ---------------------------------------------------------------------------------------
+
+    def relieve(self) -> bool:
+        """Give memory back between two tasks; False: the browser broke, and no repair helped."""
+        if self.status.state != BrowserState.READY:
+            return True  # it is being repaired, and then holds nothing
+        try:
+            self._reliever.relieve()
+        except BrowserError as error:
+            self.status.breakers = breakers.failed(self.id, error.category)
+            self.status.save(BrowserState.RECOVERING, str(error))
+            return self.repair(error.category, str(error), error.first_rung)
+        return True
+
+    def _away(self, why: str) -> None:
+        """The page is about to go: what waits for it better goes elsewhere."""
+        self.status.save(BrowserState.RECOVERING, why)
+        self.status.publish()
+        self._hooks.broken(self.id)
+
+    def _back(self) -> None:
+        self.pace.forget()
+        self._become_ready()
 
 
 def model_file(sha256: str) -> Path:

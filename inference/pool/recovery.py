@@ -32,7 +32,7 @@ class ResourcePoolErrorRecovery:
         """What went wrong and what was done, latest first; `browser` None: of all.
 
         Returns:
-            per incident browser, at, category, message, rung, repaired and duration_ms; None is not known.
+            per incident browser, at, category, message, rung, repaired, duration_ms and reclaimed_mb; None is not known.
 
         Raises:
             UnknownBrowser: no browser has that id.
@@ -118,6 +118,7 @@ def _incidents(browser: str | None, limit: int, *, after: int = 0) -> list[dict[
             "rung": row.rung or None,
             "repaired": row.repaired,
             "duration_ms": row.duration_ms,
+            "reclaimed_mb": row.reclaimed_mb,
         }
         for row in rows.order_by("-pk")[:limit]
     ]

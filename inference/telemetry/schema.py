@@ -72,7 +72,10 @@ class ConnectionSerializer(Fields):
     zone = serializers.CharField(allow_null=True)
     backends = ConnectionBackendSerializer(many=True, allow_null=True)
     memory_mb = _number("proportional set size of the browser's process tree")
+    page_mb = _number("as the page measures itself; null where the browser does not tell")
+    js_heap_mb = _number("likewise: Chromium's")
     memory_limit_mb = _number()
+    short_of_memory = serializers.BooleanField(allow_null=True)
     resident_bytes = serializers.IntegerField(allow_null=True)
     starts = serializers.IntegerField()
     restarts = serializers.IntegerField(help_text="times that its worker started it anew")
@@ -87,6 +90,9 @@ class ResidentModelSerializer(Fields):
     backend = serializers.CharField()
     bytes = serializers.IntegerField()
     compute_ms = _number("moving average")
+    leak_mb = _number(
+        "growth of the browser with each run of it, while nothing else ran; null: unknown"
+    )
 
 
 class RungSerializer(Fields):
@@ -98,6 +104,7 @@ class RungSerializer(Fields):
     attempts = serializers.IntegerField(help_text="repairs whose outcome is known")
     successes = serializers.IntegerField()
     unknown = serializers.IntegerField(help_text="repairs whose outcome nobody wrote down")
+    reclaimed_mb = _number("memory given back, together; null: never measured")
     durations = QuantilesSerializer()
 
 

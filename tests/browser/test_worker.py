@@ -27,6 +27,7 @@ HOOKS = Hooks(
     broken=lambda browser_id: None,
     request_repair=lambda browser_id: None,
     request_probe=lambda browser_id: None,
+    request_relief=lambda browser_id: None,
 )
 X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
 
