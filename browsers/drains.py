@@ -5,6 +5,7 @@ The row says so (`drained_at`) and survives everything; Redis repeats it where p
 
 from __future__ import annotations
 
+from django.db.models import Q
 from django.utils import timezone
 
 from browsers import live
@@ -12,6 +13,10 @@ from browsers.models import Browser
 
 BY_THE_POOL = "the pool shrinks"
 """How the reason of a drain begins that no person asked for; it ends with the pool that asked."""
+QUARANTINED = "quarantined"
+"""How the reason begins when the browser is not trusted, nor expected back."""
+QUARANTINED_BY_THE_POOL = f"{QUARANTINED} by the pool"
+"""Likewise, of one that could not be started; it ends with the first start that succeeds."""
 
 
 def mark(browser_id: str, *, reason: str) -> bool:
@@ -33,10 +38,11 @@ def clear(browser_id: str) -> bool:
 
 
 def forget_the_pools() -> None:
-    """A pool that was about to shrink is gone: its successor runs what is listed."""
-    Browser.objects.filter(drain_reason__startswith=BY_THE_POOL).update(
-        drained_at=None, drain_reason=""
-    )
+    """A pool that was about to shrink, or gave a browser up, is gone: its successor runs what is listed."""
+    Browser.objects.filter(
+        Q(drain_reason__startswith=BY_THE_POOL)
+        | Q(drain_reason__startswith=QUARANTINED_BY_THE_POOL)
+    ).update(drained_at=None, drain_reason="")
 
 
 def publish() -> None:

@@ -44,6 +44,9 @@ class Browser(models.Model):
     )
     worker_pid = models.PositiveIntegerField(null=True)
     starts = models.PositiveIntegerField(default=0, help_text="how often its worker started it")
+    failed_starts = models.PositiveIntegerField(
+        default=0, help_text="how often in a row its worker could not start it"
+    )
     repairs = models.PositiveIntegerField(
         default=0, help_text="how often a repair made it healthy again, whatever the rung"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +10,15 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import redis.exceptions
-from django.conf import settings
 from django.utils import timezone
 
-from browsers.core.errors import BrowserError
+from browsers.core.errors import BrowserError, Category
 from browsers.session import RunReport
 from browsers.worker import UNHEALTHY, BrowserWorker, end_process, owned
 from inference import ledger, selection, tensors
 from inference.dispatch import asked_of
 from inference.graph.shapes import bind_dims
+from inference.hangs import Durations
 from inference.models import RunShard
 from inference.ports import specs
 from inference.tensors import WireTensor
@@ -97,18 +98,37 @@ def _compute(
     meanwhile: Callable[[], object],
 ) -> RunReport:
     shapes = {tensor.name: tensor.shape for tensor in inputs}
-    return worker.run(
-        shard.plan_shard.sha256,
-        inputs,
-        backend=_backend(worker, shard),
-        strict=shard.run.strict,
-        rows=_rows(shard),
-        dims=bind_dims(specs(shard.plan_shard.inputs), shapes),
-        # The run's own deadline is the sweep's matter. The engine is only replaced when it really
-        # hangs: whoever asks for an answer too soon must not cost others their loaded models.
-        deadline_s=settings.WEBPOOL_ATTEMPT_TIMEOUT_S,
-        meanwhile=meanwhile,
-    )
+    sha256, backend = shard.plan_shard.sha256, _backend(worker, shard)
+    dims = bind_dims(specs(shard.plan_shard.inputs), shapes)
+    durations = _durations(worker.id)
+    loaded = worker.session.is_warm(sha256, backend=backend or None, dims=dims)
+    weight_bytes = shard.plan_shard.weight_bytes
+    began = time.monotonic()
+    try:
+        report = worker.run(
+            sha256,
+            inputs,
+            backend=backend,
+            strict=shard.run.strict,
+            rows=_rows(shard),
+            dims=dims,
+            # The run's own deadline is the sweep's matter. The engine is only replaced when it really
+            # hangs: whoever asks for an answer too soon must not cost others their loaded models.
+            deadline_s=durations.allowed_s(sha256, shapes, weight_bytes, loaded=loaded),
+            meanwhile=meanwhile,
+        )
+    except BrowserError as error:
+        if error.category == Category.TIMEOUT:
+            durations.forget(sha256, shapes)
+        raise
+    if report.warm:
+        durations.note(sha256, shapes, (time.monotonic() - began) * 1000)
+    return report
+
+
+@functools.cache
+def _durations(browser_id: str) -> Durations:
+    return Durations(browser_id)
 
 
 def _backend(worker: BrowserWorker, shard: RunShard) -> str:

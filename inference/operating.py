@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import current_app
 
 from browsers import breakers, drains
+from browsers.drains import QUARANTINED
 from browsers.models import Browser
 from inference import draining, ledger
 from inference.dispatch import queue_of
@@ -12,7 +13,6 @@ from inference.errors import UnknownBrowser
 
 # Sent by name: whoever asks for a restart needs nothing of what drives a browser.
 RESTART_BROWSER = "browsers.tasks.restart_browser"
-_QUARANTINED = "quarantined"
 
 
 def restart(browser_id: str, *, by: str) -> None:
@@ -42,8 +42,8 @@ def quarantine(browser_id: str, *, by: str) -> int:
     """
     _known(browser_id)
     drains.clear(browser_id)
-    drains.mark(browser_id, reason=f"{_QUARANTINED} by {by}")
-    return ledger.owner_died(browser_id, f"{browser_id} was {_QUARANTINED} by {by}")
+    drains.mark(browser_id, reason=f"{QUARANTINED} by {by}")
+    return ledger.owner_died(browser_id, f"{browser_id} was {QUARANTINED} by {by}")
 
 
 def release(browser_id: str) -> bool:
@@ -63,7 +63,7 @@ def reset_breakers(browser_id: str) -> None:
 
 
 def is_quarantined(row: Browser) -> bool:
-    return row.drained_at is not None and row.drain_reason.startswith(_QUARANTINED)
+    return row.drained_at is not None and row.drain_reason.startswith(QUARANTINED)
 
 
 def _known(browser_id: str) -> None:

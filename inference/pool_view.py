@@ -9,6 +9,7 @@ from pathlib import Path
 
 from django.utils import timezone
 
+from browsers.drains import QUARANTINED
 from browsers.live import LiveBrowser, living
 from browsers.models import Browser, BrowserState
 from inference.core.placement import BackendView, BrowserView
@@ -31,9 +32,14 @@ def snapshot() -> list[BrowserView]:
 
 
 def absent(pool: Iterable[BrowserView]) -> list[BrowserView]:
-    """Browsers that are not in `pool` because their worker is down, but that are expected back."""
+    """Browsers that are not in `pool` because their worker is down, but that are expected back.
+
+    One in quarantine is not.
+    """
     long_ago = timezone.now() - _COMES_BACK_WITHIN
-    rows = Browser.objects.exclude(state=BrowserState.STOPPED, state_changed_at__lt=long_ago)
+    rows = Browser.objects.exclude(
+        state=BrowserState.STOPPED, state_changed_at__lt=long_ago
+    ).exclude(drain_reason__startswith=QUARANTINED)
     return [
         BrowserView(
             id=row.id, kind=row.kind, family=row.family, state="down", backends=(), loaded={},

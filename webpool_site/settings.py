@@ -142,6 +142,8 @@ WEBPOOL_MEMORY_LIMIT_MB = {
     # Whatever browser the WebDriver at WEBPOOL_REMOTE_URL gives; its own memory cannot be measured.
     "remote": env_float("WEBPOOL_MEMORY_LIMIT_REMOTE_GB", 4.0) * 1024,
 }
+# In how many more browsers a file in use is kept loaded, as far as there is room.
+WEBPOOL_STANDBYS = env_int("WEBPOOL_STANDBYS", 1)
 # Above this share of the machine's memory its browsers give back what they can.
 WEBPOOL_MACHINE_MEMORY = env_float("WEBPOOL_MACHINE_MEMORY", 0.9)
 WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 2.5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown
@@ -62,6 +62,7 @@ def _start_browser(**_: Any) -> None:
         request_repair=_request_repair,
         request_probe=_request_probe,
         request_relief=_request_relief,
+        hand_over=_hand_over,
         loaded=_loaded,
     )
     try:
@@ -114,6 +115,12 @@ def _request_probe(browser_id: str) -> None:
     probe_browser.apply_async(queue=queue_of(browser_id))
 
 
+def _hand_over(browser_id: str, files: Collection[str]) -> int:
+    from inference import standbys
+
+    return standbys.hand_over(browser_id, files)
+
+
 def _request_relief(browser_id: str) -> None:
     from browsers.tasks import relieve_browser
     from inference.dispatch import queue_of
@@ -134,7 +141,7 @@ def _complete_history(**_: Any) -> None:
 def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
-    from inference import leases, sweep
+    from inference import leases, standbys, sweep
     from inference.batches.feeder import feed_forever
     from webpool_site import readiness
 
@@ -144,6 +151,7 @@ def _start_sweep(**_: Any) -> None:
             _stop_sweep, settings.WEBPOOL_SWEEP_S, readiness.show_life
         ),
         "leases": lambda: leases.watch_forever(_stop_sweep),
+        "standbys": lambda: standbys.keep_forever(_stop_sweep),
         "batches": lambda: feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
     }
     for name, loop in loops.items():

@@ -123,7 +123,7 @@ class Backends:
         capability or memory.
         """
         refused: dict[str, BrowserError] = {}
-        for name in self._candidates(backend):
+        for name in self.candidates(backend):
             try:
                 self._require(name, deadline)
                 return attempt(name, refused)
@@ -133,7 +133,7 @@ class Backends:
                 refused[name] = error
         raise _nothing_left(refused)
 
-    def _candidates(self, backend: str | None) -> tuple[str, ...]:
+    def candidates(self, backend: str | None) -> tuple[str, ...]:
         """The backends to try: the one asked for, or all that are offered, best first."""
         if backend is not None:
             return (backend,)

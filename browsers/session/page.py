@@ -23,7 +23,7 @@ from browsers.reports import SessionEvent
 from browsers.session.deadline import Deadline
 
 ENGINE_START_S: Final = 20.0
-_RECONNECT_GRACE_S: Final = 0.1
+_RECONNECT_GRACE_S: Final = 0.05
 _PAGE_ANSWER_S: Final = 2.0
 _EVENTS: Final = {
     "closed": (Category.CONNECTION, Rung.PING),
@@ -85,11 +85,15 @@ class Page:
             return self._greeting
 
     def reconnect(self, deadline: Deadline) -> None:
-        """Cut the page's socket and wait until the page has connected again."""
+        """Cut the page's socket and wait until the page has connected again; one that hangs does not."""
         self.expect()
         with self.deliberately():
             self.bridge.drop_connection()
-            self.wait(deadline)
+            try:
+                self.wait(deadline)
+            except DeadlinePassed as late:
+                # A driver waits long for such a page: no gentle repair.
+                raise DeadlinePassed(late.message, first_rung=Rung.RESTART) from late
 
     def cut(self) -> None:
         """Give up the connection and with it whatever the page was asked; from any thread."""

@@ -104,6 +104,15 @@ class Residents:
             if key.sha256 != self._hidden
         )
 
+    def refuses(self, key: ModelKey) -> bool:
+        """Whether that backend has said that it cannot run the model."""
+        return key in self._refused
+
+    def runs(self, key: ModelKey) -> int:
+        """How often the model has run in this page; 0 when it is not loaded."""
+        entry = self._current().get(key)
+        return entry.runs if entry else 0
+
     def planned_mb(self) -> float:
         """The browser without models and what is planned for those it holds."""
         held = self._current().items()

@@ -232,6 +232,16 @@ class BrowserSession:
         """The models in the page now, the probe excepted."""
         return self._residents.loaded()
 
+    def is_warm(
+        self, model_sha256: str, *, backend: str | None, dims: Mapping[str, int] | None
+    ) -> bool:
+        """Whether a run would meet the model loaded, on a backend where it has run twice already."""
+        for name in self._backends.candidates(backend):
+            key = ModelKey.of(model_sha256, name, dims)
+            if not self._residents.refuses(key):
+                return bool(self._backends.named(name).probe_ok) and self._residents.runs(key) > 1
+        return False
+
     def unload(self, model_sha256: str) -> None:
         """Release a model on every backend; no error if it is not there."""
         self._residents.unload(model_sha256)

@@ -32,6 +32,7 @@ class Status:
         state: as in the row, and a moment earlier.
         facts: what the browser was at its last probe.
         memory: what it takes, as looked at every few seconds.
+        held: the files that were loaded when it last took work.
         idle_since: when the main thread was done with its last task; None while it works.
         breakers: as of the last heartbeat, or of what this process changed since.
     """
@@ -49,6 +50,7 @@ class Status:
         self.state = BrowserState.STARTING
         self.facts: BrowserFacts | None = None
         self.memory = memory
+        self.held: frozenset[str] = frozenset()
         self.idle_since: float | None = time.time()
         self.breakers: Breakers = breakers.CLOSED
         self._id, self._kind, self._family = browser_id, kind, family
@@ -80,6 +82,8 @@ class Status:
         backends = facts.backends if facts else ()
         # A file that is on two backends is listed with the one that was used last.
         loaded = sorted(self._session.loaded(), key=lambda model: model.last_used)
+        if self.state == BrowserState.READY:
+            self.held = frozenset(model.sha256 for model in loaded)
         return live.LiveBrowser(
             id=self._id,
             kind=self._kind,

@@ -127,8 +127,8 @@ class Watch:
                 if self._status.state == BrowserState.READY:
                     log.warning("%s: no pulse for %g s", self._id, _PULSE_WITHIN_S)
                     why = f"no pulse for {_PULSE_WITHIN_S:g} s"
-                    # A driver waits long for such a page: no gentle repair.
-                    self.heard(SessionEvent("hung", Category.TIMEOUT, why, Rung.RESTART))
+                    # The page hangs, or only its connection does; a new engine would be asked over it, too.
+                    self.heard(SessionEvent("hung", Category.TIMEOUT, why, Rung.RECONNECT))
                     session.cut()  # whoever waits for an answer waits no longer
             except BrowserCrash as crash:  # as a rule its event was heard before
                 self.heard(SessionEvent("gone", crash.category, str(crash), crash.first_rung))

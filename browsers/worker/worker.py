@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from django.conf import settings
@@ -15,8 +15,9 @@ from browsers import breakers
 from browsers.core.errors import BrowserError, Category, Rung
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
-from browsers.models import BrowserState
+from browsers.models import BrowserState, Incident
 from browsers.session import BrowserFacts, BrowserSession, LoadEvent, RunReport, SessionEvent
+from browsers.worker import quarantine
 from browsers.worker.ladder import Ladder
 from browsers.worker.memory import Memory
 from browsers.worker.pace import Pace
@@ -42,6 +43,7 @@ class Hooks:
     Attributes:
         restarted: the browser's earlier computations are gone; called before it takes work.
         ready: the browser takes work; shards may be waiting for it.
+        hand_over: no repair helped; others are to load these files. Returns how many files others have now.
         broken: the browser is about to be repaired; what waits for it better goes elsewhere.
         request_repair: send this worker's main thread a repair task.
         request_probe: send it a task that answers the known-answer model.
@@ -55,6 +57,7 @@ class Hooks:
     request_repair: Callable[[str], None]
     request_probe: Callable[[str], None]
     request_relief: Callable[[str], None]
+    hand_over: Callable[[str, Collection[str]], int]
     loaded: Callable[[BrowserWorker, LoadEvent], None] = lambda worker, event: None
 
 
@@ -111,9 +114,11 @@ class BrowserWorker:
             facts = self.session.start(settings.WEBPOOL_BROWSER_START_S)
         except Exception as error:
             self.status.save(BrowserState.FAILED, str(error))
+            quarantine.start_failed(self.id, error)
             self.session.close(5.0)
             raise
         self.status.save_facts(facts)
+        quarantine.started(self.id)
         self._hooks.restarted(self.id)
         self.status.breakers = breakers.repaired(self.id)
         self._become_ready()
@@ -250,11 +255,28 @@ class BrowserWorker:
             self._hooks.broken(self.id)
         except Exception:  # what waits for this browser then waits for its repair
             log.exception("%s: the work that waits could not be given away", self.id)
-        if self._ladder.climb(category, message, Rung.RESTART if self._watch.hung else first):
+        if self._ladder.climb(category, message, Rung.RECONNECT if self._watch.hung else first):
             self._become_ready()
             return True
         self.status.save(BrowserState.FAILED, f"no repair helped: {message}")
+        self._hand_over(category, message)
         return False
+
+    def _hand_over(self, category: str, message: str) -> None:
+        """What the browser held is loaded by others; its worker ends, and the next one begins with nothing."""
+        began, taken = time.monotonic(), 0
+        try:
+            taken = self._hooks.hand_over(self.id, self.status.held)
+        except Exception:  # they load it when it is needed
+            log.exception("%s: what it held was not handed over", self.id)
+        Incident.objects.create(
+            browser_id=self.id,
+            category=category,
+            message=f"{taken} of {len(self.status.held)} files handed over: {message}"[:2000],
+            rung=Rung.HAND_OVER.value,
+            repaired=taken == len(self.status.held),
+            duration_ms=(time.monotonic() - began) * 1000,
+        )
 
     def repair_if_broken(self) -> bool:
         """Repair what an event told; False when no rung helped."""

@@ -32,7 +32,8 @@ class ResourcePoolErrorRecovery:
         """What went wrong and what was done, latest first; `browser` None: of all.
 
         Returns:
-            per incident browser, at, category, message, rung, repaired, duration_ms and reclaimed_mb; None is not known.
+            per incident browser, at, category, message, rung, repaired, duration_ms and reclaimed_mb; None
+            is not known.
 
         Raises:
             UnknownBrowser: no browser has that id.

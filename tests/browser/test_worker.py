@@ -28,6 +28,7 @@ HOOKS = Hooks(
     request_repair=lambda browser_id: None,
     request_probe=lambda browser_id: None,
     request_relief=lambda browser_id: None,
+    hand_over=lambda browser_id, files: 0,
 )
 X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from browsers import breakers
 from browsers.live import living
 from browsers.models import Incident
 from inference.errors import InvalidRequest
@@ -170,7 +171,10 @@ class Campaign:
             ask(self.question, **{**how, "browsers": (browser,)})
 
     def _wait_whole(self) -> None:
+        """Repaired, and trusted again: what the next blow costs is not told by the one before."""
         wait_whole(self.home, self.browsers, timeout_s=HEAL_WITHIN_S)
+        for browser in self.browsers:
+            breakers.reset(browser)
 
 
 def _repairs(browser: str, since: datetime) -> list[str]:

@@ -7,8 +7,10 @@ import ctypes
 import os
 import platform
 import socket
+import struct
 import threading
 import time
+from collections.abc import Callable
 from enum import StrEnum
 
 import psutil
@@ -23,12 +25,16 @@ class Injury(StrEnum):
     """SIGSTOP and SIGCONT in turns: it gets a fifth of its time"""
     CUT = "cut"
     """both ends live, their TCP connection does not"""
+    SILENCE = "silence"
+    """both ends and their TCP connection live, but nothing of the page's arrives any more"""
 
 
 SLOW_FOR_S = 4.0
 _STOPPED_S, _RUNNING_S = 0.2, 0.05
 # pidfd_getfd(2): the same number on every architecture; glibc 2.36 has no name that Python knows.
 _PIDFD_GETFD = 438
+# socket(7) and linux/filter.h: a filter of one instruction that keeps 0 bytes of each packet.
+_SO_ATTACH_FILTER, _BPF_RETURN = 26, 0x06
 
 
 class CannotHurt(Exception):
@@ -40,7 +46,7 @@ def injure(process: psutil.Process, injury: Injury) -> None:
 
     Raises:
         psutil.NoSuchProcess: it is gone already.
-        CannotHurt: `CUT`, where this kernel does not lend us the socket.
+        CannotHurt: `CUT` and `SILENCE`, where this kernel does not lend us the socket.
     """
     match injury:
         case Injury.KILL:
@@ -52,6 +58,8 @@ def injure(process: psutil.Process, injury: Injury) -> None:
             threading.Thread(target=_pulses, args=(process,), daemon=True).start()
         case Injury.CUT:
             cut_page(process)
+        case Injury.SILENCE:
+            silence_page(process)
 
 
 def _pulses(process: psutil.Process) -> None:
@@ -70,6 +78,25 @@ def cut_page(worker: psutil.Process) -> int:
     The socket is borrowed from the worker's process and shut down, as if the network had gone: neither
     end is asked, both are told by the kernel.
     """
+    return _to_connections(worker, lambda page: page.shutdown(socket.SHUT_RDWR))
+
+
+def silence_page(worker: psutil.Process) -> int:
+    """Let nothing more arrive from the page; returns how many connections there were.
+
+    As where a network drops packets: neither end is told, and the kernels at both ends retransmit in vain.
+    """
+    return _to_connections(worker, _drop_what_arrives)
+
+
+def _drop_what_arrives(page: socket.socket) -> None:
+    nothing = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN, 0, 0, 0))
+    program = struct.pack("HP", 1, ctypes.addressof(nothing))
+    page.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def _to_connections(worker: psutil.Process, act: Callable[[socket.socket], object]) -> int:
+    """Do it to every connection that a page has to this worker."""
     connections = worker.net_connections("tcp")
     ours = {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
     accepted = [
@@ -77,7 +104,8 @@ def cut_page(worker: psutil.Process) -> int:
     ]
     for number in accepted:
         with contextlib.suppress(OSError):  # closed meanwhile
-            _borrowed(worker.pid, number).shutdown(socket.SHUT_RDWR)
+            with _borrowed(worker.pid, number) as page:
+                act(page)
     return len(accepted)
 
 

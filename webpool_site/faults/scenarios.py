@@ -43,6 +43,11 @@ _ALL = (
         "the page's connections to its worker are cut",
         (Blow(Victim.WORKER, Injury.CUT),),
     ),
+    Scenario(
+        "connection_silence",
+        "nothing of the page's reaches its worker any more, and neither is told",
+        (Blow(Victim.WORKER, Injury.SILENCE),),
+    ),
     Scenario("page_crash", "SIGKILL of the page's process", (Blow(Victim.PAGE),)),
     Scenario(
         "gpu_kill",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import subprocess
@@ -48,13 +49,27 @@ def wait_status(process: psutil.Process, status: str) -> None:
         time.sleep(0.005)
 
 
+def connected(server: subprocess.Popen[str]) -> psutil.Process:
+    until = time.monotonic() + 5
+    process = psutil.Process(server.pid)
+    while not any(c.status == psutil.CONN_ESTABLISHED for c in process.net_connections("tcp")):
+        assert time.monotonic() < until
+    return process
+
+
+def test_a_connection_goes_silent_and_neither_end_is_told(server: subprocess.Popen[str]) -> None:
+    with socket.create_connection(("127.0.0.1", port(server)), timeout=1) as ours:
+        injure(connected(server), Injury.SILENCE)
+        ours.sendall(b"x")
+        with pytest.raises(TimeoutError):
+            ours.recv(1)
+        assert server.stdout is not None
+        assert not select.select([server.stdout], [], [], 0.5)[0], "nothing arrives"
+
+
 def test_a_connection_is_cut_while_both_ends_live(server: subprocess.Popen[str]) -> None:
     with socket.create_connection(("127.0.0.1", port(server)), timeout=5) as ours:
-        until = time.monotonic() + 5
-        process = psutil.Process(server.pid)
-        while not any(c.status == psutil.CONN_ESTABLISHED for c in process.net_connections("tcp")):
-            assert time.monotonic() < until
-        injure(process, Injury.CUT)
+        injure(connected(server), Injury.CUT)
         assert ours.recv(1) == b"", "our end is told"
     assert server.stdout is not None
     assert server.stdout.readline() == "b''\n", "so is the other"

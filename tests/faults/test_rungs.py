@@ -1,0 +1,110 @@
+"""Each rung of the ladder is the one that repairs some real fault, and no lower one does (SPEC R2).
+
+A lost GPU device, which a new engine repairs, is in test_device_loss.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.faults import check, start, stop, submit, victim
+from tests.support.stack import RunningStack
+from webpool_site.faults.injuries import Injury, injure
+
+HURT, OTHER = "chromium", "firefox"
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
+    running = start(tmp_path_factory.mktemp("rungs"), model, (HURT, OTHER))
+    try:
+        yield running
+    finally:
+        stop(running)
+
+
+def compute(pool: RunningStack, browser: str, answer: Any) -> None:
+    check(pool, pool.wait_run(submit(pool, [browser])), answer)
+
+
+def incidents(pool: RunningStack) -> list[dict[str, Any]]:
+    return pool.get(f"/api/browsers/{HURT}/")["incidents"][::-1]
+
+
+def repaired_by(pool: RunningStack, known: int, within_s: float = 90.0) -> list[tuple[str, bool]]:
+    """The rungs that were tried since, once one has helped."""
+    until = time.monotonic() + within_s
+    while True:
+        tried = [(one["rung"], one["repaired"]) for one in incidents(pool)[known:]]
+        if tried and tried[-1][1]:
+            return tried
+        assert time.monotonic() < until, f"{tried}\n{pool.logs()}"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("role", "injury", "expected"),
+    [
+        ("worker", Injury.CUT, ["ping"]),
+        ("worker", Injury.SILENCE, ["reconnect"]),
+        ("page", Injury.KILL, ["refresh"]),
+        ("browser", Injury.KILL, ["restart"]),
+    ],
+)
+def test_a_fault_is_repaired_by_its_rung(
+    pool: RunningStack, answer: Any, role: str, injury: Injury, expected: list[str]
+) -> None:
+    pool.wait_ready()
+    compute(pool, HURT, answer)
+    proper, known = victim(pool, HURT, "browser"), len(incidents(pool))
+    loads = loaded(pool)
+    injure(victim(pool, HURT, role), injury)
+    tried = repaired_by(pool, known)
+    assert [rung for rung, _ in tried if rung not in ("ping", *expected)] == []
+    assert tried[-1] == (expected[-1], True)
+    assert all(not helped for _, helped in tried[:-1])
+    pool.wait_ready()
+    assert (victim(pool, HURT, "browser") == proper) == (expected[-1] != "restart")
+    if expected[-1] in ("ping", "reconnect"):
+        assert loaded(pool) == loads, "no model was lost for it"
+    compute(pool, HURT, answer)
+
+
+def loaded(pool: RunningStack) -> set[str]:
+    live = pool.get(f"/api/browsers/{HURT}/")["live"]
+    return {model["sha256"] for model in live["loaded"]}
+
+
+def test_a_browser_that_cannot_be_started_hands_over_and_is_quarantined_until_it_can(
+    pool: RunningStack, answer: Any
+) -> None:
+    pool.wait_ready()
+    compute(pool, HURT, answer)
+    known = len(incidents(pool))
+    private = pool.home / "profiles" / HURT
+    hidden = private.with_name("hidden")
+    private.rename(hidden)
+    private.write_text("in the way of every start")
+    try:
+        injure(victim(pool, HURT, "browser"), Injury.KILL)
+        assert repaired_by(pool, known)[-2:] == [("restart", False), ("hand_over", True)]
+        pinned = submit(pool, [HURT])  # it is expected back, so far
+        until = time.monotonic() + 120
+        while incidents(pool)[-1]["rung"] != "quarantine":
+            assert time.monotonic() < until, pool.logs()
+            time.sleep(0.2)
+        assert incidents(pool)[-1]["repaired"] is True
+        assert "could not be started" in pool.get(f"/api/browsers/{HURT}/")["drain_reason"]
+        given_up = pool.wait_run(pinned)
+        assert (given_up["state"], given_up["error_category"]) == ("failed", "no_browser")
+        check(pool, pool.wait_run(submit(pool, [OTHER])), answer)
+    finally:
+        private.unlink()
+    pool.wait_ready()
+    assert pool.get(f"/api/browsers/{HURT}/")["drain_reason"] == ""
+    compute(pool, HURT, answer)
