@@ -21,10 +21,10 @@ def rung_statistics(latest: int = LATEST) -> list[dict[str, Any]]:
     """
     tried = Incident.objects.exclude(rung="").order_by("-pk")
     grouped: dict[tuple[str, str, str], list[_Tried]] = defaultdict(list)
-    for rung, family, category, *one in tried.values_list(
+    for rung, family, category, repaired, duration_ms, reclaimed_mb in tried.values_list(
         "rung", "browser__family", "category", "repaired", "duration_ms", "reclaimed_mb"
     )[:latest]:
-        grouped[rung, family, category].append(_Tried(*one))
+        grouped[rung, family, category].append(_Tried(repaired, duration_ms, reclaimed_mb))
     return [_row(key, grouped[key]) for key in sorted(grouped)]
 
 

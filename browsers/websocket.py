@@ -87,7 +87,7 @@ class Connection:
     def close(self) -> None:
         """End the connection at once; a blocked `receive` raises Closed. Idempotent.
 
-        By a reset: a goodbye would queue behind whatever a connection that has gone silent never acknowledges.
+        By a reset: a goodbye would queue behind what a connection that went silent never acknowledges.
         """
         with contextlib.suppress(OSError):
             self._page.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

@@ -1,4 +1,4 @@
-"""Whether computing makes a browser grow: a slope per model, from looks at its memory while nothing else ran."""
+"""Whether computing makes a browser grow: a slope per model, from looks at memory while nothing else ran."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ class LeakMeter(Generic[Key]):
             self._looks.clear()  # memory stands at another level now
             return
         ran = [key for key, count in runs.items() if count != last[1][key]]
-        if any(runs[key] < last[1][key] for key in ran):
-            self._looks.clear()
-        elif len(ran) > 1:
+        if len(ran) > 1 or any(runs[key] < last[1][key] for key in ran):
             self._looks.clear()
         elif ran and last[1][ran[0]] >= _WARM_UP_RUNS:
             (key,) = ran

@@ -207,7 +207,7 @@ class BrowserSession:
     # --- memory ---
 
     def memory(self) -> MemoryFacts:
-        """What browser and page use now, from any thread; a page that does not answer leaves its part unknown."""
+        """What browser and page use now, from any thread; a page that does not answer leaves it open."""
         page = self._page.memory()
         return MemoryFacts(
             tree_pss_mb=self.tree_pss_mb(),

@@ -64,7 +64,7 @@ class Ladder:
         return False
 
     def _restart(self) -> None:
-        """On a machine that is short of memory one browser after the other, for as long as that is bearable."""
+        """On a machine that is short of memory one browser after the other, as long as that is bearable."""
         short = self._status.memory.machine_short
         with turns.turn(self._id, wait_s=_TURN_WITHIN_S) if short else contextlib.nullcontext():
             self._session.restart()

@@ -1,4 +1,4 @@
-"""What a browser, its page and its machine take of memory, looked at every few seconds by a thread of its own."""
+"""What a browser, its page and its machine take of memory, looked at every few seconds by a thread."""
 
 from __future__ import annotations
 

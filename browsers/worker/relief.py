@@ -61,7 +61,9 @@ class Reliever:
                 return False
             enough = self._settled()
         after_mb = self._memory.tree_mb
-        known = before_mb is not None and after_mb is not None
+        reclaimed_mb = (
+            before_mb - after_mb if before_mb is not None and after_mb is not None else None
+        )
         Incident.objects.create(
             browser_id=self._id,
             category=CATEGORY,
@@ -69,7 +71,7 @@ class Reliever:
             rung=relief.value,
             repaired=enough,
             duration_ms=(time.monotonic() - began) * 1000,
-            reclaimed_mb=before_mb - after_mb if known else None,
+            reclaimed_mb=reclaimed_mb,
         )
         log.warning("%s: %s; %s: %s → %s MB", self._id, why, relief.value, before_mb, after_mb)
         return enough

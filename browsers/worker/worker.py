@@ -263,7 +263,7 @@ class BrowserWorker:
         return False
 
     def _hand_over(self, category: str, message: str) -> None:
-        """What the browser held is loaded by others; its worker ends, and the next one begins with nothing."""
+        """What the browser held is loaded by others; its worker ends, the next one begins with nothing."""
         began, taken = time.monotonic(), 0
         try:
             taken = self._hooks.hand_over(self.id, self.status.held)

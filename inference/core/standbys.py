@@ -36,7 +36,7 @@ class Holder:
     files: Mapping[str, Held]
 
     def has_room(self, file_bytes: int) -> bool:
-        """Whether the file fits on WebAssembly beside all that is there: nothing is unloaded for a standby."""
+        """Whether the file fits on WebAssembly beside what is there: nothing is unloaded for a standby."""
         held = sum(planned_mb(one.bytes, backend=one.backend) for one in self.files.values())
         needed = DEFAULT_BASELINE_MB + held + planned_mb(file_bytes, backend="wasm")
         return self.limit_mb is None or needed <= self.limit_mb

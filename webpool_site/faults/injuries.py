@@ -103,9 +103,9 @@ def _to_connections(worker: psutil.Process, act: Callable[[socket.socket], objec
         c.fd for c in connections if c.status == psutil.CONN_ESTABLISHED and c.laddr.port in ours
     ]
     for number in accepted:
-        with contextlib.suppress(OSError):  # closed meanwhile
-            with _borrowed(worker.pid, number) as page:
-                act(page)
+        # An OSError: it was closed meanwhile.
+        with contextlib.suppress(OSError), _borrowed(worker.pid, number) as page:
+            act(page)
     return len(accepted)
 
 
