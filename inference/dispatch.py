@@ -45,6 +45,7 @@ SEND_STEP = "inference.tasks.send_step"
 # And it declares no queue: each is declared by who reads it, and kombu, when the connection breaks in the
 # middle of a declaration, publishes on the channel that it just closed (an AttributeError).
 _QUIETLY: dict[str, Any] = {"ignore_result": True, "declare": []}
+_ANSWERED = "it has answered, another is asked to confirm"
 # Attention and feed-forward parts alternate between two groups of browsers.
 _SIDES = {Role.ATTENTION.value: 0, Role.FEED_FORWARD.value: 1}
 
@@ -158,6 +159,7 @@ def _choose_browser(
     tried = shard.attempts <= 1 and bool(shard.run.selection)
     refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE and not tried}
     soft = {b: why for b, why in shard.avoid.items() if b not in refused}
+    refused |= {answer["browser"]: _ANSWERED for answer in (shard.doubt or {}).get("answers", ())}
     try:
         best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
     except NoBrowser:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from browsers.core.errors import BrowserError, Category
 from browsers.session import RunReport
 from browsers.worker import UNHEALTHY, BrowserWorker, end_process, owned
-from inference import ledger, selection, tensors
+from inference import doubts, ledger, selection, tensors
 from inference.dispatch import asked_of
 from inference.graph.shapes import bind_dims
 from inference.hangs import Durations
@@ -54,6 +54,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         report = _compute(worker, shard, inputs, glance.take)
         outputs = report.outputs
         refs = _patiently(lambda: tensors.store(shard.run_id, outputs), shard.run.deadline_at)
+        facts.update(_measured(report))
     except BrowserError as error:
         ledger.record_failure(shard, error.category, str(error), facts)
         if error.category in UNHEALTHY and not worker.repair(
@@ -68,8 +69,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         log.exception("shard %s", shard)
         ledger.record_failure(shard, "internal", f"{type(error).__name__}: {error}", facts)
     else:
-        named = {t.name: ref for t, ref in zip(outputs, refs, strict=True)}
-        ledger.record_success(shard, named, {**facts, **_measured(report)}, glance)
+        doubts.settle(shard, outputs, refs, facts, glance)
 
 
 def load(sha256: str, platform: str) -> dict[str, Any]:

@@ -182,6 +182,56 @@ def record_success(
     return _record(shard, named, attempt, glance or Glance(shard))
 
 
+def ask_another(
+    shard: RunShard,
+    outputs: Mapping[str, TensorRef],
+    why: str,
+    facts: Mapping[str, Any],
+    *,
+    must: bool,
+) -> bool:
+    """Keep an answer beside the shard and send it to a browser that has not answered yet.
+
+    False, and nothing is changed, when no browser could take it now, unless one `must`: then it waits for
+    one. An answer that comes too late is written down as such.
+    """
+    tensor_of = {
+        port["name"]: port.get("tensor", port["name"]) for port in shard.plan_shard.outputs
+    }
+    answer = {
+        "browser": shard.browser,
+        "outputs": {tensor_of[name]: ref.to_json() for name, ref in outputs.items()},
+    }
+    earlier = shard.doubt["answers"] if shard.doubt else []
+    asked = copy.copy(shard)
+    asked.doubt = {"why": why, "answers": [*earlier, answer]}
+    now, pool = timezone.now(), _pool()
+    if not must and why_waiting(asked, pool) is not None:
+        return False
+    after: Actions = []
+    with transaction.atomic():
+        mine = RunShard.objects.filter(
+            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
+        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="", doubt=asked.doubt)
+        outcome = Outcome.DOUBTED if mine else Outcome.SUPERSEDED
+        Attempt.objects.create(
+            shard=shard, number=shard.attempts, outcome=outcome, finished_at=now, **facts
+        )
+        if mine:
+            asked.fence += 1
+            _, after = _place_again(asked, pool, now)
+    follow_up(after if mine else [lambda: tensors.drop(outputs.values())])
+    return True
+
+
+def drop_answers(shard: RunShard) -> None:
+    """Free the answers that were kept to be confirmed."""
+    kept = [
+        TensorRef.from_json(ref) for a in shard.doubt["answers"] for ref in a["outputs"].values()
+    ]
+    follow_up([lambda: tensors.drop(kept)])
+
+
 def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
     """Write down what a join made and send what it made ready; False when it had moved on."""
     return _record(join, outputs, None, Glance(join))

@@ -84,13 +84,33 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
 
 
 def prediction_metrics(run: Run) -> dict[str, Any] | None:
-    """`error` is (measured - predicted) / measured; null until the run has succeeded."""
+    """What was predicted, beside what was measured: of the run, and of each step's computation.
+
+    `error` is (measured - predicted) / measured; null until it is known.
+    """
     if run.prediction is None:
         return None
     measured = milliseconds(run.created_at, run.finished_at)
     known = measured if run.state == RunState.SUCCEEDED else None
-    error = (known - run.prediction["predicted_ms"]) / known if known else None
-    return {**run.prediction, "measured_ms": known, "error": error}
+    computed = dict(
+        Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).values_list(
+            "shard__index", "compute_ms"
+        )
+    )
+    steps = [
+        {
+            **step,
+            "measured_ms": (took := computed.get(step["index"])),
+            "error": _error(step["compute_ms"], took),
+        }
+        for step in run.prediction["steps"]
+    ]
+    error = _error(run.prediction["predicted_ms"], known)
+    return {**run.prediction, "steps": steps, "measured_ms": known, "error": error}
+
+
+def _error(predicted_ms: float, measured_ms: float | None) -> float | None:
+    return (measured_ms - predicted_ms) / measured_ms if measured_ms else None
 
 
 def join_metrics(join: RunShard) -> dict[str, Any]:

@@ -150,6 +150,9 @@ class PlanShard(models.Model):
     )
     depends_on = models.JSONField(default=list, help_text="indices of earlier steps")
     node_count = models.PositiveIntegerField(default=0)
+    usual = models.JSONField(
+        default=list, help_text="what is odd about its outputs, but so in two browsers"
+    )
     crossing_bytes = models.PositiveBigIntegerField(
         default=0, help_text="of inputs that earlier steps make, at example sizes"
     )
@@ -185,6 +188,9 @@ class Run(models.Model):
     strict = models.BooleanField(default=False)
     critical = models.BooleanField(
         default=False, help_text="its shards are spread over browser families, then zones"
+    )
+    compare = models.BooleanField(
+        default=False, help_text="each shard is computed in two browsers, which must agree"
     )
     pins = models.JSONField(default=dict, help_text='shard index → "browser[/platform]"')
     browsers = models.JSONField(default=list, help_text="only these; empty: any")
@@ -250,6 +256,9 @@ class RunShard(models.Model):
     attempts = models.PositiveIntegerField(default=0, help_text="claims so far")
     browser = models.CharField(max_length=64, blank=True, help_text="where it was sent")
     avoid = models.JSONField(default=dict, help_text="browser on which it failed → category")
+    doubt = models.JSONField(
+        null=True, help_text="answers that another browser is asked to confirm, and why"
+    )
     outputs = models.JSONField(default=dict)
     ready_at = models.DateTimeField(null=True)
     queued_at = models.DateTimeField(null=True)
@@ -276,6 +285,7 @@ class Outcome(models.TextChoices):
     FAILED = "failed"
     LOST = "lost", "its worker or browser died"
     SUPERSEDED = "superseded", "computed, but the shard had moved on"
+    DOUBTED = "doubted", "computed, and another browser asked to confirm it"
 
 
 class Attempt(models.Model):

@@ -41,7 +41,7 @@ def parse_options(given: Mapping[str, Any], known: Iterable[str] = ()) -> dict[s
     """Turn a door's parameters into keyword arguments of `RunRequest`.
 
     Takes strategy, shards, platform, browsers, pins, max_retries, deadline_s, timeout (microseconds, as
-    the Open Inference Protocol has it), strict and critical. `known` names further parameters that the door
+    the Open Inference Protocol has it), strict, critical and compare. `known` names further parameters that the door
     reads itself.
 
     Raises:
@@ -131,4 +131,5 @@ _READERS: Mapping[str, Any] = {
     "timeout": _microseconds,
     "strict": _flag,
     "critical": _flag,
+    "compare": _flag,
 }

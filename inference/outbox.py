@@ -54,7 +54,7 @@ def observation(
 ) -> Observation:
     """`machine`: the kind of the attempt's browser and its host."""
     run, (kind, host) = row.shard.run, machine
-    succeeded = row.outcome in (Outcome.SUCCEEDED, Outcome.SUPERSEDED)
+    succeeded = row.outcome in (Outcome.SUCCEEDED, Outcome.SUPERSEDED, Outcome.DOUBTED)
     return Observation(
         source=source,
         source_id=row.pk,

@@ -80,6 +80,7 @@ def _create_run(request: RunRequest) -> Run:
         platform=request.platform,
         strict=request.strict,
         critical=request.critical,
+        compare=request.compare,
         pins={str(index): wish for index, wish in request.pins.items()},
         browsers=list(request.browsers),
         max_retries=max_retries,

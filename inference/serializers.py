@@ -305,7 +305,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
         model = Run
         fields = [
             "id", "model", "strategy", "num_shards", "data_parallel", "state", "platform", "strict",
-            "critical", "browsers", "pins", "max_retries", "owner", "error_category", "error",
+            "critical", "compare", "browsers", "pins", "max_retries", "owner", "error_category", "error",
             "created_at", "deadline_at", "finished_at", "inference_time_ms",
         ]  # fmt: skip
 
@@ -388,6 +388,9 @@ class RunRequestSerializer(serializers.Serializer[Any]):
     strict = serializers.BooleanField(required=False)
     critical = serializers.BooleanField(
         required=False, help_text="spread its shards over browser families, then zones"
+    )
+    compare = serializers.BooleanField(
+        required=False, help_text="compute each shard in two browsers, which must agree"
     )
 
 

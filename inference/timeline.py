@@ -73,7 +73,7 @@ class _Scale:
 
 def _rows(shard: RunShard, attempts: Sequence[Attempt], scale: _Scale) -> Iterator[Row]:
     for attempt in attempts:
-        failed = attempt.outcome != Outcome.SUCCEEDED
+        failed = attempt.outcome not in (Outcome.SUCCEEDED, Outcome.DOUBTED)
         yield Row(shard, attempt, tuple(_bars(attempt, scale)), failed)
     if shard.queued_at and shard.claimed_at and shard.finished_at and not attempts:
         waited = scale.between("queue", shard.queued_at, shard.claimed_at)

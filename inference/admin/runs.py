@@ -64,6 +64,7 @@ class RunAdmin(ReadOnly, ModelAdmin):
                     "pins",
                     "strict",
                     "critical",
+                    "compare",
                     "max_retries",
                     "filled_in",
                 ]
@@ -192,6 +193,7 @@ class AttemptAdmin(ReadOnly, ModelAdmin):
             Outcome.FAILED: "danger",
             Outcome.LOST: "danger",
             Outcome.SUPERSEDED: "warning",
+            Outcome.DOUBTED: "warning",
         },
     )
     def shown_outcome(self, attempt: Attempt) -> str:

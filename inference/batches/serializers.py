@@ -103,6 +103,7 @@ class BatchUploadSerializer(serializers.Serializer[Any]):
     max_retries = serializers.IntegerField(required=False)
     deadline_s = serializers.FloatField(required=False, help_text="of each run")
     critical = serializers.BooleanField(required=False)
+    compare = serializers.BooleanField(required=False)
     again = serializers.BooleanField(
         default=False, help_text="compute even what was computed before"
     )

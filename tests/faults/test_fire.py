@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tests.support.stack import ROOT, RunningStack
 
-KILLS, SECONDS = 100, 60
+KILLS, SECONDS = 100, 400
 # A machine that is slow to bring a browser up again gives fewer to kill in that time.
-FEWEST = 8
+FEWEST = 40
 
 
 def test_random_kills_lose_double_and_falsify_nothing(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_random_kills_lose_double_and_falsify_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "fire", "--kills", str(KILLS), "--seed", "7", "--every", "0.9",
          "--seconds", str(SECONDS), "--callers", "3", "--json", str(report)],
-        cwd=ROOT, env=pool.env, capture_output=True, text=True, timeout=900, check=False,
+        cwd=ROOT, env=pool.env, capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
     burnt = RunningStack(tmp_path / "home" / "fire")
     said = f"{done.stdout}\n{done.stderr}"

@@ -14,6 +14,7 @@ import pytest
 from inference.graph.reference import equal, reference
 from inference.text import Tokenizer
 from inference.zoo import micro, minilm
+from tests.support import small_models
 from tests.support.stack import ROOT, RunningStack
 
 SENTENCES = ["A cat sleeps on the warm windowsill.", "Shares fell.", "Why?", "It is what it is."]
@@ -227,3 +228,49 @@ def test_without_a_pool_infer_says_how_to_start_one(tmp_path: Path) -> None:
     done = alone.manage("infer", "m", "--input", str(tmp_path / "x.npz"), check=False)
     assert done.returncode == 2
     assert "make up" in done.stderr
+
+
+def test_compared_shards_are_computed_in_two_browsers_that_agree(
+    stack: RunningStack, sample: dict[str, Any], tmp_path: Path
+) -> None:
+    args = ("--strategy", "layer", "--shards", "2", "--platform", "wasm", "--compare")
+    report = infer(stack, sample, tmp_path / "out.npz", *args)
+    for shard in stack.get(f"/api/runs/{report['run']}/")["shards"]:
+        tried = shard["attempt_rows"]
+        assert [attempt["outcome"] for attempt in tried] == ["doubted", "succeeded"]
+        assert len({attempt["browser"] for attempt in tried}) == 2
+
+
+def test_an_odd_answer_is_confirmed_once(stack: RunningStack, tmp_path: Path) -> None:
+    model = tmp_path / "relu.onnx"
+    model.write_bytes(small_models.relu())
+    stack.manage("add_model", str(model), "--name", "odd")
+    negative = {"x": np.full(3, -1.0, np.float32)}
+
+    def attempts(inputs: dict[str, np.ndarray]) -> list[str]:
+        run = stack.wait_run(stack.submit("odd", inputs, platform="wasm"))
+        assert run["state"] == "succeeded", run["error"]
+        (shard,) = run["shards"]
+        return [attempt["outcome"] for attempt in shard["attempt_rows"]]
+
+    assert attempts({"x": np.ones(3, np.float32)}) == ["succeeded"]
+    assert attempts(negative) == ["doubted", "succeeded"]
+    assert all(attempts(negative) == ["succeeded"] for _ in range(5))
+
+
+def test_a_batch_goes_over_copies_of_a_cut_model(
+    stack: RunningStack, sample: dict[str, Any], tmp_path: Path
+) -> None:
+    args = ("--strategy", "layer", "--shards", "2", "--data-parallel", "2", "--platform", "wasm")
+    report = infer(stack, sample, tmp_path / "out.npz", *args)
+    assert report["metrics"]["data_parallel"] == 2
+    assert len(report["metrics"]["shards"]) == 4
+    assert len(report["metrics"]["joins"]) == 1
+    refusals = {
+        ("--data-parallel", "9"): "a batch of 4 cannot be split into 9 parts",
+        ("--strategy", "none", "--data-parallel", "2"): "expected the strategy layer",
+    }
+    for wrong, message in refusals.items():
+        given = ["--input", str(sample["inputs"]), "--strategy", "layer", "--shards", "2", *wrong]
+        done = stack.manage("infer", "minilm", *given, check=False)
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr

@@ -54,6 +54,7 @@ def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
             inputs=[{"name": f"t{i if chain else 0}", **PORT}],
             outputs=[{"name": f"t{i + 1 if chain else 1}", **PORT}],
             depends_on=[i - 1] if chain and i else [],
+            batch_part=None if chain else i,
         )
         for i in range(shards)
     ]  # fmt: skip

@@ -39,6 +39,9 @@ class Command(WebpoolCommand):
         parser.add_argument(
             "--critical", action="store_true", help="spread shards over families, then zones"
         )
+        parser.add_argument(
+            "--compare", action="store_true", help="compute in two browsers, which must agree"
+        )
         parser.add_argument("--max-retries", type=int)
         parser.add_argument("--deadline", type=float, metavar="SECONDS")
         source = parser.add_mutually_exclusive_group(required=True)
@@ -65,6 +68,7 @@ class Command(WebpoolCommand):
             pins=parse_pins(options["pin"]),
             strict=options["strict"],
             critical=options["critical"],
+            compare=options["compare"],
             max_retries=options["max_retries"],
             deadline_s=options["deadline"],
             owner="command line",

@@ -57,6 +57,9 @@ class Command(WebpoolCommand):
             "--critical", action="store_true", help="spread shards over families, then zones"
         )
         parser.add_argument(
+            "--compare", action="store_true", help="compute in two browsers, which must agree"
+        )
+        parser.add_argument(
             "--concurrency", type=int, help="batches in flight; default: one per ready browser"
         )
         parser.add_argument("--resume", metavar="JOB", help="go on with a job")
@@ -102,6 +105,7 @@ class Command(WebpoolCommand):
                     "shards",
                     "data_parallel",
                     "critical",
+                    "compare",
                 )
                 if options[name]
             },

@@ -1,0 +1,67 @@
+"""Whether an answer is doubted, whether two agree, and which of several counts: pure (SPEC R6)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+# Half floats inside a model may hide behind float32 ports; a browser that computes wrongly is far beyond it.
+TOLERANCE: Final = 2e-2
+_MOST_ANSWERS: Final = 3
+
+
+def suspicion(answer: Array) -> str:
+    """What is odd about an output; empty: nothing. Only floats are odd: zeros of integers are an answer."""
+    if answer.dtype.kind != "f" or answer.size == 0:
+        return ""
+    if not np.isfinite(answer).all():
+        return "not finite"
+    return "" if answer.any() else "all zero"
+
+
+def agree(one: Array, other: Array) -> bool:
+    """Equal in type and shape, and in value: floats within `TOLERANCE` of the largest, the rest exactly."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.dtype.kind != "f":
+        return bool(np.array_equal(one, other))
+    finite = np.isfinite(other)
+    largest = float(np.abs(other[finite]).max(initial=0.0))
+    limit = TOLERANCE * max(1.0, largest)
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    return bool(np.allclose(one, other, rtol=0.0, atol=limit, equal_nan=True))
+
+
+class Next(enum.Enum):
+    ACCEPT = enum.auto()
+    ASK = enum.auto()  # one more browser
+    FAIL = enum.auto()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of the latest answer; `wrong`: positions of the earlier ones that were wrong."""
+
+    next: Next
+    wrong: tuple[int, ...] = ()
+
+
+def judge(agrees: Sequence[bool], *, odd: bool, asked_as_odd: bool) -> Verdict:
+    """The latest answer beside the earlier ones.
+
+    Args:
+        agrees: for each earlier answer whether the latest agrees with it.
+        odd: whether the latest is odd itself.
+        asked_as_odd: whether it was asked for because the earlier ones were.
+    """
+    wrong = tuple(at for at, same in enumerate(agrees) if not same)
+    if any(agrees) or (asked_as_odd and not odd):
+        return Verdict(Next.ACCEPT, wrong)
+    if len(agrees) + 1 >= _MOST_ANSWERS:
+        return Verdict(Next.FAIL)
+    return Verdict(Next.ASK)

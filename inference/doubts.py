@@ -1,0 +1,105 @@
+"""Answers that are computed twice: because they are odd, or because the caller wants them compared (SPEC R6).
+
+1. A float output of the model that is not finite or all zero is computed again in another browser, where
+   there is one. When both agree, that is the answer, and this file is not doubted for it again.
+2. With `compare`, every shard is computed in two browsers; there must be two.
+3. Who answered otherwise than two others, or than one that is not odd, has an incident, and its breaker for
+   that file hears of it. Three answers that all differ fail the run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from browsers import breakers
+from browsers.core.errors import Category
+from browsers.models import Incident
+from inference import ledger, tensors
+from inference.core.doubts import Next, agree, judge, suspicion
+from inference.models import PlanShard, RunShard
+from inference.tensors import TensorRef, WireTensor, decode_array
+
+log = logging.getLogger(__name__)
+CATEGORY = "wrong_answer"
+AS_ASKED = "computed twice, as asked"
+
+
+def settle(
+    shard: RunShard,
+    outputs: Sequence[WireTensor],
+    refs: Sequence[TensorRef],
+    facts: Mapping[str, Any],
+    glance: ledger.Glance,
+) -> None:
+    """Record a computed shard, or have it computed once more elsewhere."""
+    named = {tensor.name: ref for tensor, ref in zip(outputs, refs, strict=True)}
+    odd = _odd(shard, outputs)
+    if not shard.doubt:
+        why = AS_ASKED if shard.run.compare else "; ".join(odd)
+        if not why or not ledger.ask_another(shard, named, why, facts, must=shard.run.compare):
+            ledger.record_success(shard, named, facts, glance)
+        return
+    answers = shard.doubt["answers"]
+    why = shard.doubt["why"]
+    agrees = [_agrees(shard, answer["outputs"], outputs) for answer in answers]
+    verdict = judge(agrees, odd=bool(odd), asked_as_odd=why != AS_ASKED)
+    if verdict.next is Next.ASK:
+        if ledger.ask_another(shard, named, why, facts, must=True):
+            return
+    if verdict.next is not Next.ACCEPT:
+        browsers = ", ".join([*(answer["browser"] for answer in answers), shard.browser])
+        ledger.fail_run(
+            shard, "internal", f"{browsers} answered differently, and nobody decides ({why})", facts
+        )
+        return
+    if ledger.record_success(shard, named, facts, glance):
+        for at in verdict.wrong:
+            _blame(shard, answers[at]["browser"], why)
+        if odd and not verdict.wrong:
+            _remember(shard.plan_shard, odd)
+        ledger.drop_answers(shard)
+
+
+def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
+    """What is odd about those outputs that are the model's, and that two browsers have not agreed on yet."""
+    ours = {port["name"] for port in shard.run.model.outputs}
+    tensor_of = {p["name"]: p.get("tensor", p["name"]) for p in shard.plan_shard.outputs}
+    found = [
+        f"{tensor_of[tensor.name]} is {what}"
+        for tensor in outputs
+        if tensor_of[tensor.name] in ours and (what := suspicion(decode_array(tensor)))
+    ]
+    step = shard.plan_shard
+    if set(found) - set(step.usual):  # another process may have learned it meanwhile
+        step.usual = PlanShard.objects.values_list("usual", flat=True).get(pk=step.pk)
+    return [what for what in found if what not in step.usual]
+
+
+def _agrees(
+    shard: RunShard, earlier: Mapping[str, Mapping[str, Any]], outputs: Sequence[WireTensor]
+) -> bool:
+    """Whether an earlier answer is the same; one that the store has lost is not."""
+    names = [tensor.name for tensor in outputs]
+    tensor_of = {p["name"]: p.get("tensor", p["name"]) for p in shard.plan_shard.outputs}
+    try:
+        kept = tensors.fetch(
+            [(name, TensorRef.from_json(earlier[tensor_of[name]])) for name in names]
+        )
+    except tensors.TensorLost:
+        return False
+    pairs = zip(outputs, kept, strict=True)
+    return all(agree(decode_array(new), decode_array(old)) for new, old in pairs)
+
+
+def _blame(shard: RunShard, browser: str, why: str) -> None:
+    message = f"run {shard.run_id}, shard {shard.index}: {browser} answered otherwise than {shard.browser} ({why})"
+    log.error("%s", message)
+    breakers.failed(browser, Category.INTERNAL, sha256=shard.plan_shard.sha256)
+    Incident.objects.create(browser_id=browser, category=CATEGORY, message=message)
+
+
+def _remember(step: PlanShard, odd: Sequence[str]) -> None:
+    step.usual = sorted({*step.usual, *odd})
+    PlanShard.objects.filter(pk=step.pk).update(usual=step.usual)

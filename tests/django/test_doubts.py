@@ -1,0 +1,136 @@
+"""Odd answers are confirmed by another browser, compared ones by definition; the test plays the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from django.utils import timezone
+
+from browsers import breakers
+from browsers.models import Browser, Incident
+from browsers.redis import client
+from inference import doubts, ledger, tensors
+from inference.models import Outcome, Run, RunShard, RunState, ShardState
+from inference.runs import collect
+from tests.support.ledger import make_run, publish
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+@pytest.fixture
+def clean(database: None, valkey: Any) -> Iterator[None]:
+    client().flushall()
+    Run.objects.all().delete()
+    yield
+    Browser.objects.all().delete()
+    client().flushall()
+
+
+def run_of(*browsers: str, **fields: Any) -> Run:
+    for name in browsers:
+        Browser.objects.create(pk=name, kind=name, family=name)
+        publish(name)
+    return make_run(shards=1, **fields)
+
+
+def answer(run: Run, *values: float) -> RunShard:
+    """The browser to which the shard was sent answers that."""
+    row = run.shards.get()
+    assert row.state == ShardState.QUEUED, row.state
+    shard = ledger.claim(row.pk, row.fence, timezone.now())
+    assert shard is not None
+    wires = [tensors.encode_array("t1", np.array(values, np.float32))]
+    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    refs = tensors.store(run.pk, wires)
+    doubts.settle(shard, wires, refs, facts, ledger.Glance(shard))
+    run.refresh_from_db()
+    return run.shards.get()
+
+
+def outcomes(run: Run) -> list[tuple[str, str]]:
+    rows = run.shards.get().attempt_rows.order_by("pk")
+    return [(row.browser, row.outcome) for row in rows]
+
+
+def result(run: Run) -> list[float]:
+    (wire,) = collect(run)
+    return tensors.decode_array(wire).tolist()
+
+
+def test_a_sound_answer_is_not_doubted() -> None:
+    run = run_of("a", "b")
+    answer(run, 1.0)
+    assert (run.state, outcomes(run)) == (RunState.SUCCEEDED, [("a", Outcome.SUCCEEDED)])
+
+
+def test_an_odd_answer_that_another_browser_gives_too_is_the_answer_and_is_remembered() -> None:
+    run = run_of("a", "b")
+    waiting = answer(run, 0.0, 0.0)
+    assert (run.state, waiting.browser) == (RunState.RUNNING, "b")
+    assert waiting.doubt["why"] == "t1 is all zero"
+    answer(run, 0.0, 0.0)
+    assert (run.state, result(run)) == (RunState.SUCCEEDED, [0.0, 0.0])
+    assert outcomes(run) == [("a", Outcome.DOUBTED), ("b", Outcome.SUCCEEDED)]
+    assert run.shards.get().plan_shard.usual == ["t1 is all zero"]
+    assert not Incident.objects.exists()
+    assert len(client().keys(f"webpool:tensor:{run.pk}:*")) == 1, "the first answer was freed"
+    again = Run.objects.get(pk=run.pk)
+    again.pk = None
+    step = run.shards.get()
+    again.save(force_insert=True)
+    RunShard.objects.create(
+        run=again, plan_shard=step.plan_shard, index=0, kind=step.kind, state=ShardState.QUEUED,
+        browser="a", fence=1,
+    )  # fmt: skip
+    Run.objects.filter(pk=again.pk).update(state=RunState.RUNNING, outputs={})
+    answer(again, 0.0, 0.0)
+    assert outcomes(again) == [("a", Outcome.SUCCEEDED)], "not doubted again"
+
+
+def test_an_odd_answer_that_another_browser_does_not_give_is_an_incident() -> None:
+    run = run_of("a", "b")
+    answer(run, float("nan"), 1.0)
+    answer(run, 2.0, 1.0)
+    assert (run.state, result(run)) == (RunState.SUCCEEDED, [2.0, 1.0])
+    (incident,) = Incident.objects.all()
+    assert (incident.browser_id, incident.category) == ("a", "wrong_answer")
+    assert "t1 is not finite" in incident.message
+    assert not breakers.read(["a"])["a"].spotless(run.shards.get().plan_shard.sha256)
+
+
+def test_an_odd_answer_stands_where_there_is_nobody_else_to_ask() -> None:
+    run = run_of("a")
+    answer(run, 0.0)
+    assert (run.state, result(run)) == (RunState.SUCCEEDED, [0.0])
+    assert outcomes(run) == [("a", Outcome.SUCCEEDED)]
+
+
+def test_compared_answers_must_agree_and_a_third_browser_decides() -> None:
+    run = run_of("a", "b", "c", compare=True)
+    answer(run, 1.0)
+    assert run.state == RunState.RUNNING
+    answer(run, 5.0)
+    assert run.state == RunState.RUNNING, "one against one"
+    answer(run, 1.0)
+    assert (run.state, result(run)) == (RunState.SUCCEEDED, [1.0])
+    (incident,) = Incident.objects.all()
+    assert incident.browser_id == "b"
+    assert outcomes(run)[-1] == ("c", Outcome.SUCCEEDED)
+
+
+def test_three_that_differ_fail_the_run() -> None:
+    run = run_of("a", "b", "c", compare=True)
+    for value in (1.0, 5.0, 9.0):
+        answer(run, value)
+    assert (run.state, run.error_category) == (RunState.FAILED, "internal")
+    assert "a, b, c answered differently" in run.error
+
+
+def test_a_comparison_needs_two_browsers() -> None:
+    run = run_of("a", compare=True)
+    answer(run, 1.0)
+    assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")
+    assert "it has answered" in run.error
