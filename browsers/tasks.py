@@ -26,6 +26,12 @@ def probe_browser() -> None:
 
 
 @shared_task
+def check_browser() -> None:
+    """A known answer of a loaded file, between tasks."""
+    _do(lambda worker: worker.check(), "repaired")
+
+
+@shared_task
 def relieve_browser() -> None:
     """Give memory back between two tasks."""
     _do(lambda worker: worker.relieve(), "repaired")

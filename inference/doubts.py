@@ -46,9 +46,9 @@ def settle(
     agrees = [_agrees(shard, answer["outputs"], outputs) for answer in answers]
     verdict = judge(agrees, odd=bool(odd), asked_as_odd=why != AS_ASKED)
     if verdict.next is Next.ASK:
-        if ledger.ask_another(shard, named, why, facts, must=True):
-            return
-    if verdict.next is not Next.ACCEPT:
+        ledger.ask_another(shard, named, why, facts, must=True)
+        return
+    if verdict.next is Next.FAIL:
         browsers = ", ".join([*(answer["browser"] for answer in answers), shard.browser])
         ledger.fail_run(
             shard, "internal", f"{browsers} answered differently, and nobody decides ({why})", facts
@@ -94,7 +94,7 @@ def _agrees(
 
 
 def _blame(shard: RunShard, browser: str, why: str) -> None:
-    message = f"run {shard.run_id}, shard {shard.index}: {browser} answered otherwise than {shard.browser} ({why})"
+    message = f"run {shard}: {browser} answered otherwise than {shard.browser} ({why})"
     log.error("%s", message)
     breakers.failed(browser, Category.INTERNAL, sha256=shard.plan_shard.sha256)
     Incident.objects.create(browser_id=browser, category=CATEGORY, message=message)

@@ -40,9 +40,9 @@ def parse_pins(items: Iterable[str]) -> dict[int, str]:
 def parse_options(given: Mapping[str, Any], known: Iterable[str] = ()) -> dict[str, Any]:
     """Turn a door's parameters into keyword arguments of `RunRequest`.
 
-    Takes strategy, shards, platform, browsers, pins, max_retries, deadline_s, timeout (microseconds, as
-    the Open Inference Protocol has it), strict, critical and compare. `known` names further parameters that the door
-    reads itself.
+    Takes strategy, shards, data_parallel, platform, browsers, pins, max_retries, deadline_s, timeout
+    (microseconds, as the Open Inference Protocol has it), strict, critical and compare. `known` names
+    further parameters that the door reads itself.
 
     Raises:
         InvalidRequest: an unknown parameter or a value of the wrong form.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.db import IntegrityError, transaction
 
-from inference import registry
+from inference import known_answers, registry
 from inference.component_plan import check_strategy, component_steps
 from inference.data_parallel import check_parallel, copies
 from inference.errors import InvalidRequest
@@ -72,7 +72,8 @@ def ensure_plan(
                 step.plan = plan
             PlanShard.objects.bulk_create(steps)
     except IntegrityError:  # somebody else cut it meanwhile: the same plan
-        plan = Plan.objects.get(**wanted)
+        return Plan.objects.get(**wanted)
+    known_answers.make(steps)
     return plan
 
 

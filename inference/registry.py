@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from inference import known_answers
 from inference.core.placement import BrowserView
 from inference.core.placement import named as names
 from inference.dispatch import wishes_from
@@ -95,6 +96,7 @@ def discard(files: set[str]) -> None:
     with transaction.atomic():  # no row that names one can come between the look and the deed
         for sha256 in files - {""} - _still_named(files):
             path_of(sha256).unlink(missing_ok=True)
+            known_answers.path_of(sha256).unlink(missing_ok=True)
 
 
 def _still_named(files: set[str]) -> set[str]:

@@ -144,6 +144,8 @@ WEBPOOL_MEMORY_LIMIT_MB = {
 }
 # In how many more browsers a file in use is kept loaded, as far as there is room.
 WEBPOOL_STANDBYS = env_int("WEBPOOL_STANDBYS", 1)
+# How often an idle browser is asked for the known answer of a file that it holds.
+WEBPOOL_CHECK_EVERY_S = env_float("WEBPOOL_CHECK_EVERY_S", 30.0)
 # Above this share of the machine's memory its browsers give back what they can.
 WEBPOOL_MACHINE_MEMORY = env_float("WEBPOOL_MACHINE_MEMORY", 0.9)
 WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 2.5)

@@ -17,6 +17,7 @@ from celery.signals import worker_init, worker_ready, worker_shutdown
 from history import vocabulary
 
 if TYPE_CHECKING:
+    from browsers.core.known import KnownAnswer
     from browsers.session import LoadEvent
     from browsers.worker import BrowserWorker
 
@@ -63,6 +64,8 @@ def _start_browser(**_: Any) -> None:
         request_probe=_request_probe,
         request_relief=_request_relief,
         hand_over=_hand_over,
+        request_check=_request_check,
+        known=_known,
         loaded=_loaded,
     )
     try:
@@ -113,6 +116,19 @@ def _request_probe(browser_id: str) -> None:
     from inference.dispatch import queue_of
 
     probe_browser.apply_async(queue=queue_of(browser_id))
+
+
+def _request_check(browser_id: str) -> None:
+    from browsers.tasks import check_browser
+    from inference.dispatch import queue_of
+
+    check_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
+
+
+def _known(sha256: str) -> KnownAnswer | None:
+    from inference import known_answers
+
+    return known_answers.known_answer(sha256)
 
 
 def _hand_over(browser_id: str, files: Collection[str]) -> int:

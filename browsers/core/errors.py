@@ -74,6 +74,12 @@ class ConnectionLost(BrowserError):
     first_rung = Rung.PING
 
 
+class WrongAnswer(BrowserError):
+    """A known answer came out otherwise; a new engine loads everything anew."""
+
+    first_rung = Rung.RESTART_ENGINE
+
+
 class BrowserCrash(BrowserError):
     category = Category.BROWSER_CRASH
     first_rung = Rung.RESTART

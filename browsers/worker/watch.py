@@ -30,7 +30,7 @@ _PULSE_WITHIN_S = 10.0
 
 
 class Watch:
-    """`request_repair`, `request_probe` and `request_relief` send this worker's main thread a task.
+    """`request_…` send this worker's main thread a task: a repair, a probe, a relief, a known answer.
 
     Attributes:
         broken: what broke, until it is repaired.
@@ -45,14 +45,16 @@ class Watch:
         request_repair: Callable[[str], None],
         request_probe: Callable[[str], None],
         request_relief: Callable[[str], None],
+        request_check: Callable[[str], None],
     ) -> None:
         self.broken: SessionEvent | None = None
         self.stuck_after = float("inf")
         self._id, self._status = browser_id, status
         self._request_repair, self._request_probe = request_repair, request_probe
-        self._request_relief = request_relief
+        self._request_relief, self._request_check = request_relief, request_check
         self._stop = threading.Event()
         self._next_request = self._next_relief = 0.0
+        self._next_check = time.monotonic() + settings.WEBPOOL_CHECK_EVERY_S
 
     def start(self, session: BrowserSession) -> None:
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
@@ -97,7 +99,7 @@ class Watch:
                 log.exception("%s: keeper", self._id)
 
     def _ask_main_thread(self, now: float) -> None:
-        """The main thread knows nothing of memory to be given back, nor, idle, of a repair or a probe."""
+        """The main thread knows nothing of memory to be given back, nor, idle, of what else is due."""
         relief = self._status.memory.relief_is_due(now) and now >= self._next_relief
         if relief and self._status.state == BrowserState.READY:
             self._next_relief = now + _RELIEF_EVERY_S
@@ -113,6 +115,10 @@ class Watch:
         elif self._status.state == BrowserState.READY and self._half_open():
             self._next_request = now + _ASK_AGAIN_S
             self._request_probe(self._id)
+        elif self._status.state == BrowserState.READY and now >= self._next_check:
+            self._next_check = now + settings.WEBPOOL_CHECK_EVERY_S
+            if self._status.held:
+                self._request_check(self._id)
 
     def _half_open(self) -> bool:
         return self._status.breakers.state(time.time()) is BreakerState.HALF_OPEN

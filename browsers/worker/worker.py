@@ -12,7 +12,8 @@ from pathlib import Path
 from django.conf import settings
 
 from browsers import breakers
-from browsers.core.errors import BrowserError, Category, Rung
+from browsers.core.errors import BrowserError, Category, Rung, WrongAnswer
+from browsers.core.known import KnownAnswer, Rotation
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
 from browsers.models import BrowserState, Incident
@@ -48,6 +49,8 @@ class Hooks:
         request_repair: send this worker's main thread a repair task.
         request_probe: send it a task that answers the known-answer model.
         request_relief: send it a task that gives memory back.
+        request_check: send it a task that asks a file for its known answer.
+        known: the known answer of a file; None: there is none.
         loaded: a model file was loaded, or could not be; called by the main thread.
     """
 
@@ -58,6 +61,8 @@ class Hooks:
     request_probe: Callable[[str], None]
     request_relief: Callable[[str], None]
     hand_over: Callable[[str, Collection[str]], int]
+    request_check: Callable[[str], None]
+    known: Callable[[str], KnownAnswer | None]
     loaded: Callable[[BrowserWorker, LoadEvent], None] = lambda worker, event: None
 
 
@@ -95,7 +100,9 @@ class BrowserWorker:
             request_repair=hooks.request_repair,
             request_probe=hooks.request_probe,
             request_relief=hooks.request_relief,
+            request_check=hooks.request_check,
         )
+        self._rotation = Rotation()
         self._ladder = Ladder(browser_id, self.session, self.status, self.pace, self._bounded)
         self._reliever = Reliever(
             browser_id, self.session, self.memory, self._bounded, away=self._away, back=self._back
@@ -309,6 +316,30 @@ class BrowserWorker:
             return self.repair(error.category, str(error), error.first_rung)
         self.status.breakers = breakers.succeeded(self.id, probe=owner)
         return True
+
+    def check(self) -> bool:
+        """Ask one loaded file for its known answer; False: it was wrong, and no repair helped.
+
+        On WebNN a file is compiled for the sizes of a run, and would be loaded once more for this: not asked.
+        """
+        held = {m.sha256: m.backend for m in self.session.loaded() if m.backend != "webnn"}
+        file = self._rotation.next(held)
+        known = self._hooks.known(file) if file else None
+        if self.status.state != BrowserState.READY or file is None or known is None:
+            return True
+        try:
+            with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
+                report = self.session.run(
+                    model_sha256=file, inputs=known.inputs, backend=held[file], deadline_s=_PROBE_S
+                )
+            if known.confirms(report.outputs):
+                return True
+            error: BrowserError = WrongAnswer(f"{self.id} answered {file[:12]}… wrongly")
+        except BrowserError as failed:
+            error = failed
+        self.status.breakers = breakers.failed(self.id, error.category, sha256=file)
+        self.status.save(BrowserState.RECOVERING, str(error))
+        return self.repair(error.category, str(error), error.first_rung)
 
     # --- memory ---------------------------------------------------------------------------------------
 

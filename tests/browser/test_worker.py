@@ -29,6 +29,8 @@ HOOKS = Hooks(
     request_probe=lambda browser_id: None,
     request_relief=lambda browser_id: None,
     hand_over=lambda browser_id, files: 0,
+    request_check=lambda browser_id: None,
+    known=lambda sha256: None,
 )
 X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
 
