@@ -226,9 +226,8 @@ def ask_another(
 
 def drop_answers(shard: RunShard) -> None:
     """Free the answers that were kept to be confirmed."""
-    kept = [
-        TensorRef.from_json(ref) for a in shard.doubt["answers"] for ref in a["outputs"].values()
-    ]
+    answers = shard.doubt["answers"] if shard.doubt else ()
+    kept = [TensorRef.from_json(ref) for answer in answers for ref in answer["outputs"].values()]
     follow_up([lambda: tensors.drop(kept)])
 
 

@@ -80,6 +80,7 @@ def holder(browser: LiveBrowser, waiting: int) -> Holder:
         id=browser.id,
         trusted=browser.state == "ready" and closed,
         roomy=not browser.short_of_memory,
+        loads_ahead=bool(browser.backends) and browser.backends[0].name != "webnn",
         idle=not waiting and browser.idle_since is not None,
         limit_mb=browser.memory_limit_mb,
         files={

@@ -134,9 +134,16 @@ class Residents:
         strict: bool,
         deadline: Deadline,
         meanwhile: Callable[[], object] | None = None,
+        *,
+        as_use: bool = True,
     ) -> Computed:
-        """Compute; load first if need be. `meanwhile` is called while the page computes."""
+        """Compute; load first if need be. `meanwhile` is called while the page computes.
+
+        Without `as_use` the model stays as long unused as it was.
+        """
         header = {**key.header(), "outputs": outputs}
+        before = self._entries.get(key)
+        used_before = before.last_used if before else None
         load = self.ready(key, strict, deadline)
         try:
             reply, tensors = self._page.ask("run", header, inputs, deadline, meanwhile)
@@ -146,6 +153,8 @@ class Residents:
             reply, tensors = self._page.ask("run", header, inputs, deadline, meanwhile)
         entry = self._entries[key]
         entry.last_used = time.time()  # a computation takes its time
+        if not as_use and used_before is not None:
+            entry.last_used = used_before
         entry.runs += 1
         return Computed(
             outputs=tensors,

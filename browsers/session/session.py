@@ -291,6 +291,7 @@ class BrowserSession:
         outputs: Sequence[str] | None = None,
         deadline_s: float,
         meanwhile: Callable[[], object] | None = None,
+        as_use: bool = True,
     ) -> RunReport:
         """Compute; load first if need be.
 
@@ -298,7 +299,8 @@ class BrowserSession:
         one computes or raises, never another in its place. `strict` allows no node on the CPU provider.
         `dims` gives the sizes of symbolic dimensions, which WebNN needs. `outputs` None means all.
         After `deadline_s` the run is given up with DeadlinePassed and the engine is replaced.
-        `meanwhile` is called while the page computes; it must not raise.
+        `meanwhile` is called while the page computes; it must not raise. `as_use`: whether the model
+        counts as used by it, and stays in the page for longer.
         """
         deadline = Deadline(deadline_s)
         for tensor in inputs:
@@ -306,7 +308,9 @@ class BrowserSession:
 
         def attempt(name: str, refused: Mapping[str, BrowserError]) -> RunReport:
             key = ModelKey.of(model_sha256, name, dims)
-            computed = self._residents.run(key, inputs, outputs, strict, deadline, meanwhile)
+            computed = self._residents.run(
+                key, inputs, outputs, strict, deadline, meanwhile, as_use=as_use
+            )
             facts = self._backends.named(name)
             return RunReport(
                 outputs=computed.outputs,

@@ -330,7 +330,11 @@ class BrowserWorker:
         try:
             with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
                 report = self.session.run(
-                    model_sha256=file, inputs=known.inputs, backend=held[file], deadline_s=_PROBE_S
+                    model_sha256=file,
+                    inputs=known.inputs,
+                    backend=held[file],
+                    deadline_s=_PROBE_S,
+                    as_use=False,
                 )
             if known.confirms(report.outputs):
                 return True

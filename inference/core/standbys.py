@@ -25,12 +25,14 @@ class Holder:
     Attributes:
         trusted: ready, its breaker closed.
         roomy: neither it nor its machine is short of memory.
+        loads_ahead: what is loaded now serves any later run: not so on WebNN, which compiles for its sizes.
         idle: nothing is computed there, and nothing waits.
     """
 
     id: str
     trusted: bool
     roomy: bool
+    loads_ahead: bool
     idle: bool
     limit_mb: float | None
     files: Mapping[str, Held]
@@ -64,6 +66,7 @@ def missing(pool: Mapping[str, Holder], standbys: int) -> dict[str, list[str]]:
             for browser in pool.values()
             if browser.trusted
             and browser.roomy
+            and browser.loads_ahead
             and browser.idle
             and file not in browser.files
             and browser.has_room(size)

@@ -70,6 +70,7 @@ def test_an_odd_answer_that_another_browser_gives_too_is_the_answer_and_is_remem
     run = run_of("a", "b")
     waiting = answer(run, 0.0, 0.0)
     assert (run.state, waiting.browser) == (RunState.RUNNING, "b")
+    assert waiting.doubt is not None
     assert waiting.doubt["why"] == "t1 is all zero"
     answer(run, 0.0, 0.0)
     assert (run.state, result(run)) == (RunState.SUCCEEDED, [0.0, 0.0])

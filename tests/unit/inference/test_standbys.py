@@ -10,7 +10,7 @@ from inference.core.standbys import Held, Holder, missing
 
 MB = 1_000_000
 USED = Held(100 * MB, "wasm", used=True)
-FREE = Holder("b", trusted=True, roomy=True, idle=True, limit_mb=4096.0, files={})
+FREE = Holder("b", trusted=True, roomy=True, loads_ahead=True, idle=True, limit_mb=4096.0, files={})
 BUSY = dataclasses.replace(FREE, id="a", idle=False, files={"f": USED})
 
 
@@ -37,6 +37,7 @@ def test_what_was_loaded_only_is_not_in_use() -> None:
     [
         {"trusted": False},
         {"roomy": False},
+        {"loads_ahead": False},
         {"idle": False},
         {"limit_mb": 1000.0},
         {"files": {"g": dataclasses.replace(USED, bytes=900 * MB)}},
