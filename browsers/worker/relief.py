@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 
 from browsers import turns
-from browsers.core.pressure import Relief
+from browsers.core.pressure import CATEGORY, Relief
 from browsers.models import Incident
 from browsers.session import BrowserSession
 from browsers.worker.ladder import RUNG_S, Bounded
 from browsers.worker.memory import Memory
 
 log = logging.getLogger(__name__)
-CATEGORY = "memory_pressure"
 _SETTLES_WITHIN_S = 3.0  # the kernel takes pages back a moment after a process has given them up
 _TURN_WITHIN_S = 60.0
 

@@ -26,9 +26,6 @@ from webpool_site.faults.victims import NoVictim, Victim, Victims
 from webpool_site.faults.work import Question
 
 NAME = "flapping"
-ABOUT = (
-    "one browser is killed whenever it has come up: the others' requests, beside those without it"
-)
 _CALLERS = 2
 _FOR_S = 20.0
 _LOOK_EVERY_S = 0.1
@@ -52,9 +49,9 @@ def flap(
         return {"browser": browser, "not_applicable": "two others must stay healthy; start three"}
     for name in browsers:
         ask(question, strategy="none", platform="wasm", browsers=(name,), owner=OWNER)
-    calm = _asked(question, _FOR_S, healthy)
+    calm = asked(question, _FOR_S, healthy)
     with _Killer(home, browser) as killer:
-        rough = _asked(question, _FOR_S, ())
+        rough = asked(question, _FOR_S, ())
     wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
     told = _figures(browser, killer.kills, calm, rough)
     say(f"  {NAME}, {browser}: {told}")
@@ -65,7 +62,7 @@ def _figures(
     browser: str, kills: int, calm: Sequence[Trial], rough: Sequence[Trial]
 ) -> dict[str, Any]:
     """Times in ms of whole requests with a right answer; `p95_ratio` is null without samples."""
-    healthy, flapping = _took(calm), _took(rough)
+    healthy, flapping = took(calm), took(rough)
     usual, now = percentile(healthy, 95), percentile(flapping, 95)
     return {
         "browser": browser,
@@ -81,7 +78,7 @@ def _figures(
     }
 
 
-def _asked(question: Question, for_s: float, browsers: tuple[str, ...]) -> list[Trial]:
+def asked(question: Question, for_s: float, browsers: tuple[str, ...]) -> list[Trial]:
     """Callers that ask one request after another for so long."""
     until = time.monotonic() + for_s
 
@@ -128,5 +125,5 @@ class _Killer:
         self._thread.join()
 
 
-def _took(trials: Sequence[Trial]) -> tuple[float, ...]:
+def took(trials: Sequence[Trial]) -> tuple[float, ...]:
     return tuple(t.took_ms for t in trials if t.right and t.took_ms is not None)

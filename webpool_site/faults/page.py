@@ -54,6 +54,7 @@ def page(report: Mapping[str, Any]) -> str:
         "that browser only.</p>"
         + _table(tried)
         + "".join(f"<p>{escape(reports.flapped(each))}</p>" for each in report["flapping"])
+        + "".join(f"<p>{escape(reports.pressed(each))}</p>" for each in report["memory_pressure"])
         + "<h2>Scenarios</h2><dl>"
         + "".join(f"<dt><b>{escape(k)}</b></dt><dd>{escape(v)}</dd>" for k, v in about.items())
         + "</dl>"

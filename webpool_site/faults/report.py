@@ -84,7 +84,7 @@ def summary(
 
 def passed(report: Mapping[str, Any]) -> bool:
     told = report["summary"]
-    rough = report["flapping"]
+    rough = [*report["flapping"], *report["memory_pressure"]]
     if any(not each["not_applicable"] and each["right"] != each["asked"] for each in rough):
         return False
     return report["proof"]["holds"] and not (
@@ -122,6 +122,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         if case["not_applicable"]
     ]
     told += [flapped(each) for each in report["flapping"]]
+    told += [pressed(each) for each in report["memory_pressure"]]
     counted = report["summary"]
     told.append(
         f"{counted['right']} of {counted['hits']} right; lost {counted['lost']}, doubled "
@@ -129,6 +130,18 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         f"orphans {len(counted['orphans'])}; seed {report['seed']}"
     )
     return told
+
+
+def pressed(told: Mapping[str, Any]) -> str:
+    """A machine short of memory in one line."""
+    if told["not_applicable"]:
+        return f"not applicable: memory_pressure: {told['not_applicable']}"
+    reliefs = ", ".join(f"{n}× {what}" for what, n in told["reliefs"].items()) or "no relief"
+    return (
+        f"memory_pressure: {told['taken_mb']} MB taken by another process; {reliefs}; "
+        f"{told['given_back_mb']} MB given back; requests p95 {told['pressed_p95_ms']} ms, before "
+        f"{told['calm_p95_ms']} ms; {told['right']} of {told['asked']} right"
+    )
 
 
 def flapped(told: Mapping[str, Any]) -> str:

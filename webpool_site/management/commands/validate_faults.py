@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from django.utils import timezone
 from browsers.live import living
 from inference.management.cli import WebpoolCommand
 from inference.models import Run
-from webpool_site.faults import flapping, page
+from webpool_site.faults import flapping, page, pressure
 from webpool_site.faults import report as reports
 from webpool_site.faults.campaign import OWNER, Campaign, Case
 from webpool_site.faults.health import NotHealed
@@ -40,7 +41,7 @@ class Command(WebpoolCommand):
         parser.add_argument(
             "--scenario",
             default="all",
-            help=f"by comma; all, or: {', '.join(SCENARIOS)}, {flapping.NAME}",
+            help=f"by comma; all, or: {', '.join(SCENARIOS)}, {flapping.NAME}, {pressure.NAME}",
         )
         parser.add_argument(
             "--strategy", default="none", help=f"by comma; all, or: {', '.join(STRATEGIES)}"
@@ -68,7 +69,9 @@ class Command(WebpoolCommand):
         parser.add_argument("--html", type=Path, help="write it as a page there")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        scenarios = _chosen(options["scenario"], (*SCENARIOS, flapping.NAME), "scenario")
+        scenarios = _chosen(
+            options["scenario"], (*SCENARIOS, flapping.NAME, pressure.NAME), "scenario"
+        )
         strategies = _chosen(options["strategy"], STRATEGIES, "strategy")
         if options["runs"] < 1:
             raise CommandError(f"--runs: expected 1 or more, got {options['runs']}", returncode=2)
@@ -86,12 +89,16 @@ class Command(WebpoolCommand):
             enter("faults")
             told = self._in_own_pool(scenarios, strategies, options)
         self._write(told, options)
+        if told["interrupted"]:
+            raise CommandError("interrupted: this is what was measured until then", returncode=130)
         if not reports.passed(told):
             raise CommandError("an answer was lost, doubled, wrong or missing", returncode=1)
 
     def _in_own_pool(
         self, scenarios: Sequence[str], strategies: Sequence[str], options: dict[str, Any]
     ) -> dict[str, Any]:
+        if pressure.NAME in scenarios:
+            pressure.lower_the_limit(os.environ)
         pool = OwnPool(options["browsers"])
         self._say(f"starting {', '.join(pool.browsers)} in {pool.home}")
         from django.core.management import call_command
@@ -112,54 +119,72 @@ class Command(WebpoolCommand):
         began, seed = timezone.now(), options["seed"]
         versions = {browser.id: browser.version for browser in living().values()}
         hurt = _chosen(options["hurt"] or "all", browsers, "browser")
-        of_runs = [name for name in scenarios if name != flapping.NAME]
+        of_runs = [name for name in scenarios if name in SCENARIOS]
         cases = _cases(of_runs, strategies, hurt, options["standby"], others=len(browsers) > 1)
-        told = []
-        for name, some in cases.items():
-            (question,) = questions(LIGHT if name == "webgpu" else HEAVY, 1, seed=seed)
-            campaign = Campaign(
-                home=settings.WEBPOOL_HOME,
-                browsers=browsers,
-                question=question,
-                trials=options["runs"],
-                random=random.Random(seed),
-                say=self._say,
-            )
-            try:
-                told += [reports.figures(result) for result in campaign.results(some)]
-            except NotHealed as error:
-                raise CommandError(str(error), returncode=1) from error
-        flapped = self._flap(browsers, hurt, seed) if flapping.NAME in scenarios else []
+        told: list[dict[str, Any]] = []
+        flapped: list[dict[str, Any]] = []
+        pressed: list[dict[str, Any]] = []
+        interrupted = False
+        try:
+            for name, some in cases.items():
+                for result in self._campaign(name, browsers, options).results(some):
+                    told.append(reports.figures(result))
+            if flapping.NAME in scenarios:
+                flapped += self._flap(browsers, hurt, seed)
+            if pressure.NAME in scenarios:
+                pressed += self._press(browsers, seed)
+        except NotHealed as error:
+            raise CommandError(str(error), returncode=1) from error
+        except KeyboardInterrupt:  # what was measured is told
+            interrupted = True
         ours = Run.objects.filter(owner=OWNER, created_at__gte=began)
         proof = prove(ours.values_list("pk", flat=True))
         return {
             "started": began.isoformat(timespec="seconds"),
             "machine": reports.machine(),
             "seed": seed,
+            "interrupted": interrupted,
             "browsers": versions,
             "cases": told,
             "flapping": flapped,
+            "memory_pressure": pressed,
             "proof": {**asdict(proof), "holds": proof.holds},
             "summary": reports.summary(told, proof, ()),
         }
+
+    def _campaign(
+        self, platform: str, browsers: tuple[str, ...], options: dict[str, Any]
+    ) -> Campaign:
+        seed = options["seed"]
+        (question,) = questions(LIGHT if platform == "webgpu" else HEAVY, 1, seed=seed)
+        return Campaign(
+            home=settings.WEBPOOL_HOME,
+            browsers=browsers,
+            question=question,
+            trials=options["runs"],
+            random=random.Random(seed),
+            say=self._say,
+        )
 
     def _flap(
         self, browsers: tuple[str, ...], hurt: Sequence[str], seed: int
     ) -> list[dict[str, Any]]:
         (question,) = questions(LIGHT, 1, seed=seed)
-        try:
-            return [
-                flapping.flap(
-                    browser,
-                    home=settings.WEBPOOL_HOME,
-                    browsers=browsers,
-                    question=question,
-                    say=self._say,
-                )
-                for browser in hurt
-            ]
-        except NotHealed as error:
-            raise CommandError(str(error), returncode=1) from error
+        return [
+            flapping.flap(
+                browser,
+                home=settings.WEBPOOL_HOME,
+                browsers=browsers,
+                question=question,
+                say=self._say,
+            )
+            for browser in hurt
+        ]
+
+    def _press(self, browsers: tuple[str, ...], seed: int) -> list[dict[str, Any]]:
+        (question,) = questions(HEAVY, 1, seed=seed)
+        home = settings.WEBPOOL_HOME
+        return [pressure.press(home=home, browsers=browsers, question=question, say=self._say)]
 
     def _write(self, told: dict[str, Any], options: dict[str, Any]) -> None:
         for line in reports.lines(told):
