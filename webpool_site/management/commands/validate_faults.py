@@ -127,8 +127,8 @@ class Command(WebpoolCommand):
         interrupted = False
         try:
             for name, some in cases.items():
-                for result in self._campaign(name, browsers, options).results(some):
-                    told.append(reports.figures(result))
+                results = self._campaign(name, browsers, options).results(some)
+                told.extend(reports.figures(result) for result in results)
             if flapping.NAME in scenarios:
                 flapped += self._flap(browsers, hurt, seed)
             if pressure.NAME in scenarios:
