@@ -65,7 +65,7 @@ def settle(
 def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
     """What is odd about those outputs that are the model's, and that two browsers have not agreed on yet."""
     ours = {port["name"] for port in shard.run.model.outputs}
-    tensor_of = {p["name"]: p.get("tensor", p["name"]) for p in shard.plan_shard.outputs}
+    tensor_of = shard.plan_shard.tensor_of
     found = [
         f"{tensor_of[tensor.name]} is {what}"
         for tensor in outputs
@@ -82,7 +82,7 @@ def _agrees(
 ) -> bool:
     """Whether an earlier answer is the same; one that the store has lost is not."""
     names = [tensor.name for tensor in outputs]
-    tensor_of = {p["name"]: p.get("tensor", p["name"]) for p in shard.plan_shard.outputs}
+    tensor_of = shard.plan_shard.tensor_of
     try:
         kept = tensors.fetch(
             [(name, TensorRef.from_json(earlier[tensor_of[name]])) for name in names]

@@ -94,7 +94,7 @@ def _make(steps: Sequence[PlanShard]) -> None:
         names = [port["name"] for port in step.outputs]
         outputs = dict(zip(names, runtime.run(names, inputs), strict=True))
         _keep(step.sha256, inputs, outputs)
-        values.update({p.get("tensor", p["name"]): outputs[p["name"]] for p in step.outputs})
+        values.update({step.tensor_of[name]: array for name, array in outputs.items()})
 
 
 def _joined(step: PlanShard, values: Mapping[str, Any]) -> Arrays:

@@ -168,9 +168,7 @@ def record_success(
 
     `outputs` by the names of the file's ports.
     """
-    tensor_of = {
-        port["name"]: port.get("tensor", port["name"]) for port in shard.plan_shard.outputs
-    }
+    tensor_of = shard.plan_shard.tensor_of
     attempt = Attempt(
         shard=shard,
         number=shard.attempts,
@@ -195,9 +193,7 @@ def ask_another(
     False, and nothing is changed, when no browser could take it now, unless one `must`: then it waits for
     one. An answer that comes too late is written down as such.
     """
-    tensor_of = {
-        port["name"]: port.get("tensor", port["name"]) for port in shard.plan_shard.outputs
-    }
+    tensor_of = shard.plan_shard.tensor_of
     answer = {
         "browser": shard.browser,
         "outputs": {tensor_of[name]: ref.to_json() for name, ref in outputs.items()},

@@ -164,6 +164,11 @@ class PlanShard(models.Model):
     def __str__(self) -> str:
         return f"{self.plan} #{self.index}"
 
+    @property
+    def tensor_of(self) -> dict[str, str]:
+        """Under which name the run knows what each of its outputs makes."""
+        return {port["name"]: port.get("tensor", port["name"]) for port in self.outputs}
+
 
 class RunState(models.TextChoices):
     RUNNING = "running"

@@ -488,3 +488,14 @@ def test_a_run_that_its_owner_cancelled_is_a_failed_batch(model: OnnxModel, tmp_
     endings.cancel(run_id, "cancelled by somebody")
     step(job)
     assert report.failures(job)[0]["error"] == "cancelled by somebody"
+
+
+def test_a_last_batch_with_fewer_rows_than_parts_is_split_into_fewer(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job = new_job(
+        model, tmp_path, 4, batch_size=3, options={"strategy": "data", "shards": 2}, concurrency=2
+    )
+    step(job)
+    plans = Run.objects.filter(owner__startswith=f"batch {job.pk}/").order_by("created_at")
+    assert list(plans.values_list("plan__num_shards", flat=True)) == [2, 1]
