@@ -130,7 +130,7 @@ def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> r
     options = dict(job.options)
     options["browsers"] = tuple(options.get("browsers", ()))
     for name in _parts_of(options):  # the last batch may have fewer rows than there are parts
-        options[name] = min(options[name], batch.items)
+        options[name] = min(options[name], batch.item_count * batch.rows)
     return runs.RunRequest(
         model=job.model.name,
         inputs=[encode_array(name, array) for name, array in arrays.items()],
