@@ -15,11 +15,10 @@ processes may call `advance` at the same time, and any of them may be killed at 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import uuid
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 import redis.exceptions
 from django.db.models import F, QuerySet
@@ -110,7 +109,8 @@ def _send(job: BatchJob, batch: Batch) -> None:
     """
     try:
         arrays = storage.read_arrays(storage.inputs_path(storage.folder_of(job.pk), batch.index))
-        run = runs.create_run(_request(job, batch, arrays))
+        request = _request(job, batch, arrays)
+        run = runs.create_run(_in_few_parts(request, batch.item_count * batch.rows))
     except (Busy, Unavailable, redis.exceptions.RedisError):
         _mine(batch).update(state=BatchState.WAITING, attempts=F("attempts") - 1)
         raise
@@ -129,8 +129,6 @@ def _send(job: BatchJob, batch: Batch) -> None:
 def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> runs.RunRequest:
     options = dict(job.options)
     options["browsers"] = tuple(options.get("browsers", ()))
-    for name in _parts_of(options):  # the last batch may have fewer rows than there are parts
-        options[name] = min(options[name], batch.item_count * batch.rows)
     return runs.RunRequest(
         model=job.model.name,
         inputs=[encode_array(name, array) for name, array in arrays.items()],
@@ -139,12 +137,13 @@ def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> r
     )
 
 
-def _parts_of(options: Mapping[str, Any]) -> list[str]:
-    """Which options say into how many parts a batch is split."""
-    named = ["data_parallel"]
-    if options.get("strategy") == Strategy.DATA:
-        named.append("shards")
-    return [name for name in named if options.get(name)]
+def _in_few_parts(request: runs.RunRequest, rows: int) -> runs.RunRequest:
+    """The last batch may have fewer rows than there are parts."""
+    parts = min(request.data_parallel, rows)
+    shards = request.shards
+    if request.strategy == Strategy.DATA and shards is not None:
+        shards = min(shards, rows)
+    return dataclasses.replace(request, data_parallel=parts, shards=shards)
 
 
 def _mine(batch: Batch) -> QuerySet[Batch]:
