@@ -22,15 +22,15 @@ X = np.random.default_rng(0).standard_normal((1, 1000)).astype(np.float32)
 MODEL = small_models.heavy(megabytes=60, seed=1)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture
 def worker(
-    request: pytest.FixtureRequest, settings: Any, database: None, valkey: Any, tmp_path: Path
+    kind: str, settings: Any, database: None, valkey: Any, tmp_path: Path
 ) -> Iterator[BrowserWorker]:
     settings.WEBPOOL_HOME = tmp_path
     settings.WEBPOOL_MACHINE_MEMORY = 1.0
     (tmp_path / "files").mkdir()
     Incident.objects.all().delete()
-    worker = BrowserWorker(request.param, request.param, HOOKS)
+    worker = BrowserWorker(kind, kind, HOOKS)
     worker.start()
     yield worker
     worker.close()
@@ -58,6 +58,7 @@ def tried() -> list[tuple[str, bool | None]]:
     return list(rows.values_list("rung", "repaired"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_above_its_limit_it_gives_back_until_it_is_below(
     worker: BrowserWorker, settings: Any
 ) -> None:
@@ -81,6 +82,7 @@ def test_above_its_limit_it_gives_back_until_it_is_below(
     right(worker, settings)
 
 
+@pytest.mark.parametrize("kind", KINDS[:1])
 def test_while_the_machine_is_short_browsers_restart_one_after_the_other(
     worker: BrowserWorker, settings: Any
 ) -> None:

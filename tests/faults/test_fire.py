@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.stack import ROOT, RunningStack
 
-KILLS, SECONDS = 100, 400
+KILLS, SECONDS = 100, 200
 # A machine that is slow to bring a browser up again gives fewer to kill in that time.
 FEWEST = 40
 
@@ -18,7 +18,7 @@ def test_random_kills_lose_double_and_falsify_nothing(tmp_path: Path) -> None:
     report = tmp_path / "fire.json"
     pool = RunningStack(tmp_path / "home", browsers="chromium,firefox")
     done = subprocess.run(
-        [sys.executable, "manage.py", "fire", "--kills", str(KILLS), "--seed", "7", "--every", "0.9",
+        [sys.executable, "manage.py", "fire", "--kills", str(KILLS), "--seed", "7", "--every", "0.7",
          "--seconds", str(SECONDS), "--callers", "3", "--json", str(report)],
         cwd=ROOT, env=pool.env, capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
