@@ -176,7 +176,7 @@ REFUSED = [
     (["infer", "minilm", "--text", "x", "--deadline", "-1"], "deadline"),
     (
         ["infer", "minilm", "--text", "x", "--strategy", "data", "--shards", "2"],
-        "cannot be split over 2",
+        "cannot be split into 2 parts",
     ),
     (["plan", "minilm", "--shards", "0"], "expected at least 1"),
 ]
