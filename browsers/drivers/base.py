@@ -45,6 +45,7 @@ class LaunchOptions:
 
     `profile_dir` is the browser's private directory: wiped at start and removed at the end.
     `log_path` receives the driver's and the browser's output (appended).
+    `polite`: where that can be undone, its processes give way to others until `at_full_speed`.
     `remote_url` takes the place of a local driver (Selenium Grid, any WebDriver server).
     """
 
@@ -52,6 +53,7 @@ class LaunchOptions:
     log_path: Path
     start_timeout_s: float = 60.0
     remote_url: str | None = None
+    polite: bool = False
 
 
 class Absent(Exception):

@@ -21,6 +21,7 @@ from browsers.drivers.private import remove
 from browsers.drivers.roles import Role, TreeProcess, label
 from browsers.drivers.server import DriverServer
 from browsers.drivers.xvfb import VirtualDisplay
+from browsers.processes import politeness
 
 _POLITE_SHARE = 0.5
 """How much of quit's deadline the driver gets to answer."""
@@ -113,6 +114,11 @@ class LaunchedBrowser:
         self.session.command_executor.client_config.timeout = timeout_s  # type: ignore[union-attr]
 
     # --- processes ---
+
+    def at_full_speed(self) -> None:
+        """End the politeness that it was launched with."""
+        if self.options.polite:
+            politeness.at_full_speed(self.processes())
 
     def processes(self) -> list[psutil.Process]:
         """The whole tree as seen from outside: wrapper, driver, browser, children, X server."""

@@ -22,6 +22,7 @@ from browsers.drivers.private import remove, wipe
 from browsers.drivers.roles import Role, label
 from browsers.drivers.server import environment, start_server
 from browsers.drivers.xvfb import VirtualDisplay
+from browsers.processes import politeness
 
 _NO_BROWSER_S = 10.0
 """How long a driver may go without a browser process before the launch is given up."""
@@ -48,7 +49,7 @@ def launch_local(
     options = dataclasses.replace(options, profile_dir=profile_dir)
     try:
         server = start_server(
-            command,
+            [*(politeness.prefix() if options.polite else ()), *command],
             env=environment(profile_dir, env),
             log_path=options.log_path,
             timeout_s=options.start_timeout_s,

@@ -16,6 +16,7 @@ containment.py  the container, found by trying
 starting.py     children that die with this process
 trees.py        listed, measured, killed
 orphans.py      marked, found again, reaped
+politeness.py   giving way to others while they start
 """
 
 from browsers.processes.containment import MODE_VARIABLE, containment, user_namespaces

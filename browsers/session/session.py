@@ -120,9 +120,9 @@ class BrowserSession:
             self.close(5.0)
             raise
 
-    def _bring_up(self, deadline: Deadline) -> None:
+    def _bring_up(self, deadline: Deadline, *, polite: bool = False) -> None:
         self._page.expect()
-        browser = self._window.open(self._page.url)
+        browser = self._window.open(self._page.url, polite=polite)
         greeting = self._greeting(deadline)
         self._residents.forget()
         self._backends.describe(browser, greeting, self._page.facts(deadline))
@@ -193,16 +193,22 @@ class BrowserSession:
             self._greeting(deadline, other_than=former)
         self._page.facts(deadline)
 
-    def restart(self, deadline_s: float = 60.0) -> BrowserFacts:
+    def restart(self, deadline_s: float = 60.0, *, polite: bool = False) -> BrowserFacts:
         """A new browser process in place of the old one; models are loaded again when needed.
 
-        The times of its backends stand until `probe` measures again.
+        The times of its backends stand until `probe` measures again. A `polite` one leaves the processor to
+        others until `at_full_speed`.
         """
         deadline = Deadline(deadline_s)
         with self._page.deliberately():
             self._window.quit(min(5.0, deadline_s / 2))
-            self._bring_up(deadline)
+            self._bring_up(deadline, polite=polite)
         return self._backends.known()
+
+    def at_full_speed(self) -> None:
+        """End the politeness of a restart."""
+        if self._window.browser is not None:
+            self._window.browser.at_full_speed()
 
     # --- memory ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -42,10 +43,10 @@ class Window:
         self._spare_tab: str | None = None
         self.browser: LaunchedBrowser | None = None
 
-    def open(self, url: str) -> LaunchedBrowser:
+    def open(self, url: str, *, polite: bool = False) -> LaunchedBrowser:
         """Launch the browser and show the page; `browser` is set as soon as there is one to end."""
         with _drivers_errors():
-            self.browser = self._driver.launch(self._launch)
+            self.browser = self._driver.launch(dataclasses.replace(self._launch, polite=polite))
             with contextlib.suppress(PageTimeout):  # who waits for its greeting will know
                 self.browser.navigate(url)
             needs_spare = self.browser.installation.family in _SPARE_TAB_FAMILIES

@@ -67,7 +67,7 @@ class Ladder:
         """On a machine that is short of memory one browser after the other, as long as that is bearable."""
         short = self._status.memory.machine_short
         with turns.turn(self._id, wait_s=_TURN_WITHIN_S) if short else contextlib.nullcontext():
-            self._session.restart()
+            self._session.restart(polite=True)
 
     def _try(self, rung: Rung) -> tuple[bool, Rung | None]:
         """Climb the rung, then two known answers, which close a breaker; else what its error hints at."""
@@ -76,6 +76,7 @@ class Ladder:
                 self._acts[rung]()
                 self._session.probe()
                 self._status.facts = self._session.probe()
+                self._session.at_full_speed()
         except BrowserError as error:
             log.warning("%s: %s did not help: %s", self._id, rung, error)
             return False, error.first_rung

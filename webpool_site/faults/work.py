@@ -31,6 +31,8 @@ class Size:
 
 # Some tenths of a second in WebAssembly: time to be hurt. The light one is gone in milliseconds.
 HEAVY = Size("faults-heavy", bert.BertConfig(6, 256, 4, 1024, positions=128), batch=4, length=96)
+# It takes memory: 50 MB of weights.
+LARGE = Size("faults-large", bert.BertConfig(4, 512, 8, 2048, positions=128), batch=1, length=16)
 LIGHT = Size("faults-light", bert.BertConfig(2, 32, 4, 64), batch=4, length=8)
 
 

@@ -25,7 +25,7 @@ from webpool_site.faults.health import NotHealed
 from webpool_site.faults.own_pool import OwnPool, enter
 from webpool_site.faults.proof import prove
 from webpool_site.faults.scenarios import SCENARIOS
-from webpool_site.faults.work import HEAVY, LIGHT, questions
+from webpool_site.faults.work import HEAVY, LARGE, LIGHT, questions
 from webpool_site.instance import Instance
 
 STRATEGIES = ("none", "layer", "data", "tensor", "attention_feedforward")
@@ -182,7 +182,7 @@ class Command(WebpoolCommand):
         ]
 
     def _press(self, browsers: tuple[str, ...], seed: int) -> list[dict[str, Any]]:
-        (question,) = questions(HEAVY, 1, seed=seed)
+        (question,) = questions(LARGE, 1, seed=seed)
         home = settings.WEBPOOL_HOME
         return [pressure.press(home=home, browsers=browsers, question=question, say=self._say)]
 
