@@ -13,6 +13,7 @@ from browsers.core.residency import planned_mb
 
 # Planning defaults, not measurements: they order browsers until this pool has measured its own.
 DEFAULT_LOAD_MS_PER_MB = 20.0  # what loading is assumed to cost, to prefer a browser that is warm
+DEFAULT_TASK_MS = 5.0  # what a worker is assumed to take for each shard beside computing it
 DEFAULT_COMPUTE_PER_PROBE = 10.0  # a shard is assumed to take this many probe runs
 
 
@@ -206,7 +207,7 @@ def expected_ms(
     load = 0.0
     if shard.sha256 not in browser.loaded:
         load = 100.0 + shard.weight_bytes / 2**20 * DEFAULT_LOAD_MS_PER_MB
-    return (browser.outstanding + 1) * compute + load
+    return browser.outstanding * (compute + DEFAULT_TASK_MS) + compute + load
 
 
 def candidates(

@@ -152,3 +152,10 @@ def test_no_placement_exceeds_a_memory_limit_and_the_same_input_gives_the_same_p
     for shard, where in zip(shards, placed, strict=True):
         assert peak_mb(shard, views[where.browser], "") <= limits[where.browser]
     assert placed == place(list(reversed(shards)), list(reversed(pool)), Wishes())
+
+
+def test_a_small_shard_goes_where_nothing_waits_though_it_is_a_little_slower_there() -> None:
+    """What waits takes its way through a worker too, not only its computation."""
+    fast = browser("fast", loaded={"aa": 1.0}, outstanding=1)
+    assert best([fast, browser("idle", loaded={"aa": 4.0})]) == "idle"
+    assert best([fast, browser("slow", loaded={"aa": 40.0})]) == "fast"
