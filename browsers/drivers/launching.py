@@ -58,6 +58,8 @@ def launch_local(
     except LaunchFailed:
         remove(profile_dir)
         raise
+    if options.polite and politeness.prefix():
+        politeness.begin(server.root)
     rest = max(1.0, options.start_timeout_s - (time.monotonic() - began))
     watch = _Watch(server.root)
     try:

@@ -1,4 +1,8 @@
-"""A browser that is started again gives way to those that work: its processes are nice until it answers."""
+"""A browser that is started again gives way to those that work: its processes are nice until it answers.
+
+Linux weighs sessions against one another before it weighs the processes in them, where autogroups are on:
+so the driver's session is made nice, too.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ import os
 import resource
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import psutil
 
-_NICE: Final = 7  # a value that browsers do not use themselves
+_NICE: Final = 5  # a value that browsers do not use themselves
 _PASSES: Final = 3  # threads may be born meanwhile
 
 
@@ -24,12 +29,24 @@ def prefix() -> tuple[str, ...]:
     return ("nice", "-n", str(_NICE)) if may else ()
 
 
+def begin(session: psutil.Process) -> None:
+    """The whole session that this process leads gives way, where sessions are weighed."""
+    _weigh_session(session, _NICE)
+
+
 def at_full_speed(processes: Iterable[psutil.Process]) -> None:
-    """Take it back, from every thread that still has it."""
+    """Take it back, from their sessions and from every thread that still has it."""
     known = list(processes)
+    for process in known:
+        _weigh_session(process, 0)
     for _ in range(_PASSES):
         if not sum(map(_take_back, known)):
             return
+
+
+def _weigh_session(process: psutil.Process, nice: int) -> None:
+    with contextlib.suppress(OSError):  # no autogroups here, not allowed, or it has ended
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(nice))
 
 
 def _take_back(process: psutil.Process) -> bool:

@@ -27,11 +27,11 @@ def test_a_restarted_browser_is_nice_until_it_answers(kind: str, tmp_path: Path)
     with started(kind, tmp_path, memory_limit_mb=4096) as bench:
         browser = bench.session.browser
         assert browser is not None
-        assert 7 not in nice_values(browser.processes())
+        assert 5 not in nice_values(browser.processes())
         bench.session.restart(60, polite=True)
         again = bench.session.browser
         assert again is not None
-        assert 7 in nice_values(again.processes())
+        assert 5 in nice_values(again.processes())
         bench.session.probe()
         bench.session.at_full_speed()
-        assert 7 not in nice_values(again.processes())
+        assert 5 not in nice_values(again.processes())

@@ -47,7 +47,7 @@ def flap(
     healthy = tuple(name for name in browsers if name != browser)
     if len(healthy) < 2:
         return {"browser": browser, "not_applicable": "two others must stay healthy; start three"}
-    for name in browsers:
+    for name in (*browsers, *browsers, *browsers):  # loaded, warm, and its time is known
         ask(question, strategy="none", platform="wasm", browsers=(name,), owner=OWNER)
     calm = asked(question, _FOR_S, healthy)
     with _Killer(home, browser) as killer:
