@@ -154,7 +154,7 @@ class Campaign:
         )
 
     def _how(self, case: Case) -> dict[str, Any]:
-        others = tuple(b for b in self.browsers if b != case.browser) if case.standby else ()
+        others = self._able(case) if case.standby else ()
         how: dict[str, Any] = {
             "strategy": case.strategy,
             "browsers": (case.browser, *others),
@@ -164,6 +164,15 @@ class Campaign:
         if case.strategy in ("layer", "tensor", "data"):
             how["shards"] = 2
         return how
+
+    def _able(self, case: Case) -> tuple[str, ...]:
+        """The other browsers that have the scenario's backend."""
+        has = {
+            b.id
+            for b in living().values()
+            if case.scenario.platform in {x.name for x in b.backends}
+        }
+        return tuple(b for b in self.browsers if b in has and b != case.browser)
 
     def _warm(self, how: dict[str, Any]) -> None:
         """Let every browser that may compute do all of it once: it holds the files, and is trusted again."""
