@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 PAGE_DIR: Final = Path(__file__).parent / "static" / "browsers" / "runtime"
 
 _HOST: Final = "127.0.0.1"
+# A connection that went silent while it was kept is not asked for the next page.
+_KEEP_ALIVE_S: Final = 2.0
 _MIME: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -154,7 +156,9 @@ class Bridge:
         app.router.add_get("/{token}/ort/{name}", self._runtime)
         app.router.add_get("/{token}/files/{sha256}", self._file)
         app.router.add_get("/{token}/{name}", self._module)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_KEEP_ALIVE_S
+        )
         await self._runner.setup()
         listener = socket.create_server((_HOST, 0))
         self._port = listener.getsockname()[1]

@@ -76,3 +76,5 @@ class RunFailed(WebpoolError):
             self.status = 422
         if category == "cancelled":
             self.status = 409
+        if category == "expired":
+            self.status = 410

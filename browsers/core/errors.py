@@ -75,9 +75,9 @@ class ConnectionLost(BrowserError):
 
 
 class WrongAnswer(BrowserError):
-    """A known answer came out otherwise; a new engine loads everything anew."""
+    """A known answer came out otherwise; a new browser fetches everything anew, past every cache."""
 
-    first_rung = Rung.RESTART_ENGINE
+    first_rung = Rung.RESTART
 
 
 class BrowserCrash(BrowserError):

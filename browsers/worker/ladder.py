@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 RUNG_S = 180.0
 _TURN_WITHIN_S = 60.0
 _PAGE_ANSWERS_S = 2.0
+_CONNECTS_AGAIN_S = 0.5
 Bounded = Callable[[float], AbstractContextManager[None]]
 
 
@@ -35,7 +36,7 @@ class Ladder:
         self._id, self._session, self._status = browser_id, session, status
         self._pace, self._bounded = pace, bounded
         self._acts: dict[Rung, Callable[[], object]] = {
-            Rung.PING: lambda: session.ping(_PAGE_ANSWERS_S),
+            Rung.PING: self._ping,
             Rung.RESTART_ENGINE: session.restart_engine,
             Rung.RECONNECT: lambda: session.reconnect(_PAGE_ANSWERS_S),
             Rung.REFRESH: session.refresh,
@@ -62,6 +63,13 @@ class Ladder:
                 return True
             rung = next_rung(rung, hint)
         return False
+
+    def _ping(self) -> None:
+        """A page whose connection was cut connects again by itself: it gets a moment to."""
+        until = time.monotonic() + _CONNECTS_AGAIN_S
+        while not self._session.connected and self._session.alive() and time.monotonic() < until:
+            time.sleep(0.01)
+        self._session.ping(_PAGE_ANSWERS_S)
 
     def _restart(self) -> None:
         """On a machine that is short of memory one browser after the other, as long as that is bearable."""

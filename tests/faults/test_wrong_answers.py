@@ -33,7 +33,7 @@ def test_wrong_weights_in_a_page_are_found_and_repaired(tmp_path: Path) -> None:
         while not (incidents := pool.get(f"/api/browsers/{BROWSER}/")["incidents"]):
             assert time.monotonic() < until, pool.logs()
             time.sleep(0.1)
-        assert (incidents[-1]["rung"], incidents[-1]["repaired"]) == ("restart_engine", True)
+        assert (incidents[-1]["rung"], incidents[-1]["repaired"]) == ("restart", True)
         assert "wrongly" in incidents[-1]["message"]
         file.write_bytes(right)
         pool.wait_ready()

@@ -23,9 +23,9 @@ WITHIN_S = (
 ROWS = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
 
 
-def slow_model(folder: Path) -> Path:
-    """It computes for a second or two in WebAssembly."""
-    return slow(folder / "slow.onnx", matmuls=800)
+def slow_model(folder: Path, *, times: int = 1) -> Path:
+    """It computes for so many seconds or two in WebAssembly."""
+    return slow(folder / "slow.onnx", matmuls=800 * times)
 
 
 def right_answer(model: Path) -> np.ndarray:
