@@ -74,12 +74,6 @@ class ConnectionLost(BrowserError):
     first_rung = Rung.PING
 
 
-class WrongAnswer(BrowserError):
-    """A known answer came out otherwise; a new browser fetches everything anew, past every cache."""
-
-    first_rung = Rung.RESTART
-
-
 class BrowserCrash(BrowserError):
     category = Category.BROWSER_CRASH
     first_rung = Rung.RESTART

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from browsers import breakers
-from browsers.core.errors import BrowserError, Category, Rung, WrongAnswer
+from browsers.core.errors import BrowserError, Category, InternalError, Rung
 from browsers.core.known import KnownAnswer, Rotation
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
@@ -338,7 +338,10 @@ class BrowserWorker:
                 )
             if known.confirms(report.outputs):
                 return True
-            error: BrowserError = WrongAnswer(f"{self.id} answered {file[:12]}… wrongly")
+            # A new engine would take the file from the page's cache: all of it is fetched anew.
+            error: BrowserError = InternalError(
+                f"{self.id} answered {file[:12]}… wrongly", first_rung=Rung.RESTART
+            )
         except BrowserError as failed:
             error = failed
         self.status.breakers = breakers.failed(self.id, error.category, sha256=file)

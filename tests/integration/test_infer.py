@@ -267,10 +267,17 @@ def test_a_batch_goes_over_copies_of_a_cut_model(
     assert len(report["metrics"]["shards"]) == 4
     assert len(report["metrics"]["joins"]) == 1
     refusals = {
-        ("--data-parallel", "9"): "a batch of 4 cannot be split into 9 parts",
+        (
+            "--strategy",
+            "layer",
+            "--shards",
+            "2",
+            "--data-parallel",
+            "9",
+        ): "a batch of 4 cannot be split into 9 parts",
         ("--strategy", "none", "--data-parallel", "2"): "expected the strategy layer",
     }
     for wrong, message in refusals.items():
-        given = ["--input", str(sample["inputs"]), "--strategy", "layer", "--shards", "2", *wrong]
+        given = ["--input", str(sample["inputs"]), *wrong]
         done = stack.manage("infer", "minilm", *given, check=False)
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
