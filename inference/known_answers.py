@@ -33,7 +33,11 @@ _IN, _OUT = "in:", "out:"
 
 
 def make(steps: Sequence[PlanShard]) -> None:
-    """Make what a plan's files lack; failing that, say so in the log."""
+    """Make what a plan's files lack; failing that, say so in the log.
+
+    Copies that share a batch have the same files: the first is enough.
+    """
+    steps = [step for step in steps if step.batch_part in (None, 0)]
     computing = [step for step in steps if step.kind == StepKind.COMPUTE]
     if all(path_of(step.sha256).exists() for step in computing):
         return

@@ -343,6 +343,9 @@ class BrowserWorker:
                 f"{self.id} answered {file[:12]}… wrongly", first_rung=Rung.RESTART
             )
         except BrowserError as failed:
+            if failed.category not in UNHEALTHY:  # it says nothing against the browser
+                log.warning("%s: %s… was not asked: %s", self.id, file[:12], failed)
+                return True
             error = failed
         self.status.breakers = breakers.failed(self.id, error.category, sha256=file)
         self.status.save(BrowserState.RECOVERING, str(error))
