@@ -48,10 +48,12 @@ class Standbys:
         pool = {b.id: holder(b, waiting.get(b.id, 0)) for b in live.values()}
         self._forget_loaded(pool)
         sent: list[tuple[str, str]] = []
-        for file, able in missing(pool, settings.WEBPOOL_STANDBYS).items():
+        wanted = missing(pool, settings.WEBPOOL_STANDBYS)
+        views = snapshot() if wanted else []
+        for file, able in wanted.items():
             taken = {browser for _, browser in sent}
             free = [b for b in able if b not in taken and self._may_ask(file, b, now)]
-            best = _best(file, free)
+            best = _best(file, free, views)
             if best is not None:
                 _load(file, best)
                 self._note(file, best, now)
@@ -134,17 +136,13 @@ def _load(file: str, browser: str) -> None:
     )
 
 
-def _best(
-    file: str,
-    able: Sequence[str],
-    pool: Sequence[BrowserView] | None = None,
-) -> str | None:
+def _best(file: str, able: Sequence[str], pool: Sequence[BrowserView]) -> str | None:
     """The one of those browsers that placement would take first."""
     found = _work(file) if able else None
     if found is None:
         return None
     shard, advise = found
-    views = [view for view in (snapshot() if pool is None else pool) if view.id in able]
+    views = [view for view in pool if view.id in able]
     try:
         return candidates(shard, views, advise(), avoid={}, refused={}, used={})[0].browser
     except NoBrowser:
