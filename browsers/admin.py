@@ -14,7 +14,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from browsers.glance import living_or_unknown
-from browsers.live import DRAINING, LiveBrowser
+from browsers.live import DRAINING, LiveBrowser, LiveModel
 from browsers.models import Browser, BrowserState, Incident, PoolEvent
 
 UNKNOWN = "unknown"
@@ -157,13 +157,14 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
         if live is None:
             return UNKNOWN
         return table(
-            ["file (SHA-256)", "backend", "size", "compute, moving average"],
+            ["file (SHA-256)", "backend", "size", "compute, moving average", "known answer"],
             [
                 [
                     sha256[:16],
                     model.backend,
                     megabytes(model.bytes / 2**20),
                     UNKNOWN if model.compute_ms is None else f"{model.compute_ms:.1f} ms",
+                    _confirmed(model),
                 ]
                 for sha256, model in sorted(live.loaded.items())
             ],
@@ -185,3 +186,9 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
 class PoolEventAdmin(ReadOnly, ModelAdmin):
     list_display = ["at", "action", "browser", "reason", "browsers", "utilisation"]
     list_filter = ["action", "kind"]
+
+
+def _confirmed(model: LiveModel) -> str:
+    if model.confirmed_at is not None:
+        return f"right {max(0.0, time.time() - model.confirmed_at):.0f} s ago"
+    return {None: "not asked yet", True: "not asked yet", False: "none"}[model.known_answer]

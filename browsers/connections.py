@@ -67,6 +67,8 @@ def resident_models(
             "bytes": model.bytes,
             "compute_ms": model.compute_ms,
             "leak_mb": model.leak_mb,
+            "known_answer": model.known_answer,
+            "confirmed_at": model.confirmed_at,
         }
         for browser, live in sorted(living.items())
         for sha256, model in sorted(live.loaded.items())

@@ -52,7 +52,9 @@ class LiveModel:
     """A model file resident in the browser, with moving averages of what it took there.
 
     `compute_ms` per run; `row_ms` per row of the batch, where the model has one. `leak_mb` is by how much the
-    browser grows with each of its runs; None: not known.
+    browser grows with each of its runs; None: not known. `known_answer`: whether the browser, while it is
+    idle, is asked for an answer that is known; None: it had no turn yet. `confirmed_at` (Unix time): when
+    that was last right; None: not yet.
     """
 
     backend: str
@@ -60,6 +62,8 @@ class LiveModel:
     compute_ms: float | None
     row_ms: float | None = None
     leak_mb: float | None = None
+    known_answer: bool | None = None
+    confirmed_at: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

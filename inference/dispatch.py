@@ -32,7 +32,7 @@ from inference.core.placement import (
 )
 from inference.core.retry import INCAPABLE
 from inference.graph.steps import Role
-from inference.models import PlanShard, Run, RunShard, ShardState, StepKind, Strategy
+from inference.models import UNDER_WAY, PlanShard, Run, RunShard, ShardState, StepKind, Strategy
 from inference.pool_view import absent
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ SEND_STEP = "inference.tasks.send_step"
 # middle of a declaration, publishes on the channel that it just closed (an AttributeError).
 _QUIETLY: dict[str, Any] = {"ignore_result": True, "declare": []}
 _ANSWERED = "it has answered, another is asked to confirm"
+_HAS_COPY = "it has the shard's other copy"
 # Attention and feed-forward parts alternate between two groups of browsers.
 _SIDES = {Role.ATTENTION.value: 0, Role.FEED_FORWARD.value: 1}
 
@@ -117,7 +118,8 @@ def assign(
     """Choose where each of `ready` goes and set its fields (unsaved).
 
     Returns what is queued, and which shards found no browser. Those that may find one later become
-    READY and are tried again by the sweep. `steps` are the run's others.
+    READY and are tried again by the sweep. `steps` are the run's others. Copies of a shard never share a
+    browser.
     """
     now = now or timezone.now()
     steps = list(steps)
@@ -129,7 +131,9 @@ def assign(
         if step.kind == StepKind.COMPUTE:
             view = shard_view(step.plan_shard, homes)
             wishes = wishes_of(run, step.plan_shard)
-            none = _choose_browser(step, view, pool, wishes, used)
+            none = _choose_browser(
+                step, view, pool, wishes, used, _of_copies(step, [*steps, *ready])
+            )
             if none is not None:
                 step.state, step.browser = ShardState.READY, ""
                 stuck.append(none)
@@ -148,17 +152,25 @@ def shard_view(step: PlanShard, homes: Mapping[int | None, str] | None = None) -
     return ShardView(step.index, step.sha256, step.weight_bytes, side, home)
 
 
+def _of_copies(step: RunShard, steps: Iterable[RunShard]) -> dict[str, str]:
+    """Browsers that have another copy of the step."""
+    same = (other for other in steps if other.index == step.index and other.copy != step.copy)
+    return {other.browser: _HAS_COPY for other in same if other.state in UNDER_WAY}
+
+
 def _choose_browser(
     shard: RunShard,
     view: ShardView,
     pool: Sequence[BrowserView],
     wishes: Wishes,
     used: Counter[str],
+    taken: Mapping[str, str],
 ) -> NoBrowser | None:
     # A backend that was only tried says nothing of what its browser can do.
     tried = shard.attempts <= 1 and bool(shard.run.selection)
     refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE and not tried}
     soft = {b: why for b, why in shard.avoid.items() if b not in refused}
+    refused |= taken
     refused |= {answer["browser"]: _ANSWERED for answer in (shard.doubt or {}).get("answers", ())}
     try:
         best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
@@ -231,8 +243,12 @@ def send_ready(queued: Sequence[RunShard], steps: Sequence[RunShard]) -> None:
 
     Shards that one step waits for go out under a chord whose body brings that step (SPEC S4): a join is
     the body itself; for a shard it is `send_step`, because the shard's browser is chosen when the last
-    of what it waits for is recorded, not now. Such a step comes by itself.
+    of what it waits for is recorded, not now. Such a step comes by itself. Copies are sent one by one: a
+    chord waits for all, and what follows them for the first.
     """
+    if any(step.copy for step in steps):
+        send(queued)
+        return
     left = {step.index: step for step in queued}
     for later in steps:
         if _in_chord(later, steps):

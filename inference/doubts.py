@@ -2,7 +2,7 @@
 
 1. A float output of the model that is not finite or all zero is computed again in another browser, where
    there is one. When both agree, that is the answer, and this file is not doubted for it again.
-2. With `compare`, every shard is computed in two browsers; there must be two.
+2. With `Redundancy.COMPARE`, every shard is computed in two browsers; there must be two.
 3. Who answered otherwise than two others, or than one that is not odd, has an incident, and its breaker for
    that file hears of it. Three answers that all differ fail the run.
 """
@@ -18,7 +18,7 @@ from browsers.core.errors import Category
 from browsers.models import Incident
 from inference import ledger, tensors
 from inference.core.doubts import Next, agree, judge, suspicion
-from inference.models import PlanShard, RunShard
+from inference.models import PlanShard, Redundancy, RunShard
 from inference.tensors import TensorRef, WireTensor, decode_array
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,9 @@ def settle(
     named = {tensor.name: ref for tensor, ref in zip(outputs, refs, strict=True)}
     odd = _odd(shard, outputs)
     if not shard.doubt:
-        why = AS_ASKED if shard.run.compare else "; ".join(odd)
-        if not why or not ledger.ask_another(shard, named, why, facts, must=shard.run.compare):
+        compared = shard.run.redundancy == Redundancy.COMPARE
+        why = AS_ASKED if compared else "; ".join(odd)
+        if not why or not ledger.ask_another(shard, named, why, facts, must=compared):
             ledger.record_success(shard, named, facts, glance)
         return
     answers = shard.doubt["answers"]

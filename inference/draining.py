@@ -7,7 +7,7 @@ import dataclasses
 from browsers import drains
 from browsers.live import living
 from browsers.models import Browser
-from inference import ledger, sweep
+from inference import placing, sweep
 from inference.errors import UnknownBrowser
 from inference.models import RunShard, ShardState
 from inference.pool_view import snapshot
@@ -68,9 +68,9 @@ def _move_queued(browser_id: str) -> int:
     """What no other browser may take stays: the drained one still computes it."""
     pool = snapshot()
     return sum(
-        ledger.redispatch(shard)
-        for shard in ledger.queued_on(browser_id)
-        if ledger.why_waiting(shard, pool) is None
+        placing.redispatch(shard)
+        for shard in placing.queued_on(browser_id)
+        if placing.why_waiting(shard, pool) is None
     )
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from browsers.core.errors import BrowserError, Category
 from browsers.session import RunReport
 from browsers.worker import UNHEALTHY, BrowserWorker, end_process, owned
-from inference import doubts, ledger, selection, tensors
+from inference import claims, doubts, ledger, selection, tensors
 from inference.dispatch import asked_of
 from inference.graph.shapes import bind_dims
 from inference.hangs import Durations
@@ -42,12 +42,12 @@ def execute(shard_id: int, fence: int) -> None:
 
 def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
     started = timezone.now()
-    shard = ledger.claim(shard_id, fence, started)
+    shard = claims.claim(shard_id, fence, started)
     if shard is None:
         return
     facts = _facts(worker, shard, started)
     try:
-        refs_in = ledger.input_refs(shard)
+        refs_in = claims.input_refs(shard)
         inputs = _patiently(lambda: tensors.fetch(refs_in), shard.run.deadline_at)
         glance = ledger.Glance(shard)
         facts.update(_sizes(shard, inputs))

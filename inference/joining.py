@@ -12,7 +12,7 @@ from typing import Any
 import redis.exceptions
 from django.utils import timezone
 
-from inference import endings, ledger, tensors
+from inference import claims, endings, ledger, tensors
 from inference.graph.join import join
 from inference.graph.steps import JoinSpec
 from inference.models import PlanShard, RunState
@@ -22,11 +22,11 @@ from inference.tensors import TensorRef, WireTensor
 
 def execute(step_id: int, fence: int) -> bool:
     """Claim the join, do it, record it; False when somebody else has it or it moved on."""
-    step = ledger.claim(step_id, fence, timezone.now())
+    step = claims.claim(step_id, fence, timezone.now())
     if step is None:
         return False
     try:
-        refs = ledger.part_refs(step)
+        refs = claims.part_refs(step)
         joined = [
             _joined(item, step.plan_shard, refs[item["tensor"]]) for item in step.plan_shard.join
         ]

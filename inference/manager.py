@@ -45,7 +45,8 @@ class ModelShardingManager:
         pins: shard index → "browser", "browser/platform" or "/platform".
         critical: spread the shards over browser families, then zones, before speed counts.
         data_parallel: over how many copies of the cut model a batch is split.
-        compare: compute each shard in two browsers, which must agree.
+        redundancy: compute each shard in two browsers: the `first` answer counts, or `compare`: both
+            must agree.
 
     An asynchronous context manager: initialises, and closes at the end.
     """
@@ -63,12 +64,12 @@ class ModelShardingManager:
         pins: Mapping[int, str] | None = None,
         critical: bool = False,
         data_parallel: int = 1,
-        compare: bool = False,
+        redundancy: str = "",
     ) -> None:
         self.model_name, self.num_shards, self.shard_type = model_name, num_shards, shard_type
         self.model_type, self.max_connections = model_type, max_connections
         self.browsers, self.platform, self.pins = tuple(browsers), platform, dict(pins or {})
-        self.critical, self.data_parallel, self.compare = critical, data_parallel, compare
+        self.critical, self.data_parallel, self.redundancy = critical, data_parallel, redundancy
         self._connections = Connections(max_connections)
         self._handle: opening.PoolHandle | None = None
         self._times_ms: deque[float] = deque(maxlen=_LATEST)
@@ -180,7 +181,7 @@ class ModelShardingManager:
             "strategy": self.shard_type or "",
             "shards": self.num_shards,
             "data_parallel": self.data_parallel,
-            "compare": self.compare,
+            "redundancy": self.redundancy,
             "browsers": self._connections.allowed(self.browsers, living),
             "platform": self.platform,
             "pins": self.pins,

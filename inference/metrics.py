@@ -15,19 +15,26 @@ def run_metrics(run: Run) -> dict[str, Any]:
     Returns a JSON-ready mapping: `inference_time_ms` (creation to end), `component_count`,
     `successful_components`, `failed_components`, `shard_type`, `data_parallel`, and under `shards`, per
     shard: where its deciding attempt ran (the one that succeeded, else the last), that attempt's times
-    in milliseconds, the number of attempts and the recovery events. Under `joins`: what the control
+    in milliseconds, the number of attempts and the recovery events; copies are listed by themselves and
+    counted as one component. Under `joins`: what the control
     worker put together, and how long that took. Under `prediction`, for runs with strategy auto: what
     was expected, and by how much it was wrong.
     """
     steps = list(run.shards.select_related("plan_shard"))
     shards = [step for step in steps if step.kind == StepKind.COMPUTE]
     attempts = attempts_by_shard(shards)
-    states = [shard.state for shard in shards]
+    states: dict[int, set[str]] = {}
+    for shard in shards:
+        states.setdefault(shard.index, set()).add(shard.state)
+    done = sum(ShardState.DONE in found for found in states.values())
+    failed = sum(
+        ShardState.FAILED in found and ShardState.DONE not in found for found in states.values()
+    )
     return {
         "inference_time_ms": milliseconds(run.created_at, run.finished_at),
-        "component_count": len(shards),
-        "successful_components": states.count(ShardState.DONE),
-        "failed_components": states.count(ShardState.FAILED),
+        "component_count": len(states),
+        "successful_components": done,
+        "failed_components": failed,
         "shard_type": run.plan.strategy,
         "data_parallel": run.plan.data_parallel,
         "shards": [shard_metrics(shard, attempts[shard.pk]) for shard in shards],
@@ -57,6 +64,7 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
     best = deciding(attempts)
     return {
         "index": shard.index,
+        "copy": shard.copy,
         "group": shard.plan_shard.group,
         "state": shard.state,
         "browser": (best.browser if best else shard.browser) or None,

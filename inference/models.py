@@ -170,6 +170,14 @@ class PlanShard(models.Model):
         return {port["name"]: port.get("tensor", port["name"]) for port in self.outputs}
 
 
+class Redundancy(models.TextChoices):
+    """Every shard is computed in two browsers, and …"""
+
+    NONE = "", "no"
+    FIRST = "first", "the first answer counts"
+    COMPARE = "compare", "both answers must agree"
+
+
 class RunState(models.TextChoices):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -194,9 +202,10 @@ class Run(models.Model):
     critical = models.BooleanField(
         default=False, help_text="its shards are spread over browser families, then zones"
     )
-    compare = models.BooleanField(
-        default=False, help_text="each shard is computed in two browsers, which must agree"
-    )
+    redundancy = models.CharField(
+        max_length=8, blank=True, choices=Redundancy.choices,
+        help_text="each shard is computed in two browsers: the first answer counts, or both must agree",
+    )  # fmt: skip
     pins = models.JSONField(default=dict, help_text='shard index → "browser[/platform]"')
     browsers = models.JSONField(default=list, help_text="only these; empty: any")
     max_retries = models.PositiveIntegerField()
@@ -249,12 +258,19 @@ class ShardState(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+UNDER_WAY = (ShardState.QUEUED, ShardState.RUNNING)
+
+
 class RunShard(models.Model):
-    """One step of one run; the row that workers claim. Joins have no attempts and no browser."""
+    """One step of one run; the row that workers claim. Joins have no attempts and no browser.
+
+    With `Redundancy.FIRST` a shard has two rows, its copies; when one is done the other is cancelled.
+    """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="shards")
     plan_shard = models.ForeignKey(PlanShard, on_delete=models.CASCADE, related_name="+")
     index = models.PositiveIntegerField()
+    copy = models.PositiveSmallIntegerField(default=0, help_text="0, or 1: the same once more")
     kind = models.CharField(max_length=8, choices=StepKind.choices, help_text="as in its plan")
     state = models.CharField(max_length=16, choices=ShardState.choices)
     fence = models.PositiveIntegerField(default=0, help_text="raised at every dispatch")
@@ -271,8 +287,10 @@ class RunShard(models.Model):
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
-        ordering = ["index"]
-        constraints = [models.UniqueConstraint(fields=["run", "index"], name="one_run_shard_each")]
+        ordering = ["index", "copy"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "index", "copy"], name="one_run_shard_each")
+        ]
         indexes = [
             models.Index(
                 fields=["state", "browser"],
@@ -282,7 +300,7 @@ class RunShard(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.run_id} #{self.index}"
+        return f"{self.run_id} #{self.index}" + ("b" if self.copy else "")
 
 
 class Outcome(models.TextChoices):

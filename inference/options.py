@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from inference.errors import InvalidRequest
-from inference.models import Strategy
+from inference.models import Redundancy, Strategy
 
 MOST_RETRIES = 100
 _PIN = re.compile(r"(\d{1,6})=([\w.-]*(?:/\w+)?)")
@@ -41,7 +41,7 @@ def parse_options(given: Mapping[str, Any], known: Iterable[str] = ()) -> dict[s
     """Turn a door's parameters into keyword arguments of `RunRequest`.
 
     Takes strategy, shards, data_parallel, platform, browsers, pins, max_retries, deadline_s, timeout
-    (microseconds, as the Open Inference Protocol has it), strict, critical and compare. `known` names
+    (microseconds, as the Open Inference Protocol has it), strict, critical and redundancy. `known` names
     further parameters that the door reads itself.
 
     Raises:
@@ -72,6 +72,13 @@ def _strategy(name: str, value: Any) -> str:
         raise InvalidRequest(
             f"parameter {name}: expected one of {', '.join(Strategy.values)}, got {value!r:.100}"
         )
+    return str(value)
+
+
+def _redundancy(name: str, value: Any) -> str:
+    if value not in Redundancy.values:
+        expected = ", ".join(filter(None, Redundancy.values))
+        raise InvalidRequest(f"parameter {name}: expected one of {expected}, got {value!r:.100}")
     return str(value)
 
 
@@ -131,5 +138,5 @@ _READERS: Mapping[str, Any] = {
     "timeout": _microseconds,
     "strict": _flag,
     "critical": _flag,
-    "compare": _flag,
+    "redundancy": _redundancy,
 }

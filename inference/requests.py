@@ -35,7 +35,8 @@ class RunRequest:
         pins: shard index → "browser", "browser/platform" or "/platform"; wins over everything else.
         strict: refuse a backend that left any node to another execution provider.
         critical: spread the shards over browser families, then zones, before speed counts.
-        compare: compute each shard in two browsers, which must agree.
+        redundancy: compute each shard in two browsers: the `first` answer counts, or `compare`: both
+            must agree.
         max_retries: attempts after the first; None: settings.WEBPOOL_MAX_RETRIES.
         deadline_s: seconds until the run fails; None: settings.WEBPOOL_RUN_DEADLINE_S.
         owner: user or API key, for the record.
@@ -52,7 +53,7 @@ class RunRequest:
     pins: Mapping[int, str] = dataclasses.field(default_factory=dict)
     strict: bool = False
     critical: bool = False
-    compare: bool = False
+    redundancy: str = ""
     max_retries: int | None = None
     deadline_s: float | None = None
     owner: str = ""

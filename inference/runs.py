@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -26,10 +26,13 @@ from inference.errors import (
 )
 from inference.inputs import Prepared, prepare
 from inference.models import (
+    PlanShard,
+    Redundancy,
     Run,
     RunShard,
     RunState,
     ShardState,
+    StepKind,
 )
 from inference.requests import RunRequest, plan_for, pool_for, resolve
 from inference.statements import Insert
@@ -80,7 +83,7 @@ def _create_run(request: RunRequest) -> Run:
         platform=request.platform,
         strict=request.strict,
         critical=request.critical,
-        compare=request.compare,
+        redundancy=request.redundancy,
         pins={str(index): wish for index, wish in request.pins.items()},
         browsers=list(request.browsers),
         max_retries=max_retries,
@@ -90,16 +93,7 @@ def _create_run(request: RunRequest) -> Run:
         created_at=now,
         deadline_at=now + timedelta(seconds=deadline_s),
     )
-    shards = [
-        RunShard(
-            run=run,
-            plan_shard=plan_shard,
-            index=plan_shard.index,
-            kind=plan_shard.kind,
-            state=ShardState.WAITING,
-        )
-        for plan_shard in plan_shards
-    ]
+    shards = new_steps(run, plan_shards)
     ready = [step for step in shards if not step.plan_shard.depends_on]
     if len(shards) == 1:
         run.selection = dispatch.select(run, plan_shards[0], pool)
@@ -121,6 +115,23 @@ def _create_run(request: RunRequest) -> Run:
         raise
     dispatch.send_ready(sent, shards)
     return run
+
+
+def new_steps(run: Run, plan_shards: Iterable[PlanShard]) -> list[RunShard]:
+    """The run's steps (unsaved), each waiting; two copies of each shard where the first answer counts."""
+    doubled = run.redundancy == Redundancy.FIRST
+    return [
+        RunShard(
+            run=run,
+            plan_shard=plan_shard,
+            index=plan_shard.index,
+            copy=copy,
+            kind=plan_shard.kind,
+            state=ShardState.WAITING,
+        )
+        for plan_shard in plan_shards
+        for copy in range(2 if doubled and plan_shard.kind == StepKind.COMPUTE else 1)
+    ]
 
 
 def _rows(prepared: Prepared) -> int | None:

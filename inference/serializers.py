@@ -13,7 +13,17 @@ from browsers import breakers
 from browsers.live import LiveBrowser
 from browsers.models import Browser, Incident
 from inference.metrics import milliseconds, run_metrics
-from inference.models import Attempt, ModelType, OnnxModel, Plan, PlanShard, Run, RunShard, Strategy
+from inference.models import (
+    Attempt,
+    ModelType,
+    OnnxModel,
+    Plan,
+    PlanShard,
+    Redundancy,
+    Run,
+    RunShard,
+    Strategy,
+)
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
@@ -35,6 +45,13 @@ class LoadedSerializer(serializers.Serializer[Any]):
     compute_ms = serializers.FloatField(allow_null=True)
     leak_mb = serializers.FloatField(
         allow_null=True, help_text="growth of the browser with each run of it; null: not known"
+    )
+    known_answer = serializers.BooleanField(
+        allow_null=True,
+        help_text="whether idle browsers are asked for a known answer; null: not yet",
+    )
+    confirmed_at = serializers.FloatField(
+        allow_null=True, help_text="when its known answer was last right; Unix time; null: not yet"
     )
 
 
@@ -95,6 +112,8 @@ def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> dict[str, 
                 "bytes": model.bytes,
                 "compute_ms": model.compute_ms,
                 "leak_mb": model.leak_mb,
+                "known_answer": model.known_answer,
+                "confirmed_at": model.confirmed_at,
             }
             for sha256, model in sorted(live.loaded.items())
         ],
@@ -305,7 +324,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
         model = Run
         fields = [
             "id", "model", "strategy", "num_shards", "data_parallel", "state", "platform", "strict",
-            "critical", "compare", "browsers", "pins", "max_retries", "owner", "error_category", "error",
+            "critical", "redundancy", "browsers", "pins", "max_retries", "owner", "error_category", "error",
             "created_at", "deadline_at", "finished_at", "inference_time_ms",
         ]  # fmt: skip
 
@@ -330,7 +349,7 @@ class RunShardSerializer(serializers.ModelSerializer[RunShard]):
     class Meta:
         model = RunShard
         fields = [
-            "id", "run", "index", "group", "sha256", "state", "browser", "attempts", "avoid",
+            "id", "run", "index", "copy", "group", "sha256", "state", "browser", "attempts", "avoid",
             "ready_at", "queued_at", "claimed_at", "finished_at", "attempt_rows",
         ]  # fmt: skip
 
@@ -389,9 +408,10 @@ class RunRequestSerializer(serializers.Serializer[Any]):
     critical = serializers.BooleanField(
         required=False, help_text="spread its shards over browser families, then zones"
     )
-    compare = serializers.BooleanField(
-        required=False, help_text="compute each shard in two browsers, which must agree"
-    )
+    redundancy = serializers.ChoiceField(
+        choices=Redundancy.choices, required=False,
+        help_text="compute each shard in two browsers: first (answer counts), compare (they must agree)",
+    )  # fmt: skip
 
 
 class OutputsSerializer(serializers.Serializer[Any]):

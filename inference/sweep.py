@@ -28,7 +28,7 @@ from django.utils import timezone
 from browsers import drains, live
 from browsers.live import LiveBrowser, living
 from browsers.redis import client
-from inference import dispatch, endings, ledger
+from inference import dispatch, endings, ledger, placing
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
 from inference.pool_view import snapshot
 
@@ -113,7 +113,7 @@ def _place_waiting(_now: datetime) -> None:
 def place_waiting() -> int:
     """Try again to place every shard that found no browser; returns how many were sent."""
     waiting = _shards().filter(state=ShardState.READY, run__state=RunState.RUNNING)
-    return sum(ledger.redispatch(shard) for shard in waiting.order_by("ready_at")[:_AT_MOST])
+    return sum(placing.redispatch(shard) for shard in waiting.order_by("ready_at")[:_AT_MOST])
 
 
 def _send_lost_messages(now: datetime) -> None:
@@ -132,23 +132,23 @@ def _send_lost_messages(now: datetime) -> None:
 
 def _send_again(shard: RunShard) -> None:
     log.warning("shard %s: its message to %s was lost, sending again", shard, shard.browser)
-    ledger.redispatch(shard)
+    placing.redispatch(shard)
 
 
 def _join_again(now: datetime) -> None:
     waiting = _joins().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
     if not client().llen(dispatch.CONTROL_QUEUE):
         for join in waiting[:_AT_MOST]:
-            ledger.join_again(join)
+            placing.join_again(join)
     for join in _joins().filter(state=ShardState.RUNNING)[:_AT_MOST]:
         if join.claimed_at and join.claimed_at + join.attempts * _LONG_JOIN < now:
-            ledger.join_again(join)
+            placing.join_again(join)
 
 
 def restart_joins() -> None:
     """Send every join again that was under way: the control worker, just started, does none yet."""
     for join in _joins().filter(state=ShardState.RUNNING):
-        ledger.join_again(join)
+        placing.join_again(join)
 
 
 def _expire(now: datetime) -> None:
@@ -165,7 +165,7 @@ def _expire(now: datetime) -> None:
 
 def _why_waiting(shard: RunShard) -> str:
     try:
-        none = ledger.why_waiting(shard, snapshot())
+        none = placing.why_waiting(shard, snapshot())
     except redis.exceptions.RedisError as error:
         return f"no browser for shard {shard.index} (Redis does not answer: {error})"
     return str(none) if none else f"no browser for shard {shard.index}"

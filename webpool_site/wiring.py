@@ -93,9 +93,9 @@ def _ready(browser_id: str) -> None:
 
 
 def _broken(browser_id: str) -> None:
-    from inference import ledger
+    from inference import placing
 
-    ledger.move_queued(browser_id)
+    placing.move_queued(browser_id)
 
 
 def _loaded(worker: BrowserWorker, event: LoadEvent) -> None:

@@ -15,7 +15,6 @@ from browsers.core.errors import BrowserError, Rung
 from browsers.core.repair import next_rung
 from browsers.models import Browser, Incident
 from browsers.session import BrowserSession
-from browsers.worker.pace import Pace
 from browsers.worker.status import Status
 
 log = logging.getLogger(__name__)
@@ -28,13 +27,19 @@ Bounded = Callable[[float], AbstractContextManager[None]]
 
 
 class Ladder:
-    """Climbs in the main thread. `bounded(seconds)`: for so long the keeper lets it be in the browser."""
+    """Climbs in the main thread. `bounded(seconds)`: for so long the keeper lets it be in the browser;
+    `forget` is called when the page is another one."""
 
     def __init__(
-        self, browser_id: str, session: BrowserSession, status: Status, pace: Pace, bounded: Bounded
+        self,
+        browser_id: str,
+        session: BrowserSession,
+        status: Status,
+        forget: Callable[[], None],
+        bounded: Bounded,
     ) -> None:
         self._id, self._session, self._status = browser_id, session, status
-        self._pace, self._bounded = pace, bounded
+        self._forget, self._bounded = forget, bounded
         self._acts: dict[Rung, Callable[[], object]] = {
             Rung.PING: self._ping,
             Rung.RESTART_ENGINE: session.restart_engine,
@@ -91,5 +96,5 @@ class Ladder:
         except Exception:
             log.exception("%s: %s did not help", self._id, rung)
             return False, None
-        self._pace.forget()
+        self._forget()
         return True, None

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from browsers import breakers, live
 from browsers.core.breakers import Breakers
+from browsers.core.known import Checks
 from browsers.core.leaks import Leak
 from browsers.models import Browser, BrowserState
 from browsers.session import BrowserFacts, BrowserSession
@@ -45,6 +46,7 @@ class Status:
         session: BrowserSession,
         pace: Pace,
         memory: Memory,
+        checks: Checks,
         limit_mb: float,
     ) -> None:
         self.state = BrowserState.STARTING
@@ -54,7 +56,8 @@ class Status:
         self.idle_since: float | None = time.time()
         self.breakers: Breakers = breakers.CLOSED
         self._id, self._kind, self._family = browser_id, kind, family
-        self._session, self._pace, self._limit_mb = session, pace, limit_mb
+        self._session, self._pace, self._checks = session, pace, checks
+        self._limit_mb = limit_mb
         self._instance = uuid.uuid4().hex
         self._withdrawn = False
         self._lock = threading.Lock()
@@ -103,6 +106,8 @@ class Status:
                     self._pace.compute_ms(m.sha256, m.backend),
                     self._pace.row_ms(m.sha256, m.backend),
                     _mb_per_run(self.memory.leak(m.sha256)),
+                    check.known if (check := self._checks.of(m.sha256)) else None,
+                    check.confirmed_at if check else None,
                 )
                 for m in loaded
             },

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from browsers import breakers
 from browsers.core.errors import BrowserError, Category, InternalError, Rung
-from browsers.core.known import KnownAnswer, Rotation
+from browsers.core.known import Check, Checks, KnownAnswer
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
 from browsers.models import BrowserState, Incident
@@ -91,9 +91,11 @@ class BrowserWorker:
         )
         self.pace = Pace()
         self.memory = Memory(self.session, limit_mb)
+        self._checks = Checks()
         self.status = Status(
-            browser_id, kind, driver.family, self.session, self.pace, self.memory, limit_mb=limit_mb
-        )
+            browser_id, kind, driver.family, self.session,
+            self.pace, self.memory, self._checks, limit_mb=limit_mb,
+        )  # fmt: skip
         self._watch = Watch(
             browser_id,
             self.status,
@@ -102,8 +104,7 @@ class BrowserWorker:
             request_relief=hooks.request_relief,
             request_check=hooks.request_check,
         )
-        self._rotation = Rotation()
-        self._ladder = Ladder(browser_id, self.session, self.status, self.pace, self._bounded)
+        self._ladder = Ladder(browser_id, self.session, self.status, self._forget, self._bounded)
         self._reliever = Reliever(
             browser_id, self.session, self.memory, self._bounded, away=self._away, back=self._back
         )
@@ -317,15 +318,22 @@ class BrowserWorker:
         self.status.breakers = breakers.succeeded(self.id, probe=owner)
         return True
 
+    def _forget(self) -> None:
+        """Another page or browser: what was seen of the old one says little of it."""
+        self.pace.forget()
+        self._checks.forget()
+
     def check(self) -> bool:
         """Ask one loaded file for its known answer; False: it was wrong, and no repair helped.
 
         On WebNN a file is compiled for the sizes of a run, and would be loaded once more for this: not asked.
         """
-        held = {m.sha256: m.backend for m in self.session.loaded() if m.backend != "webnn"}
-        file = self._rotation.next(held)
-        known = self._hooks.known(file) if file else None
-        if self.status.state != BrowserState.READY or file is None or known is None:
+        held = {m.sha256: m.backend for m in self.session.loaded()}
+        if self.status.state != BrowserState.READY or (file := self._checks.next(held)) is None:
+            return True
+        known = self._hooks.known(file) if held[file] != "webnn" else None
+        if known is None:
+            self._checks.note(file, Check(known=False))
             return True
         try:
             with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
@@ -337,6 +345,7 @@ class BrowserWorker:
                     as_use=False,
                 )
             if known.confirms(report.outputs):
+                self._checks.note(file, Check(known=True, confirmed_at=time.time()))
                 return True
             # A new engine would take the file from the page's cache: all of it is fetched anew.
             error: BrowserError = InternalError(
@@ -345,6 +354,7 @@ class BrowserWorker:
         except BrowserError as failed:
             if failed.category not in UNHEALTHY:  # it says nothing against the browser
                 log.warning("%s: %s… was not asked: %s", self.id, file[:12], failed)
+                self._checks.note(file, Check(known=False))
                 return True
             error = failed
         self.status.breakers = breakers.failed(self.id, error.category, sha256=file)

@@ -64,7 +64,7 @@ class RunAdmin(ReadOnly, ModelAdmin):
                     "pins",
                     "strict",
                     "critical",
-                    "compare",
+                    "redundancy",
                     "max_retries",
                     "filled_in",
                 ]

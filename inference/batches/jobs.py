@@ -30,7 +30,7 @@ MOST_BATCH_SIZE = 4096
 MOST_CONCURRENCY = 256
 _RUN_OPTIONS = (
     "strategy", "shards", "data_parallel", "platform", "browsers", "max_retries", "deadline_s",
-    "strict", "critical", "compare",
+    "strict", "critical", "redundancy",
 )  # fmt: skip
 
 

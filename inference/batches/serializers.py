@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from inference.batches import report
 from inference.batches.models import Batch, BatchJob, JobState
-from inference.models import Strategy
+from inference.models import Redundancy, Strategy
 
 
 class CountsSerializer(serializers.Serializer[Any]):
@@ -103,7 +103,7 @@ class BatchUploadSerializer(serializers.Serializer[Any]):
     max_retries = serializers.IntegerField(required=False)
     deadline_s = serializers.FloatField(required=False, help_text="of each run")
     critical = serializers.BooleanField(required=False)
-    compare = serializers.BooleanField(required=False)
+    redundancy = serializers.ChoiceField(choices=Redundancy.choices, required=False)
     again = serializers.BooleanField(
         default=False, help_text="compute even what was computed before"
     )

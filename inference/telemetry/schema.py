@@ -93,6 +93,11 @@ class ResidentModelSerializer(Fields):
     leak_mb = _number(
         "growth of the browser with each run of it, while nothing else ran; null: unknown"
     )
+    known_answer = serializers.BooleanField(
+        allow_null=True,
+        help_text="whether idle browsers are asked for a known answer; null: not yet",
+    )
+    confirmed_at = _number("Unix time; when its known answer was last right; null: not yet")
 
 
 class RungSerializer(Fields):

@@ -14,7 +14,18 @@ from django.db import connection
 from django.utils import timezone
 
 from browsers.redis import client
-from inference import components, dispatch, ledger, plans, registry, runs, tensors, uploads
+from inference import (
+    claims,
+    components,
+    dispatch,
+    ledger,
+    placing,
+    plans,
+    registry,
+    runs,
+    tensors,
+    uploads,
+)
 from inference.component_plan import default_strategy
 from inference.errors import InvalidRequest
 from inference.graph.reference import equal, reference
@@ -238,14 +249,14 @@ def started(manifest: Path, **wishes: Any) -> Run:
 
 def claimed(run: Run, index: int) -> RunShard:
     row = run.shards.get(index=index)
-    shard = ledger.claim(row.pk, row.fence, timezone.now())
+    shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     return shard
 
 
 def compute(shard: RunShard) -> None:
     """Play the worker, with onnxruntime for the browser."""
-    given = tensors.fetch(ledger.input_refs(shard))
+    given = tensors.fetch(claims.input_refs(shard))
     arrays = {tensor.name: tensors.decode_array(tensor) for tensor in given}
     made = reference(registry.path_of(shard.plan_shard.sha256), arrays)
     outputs = [tensors.encode_array(name, array) for name, array in made.items()]
@@ -316,7 +327,7 @@ def test_the_chord_brings_what_the_ledger_has_made_ready(manifest: Path) -> None
 def test_encoders_that_went_out_again_need_no_chord(manifest: Path) -> None:
     """One encoder is sent anew: its old chord cannot be trusted, so the recorder sends what follows."""
     run = started(manifest)
-    assert ledger.redispatch(run.shards.get(index=0))
+    assert placing.redispatch(run.shards.get(index=0))
     compute(claimed(run, 0))
     lengths = {name: client().llen(f"browser.{name}") for name in "ab"}
     compute(claimed(run, 1))

@@ -12,7 +12,7 @@ from django.utils import timezone
 from browsers import breakers
 from browsers.models import Browser, Incident
 from browsers.redis import client
-from inference import doubts, ledger, tensors
+from inference import claims, doubts, ledger, tensors
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
 from inference.runs import collect
 from tests.support.ledger import make_run, publish
@@ -40,7 +40,7 @@ def answer(run: Run, *values: float) -> RunShard:
     """The browser to which the shard was sent answers that."""
     row = run.shards.get()
     assert row.state == ShardState.QUEUED, row.state
-    shard = ledger.claim(row.pk, row.fence, timezone.now())
+    shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     wires = [tensors.encode_array("t1", np.array(values, np.float32))]
     facts = {"browser": shard.browser, "started_at": timezone.now()}
@@ -110,7 +110,7 @@ def test_an_odd_answer_stands_where_there_is_nobody_else_to_ask() -> None:
 
 
 def test_compared_answers_must_agree_and_a_third_browser_decides() -> None:
-    run = run_of("a", "b", "c", compare=True)
+    run = run_of("a", "b", "c", redundancy="compare")
     answer(run, 1.0)
     assert run.state == RunState.RUNNING
     answer(run, 5.0)
@@ -123,7 +123,7 @@ def test_compared_answers_must_agree_and_a_third_browser_decides() -> None:
 
 
 def test_three_that_differ_fail_the_run() -> None:
-    run = run_of("a", "b", "c", compare=True)
+    run = run_of("a", "b", "c", redundancy="compare")
     for value in (1.0, 5.0, 9.0):
         answer(run, value)
     assert (run.state, run.error_category) == (RunState.FAILED, "internal")
@@ -131,7 +131,7 @@ def test_three_that_differ_fail_the_run() -> None:
 
 
 def test_a_comparison_needs_two_browsers() -> None:
-    run = run_of("a", compare=True)
+    run = run_of("a", redundancy="compare")
     answer(run, 1.0)
     assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")
     assert "it has answered" in run.error

@@ -12,7 +12,7 @@ from django.utils import timezone
 from browsers.live import living
 from browsers.models import Browser, BrowserState
 from browsers.redis import client
-from inference import draining, ledger, sweep
+from inference import claims, draining, sweep
 from inference.errors import UnknownBrowser
 from inference.models import Run, RunShard, ShardState
 from tests.support.ledger import make_run, publish
@@ -39,7 +39,7 @@ def only_shard(run: Run) -> RunShard:
 def test_what_waits_moves_what_runs_stays_and_nothing_new_comes() -> None:
     computing, waiting = (make_run(shards=1, browsers=["a", "b"]) for _ in range(2))
     shard = only_shard(computing)
-    assert ledger.claim(shard.pk, shard.fence, timezone.now()) is not None
+    assert claims.claim(shard.pk, shard.fence, timezone.now()) is not None
     done = draining.drain("a", reason="a new graphics card")
     assert done == draining.Draining("a", moved=1, left=1, others=1)
     assert only_shard(computing).state == ShardState.RUNNING

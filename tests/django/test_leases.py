@@ -10,7 +10,7 @@ from celery import current_app
 from django.utils import timezone
 
 from browsers.redis import client
-from inference import dispatch, leases, ledger
+from inference import claims, dispatch, leases, ledger
 from inference.models import Outcome, Run, ShardState
 from tests.support.ledger import make_run, publish
 
@@ -31,7 +31,7 @@ def test_what_a_browser_held_when_its_lease_ended_goes_to_another(settings: Any)
     publish("b")
     run = make_run(shards=1, browsers=["a", "b"])
     shard = run.shards.get(index=0)
-    assert ledger.claim(shard.pk, shard.fence, timezone.now()) is not None
+    assert claims.claim(shard.pk, shard.fence, timezone.now()) is not None
     held = leases.look(None)
     assert held == {"a", "b"}
     assert leases.look(held) == held

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from browsers import live
 from browsers.redis import client
-from inference import completion, endings, joining, ledger, sweep, tensors
+from inference import claims, completion, endings, joining, ledger, sweep, tensors
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from tests.support.ledger import make_run, publish
 
@@ -29,7 +29,7 @@ def clean(database: None, valkey: Any) -> Iterator[None]:
 
 def claimed(run: Run, index: int) -> RunShard:
     row = run.shards.get(index=index)
-    shard = ledger.claim(row.pk, row.fence, timezone.now())
+    shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     return shard
 
@@ -47,9 +47,9 @@ def compute(shard: RunShard, name: str, value: float = 1.0) -> bool:
 def test_a_shard_is_claimed_once_and_only_under_its_fence() -> None:
     publish("a")
     row = make_run().shards.get(index=0)
-    assert ledger.claim(row.pk, row.fence + 1, timezone.now()) is None
-    assert ledger.claim(row.pk, row.fence, timezone.now()) is not None
-    assert ledger.claim(row.pk, row.fence, timezone.now()) is None
+    assert claims.claim(row.pk, row.fence + 1, timezone.now()) is None
+    assert claims.claim(row.pk, row.fence, timezone.now()) is not None
+    assert claims.claim(row.pk, row.fence, timezone.now()) is None
 
 
 def test_a_result_makes_the_next_shard_ready_and_chooses_its_browser_then() -> None:
@@ -236,7 +236,7 @@ def test_cancelling_ends_a_run_and_frees_its_tensors() -> None:
     assert not endings.cancel(run.pk, "again")
     assert not list(client().scan_iter(f"webpool:tensor:{run.pk}:*"))
     row = run.shards.get(index=1)
-    assert ledger.claim(row.pk, row.fence - 1, timezone.now()) is None
+    assert claims.claim(row.pk, row.fence - 1, timezone.now()) is None
 
 
 def test_the_shards_of_a_critical_run_go_to_different_families_and_zones() -> None:

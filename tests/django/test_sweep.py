@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from browsers.models import Browser, BrowserState
 from browsers.redis import client
-from inference import completion, joining, ledger, sweep, tensors
+from inference import claims, completion, joining, ledger, sweep, tensors
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
 from tests.support.ledger import make_run, publish
 
@@ -32,7 +32,7 @@ def clean(database: None, valkey: Any) -> Iterator[None]:
 
 def claimed(run: Run, index: int) -> RunShard:
     row = run.shards.get(index=index)
-    shard = ledger.claim(row.pk, row.fence, timezone.now())
+    shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     return shard
 

@@ -233,7 +233,7 @@ def test_without_a_pool_infer_says_how_to_start_one(tmp_path: Path) -> None:
 def test_compared_shards_are_computed_in_two_browsers_that_agree(
     stack: RunningStack, sample: dict[str, Any], tmp_path: Path
 ) -> None:
-    args = ("--strategy", "layer", "--shards", "2", "--platform", "wasm", "--compare")
+    args = ("--strategy", "layer", "--shards", "2", "--platform", "wasm", "--redundancy", "compare")
     report = infer(stack, sample, tmp_path / "out.npz", *args)
     for shard in stack.get(f"/api/runs/{report['run']}/")["shards"]:
         tried = shard["attempt_rows"]

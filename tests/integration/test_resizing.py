@@ -20,7 +20,7 @@ from browsers.live import living
 from browsers.models import Browser, PoolEvent
 from browsers.redis import client
 from browsers.supervisor import ProcessSpec, Supervisor
-from inference import draining, ledger
+from inference import claims, draining
 from inference.models import Run, ShardState
 from tests.support.ledger import make_run
 from webpool_site.browser_list import BrowserSlot
@@ -95,7 +95,7 @@ def test_a_browser_is_added_for_work_and_leaves_when_it_holds_nothing(tmp_path: 
         wait_until(lambda: "chromium-2" in living(), said)
         assert actions()[0] == ("grew", "chromium-2")
         held = make_run(shards=1, pins={"0": "chromium-2"}).shards.get(index=0)
-        busy = ledger.claim(held.pk, held.fence, timezone.now())
+        busy = claims.claim(held.pk, held.fence, timezone.now())
         assert busy is not None
         done = run.shards.get(index=0)
         Run.objects.filter(pk=done.run_id).delete()

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from django.utils import timezone
 
-from inference import ledger, registry, tensors
+from inference import claims, ledger, registry, tensors
 from inference.batches import jobs
 from inference.batches.models import BatchJob
 from inference.models import Attempt, OnnxModel, Outcome, RunShard, RunState, ShardState
@@ -49,9 +49,9 @@ def compute(job: BatchJob) -> int:
     """Do what a browser's worker does with every queued shard of the job; returns how many."""
     queued = list(of_job(job).filter(state=ShardState.QUEUED, run__state=RunState.RUNNING))
     for row in queued:
-        shard = ledger.claim(row.pk, row.fence, timezone.now())
+        shard = claims.claim(row.pk, row.fence, timezone.now())
         assert shard is not None
-        (x,) = tensors.fetch(ledger.input_refs(shard))
+        (x,) = tensors.fetch(claims.input_refs(shard))
         y = right_answer(job.model, tensors.decode_array(x))
         refs = tensors.store(shard.run_id, [tensors.encode_array("y", y)])
         assert ledger.record_success(shard, {"y": refs[0]}, _facts(shard))
@@ -62,7 +62,7 @@ def break_one(job: BatchJob, category: str, message: str) -> None:
     """Fail the first queued shard of the job, as its worker would."""
     row = of_job(job).filter(state=ShardState.QUEUED, run__state=RunState.RUNNING).first()
     assert row is not None
-    shard = ledger.claim(row.pk, row.fence, timezone.now())
+    shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     ledger.fail_run(shard, category, message, _facts(shard))
 

@@ -13,8 +13,9 @@ from django.utils import timezone
 from browsers import live
 from browsers.redis import client
 from inference import dispatch
-from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, ShardState, StepKind
+from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, StepKind
 from inference.pool_view import snapshot
+from inference.runs import new_steps
 
 PORT = {"dtype": "float32", "shape": ["batch"]}
 
@@ -71,16 +72,7 @@ def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
     now = timezone.now()
     defaults = {"max_retries": 3, "deadline_at": now + timedelta(seconds=60), "inputs": {}}
     run = Run(model=model, plan=plan, created_at=now, **{**defaults, **fields})
-    rows = [
-        RunShard(
-            run=run,
-            plan_shard=plan_shard,
-            index=plan_shard.index,
-            kind=plan_shard.kind,
-            state=ShardState.WAITING,
-        )
-        for plan_shard in plan_shards
-    ]
+    rows = new_steps(run, plan_shards)
     ready = [row for row in rows if not row.plan_shard.depends_on]
     dispatch.assign(run, ready, (), snapshot(), now)
     run.save(force_insert=True)

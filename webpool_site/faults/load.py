@@ -29,6 +29,8 @@ WAYS: tuple[dict[str, Any], ...] = (
     {"strategy": "none"},
     {"strategy": "layer", "shards": 2},
     {"strategy": "data", "shards": 2},
+    {"strategy": "layer", "shards": 2, "redundancy": "first"},
+    {"strategy": "none", "redundancy": "compare"},
 )
 _AGAIN_S = 0.1
 _HTTP_TIMEOUT_S = 180.0

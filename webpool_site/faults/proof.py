@@ -44,7 +44,7 @@ def prove(run_ids: Iterable[uuid.UUID]) -> Proof:
     """Ask the ledger what became of these runs."""
     wanted = sorted(set(run_ids))
     states: dict[uuid.UUID, tuple[str, str]] = {}
-    results: dict[uuid.UUID, list[int]] = {}
+    results: dict[uuid.UUID, Counter[int]] = {}
     attempts: Counter[str] = Counter()
     open_shards = 0
     for some in _portions(wanted):
@@ -54,8 +54,9 @@ def prove(run_ids: Iterable[uuid.UUID]) -> Proof:
             states[pk] = (state, category)
         steps = RunShard.objects.filter(run__in=some, kind=StepKind.COMPUTE)
         good = Count("attempt_rows", filter=Q(attempt_rows__outcome=Outcome.SUCCEEDED))
-        for run, state, count in steps.annotate(good=good).values_list("run", "state", "good"):
-            results.setdefault(run, []).append(count)
+        rows = steps.annotate(good=good).values_list("run", "index", "state", "good")
+        for run, index, state, count in rows:
+            results.setdefault(run, Counter())[index] += count
             ended = states[run][0] != RunState.RUNNING
             closed = (ShardState.DONE, ShardState.FAILED, ShardState.CANCELLED)
             open_shards += ended and state not in closed
@@ -72,8 +73,10 @@ def prove(run_ids: Iterable[uuid.UUID]) -> Proof:
         lost=_named(
             pk for pk in wanted if states.get(pk, (RunState.RUNNING,))[0] == RunState.RUNNING
         ),
-        doubled=_named(pk for pk in wanted if any(count > 1 for count in results.get(pk, ()))),
-        unproved=_named(pk for pk in answered if 0 in results.get(pk, [0])),
+        doubled=_named(
+            pk for pk in wanted if any(n > 1 for n in results.get(pk, Counter()).values())
+        ),
+        unproved=_named(pk for pk in answered if pk not in results or 0 in results[pk].values()),
         open_shards=open_shards,
         attempts=dict(attempts),
     )

@@ -13,7 +13,7 @@ from inference import registry, runs
 from inference.inputs import from_python, read_input_file
 from inference.management.cli import WebpoolCommand
 from inference.metrics import run_metrics
-from inference.models import Strategy
+from inference.models import ShardState, Strategy
 from inference.options import parse_pins
 from inference.tensors import WireTensor, decode_array
 
@@ -40,7 +40,10 @@ class Command(WebpoolCommand):
             "--critical", action="store_true", help="spread shards over families, then zones"
         )
         parser.add_argument(
-            "--compare", action="store_true", help="compute in two browsers, which must agree"
+            "--redundancy",
+            choices=["first", "compare"],
+            default="",
+            help="compute in two browsers: the first answer counts, or both must agree",
         )
         parser.add_argument("--max-retries", type=int)
         parser.add_argument("--deadline", type=float, metavar="SECONDS")
@@ -68,7 +71,7 @@ class Command(WebpoolCommand):
             pins=parse_pins(options["pin"]),
             strict=options["strict"],
             critical=options["critical"],
-            compare=options["compare"],
+            redundancy=options["redundancy"],
             max_retries=options["max_retries"],
             deadline_s=options["deadline"],
             owner="command line",
@@ -84,6 +87,11 @@ class Command(WebpoolCommand):
     def _print(self, run: Any, outputs: list[WireTensor]) -> None:
         metrics = run_metrics(run)
         for shard in metrics["shards"]:
+            if shard["state"] != ShardState.DONE:  # the other copy was first
+                self.stdout.write(
+                    f"{shard_name(shard)} once more: {shard['browser']} ({shard['state']})"
+                )
+                continue
             nodes = ", ".join(f"{count} {name}" for name, count in shard["nodes"].items())
             self.stdout.write(
                 f"{shard_name(shard)}: {shard['browser']} {shard['browser_version']} "

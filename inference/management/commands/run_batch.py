@@ -57,7 +57,10 @@ class Command(WebpoolCommand):
             "--critical", action="store_true", help="spread shards over families, then zones"
         )
         parser.add_argument(
-            "--compare", action="store_true", help="compute in two browsers, which must agree"
+            "--redundancy",
+            choices=["first", "compare"],
+            default="",
+            help="compute in two browsers: the first answer counts, or both must agree",
         )
         parser.add_argument(
             "--concurrency", type=int, help="batches in flight; default: one per ready browser"
@@ -105,7 +108,7 @@ class Command(WebpoolCommand):
                     "shards",
                     "data_parallel",
                     "critical",
-                    "compare",
+                    "redundancy",
                 )
                 if options[name]
             },

@@ -1,0 +1,155 @@
+"""Shards that two browsers compute, of which the first answer counts; the test plays the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from django.utils import timezone
+
+from browsers.redis import client
+from inference import claims, joining, ledger, sweep, tensors
+from inference.metrics import run_metrics
+from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.runs import collect
+from tests.support.ledger import make_run, publish
+from webpool_site.faults.proof import prove
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+@pytest.fixture
+def clean(database: None, valkey: Any) -> Iterator[None]:
+    client().flushall()
+    Run.objects.all().delete()
+    yield
+    client().flushall()
+
+
+def run_on(*browsers: str, strategy: str = "layer", shards: int = 1, **fields: Any) -> Run:
+    for name in browsers:
+        publish(name)
+    return make_run(strategy, shards, redundancy="first", **fields)
+
+
+def claimed(run: Run, index: int, copy: int) -> RunShard:
+    row = run.shards.get(index=index, copy=copy)
+    shard = claims.claim(row.pk, row.fence, timezone.now())
+    assert shard is not None, row.state
+    return shard
+
+
+def answer(shard: RunShard, name: str, value: float) -> bool:
+    refs = tensors.store(shard.run_id, [tensors.encode_array(name, np.array([value], np.float32))])
+    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    return ledger.record_success(shard, {name: refs[0]}, facts)
+
+
+def fail(shard: RunShard, category: str = "internal") -> None:
+    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    ledger.record_failure(shard, category, "it broke", facts)
+
+
+def states(run: Run) -> list[tuple[int, int, str, str]]:
+    return list(run.shards.values_list("index", "copy", "state", "browser"))
+
+
+def result(run: Run) -> list[float]:
+    run.refresh_from_db()
+    assert run.state == RunState.SUCCEEDED, run.error
+    (wire,) = collect(run)
+    values: list[float] = tensors.decode_array(wire).tolist()
+    return values
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_first_answer_counts_and_the_other_is_superseded(first: int) -> None:
+    run = run_on("a", "b")
+    both = [claimed(run, 0, copy) for copy in (0, 1)]
+    assert {shard.browser for shard in both} == {"a", "b"}
+    assert answer(both[first], "t1", 1.0)
+    assert result(run) == [1.0]
+    assert not answer(both[1 - first], "t1", 2.0), "too late"
+    assert result(run) == [1.0]
+    outcomes = dict(Attempt.objects.filter(shard__run=run).values_list("browser", "outcome"))
+    assert outcomes == {
+        both[first].browser: Outcome.SUCCEEDED,
+        both[1 - first].browser: Outcome.SUPERSEDED,
+    }
+    assert len(client().keys(f"webpool:tensor:{run.pk}:*")) == 1, "the late answer was freed"
+    proof = prove([run.pk])
+    assert (proof.holds, proof.succeeded) == (True, 1)
+    metrics = run_metrics(run)
+    assert (metrics["component_count"], metrics["successful_components"]) == (1, 1)
+
+
+def test_a_copy_that_waits_in_a_queue_is_called_off() -> None:
+    run = run_on("a", "b")
+    second = run.shards.get(index=0, copy=1)
+    answer(claimed(run, 0, 0), "t1", 1.0)
+    assert claims.claim(second.pk, second.fence, timezone.now()) is None
+    assert run.shards.get(copy=1).state == ShardState.CANCELLED
+
+
+def test_each_step_of_a_chain_goes_on_with_whoever_was_first() -> None:
+    run = run_on("a", "b", "c", shards=2)
+    answer(claimed(run, 0, 1), "t1", 1.0)
+    assert [state for _, _, state, _ in states(run)] == ["cancelled", "done", "queued", "queued"]
+    second = [claimed(run, 1, copy) for copy in (0, 1)]
+    assert len({shard.browser for shard in second}) == 2
+    assert [name for name, _ in claims.input_refs(second[0])] == ["t1"]
+    answer(second[0], "t2", 3.0)
+    assert result(run) == [3.0]
+
+
+def test_a_join_takes_the_answer_of_each_part() -> None:
+    run = run_on("a", "b", "c", strategy="data", shards=2)
+    answer(claimed(run, 0, 1), "t1", 1.0)
+    answer(claimed(run, 1, 0), "t1", 2.0)
+    join = run.shards.get(index=2)
+    assert join.state == ShardState.QUEUED
+    joining.execute(join.pk, join.fence)
+    assert result(run) == [1.0, 2.0]
+
+
+def test_a_dead_browser_costs_nothing_while_the_other_copy_computes() -> None:
+    run = run_on("a", "b")
+    first, second = claimed(run, 0, 0), claimed(run, 0, 1)
+    client().delete(f"webpool:browser:{first.browser}")
+    ledger.owner_died(first.browser, "killed")
+    lost = run.shards.get(copy=0)
+    assert (lost.state, lost.browser) == (ShardState.READY, ""), "never beside its copy"
+    sweep.place_waiting()
+    run.refresh_from_db()
+    assert run.state == RunState.RUNNING
+    answer(second, "t1", 1.0)
+    assert result(run) == [1.0]
+    assert run.shards.get(copy=0).state == ShardState.CANCELLED
+
+
+def test_one_copy_that_failed_for_good_does_not_end_the_run_but_both_do() -> None:
+    run = run_on("a", "b", max_retries=0)
+    first, second = claimed(run, 0, 0), claimed(run, 0, 1)
+    fail(first)
+    run.refresh_from_db()
+    assert run.state == RunState.RUNNING
+    assert run.shards.get(copy=0).state == ShardState.FAILED
+    fail(second)
+    run.refresh_from_db()
+    assert (run.state, run.error_category) == (RunState.FAILED, "internal")
+    assert run_metrics(run)["failed_components"] == 1
+    assert prove([run.pk]).open_shards == 0
+
+
+def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
+    run = run_on("a", "b")
+    for copy in (0, 1):
+        fail(claimed(run, 0, copy), "unsupported_operation")
+    while (row := run.shards.filter(state=ShardState.QUEUED).first()) is not None:
+        fail(claimed(run, 0, row.copy), "unsupported_operation")
+    sweep.place_waiting()
+    run.refresh_from_db()
+    assert run.state == RunState.FAILED
+    assert "unsupported_operation" in run.error
