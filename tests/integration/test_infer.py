@@ -241,6 +241,31 @@ def test_compared_shards_are_computed_in_two_browsers_that_agree(
         assert len({attempt["browser"] for attempt in tried}) == 2
 
 
+def test_of_two_copies_the_first_answer_counts(
+    stack: RunningStack, sample: dict[str, Any], tmp_path: Path
+) -> None:
+    args = ("--strategy", "layer", "--shards", "2", "--platform", "wasm", "--redundancy", "first")
+    report = infer(stack, sample, tmp_path / "out.npz", *args)
+    shards = stack.get(f"/api/runs/{report['run']}/")["shards"]
+    assert [(shard["index"], shard["copy"]) for shard in shards] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for both in (shards[:2], shards[2:]):
+        assert sorted(shard["state"] for shard in both) == ["cancelled", "done"]
+        assert len({shard["browser"] for shard in both}) == 2
+        outcomes = [attempt["outcome"] for shard in both for attempt in shard["attempt_rows"]]
+        assert outcomes.count("succeeded") == 1
+
+
+def test_a_second_copy_needs_a_second_browser(
+    stack: RunningStack, sample: dict[str, Any], tmp_path: Path
+) -> None:
+    failed = stack.manage(
+        "infer", "minilm", "--input", str(sample["inputs"]),
+        "--browsers", "firefox", "--redundancy", "first", check=False,
+    )  # fmt: skip
+    assert failed.returncode == 2
+    assert "other copy" in failed.stderr
+
+
 def test_an_odd_answer_is_confirmed_once(stack: RunningStack, tmp_path: Path) -> None:
     model = tmp_path / "relu.onnx"
     model.write_bytes(small_models.relu())

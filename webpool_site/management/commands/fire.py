@@ -96,7 +96,7 @@ class Command(WebpoolCommand):
             [sys.executable, "-m", "webpool_site.faults.arsonist", str(pool.home),
              "--kills", str(options["kills"]), "--seed", str(options["seed"]),
              "--every", str(options["every"]), "--seconds", str(options["seconds"])],
-            cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True,
+            cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         strikes: list[Strike] = []
         tell_at = time.monotonic() + _TELL_EVERY_S
@@ -107,6 +107,8 @@ class Command(WebpoolCommand):
                 if time.monotonic() > tell_at:
                     tell_at += _TELL_EVERY_S
                     self._say(f"  {len(strikes)} of {options['kills']} strikes")
+        except KeyboardInterrupt:
+            self._say(f"interrupted after {len(strikes)} strikes; what was done is proved")
         finally:
             arsonist.terminate()
             arsonist.wait()
