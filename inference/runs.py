@@ -106,7 +106,7 @@ def _create_run(request: RunRequest) -> Run:
         run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"the tensor store does not answer or is full ({error}); is the pool running (make up)?"
+            f"the tensor store does not answer or is full ({_said(error)}); is the pool running (make up)?"
         ) from error
     try:
         _insert(run, shards)
@@ -115,6 +115,11 @@ def _create_run(request: RunRequest) -> Run:
         raise
     dispatch.send_ready(sent, shards)
     return run
+
+
+def _said(error: redis.exceptions.RedisError) -> str:
+    """Without the command that a pipeline's error repeats, tensor and all."""
+    return str(error).rpartition("caused error: ")[2]
 
 
 def new_steps(run: Run, plan_shards: Iterable[PlanShard]) -> list[RunShard]:

@@ -18,7 +18,7 @@ QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--logle
 # A process whose code or settings are wrong fails at once and every time: five tries tell.
 # A pass of the sweep waits for a store that hangs, 30 s a step.
 CONTROL_SILENT_S = 120.0
-ESSENTIAL = Restart(first_delay_s=0.2, give_up_after=5)
+ESSENTIAL = Restart(first_delay_s=0.2, max_delay_s=5.0, give_up_after=5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ def browser_worker(layout: Layout, slot: BrowserSlot, *, after: Sequence[str]) -
     return dataclasses.replace(
         spec,
         env={**spec.env, "WEBPOOL_BROWSER": slot.id, "WEBPOOL_BROWSER_KIND": slot.kind},
-        restart=Restart(first_delay_s=0.05),
+        restart=Restart(first_delay_s=0.05, max_delay_s=10.0),
         critical=False,
         # The browser's own start has its own deadline inside the worker; this one is behind it.
         start_timeout_s=layout.browser_start_s + 60.0,

@@ -147,7 +147,7 @@ def process_spec(home: Path) -> ProcessSpec:
         env={"LC_ALL": "C"},
         cwd=home,
         ready=lambda pid: answers(address),
-        restart=Restart(first_delay_s=0.05, give_up_after=5),
+        restart=Restart(first_delay_s=0.05, max_delay_s=5.0, give_up_after=5),
         critical=True,
     )
 

@@ -24,6 +24,7 @@ class Child:
         self.failures = 0
         self.started_at = 0.0
         self.ready_s: float | None = None
+        self.worked = False  # it has told that it was ready, in this life or an earlier one
         self.due_at: float | None = None  # to start again, or to be killed
         self.overdue = False  # it missed a deadline, and was killed for it
         self.wanted = True  # False: it is to stop and to stay down

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 LOG_LIMIT_BYTES = 20 * 2**20
@@ -17,6 +18,12 @@ def tail(path: Path, *, lines: int = 15) -> str:
     except OSError as error:
         return f"(no log: {error})"
     return "\n".join(text.splitlines()[-lines:])
+
+
+def append(path: Path, text: str) -> None:
+    """A line of the supervisor's own; a full disk that does not take it stops nobody."""
+    with contextlib.suppress(OSError), path.open("a") as file:
+        file.write(text)
 
 
 def rotate(path: Path, *, only_above_bytes: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from browsers.lifeline import dies_with_parent
 from browsers.supervisor.child import Child
 from browsers.supervisor.leftovers import write_pid
-from browsers.supervisor.logs import LOG_LIMIT_BYTES, rotate
+from browsers.supervisor.logs import LOG_LIMIT_BYTES, append, rotate
 from browsers.supervisor.notices import Notices
 from browsers.supervisor.records import RUNNING, Listener, State, describe_exit
 
@@ -105,9 +105,8 @@ class Loop:
         child.overdue = False
         child.started_at = time.monotonic()
         try:
+            append(child.log_path, f"--- start {child.starts} of {spec.name}\n")
             with child.log_path.open("ab") as output:
-                output.write(f"--- start {child.starts} of {spec.name}\n".encode())
-                output.flush()
                 process = subprocess.Popen(
                     [*dies_with_parent(), *spec.argv],
                     env={**os.environ, **spec.env},
@@ -118,12 +117,15 @@ class Loop:
                     start_new_session=True,
                 )
         except OSError as error:
-            with child.log_path.open("a") as output:
-                output.write(f"{spec.name} could not be started: {error}\n")
+            log.error("%s could not be started: %s", spec.name, error)
+            append(child.log_path, f"{spec.name} could not be started: {error}\n")
             self._after_exit(child, 127)
             return
         child.process = process
-        write_pid(self._pid_path(child), process.pid)
+        try:
+            write_pid(self._pid_path(child), process.pid)
+        except OSError as error:  # only who comes after a killed supervisor would have read it
+            log.error("the id of %s was not written down: %s", spec.name, error)
         self.set(child, State.STARTING)
         if spec.start_timeout_s is not None:
             child.due_at = child.started_at + spec.start_timeout_s
@@ -163,6 +165,7 @@ class Loop:
             return
         child.due_at = None
         child.ready_s = time.monotonic() - child.started_at
+        child.worked = child.worked or child.spec.ready is not None
         self.set(child, State.READY)
         self._notices.tell(self._listener.on_ready, child.spec, child.ready_s)
 
@@ -190,7 +193,7 @@ class Loop:
         healthy = child.ready_s is not None and (killed or lived_s >= spec.restart.healthy_after_s)
         child.failures = 1 if healthy else child.failures + 1
         log.warning("%s ended with %s", spec.name, describe_exit(returncode))
-        if not killed and spec.restart.gives_up(child.failures):
+        if not killed and not child.worked and spec.restart.gives_up(child.failures):
             self.set(child, State.FAILED)
             self._notices.tell(self._listener.on_gave_up, spec, child.why())
             if spec.critical:
@@ -198,7 +201,8 @@ class Loop:
                 self.begin_stop()
             return
         child.due_at = time.monotonic() + spec.restart.delay_s(child.failures)
-        rotate(child.log_path, only_above_bytes=LOG_LIMIT_BYTES)
+        with contextlib.suppress(OSError):  # it goes on growing
+            rotate(child.log_path, only_above_bytes=LOG_LIMIT_BYTES)
         self.set(child, State.BACKING_OFF)
 
     def begin_stop(self) -> None:

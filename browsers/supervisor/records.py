@@ -20,7 +20,9 @@ class Restart:
     The first restart comes after `first_delay_s`; each further failure multiplies the delay by
     `factor` up to `max_delay_s`. A child that stayed up for `healthy_after_s` starts from the first
     delay again, and so does one that was ready and was killed by somebody. `give_up_after` failures in
-    a row end the attempts, kills by somebody not counted; None goes on for ever.
+    a row end the attempts of a child that never told that it was ready, kills by somebody not counted;
+    None goes on for ever. What has worked once is tried for ever: its surroundings broke, such as a full
+    disk, and are mended by somebody.
     """
 
     first_delay_s: float = 0.1

@@ -25,7 +25,7 @@ class HistoryCommand(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         except OperationalError as error:
             raise CommandError(
-                f"the database cannot be used ({error}); run `manage.py migrate`", returncode=2
+                f"the database cannot be used ({error}); see `manage.py doctor`", returncode=2
             ) from error
 
     def write_json(self, document: Any) -> None:

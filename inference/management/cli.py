@@ -21,11 +21,15 @@ class WebpoolCommand(BaseCommand):
             return super().execute(*args, **options)
         except WebpoolError as error:
             raise CommandError(str(error), returncode=2) from error
+        except redis.exceptions.ResponseError as error:
+            raise CommandError(
+                f"Redis refuses ({error}); see `manage.py doctor`", returncode=2
+            ) from error
         except redis.exceptions.RedisError as error:
             raise CommandError(
                 f"Redis does not answer ({error}); start the pool with `make up`", returncode=2
             ) from error
         except OperationalError as error:
             raise CommandError(
-                f"the database cannot be used ({error}); run `manage.py migrate`", returncode=2
+                f"the database cannot be used ({error}); see `manage.py doctor`", returncode=2
             ) from error

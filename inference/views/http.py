@@ -83,6 +83,8 @@ def as_webpool_error(error: Exception) -> WebpoolError:
     """Translate whatever went wrong into an error with a status; what nobody foresaw is logged."""
     if isinstance(error, WebpoolError):
         return error
+    if isinstance(error, redis.exceptions.ResponseError):
+        return Unavailable(f"Redis refuses ({error}); see `manage.py doctor`")
     if isinstance(error, redis.exceptions.RedisError):
         return Unavailable(f"Redis does not answer ({error}); start the pool with `make up`")
     if isinstance(error, DatabaseError):

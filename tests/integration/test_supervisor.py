@@ -223,6 +223,26 @@ def test_a_critical_child_that_somebody_kills_again_and_again_comes_back(supervi
     assert supervisor.status()[0].failures == 1, "the delay starts from the first again"
 
 
+def test_a_critical_child_that_has_worked_is_tried_for_ever(supervisor, recorder, tmp_path):
+    """Its surroundings broke, and are mended by somebody."""
+    broken = tmp_path / "broken"
+    words = (
+        "import pathlib, sys, time\nif pathlib.Path(sys.argv[1]).exists(): raise SystemExit(3)\n"
+    )
+    argv = (sys.executable, "-S", "-c", words + "time.sleep(600)", str(broken))
+    policy = Restart(first_delay_s=0.01, max_delay_s=0.05, give_up_after=2)
+    ready = lambda pid: not broken.exists()  # noqa: E731
+    supervisor.start([ProcessSpec("web", argv, ready=ready, restart=policy, critical=True)])
+    supervisor.wait_ready(40)
+    broken.touch()
+    pid, _ = recorder.next("started", "web")
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: supervisor.status()[0].failures > 3)
+    broken.unlink()
+    supervisor.wait_ready(40)
+    assert supervisor.failure is None
+
+
 def test_a_critical_child_that_never_gets_ready_is_given_up(supervisor):
     policy = Restart(first_delay_s=0.01, give_up_after=2)
     stuck = ProcessSpec("stuck", SLEEPER, ready=lambda pid: False, start_timeout_s=0.2)

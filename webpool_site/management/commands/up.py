@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError
 
 from browsers.supervisor import State
 from inference.management.cli import WebpoolCommand
@@ -98,15 +100,20 @@ class Command(WebpoolCommand):
         if stack.layout.web:
             self._say(f"  admin   {stack.address}/admin/")
             self._say(f"  API     {stack.address}/api/docs/")
-        if credentials := admin_user.ensure():
-            self._say(f"  log in as {credentials} (shown only this once)")
+        try:
+            if credentials := admin_user.ensure():
+                self._say(f"  log in as {credentials} (shown only this once)")
+        except DatabaseError as error:
+            self._say(f"  the admin user was not made: {error}; `manage.py setup` makes it later")
         self._say(f"  logs    {stack.log_dir}")
         self._say("Ctrl-C stops everything")
         return browsers
 
     def _say(self, text: str) -> None:
-        self.stdout.write(text)
-        self.stdout.flush()
+        """To a terminal that is gone, or a file on a full disk, nothing can be said: the pool goes on."""
+        with contextlib.suppress(OSError):
+            self.stdout.write(text)
+            self.stdout.flush()
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
