@@ -38,6 +38,10 @@ def choose(
     )
     if not bounded:
         return Selection("history", why=why)
+    if options.get("redundancy"):
+        return Selection(
+            "placement", why=f"history recommends one browser, two are asked for: {why}"
+        )
     there = [one for one in pool if browser in (one.id, one.kind, one.family)]
     offered = {item.name for one in there for item in one.backends}
     if not there or (backend and backend not in offered):

@@ -69,3 +69,9 @@ def test_placement_decides_where_history_is_empty_or_off_or_recommends_who_is_no
     assert (chosen().by, chosen().browsers) == ("placement", ())
     assert "edge/webnn" in chosen().why
     assert chosen(with_history=False).by == "placement"
+
+
+def test_history_names_one_browser_and_redundancy_needs_two() -> None:
+    publish("firefox", "wasm")
+    assert chosen(redundancy="first").by == "placement"
+    assert chosen(redundancy="").by == "history"
