@@ -132,13 +132,17 @@ class RunReport:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model file resident on a backend; `last_used` is seconds since the epoch."""
+    """A model file resident on a backend; `last_used` is seconds since the epoch.
+
+    `sized`: it was compiled for certain sizes of its symbolic dimensions, and serves no others (WebNN).
+    """
 
     sha256: str
     backend: str
     bytes: int
     last_used: float
     runs: int
+    sized: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A plan's steps are run one after another on small seeded inputs; of each file its inputs and outputs are kept
 beside it, as `known_answers/<sha256>.npz`. Workers ask for them now and then. What cannot be run in this way,
-or is too large to be run at once, has none: nothing is assumed of it.
+or has a step that is too large to be run, has none: nothing is assumed of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inference.tensors import decode_array, encode_array
 
 log = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray[Any, Any]]
-_MOST_BYTES = 1_000_000_000  # of a plan's weights: they are in memory while its answers are made
+_MOST_BYTES = 1_000_000_000  # of a step's weights: they are in memory while its answer is made
 _SIZE = 4  # of every dimension that is not fixed
 _SEED = 20
 _IN, _OUT = "in:", "out:"
@@ -41,8 +41,9 @@ def make(steps: Sequence[PlanShard]) -> None:
     computing = [step for step in steps if step.kind == StepKind.COMPUTE]
     if all(path_of(step.sha256).exists() for step in computing):
         return
-    if sum(step.weight_bytes for step in computing) > _MOST_BYTES:
-        log.info("no known answers: %s is too large to be run at once", steps[0].plan)
+    largest = max(computing, key=lambda step: step.weight_bytes)
+    if largest.weight_bytes > _MOST_BYTES:
+        log.info("no known answers: %s is too large to be run here", largest)
         return
     try:
         _make(steps)
@@ -94,9 +95,9 @@ def _make(steps: Sequence[PlanShard]) -> None:
             made = example_inputs(graph, missing, seed=_SEED, other=_SIZE)
             values.update({taken[name]: array for name, array in made.items()})
         inputs = {name: values[tensor] for name, tensor in taken.items() if tensor in values}
-        runtime = session(str(file_of(step.sha256)))
         names = [port["name"] for port in step.outputs]
-        outputs = dict(zip(names, runtime.run(names, inputs), strict=True))
+        made_now = session(str(file_of(step.sha256))).run(names, inputs)  # kept no longer than this
+        outputs = dict(zip(names, made_now, strict=True))
         _keep(step.sha256, inputs, outputs)
         values.update({step.tensor_of[name]: array for name, array in outputs.items()})
 

@@ -99,7 +99,9 @@ class Residents:
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         return tuple(
-            LoadedModel(key.sha256, key.backend, entry.bytes, entry.last_used, entry.runs)
+            LoadedModel(
+                key.sha256, key.backend, entry.bytes, entry.last_used, entry.runs, bool(key.dims)
+            )
             for key, entry in self._current().items()
             if key.sha256 != self._hidden
         )

@@ -326,12 +326,12 @@ class BrowserWorker:
     def check(self) -> bool:
         """Ask one loaded file for its known answer; False: it was wrong, and no repair helped.
 
-        On WebNN a file is compiled for the sizes of a run, and would be loaded once more for this: not asked.
+        What WebNN compiled for the sizes of a run would be loaded once more for this: it is not asked.
         """
-        held = {m.sha256: m.backend for m in self.session.loaded()}
+        held = {m.sha256: m for m in self.session.loaded()}
         if self.status.state != BrowserState.READY or (file := self._checks.next(held)) is None:
             return True
-        known = self._hooks.known(file) if held[file] != "webnn" else None
+        known = None if held[file].sized else self._hooks.known(file)
         if known is None:
             self._checks.note(file, Check(known=False))
             return True
@@ -340,7 +340,7 @@ class BrowserWorker:
                 report = self.session.run(
                     model_sha256=file,
                     inputs=known.inputs,
-                    backend=held[file],
+                    backend=held[file].backend,
                     deadline_s=_PROBE_S,
                     as_use=False,
                 )
