@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from inference.endings import OPEN_STATES
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState, StepKind
 
 
@@ -15,32 +16,48 @@ def run_metrics(run: Run) -> dict[str, Any]:
     Returns a JSON-ready mapping: `inference_time_ms` (creation to end), `component_count`,
     `successful_components`, `failed_components`, `shard_type`, `data_parallel`, and under `shards`, per
     shard: where its deciding attempt ran (the one that succeeded, else the last), that attempt's times
-    in milliseconds, the number of attempts and the recovery events; copies are listed by themselves and
-    counted as one component. Under `joins`: what the control
-    worker put together, and how long that took. Under `prediction`, for runs with strategy auto: what
-    was expected, and by how much it was wrong.
+    in milliseconds, the number of attempts and the recovery events; of a shard's copies the one whose
+    answer counts, and where the others are. Under `joins`: what the control worker put together, and how
+    long that took. Under `prediction`, for runs with strategy auto: what was expected, and by how much it
+    was wrong.
     """
     steps = list(run.shards.select_related("plan_shard"))
     shards = [step for step in steps if step.kind == StepKind.COMPUTE]
     attempts = attempts_by_shard(shards)
-    states: dict[int, set[str]] = {}
-    for shard in shards:
-        states.setdefault(shard.index, set()).add(shard.state)
-    done = sum(ShardState.DONE in found for found in states.values())
-    failed = sum(
-        ShardState.FAILED in found and ShardState.DONE not in found for found in states.values()
-    )
+    counted = _counted(shards)
+    states = [shard.state for shard in counted]
     return {
         "inference_time_ms": milliseconds(run.created_at, run.finished_at),
-        "component_count": len(states),
-        "successful_components": done,
-        "failed_components": failed,
+        "component_count": len(counted),
+        "successful_components": states.count(ShardState.DONE),
+        "failed_components": states.count(ShardState.FAILED),
         "shard_type": run.plan.strategy,
         "data_parallel": run.plan.data_parallel,
-        "shards": [shard_metrics(shard, attempts[shard.pk]) for shard in shards],
+        "shards": [
+            {
+                **shard_metrics(shard, attempts[shard.pk]),
+                "other_copies": [
+                    {"browser": other.browser or None, "state": other.state}
+                    for other in shards
+                    if other.index == shard.index and other.copy != shard.copy
+                ],
+            }
+            for shard in counted
+        ],
         "prediction": prediction_metrics(run),
         "joins": [join_metrics(step) for step in steps if step.kind == StepKind.JOIN],
     }
+
+
+def _counted(shards: Sequence[RunShard]) -> list[RunShard]:
+    """One of each shard: the copy that is done, else the one that is nearest to it."""
+    nearest = (ShardState.FAILED, ShardState.CANCELLED, *OPEN_STATES, ShardState.DONE)
+    best: dict[int, RunShard] = {}
+    for shard in shards:
+        known = best.get(shard.index)
+        if known is None or nearest.index(shard.state) > nearest.index(known.state):
+            best[shard.index] = shard
+    return [best[index] for index in sorted(best)]
 
 
 def attempts_by_shard(shards: Sequence[RunShard]) -> dict[int, list[Attempt]]:
@@ -64,7 +81,6 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
     best = deciding(attempts)
     return {
         "index": shard.index,
-        "copy": shard.copy,
         "group": shard.plan_shard.group,
         "state": shard.state,
         "browser": (best.browser if best else shard.browser) or None,

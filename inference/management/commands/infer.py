@@ -13,7 +13,7 @@ from inference import registry, runs
 from inference.inputs import from_python, read_input_file
 from inference.management.cli import WebpoolCommand
 from inference.metrics import run_metrics
-from inference.models import ShardState, Strategy
+from inference.models import Strategy
 from inference.options import parse_pins
 from inference.tensors import WireTensor, decode_array
 
@@ -87,21 +87,21 @@ class Command(WebpoolCommand):
     def _print(self, run: Any, outputs: list[WireTensor]) -> None:
         metrics = run_metrics(run)
         for shard in metrics["shards"]:
-            if shard["state"] != ShardState.DONE:  # the other copy was first
-                self.stdout.write(
-                    f"{shard_name(shard)} once more: {shard['browser']} ({shard['state']})"
-                )
-                continue
             nodes = ", ".join(f"{count} {name}" for name, count in shard["nodes"].items())
             self.stdout.write(
                 f"{shard_name(shard)}: {shard['browser']} {shard['browser_version']} "
-                f"{shard['backend']} ({nodes}), {shard['compute_ms']:.1f} ms"
+                f"{shard['backend']} ({nodes}), {shard['compute_ms']:.1f} ms{_also(shard)}"
             )
         for tensor in outputs:
             self.stdout.write(
                 f"{tensor.name} {tensor.dtype}{list(tensor.shape)}: {preview(tensor)}"
             )
         self.stdout.write(f"run {run.pk}: {metrics['inference_time_ms']:.1f} ms")
+
+
+def _also(shard: dict[str, Any]) -> str:
+    others = ", ".join(f"{copy['browser']} ({copy['state']})" for copy in shard["other_copies"])
+    return f"; also {others}" if others else ""
 
 
 def shard_name(shard: dict[str, Any]) -> str:
