@@ -3,7 +3,8 @@
 1. A float output of the model that is not finite or all zero is computed again in another browser, where
    there is one. When both agree, that is the answer, and this file is not doubted for it again.
 2. With `Redundancy.COMPARE`, every shard is computed in two browsers; there must be two.
-3. Who answered otherwise than two others, or than one that is not odd, has an incident, and its breaker for
+3. An answer that the store has lost meanwhile counts as never given.
+4. Who answered otherwise than two others, or than one that is not odd, has an incident, and its breaker for
    that file hears of it. Three answers that all differ fail the run.
 """
 
@@ -42,9 +43,13 @@ def settle(
         if not why or not ledger.ask_another(shard, named, why, facts, must=compared):
             ledger.record_success(shard, named, facts, glance)
         return
-    answers = shard.doubt["answers"]
     why = shard.doubt["why"]
-    agrees = [_agrees(shard, answer["outputs"], outputs) for answer in answers]
+    found = [
+        (answer, _agrees(shard, answer["outputs"], outputs)) for answer in shard.doubt["answers"]
+    ]
+    answers = [answer for answer, same in found if same is not None]
+    agrees = [same for _, same in found if same is not None]
+    shard.doubt = {"why": why, "answers": answers}
     verdict = judge(agrees, odd=bool(odd), asked_as_odd=why != AS_ASKED)
     if verdict.next is Next.ASK:
         ledger.ask_another(shard, named, why, facts, must=True)
@@ -80,8 +85,8 @@ def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
 
 def _agrees(
     shard: RunShard, earlier: Mapping[str, Mapping[str, Any]], outputs: Sequence[WireTensor]
-) -> bool:
-    """Whether an earlier answer is the same; one that the store has lost is not."""
+) -> bool | None:
+    """Whether an earlier answer is the same; None where the store has lost it: it says nothing any more."""
     names = [tensor.name for tensor in outputs]
     tensor_of = shard.plan_shard.tensor_of
     try:
@@ -89,7 +94,7 @@ def _agrees(
             [(name, TensorRef.from_json(earlier[tensor_of[name]])) for name in names]
         )
     except tensors.TensorLost:
-        return False
+        return None
     pairs = zip(outputs, kept, strict=True)
     return all(agree(decode_array(new), decode_array(old)) for new, old in pairs)
 

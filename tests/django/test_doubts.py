@@ -122,6 +122,17 @@ def test_compared_answers_must_agree_and_a_third_browser_decides() -> None:
     assert outcomes(run)[-1] == ("c", Outcome.SUCCEEDED)
 
 
+def test_an_answer_that_the_store_has_lost_is_asked_for_again() -> None:
+    run = run_of("a", "b", redundancy="compare")
+    answer(run, 1.0)
+    client().delete(*client().keys(f"webpool:tensor:{run.pk}:*"))
+    waiting = answer(run, 1.0)
+    assert (run.state, waiting.browser) == (RunState.RUNNING, "a")
+    answer(run, 1.0)
+    assert (run.state, result(run)) == (RunState.SUCCEEDED, [1.0])
+    assert not Incident.objects.exists()
+
+
 def test_three_that_differ_fail_the_run() -> None:
     run = run_of("a", "b", "c", redundancy="compare")
     for value in (1.0, 5.0, 9.0):
