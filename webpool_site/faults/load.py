@@ -29,9 +29,13 @@ WAYS: tuple[dict[str, Any], ...] = (
     {"strategy": "none"},
     {"strategy": "layer", "shards": 2},
     {"strategy": "data", "shards": 2},
+)
+# Only where two browsers are left when one cannot be started any more.
+REDUNDANT: tuple[dict[str, Any], ...] = (
     {"strategy": "layer", "shards": 2, "redundancy": "first"},
     {"strategy": "none", "redundancy": "compare"},
 )
+_FEWEST_FOR_REDUNDANCY = 3
 _AGAIN_S = 0.1
 _HTTP_TIMEOUT_S = 180.0
 
@@ -50,9 +54,16 @@ class Load:
     """
 
     def __init__(
-        self, questions: Sequence[Question], light: Sequence[Question], *, callers: int, seed: int
+        self,
+        questions: Sequence[Question],
+        light: Sequence[Question],
+        *,
+        callers: int,
+        seed: int,
+        browsers: int,
     ) -> None:
         self._questions, self._light = questions, light
+        self._ways = WAYS + (REDUNDANT if browsers >= _FEWEST_FOR_REDUNDANCY else ())
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.asked: set[uuid.UUID] = set()
@@ -86,7 +97,7 @@ class Load:
     def _call(self, draw: random.Random) -> None:
         try:
             while not self._stop.is_set():
-                self._ask(draw.choice(self._questions), draw.choice(WAYS))
+                self._ask(draw.choice(self._questions), draw.choice(self._ways))
         finally:
             connection.close()
 

@@ -64,7 +64,10 @@ class Command(WebpoolCommand):
         seed = options["seed"]
         self._say(f"starting {', '.join(pool.browsers)} in {pool.home}")
         heavy, light = questions(HEAVY, 4, seed=seed), questions(LIGHT, 8, seed=seed)
-        load = Load([*heavy, *light, *light], light, callers=options["callers"], seed=seed)
+        load = Load(
+            [*heavy, *light, *light], light,
+            callers=options["callers"], seed=seed, browsers=len(pool.browsers),
+        )  # fmt: skip
         with pool:
             load.start()
             try:
