@@ -136,6 +136,19 @@ class LaunchedBrowser:
     def with_role(self, role: Role) -> list[psutil.Process]:
         return [each.process for each in self.process_table() if each.role is role]
 
+    def stopped(self) -> list[str]:
+        """Which of driver and browser somebody has stopped (SIGSTOP): they answer nobody, and end for nobody.
+
+        A debugger's stop does not count. What runs pages is left out: their silence is felt.
+        """
+        found = []
+        for each in self.process_table():
+            with contextlib.suppress(psutil.Error):
+                stopped = each.process.status() == psutil.STATUS_STOPPED
+                if stopped and each.role in (Role.DRIVER, Role.BROWSER):
+                    found.append(f"{each.role} process {each.process.pid}")
+        return found
+
     def pss_mb(self) -> float | None:
         """Memory of the tree in MB, shared pages counted in proportion; None where not readable."""
         if self.server is None:

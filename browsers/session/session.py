@@ -93,6 +93,18 @@ class BrowserSession:
         """Whether the browser's processes are there; from any thread."""
         return self._window.alive()
 
+    def stopped(self) -> list[str]:
+        """Those of driver's and browser's processes that were stopped; from any thread."""
+        return self._window.stopped()
+
+    def ask_browser(self) -> None:
+        """Have the browser answer its driver: a page may go on computing when neither does.
+
+        Raises:
+            BrowserError: it does not.
+        """
+        self._window.ask()
+
     @property
     def connected(self) -> bool:
         """Whether the page is; from any thread."""

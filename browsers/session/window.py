@@ -88,6 +88,22 @@ class Window:
         """Whether its processes are there."""
         return self.browser is not None and self.browser.alive()
 
+    def stopped(self) -> list[str]:
+        """Those of its own processes that were stopped; from any thread."""
+        browser = self.browser
+        return browser.stopped() if browser is not None else []
+
+    def ask(self) -> None:
+        """Have the browser answer its driver.
+
+        Raises:
+            BrowserError: it does not.
+        """
+        if self.browser is None:
+            raise BrowserCrash(f"{self._id} is not running", first_rung=Rung.RESTART)
+        with _drivers_errors():
+            self.browser.current_url()
+
     def pss_mb(self) -> float | None:
         """Memory of the process tree in MB; from any thread."""
         browser = self.browser

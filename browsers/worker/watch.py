@@ -53,6 +53,7 @@ class Watch:
         self._request_repair, self._request_probe = request_repair, request_probe
         self._request_relief, self._request_check = request_relief, request_check
         self._stop = threading.Event()
+        self._stopped: frozenset[str] = frozenset()  # what was found stopped at the last look
         self._next_request = self._next_relief = 0.0
         self._next_check = time.monotonic() + settings.WEBPOOL_CHECK_EVERY_S
 
@@ -117,8 +118,7 @@ class Watch:
             self._request_probe(self._id)
         elif self._status.state == BrowserState.READY and now >= self._next_check:
             self._next_check = now + settings.WEBPOOL_CHECK_EVERY_S
-            if self._status.held:
-                self._request_check(self._id)
+            self._request_check(self._id)
 
     def _half_open(self) -> bool:
         return self._status.breakers.state(time.time()) is BreakerState.HALF_OPEN
@@ -129,6 +129,7 @@ class Watch:
                 continue
             try:
                 session.ping(_PULSE_WITHIN_S)
+                self._look_for_stopped(session)
             except DeadlinePassed:
                 if self._status.state == BrowserState.READY:
                     log.warning("%s: no pulse for %g s", self._id, _PULSE_WITHIN_S)
@@ -142,6 +143,13 @@ class Watch:
                 pass  # a cut socket, connected again
             except Exception:
                 log.exception("%s: pulse", self._id)
+
+    def _look_for_stopped(self, session: BrowserSession) -> None:
+        """A page computes on without its browser, which could not be repaired, nor ended by itself."""
+        before, self._stopped = self._stopped, frozenset(session.stopped())
+        if still := before & self._stopped:
+            why = f"stopped for {_PULSE_EVERY_S:g} s: {', '.join(sorted(still))}"
+            self.heard(SessionEvent("stopped", Category.TIMEOUT, why, Rung.RESTART))
 
     @property
     def hung(self) -> bool:

@@ -312,9 +312,7 @@ class BrowserWorker:
             with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
                 self.session.probe(_PROBE_S)
         except BrowserError as error:
-            self.status.breakers = breakers.failed(self.id, error.category)
-            self.status.save(BrowserState.RECOVERING, str(error))
-            return self.repair(error.category, str(error), error.first_rung)
+            return self._unwell(error)
         self.status.breakers = breakers.succeeded(self.id, probe=owner)
         return True
 
@@ -324,40 +322,53 @@ class BrowserWorker:
         self._checks.forget()
 
     def check(self) -> bool:
-        """Ask one loaded file for its known answer; False: it was wrong, and no repair helped.
+        """Have the browser answer its driver, and one loaded file its known answer.
 
-        What WebNN compiled for the sizes of a run would be loaded once more for this: it is not asked.
+        False: one of them did not, or wrongly, and no repair helped. What WebNN compiled for the sizes of a
+        run would be loaded once more for this: it is not asked.
         """
-        held = {m.sha256: m for m in self.session.loaded()}
-        if self.status.state != BrowserState.READY or (file := self._checks.next(held)) is None:
+        if self.status.state != BrowserState.READY:
+            return True
+        try:
+            with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
+                self.session.ask_browser()
+        except BrowserError as error:
+            return self._unwell(error)
+        held = {model.sha256: model for model in self.session.loaded()}
+        if (file := self._checks.next(held)) is None:
             return True
         known = None if held[file].sized else self._hooks.known(file)
         if known is None:
             self._checks.note(file, Check(known=False))
             return True
+        return self._check_file(file, held[file].backend, known)
+
+    def _check_file(self, file: str, backend: str, known: KnownAnswer) -> bool:
         try:
             with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
                 report = self.session.run(
                     model_sha256=file,
                     inputs=known.inputs,
-                    backend=held[file].backend,
+                    backend=backend,
                     deadline_s=_PROBE_S,
                     as_use=False,
                 )
-            if known.confirms(report.outputs):
-                self._checks.note(file, Check(known=True, confirmed_at=time.time()))
-                return True
-            # A new engine would take the file from the page's cache: all of it is fetched anew.
-            error: BrowserError = InternalError(
-                f"{self.id} answered {file[:12]}… wrongly", first_rung=Rung.RESTART
-            )
-        except BrowserError as failed:
-            if failed.category not in UNHEALTHY:  # it says nothing against the browser
-                log.warning("%s: %s… was not asked: %s", self.id, file[:12], failed)
-                self._checks.note(file, Check(known=False))
-                return True
-            error = failed
-        self.status.breakers = breakers.failed(self.id, error.category, sha256=file)
+        except BrowserError as error:
+            if error.category in UNHEALTHY:
+                return self._unwell(error, sha256=file)
+            log.warning("%s: %s… was not asked: %s", self.id, file[:12], error)
+            self._checks.note(file, Check(known=False))
+            return True  # it says nothing against the browser
+        if known.confirms(report.outputs):
+            self._checks.note(file, Check(known=True, confirmed_at=time.time()))
+            return True
+        # A new engine would take the file from the page's cache: all of it is fetched anew.
+        wrong = f"{self.id} answered {file[:12]}… wrongly"
+        return self._unwell(InternalError(wrong, first_rung=Rung.RESTART), sha256=file)
+
+    def _unwell(self, error: BrowserError, *, sha256: str = "") -> bool:
+        """Found while nobody waited for an answer: repair it; False when no rung helped."""
+        self.status.breakers = breakers.failed(self.id, error.category, sha256=sha256)
         self.status.save(BrowserState.RECOVERING, str(error))
         return self.repair(error.category, str(error), error.first_rung)
 
@@ -370,9 +381,7 @@ class BrowserWorker:
         try:
             self._reliever.relieve()
         except BrowserError as error:
-            self.status.breakers = breakers.failed(self.id, error.category)
-            self.status.save(BrowserState.RECOVERING, str(error))
-            return self.repair(error.category, str(error), error.first_rung)
+            return self._unwell(error)
         return True
 
     def _away(self, why: str) -> None:

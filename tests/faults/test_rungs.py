@@ -54,6 +54,7 @@ def repaired_by(pool: RunningStack, known: int, within_s: float = 90.0) -> list[
         ("worker", Injury.SILENCE, ["reconnect"]),
         ("page", Injury.KILL, ["refresh"]),
         ("browser", Injury.KILL, ["restart"]),
+        ("browser", Injury.STOP, ["restart"]),
     ],
 )
 def test_a_fault_is_repaired_by_its_rung(
