@@ -423,6 +423,27 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+@pytest.mark.parametrize("role", [Role.DRIVER, Role.BROWSER])
+def test_a_driver_or_browser_that_stands_still_is_seen_and_answers_nobody(
+    bench: Bench, role: Role
+) -> None:
+    browser = bench.session.browser
+    assert browser is not None
+    bench.session.ask_browser()
+    assert bench.session.stopped() == []
+    process = browser.with_role(role)[0]
+    process.suspend()
+    try:
+        assert f"{role} process {process.pid}" in bench.session.stopped()
+        browser.set_command_timeout(0.5)
+        with pytest.raises(DeadlinePassed):
+            bench.session.ask_browser()
+    finally:
+        process.resume()
+        browser.set_command_timeout()
+    bench.session.ask_browser()
+
+
 def test_a_killed_page_comes_back(bench: Bench) -> None:
     error = kill_while_computing(bench, Role.CONTENT)
     assert error.first_rung == "refresh"
