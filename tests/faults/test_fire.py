@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.stack import ROOT, RunningStack
 
-KILLS, SECONDS = 100, 240
+KILLS, SECONDS = 100, 180
 # A machine that is slow to bring a browser up again gives fewer to kill in that time.
 FEWEST = 10
 
