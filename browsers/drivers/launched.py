@@ -60,6 +60,7 @@ class LaunchedBrowser:
     display: VirtualDisplay | None = None
     _quit: QuitReport | None = field(default=None, init=False)
     _quit_lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _gives_way: bool = field(default=False, init=False)
 
     def __repr__(self) -> str:
         state = "ended" if self._quit else "running"
@@ -115,10 +116,15 @@ class LaunchedBrowser:
 
     # --- processes ---
 
+    def give_way(self) -> None:
+        """Leave the processor to others until `at_full_speed`, where that can be taken back."""
+        self._gives_way = politeness.give_way(self.processes()) or self._gives_way
+
     def at_full_speed(self) -> None:
-        """End the politeness that it was launched with."""
-        if self.options.polite:
+        """End its politeness, also that which it was launched with."""
+        if self._gives_way or self.options.polite:
             politeness.at_full_speed(self.processes())
+            self._gives_way = False
 
     def processes(self) -> list[psutil.Process]:
         """The whole tree as seen from outside: wrapper, driver, browser, children, X server."""

@@ -1,4 +1,4 @@
-"""A browser that is started again gives way to those that work: its processes are nice until it answers.
+"""A browser that is repaired gives way to those that work: its processes are nice until it answers.
 
 Linux weighs sessions against one another before it weighs the processes in them, where autogroups are on:
 so the driver's session is made nice, too.
@@ -34,13 +34,24 @@ def begin(session: psutil.Process) -> None:
     _weigh_session(session, _NICE)
 
 
+def give_way(processes: Iterable[psutil.Process]) -> bool:
+    """Make running processes and their sessions nice; False: not done, for it could not be taken back."""
+    if not prefix():
+        return False
+    _change(list(processes), 0, _NICE)
+    return True
+
+
 def at_full_speed(processes: Iterable[psutil.Process]) -> None:
     """Take it back, from their sessions and from every thread that still has it."""
-    known = list(processes)
-    for process in known:
-        _weigh_session(process, 0)
+    _change(list(processes), _NICE, 0)
+
+
+def _change(processes: list[psutil.Process], before: int, after: int) -> None:
+    for process in processes:
+        _weigh_session(process, after)
     for _ in range(_PASSES):
-        if not sum(map(_take_back, known)):
+        if not sum(_renice(process, before, after) for process in processes):
             return
 
 
@@ -49,13 +60,13 @@ def _weigh_session(process: psutil.Process, nice: int) -> None:
         Path(f"/proc/{process.pid}/autogroup").write_text(str(nice))
 
 
-def _take_back(process: psutil.Process) -> bool:
-    """Whether some thread was nice."""
+def _renice(process: psutil.Process, before: int, after: int) -> bool:
+    """Whether some thread had that niceness; a browser's own choices are left alone."""
     found = False
     with contextlib.suppress(psutil.Error, OSError):
         for thread in process.threads():
             with contextlib.suppress(OSError):  # it has ended
-                if os.getpriority(os.PRIO_PROCESS, thread.id) == _NICE:
-                    os.setpriority(os.PRIO_PROCESS, thread.id, 0)
+                if os.getpriority(os.PRIO_PROCESS, thread.id) == before:
+                    os.setpriority(os.PRIO_PROCESS, thread.id, after)
                     found = True
     return found

@@ -196,9 +196,11 @@ class BrowserSession:
         """Cut the page's socket and wait until the page has connected again."""
         self._page.reconnect(Deadline(deadline_s))
 
-    def refresh(self, deadline_s: float = 30.0) -> None:
-        """Load the page anew, which replaces page, engine and GPU device."""
+    def refresh(self, deadline_s: float = 30.0, *, polite: bool = False) -> None:
+        """Load the page anew, which replaces page, engine and GPU device; `polite` as in `restart`."""
         deadline = Deadline(deadline_s)
+        if polite and self._window.browser is not None:
+            self._window.browser.give_way()
         former = self._page.engine[0]
         with self._page.deliberately():
             self._window.show_again(self._page.url)
@@ -218,7 +220,7 @@ class BrowserSession:
         return self._backends.known()
 
     def at_full_speed(self) -> None:
-        """End the politeness of a restart."""
+        """End the politeness of a repair."""
         if self._window.browser is not None:
             self._window.browser.at_full_speed()
 

@@ -44,7 +44,7 @@ class Ladder:
             Rung.PING: self._ping,
             Rung.RESTART_ENGINE: session.restart_engine,
             Rung.RECONNECT: lambda: session.reconnect(_PAGE_ANSWERS_S),
-            Rung.REFRESH: session.refresh,
+            Rung.REFRESH: lambda: session.refresh(polite=True),
             Rung.RESTART: self._restart,
         }
 

@@ -1,4 +1,4 @@
-"""A browser that is started again gives way to others until it answers, and is no slower afterwards."""
+"""A browser that is repaired gives way to others until it answers, and is no slower afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def nice_values(processes: list[psutil.Process]) -> set[int]:
 
 
 @pytest.mark.parametrize("kind", ["chromium-npm", "firefox"])
-def test_a_restarted_browser_is_nice_until_it_answers(kind: str, tmp_path: Path) -> None:
+def test_a_repaired_browser_is_nice_until_it_answers(kind: str, tmp_path: Path) -> None:
     if not politeness.prefix():
         pytest.skip("niceness cannot be taken back by this user")
     with started(kind, tmp_path, memory_limit_mb=4096) as bench:
@@ -31,6 +31,11 @@ def test_a_restarted_browser_is_nice_until_it_answers(kind: str, tmp_path: Path)
         bench.session.restart(60, polite=True)
         again = bench.session.browser
         assert again is not None
+        assert 5 in nice_values(again.processes())
+        bench.session.probe()
+        bench.session.at_full_speed()
+        assert 5 not in nice_values(again.processes())
+        bench.session.refresh(60, polite=True)
         assert 5 in nice_values(again.processes())
         bench.session.probe()
         bench.session.at_full_speed()
