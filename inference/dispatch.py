@@ -170,22 +170,31 @@ def _choose_browser(
     tried = shard.attempts <= 1 and bool(shard.run.selection)
     refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE and not tried}
     soft = {b: why for b, why in shard.avoid.items() if b not in refused}
-    refused |= taken
-    refused |= {answer["browser"]: _ANSWERED for answer in (shard.doubt or {}).get("answers", ())}
+    answers = (shard.doubt or {}).get("answers", ())
+    asked = {**taken, **{answer["browser"]: _ANSWERED for answer in answers}}
+    refused |= asked
     try:
         best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
     except NoBrowser:
-        return _why_none(view, pool, wishes, refused)
+        return _why_none(view, pool, wishes, refused, second=bool(asked))
     used[best.browser] += 1
     shard.browser = best.browser
     return None
 
 
 def _why_none(
-    view: ShardView, pool: Sequence[BrowserView], wishes: Wishes, refused: Mapping[str, str]
+    view: ShardView,
+    pool: Sequence[BrowserView],
+    wishes: Wishes,
+    refused: Mapping[str, str],
+    *,
+    second: bool,
 ) -> NoBrowser:
-    """Why no browser can take the shard; one whose worker is down for now may still come back."""
-    everyone = [*pool, *absent(pool)]
+    """Why no browser can take the shard; one whose worker is down for now may still come back.
+
+    A `second` browser is waited for longer: the shard is, or was, computed in another meanwhile.
+    """
+    everyone = [*pool, *absent(pool, hoped_for=second)]
     try:
         candidates(view, everyone, wishes, avoid={}, refused=refused, used={})
     except NoBrowser as none:

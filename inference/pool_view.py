@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+from django.db.models import Q
 from django.utils import timezone
 
-from browsers.drains import QUARANTINED
+from browsers.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from browsers.live import LiveBrowser, living
 from browsers.models import Browser, BrowserState
 from inference.core.placement import BackendView, BrowserView
@@ -31,15 +32,17 @@ def snapshot() -> list[BrowserView]:
     return [_view(live, waiting.get(live.id, 0)) for live in living().values()]
 
 
-def absent(pool: Iterable[BrowserView]) -> list[BrowserView]:
+def absent(pool: Iterable[BrowserView], *, hoped_for: bool = False) -> list[BrowserView]:
     """Browsers that are not in `pool` because their worker is down, but that are expected back.
 
-    One in quarantine is not.
+    One in quarantine is not; with `hoped_for` one that the pool put there is, for its worker goes on trying.
     """
     long_ago = timezone.now() - _COMES_BACK_WITHIN
-    rows = Browser.objects.exclude(
-        state=BrowserState.STOPPED, state_changed_at__lt=long_ago
-    ).exclude(drain_reason__startswith=QUARANTINED)
+    rows = Browser.objects.exclude(state=BrowserState.STOPPED, state_changed_at__lt=long_ago)
+    given_up = Q(drain_reason__startswith=QUARANTINED)
+    if hoped_for:
+        given_up &= ~Q(drain_reason__startswith=QUARANTINED_BY_THE_POOL)
+    rows = rows.exclude(given_up)
     return [
         BrowserView(
             id=row.id, kind=row.kind, family=row.family, state="down", backends=(), loaded={},

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from browsers.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
+from browsers.models import Browser
 from browsers.redis import client
-from inference import claims, joining, ledger, sweep, tensors
+from inference import claims, joining, ledger, placing, sweep, tensors
 from inference.metrics import run_metrics
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.pool_view import snapshot
 from inference.runs import collect
 from tests.support.ledger import make_run, publish
 from webpool_site.faults.proof import prove
@@ -141,6 +144,21 @@ def test_one_copy_that_failed_for_good_does_not_end_the_run_but_both_do() -> Non
     assert (run.state, run.error_category) == (RunState.FAILED, "internal")
     assert run_metrics(run)["failed_components"] == 1
     assert prove([run.pk]).open_shards == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "waits"),
+    [(f"{QUARANTINED_BY_THE_POOL}: five failed starts", True), (f"{QUARANTINED}: by hand", False)],
+)
+def test_a_second_browser_that_the_pool_quarantined_is_waited_for(reason: str, waits: bool) -> None:
+    Browser.objects.create(pk="b", kind="b", family="b", drain_reason=reason)
+    try:
+        run = run_on("a")
+        none = placing.why_waiting(run.shards.get(copy=1), snapshot())
+        assert none is not None
+        assert none.lasting is not waits
+    finally:
+        Browser.objects.all().delete()
 
 
 def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
