@@ -434,7 +434,10 @@ def test_a_driver_or_browser_that_stands_still_is_seen_and_answers_nobody(
     process = browser.with_role(role)[0]
     process.suspend()
     try:
-        assert f"{role} process {process.pid}" in bench.session.stopped()
+        until = time.monotonic() + 10  # a signal takes effect a moment later
+        while f"{role} process {process.pid}" not in bench.session.stopped():
+            assert time.monotonic() < until
+            time.sleep(0.01)
         browser.set_command_timeout(0.5)
         with pytest.raises(DeadlinePassed):
             bench.session.ask_browser()

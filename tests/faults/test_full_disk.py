@@ -95,7 +95,7 @@ def test_a_full_disk_costs_no_answer_and_no_pool(small_disk: Path) -> None:
         for run in filter(None, [*taken, last]):
             ended = pool.wait_run(run)
             assert ended["state"] == "succeeded", ended["error"]
-        assert np.allclose(pool.outputs(last)["y"], right)
+        assert np.allclose(pool.outputs(last)["y"], right, atol=1e-4), "perhaps another backend's"
     finally:
         pool.stop()
     assert not pool.wait_gone()
