@@ -191,4 +191,4 @@ class PoolEventAdmin(ReadOnly, ModelAdmin):
 def _confirmed(model: LiveModel) -> str:
     if model.confirmed_at is not None:
         return f"right {max(0.0, time.time() - model.confirmed_at):.0f} s ago"
-    return {None: "not asked yet", True: "not asked yet", False: "none"}[model.known_answer]
+    return "none" if model.known_answer is False else "not asked yet"

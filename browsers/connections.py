@@ -59,8 +59,16 @@ def resident_models(
 ) -> list[dict[str, Any]]:
     """What is loaded where. `names` tells which model or shard a file is, null where nobody knows."""
     return [
+        {"browser": browser, **model}
+        for browser, live in sorted(living.items())
+        for model in loaded_models(live, names)
+    ]
+
+
+def loaded_models(live: LiveBrowser, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What is loaded in one browser; `names` as in `resident_models`."""
+    return [
         {
-            "browser": browser,
             "sha256": sha256,
             "name": names.get(sha256),
             "backend": model.backend,
@@ -70,6 +78,5 @@ def resident_models(
             "known_answer": model.known_answer,
             "confirmed_at": model.confirmed_at,
         }
-        for browser, live in sorted(living.items())
         for sha256, model in sorted(live.loaded.items())
     ]

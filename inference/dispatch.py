@@ -32,7 +32,16 @@ from inference.core.placement import (
 )
 from inference.core.retry import INCAPABLE
 from inference.graph.steps import Role
-from inference.models import UNDER_WAY, PlanShard, Run, RunShard, ShardState, StepKind, Strategy
+from inference.models import (
+    UNDER_WAY,
+    PlanShard,
+    Redundancy,
+    Run,
+    RunShard,
+    ShardState,
+    StepKind,
+    Strategy,
+)
 from inference.pool_view import absent
 
 log = logging.getLogger(__name__)
@@ -125,15 +134,15 @@ def assign(
     steps = list(steps)
     used = Counter(step.browser for step in steps if step.browser)
     homes = {s.plan_shard.part: s.browser for s in reversed(steps) if s.browser}
+    copied = run.redundancy == Redundancy.FIRST
     queued, stuck = [], []
     for step in ready:
         step.ready_at = step.ready_at or now
         if step.kind == StepKind.COMPUTE:
             view = shard_view(step.plan_shard, homes)
             wishes = wishes_of(run, step.plan_shard)
-            none = _choose_browser(
-                step, view, pool, wishes, used, _of_copies(step, [*steps, *ready])
-            )
+            taken = _of_copies(step, [*steps, *ready]) if copied else {}
+            none = _choose_browser(step, view, pool, wishes, used, taken)
             if none is not None:
                 step.state, step.browser = ShardState.READY, ""
                 stuck.append(none)

@@ -18,6 +18,7 @@ from browsers import breakers
 from browsers.core.errors import Category
 from browsers.models import Incident
 from inference import ledger, tensors
+from inference.claims import others
 from inference.core.doubts import Next, agree, judge, suspicion
 from inference.models import PlanShard, Redundancy, RunShard
 from inference.tensors import TensorRef, WireTensor, decode_array
@@ -40,7 +41,8 @@ def settle(
     if not shard.doubt:
         compared = shard.run.redundancy == Redundancy.COMPARE
         why = AS_ASKED if compared else "; ".join(odd)
-        if not why or not ledger.ask_another(shard, named, why, facts, must=compared):
+        must = compared or (bool(why) and others(shard).exists())  # its other copy may know better
+        if not why or not ledger.ask_another(shard, named, why, facts, must=must):
             ledger.record_success(shard, named, facts, glance)
         return
     why = shard.doubt["why"]

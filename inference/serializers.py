@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from browsers import breakers
+from browsers.connections import loaded_models
 from browsers.live import LiveBrowser
 from browsers.models import Browser, Incident
 from inference.metrics import milliseconds, run_metrics
@@ -104,19 +105,7 @@ def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> dict[str, 
         "memory_limit_mb": live.memory_limit_mb,
         "resident_bytes": live.resident_bytes,
         "short_of_memory": live.short_of_memory,
-        "loaded": [
-            {
-                "sha256": sha256,
-                "name": names.get(sha256),
-                "backend": model.backend,
-                "bytes": model.bytes,
-                "compute_ms": model.compute_ms,
-                "leak_mb": model.leak_mb,
-                "known_answer": model.known_answer,
-                "confirmed_at": model.confirmed_at,
-            }
-            for sha256, model in sorted(live.loaded.items())
-        ],
+        "loaded": loaded_models(live, names),
     }
 
 

@@ -149,10 +149,10 @@ class LaunchedBrowser:
         """
         found = []
         for each in self.process_table():
-            with contextlib.suppress(psutil.Error):
-                stopped = each.process.status() == psutil.STATUS_STOPPED
-                if stopped and each.role in (Role.DRIVER, Role.BROWSER):
-                    found.append(f"{each.role} process {each.process.pid}")
+            if each.role in (Role.DRIVER, Role.BROWSER):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if each.process.status() == psutil.STATUS_STOPPED:
+                        found.append(f"{each.role} process {each.process.pid}")
         return found
 
     def pss_mb(self) -> float | None:

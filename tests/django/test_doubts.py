@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,6 @@ from inference.runs import collect
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
-
-
-@pytest.fixture
-def clean(database: None, valkey: Any) -> Iterator[None]:
-    client().flushall()
-    Run.objects.all().delete()
-    yield
-    Browser.objects.all().delete()
-    client().flushall()
 
 
 def run_of(*browsers: str, **fields: Any) -> Run:

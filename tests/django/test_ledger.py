@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,14 +16,6 @@ from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardSta
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
-
-
-@pytest.fixture
-def clean(database: None, valkey: Any) -> Iterator[None]:
-    client().flushall()
-    Run.objects.all().delete()
-    yield
-    client().flushall()
 
 
 def claimed(run: Run, index: int) -> RunShard:

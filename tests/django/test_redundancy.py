@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from django.utils import timezone
 from browsers.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from browsers.models import Browser
 from browsers.redis import client
-from inference import claims, joining, ledger, placing, sweep, tensors
+from inference import claims, doubts, joining, ledger, placing, sweep, tensors
 from inference.metrics import run_metrics
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.pool_view import snapshot
@@ -21,14 +20,6 @@ from tests.support.ledger import make_run, publish
 from webpool_site.faults.proof import prove
 
 pytestmark = pytest.mark.usefixtures("clean")
-
-
-@pytest.fixture
-def clean(database: None, valkey: Any) -> Iterator[None]:
-    client().flushall()
-    Run.objects.all().delete()
-    yield
-    client().flushall()
 
 
 def run_on(*browsers: str, strategy: str = "layer", shards: int = 1, **fields: Any) -> Run:
@@ -152,13 +143,10 @@ def test_one_copy_that_failed_for_good_does_not_end_the_run_but_both_do() -> Non
 )
 def test_a_second_browser_that_the_pool_quarantined_is_waited_for(reason: str, waits: bool) -> None:
     Browser.objects.create(pk="b", kind="b", family="b", drain_reason=reason)
-    try:
-        run = run_on("a")
-        none = placing.why_waiting(run.shards.get(copy=1), snapshot())
-        assert none is not None
-        assert none.lasting is not waits
-    finally:
-        Browser.objects.all().delete()
+    run = run_on("a")
+    none = placing.why_waiting(run.shards.get(copy=1), snapshot())
+    assert none is not None
+    assert none.lasting is not waits
 
 
 def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
@@ -171,3 +159,30 @@ def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
     run.refresh_from_db()
     assert run.state == RunState.FAILED
     assert "unsupported_operation" in run.error
+
+
+def settled(shard: RunShard, value: float) -> None:
+    wires = [tensors.encode_array("t1", np.array([value], np.float32))]
+    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    doubts.settle(shard, wires, tensors.store(shard.run_id, wires), facts, ledger.Glance(shard))
+
+
+def test_an_odd_answer_waits_for_the_other_copy() -> None:
+    run = run_on("a", "b")
+    first, second = claimed(run, 0, 0), claimed(run, 0, 1)
+    settled(first, float("nan"))
+    run.refresh_from_db()
+    assert run.state == RunState.RUNNING
+    settled(second, 2.0)
+    assert result(run) == [2.0]
+
+
+def test_two_copies_that_are_odd_alike_are_the_answer() -> None:
+    run = run_on("a", "b")
+    settled(claimed(run, 0, 0), 0.0)
+    settled(claimed(run, 0, 1), 0.0)
+    sweep.place_waiting()
+    again = run.shards.filter(state=ShardState.QUEUED).first()
+    assert again is not None
+    settled(claimed(run, 0, again.copy), 0.0)
+    assert result(run) == [0.0]
