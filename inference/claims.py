@@ -91,9 +91,13 @@ def part_refs(join: RunShard) -> dict[str, list[TensorRef]]:
     }
 
 
-def others(step: RunShard) -> QuerySet[RunShard]:
-    """The step's other copies that may still answer; none where it has no copies."""
+def copies(step: RunShard) -> QuerySet[RunShard]:
+    """The same step for other browsers; none where the first answer is not what counts."""
     if step.run.redundancy != Redundancy.FIRST:
         return RunShard.objects.none()
-    same = RunShard.objects.filter(run=step.run_id, index=step.index, state__in=OPEN_STATES)
-    return same.exclude(pk=step.pk)
+    return RunShard.objects.filter(run=step.run_id, index=step.index).exclude(pk=step.pk)
+
+
+def others(step: RunShard) -> QuerySet[RunShard]:
+    """Those copies of the step that may still answer."""
+    return copies(step).filter(state__in=OPEN_STATES)

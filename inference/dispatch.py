@@ -179,8 +179,7 @@ def _choose_browser(
     tried = shard.attempts <= 1 and bool(shard.run.selection)
     refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE and not tried}
     soft = {b: why for b, why in shard.avoid.items() if b not in refused}
-    answers = (shard.doubt or {}).get("answers", ())
-    asked = {**taken, **{answer["browser"]: _ANSWERED for answer in answers}}
+    asked = {**taken, **{answer["browser"]: _ANSWERED for answer in shard.kept_answers}}
     refused |= asked
     try:
         best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]

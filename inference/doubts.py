@@ -5,7 +5,8 @@
 2. With `Redundancy.COMPARE`, every shard is computed in two browsers; there must be two.
 3. An answer that the store has lost meanwhile counts as never given.
 4. Who answered otherwise than two others, or than one that is not odd, has an incident, and its breaker for
-   that file hears of it. Three answers that all differ fail the run.
+   that file hears of it; so does an odd copy, early or late, that a sound one has overtaken
+   (`Redundancy.FIRST`). Three answers that all differ fail the run.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from browsers import breakers
 from browsers.core.errors import Category
 from browsers.models import Incident
 from inference import ledger, tensors
-from inference.claims import others
+from inference.claims import copies, others
 from inference.core.doubts import Next, agree, judge, suspicion
-from inference.models import PlanShard, Redundancy, RunShard
+from inference.models import Outcome, PlanShard, Redundancy, RunShard, ShardState
 from inference.tensors import TensorRef, WireTensor, decode_array
 
 log = logging.getLogger(__name__)
@@ -38,17 +39,30 @@ def settle(
     """Record a computed shard, or have it computed once more elsewhere."""
     named = {tensor.name: ref for tensor, ref in zip(outputs, refs, strict=True)}
     odd = _odd(shard, outputs)
-    if not shard.doubt:
-        compared = shard.run.redundancy == Redundancy.COMPARE
-        why = AS_ASKED if compared else "; ".join(odd)
-        must = compared or (bool(why) and others(shard).exists())  # its other copy may know better
-        if not why or not ledger.ask_another(shard, named, why, facts, must=must):
-            ledger.record_success(shard, named, facts, glance)
+    if shard.kept_answers:
+        _confirm(shard, outputs, named, odd, facts, glance)
         return
-    why = shard.doubt["why"]
-    found = [
-        (answer, _agrees(shard, answer["outputs"], outputs)) for answer in shard.doubt["answers"]
-    ]
+    compared = shard.run.redundancy == Redundancy.COMPARE
+    why = AS_ASKED if compared else "; ".join(odd)
+    must = compared or (bool(why) and others(shard).exists())  # its other copy may know better
+    asked = ledger.ask_another(shard, named, why, facts, must=must) if why else None
+    if asked is None and ledger.record_success(shard, named, facts, glance):
+        _blame_copies(shard, outputs)
+    elif asked is Outcome.SUPERSEDED:
+        _blame_late(shard, outputs, why)
+
+
+def _confirm(
+    shard: RunShard,
+    outputs: Sequence[WireTensor],
+    named: Mapping[str, TensorRef],
+    odd: Sequence[str],
+    facts: Mapping[str, Any],
+    glance: ledger.Glance,
+) -> None:
+    """Compare an answer with the earlier ones: take it, ask one more browser, or fail the run."""
+    why = shard.doubted_as
+    found = [(answer, _agrees(shard, answer["outputs"], outputs)) for answer in shard.kept_answers]
     answers = [answer for answer, same in found if same is not None]
     agrees = [same for _, same in found if same is not None]
     shard.doubt = {"why": why, "answers": answers}
@@ -64,10 +78,27 @@ def settle(
         return
     if ledger.record_success(shard, named, facts, glance):
         for at in verdict.wrong:
-            _blame(shard, answers[at]["browser"], why)
+            _blame(shard, answers[at]["browser"], shard.browser, why)
         if odd and not verdict.wrong:
             _remember(shard.plan_shard, odd)
         ledger.drop_answers(shard)
+        _blame_copies(shard, outputs)
+
+
+def _blame_copies(shard: RunShard, outputs: Sequence[WireTensor]) -> None:
+    """Hold the answers that were kept of the shard's copies against the one that counts."""
+    for other in copies(shard).filter(doubt__isnull=False):
+        for answer in other.kept_answers:
+            if _agrees(shard, answer["outputs"], outputs) is False:
+                _blame(shard, answer["browser"], shard.browser, other.doubted_as)
+        ledger.drop_answers(other)
+
+
+def _blame_late(shard: RunShard, outputs: Sequence[WireTensor], why: str) -> None:
+    """Hold an odd answer that comes too late against the one that counts, as far as that is still known."""
+    first = copies(shard).filter(state=ShardState.DONE).first()
+    if first and _agrees(shard, first.outputs, outputs) is False:
+        _blame(shard, shard.browser, first.browser, why)
 
 
 def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
@@ -101,11 +132,11 @@ def _agrees(
     return all(agree(decode_array(new), decode_array(old)) for new, old in pairs)
 
 
-def _blame(shard: RunShard, browser: str, why: str) -> None:
-    message = f"run {shard}: {browser} answered otherwise than {shard.browser} ({why})"
+def _blame(shard: RunShard, wrong: str, right: str, why: str) -> None:
+    message = f"run {shard}: {wrong} answered otherwise than {right} ({why})"
     log.error("%s", message)
-    breakers.failed(browser, Category.INTERNAL, sha256=shard.plan_shard.sha256)
-    Incident.objects.create(browser_id=browser, category=CATEGORY, message=message)
+    breakers.failed(wrong, Category.INTERNAL, sha256=shard.plan_shard.sha256)
+    Incident.objects.create(browser_id=wrong, category=CATEGORY, message=message)
 
 
 def _remember(step: PlanShard, odd: Sequence[str]) -> None:

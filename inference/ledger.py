@@ -115,10 +115,10 @@ def ask_another(
     facts: Mapping[str, Any],
     *,
     must: bool,
-) -> bool:
+) -> Outcome | None:
     """Keep an answer beside the shard and send it to a browser that has not answered yet.
 
-    False, and nothing is changed, when no browser could take it now, unless one `must`: then it waits for
+    None, and nothing is changed, when no browser could take it now, unless one `must`: then it waits for
     one. An answer that comes too late is written down as such.
     """
     tensor_of = shard.plan_shard.tensor_of
@@ -126,12 +126,11 @@ def ask_another(
         "browser": shard.browser,
         "outputs": {tensor_of[name]: ref.to_json() for name, ref in outputs.items()},
     }
-    earlier = shard.doubt["answers"] if shard.doubt else []
     asked = copy.copy(shard)
-    asked.doubt = {"why": why, "answers": [*earlier, answer]}
+    asked.doubt = {"why": why, "answers": [*shard.kept_answers, answer]}
     now, pool = timezone.now(), pool_now()
     if not must and why_waiting(asked, pool) is not None:
-        return False
+        return None
     after: Actions = []
     with transaction.atomic():
         mine = RunShard.objects.filter(
@@ -145,14 +144,13 @@ def ask_another(
             asked.fence += 1
             _, after = place_again(asked, pool, now)
     follow_up(after if mine else [lambda: tensors.drop(outputs.values())])
-    return True
+    return outcome
 
 
 def drop_answers(shard: RunShard) -> None:
     """Free the answers that were kept to be confirmed."""
-    answers = shard.doubt["answers"] if shard.doubt else ()
-    kept = [TensorRef.from_json(ref) for answer in answers for ref in answer["outputs"].values()]
-    follow_up([lambda: tensors.drop(kept)])
+    kept = [ref for answer in shard.kept_answers for ref in answer["outputs"].values()]
+    follow_up([lambda: tensors.drop(TensorRef.from_json(ref) for ref in kept)])
 
 
 def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:

@@ -7,6 +7,7 @@ A shard moves waiting → ready → queued → running → done | failed | cance
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -301,6 +302,16 @@ class RunShard(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} #{self.index}" + ("b" if self.copy else "")
+
+    @property
+    def doubted_as(self) -> str:
+        """Why another browser is asked to confirm what was answered; "": nothing is to be confirmed."""
+        return str(self.doubt["why"]) if self.doubt else ""
+
+    @property
+    def kept_answers(self) -> list[dict[str, Any]]:
+        """What is to be confirmed, in order: `browser`, and `outputs`, references by tensor."""
+        return list(self.doubt["answers"]) if self.doubt else []
 
 
 class Outcome(models.TextChoices):

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from browsers.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
-from browsers.models import Browser
+from browsers.models import Browser, Incident
 from browsers.redis import client
 from inference import claims, doubts, joining, ledger, placing, sweep, tensors
 from inference.metrics import run_metrics
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("clean")
 
 def run_on(*browsers: str, strategy: str = "layer", shards: int = 1, **fields: Any) -> Run:
     for name in browsers:
+        Browser.objects.create(pk=name, kind=name, family=name)
         publish(name)
     return make_run(strategy, shards, redundancy="first", **fields)
 
@@ -167,6 +168,11 @@ def settled(shard: RunShard, value: float) -> None:
     doubts.settle(shard, wires, tensors.store(shard.run_id, wires), facts, ledger.Glance(shard))
 
 
+def blamed() -> list[str]:
+    wrong = Incident.objects.filter(category=doubts.CATEGORY)
+    return list(wrong.values_list("browser_id", flat=True))
+
+
 def test_an_odd_answer_waits_for_the_other_copy() -> None:
     run = run_on("a", "b")
     first, second = claimed(run, 0, 0), claimed(run, 0, 1)
@@ -175,6 +181,19 @@ def test_an_odd_answer_waits_for_the_other_copy() -> None:
     assert run.state == RunState.RUNNING
     settled(second, 2.0)
     assert result(run) == [2.0]
+    assert blamed() == [first.browser]
+    assert len(client().keys(f"webpool:tensor:{run.pk}:*")) == 1, "the odd answer was freed"
+
+
+def test_an_odd_answer_that_a_sound_one_has_overtaken_is_an_incident_too() -> None:
+    run = run_on("a", "b")
+    first, second = claimed(run, 0, 0), claimed(run, 0, 1)
+    settled(first, 2.0)
+    assert blamed() == []
+    settled(second, float("nan"))
+    assert result(run) == [2.0]
+    assert blamed() == [second.browser]
+    assert len(client().keys(f"webpool:tensor:{run.pk}:*")) == 1, "the late answer was freed"
 
 
 def test_two_copies_that_are_odd_alike_are_the_answer() -> None:
@@ -186,3 +205,4 @@ def test_two_copies_that_are_odd_alike_are_the_answer() -> None:
     assert again is not None
     settled(claimed(run, 0, again.copy), 0.0)
     assert result(run) == [0.0]
+    assert blamed() == []
