@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import redis.exceptions
 from django.utils import timezone
 
-from browsers.core.errors import BrowserError, Category
+from browsers.core.errors import UNHEALTHY, BrowserError, Category
 from browsers.session import RunReport
-from browsers.worker import UNHEALTHY, BrowserWorker, end_process, owned
+from browsers.worker import BrowserWorker, end_process, owned
 from inference import claims, doubts, ledger, selection, tensors
 from inference.dispatch import asked_of
 from inference.graph.shapes import bind_dims

@@ -20,7 +20,7 @@ says that the same work may succeed later or elsewhere, `elsewhere` that it need
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class Category(StrEnum):
@@ -36,6 +36,12 @@ class Category(StrEnum):
     MODEL_INCOMPATIBLE = "model_incompatible"
     INVALID_INPUT = "invalid_input"
     INTERNAL = "internal"
+
+
+# After these the browser is not trusted until a repair has passed the known-answer probe.
+UNHEALTHY: Final = frozenset(
+    {Category.BROWSER_CRASH, Category.CONNECTION, Category.DEVICE_LOST, Category.TIMEOUT}
+)
 
 
 class Rung(StrEnum):

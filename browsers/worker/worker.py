@@ -12,13 +12,14 @@ from pathlib import Path
 from django.conf import settings
 
 from browsers import breakers
-from browsers.core.errors import BrowserError, Category, InternalError, Rung
-from browsers.core.known import Check, Checks, KnownAnswer
+from browsers.core.errors import UNHEALTHY, BrowserError, Category, Rung
+from browsers.core.known import Checks, KnownAnswer
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
 from browsers.models import BrowserState, Incident
 from browsers.session import BrowserFacts, BrowserSession, LoadEvent, RunReport, SessionEvent
 from browsers.worker import quarantine
+from browsers.worker.checkup import ANSWERS_WITHIN_S, Checkup, Finding
 from browsers.worker.ladder import Ladder
 from browsers.worker.memory import Memory
 from browsers.worker.pace import Pace
@@ -30,11 +31,6 @@ log = logging.getLogger(__name__)
 # What the session may take beyond a deadline, to replace an engine and to explain a failure. Whoever takes
 # longer is stuck.
 _BEYOND_DEADLINE_S = 45.0
-_PROBE_S = 60.0
-# After these the browser is not trusted until a repair has passed the known-answer probe.
-UNHEALTHY = frozenset(
-    {Category.BROWSER_CRASH, Category.CONNECTION, Category.DEVICE_LOST, Category.TIMEOUT}
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +100,7 @@ class BrowserWorker:
             request_relief=hooks.request_relief,
             request_check=hooks.request_check,
         )
+        self._checkup = Checkup(browser_id, self.session, self._checks, hooks.known)
         self._ladder = Ladder(browser_id, self.session, self.status, self._forget, self._bounded)
         self._reliever = Reliever(
             browser_id, self.session, self.memory, self._bounded, away=self._away, back=self._back
@@ -301,74 +298,40 @@ class BrowserWorker:
         gone = category is Category.CONNECTION and not self.session.alive()
         return Category.BROWSER_CRASH if gone else category
 
-    def probe(self) -> bool:
-        """Answer the known-answer model for a breaker that is half-open; False: a repair is needed."""
-        owner = "known answers"
-        if self.status.state != BrowserState.READY or not breakers.begin_probe(
-            self.id, owner=owner
-        ):
-            return True
-        try:
-            with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
-                self.session.probe(_PROBE_S)
-        except BrowserError as error:
-            return self._unwell(error)
-        self.status.breakers = breakers.succeeded(self.id, probe=owner)
-        return True
-
     def _forget(self) -> None:
         """Another page or browser: what was seen of the old one says little of it."""
         self.pace.forget()
         self._checks.forget()
 
-    def check(self) -> bool:
-        """Have the browser answer its driver, and one loaded file its known answer.
+    # --- checkups -----------------------------------------------------------------------------------
 
-        False: one of them did not, or wrongly, and no repair helped. What WebNN compiled for the sizes of a
-        run would be loaded once more for this: it is not asked.
-        """
+    def probe(self) -> bool:
+        """Answer the known-answer model for a breaker that is half-open; False: no repair helped."""
+        owner = "known answers"
+        if self.status.state != BrowserState.READY or not breakers.begin_probe(
+            self.id, owner=owner
+        ):
+            return True
+        if found := self._examine(self._checkup.probe):
+            return self._unwell(found)
+        self.status.breakers = breakers.succeeded(self.id, probe=owner)
+        return True
+
+    def check(self) -> bool:
+        """Have the browser and one of its files answer; False: it is unwell, and no repair helped."""
         if self.status.state != BrowserState.READY:
             return True
-        try:
-            with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
-                self.session.ask_browser()
-        except BrowserError as error:
-            return self._unwell(error)
-        held = {model.sha256: model for model in self.session.loaded()}
-        if (file := self._checks.next(held)) is None:
-            return True
-        known = None if held[file].sized else self._hooks.known(file)
-        if known is None:
-            self._checks.note(file, Check(known=False))
-            return True
-        return self._check_file(file, held[file].backend, known)
+        found = self._examine(self._checkup.look)
+        return found is None or self._unwell(found)
 
-    def _check_file(self, file: str, backend: str, known: KnownAnswer) -> bool:
-        try:
-            with self._bounded(_PROBE_S + _BEYOND_DEADLINE_S):
-                report = self.session.run(
-                    model_sha256=file,
-                    inputs=known.inputs,
-                    backend=backend,
-                    deadline_s=_PROBE_S,
-                    as_use=False,
-                )
-        except BrowserError as error:
-            if error.category in UNHEALTHY:
-                return self._unwell(error, sha256=file)
-            log.warning("%s: %s… was not asked: %s", self.id, file[:12], error)
-            self._checks.note(file, Check(known=False))
-            return True  # it says nothing against the browser
-        if known.confirms(report.outputs):
-            self._checks.note(file, Check(known=True, confirmed_at=time.time()))
-            return True
-        # A new engine would take the file from the page's cache: all of it is fetched anew.
-        wrong = f"{self.id} answered {file[:12]}… wrongly"
-        return self._unwell(InternalError(wrong, first_rung=Rung.RESTART), sha256=file)
+    def _examine(self, ask: Callable[[], Finding | None]) -> Finding | None:
+        with self._bounded(2 * ANSWERS_WITHIN_S + _BEYOND_DEADLINE_S):
+            return ask()
 
-    def _unwell(self, error: BrowserError, *, sha256: str = "") -> bool:
-        """Found while nobody waited for an answer: repair it; False when no rung helped."""
-        self.status.breakers = breakers.failed(self.id, error.category, sha256=sha256)
+    def _unwell(self, found: Finding) -> bool:
+        """Repair what was found while nobody waited for an answer; False when no rung helped."""
+        error = found.error
+        self.status.breakers = breakers.failed(self.id, error.category, sha256=found.sha256)
         self.status.save(BrowserState.RECOVERING, str(error))
         return self.repair(error.category, str(error), error.first_rung)
 
@@ -381,7 +344,7 @@ class BrowserWorker:
         try:
             self._reliever.relieve()
         except BrowserError as error:
-            return self._unwell(error)
+            return self._unwell(Finding(error))
         return True
 
     def _away(self, why: str) -> None:
