@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from history.models import CapabilityScore
 from history.plots import svg
 
 _CELL_WIDTH, _CELL_HEIGHT, _LEFT, _TOP = 158, 64, 130, 28
-_HATCHES = (
+_HATCHES = mark_safe(
     '<defs><pattern id="hp-hatch" width="8" height="8" patternUnits="userSpaceOnUse" '
     'patternTransform="rotate(45)"><line x1="0" y1="0" x2="0" y2="8" class="hp-hatch"/></pattern></defs>'
 )
@@ -22,7 +21,7 @@ def draw(
 ) -> SafeString:
     """A cell per browser and model type: score, interval, sample size and time, or unknown."""
     by_place = {(score.browser, score.model_type): score for score in scores}
-    parts: list[SafeString] = [format_html(_HATCHES)]
+    parts: list[SafeString] = [_HATCHES]
     for column, browser in enumerate(browsers):
         middle = _LEFT + column * _CELL_WIDTH + _CELL_WIDTH / 2
         parts.append(svg.text(middle, 16, browser, kind="hp-name", anchor="middle"))
