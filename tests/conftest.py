@@ -29,12 +29,12 @@ settings.load_profile("webpool")
 
 
 @pytest.fixture(scope="session")
-def database(django_db_blocker: Any) -> Iterator[None]:
-    """The ledger in a real SQLite file of the tests' own home, migrated."""
-    from django.core.management import call_command
+def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The ledger in a real SQLite file of the tests' own home, the same as `django_db` has.
 
+    A process remembers plans by their ids: a second database would have others under the same ids.
+    """
     with django_db_blocker.unblock():
-        call_command("migrate", verbosity=0)
         yield
 
 

@@ -17,5 +17,6 @@ def clean(database: None, valkey: Any) -> Iterator[None]:
     client().flushall()
     Run.objects.all().delete()
     yield
+    Run.objects.all().delete()
     Browser.objects.all().delete()
     client().flushall()
