@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.faults import ROWS, check, right_answer, slow_model, stop
 from tests.support.stack import RunningStack
-
-KIND = "chromium-npm"
 
 
 def events(pool: RunningStack) -> list[tuple[str, str]]:
@@ -30,11 +30,12 @@ def wait_for(
         time.sleep(0.2)
 
 
-def test_a_pool_grows_under_load_and_shrinks_when_idle(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["chromium-npm", "firefox", "webkitgtk"])
+def test_a_pool_grows_under_load_and_shrinks_when_idle(tmp_path: Path, kind: str) -> None:
     model = slow_model(tmp_path)
     pool = RunningStack(
         tmp_path / "home",
-        browsers=KIND,
+        browsers=kind,
         extra_env={
             "WEBPOOL_POOL_ADAPTIVE": "1",
             "WEBPOOL_POOL_MAX": "2",
@@ -53,7 +54,7 @@ def test_a_pool_grows_under_load_and_shrinks_when_idle(tmp_path: Path) -> None:
             if len(runs) < 4 or pool.get(f"/api/runs/{runs[-4]}/")["state"] != "running":
                 runs.append(pool.post("/api/runs/", document)["id"])
 
-        second = f"{KIND}-2"
+        second = f"{kind}-2"
         wait_for(pool, ("grew", second), keep_busy)
         answer = right_answer(model)
         for run_id in runs:
