@@ -49,6 +49,23 @@ def valkey() -> Iterator[Any]:
         yield server
 
 
+@pytest.fixture
+def clean(database: None, valkey: Any) -> Iterator[None]:
+    """What tests of the ledger start from and leave: no run, no browser, an empty store."""
+    from browsers.models import Browser, PoolEvent
+    from browsers.redis import client
+    from inference.models import Run
+
+    def empty() -> None:
+        client().flushall()
+        for model in (Run, Browser, PoolEvent):
+            model.objects.all().delete()
+
+    empty()
+    yield
+    empty()
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """One stack with every installed browser and the sample model, for all tests that do no harm."""

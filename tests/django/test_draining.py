@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -17,19 +15,12 @@ from inference.errors import UnknownBrowser
 from inference.models import Run, RunShard, ShardState
 from tests.support.ledger import make_run, publish
 
-pytestmark = pytest.mark.usefixtures("clean")
 
-
-@pytest.fixture
-def clean(database: None, valkey: Any) -> Iterator[None]:
-    client().flushall()
-    Run.objects.all().delete()
+@pytest.fixture(autouse=True)
+def two_browsers(clean: None) -> None:
     for name in ("a", "b"):
         Browser.objects.create(id=name, kind=name, family=name, state=BrowserState.READY)
         publish(name)
-    yield
-    client().flushall()
-    Browser.objects.all().delete()
 
 
 def only_shard(run: Run) -> RunShard:

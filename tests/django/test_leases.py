@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,19 +10,15 @@ from django.utils import timezone
 
 from browsers.redis import client
 from inference import claims, dispatch, leases, ledger
-from inference.models import Outcome, Run, ShardState
+from inference.models import Outcome, ShardState
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
 
 
-@pytest.fixture
-def clean(database: None, valkey: Any, settings: Any) -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def lease(settings: Any) -> None:
     settings.WEBPOOL_LEASE_S = 86_400.0  # longer than any Valkey of the tests has been up
-    client().flushall()
-    Run.objects.all().delete()
-    yield
-    client().flushall()
 
 
 def test_what_a_browser_held_when_its_lease_ended_goes_to_another(settings: Any) -> None:

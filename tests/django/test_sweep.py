@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +16,6 @@ from inference.models import Outcome, Run, RunShard, RunState, ShardState
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
-
-
-@pytest.fixture
-def clean(database: None, valkey: Any) -> Iterator[None]:
-    client().flushall()
-    Run.objects.all().delete()
-    Browser.objects.all().delete()
-    yield
-    client().flushall()
-    Browser.objects.all().delete()
 
 
 def claimed(run: Run, index: int) -> RunShard:

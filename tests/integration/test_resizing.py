@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from django.utils import timezone
 from browsers.core.sizing import Limits
 from browsers.live import living
 from browsers.models import Browser, PoolEvent
-from browsers.redis import client
 from browsers.supervisor import ProcessSpec, Supervisor
 from inference import claims, draining
 from inference.models import Run, ShardState
@@ -36,16 +35,6 @@ while True:
     publish(sys.argv[1], kind="chromium", family="chrome", idle_since=time.time())
     time.sleep(0.3)
 """
-
-
-@pytest.fixture
-def clean(database: None, valkey: Any) -> Iterator[None]:
-    client().flushall()
-    for model in (Run, Browser, PoolEvent):
-        model.objects.all().delete()
-    yield
-    client().flushall()
-    Browser.objects.all().delete()
 
 
 def spec(slot: BrowserSlot) -> ProcessSpec:
