@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from browsers.core.proofs import Verdict
+
 
 class BrowserState(models.TextChoices):
     STARTING = "starting"
@@ -83,6 +85,45 @@ class Incident(models.Model):
 
     def __str__(self) -> str:
         return f"{self.browser_id}: {self.category} → {self.rung or 'none'}"
+
+
+class BackendProof(models.Model):
+    """What a backend of one build of a browser answered when a model file was tried on it.
+
+    A backend that answered otherwise than onnxruntime is not asked to compute the file again until this row
+    is deleted, or browser or onnxruntime-web are another build (browsers/core/proofs.py).
+    """
+
+    sha256 = models.CharField(max_length=64, help_text="the file")
+    kind = models.CharField(max_length=32)
+    version = models.CharField(max_length=64, help_text="of the browser")
+    runtime = models.CharField(
+        max_length=64, help_text="what computes in its page, and its version"
+    )
+    host = models.CharField(max_length=255)
+    backend = models.CharField(max_length=16)
+    adapter = models.CharField(max_length=255, blank=True)
+    shapes = models.CharField(
+        max_length=255, blank=True, help_text="of the inputs it holds for; blank: all"
+    )
+    verdict = models.CharField(max_length=8, choices=[(one.value, one.value) for one in Verdict])
+    reason = models.TextField(blank=True)
+    cases = models.PositiveIntegerField(default=0, help_text="how many different inputs were tried")
+    at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=[
+                    "sha256", "kind", "version", "runtime", "host", "backend", "adapter", "shapes", "verdict",
+                ],
+                name="one_proof_each",
+            )
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.sha256[:12]}… on {self.kind} {self.version} {self.backend}: {self.verdict}"
 
 
 class PoolAction(models.TextChoices):

@@ -38,7 +38,10 @@ class BackendFacts:
 
 @dataclass(frozen=True)
 class BrowserFacts:
-    """The browser as it is; backends in the order of preference, the healthy ones first."""
+    """The browser as it is; backends in the order of preference, the healthy ones first.
+
+    `runtime`: what computes in its page, and its version.
+    """
 
     family: str
     kind: str
@@ -48,6 +51,7 @@ class BrowserFacts:
     host: str
     cores: int | None
     threads: int
+    runtime: str
     backends: tuple[BackendFacts, ...]
 
     @property
@@ -111,7 +115,8 @@ class RunReport:
     `transfer_ms`: the rest of the round trip. Both are None if the clocks disagree (less than 0).
     `bundle`: the onnxruntime-web bundle. `load_ms`: of this call's load, None if it needed none.
     `warm`: this model had run on this backend in this engine before. `refused`: why backends that
-    would have been preferred could not take it.
+    would have been preferred could not take it. `unproved`: why it is not proved that this backend answers
+    the file right for such shapes; empty where it is.
     """
 
     outputs: list[WireTensor]
@@ -128,6 +133,7 @@ class RunReport:
     browser_version: str
     refused: Mapping[str, str] = field(default_factory=dict)
     evicted: tuple[str, ...] = ()
+    unproved: str = ""
 
 
 @dataclass(frozen=True)

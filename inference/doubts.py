@@ -3,8 +3,10 @@
 1. A float output of the model that is not finite or all zero is computed again in another browser, where
    there is one. When both agree, that is the answer, and this file is not doubted for it again.
 2. With `Redundancy.COMPARE`, every shard is computed in two browsers; there must be two.
-3. An answer that the store has lost meanwhile counts as never given.
-4. Who answered otherwise than two others, or than one that is not odd, has an incident, and its breaker for
+3. Two answers of wasm must have the same bits: it has the same in every browser. Of others the floats may
+   differ within the file's tolerance.
+4. An answer that the store has lost meanwhile counts as never given.
+5. Who answered otherwise than two others, or than one that is not odd, has an incident, and its breaker for
    that file hears of it; so does an odd copy, early or late, that a sound one has overtaken
    (`Redundancy.FIRST`). Three answers that all differ fail the run.
 """
@@ -16,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from browsers import breakers
+from browsers.core.agreement import disagreement, same_bits
 from browsers.core.errors import Category
 from browsers.models import Incident
-from inference import ledger, tensors
+from inference import known_answers, ledger, tensors
 from inference.claims import copies, others
-from inference.core.doubts import Next, agree, judge, suspicion
+from inference.core.doubts import Next, judge, suspicion
 from inference.models import Outcome, PlanShard, Redundancy, RunShard, ShardState
 from inference.tensors import TensorRef, WireTensor, decode_array
 
@@ -47,7 +50,7 @@ def settle(
     must = compared or (bool(why) and others(shard).exists())  # its other copy may know better
     asked = ledger.ask_another(shard, named, why, facts, must=must) if why else None
     if asked is None and ledger.record_success(shard, named, facts, glance):
-        _blame_copies(shard, outputs)
+        _blame_copies(shard, outputs, facts["backend"])
     elif asked is Outcome.SUPERSEDED:
         _blame_late(shard, outputs, why)
 
@@ -62,7 +65,8 @@ def _confirm(
 ) -> None:
     """Compare an answer with the earlier ones: take it, ask one more browser, or fail the run."""
     why = shard.doubted_as
-    found = [(answer, _agrees(shard, answer["outputs"], outputs)) for answer in shard.kept_answers]
+    backend = facts["backend"]
+    found = [(answer, _agrees(shard, answer, outputs, backend)) for answer in shard.kept_answers]
     answers = [answer for answer, same in found if same is not None]
     agrees = [same for _, same in found if same is not None]
     shard.doubt = {"why": why, "answers": answers}
@@ -82,14 +86,14 @@ def _confirm(
         if odd and not verdict.wrong:
             _remember(shard.plan_shard, odd)
         ledger.drop_answers(shard)
-        _blame_copies(shard, outputs)
+        _blame_copies(shard, outputs, backend)
 
 
-def _blame_copies(shard: RunShard, outputs: Sequence[WireTensor]) -> None:
+def _blame_copies(shard: RunShard, outputs: Sequence[WireTensor], backend: str) -> None:
     """Hold the answers that were kept of the shard's copies against the one that counts."""
     for other in copies(shard).filter(doubt__isnull=False):
         for answer in other.kept_answers:
-            if _agrees(shard, answer["outputs"], outputs) is False:
+            if _agrees(shard, answer, outputs, backend) is False:
                 _blame(shard, answer["browser"], shard.browser, other.doubted_as)
         ledger.drop_answers(other)
 
@@ -97,7 +101,7 @@ def _blame_copies(shard: RunShard, outputs: Sequence[WireTensor]) -> None:
 def _blame_late(shard: RunShard, outputs: Sequence[WireTensor], why: str) -> None:
     """Hold an odd answer that comes too late against the one that counts, as far as that is still known."""
     first = copies(shard).filter(state=ShardState.DONE).first()
-    if first and _agrees(shard, first.outputs, outputs) is False:
+    if first and _agrees(shard, {"outputs": first.outputs}, outputs, "") is False:
         _blame(shard, shard.browser, first.browser, why)
 
 
@@ -117,19 +121,23 @@ def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
 
 
 def _agrees(
-    shard: RunShard, earlier: Mapping[str, Mapping[str, Any]], outputs: Sequence[WireTensor]
+    shard: RunShard, earlier: Mapping[str, Any], outputs: Sequence[WireTensor], backend: str
 ) -> bool | None:
-    """Whether an earlier answer is the same; None where the store has lost it: it says nothing any more."""
+    """Whether an earlier answer is the same; None where the store has lost it: it says nothing any more.
+
+    `backend` is the one of `outputs`, `earlier` says its own where it is known.
+    """
     names = [tensor.name for tensor in outputs]
     tensor_of = shard.plan_shard.tensor_of
+    refs = earlier["outputs"]
     try:
-        kept = tensors.fetch(
-            [(name, TensorRef.from_json(earlier[tensor_of[name]])) for name in names]
-        )
+        kept = tensors.fetch([(name, TensorRef.from_json(refs[tensor_of[name]])) for name in names])
     except tensors.TensorLost:
         return None
-    pairs = zip(outputs, kept, strict=True)
-    return all(agree(decode_array(new), decode_array(old)) for new, old in pairs)
+    if earlier.get("backend") == backend == "wasm":
+        return same_bits(outputs, kept)
+    tolerance = known_answers.known(shard.plan_shard.sha256).tolerance
+    return not disagreement(outputs, kept, tolerance=tolerance)
 
 
 def _blame(shard: RunShard, wrong: str, right: str, why: str) -> None:

@@ -98,10 +98,13 @@ def _compute(
     meanwhile: Callable[[], object],
 ) -> RunReport:
     shapes = {tensor.name: tensor.shape for tensor in inputs}
-    sha256, backend = shard.plan_shard.sha256, _backend(worker, shard)
+    sha256, backend = shard.plan_shard.sha256, asked_of(shard.run).for_shard(shard.index).platform
+    prefer = "" if backend else _preferred(worker, shard)
     dims = bind_dims(specs(shard.plan_shard.inputs), shapes)
     durations = _durations(worker.id)
-    loaded = worker.session.is_warm(sha256, backend=backend or None, dims=dims)
+    loaded = worker.session.is_warm(
+        sha256, backend=backend or None, prefer=prefer, dims=dims, inputs=inputs
+    )
     weight_bytes = shard.plan_shard.weight_bytes
     began = time.monotonic()
     try:
@@ -109,6 +112,7 @@ def _compute(
             sha256,
             inputs,
             backend=backend,
+            prefer=prefer,
             strict=shard.run.strict,
             rows=_rows(shard),
             dims=dims,
@@ -131,12 +135,10 @@ def _durations(browser_id: str) -> Durations:
     return Durations(browser_id)
 
 
-def _backend(worker: BrowserWorker, shard: RunShard) -> str:
-    """The backend asked for, else the one that history or exploration chose; empty: the browser's own."""
-    asked = asked_of(shard.run).for_shard(shard.index).platform
+def _preferred(worker: BrowserWorker, shard: RunShard) -> str:
+    """The backend that history or exploration chose; empty: the browser's own choice."""
     offered = [backend.name for backend in worker.facts.backends if backend.offered]
-    kind = worker.facts.kind
-    return asked or selection.platform_for(shard.run, kind, offered, attempt=shard.attempts)
+    return selection.platform_for(shard.run, worker.facts.kind, offered, attempt=shard.attempts)
 
 
 def _rows(shard: RunShard) -> int | None:
@@ -179,6 +181,7 @@ def _measured(report: RunReport) -> Mapping[str, Any]:
         "adapter": report.adapter or "",
         "software": report.software,
         "nodes": report.nodes,
+        "unproved": report.unproved,
         "warm": report.warm,
         "load_ms": report.load_ms,
         "compute_ms": report.compute_ms,

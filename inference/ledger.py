@@ -124,6 +124,7 @@ def ask_another(
     tensor_of = shard.plan_shard.tensor_of
     answer = {
         "browser": shard.browser,
+        "backend": facts["backend"],
         "outputs": {tensor_of[name]: ref.to_json() for name, ref in outputs.items()},
     }
     asked = copy.copy(shard)

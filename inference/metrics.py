@@ -89,6 +89,7 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
         "adapter": (best.adapter or None) if best else None,
         "software": best.software if best else None,
         "nodes": best.nodes if best else {},
+        "unproved": (best.unproved or None) if best else None,
         "queue_ms": best.queue_ms if best else None,
         "load_ms": best.load_ms if best else None,
         "transfer_ms": best.transfer_ms if best else None,

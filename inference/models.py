@@ -336,6 +336,10 @@ class Attempt(models.Model):
     adapter = models.CharField(max_length=255, blank=True)
     software = models.BooleanField(null=True, help_text="whether the adapter is software")
     nodes = models.JSONField(default=dict, help_text="graph nodes per execution provider")
+    unproved = models.TextField(
+        blank=True,
+        help_text="why it is not proved that the backend answers the file right at such shapes; blank: it is",
+    )
     warm = models.BooleanField(null=True, help_text="the model had run there before")
     queue_ms = models.FloatField(null=True)
     load_ms = models.FloatField(null=True)

@@ -19,7 +19,15 @@ from inference import dispatch
 from inference.claims import others, steps_of
 from inference.core.placement import BrowserView
 from inference.endings import Actions, finish, follow_up
-from inference.models import UNDER_WAY, Run, RunShard, RunState, ShardState
+from inference.models import (
+    UNDER_WAY,
+    Attempt,
+    Outcome,
+    Run,
+    RunShard,
+    RunState,
+    ShardState,
+)
 from inference.pool_view import snapshot
 from inference.statements import Update
 
@@ -56,8 +64,16 @@ def fail_if_hopeless(
     under_way = {step.index for step in steps if step.state in UNDER_WAY}
     for none in stuck:
         if none.lasting and none.shard not in under_way:
-            return finish(run, RunState.FAILED, now, category="no_browser", error=str(none))
+            error = f"{none}{_what_they_said(run, none.shard)}"
+            return finish(run, RunState.FAILED, now, category="no_browser", error=error)
     return []
+
+
+def _what_they_said(run: Run, index: int) -> str:
+    """Why those that tried a step could not do it, in their own words."""
+    failed = Attempt.objects.filter(shard__run=run, shard__index=index, outcome=Outcome.FAILED)
+    said = dict(failed.order_by("pk").values_list("browser", "error"))
+    return "".join(f"; {browser} said: {error}" for browser, error in sorted(said.items()))
 
 
 def place_again(

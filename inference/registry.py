@@ -10,6 +10,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from browsers.models import BackendProof
 from inference import known_answers
 from inference.core.placement import BrowserView
 from inference.core.placement import named as names
@@ -94,7 +95,9 @@ def check_words(name: str, model_type: str) -> None:
 def discard(files: set[str]) -> None:
     """Delete files that no model and no plan names any more."""
     with transaction.atomic():  # no row that names one can come between the look and the deed
-        for sha256 in files - {""} - _still_named(files):
+        gone = files - {""} - _still_named(files)
+        BackendProof.objects.filter(sha256__in=gone).delete()
+        for sha256 in gone:
             path_of(sha256).unlink(missing_ok=True)
             known_answers.path_of(sha256).unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from celery.signals import worker_init, worker_ready, worker_shutdown
 from history import vocabulary
 
 if TYPE_CHECKING:
-    from browsers.core.known import KnownAnswer
+    from browsers.core.known import Known
     from browsers.session import LoadEvent
     from browsers.worker import BrowserWorker
 
@@ -125,10 +125,10 @@ def _request_check(browser_id: str) -> None:
     check_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
 
 
-def _known(sha256: str) -> KnownAnswer | None:
+def _known(sha256: str) -> Known:
     from inference import known_answers
 
-    return known_answers.known_answer(sha256)
+    return known_answers.known(sha256)
 
 
 def _hand_over(browser_id: str, files: Collection[str]) -> int:

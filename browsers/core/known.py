@@ -1,19 +1,49 @@
-"""Known answers of the files that a browser holds, asked for now and then: does it still compute right?"""
+"""What is known of a file before a browser computes it, and whether those that hold it still answer right."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from browsers.core.agreement import SINGLE, disagreement
 from browsers.core.protocol import WireTensor
 
 
 @dataclasses.dataclass(frozen=True)
 class KnownAnswer:
-    """Inputs for a file, and whether an answer to them is right."""
+    """Inputs for a file and onnxruntime's answer to them; `dims`: the sizes of its symbolic dimensions."""
 
     inputs: list[WireTensor]
-    confirms: Callable[[Sequence[WireTensor]], bool]
+    outputs: list[WireTensor]
+    dims: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What was found out of a file when it was written.
+
+    Attributes:
+        answers: known ones, to different inputs.
+        why_none: why there are none; empty where there are.
+        random: it draws random numbers: no two of its answers are alike, and none can be proved.
+        constant: outputs that were the same number in all known answers: a browser that always says so is not
+            found out.
+        forms: operator forms of it that some backends get wrong (core/bad_forms.py).
+        index_limits: inputs that look up a table → its length.
+        tolerance: what floats of its answers may differ by; see `agreement`.
+    """
+
+    answers: tuple[KnownAnswer, ...] = ()
+    why_none: str = ""
+    random: bool = False
+    constant: tuple[str, ...] = ()
+    forms: frozenset[str] = frozenset()
+    index_limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    tolerance: float = SINGLE
+
+    def wrong(self, answer: KnownAnswer, got: Sequence[WireTensor]) -> str:
+        """What is wrong with an answer to known inputs; empty: it is right."""
+        return disagreement(got, answer.outputs, tolerance=self.tolerance)
 
 
 @dataclasses.dataclass(frozen=True)

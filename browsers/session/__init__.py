@@ -4,6 +4,7 @@ session.py    what a worker asks for; the rooms below do it
 window.py     the browser through WebDriver: launched with the page in it, its page loaded again, ended
 page.py       the page and its engine: who lives there, requests, what a lost answer means
 backends.py   what answers the known-answer model right, how fast, and which may be used
+proving.py    no backend computes a file before it answered it right
 residents.py  which models are in the page, loading them, making room, computing
 deadline.py   a point in time
 """

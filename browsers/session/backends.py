@@ -20,6 +20,7 @@ from browsers.core.errors import (
     Rung,
     UnsupportedOperation,
 )
+from browsers.core.proofs import Unproved
 from browsers.drivers import LaunchedBrowser
 from browsers.reports import BackendFacts, BrowserFacts
 from browsers.session.deadline import Deadline
@@ -90,6 +91,7 @@ class Backends:
             host=socket.gethostname(),
             cores=greeting["cores"],
             threads=engine["threads"],
+            runtime=f"onnxruntime-web {engine['onnxruntime']}",
             backends=tuple(self._described(each, engine) for each in engine["backends"]),
         )
 
@@ -115,31 +117,38 @@ class Backends:
         self,
         backend: str | None,
         deadline: Deadline,
-        attempt: Callable[[str, Mapping[str, BrowserError]], _Report],
+        attempt: Callable[[str, Mapping[str, BrowserError], bool], _Report],
+        *,
+        prefer: str = "",
     ) -> _Report:
-        """`attempt(name, refused)` on the backend asked for, or on the best one that can do it.
+        """`attempt(name, refused, named)` on the backend asked for, or on the best one that can do it.
 
         `refused` holds why better ones could not: their error when they lack an operator, a
-        capability or memory.
+        capability, memory or a proof. What only lacks a proof is tried as if it had been named when no other
+        can do it. `prefer`: the one to begin with where none was asked for.
         """
         refused: dict[str, BrowserError] = {}
-        for name in self.candidates(backend):
+        asked = [(name, backend is not None) for name in self.candidates(backend, prefer=prefer)]
+        for name, named in asked:
             try:
-                self._require(name, deadline)
-                return attempt(name, refused)
+                self.require(name, deadline)
+                return attempt(name, refused, named)
             except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
                 if backend is not None:
                     raise
+                if isinstance(error, Unproved) and not named:
+                    asked.append((name, True))
                 refused[name] = error
         raise _nothing_left(refused)
 
-    def candidates(self, backend: str | None) -> tuple[str, ...]:
+    def candidates(self, backend: str | None, *, prefer: str = "") -> tuple[str, ...]:
         """The backends to try: the one asked for, or all that are offered, best first."""
         if backend is not None:
             return (backend,)
-        return tuple(each.name for each in self.known().backends if each.offered)
+        offered = (each.name for each in self.known().backends if each.offered)
+        return tuple(sorted(offered, key=lambda name: name != prefer))
 
-    def _require(self, name: str, deadline: Deadline) -> None:
+    def require(self, name: str, deadline: Deadline) -> None:
         """The backend has answered right in this engine; asks it if that is open."""
         facts = self.named(name)
         if facts.probe_ok is None:

@@ -6,6 +6,7 @@ loads it and runs again, so that no repair needs to be followed by anything.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from browsers.bridge import NotLoaded
-from browsers.core.errors import BrowserError, InternalError, UnsupportedOperation
+from browsers.core.errors import (
+    BrowserError,
+    InternalError,
+    OutOfMemory,
+    UnsupportedOperation,
+)
 from browsers.core.placement_log import Placement, check_claim, parse_placement
 from browsers.core.protocol import WireTensor
 from browsers.core.residency import DEFAULT_BASELINE_MB, Resident, planned_mb, to_unload
 from browsers.reports import LoadedModel, LoadReport
 from browsers.session.deadline import Deadline
 from browsers.session.page import Page
+
+
+class FileMissing(InternalError):
+    """The file is not there to be loaded: nobody's fault who would compute it."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,35 @@ class Residents:
             for key, entry in self._current().items()
             if key.sha256 != self._hidden
         )
+
+    def holds(self, key: ModelKey) -> bool:
+        """Whether it is loaded."""
+        return key in self._current()
+
+    def fits_beside(self, key: ModelKey) -> bool:
+        """Whether it is loaded, or could be without unloading anything."""
+        try:
+            return self.holds(key) or not self._leaving(key)
+        except OutOfMemory:
+            return False
+
+    def release(self, key: ModelKey) -> None:
+        """Unload a file from one backend; no error if it is not there."""
+        self._drop(key)
+
+    def check_file(self, sha256: str) -> None:
+        """Refuse a file whose bytes are not those of its name.
+
+        Raises:
+            InternalError: it is damaged.
+        """
+        with self._file(sha256).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != sha256:
+            raise InternalError(
+                f"the model file {sha256[:12]}… is damaged on disk, its bytes have the SHA-256 "
+                f"{found[:12]}…: delete the model and register it again"
+            )
 
     def refuses(self, key: ModelKey) -> bool:
         """Whether that backend has said that it cannot run the model."""
@@ -214,21 +253,25 @@ class Residents:
         )
 
     def _make_room(self, key: ModelKey) -> tuple[str, ...]:
+        leaving = self._leaving(key)
+        for held in leaving:
+            self._drop(held)
+        return tuple(held.sha256 for held in leaving)
+
+    def _leaving(self, key: ModelKey) -> Sequence[ModelKey]:
+        """What would have to be unloaded to make room for it."""
         size = self._file(key.sha256).stat().st_size
         resident = [
             Resident(held, planned_mb(entry.bytes, backend=held.backend), entry.last_used)
             for held, entry in self._current().items()
             if held != key and held.sha256 != self._hidden
         ]
-        leaving = to_unload(
+        return to_unload(
             resident,
             incoming_mb=planned_mb(size, backend=key.backend),
             baseline_mb=self.baseline_mb,
             limit_mb=self.limit_mb,
         )
-        for held in leaving:
-            self._drop(held)
-        return tuple(held.sha256 for held in leaving)
 
     def _drop(self, key: ModelKey) -> None:
         self._entries.pop(key, None)
@@ -243,7 +286,7 @@ class Residents:
         try:
             return self._path(sha256)
         except KeyError:
-            raise InternalError(f"no model file {sha256} is on this machine") from None
+            raise FileMissing(f"no model file {sha256} is on this machine") from None
 
 
 def _rest_ms(total_ms: float, part_ms: float | None) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from browsers import probe
 from browsers.core.errors import BrowserError, DeadlinePassed, Rung
+from browsers.core.known import Known, KnownAnswer
 from browsers.core.protocol import WireTensor
 from browsers.core.residency import DEFAULT_BASELINE_MB
 from browsers.drivers import Driver, LaunchedBrowser, LaunchOptions, QuitReport
@@ -25,6 +26,7 @@ from browsers.reports import (
 from browsers.session.backends import Backends
 from browsers.session.deadline import Deadline
 from browsers.session.page import ENGINE_START_S, Page
+from browsers.session.proving import ProofBook, Proving
 from browsers.session.residents import ModelKey, Residents
 from browsers.session.window import Window
 
@@ -38,7 +40,8 @@ class BrowserSession:
     `files` gives the path of a file by its sha256 (KeyError: unknown). `runtime_dir` holds
     onnxruntime-web's dist files. `threads` is for WebAssembly. `on_event` is called from another
     thread and must not block. `on_load` is told of each load of a model, the probe's excepted, by the
-    thread that uses the session.
+    thread that uses the session. With `proofs`, where proofs are kept and what is known of a file, no
+    backend computes a file before it answered it right; without, whoever uses the session checks its answers.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class BrowserSession:
         memory_limit_mb: float,
         on_event: Callable[[SessionEvent], None],
         on_load: Callable[[LoadEvent], None] = lambda event: None,
+        proofs: tuple[ProofBook, Callable[[str], Known]] | None = None,
     ) -> None:
         self.browser_id = browser_id
         self._on_load = on_load
@@ -79,6 +83,9 @@ class BrowserSession:
             on_load=self._tell_load,
         )
         self._backends = Backends(browser_id, self._page, self._residents)
+        self._proving = (
+            Proving(browser_id, self._backends, self._residents, *proofs) if proofs else None
+        )
 
     def __repr__(self) -> str:
         version = self.facts.version if self.facts else "not started"
@@ -253,12 +260,19 @@ class BrowserSession:
         return self._residents.loaded()
 
     def is_warm(
-        self, model_sha256: str, *, backend: str | None, dims: Mapping[str, int] | None
+        self,
+        model_sha256: str,
+        *,
+        backend: str | None,
+        prefer: str = "",
+        dims: Mapping[str, int] | None,
+        inputs: Sequence[WireTensor],
     ) -> bool:
-        """Whether a run would meet the model loaded, on a backend where it has run twice already."""
-        for name in self._backends.candidates(backend):
+        """Whether a run would meet the model loaded, proved, on a backend where it has run twice already."""
+        for name in self._backends.candidates(backend, prefer=prefer):
             key = ModelKey.of(model_sha256, name, dims)
-            if not self._residents.refuses(key):
+            proved = self._proving is None or self._proving.proved(key, inputs)
+            if proved and not self._residents.refuses(key):
                 return bool(self._backends.named(name).probe_ok) and self._residents.runs(key) > 1
         return False
 
@@ -278,8 +292,11 @@ class BrowserSession:
         """Load a model on a backend (None: the best that may claim it); no work if it is there."""
         deadline = Deadline(deadline_s)
 
-        def attempt(name: str, _refused: Mapping[str, BrowserError]) -> LoadReport:
-            return self._residents.ready(ModelKey.of(model_sha256, name, dims), strict, deadline)
+        def attempt(name: str, _refused: Mapping[str, BrowserError], named: bool) -> LoadReport:
+            key = ModelKey.of(model_sha256, name, dims)
+            if self._proving is not None and not named:
+                self._proving.may_load(key)
+            return self._residents.ready(key, strict, deadline)
 
         return self._backends.on_first_able(backend, deadline, attempt)
 
@@ -306,31 +323,32 @@ class BrowserSession:
         model_sha256: str,
         inputs: Sequence[WireTensor],
         backend: str | None = None,
+        prefer: str = "",
         strict: bool = False,
         dims: Mapping[str, int] | None = None,
         outputs: Sequence[str] | None = None,
         deadline_s: float,
         meanwhile: Callable[[], object] | None = None,
-        as_use: bool = True,
     ) -> RunReport:
         """Compute; load first if need be.
 
-        `backend` None takes the fastest one that may claim the model and has room for it; a named
-        one computes or raises, never another in its place. `strict` allows no node on the CPU provider.
-        `dims` gives the sizes of symbolic dimensions, which WebNN needs. `outputs` None means all.
+        `backend` None takes the fastest one that is proved, may claim the model and has room for it,
+        beginning with `prefer`; a named one computes or raises, never another in its place. `strict` allows
+        no node on the CPU provider. `dims` gives the sizes of symbolic dimensions, which WebNN needs.
+        `outputs` None means all.
         After `deadline_s` the run is given up with DeadlinePassed and the engine is replaced.
-        `meanwhile` is called while the page computes; it must not raise. `as_use`: whether the model
-        counts as used by it, and stays in the page for longer.
+        `meanwhile` is called while the page computes; it must not raise.
         """
         deadline = Deadline(deadline_s)
         for tensor in inputs:
             tensor.check()
 
-        def attempt(name: str, refused: Mapping[str, BrowserError]) -> RunReport:
+        def attempt(name: str, refused: Mapping[str, BrowserError], named: bool) -> RunReport:
             key = ModelKey.of(model_sha256, name, dims)
-            computed = self._residents.run(
-                key, inputs, outputs, strict, deadline, meanwhile, as_use=as_use
+            unproved = (
+                self._proving.allow(key, inputs, deadline, named=named) if self._proving else ""
             )
+            computed = self._residents.run(key, inputs, outputs, strict, deadline, meanwhile)
             facts = self._backends.named(name)
             return RunReport(
                 outputs=computed.outputs,
@@ -347,9 +365,35 @@ class BrowserSession:
                 browser_version=self._backends.known().version,
                 refused={other: error.message for other, error in refused.items()},
                 evicted=computed.load.evicted,
+                unproved=unproved,
             )
 
-        return self._backends.on_first_able(backend, deadline, attempt)
+        return self._backends.on_first_able(backend, deadline, attempt, prefer=prefer)
+
+    # --- while nobody waits ---
+
+    @property
+    def trial_due(self) -> bool:
+        """Whether a backend that would be preferred waits to be tried with a file; from any thread."""
+        return self._proving is not None and self._proving.due
+
+    def try_next(self, deadline_s: float) -> None:
+        """Try such a backend.
+
+        Raises:
+            BrowserError: the browser is in doubt after it.
+        """
+        if self._proving is not None:
+            self._proving.try_next(Deadline(deadline_s))
+
+    def ask(
+        self, model: LoadedModel, answer: KnownAnswer, deadline_s: float
+    ) -> Sequence[WireTensor]:
+        """What a loaded model answers to known inputs, where it is; it does not count as used by this."""
+        key = ModelKey.of(model.sha256, model.backend, answer.dims)
+        deadline = Deadline(deadline_s)
+        self._backends.require(model.backend, deadline)
+        return self._residents.run(key, answer.inputs, None, False, deadline, as_use=False).outputs
 
 
 def _mb(count: float | None) -> float | None:

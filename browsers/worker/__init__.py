@@ -4,7 +4,8 @@ worker.py      the browser's life: start, work, repair, end
 status.py      what it says of itself: its row, its lease with the live state
 pace.py        how long its models take there
 ladder.py      repairs, one rung after the other
-checkup.py     known answers, asked for between tasks
+checkup.py     known answers, asked for between tasks; backends, tried with files
+proof_book.py  what came of that, kept for this build of the browser
 memory.py      how much its processes and its page take
 relief.py      memory given back between tasks
 quarantine.py  failed starts, and when they are too many

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from browsers.core.errors import UNHEALTHY, BrowserError, InternalError, Rung
-from browsers.core.known import Check, Checks, KnownAnswer
-from browsers.session import BrowserSession
+from browsers.core.known import Check, Checks, Known, KnownAnswer
+from browsers.session import BrowserSession, LoadedModel
 
 log = logging.getLogger(__name__)
 ANSWERS_WITHIN_S = 60.0
@@ -24,16 +24,17 @@ class Finding:
 
 
 class Checkup:
-    """Asks in the main thread, a file at a time; `known` gives the known answer of a file, if it has one."""
+    """Asks in the main thread, a file at a time; `known` says what is known of a file."""
 
     def __init__(
         self,
         browser_id: str,
         session: BrowserSession,
         checks: Checks,
-        known: Callable[[str], KnownAnswer | None],
+        known: Callable[[str], Known],
     ) -> None:
         self._id, self._session, self._checks, self._known = browser_id, session, checks, known
+        self._turn = 0
 
     def probe(self) -> Finding | None:
         """Have the page compute the probe's model; None: it is well."""
@@ -43,8 +44,16 @@ class Checkup:
             return Finding(error)
         return None
 
+    def try_backend(self) -> Finding | None:
+        """Try a backend that would be preferred with the file that waits longest for it; None: it is well."""
+        try:
+            self._session.try_next(ANSWERS_WITHIN_S)
+        except BrowserError as error:
+            return Finding(error)
+        return None
+
     def look(self) -> Finding | None:
-        """Have the browser answer its driver, and one loaded file its known answer; None: it is well.
+        """Have the browser answer its driver, and one loaded file a known answer; None: it is well.
 
         What WebNN compiled for the sizes of a run would be loaded once more for this: it is not asked.
         """
@@ -55,30 +64,25 @@ class Checkup:
         held = {model.sha256: model for model in self._session.loaded()}
         if (file := self._checks.next(held)) is None:
             return None
-        known = None if held[file].sized else self._known(file)
-        if known is None:
+        known = self._known(file)
+        if held[file].sized or not known.answers:
             self._checks.note(file, Check(known=False))
             return None
-        return self._ask(file, held[file].backend, known)
+        self._turn += 1
+        return self._ask(held[file], known, known.answers[self._turn % len(known.answers)])
 
-    def _ask(self, file: str, backend: str, known: KnownAnswer) -> Finding | None:
+    def _ask(self, file: LoadedModel, known: Known, answer: KnownAnswer) -> Finding | None:
         try:
-            report = self._session.run(
-                model_sha256=file,
-                inputs=known.inputs,
-                backend=backend,
-                deadline_s=ANSWERS_WITHIN_S,
-                as_use=False,
-            )
+            got = self._session.ask(file, answer, ANSWERS_WITHIN_S)
         except BrowserError as error:
             if error.category in UNHEALTHY:
-                return Finding(error, file)
-            log.warning("%s: %s… was not asked: %s", self._id, file[:12], error)
-            self._checks.note(file, Check(known=False))
+                return Finding(error, file.sha256)
+            log.warning("%s: %s… was not asked: %s", self._id, file.sha256[:12], error)
+            self._checks.note(file.sha256, Check(known=False))
             return None  # it says nothing against the browser
-        if known.confirms(report.outputs):
-            self._checks.note(file, Check(known=True, confirmed_at=time.time()))
+        if not (why := known.wrong(answer, got)):
+            self._checks.note(file.sha256, Check(known=True, confirmed_at=time.time()))
             return None
-        # A new engine would take the file from the page's cache: all of it is fetched anew.
-        wrong = f"{self._id} answered {file[:12]}… wrongly"
-        return Finding(InternalError(wrong, first_rung=Rung.RESTART), file)
+        # It was right before. A new engine would take the file from the page's cache: all is fetched anew.
+        wrong = f"{self._id} answered {file.sha256[:12]}… wrongly: {why}"
+        return Finding(InternalError(wrong, first_rung=Rung.RESTART), file.sha256)

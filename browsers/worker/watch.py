@@ -56,8 +56,10 @@ class Watch:
         self._stopped: frozenset[str] = frozenset()  # what was found stopped at the last look
         self._next_request = self._next_relief = 0.0
         self._next_check = time.monotonic() + settings.WEBPOOL_CHECK_EVERY_S
+        self._trial_due: Callable[[], bool] = lambda: False
 
     def start(self, session: BrowserSession) -> None:
+        self._trial_due = lambda: session.trial_due
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
         threading.Thread(
             target=self._feel_pulse, args=(session,), name="pulse", daemon=True
@@ -116,6 +118,9 @@ class Watch:
         elif self._status.state == BrowserState.READY and self._half_open():
             self._next_request = now + _ASK_AGAIN_S
             self._request_probe(self._id)
+        elif self._status.state == BrowserState.READY and self._trial_due():
+            self._next_request = now + _ASK_AGAIN_S
+            self._request_check(self._id)
         elif self._status.state == BrowserState.READY and now >= self._next_check:
             self._next_check = now + settings.WEBPOOL_CHECK_EVERY_S
             self._request_check(self._id)

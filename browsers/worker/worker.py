@@ -13,7 +13,8 @@ from django.conf import settings
 
 from browsers import breakers
 from browsers.core.errors import UNHEALTHY, BrowserError, Category, Rung
-from browsers.core.known import Checks, KnownAnswer
+from browsers.core.known import Checks, Known
+from browsers.core.proofs import Excluded
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
 from browsers.models import BrowserState, Incident
@@ -23,6 +24,7 @@ from browsers.worker.checkup import ANSWERS_WITHIN_S, Checkup, Finding
 from browsers.worker.ladder import Ladder
 from browsers.worker.memory import Memory
 from browsers.worker.pace import Pace
+from browsers.worker.proof_book import ProofBook
 from browsers.worker.relief import Reliever
 from browsers.worker.status import Status
 from browsers.worker.watch import Watch
@@ -45,8 +47,8 @@ class Hooks:
         request_repair: send this worker's main thread a repair task.
         request_probe: send it a task that answers the known-answer model.
         request_relief: send it a task that gives memory back.
-        request_check: send it a task that asks a file for its known answer.
-        known: the known answer of a file; None: there is none.
+        request_check: send it a task that tries a backend, or asks a file for its known answer.
+        known: what is known of a file.
         loaded: a model file was loaded, or could not be; called by the main thread.
     """
 
@@ -58,7 +60,7 @@ class Hooks:
     request_relief: Callable[[str], None]
     hand_over: Callable[[str, Collection[str]], int]
     request_check: Callable[[str], None]
-    known: Callable[[str], KnownAnswer | None]
+    known: Callable[[str], Known]
     loaded: Callable[[BrowserWorker, LoadEvent], None] = lambda worker, event: None
 
 
@@ -84,6 +86,7 @@ class BrowserWorker:
             memory_limit_mb=limit_mb,
             on_event=self._on_event,
             on_load=self._on_load,
+            proofs=(ProofBook(kind, self._now), hooks.known),
         )
         self.pace = Pace()
         self.memory = Memory(self.session, limit_mb)
@@ -180,6 +183,7 @@ class BrowserWorker:
         inputs: list[WireTensor],
         *,
         backend: str,
+        prefer: str = "",
         strict: bool,
         dims: dict[str, int],
         rows: int | None,
@@ -201,11 +205,14 @@ class BrowserWorker:
                     model_sha256=sha256,
                     inputs=inputs,
                     backend=backend or None,
+                    prefer=prefer,
                     strict=strict,
                     dims=dims,
                     deadline_s=deadline_s,
                     meanwhile=meanwhile,
                 )
+        except Excluded:
+            raise  # the backend's fault, who may compute the file on another one
         except BrowserError as error:
             self.status.breakers = breakers.failed(self.id, error.category, sha256=sha256)
             if error.category in UNHEALTHY:
@@ -241,6 +248,10 @@ class BrowserWorker:
     def facts(self) -> BrowserFacts:
         assert self.status.facts is not None, "the browser has not started"
         return self.status.facts
+
+    def _now(self) -> BrowserFacts:
+        """What the browser is now, as after a restart that brought another version."""
+        return self.session.facts or self.facts
 
     @property
     def memory_mb(self) -> float | None:
@@ -318,10 +329,14 @@ class BrowserWorker:
         return True
 
     def check(self) -> bool:
-        """Have the browser and one of its files answer; False: it is unwell, and no repair helped."""
+        """Have the browser and one of its files answer; False: it is unwell, and no repair helped.
+
+        A backend that waits to be tried comes first.
+        """
         if self.status.state != BrowserState.READY:
             return True
-        found = self._examine(self._checkup.look)
+        tries = self.session.trial_due and not self.memory.shortage
+        found = self._examine(self._checkup.try_backend if tries else self._checkup.look)
         return found is None or self._unwell(found)
 
     def _examine(self, ask: Callable[[], Finding | None]) -> Finding | None:

@@ -1,4 +1,4 @@
-"""Whether an answer is doubted, whether two agree, and which of several counts: pure (SPEC R6)."""
+"""Whether an answer is doubted, and which of several counts: pure (SPEC R6)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any, Final
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-# Half floats inside a model may hide behind float32 ports; a browser that computes wrongly is far beyond it.
-TOLERANCE: Final = 2e-2
 _MOST_ANSWERS: Final = 3
 
 
@@ -22,19 +20,6 @@ def suspicion(answer: Array) -> str:
     if not np.isfinite(answer).all():
         return "not finite"
     return "" if answer.any() else "all zero"
-
-
-def agree(one: Array, other: Array) -> bool:
-    """Equal in type and shape, and in value: floats within `TOLERANCE` of the largest, the rest exactly."""
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    if one.dtype.kind != "f":
-        return bool(np.array_equal(one, other))
-    finite = np.isfinite(other)
-    largest = float(np.abs(other[finite]).max(initial=0.0))
-    limit = TOLERANCE * max(1.0, largest)
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    return bool(np.allclose(one, other, rtol=0.0, atol=limit, equal_nan=True))
 
 
 class Next(enum.Enum):

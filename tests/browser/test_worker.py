@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from browsers.core.known import Known
 from browsers.core.protocol import WireTensor
 from browsers.drivers import Role, get_driver
 from browsers.models import BrowserState
@@ -30,7 +31,7 @@ HOOKS = Hooks(
     request_relief=lambda browser_id: None,
     hand_over=lambda browser_id, files: 0,
     request_check=lambda browser_id: None,
-    known=lambda sha256: None,
+    known=lambda sha256: Known(why_none="none was made"),
 )
 X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
 

@@ -1,0 +1,332 @@
+"""No backend computes a file before it answered it right: trying it, and remembering what came of it.
+
+What is decided is in core/proofs.py. A backend that the caller named is tried at once, with the inputs that
+were sent; one that would be preferred is tried while the browser is idle, and wasm answers until then.
+A trial that takes down page, engine or browser may be chance the first time; the second time it counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn, Protocol
+
+from browsers.core.agreement import disagreement
+from browsers.core.bad_forms import bad_form, bad_values
+from browsers.core.errors import (
+    UNHEALTHY,
+    BrowserCapability,
+    BrowserError,
+    Category,
+    OutOfMemory,
+    UnsupportedOperation,
+)
+from browsers.core.known import Known
+from browsers.core.proofs import (
+    ANY_SHAPES,
+    Excluded,
+    Proof,
+    Standing,
+    Unproved,
+    Verdict,
+    ever_right,
+    shapes_of,
+    standing,
+)
+from browsers.core.protocol import WireTensor
+from browsers.core.variants import variants
+from browsers.session.backends import Backends
+from browsers.session.deadline import Deadline
+from browsers.session.residents import FileMissing, ModelKey, Residents
+
+log = logging.getLogger(__name__)
+WASM: Final = "wasm"
+_MOST_UNTRIED: Final = 8
+_MOST_BYTES: Final = 64_000_000
+_AGAIN_S: Final = 60.0  # what is not proved may be by now, by another browser of the same build
+_CHANCE: Final = 1  # so many breakdowns while a file is tried say nothing of it
+
+
+class ProofBook(Protocol):
+    """Where proofs of this build of the browser are kept."""
+
+    def recall(self, sha256: str) -> Sequence[Proof]: ...
+
+    def remember(self, proof: Proof) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Untried:
+    key: ModelKey
+    inputs: Sequence[WireTensor]
+
+
+class Proving:
+    """Used by one thread; `due` by any. `known` says what is known of a file, by its SHA-256."""
+
+    def __init__(
+        self,
+        browser_id: str,
+        backends: Backends,
+        residents: Residents,
+        book: ProofBook,
+        known: Callable[[str], Known],
+    ) -> None:
+        self._id, self._backends, self._residents = browser_id, backends, residents
+        self._book, self._known = book, known
+        self._recalled: dict[str, tuple[float, list[Proof]]] = {}
+        self._untried: OrderedDict[tuple[str, str, str], _Untried] = OrderedDict()
+        self._breakdowns: Counter[tuple[str, str]] = Counter()
+
+    # --- before a computation ---
+
+    def allow(
+        self, key: ModelKey, inputs: Sequence[WireTensor], deadline: Deadline, *, named: bool
+    ) -> str:
+        """Let a backend compute these inputs; returns why its answer is not proved, empty if it is.
+
+        Args:
+            named: the caller asked for this backend: it is tried now if it never was.
+
+        Raises:
+            Excluded: it is known to answer wrongly, or answered so now.
+            Unproved: it was not tried yet, and nobody named it.
+            BrowserError: what wasm says of the inputs, or what broke while the backend was tried.
+        """
+        known = self._known(key.sha256)
+        if key.backend == WASM:
+            return self._allow_wasm(key.sha256, known, deadline)
+        self._refuse_bad(key, known, inputs, named=named)
+        if known.random:
+            return self._unprovable(key, known.why_none, named=named)
+        shapes = shapes_of(inputs)
+        stands, why = self._standing(key, shapes)
+        if stands is Standing.EXCLUDED:
+            raise Excluded(f"{self._id}: {key.backend} does not compute this file: {why}")
+        if stands is Standing.PROVED:
+            return _weakness(known)
+        if not named:
+            self._note(key, inputs, shapes)
+            raise Unproved(f"{key.backend} was not tried with {shapes} yet")
+        return self._try(key, inputs, known, deadline)
+
+    def proved(self, key: ModelKey, inputs: Sequence[WireTensor]) -> bool:
+        """Whether a computation would need no trial."""
+        shapes = ANY_SHAPES if key.backend == WASM else shapes_of(inputs)
+        return self._standing(key, shapes)[0] is Standing.PROVED
+
+    def may_load(self, key: ModelKey) -> None:
+        """Refuse to load a file ahead on a backend other than wasm that never answered it.
+
+        Raises:
+            Unproved, Excluded: it did not.
+        """
+        if key.backend == WASM or ever_right(self._proofs(key.sha256), key.backend):
+            return
+        stands, why = self._standing(key, ANY_SHAPES)
+        if stands is Standing.EXCLUDED:
+            raise Excluded(f"{self._id}: {key.backend} does not compute this file: {why}")
+        raise Unproved(f"{key.backend} was not tried with this file yet")
+
+    def _refuse_bad(
+        self, key: ModelKey, known: Known, inputs: Sequence[WireTensor], *, named: bool
+    ) -> None:
+        facts = self._backends.known()
+        why = bad_form(known.forms, key.backend, facts.kind, facts.version)
+        why = why or bad_values(inputs, known.index_limits)
+        if why:
+            remedy = "; ask for platform wasm, or for none" if named else ""
+            raise Excluded(f"{self._id}: {key.backend} is not used here: {why}{remedy}")
+
+    def _unprovable(self, key: ModelKey, why: str, *, named: bool) -> str:
+        if named:
+            return why
+        raise Unproved(f"{key.backend} cannot be proved: {why}")
+
+    # --- while nobody waits ---
+
+    @property
+    def due(self) -> bool:
+        """Whether a backend that would be preferred waits to be tried."""
+        return bool(self._untried)
+
+    def try_next(self, deadline: Deadline) -> None:
+        """Try what waits longest; without room for it beside what is loaded it is left.
+
+        Raises:
+            BrowserError: the browser is in doubt after it.
+        """
+        if not self._untried:
+            return
+        waiting = self._untried.popitem(last=False)[1]
+        key = waiting.key
+        if not self._residents.fits_beside(key):
+            return
+        try:
+            self._try(key, waiting.inputs, self._known(key.sha256), deadline)
+        except BrowserError as error:
+            if error.category in UNHEALTHY:
+                raise
+            log.info("%s: %s", self._id, error)
+
+    def _note(self, key: ModelKey, inputs: Sequence[WireTensor], shapes: str) -> None:
+        """Remember these inputs for when there is time; the oldest are left out where there are many."""
+        name = (key.sha256, key.backend, shapes)
+        if name in self._untried:
+            return
+        self._untried[name] = _Untried(key, inputs)
+        while len(self._untried) > 1 and (
+            len(self._untried) > _MOST_UNTRIED or self._waiting_bytes() > _MOST_BYTES
+        ):
+            self._untried.popitem(last=False)
+
+    def _waiting_bytes(self) -> int:
+        return sum(len(t.data) for one in self._untried.values() for t in one.inputs)
+
+    # --- trying ---
+
+    def _allow_wasm(self, sha256: str, known: Known, deadline: Deadline) -> str:
+        key = ModelKey.of(sha256, WASM)
+        stands, why = self._standing(key, ANY_SHAPES)
+        if stands is Standing.EXCLUDED:
+            raise Excluded(f"{self._id}: {WASM} does not compute this file: {why}")
+        if not known.answers:
+            return f"no known answer: {known.why_none}"
+        if stands is Standing.OPEN:
+            self._ask_known(key, known, deadline)
+            self._remember(key, ANY_SHAPES, Verdict.RIGHT, cases=len(known.answers))
+        return _weakness(known)
+
+    def _ask_known(self, key: ModelKey, known: Known, deadline: Deadline) -> None:
+        """Have a backend give the known answers.
+
+        Raises:
+            Excluded: one of them was wrong.
+        """
+        for number, answer in enumerate(known.answers, 1):
+            asked = ModelKey.of(key.sha256, key.backend, answer.dims)
+            got = self._answer(asked, answer.inputs, deadline)
+            if why := known.wrong(answer, got):
+                self._residents.check_file(key.sha256)
+                self._exclude(key, Verdict.WRONG, f"known answer {number}: {why}")
+
+    def _try(
+        self, key: ModelKey, inputs: Sequence[WireTensor], known: Known, deadline: Deadline
+    ) -> str:
+        """Have wasm and the backend answer the same; returns why that proves nothing, empty: it was right."""
+        oracle = ModelKey.of(key.sha256, WASM)
+        held = self._residents.holds(oracle)
+        try:
+            try:
+                self._backends.require(WASM, deadline)
+                unproved = self._allow_wasm(key.sha256, known, deadline)
+                right = self._residents.run(oracle, inputs, None, False, deadline).outputs
+            except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
+                return self._try_without_wasm(key, known, deadline, error.message)
+            self._backends.require(key.backend, deadline)
+            cases = self._compare(key, oracle, inputs, right, known, deadline)
+        finally:
+            if not held:
+                with contextlib.suppress(BrowserError):  # the page is gone, and all that it held
+                    self._residents.release(oracle)
+        self._remember(key, shapes_of(inputs), Verdict.RIGHT, cases=cases)
+        return unproved
+
+    def _compare(
+        self,
+        key: ModelKey,
+        oracle: ModelKey,
+        inputs: Sequence[WireTensor],
+        right: Sequence[WireTensor],
+        known: Known,
+        deadline: Deadline,
+    ) -> int:
+        """How many different inputs the backend answered as wasm did; `right` is the answer to the first.
+
+        Raises:
+            Excluded: it answered one of them otherwise.
+        """
+        answers: list[Sequence[WireTensor]] = []
+        for case in variants(inputs):
+            if answers:
+                try:
+                    right = self._residents.run(oracle, case, None, False, deadline).outputs
+                except BrowserError as error:
+                    if error.category in UNHEALTHY:
+                        raise
+                    continue  # this model does not take such values
+            got = self._answer(key, case, deadline)
+            if why := disagreement(got, right, tolerance=known.tolerance):
+                self._exclude(key, Verdict.WRONG, f"{shapes_of(case)}: {why}, by wasm beside it")
+            answers.append(right)
+        return len(answers)
+
+    def _try_without_wasm(self, key: ModelKey, known: Known, deadline: Deadline, why: str) -> str:
+        """Known answers are what is left; they say nothing of other shapes."""
+        if not known.answers:
+            return f"wasm cannot answer it here ({why}); no known answer: {known.why_none}"
+        shapes = shapes_of(known.answers[0].inputs)
+        if self._standing(key, shapes)[0] is Standing.OPEN:
+            self._backends.require(key.backend, deadline)
+            self._ask_known(key, known, deadline)
+            self._remember(key, shapes, Verdict.RIGHT, cases=len(known.answers))
+        return f"proved for {shapes} only: wasm cannot answer it here ({why})"
+
+    def _answer(
+        self, key: ModelKey, inputs: Sequence[WireTensor], deadline: Deadline
+    ) -> Sequence[WireTensor]:
+        """What a backend answers to inputs that are known to be good."""
+        try:
+            return self._residents.run(key, inputs, None, False, deadline).outputs
+        except (OutOfMemory, FileMissing):
+            raise  # neither says anything of the backend
+        except BrowserError as error:
+            broke = error.category in UNHEALTHY or error.category is Category.INTERNAL
+            if broke:
+                self._breakdowns[key.sha256, key.backend] += 1
+            if not broke or self._breakdowns[key.sha256, key.backend] > _CHANCE:
+                verdict = Verdict.BROKE if broke else Verdict.REFUSED
+                self._remember(key, ANY_SHAPES, verdict, error.message)
+            if error.category in UNHEALTHY:
+                raise
+            raise Excluded(
+                f"{self._id}: {key.backend} failed at this file when it was tried: {error.message}"
+            ) from error
+
+    # --- what came of it ---
+
+    def _exclude(self, key: ModelKey, verdict: Verdict, why: str) -> NoReturn:
+        self._remember(key, ANY_SHAPES, verdict, why)
+        raise Excluded(f"{self._id}: {key.backend} answers this file wrongly: {why}")
+
+    def _remember(
+        self, key: ModelKey, shapes: str, verdict: Verdict, why: str = "", *, cases: int = 0
+    ) -> None:
+        proof = Proof(key.sha256, key.backend, shapes, verdict, why, cases)
+        if verdict is not Verdict.RIGHT:
+            log.warning(
+                "%s: %s on %s: %s: %s", self._id, key.sha256[:12], key.backend, verdict, why
+            )
+        self._proofs(key.sha256).append(proof)
+        self._book.remember(proof)
+
+    def _standing(self, key: ModelKey, shapes: str) -> tuple[Standing, str]:
+        return standing(self._proofs(key.sha256), key.backend, shapes)
+
+    def _proofs(self, sha256: str) -> list[Proof]:
+        at, found = self._recalled.get(sha256, (-_AGAIN_S, []))
+        if time.monotonic() - at >= _AGAIN_S:
+            found = list(self._book.recall(sha256))
+            self._recalled[sha256] = (time.monotonic(), found)
+        return found
+
+
+def _weakness(known: Known) -> str:
+    """What right known answers leave open; empty: nothing."""
+    if not known.constant:
+        return ""
+    return f"all known answers have the same number throughout in {', '.join(known.constant)}"
