@@ -15,7 +15,7 @@ from unfold.decorators import display
 
 from browsers.glance import living_or_unknown
 from browsers.live import DRAINING, LiveBrowser, LiveModel
-from browsers.models import Browser, BrowserState, Incident, PoolEvent
+from browsers.models import BackendProof, Browser, BrowserState, Incident, PoolEvent
 
 UNKNOWN = "unknown"
 NO_REDIS = "unknown (Redis does not answer)"
@@ -186,6 +186,32 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
 class PoolEventAdmin(ReadOnly, ModelAdmin):
     list_display = ["at", "action", "browser", "reason", "browsers", "utilisation"]
     list_filter = ["action", "kind"]
+
+
+@admin.register(BackendProof)
+class BackendProofAdmin(ReadOnly, ModelAdmin):
+    """What came of trying files on backends; deleting a row has the backend tried again."""
+
+    list_display = [
+        "file",
+        "kind",
+        "version",
+        "backend",
+        "shapes",
+        "verdict",
+        "reason",
+        "cases",
+        "at",
+    ]
+    list_filter = ["verdict", "backend", "kind"]
+    search_fields = ["sha256", "reason"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(ModelAdmin.has_delete_permission(self, request, obj))
+
+    @display(description="file (SHA-256)")
+    def file(self, row: BackendProof) -> str:
+        return row.sha256[:16]
 
 
 def _confirmed(model: LiveModel) -> str:

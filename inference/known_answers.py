@@ -24,6 +24,7 @@ import numpy as np
 from django.conf import settings
 
 from browsers.core.agreement import HALF, SINGLE, varies
+from browsers.core.bad_forms import BAD_FORMS
 from browsers.core.known import Known, KnownAnswer
 from inference.graph.shapes import bind_dims
 from inference.models import PlanShard, StepKind
@@ -101,9 +102,12 @@ def known(sha256: str) -> Known:
             arrays = {name: kept[name] for name in kept.files}
         return _read(arrays)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        log.warning("nothing is known of %s: %s", sha256, error)
-        meta = _traits(sha256) | {"why_none": f"none was kept ({type(error).__name__})"}
-        return _read({_META: _packed(meta)})
+        log.warning("no known answers of %s can be read: %s", sha256, error)
+        why = f"none was kept ({type(error).__name__})"
+    try:
+        return _read({_META: _packed(_traits(sha256) | {"why_none": why})})
+    except ValueError as error:  # not even the file can be read: only wasm may try
+        return Known(why_none=f"{why}: {error}", forms=frozenset(BAD_FORMS))
 
 
 # --- asking onnxruntime ----------------------------------------------------------------------------
@@ -163,6 +167,8 @@ def _asked(step: PlanShard, case: _Case, runtime: Any) -> tuple[Arrays, Arrays]:
     inputs = {name: case.values[tensor] for name, tensor in taken.items() if tensor in case.values}
     names = [port["name"] for port in step.outputs]
     outputs = dict(zip(names, map(np.asarray, runtime.run(names, inputs)), strict=True))
+    if not all(array.size for array in outputs.values()):
+        raise ValueError("an output is empty: the inputs are too small")
     case.values.update({step.tensor_of[name]: array for name, array in outputs.items()})
     return inputs, outputs
 
@@ -178,10 +184,19 @@ def _made_up(step: PlanShard, missing: Sequence[Any], case: _Case) -> Arrays:
         load(file_of(step.sha256)), missing, seed=case.seed, dims=sizes, other=case.size
     )
     if case.whole:
-        made = {
-            n: np.rint(a).astype(a.dtype) if a.dtype.kind == "f" else a for n, a in made.items()
-        }
+        masks = {port.name for port in missing if port.default}
+        made = {name: _whole(array, mask=name in masks) for name, array in made.items()}
     return made
+
+
+def _whole(array: np.ndarray[Any, Any], *, mask: bool) -> np.ndarray[Any, Any]:
+    """Whole numbers for floats; a mask that hides the last token."""
+    if array.dtype.kind == "f":
+        return np.rint(array).astype(array.dtype)
+    if mask and array.ndim and array.shape[-1] > 1:
+        array = array.copy()
+        array[..., -1] = 1 - array[..., -1]
+    return array
 
 
 def _note(found: _Found, inputs: Arrays, outputs: Arrays) -> None:

@@ -211,7 +211,6 @@ class Proving:
             asked = ModelKey.of(key.sha256, key.backend, answer.dims)
             got = self._answer(asked, answer.inputs, deadline)
             if why := known.wrong(answer, got):
-                self._residents.check_file(key.sha256)
                 self._exclude(key, Verdict.WRONG, f"known answer {number}: {why}")
 
     def _try(
@@ -286,9 +285,9 @@ class Proving:
             raise  # neither says anything of the backend
         except BrowserError as error:
             broke = error.category in UNHEALTHY or error.category is Category.INTERNAL
-            if broke:
-                self._breakdowns[key.sha256, key.backend] += 1
-            if not broke or self._breakdowns[key.sha256, key.backend] > _CHANCE:
+            by_chance = error.category in UNHEALTHY or (broke and key.backend == WASM)
+            self._breakdowns[key.sha256, key.backend] += by_chance
+            if not by_chance or self._breakdowns[key.sha256, key.backend] > _CHANCE:
                 verdict = Verdict.BROKE if broke else Verdict.REFUSED
                 self._remember(key, ANY_SHAPES, verdict, error.message)
             if error.category in UNHEALTHY:

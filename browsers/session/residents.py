@@ -101,6 +101,8 @@ class Residents:
         self._on_load = on_load
         self._entries: dict[ModelKey, _Entry] = {}
         self._refused: dict[ModelKey, str] = {}
+        self._whole: dict[str, tuple[int, int]] = {}
+        """Files that were found whole, by when they were written and their size."""
 
     def forget(self) -> None:
         """A new browser: nothing is loaded, and nothing was refused yet."""
@@ -131,15 +133,22 @@ class Residents:
         """Unload a file from one backend; no error if it is not there."""
         self._drop(key)
 
-    def check_file(self, sha256: str) -> None:
-        """Refuse a file whose bytes are not those of its name.
+    def _check_file(self, sha256: str) -> None:
+        """Refuse a file whose bytes are not those of its name; read again when it was changed.
 
         Raises:
             InternalError: it is damaged.
         """
-        with self._file(sha256).open("rb") as file:
+        path = self._file(sha256)
+        facts = path.stat()
+        state = (facts.st_mtime_ns, facts.st_size)
+        if self._whole.get(sha256) == state:
+            return
+        with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256:
+        if found == sha256:
+            self._whole[sha256] = state
+        else:
             raise InternalError(
                 f"the model file {sha256[:12]}… is damaged on disk, its bytes have the SHA-256 "
                 f"{found[:12]}…: delete the model and register it again"
@@ -230,6 +239,7 @@ class Residents:
             self._on_load(key, outcome)
 
     def _load(self, key: ModelKey, evicted: tuple[str, ...], deadline: Deadline) -> LoadReport:
+        self._check_file(key.sha256)
         try:
             reply, _ = self._page.ask("load", key.header(), (), deadline)
             placement = parse_placement(reply["placement"])

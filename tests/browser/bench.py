@@ -64,7 +64,9 @@ class Bench:
 
 
 @contextlib.contextmanager
-def started(kind: str, folder: Path, *, memory_limit_mb: float) -> Iterator[Bench]:
+def started(
+    kind: str, folder: Path, *, memory_limit_mb: float, proofs: Any = None
+) -> Iterator[Bench]:
     """A session with a browser of this kind, of which nothing is left afterwards."""
     driver = driver_or_skip(kind)
     files = folder / "files"
@@ -85,6 +87,7 @@ def started(kind: str, folder: Path, *, memory_limit_mb: float) -> Iterator[Benc
         threads=2,
         memory_limit_mb=memory_limit_mb,
         on_event=events.append,
+        proofs=proofs,
     )
     session.start(240)
     processes = session.browser.processes() if session.browser else []

@@ -33,7 +33,7 @@ def answer(run: Run, *values: float) -> RunShard:
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     wires = [tensors.encode_array("t1", np.array(values, np.float32))]
-    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
     refs = tensors.store(run.pk, wires)
     doubts.settle(shard, wires, refs, facts, ledger.Glance(shard))
     run.refresh_from_db()

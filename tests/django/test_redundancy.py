@@ -38,12 +38,12 @@ def claimed(run: Run, index: int, copy: int) -> RunShard:
 
 def answer(shard: RunShard, name: str, value: float) -> bool:
     refs = tensors.store(shard.run_id, [tensors.encode_array(name, np.array([value], np.float32))])
-    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
     return ledger.record_success(shard, {name: refs[0]}, facts)
 
 
 def fail(shard: RunShard, category: str = "internal") -> None:
-    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
     ledger.record_failure(shard, category, "it broke", facts)
 
 
@@ -164,7 +164,7 @@ def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
 
 def settled(shard: RunShard, value: float) -> None:
     wires = [tensors.encode_array("t1", np.array([value], np.float32))]
-    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
     doubts.settle(shard, wires, tensors.store(shard.run_id, wires), facts, ledger.Glance(shard))
 
 

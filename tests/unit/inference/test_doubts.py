@@ -1,4 +1,4 @@
-"""What is odd about an answer, when two agree, and which of several counts."""
+"""What is odd about an answer, and which of several counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.doubts import Next, agree, judge, suspicion
+from inference.core.doubts import Next, judge, suspicion
 
 
 def floats(*values: float) -> np.ndarray:
@@ -29,18 +29,6 @@ def floats(*values: float) -> np.ndarray:
 )
 def test_only_floats_can_be_odd(answer: np.ndarray, expected: str) -> None:
     assert suspicion(answer) == expected
-
-
-def test_answers_agree_up_to_a_tolerance_and_in_what_is_not_finite() -> None:
-    assert agree(floats(100, 1), floats(101, 1))
-    assert not agree(floats(100, 1), floats(103, 1))
-    assert agree(floats(np.nan, np.inf, 1), floats(np.nan, np.inf, 1))
-    assert not agree(floats(np.nan, 1), floats(1, 1))
-    assert not agree(floats(np.inf, 1), floats(-np.inf, 1))
-    assert not agree(floats(1), floats(1, 1))
-    assert not agree(floats(1), np.array([1], np.float16))
-    assert agree(np.array([1, 2]), np.array([1, 2]))
-    assert not agree(np.array([1, 2]), np.array([1, 3]))
 
 
 def test_who_agrees_is_right_and_who_does_not_is_not() -> None:

@@ -68,8 +68,10 @@ class Command(WebpoolCommand):
         self._title("2. the same, shards pinned to " + ", ".join(pins.values()))
         wrong += self._run(arrays, expected, strategy="layer", shards=len(pins), pins=pins)
         self._title("3. the whole model, five times in each browser (the first one loads it)")
+        self._by_wasm: dict[str, set[bytes]] = {}
         for browser in pool:
             wrong += self._five_times(browser, arrays, expected)
+        self._same_bits()
         self._title(
             "4. how alike the sentences are (cosine, from the sharded run's own embeddings)"
         )
@@ -116,11 +118,20 @@ class Command(WebpoolCommand):
             backend = shard["backend"]
             got = next(decode_array(tensor) for tensor in outputs if tensor.name == ANSWER)
             worst = max(worst, largest_difference(got, expected))
+            if backend == "wasm":
+                self._by_wasm.setdefault(browser.id, set()).add(got.tobytes())
         self.stdout.write(
             f"   {browser.id:<15}{backend:<8} compute ms: {' '.join(f'{t:7.1f}' for t in times)}   "
             f"median {statistics.median(times):.1f}   largest difference {worst:.2e}"
         )
         return int(worst > 1e-4)
+
+    def _same_bits(self) -> None:
+        """Whether wasm gave one answer to the last bit, whichever browser it ran in."""
+        answers = set().union(*self._by_wasm.values())
+        if len(self._by_wasm) > 1:
+            found = "the same bits" if len(answers) == 1 else f"{len(answers)} different answers"
+            self.stdout.write(f"   wasm in {', '.join(sorted(self._by_wasm))}: {found}")
 
     def _similarities(self) -> None:
         embeddings = self._embeddings

@@ -1,0 +1,242 @@
+"""No backend computes a file before it answered it right: real ones that answer wrongly, refuse and break."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+from browsers.core.errors import BrowserError, UnsupportedOperation
+from browsers.core.known import Known, KnownAnswer
+from browsers.core.proofs import ANY_SHAPES, Excluded, Proof, Verdict
+from tests.browser.bench import Bench, assert_close, reference, started, tensor
+
+RANDOM = np.random.default_rng(1)
+F = T.FLOAT
+
+
+def numbers(*shape: int) -> np.ndarray[Any, Any]:
+    return (RANDOM.standard_normal(shape) / 2).astype(np.float32)
+
+
+class Book:
+    """Proofs of one browser build, in memory: what a worker keeps as rows."""
+
+    def __init__(self) -> None:
+        self.proofs: list[Proof] = []
+
+    def recall(self, sha256: str) -> Sequence[Proof]:
+        return [proof for proof in self.proofs if proof.sha256 == sha256]
+
+    def remember(self, proof: Proof) -> None:
+        self.proofs.append(proof)
+
+    def verdicts(self, sha256: str) -> dict[tuple[str, str], Verdict]:
+        return {(one.backend, one.shapes): one.verdict for one in self.recall(sha256)}
+
+
+@dataclasses.dataclass
+class Proved:
+    """A browser that proves what it computes, its proofs, and what is known of files."""
+
+    bench: Bench
+    book: Book
+    known: dict[str, Known]
+
+    def knows(self, model: bytes, **more: Any) -> str:
+        name = self.bench.put(model)
+        self.known[name] = Known(**more)
+        return name
+
+
+@pytest.fixture(scope="module")
+def proved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proved]:
+    book, known = Book(), dict[str, Known]()
+    folder = tmp_path_factory.mktemp("proving")
+    with started(
+        "chromium-npm", folder, memory_limit_mb=3500, proofs=(book, known.__getitem__)
+    ) as bench:
+        yield Proved(bench, book, known)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_to_try(proved: Proved) -> Iterator[None]:
+    yield
+    while proved.bench.session.trial_due:
+        proved.bench.session.try_next(60)
+
+
+def model(
+    nodes: list[Any], inputs: list[Any], output: Any, opset: int = 17, **weights: Any
+) -> bytes:
+    graph = h.make_graph(
+        nodes,
+        "g",
+        [h.make_tensor_value_info(*port) for port in inputs],
+        [h.make_tensor_value_info(*output)],
+        [nh.from_array(np.asarray(array), name) for name, array in weights.items()],
+    )
+    opsets = [h.make_opsetid("", opset)]
+    raw: bytes = h.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    return raw
+
+
+def gru() -> bytes:
+    """A GRU as PyTorch exports it, with other weights each time."""
+    return model(
+        [h.make_node("GRU", ["x", "w", "r", "b"], ["y"], hidden_size=5, linear_before_reset=1)],
+        [("x", F, ["t", "n", 4])],
+        ("y", F, ["t", 1, "n", 5]),
+        14,
+        w=numbers(1, 15, 4),
+        r=numbers(1, 15, 5),
+        b=numbers(1, 30),
+    )
+
+
+GRU = gru()
+POOL = model(
+    [h.make_node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], pads=[2, 2, 2, 2])],
+    [("x", F, [1, 3, 28, 28])],
+    ("y", F, [1, 3, 30, 30]),
+)
+UNEVEN = model(
+    [h.make_node("Split", ["x"], ["p", "q", "y"], num_outputs=3)], [("x", F, [7])], ("y", F, [1]), 18
+)  # fmt: skip
+DENSE = model(
+    [h.make_node("MatMul", ["x", "w"], ["y"])],
+    [("x", F, ["n", 4])],
+    ("y", F, ["n", 4]),
+    w=numbers(4, 4),
+)
+
+
+def known_answer(raw: bytes, *, off: float = 0.0, **inputs: Any) -> KnownAnswer:
+    """What onnxruntime answers, or something else."""
+    (y,) = reference(raw, **inputs)
+    given = [tensor(name, array) for name, array in inputs.items()]
+    return KnownAnswer(given, [tensor("y", y + np.float32(off))], {})
+
+
+@pytest.mark.parametrize(
+    ("raw", "x"), [(GRU, numbers(6, 2, 4)), (POOL, numbers(1, 3, 28, 28))], ids=["gru", "pool"]
+)
+def test_a_backend_that_answers_wrongly_is_found_out_while_idle_and_never_asked(
+    proved: Proved, raw: bytes, x: np.ndarray[Any, Any]
+) -> None:
+    name = proved.knows(raw, answers=(known_answer(raw, x=x),))
+    right = reference(raw, x=x)
+    dims = {"t": 6, "n": 2} if raw is GRU else {}
+    first = proved.bench.run(raw, None, x=x, dims=dims)
+    assert (first.backend, first.unproved) == ("wasm", "")
+    assert_close(first, right)
+    assert proved.book.verdicts(name) == {("wasm", ANY_SHAPES): Verdict.RIGHT}
+    assert proved.bench.session.trial_due
+    proved.bench.session.try_next(60)
+    assert proved.book.verdicts(name)["webnn", ANY_SHAPES] is Verdict.WRONG
+    again = proved.bench.run(raw, None, x=x, dims=dims)
+    assert again.backend == "wasm"
+    assert "wrong" in again.refused["webnn"]
+    assert not proved.bench.session.trial_due
+    with pytest.raises(Excluded, match="webnn does not compute this file: wrong"):
+        proved.bench.run(raw, "webnn", x=x, dims=dims)
+
+
+def test_a_named_backend_that_answers_wrongly_refuses_at_once(proved: Proved) -> None:
+    x = numbers(3, 1, 4)
+    raw = gru()
+    name = proved.knows(raw, why_none="none was made")
+    with pytest.raises(Excluded, match=r"answers this file wrongly: x:float32.*off by"):
+        proved.bench.run(raw, "webnn", x=x, dims={"t": 3, "n": 1})
+    assert proved.book.verdicts(name) == {("webnn", ANY_SHAPES): Verdict.WRONG}
+
+
+def test_what_is_right_is_proved_for_its_shapes_and_used_from_then_on(proved: Proved) -> None:
+    name = proved.knows(DENSE, answers=(known_answer(DENSE, x=numbers(2, 4)),))
+    for rows in (3, 5):
+        x = numbers(rows, 4)
+        assert proved.bench.run(DENSE, None, x=x, dims={"n": rows}).backend == "wasm"
+        proved.bench.session.try_next(60)
+        report = proved.bench.run(DENSE, None, x=x, dims={"n": rows})
+        assert (report.backend, report.unproved) == ("webnn", "")
+        assert_close(report, reference(DENSE, x=x))
+        assert proved.book.verdicts(name)["webnn", f"x:float32[{rows}×4]"] is Verdict.RIGHT
+    named = proved.bench.run(DENSE, "webgpu", x=numbers(3, 4), dims={"n": 3})
+    assert (named.backend, named.unproved) == ("webgpu", "")
+
+
+def test_inputs_that_are_not_finite_go_to_wasm(proved: Proved) -> None:
+    x = np.array([[np.nan, np.inf, 0, 1]], np.float32)
+    report = proved.bench.run(DENSE, None, x=x, dims={"n": 1})
+    assert report.backend == "wasm"
+    assert_close(report, reference(DENSE, x=x))
+    with pytest.raises(Excluded, match=r"holds NaN or infinity.*ask for platform wasm"):
+        proved.bench.run(DENSE, "webgpu", x=x, dims={"n": 1})
+
+
+def test_a_backend_that_traps_is_remembered_after_one_trial(proved: Proved) -> None:
+    x = np.ones(7, np.float32)
+    name = proved.knows(UNEVEN, answers=(known_answer(UNEVEN, x=x),))
+    assert proved.bench.run(UNEVEN, None, x=x).backend == "wasm"
+    proved.bench.session.try_next(60)
+    assert proved.book.verdicts(name)["webnn", ANY_SHAPES] in (Verdict.BROKE, Verdict.REFUSED)
+    assert not proved.bench.session.trial_due
+    assert_close(proved.bench.run(UNEVEN, None, x=x), reference(UNEVEN, x=x))
+
+
+def test_wasm_that_does_not_give_the_known_answer_computes_nothing(proved: Proved) -> None:
+    raw = model([h.make_node("Neg", ["x"], ["y"])], [("x", F, [2])], ("y", F, [2]))
+    x = np.ones(2, np.float32)
+    name = proved.knows(raw, answers=(known_answer(raw, off=0.5, x=x),))
+    with pytest.raises(
+        UnsupportedOperation, match="wasm answers this file wrongly: known answer 1"
+    ):
+        proved.bench.run(raw, None, x=x)
+    assert proved.book.verdicts(name)["wasm", ANY_SHAPES] is Verdict.WRONG
+
+
+def test_a_file_that_is_damaged_on_disk_is_said_to_be(proved: Proved) -> None:
+    raw = model([h.make_node("Neg", ["x"], ["y"])], [("x", F, [3])], ("y", F, [3]))
+    other = model([h.make_node("Abs", ["x"], ["y"])], [("x", F, [3])], ("y", F, [3]))
+    x = np.ones(3, np.float32)
+    name = proved.knows(raw, answers=(known_answer(raw, x=x),))
+    (proved.bench.folder / name).write_bytes(other)
+    with pytest.raises(BrowserError, match="damaged on disk"):
+        proved.bench.session.run(
+            model_sha256=name, inputs=[tensor("x", x)], backend=None, deadline_s=60
+        )
+    assert not proved.book.recall(name)
+
+
+def test_what_draws_random_numbers_is_computed_and_said_to_be_unproved(proved: Proved) -> None:
+    raw = model([h.make_node("RandomNormalLike", ["x"], ["y"])], [("x", F, [8])], ("y", F, [8]))
+    name = proved.knows(raw, random=True, why_none="it draws random numbers (RandomNormalLike)")
+    x = np.ones(8, np.float32)
+    report = proved.bench.run(raw, None, x=x)
+    assert (report.backend, report.unproved) == (
+        "wasm",
+        "no known answer: it draws random numbers (RandomNormalLike)",
+    )
+    assert not proved.bench.session.trial_due
+    assert not proved.book.recall(name)
+
+
+def test_a_listed_form_is_never_tried(proved: Proved) -> None:
+    I = T.INT32  # noqa: E741
+    raw = model(
+        [h.make_node("Div", ["a", "b"], ["y"])], [("a", I, [2]), ("b", I, [2])], ("y", I, [2])
+    )
+    a, b = np.int32([8, 9]), np.int32([2, 3])
+    proved.knows(raw, forms=frozenset({"integer_division"}), why_none="none was made")
+    report = proved.bench.run(raw, None, a=a, b=b)
+    assert report.backend == "wasm"
+    assert "divisor of zero" in report.refused["webnn"]
+    assert not proved.bench.session.trial_due
+    with pytest.raises(Excluded, match="divisor of zero"):
+        proved.bench.run(raw, "webnn", a=a, b=b)

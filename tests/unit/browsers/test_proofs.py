@@ -1,0 +1,130 @@
+"""Which backend may compute a file, what it is tried with, and which values it is never asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from browsers.core.bad_forms import BAD_FORMS, BadForm, bad_form, bad_values
+from browsers.core.proofs import (
+    ANY_SHAPES,
+    Proof,
+    Standing,
+    Verdict,
+    ever_right,
+    shapes_of,
+    standing,
+)
+from browsers.core.protocol import WireTensor, pack_strings
+from browsers.core.variants import variants
+from inference.graph import forms
+
+ONE, TWO = "x:float32[1]", "x:float32[2]"
+
+
+def proof(verdict: Verdict, shapes: str = ONE, backend: str = "webnn") -> Proof:
+    return Proof("f" * 64, backend, shapes, verdict, "because")
+
+
+def wire(name: str, values: Any, dtype: str) -> WireTensor:
+    array = np.array(values, dtype)
+    return WireTensor(name, dtype, array.shape, array.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("proofs", "expected"),
+    [
+        ([], Standing.OPEN),
+        ([proof(Verdict.RIGHT)], Standing.PROVED),
+        ([proof(Verdict.RIGHT, TWO)], Standing.OPEN),
+        ([proof(Verdict.RIGHT, ANY_SHAPES)], Standing.PROVED),
+        ([proof(Verdict.RIGHT, backend="webgpu")], Standing.OPEN),
+        ([proof(Verdict.RIGHT), proof(Verdict.WRONG, TWO)], Standing.EXCLUDED),
+        ([proof(Verdict.REFUSED)], Standing.EXCLUDED),
+        ([proof(Verdict.BROKE)], Standing.EXCLUDED),
+    ],
+)
+def test_a_backend_stands_by_what_it_answered(proofs: list[Proof], expected: Standing) -> None:
+    stands, why = standing(proofs, "webnn", ONE)
+    assert stands is expected
+    assert bool(why) == (expected is Standing.EXCLUDED)
+
+
+def test_a_backend_that_was_wrong_once_was_not_ever_right() -> None:
+    assert ever_right([proof(Verdict.RIGHT)], "webnn")
+    assert not ever_right([proof(Verdict.RIGHT), proof(Verdict.WRONG, TWO)], "webnn")
+    assert not ever_right([], "webnn")
+
+
+def test_shapes_are_named_alike_whatever_the_order() -> None:
+    a, b = wire("a", [[1, 2]], "int64"), wire("b", 1, "float32")
+    assert shapes_of([a, b]) == shapes_of([b, a]) == "a:int64[1×2] b:float32[]"
+    many = [wire(f"input_{n}", [1], "int8") for n in range(40)]
+    assert len(shapes_of(many)) == 64
+    assert shapes_of(many) != shapes_of(many[:-1])
+
+
+def test_variants_keep_types_shapes_and_the_range_of_integers() -> None:
+    given = [
+        wire("ids", [[5, 900, 3, 7]], "int64"),
+        wire("x", [[0.5, -1.25, 3.0]], "float32"),
+        wire("on", [True, True], "bool"),
+        WireTensor("s", "string", (1,), pack_strings(["text"])),
+    ]
+    made = list(variants(given))
+    assert len(made) == 3
+    assert made[0] == given
+    for case in made:
+        assert [(t.name, t.dtype, t.shape) for t in case] == [
+            (t.name, t.dtype, t.shape) for t in given
+        ]
+        assert set(np.frombuffer(case[0].data, np.int64)) == {5, 900, 3, 7}
+        assert bytes(case[3].data) == bytes(given[3].data)
+    whole = np.frombuffer(made[2][1].data, np.float32)
+    assert np.array_equal(whole, np.rint(whole))
+    assert not np.frombuffer(made[2][2].data, bool).any()
+    assert [list(case) for case in variants(given)] == made  # the same every time
+
+
+def test_inputs_that_have_no_variants_are_tried_once() -> None:
+    assert len(list(variants([wire("k", [3], "int64")]))) == 1
+
+
+def test_every_form_that_is_found_is_one_that_is_listed() -> None:
+    found = {
+        forms.INTEGER_DIVISION,
+        forms.LAST_INDEX_OF_TIES,
+        forms.UNCHECKED_INDEX,
+        forms.CHOSEN_BRANCH,
+    }
+    assert found == set(BAD_FORMS)
+
+
+def test_a_form_counts_for_its_backends_and_builds() -> None:
+    one = BadForm(frozenset({"webnn"}), "ties", right_since={"chrome": 160})
+    assert one.hits("webnn", "chrome", "159.0.1")
+    assert not one.hits("webnn", "chrome", "160.0.1")
+    assert one.hits("webnn", "edge", "160.0.1")
+    assert not one.hits("wasm", "chrome", "159.0.1")
+    assert bad_form(["integer_division"], "webnn", "chromium-npm", "153.0")
+    assert not bad_form(["integer_division"], "wasm", "chromium-npm", "153.0")
+    assert not bad_form([], "webnn", "chromium-npm", "153.0")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "bad"),
+    [
+        (wire("x", [1.0, 2.0], "float32"), False),
+        (wire("x", [1.0, np.nan], "float32"), True),
+        (wire("x", [np.inf], "float16"), True),
+        (wire("ids", [0, 9], "int64"), False),
+        (wire("ids", [10], "int64"), True),
+        (wire("ids", [-1], "int64"), True),
+        (wire("ids", [], "int64"), False),
+        (wire("other", [10], "int64"), False),
+    ],
+)
+def test_values_that_other_backends_get_wrong(tensor: WireTensor, bad: bool) -> None:
+    assert bool(bad_values([tensor], {"ids": 10})) is bad

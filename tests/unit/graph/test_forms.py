@@ -1,0 +1,170 @@
+"""Operator forms that backends get wrong are found wherever they stand, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+from inference.graph.forms import (
+    CHOSEN_BRANCH,
+    INTEGER_DIVISION,
+    LAST_INDEX_OF_TIES,
+    UNCHECKED_INDEX,
+    traits,
+)
+from inference.graph.model import load
+from inference.zoo.families import FAMILIES
+from inference.zoo.precision import FLOAT16
+
+node = h.make_node
+
+
+def port(name: str, kind: int = T.INT64, shape: Any = ("n",)) -> onnx.ValueInfoProto:
+    return h.make_tensor_value_info(name, kind, shape)
+
+
+def model(
+    nodes: list[onnx.NodeProto],
+    inputs: list[Any],
+    weights: dict[str, Any] | None = None,
+    **more: Any,
+) -> onnx.ModelProto:
+    tensors = [nh.from_array(np.asarray(a), name) for name, a in (weights or {}).items()]
+    last = nodes[-1].output[0]
+    graph = h.make_graph(nodes, "g", inputs, [onnx.ValueInfoProto(name=last)], tensors)
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9, **more)
+
+
+INTS, FLOATS = port("a"), port("x", T.FLOAT)
+TABLE = {"t": np.zeros((10, 2), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("built", "expected"),
+    [
+        (model([node("Div", ["a", "b"], ["y"])], [INTS, port("b")]), {INTEGER_DIVISION}),
+        (model([node("Mod", ["a", "b"], ["y"])], [INTS, port("b")]), {INTEGER_DIVISION}),
+        (model([node("Div", ["a", "c"], ["y"])], [INTS], {"c": np.int64([2, 3])}), set()),
+        (model([node("Div", ["a", "c"], ["y"])], [INTS], {"c": np.int64([2, 0])}), {INTEGER_DIVISION}),
+        (model([node("Div", ["a", "c"], ["y"])], [INTS], {"c": np.int64(-1)}), {INTEGER_DIVISION}),
+        (model([node("Div", ["x", "b"], ["y"])], [FLOATS, port("b", T.FLOAT)]), set()),
+        (
+            model([node("Size", ["x"], ["s"]), node("Div", ["a", "s"], ["y"])], [INTS, FLOATS]),
+            set(),
+        ),
+        (model([node("ArgMax", ["x"], ["y"], select_last_index=1)], [FLOATS]), {LAST_INDEX_OF_TIES}),
+        (model([node("ArgMax", ["x"], ["y"])], [FLOATS]), set()),
+        (
+            model([node("Add", ["a", "a"], ["i"]), node("Gather", ["t", "i"], ["y"])], [INTS], TABLE),
+            {UNCHECKED_INDEX},
+        ),
+        (
+            model([node("Gather", ["x", "a"], ["y"])], [INTS, FLOATS]),
+            {UNCHECKED_INDEX},
+        ),
+        (
+            model(
+                [node("ArgMax", ["x"], ["i"], axis=0), node("Gather", ["x", "i"], ["y"], axis=0)], [FLOATS]
+            ),
+            set(),
+        ),
+        (
+            model(
+                [node("ArgMax", ["x"], ["i"], axis=0), node("Gather", ["t", "i"], ["y"])], [FLOATS], TABLE
+            ),
+            {UNCHECKED_INDEX},
+        ),
+    ],
+)  # fmt: skip
+def test_forms_of_single_operators(built: onnx.ModelProto, expected: set[str]) -> None:
+    assert traits(built).forms == expected
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [],
+        [node("Cast", ["a"], ["i"], to=T.INT32)],
+        [node("Unsqueeze", ["a", "zero"], ["u"]), node("Identity", ["u"], ["i"])],
+    ],
+)
+def test_an_input_that_is_looked_up_as_it_comes_has_the_tables_length(between: list[Any]) -> None:
+    index = "i" if between else "a"
+    weights = {**TABLE, "zero": np.int64([0])}
+    found = traits(model([*between, node("Gather", ["t", index], ["y"])], [INTS], weights))
+    assert (found.forms, found.index_limits) == (frozenset(), {"a": 10})
+
+
+def test_the_shorter_of_two_tables_counts() -> None:
+    weights = {**TABLE, "short": np.zeros((3, 2), np.float32)}
+    nodes = [
+        node("Gather", ["t", "a"], ["p"]),
+        node("Gather", ["short", "a"], ["q"]),
+        node("Add", ["p", "q"], ["y"]),
+    ]
+    assert traits(model(nodes, [INTS], weights)).index_limits == {"a": 3}
+
+
+def test_branches_and_loops_are_looked_into() -> None:
+    body = h.make_graph(
+        [node("Div", ["a", "a"], ["t"])], "then", [], [onnx.ValueInfoProto(name="t")]
+    )
+    other = h.make_graph(
+        [node("Identity", ["a"], ["e"])], "else", [], [onnx.ValueInfoProto(name="e")]
+    )
+    chosen = node("If", ["c"], ["y"], then_branch=body, else_branch=other)
+    asked = model([chosen], [INTS, port("c", T.BOOL, ())])
+    assert traits(asked).forms == {CHOSEN_BRANCH, INTEGER_DIVISION}
+    settled = model([chosen], [INTS], {"c": np.array(True)})
+    assert traits(settled).forms == {INTEGER_DIVISION}
+
+
+def test_local_functions_are_looked_into() -> None:
+    inner = h.make_function(
+        "own",
+        "halve",
+        ["p", "q"],
+        ["r"],
+        [node("Div", ["p", "q"], ["r"])],
+        [h.make_opsetid("", 18)],
+    )
+    called = node("halve", ["a", "b"], ["y"], domain="own")
+    graph = h.make_graph([called], "g", [INTS, port("b")], [port("y")])
+    built = h.make_model(
+        graph,
+        functions=[inner],
+        opset_imports=[h.make_opsetid("", 18), h.make_opsetid("own", 1)],
+        ir_version=9,
+    )
+    assert traits(built).forms == {INTEGER_DIVISION}
+
+
+@pytest.mark.parametrize("operator", ["RandomNormalLike", "RandomUniformLike", "Bernoulli"])
+def test_random_numbers_are_found(operator: str) -> None:
+    assert traits(model([node(operator, ["x"], ["y"])], [FLOATS])).random == (operator,)
+
+
+def test_a_dropout_draws_only_in_training() -> None:
+    weights = {"ratio": np.float32(0.5), "train": np.array(True), "infer": np.array(False)}
+    for mode, expected in (("train", ("Dropout",)), ("infer", ())):
+        built = model([node("Dropout", ["x", "ratio", mode], ["y"])], [FLOATS], weights)
+        assert traits(built).random == expected
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_the_zoo_holds_no_bad_form_and_says_where_it_is_half(family: str, tmp_path: Path) -> None:
+    for precision, halves in ((None, False), (FLOAT16, True)):
+        folder = tmp_path / str(halves)
+        folder.mkdir()
+        options = {"precision": precision} if precision else {}
+        for part in FAMILIES[family].build(folder, seed=3, **options):
+            found = traits(load(part.path))
+            assert (found.forms, found.random) == (frozenset(), ())
+            assert found.halves or not halves or part.role == "similarity"
