@@ -21,10 +21,13 @@ from rest_framework.views import APIView
 from browsers import breakers
 from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.models import Browser
-from inference import auth, endings, oip, plans, registry, runs, uploads
+from inference import auth, endings, plans, registry, runs, uploads
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
 from inference.inputs import from_python
 from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState, StepKind
+from inference.oip.datatypes import HEADER_LENGTH
+from inference.oip.tensors import decode_json_tensor
+from inference.oip.writing import encode_response
 from inference.options import parse_options
 from inference.serializers import (
     BreakersSerializer,
@@ -268,19 +271,19 @@ def _inputs(
         texts = given["texts"]
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
             raise InvalidRequest(f"'texts': expected a list of strings, got {texts!r:.100}")
-        return _prepared(model, registry.tokenizer_of(model).encode(texts))
+        return _prepared(model, registry.tokenizer_of(model).encode(texts), json=False)
     inputs = given["inputs"]
     if isinstance(inputs, list):
-        return [oip.decode_json_tensor(entry) for entry in inputs], ()
+        return [decode_json_tensor(entry) for entry in inputs], ()
     if isinstance(inputs, dict):
-        return _prepared(model, inputs)
+        return _prepared(model, inputs, json=True)
     raise InvalidRequest("'inputs': expected an object of name → nested list, or a list of tensors")
 
 
 def _prepared(
-    model: OnnxModel, inputs: Mapping[str, Any]
+    model: OnnxModel, inputs: Mapping[str, Any], *, json: bool
 ) -> tuple[Sequence[WireTensor], tuple[str, ...]]:
-    prepared = from_python(model, inputs)
+    prepared = from_python(model, inputs, json=json)
     return prepared.tensors, tuple(prepared.filled_in)
 
 
@@ -310,7 +313,7 @@ class RunOutputs(Door, APIView):
             raise uploads.Conflict(f"run {run.pk} is still running; ask again")
         names = [name for name in request.query_params.get("names", "").split(",") if name]
         binary = request.headers.get("Accept", "") == "application/octet-stream"
-        encoded = oip.encode_response(
+        encoded = encode_response(
             model=run.model.name,
             version=VERSION,
             request_id=None,
@@ -319,7 +322,7 @@ class RunOutputs(Door, APIView):
         )
         response = HttpResponse(encoded.body, content_type=encoded.content_type)
         if encoded.header_length is not None:
-            response[oip.HEADER_LENGTH] = str(encoded.header_length)
+            response[HEADER_LENGTH] = str(encoded.header_length)
         return response
 
 
