@@ -74,14 +74,13 @@ def _checked(name: str, value: Any) -> Array:
 
 def _converted(name: str, nested: Nested, dtype: str, *, json: bool) -> Array:
     if dtype == "string":
-        made, why = strings.from_python(nested.flat), strings.why_not
+        made = strings.from_python(nested.flat)
     else:
-        target = np.dtype(dtype)
-        made = numbers.from_python(nested.flat, target, json=json)
-        why = numbers.rule(target, json=json)
-    if made is None:
-        raise _first_wrong(name, nested, dtype, why)
-    return made.reshape(nested.shape)
+        made = numbers.from_python(nested.flat, np.dtype(dtype), json=json)
+    if made is not None:
+        return made.reshape(nested.shape)
+    why = strings.why_not if dtype == "string" else numbers.rule(np.dtype(dtype), json=json)
+    raise _first_wrong(name, nested, dtype, why)
 
 
 def _first_wrong(name: str, nested: Nested, dtype: str, why: Why) -> InvalidRequest:

@@ -34,7 +34,8 @@ def flattened(name: str, value: Any) -> Nested:
     Raises:
         InvalidRequest: the lists of one level differ in length, or lie too deep.
     """
-    level, shape = [_opened(name, value)], ()
+    level = [_opened(name, value)]
+    shape: tuple[int, ...] = ()
     while level and (size := _common_length(name, level, shape)) is not None:
         if len(shape) == MAX_RANK:
             raise InvalidRequest(

@@ -22,9 +22,7 @@ def rule(target: np.dtype[Any], *, json: bool) -> Why:
     if target.kind == "b":
         return _why_no_bool
     if target.kind in "iu":
-        limits = np.iinfo(target)
-        least, most = int(limits.min), int(limits.max)
-        return lambda item: None if type(item) is int and least <= item <= most else ""
+        return lambda item: _why_no_integer(item, target)
     return lambda item: _why_no_float(item, target, json=json)
 
 
@@ -64,6 +62,13 @@ def _within(array: Array, target: np.dtype[Any]) -> bool:
 
 def _why_no_bool(item: Any) -> str | None:
     return None if type(item) is bool or (type(item) is int and item in (0, 1)) else ""
+
+
+def _why_no_integer(item: Any, target: np.dtype[Any]) -> str | None:
+    if type(item) is float:
+        return "a float, not an integer"
+    limits = np.iinfo(target)
+    return None if type(item) is int and limits.min <= item <= limits.max else ""
 
 
 # --- floats ------------------------------------------------------------------------
