@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from inference.conversion.exact import array_of
 from inference.errors import InvalidRequest
-from inference.graph.shapes import InvalidInput, bind_dims, check_inputs
+from inference.graph.shapes import InvalidInput, bind_dims, check_inputs, check_names
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
 from inference.ports import specs
 from inference.tensors import WireTensor, encode_array
-
-_NUMPY_OF = {"string": "object"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,50 +67,29 @@ def _default(port: TensorSpec, given: Mapping[str, WireTensor]) -> WireTensor | 
     return encode_array(port.name, make(given[source].shape, dtype=port.dtype))
 
 
-def from_python(model: OnnxModel, values: Mapping[str, Any]) -> Prepared:
-    """Arrays and (nested) lists as tensors; a list that lacks only the batch dimension gets it.
+def from_python(model: OnnxModel, values: Mapping[str, Any], *, json: bool = False) -> Prepared:
+    """Arrays and (nested) lists as tensors of the ports' types, each value as it was sent (`conversion`).
+
+    A list that lacks only the batch dimension gets it. `json`: the values were read from JSON.
 
     Raises:
-        InvalidRequest: a value that is not a tensor of the declared type.
+        InvalidRequest: an unknown name, or a value that is not a tensor of the declared type.
     """
     ports = {port.name: port for port in specs(model.inputs)}
+    try:
+        check_names(list(ports.values()), values)
+    except InvalidInput as error:
+        raise InvalidRequest(f"model {model.name}: {error}") from error
     filled_in: list[str] = []
     tensors = []
     for name, value in values.items():
-        array = _as_array(name, value, ports.get(name))
-        port = ports.get(name)
-        lacks_batch = port is not None and array.ndim == len(port.shape) - 1
+        array = array_of(name, value, ports[name].dtype, json=json)
+        lacks_batch = array.ndim == len(ports[name].shape) - 1
         if lacks_batch and not isinstance(value, np.ndarray):
             array = array[np.newaxis, ...]
             filled_in.append(f"{name}: batch dimension added")
-        try:
-            tensors.append(encode_array(name, array))
-        except TypeError as error:
-            raise InvalidRequest(str(error)) from error
+        tensors.append(encode_array(name, array))
     return Prepared(tensors, filled_in, frozenset())
-
-
-def _as_array(name: str, value: Any, port: TensorSpec | None) -> np.ndarray[Any, Any]:
-    if isinstance(value, np.ndarray):
-        return value
-    dtype = _NUMPY_OF.get(port.dtype, port.dtype) if port is not None else None
-    try:
-        array = np.asarray(value)
-        if dtype is None or array.dtype.kind in "OSU":
-            return array.astype(dtype) if dtype == "object" else _numbers_only(name, array)
-        if array.dtype.kind == "f" and np.dtype(dtype).kind in "iub":
-            raise InvalidRequest(f"input {name!r}: expected {dtype}, got fractional numbers")
-        return array.astype(dtype)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidRequest(f"input {name!r}: expected a tensor of {dtype}: {error}") from error
-
-
-def _numbers_only(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if array.dtype.kind in "OSU":
-        raise InvalidRequest(
-            f"input {name!r}: expected numbers in a regular (not ragged) list, got text or ragged rows"
-        )
-    return array
 
 
 def read_input_file(path: Path) -> dict[str, Any]:
@@ -131,6 +109,6 @@ def read_input_file(path: Path) -> dict[str, Any]:
             return content
     except FileNotFoundError as error:
         raise InvalidRequest(f"{path}: no such file") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise InvalidRequest(f"{path}: cannot be read as {path.suffix}: {error}") from error
     raise InvalidRequest(f"{path}: expected a file that ends in .npz or .json")

@@ -56,13 +56,17 @@ class TensorRef:
 
 
 def encode_array(name: str, array: np.ndarray[Any, Any]) -> WireTensor:
-    """Turn a numpy array into a wire tensor; object and str arrays become strings.
+    """Turn a numpy array into a wire tensor; arrays of `str` become strings.
 
     Raises:
-        TypeError: the array's dtype has no counterpart in ONNX.
+        TypeError: the array's dtype, or an object in it, has no counterpart in ONNX.
     """
-    if array.dtype.kind in "OSU":
-        items = (i.decode() if isinstance(i, bytes) else str(i) for i in array.ravel().tolist())
+    if array.dtype.kind in "OU":
+        items = array.ravel().tolist()
+        if odd := next((item for item in items if not isinstance(item, str)), None):
+            raise TypeError(
+                f"tensor {name!r}: expected an array of str, got a {type(odd).__name__}"
+            )
         return WireTensor(name, "string", array.shape, pack_strings(items))
     dtype = array.dtype.name
     if dtype not in _DTYPES:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
+from inference.conversion.strings import text_of
 from inference.errors import InvalidRequest
 from inference.graph.model import store
 
@@ -53,15 +54,27 @@ class Tokenizer:
         """Texts as int64 arrays of [texts, longest], padded; longer texts are cut at the model's limit.
 
         Raises:
-            InvalidRequest: no text, or something that is no text.
+            InvalidRequest: no text, or something that is no text, such as a lone surrogate.
         """
         if not texts or not all(isinstance(text, str) for text in texts):
             raise InvalidRequest(f"expected a list of at least one text, got {texts!r:.80}")
+        for index, text in enumerate(texts):
+            _check_utf8(index, text)
         encoded = self._tokenizer.encode_batch(list(texts))
         return {
             name: np.array([getattr(item, _FIELDS[name]) for item in encoded], dtype=np.int64)
             for name in self._inputs
         }
+
+
+def _check_utf8(index: int, text: str) -> None:
+    try:
+        text_of(text)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"text {index}: expected text that has a form in UTF-8, got {text[error.start]!r} as its "
+            f"character {error.start} ({error.reason})"
+        ) from None
 
 
 def _padding(tokenizer: RustTokenizer) -> dict[str, Any]:

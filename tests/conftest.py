@@ -29,6 +29,21 @@ settings.load_profile("webpool")
 
 
 @pytest.fixture(scope="session")
+def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
+    """The tests' database, whoever asks for it.
+
+    pytest-django's own makes it only if some test of the run has its mark or one of its fixtures.
+    """
+    from django.test.utils import setup_databases, teardown_databases
+
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, serialized_aliases=())
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture(scope="session")
 def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """The ledger in a real SQLite file of the tests' own home, the same as `django_db` has.
 

@@ -76,15 +76,15 @@ class WireTensor:
 
 
 def _check_strings(tensor: WireTensor) -> None:
-    offset = count = 0
-    data = tensor.data
-    while offset + 4 <= len(data):
-        offset += 4 + int(_LENGTH.unpack_from(data, offset)[0])
-        count += 1
-    if offset != len(data) or count != prod(tensor.shape):
+    expected = prod(tensor.shape)
+    try:
+        count = sum(1 for _ in string_elements(tensor.data))
+    except InvalidInput as error:
+        raise InvalidInput(f"tensor {tensor.name!r}: {error}") from error
+    if count != expected:
         raise InvalidInput(
-            f"tensor {tensor.name!r}: a string tensor of shape {list(tensor.shape)} takes "
-            f"{prod(tensor.shape)} elements, each with a uint32 length before its bytes"
+            f"tensor {tensor.name!r}: a string tensor of shape {list(tensor.shape)} takes {expected} "
+            f"elements, got {count}"
         )
 
 
@@ -98,17 +98,34 @@ def pack_strings(items: Iterable[str]) -> bytes:
 
 
 def unpack_strings(data: bytes | memoryview) -> list[str]:
-    """The inverse of `pack_strings`."""
-    return list(_strings(data))
+    """The inverse of `pack_strings`.
+
+    Raises:
+        InvalidInput: the data is not of that form.
+        UnicodeDecodeError: an element is not UTF-8.
+    """
+    return [str(element, "utf-8") for element in string_elements(data)]
 
 
-def _strings(data: bytes | memoryview) -> Iterator[str]:
-    offset = 0
-    while offset < len(data):
-        (length,) = _LENGTH.unpack_from(data, offset)
-        offset += 4
-        yield bytes(data[offset : offset + length]).decode()
-        offset += length
+def string_elements(data: bytes | memoryview) -> Iterator[memoryview]:
+    """The bytes of each element of a string tensor's raw form.
+
+    Raises:
+        InvalidInput: an element runs past the end of the data.
+    """
+    view = memoryview(data)
+    offset = index = 0
+    while offset < len(view):
+        start = offset + _LENGTH.size
+        length = _LENGTH.unpack_from(view, offset)[0] if start <= len(view) else len(view)
+        offset = start + length
+        if offset > len(view):
+            raise InvalidInput(
+                f"element {index} of its strings runs past the end of its {len(view)} bytes; expected a "
+                "uint32 length in little-endian order before each element"
+            )
+        yield view[start:offset]
+        index += 1
 
 
 def encode_frame(

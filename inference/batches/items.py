@@ -11,7 +11,7 @@ import numpy as np
 
 from inference import registry
 from inference.errors import InvalidRequest
-from inference.inputs import from_python, prepare
+from inference.inputs import Prepared, from_python, prepare
 from inference.models import OnnxModel
 from inference.ports import specs
 from inference.tensors import decode_array
@@ -66,8 +66,9 @@ class ItemReader:
         InvalidRequest: from `read`, what is wrong with an item.
     """
 
-    def __init__(self, model: OnnxModel) -> None:
-        self._model = model
+    def __init__(self, model: OnnxModel, *, json: bool) -> None:
+        """`json`: values were read from JSON."""
+        self._model, self._json = model, json
         self._ports = {port.name: port for port in specs(model.inputs)}
         axis = model.batch_axis or {}
         self._split = frozenset(axis["inputs"]) if axis.get("splittable") else frozenset()
@@ -76,12 +77,12 @@ class ItemReader:
     def read(self, values: Mapping[str, Any]) -> Item:
         """Nested lists, arrays or a text as an item."""
         if set(values) == {TEXT} and TEXT not in self._ports:
-            return self._checked(self._tokens(values[TEXT]), adds_axis=True, filled_in=())
-        arrays = {n: self._with_axis(n, v) for n, v in values.items() if isinstance(v, np.ndarray)}
-        listed = from_python(self._model, {n: v for n, v in values.items() if n not in arrays})
-        added = any(arrays[name] is not values[name] for name in arrays) or bool(listed.filled_in)
-        arrays |= {tensor.name: decode_array(tensor) for tensor in listed.tensors}
-        return self._checked(arrays, adds_axis=added, filled_in=tuple(listed.filled_in))
+            tokens = from_python(self._model, self._tokens(values[TEXT]))
+            return self._checked(tokens, adds_axis=True)
+        whole = {name: self._with_axis(name, value) for name, value in values.items()}
+        listed = from_python(self._model, whole, json=self._json)
+        added = any(whole[name] is not values[name] for name in values)
+        return self._checked(listed, adds_axis=added or bool(listed.filled_in))
 
     def _tokens(self, text: Any) -> dict[str, Array]:
         if not isinstance(text, str):
@@ -91,15 +92,15 @@ class ItemReader:
         tokens: dict[str, Array] = self._tokenizer.encode([text])
         return tokens
 
-    def _with_axis(self, name: str, array: Array) -> Array:
+    def _with_axis(self, name: str, value: Any) -> Any:
+        """An array that lacks only the batch axis gets it; `from_python` gives it to lists."""
         port = self._ports.get(name)
-        lacks = port is not None and array.ndim == len(port.shape) - 1
-        return array[np.newaxis, ...] if lacks else array
+        if not isinstance(value, np.ndarray) or port is None:
+            return value
+        return value[np.newaxis, ...] if value.ndim == len(port.shape) - 1 else value
 
-    def _checked(
-        self, arrays: Mapping[str, Array], *, adds_axis: bool, filled_in: tuple[str, ...]
-    ) -> Item:
-        prepared = prepare(self._model, from_python(self._model, arrays).tensors)
+    def _checked(self, given: Prepared, *, adds_axis: bool) -> Item:
+        prepared = prepare(self._model, given.tensors)
         tensors = {tensor.name: decode_array(tensor) for tensor in prepared.tensors}
         split = self._split & tensors.keys()
         sizes = {len(tensors[name]) for name in split}
@@ -107,7 +108,8 @@ class ItemReader:
             shown = ", ".join(f"{name}: {len(tensors[name])}" for name in sorted(split))
             raise InvalidRequest(f"expected one row or more in each input, got {shown}")
         rows = sizes.pop() if sizes else 1
-        return Item(tensors, split, rows, adds_axis, (*filled_in, *prepared.filled_in))
+        filled_in = (*given.filled_in, *prepared.filled_in)
+        return Item(tensors, split, rows, adds_axis, filled_in)
 
 
 @dataclasses.dataclass

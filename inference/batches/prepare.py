@@ -50,7 +50,7 @@ def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
     Raises:
         BadItems: at the end, if any was wrong.
     """
-    reader = ItemReader(job.model)
+    reader = ItemReader(job.model, json=job.source_format == "jsonl")
     wrong: list[str] = []
     wrong_count = 0
     for raw in read_items(source, job.source_format):

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from inference.graph.spec import TensorSpec
 
 
 class InvalidInput(ValueError):
     """A tensor that a port cannot take; says what was expected and what came."""
+
+
+def check_names(specs: Sequence[TensorSpec], given: Collection[str]) -> None:
+    """Check that every name that is given is a port's.
+
+    Raises:
+        InvalidInput: names those that are not.
+    """
+    known = [spec.name for spec in specs]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise InvalidInput(
+            f"unknown input {', '.join(map(repr, unknown))}; expected {', '.join(map(repr, known))}"
+        )
 
 
 def check_inputs(
@@ -19,12 +33,8 @@ def check_inputs(
     Raises:
         InvalidInput: the first thing that is wrong.
     """
+    check_names(specs, given)
     known = {spec.name: spec for spec in specs}
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise InvalidInput(
-            f"unknown input {', '.join(map(repr, unknown))}; expected {', '.join(map(repr, known))}"
-        )
     missing = sorted(s.name for s in specs if s.name not in given and not s.optional)
     if missing:
         raise InvalidInput(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -21,10 +20,11 @@ from rest_framework.views import APIView
 from browsers import breakers
 from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.models import Browser
-from inference import auth, endings, oip, plans, registry, runs, uploads
+from inference import auth, endings, plans, registry, runs, uploads
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
-from inference.inputs import from_python
 from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState, StepKind
+from inference.oip.datatypes import HEADER_LENGTH
+from inference.oip.writing import encode_response
 from inference.options import parse_options
 from inference.serializers import (
     BreakersSerializer,
@@ -44,9 +44,9 @@ from inference.serializers import (
     RunShardSerializer,
     file_names,
 )
-from inference.tensors import WireTensor
 from inference.views.door import Door, caller_of, manager_of
 from inference.views.open_inference import VERSION
+from inference.views.run_inputs import inputs_of
 
 ERRORS = dict.fromkeys((400, 401, 403, 404, 429, 503), ErrorSerializer)
 
@@ -243,7 +243,7 @@ class RunList(Door, generics.ListAPIView[Run]):
             raise InvalidRequest(f"'model': expected the name of a model, got {name!r:.100}")
         model = registry.get_model(name)
         options = {key: value for key, value in given.items() if key not in own}
-        inputs, filled_in = _inputs(model, given)
+        inputs, filled_in = inputs_of(model, given)
         run = runs.create_run(
             runs.RunRequest(
                 model=model.name,
@@ -256,32 +256,6 @@ class RunList(Door, generics.ListAPIView[Run]):
         body = RunDetailSerializer(runs.get_run(run.pk)).data
         headers = {"Location": f"/api/runs/{run.pk}/"}
         return Response(body, status=status.HTTP_202_ACCEPTED, headers=headers)
-
-
-def _inputs(
-    model: OnnxModel, given: dict[str, Any]
-) -> tuple[Sequence[WireTensor], tuple[str, ...]]:
-    """The tensors that were sent, and what was added to them, one sentence each."""
-    if ("inputs" in given) == ("texts" in given):
-        raise InvalidRequest("expected either 'inputs' or 'texts'")
-    if "texts" in given:
-        texts = given["texts"]
-        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
-            raise InvalidRequest(f"'texts': expected a list of strings, got {texts!r:.100}")
-        return _prepared(model, registry.tokenizer_of(model).encode(texts))
-    inputs = given["inputs"]
-    if isinstance(inputs, list):
-        return [oip.decode_json_tensor(entry) for entry in inputs], ()
-    if isinstance(inputs, dict):
-        return _prepared(model, inputs)
-    raise InvalidRequest("'inputs': expected an object of name → nested list, or a list of tensors")
-
-
-def _prepared(
-    model: OnnxModel, inputs: Mapping[str, Any]
-) -> tuple[Sequence[WireTensor], tuple[str, ...]]:
-    prepared = from_python(model, inputs)
-    return prepared.tensors, tuple(prepared.filled_in)
 
 
 def _one_of(name: str, value: str, allowed: list[str]) -> str:
@@ -310,7 +284,7 @@ class RunOutputs(Door, APIView):
             raise uploads.Conflict(f"run {run.pk} is still running; ask again")
         names = [name for name in request.query_params.get("names", "").split(",") if name]
         binary = request.headers.get("Accept", "") == "application/octet-stream"
-        encoded = oip.encode_response(
+        encoded = encode_response(
             model=run.model.name,
             version=VERSION,
             request_id=None,
@@ -319,7 +293,7 @@ class RunOutputs(Door, APIView):
         )
         response = HttpResponse(encoded.body, content_type=encoded.content_type)
         if encoded.header_length is not None:
-            response[oip.HEADER_LENGTH] = str(encoded.header_length)
+            response[HEADER_LENGTH] = str(encoded.header_length)
         return response
 
 

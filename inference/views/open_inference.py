@@ -19,9 +19,12 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from browsers.live import living
-from inference import auth, oip, registry, runs, serving, tensors
+from inference import auth, registry, runs, serving, tensors
 from inference.errors import InvalidRequest, UnknownModel
 from inference.models import Attempt, OnnxModel, Outcome, Run
+from inference.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
+from inference.oip.reading import InferRequest, decode_request, parse_json
+from inference.oip.writing import encode_response
 from inference.options import parse_options
 from inference.tensors import TensorRef
 from inference.views import http
@@ -133,12 +136,12 @@ async def _gone(receive: Receive) -> None:
 async def _infer(
     request: HttpRequest, caller: auth.Caller, name: str, version: str | None, body: bytearray
 ) -> Answer:
-    wanted: list[oip.InferRequest] = []
+    wanted: list[InferRequest] = []
 
     def create() -> Run:
         model = _versioned(name, version)
         content = http.inflate(body, request.headers.get("Content-Encoding", ""))
-        decoded = oip.decode_request(content, request.headers.get(oip.HEADER_LENGTH))
+        decoded = decode_request(content, request.headers.get(HEADER_LENGTH))
         _check_outputs(model, decoded)
         wanted.append(decoded)
         return runs.create_run(
@@ -156,16 +159,16 @@ async def _infer(
     return await serving.run_to_end(create, finish)
 
 
-def _check_outputs(model: OnnxModel, request: oip.InferRequest) -> None:
+def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
     known = [port["name"] for port in model.outputs]
     for wish in request.outputs:
         if wish.name not in known:
             raise InvalidRequest(f"output {wish.name!r}: model {model.name} has {', '.join(known)}")
 
 
-def _written(run: Run, request: oip.InferRequest, accept_encoding: str) -> Answer:
+def _written(run: Run, request: InferRequest, accept_encoding: str) -> Answer:
     outputs = runs.collect(run, [wish.name for wish in request.outputs])
-    encoded = oip.encode_response(
+    encoded = encode_response(
         model=run.model.name,
         version=VERSION,
         request_id=request.id,
@@ -174,7 +177,7 @@ def _written(run: Run, request: oip.InferRequest, accept_encoding: str) -> Answe
     )
     body, headers = http.deflate(encoded.body, accept_encoding)
     if encoded.header_length is not None:
-        headers[oip.HEADER_LENGTH] = str(encoded.header_length)
+        headers[HEADER_LENGTH] = str(encoded.header_length)
     return Answer(
         200,
         body,
@@ -189,7 +192,7 @@ def drop_outputs(run: Run) -> None:
     tensors.drop(TensorRef.from_json(item) for item in run.outputs.values())
 
 
-def _facts(run: Run) -> Mapping[str, oip.type_of_parameter]:
+def _facts(run: Run) -> Mapping[str, type_of_parameter]:
     """Where the run really ran; one browser and backend per shard, in the shards' order."""
     ran = Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).order_by("shard__index")
     places = list(ran.values_list("browser", "backend"))
@@ -257,7 +260,7 @@ def _platform(model: OnnxModel) -> str:
 
 
 def _port(port: Mapping[str, Any]) -> dict[str, Any]:
-    datatype = oip.NAMES.get(port["dtype"], port["dtype"].upper())
+    datatype = NAMES.get(port["dtype"], port["dtype"].upper())
     return {"name": port["name"], "datatype": datatype, "shape": _dims(port)}
 
 
@@ -304,12 +307,12 @@ def _steps(model: OnnxModel) -> list[dict[str, Any]]:
 
 
 def _config_type(port: Mapping[str, Any]) -> str:
-    datatype = oip.NAMES.get(port["dtype"], port["dtype"].upper())
+    datatype = NAMES.get(port["dtype"], port["dtype"].upper())
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 
 
 def _index(body: bytes) -> list[dict[str, str]]:
-    wish = oip.parse_json(body) if body.strip() else {}
+    wish = parse_json(body) if body.strip() else {}
     only_ready = wish.get("ready", False) if isinstance(wish, dict) else None
     if not isinstance(only_ready, bool):
         raise InvalidRequest('expected an empty body or {"ready": true or false}')

@@ -198,7 +198,9 @@ def test_wrong_names_types_and_shapes_say_what_was_expected(
     stack.manage("add_model", str(micro.chain(tmp_path / "chain.onnx")), "--name", "chain-names")
     cases: dict[str, dict[str, np.ndarray]] = {
         "unknown input 'z'": {"z": np.ones((1, 64), np.float32)},
-        "expected float32, got float64": {"x": np.ones((1, 64))},
+        "float32: numbers of at most 3.403e+38 in size; got 1e+39 at [0, 0]": {
+            "x": np.full((1, 64), 1e39)
+        },
         "expected shape [rows, 64], got [1, 63]": {"x": np.ones((1, 63), np.float32)},
     }
     for message, arrays in cases.items():

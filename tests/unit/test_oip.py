@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from browsers.core.protocol import WireTensor, pack_strings, unpack_strings
-from inference import oip
 from inference.errors import InvalidRequest
+from inference.oip.datatypes import NAMES
+from inference.oip.reading import decode_request
+from inference.oip.tensors import NotJson
+from inference.oip.writing import Encoded, encode_response
 
-NUMERIC = [dtype for dtype in oip.NAMES if dtype != "string"]
+NUMERIC = [dtype for dtype in NAMES if dtype != "string"]
 
 
 def body(*inputs: Mapping[str, Any], **more: Any) -> bytes:
@@ -28,7 +31,7 @@ def tensor(data: Any, shape: Any, datatype: str = "FP32", **more: Any) -> dict[s
 
 
 def decode_one(entry: Mapping[str, Any]) -> WireTensor:
-    return oip.decode_request(body(entry), None).inputs[0]
+    return decode_request(body(entry), None).inputs[0]
 
 
 def arrays(dtypes: list[str]) -> st.SearchStrategy[np.ndarray[Any, Any]]:
@@ -46,7 +49,7 @@ def test_every_number_survives_both_ways(
     array: np.ndarray[Any, Any], binary: bool, nested: bool
 ) -> None:
     wire = WireTensor("x", array.dtype.name, array.shape, array.tobytes())
-    sent = oip.encode_response(
+    sent = encode_response(
         model="m", version="1", request_id="7", parameters={}, outputs=[(wire, binary)]
     )
     length = len(sent.body) if sent.header_length is None else sent.header_length
@@ -57,30 +60,33 @@ def test_every_number_survives_both_ways(
         entry["data"] = array.tolist()
     text = json.dumps({"inputs": [entry]}).encode()
     header = str(len(text)) if binary else None
-    (back,) = oip.decode_request(text + sent.body[length:], header).inputs
+    (back,) = decode_request(text + sent.body[length:], header).inputs
     assert (back.dtype, back.shape) == (wire.dtype, wire.shape)
     assert bytes(back.data) == wire.data
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=5), st.booleans())
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=5
+    ),
+    st.booleans(),
+)
 def test_every_string_survives_both_ways(items: list[str], binary: bool) -> None:
     wire = WireTensor("x", "string", (len(items),), pack_strings(items))
-    sent = oip.encode_response(
+    sent = encode_response(
         model="m", version="1", request_id=None, parameters={}, outputs=[(wire, binary)]
     )
     length = len(sent.body) if sent.header_length is None else sent.header_length
     entry = json.loads(sent.body[:length])["outputs"][0]
     text = json.dumps({"inputs": [entry]}).encode()
-    (back,) = oip.decode_request(
-        text + sent.body[length:], str(len(text)) if binary else None
-    ).inputs
+    (back,) = decode_request(text + sent.body[length:], str(len(text)) if binary else None).inputs
     assert unpack_strings(back.data) == items
 
 
 @given(st.binary(max_size=200), st.one_of(st.none(), st.integers(0, 250).map(str), st.text()))
 def test_garbage_is_refused_and_never_crashes(raw: bytes, header: str | None) -> None:
     with pytest.raises(InvalidRequest):
-        oip.decode_request(raw, header)
+        decode_request(raw, header)
 
 
 @pytest.mark.parametrize(
@@ -89,26 +95,39 @@ def test_garbage_is_refused_and_never_crashes(raw: bytes, header: str | None) ->
         (tensor([1, 2, 3], [2]), "expected 2 elements"),
         (tensor([[1, 2], [3]], [2, 2]), "ragged"),
         (tensor([[1, 2], [3, 4]], [4]), "got data of shape [2, 2]"),
-        (tensor([1.5], [1], "INT32"), "whole numbers"),
-        (tensor([True], [1], "INT32"), "whole numbers"),
-        (tensor([300], [1], "UINT8"), "from 0 to 255"),
+        (tensor([1.5], [1], "INT32"), "to 2147483647; got 1.5 at [0]"),
+        (tensor([True], [1], "INT32"), "whole numbers from -2147483648 to 2147483647; got true"),
+        (tensor([1, True], [2], "INT32"), "got true at [1]"),
+        (tensor([1.5, True], [2]), "got true at [1]"),
+        (tensor([[1], [300]], [2, 1], "UINT8"), "from 0 to 255; got 300 at [1, 0]"),
         (tensor([-1], [1], "UINT64"), "from 0 to"),
         (tensor([2**64], [1], "UINT64"), "from 0 to"),
-        (tensor([2], [1], "BOOL"), "true and false"),
+        (tensor([2], [1], "BOOL"), "bool: true and false, or 1 and 0; got 2"),
+        (tensor([1.0], [1], "BOOL"), "true and false"),
         (tensor([1e39], [1]), "at most 3.403e+38"),
         (tensor([70000], [1], "FP16"), "at most 6.55e+04"),
-        (tensor(["1"], [1]), "must be numbers"),
-        (tensor([None], [1]), "must be numbers"),
-        (tensor([1], [1], "BYTES"), "must be strings"),
-        (tensor(["\ud800"], [1], "BYTES"), "no UTF-8"),
-        (tensor([["a"], ["b", "c"]], [2], "BYTES"), "must be strings"),
-        (tensor([[["a"]], ["b"]], [2], "BYTES"), "strings"),
-        (tensor({"a": 1}, [1], "BYTES"), "strings"),
-        (tensor({"a": 1}, [1]), "must be numbers"),
+        (tensor([2**24 + 1], [1]), "the nearest it holds is 16777216"),
+        (tensor([2**53 + 1], [1], "FP64"), "the nearest it holds is 9007199254740992"),
+        (tensor(["1"], [1]), "got '1' at [0]"),
+        (tensor([None], [1]), "got null at [0]"),
+        (tensor([1], [1], "BYTES"), "string: text in UTF-8 without NUL characters; got 1 at [0]"),
+        (tensor(["a\0b"], [1], "BYTES"), "got 'a\\x00b' at [0]"),
+        (tensor(["\ud800"], [1], "BYTES"), "no form in UTF-8"),
+        (
+            tensor([["a"], ["b", "c"]], [2], "BYTES"),
+            "ragged: a list of 1 at [0], but a list of 2 at [1]",
+        ),
+        (
+            tensor([[["a"]], ["b"]], [2], "BYTES"),
+            "ragged: a list of 1 at [0, 0], but a single value",
+        ),
+        (tensor({"a": 1}, [1], "BYTES"), "got an object"),
+        (tensor({"a": 1}, [1]), "got an object"),
         (tensor([1], [1], "BF16"), "BF16 is not supported"),
         (tensor([1], [1], "FLOAT"), "expected a datatype among"),
         (tensor([1], [-1]), "expected a shape"),
         (tensor([1], [True]), "expected a shape"),
+        (tensor([], [0, 10**30]), "expected a shape"),
         (tensor([1], "1"), "expected a shape"),
         ({"name": "x", "shape": [1], "datatype": "FP32"}, "got neither"),
         (tensor([1], [1], parameters={"binary_data_size": 4}), "got both"),
@@ -134,6 +153,8 @@ def test_a_tensor_that_cannot_be_right(entry: Mapping[str, Any], says: str) -> N
         (tensor([-(2**63), 2**63 - 1], [2], "INT64"), (2,), [-(2**63), 2**63 - 1]),
         (tensor([1, 0], [2], "BOOL"), (2,), [True, False]),
         (tensor([0.1], [1], "FP16"), (1,), [float(np.float16(0.1))]),
+        (tensor([590295810358705700000], [1], "FP64"), (1,), [2.0**69]),
+        (tensor([123456790], [1]), (1,), [123456792.0]),
     ],
 )
 def test_forms_of_data(entry: Mapping[str, Any], shape: tuple[int, ...], values: list[Any]) -> None:
@@ -158,24 +179,25 @@ def binary(size: int, shape: list[int], datatype: str = "FP32", name: str = "x")
         ([binary(8, [2])], bytes(12), "check binary_data_size"),
         ([binary(8, [3])], bytes(8), "is 12 bytes, got 8"),
         ([binary(-1, [2])], b"", "expected a number of bytes"),
-        ([binary(1, [1], "BOOL")], b"\2", "bytes 0 or 1"),
+        ([binary(2, [2, 1], "BOOL")], b"\1\2", "bytes 0 or 1 for BOOL, got 2 at [1, 0]"),
         ([binary(5, [1], "BYTES")], b"\3\0\0\0a", "past the end"),
         ([binary(3, [1], "BYTES")], b"\3\0\0", "past the end"),
         ([binary(5, [2], "BYTES")], b"\1\0\0\0a", "expected 2 elements"),
-        ([binary(5, [1], "BYTES")], b"\1\0\0\0\xff", "not UTF-8"),
+        ([binary(5, [1], "BYTES")], b"\1\0\0\0\xff", "no form in UTF-8"),
+        ([binary(7, [1, 1], "BYTES")], b"\3\0\0\0a\0b", "got b'a\\x00b' at [0, 0]"),
         ([binary(4, [1]), binary(4, [1])], bytes(8), "given twice"),
     ],
 )
 def test_sizes_that_do_not_add_up(entries: list[dict[str, Any]], raw: bytes, says: str) -> None:
     text = body(*entries)
     with pytest.raises(InvalidRequest) as caught:
-        oip.decode_request(text + raw, str(len(text)))
+        decode_request(text + raw, str(len(text)))
     assert says in str(caught.value)
 
 
 def test_json_and_binary_tensors_in_one_request() -> None:
     text = body(binary(4, [1], "INT32", "a"), tensor([1], [1]), binary(1, [1], "INT8", "b"))
-    request = oip.decode_request(text + b"\5\0\0\0\7", str(len(text)))
+    request = decode_request(text + b"\5\0\0\0\7", str(len(text)))
     assert [(t.name, bytes(t.data)) for t in request.inputs] == [
         ("a", b"\5\0\0\0"), ("x", b"\0\0\x80?"), ("b", b"\7"),
     ]  # fmt: skip
@@ -194,6 +216,12 @@ def test_json_and_binary_tensors_in_one_request() -> None:
         (b'{"inputs": [], "parameters": {"binary_data_output": 1}}', None, "true or false"),
         (b'{"inputs": []}', "15", "at most 14 bytes"),
         (b'{"inputs": []}', "-1", "got '-1'"),
+        (b'{"inputs": []}', "1" * 5000, "at most 14 bytes"),
+        (
+            b'{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1], "data": [1e400]}]}',
+            None,
+            "got inf",
+        ),
         (b'{"inputs": [{"data": [NaN]}]}', None, "NaN is not JSON"),
         (b"[" * 100_000, None, "nested too deeply"),
         (b'{"inputs": "\xff"}', None, "expected JSON in UTF-8"),
@@ -201,19 +229,19 @@ def test_json_and_binary_tensors_in_one_request() -> None:
 )
 def test_a_request_that_cannot_be_right(raw: bytes, header: str | None, says: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        oip.decode_request(raw, header)
+        decode_request(raw, header)
     assert says in str(caught.value)
 
 
 def test_classification_is_refused() -> None:
     asked = [{"name": "y", "parameters": {"classification": 3}}]
     with pytest.raises(InvalidRequest, match="classification extension is not supported"):
-        oip.decode_request(body(outputs=asked), None)
+        decode_request(body(outputs=asked), None)
 
 
 def test_the_form_of_each_output_is_the_callers_choice() -> None:
     asked = [{"name": "a", "parameters": {"binary_data": False}}, {"name": "b"}]
-    request = oip.decode_request(body(outputs=asked, parameters={"binary_data_output": True}), None)
+    request = decode_request(body(outputs=asked, parameters={"binary_data_output": True}), None)
     assert [request.wants_binary(name) for name in "ab"] == [False, True]
     assert "binary_data_output" not in request.parameters
 
@@ -222,12 +250,12 @@ def test_the_form_of_each_output_is_the_callers_choice() -> None:
 def test_what_json_lacks_is_refused_as_json_and_passes_as_binary(value: float) -> None:
     wire = WireTensor("y", "float32", (2,), np.array([1, value], np.float32).tobytes())
 
-    def encode(as_binary: bool) -> oip.Encoded:
-        return oip.encode_response(
+    def encode(as_binary: bool) -> Encoded:
+        return encode_response(
             model="m", version="1", request_id=None, parameters={}, outputs=[(wire, as_binary)]
         )
 
-    with pytest.raises(oip.NotJson, match="has 1 values that are NaN or infinite"):
+    with pytest.raises(NotJson, match="has 1 values that are NaN or infinite"):
         encode(False)
     assert encode(True).body.endswith(wire.data)
 

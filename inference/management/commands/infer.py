@@ -59,7 +59,8 @@ class Command(WebpoolCommand):
             values: dict[str, Any] = dict(registry.tokenizer_of(model).encode(options["text"]))
         else:
             values = read_input_file(options["input"])
-        prepared = from_python(model, values)
+        from_json = options["input"] is not None and options["input"].suffix == ".json"
+        prepared = from_python(model, values, json=from_json)
         request = runs.RunRequest(
             model=model.name,
             inputs=prepared.tensors,

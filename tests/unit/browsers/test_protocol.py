@@ -93,7 +93,7 @@ def test_strings_survive(texts: list[str]) -> None:
         (WireTensor("x", "complex64", (1,), b"12345678"), "'complex64' cannot travel"),
         (WireTensor("x", "int8", (-1,), b""), "negative size"),
         (WireTensor("x", "string", (2,), pack_strings(["one"])), "takes 2 elements"),
-        (WireTensor("x", "string", (1,), b"\5\0\0\0ab"), "takes 1 elements"),
+        (WireTensor("x", "string", (1,), b"\5\0\0\0ab"), "element 0 of its strings runs past"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(tensor: WireTensor, says: str) -> None:

@@ -46,6 +46,11 @@ def test_what_is_no_text_is_refused(texts: list[object], words: Path) -> None:
         Tokenizer(words, ["input_ids"]).encode(texts)  # type: ignore[arg-type]
 
 
+def test_text_that_has_no_form_in_utf8_is_refused(words: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"text 1: .*'\\ud800' as its character 2"):
+        Tokenizer(words, ["input_ids"]).encode(["one", "on\ud800"])
+
+
 def test_a_tokenizer_is_stored_under_its_hash(words: Path, tmp_path: Path) -> None:
     sha256 = Tokenizer.store(words, tmp_path / "files")
     assert (tmp_path / "files" / sha256).read_bytes() == words.read_bytes()

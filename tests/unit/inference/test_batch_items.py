@@ -116,7 +116,7 @@ def test_an_npz_that_unpacks_to_too_much_is_refused_unread(tmp_path: Path, setti
 
 def test_strings_are_kept(tmp_path: Path) -> None:
     text = {"name": "x", "dtype": "string", "shape": ["rows"]}
-    item = ItemReader(model(text)).read({"x": "größer"})
+    item = ItemReader(model(text), json=True).read({"x": "größer"})
     path = save(tmp_path / "a.npz", **item.tensors)
     assert storage.read_arrays(path)["x"].tolist() == ["größer"]
 
@@ -134,7 +134,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_an_item_gets_the_batch_axis_it_lacks_and_keeps_the_one_it_has() -> None:
-    reader = ItemReader(model())
+    reader = ItemReader(model(), json=True)
     without, with_axis = reader.read({"x": [1, 2]}), reader.read({"x": [[1, 2], [3, 4]]})
     assert (without.tensors["x"].shape, without.rows, without.adds_axis) == ((1, 2), 1, True)
     assert (with_axis.tensors["x"].shape, with_axis.rows, with_axis.adds_axis) == ((2, 2), 2, False)
@@ -149,9 +149,9 @@ def test_an_item_gets_the_batch_axis_it_lacks_and_keeps_the_one_it_has() -> None
         ({"y": [1]}, "unknown input 'y'"),
         ({}, "missing input 'x'"),
         ({"x": [[[1]]]}, "expected shape"),
-        ({"x": ["a"]}, "got text or ragged rows"),
-        ({"x": [[1], [2, 3]]}, "float32"),
-        ({"x": np.ones(2)}, "expected float32, got float64"),
+        ({"x": ["a"]}, "got 'a' at \\[0\\]"),
+        ({"x": [[1], [2, 3]]}, "ragged"),
+        ({"x": np.full(2, 1e39)}, "expected float32"),
         ({"x": np.ones((0, 2), np.float32)}, "one row or more"),
         ({"text": 1}, "expected a string"),
         ({"text": "a"}, "no tokenizer"),
@@ -159,7 +159,7 @@ def test_an_item_gets_the_batch_axis_it_lacks_and_keeps_the_one_it_has() -> None
 )
 def test_a_wrong_item_says_what_was_expected(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        ItemReader(model()).read(values)
+        ItemReader(model(), json=True).read(values)
 
 
 # --- batches -------------------------------------------------------------------------------
@@ -176,13 +176,13 @@ def positions(groups: list[Group]) -> list[list[int]]:
 
 
 def test_only_items_of_equal_shape_share_a_batch() -> None:
-    reader = ItemReader(model())
+    reader = ItemReader(model(), json=True)
     items = [reader.read({"x": [0.0] * width}) for width in (2, 3, 2, 3, 3, 2, 2, 2)]
     assert positions(group(items)) == [[0, 2, 5, 6], [1, 3, 4], [7]]
 
 
 def test_a_value_that_is_not_split_must_be_the_same_in_a_batch() -> None:
-    reader = ItemReader(model(X, SCALE))
+    reader = ItemReader(model(X, SCALE), json=True)
     items = [reader.read({"x": [0.0], "scale": scale}) for scale in (1.0, 2.0, 1.0)]
     groups = group(items)
     assert positions(groups) == [[0, 2], [1]]
@@ -191,12 +191,12 @@ def test_a_value_that_is_not_split_must_be_the_same_in_a_batch() -> None:
 
 
 def test_without_a_batch_axis_every_item_is_a_batch() -> None:
-    reader = ItemReader(model(splittable=False))
+    reader = ItemReader(model(splittable=False), json=True)
     assert positions(group([reader.read({"x": [0.0]})] * 3)) == [[0], [1], [2]]
 
 
 def test_a_batch_has_a_limit_in_bytes() -> None:
-    reader = ItemReader(model())
+    reader = ItemReader(model(), json=True)
     items = [reader.read({"x": [0.0] * 10})] * 5  # of 40 bytes each
     assert positions(group(items, most_bytes=100)) == [[0, 1], [2, 3], [4]]
 
@@ -204,7 +204,7 @@ def test_a_batch_has_a_limit_in_bytes() -> None:
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), max_size=40), st.integers(1, 5))
 def test_every_item_gets_its_own_rows_back(shapes: list[tuple[int, int]], most: int) -> None:
     """Joined to batches and split again, with an output that is the input."""
-    reader, port = ItemReader(model()), TensorSpec("x", "float32", ("rows", "width"))
+    reader, port = ItemReader(model(), json=True), TensorSpec("x", "float32", ("rows", "width"))
     given_items = [
         reader.read({"x": np.full((rows, width), i, np.float32)})
         for i, (rows, width) in enumerate(shapes)

@@ -1,0 +1,92 @@
+"""One conversion for every door: the array of a port's type that holds exactly what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from browsers.core.protocol import DTYPES
+from inference.conversion import numbers, strings
+from inference.conversion.nesting import Array, Nested, array_from, flattened, is_array
+from inference.conversion.numbers import Why
+from inference.conversion.refusal import expected, refused
+from inference.errors import InvalidRequest
+
+_KINDS = "biufOUST"  # of numpy: dates, complex numbers and records have no counterpart in ONNX
+
+
+def array_of(name: str, value: Any, dtype: str, *, json: bool = False) -> Array:
+    """The input's value as an array of ONNX type `dtype`, in the shape in which it came.
+
+    Args:
+        value: nested sequences of Python values, a numpy array, or an array that converts to one.
+        json: it was read from JSON, which has no NaN, no infinity, and one kind of number.
+
+    Returns:
+        an array of the machine's byte order; strings are an object array of `str`.
+
+    Raises:
+        InvalidRequest: a value that the type does not hold, ragged lists, a type that no browser takes. The
+            message names the input, what was expected, and the first wrong value with its position.
+    """
+    if dtype not in DTYPES:
+        raise InvalidRequest(
+            f"input {name!r}: tensors of type {dtype} cannot be sent to a browser; expected a model whose "
+            f"inputs are of {', '.join(DTYPES)}"
+        )
+    if not is_array(type(value)):
+        return _converted(name, flattened(name, value), dtype, json=json)
+    array = _checked(name, value)
+    if dtype != "string":
+        exact = numbers.from_array(array, np.dtype(dtype))
+        if exact is not None:
+            return exact
+    if array.dtype == object and array.size:
+        return _converted(name, flattened(name, array.tolist()), dtype, json=json)
+    return _converted(name, Nested(array.ravel().tolist(), array.shape), dtype, json=json)
+
+
+def check_texts(name: str, items: Sequence[str | bytes], shape: tuple[int, ...]) -> None:
+    """Refuse elements that a string tensor of that shape cannot have.
+
+    Raises:
+        InvalidRequest: names the first, and where it is.
+    """
+    if any(strings.why_not(item) is not None for item in items):
+        raise _first_wrong(name, Nested(list(items), shape), "string", strings.why_not)
+
+
+def _checked(name: str, value: Any) -> Array:
+    """The value as a numpy array of numbers, text or objects, none of them masked."""
+    array = array_from(name, value)
+    if array.dtype.kind not in _KINDS:
+        raise InvalidRequest(
+            f"input {name!r}: expected an array of numbers, true and false, or text, got {array.dtype}"
+        )
+    if np.ma.is_masked(value):
+        raise InvalidRequest(
+            f"input {name!r}: expected a value in each place, got a masked array; fill it first"
+        )
+    return array
+
+
+def _converted(name: str, nested: Nested, dtype: str, *, json: bool) -> Array:
+    if dtype == "string":
+        made = strings.from_python(nested.flat)
+    else:
+        made = numbers.from_python(nested.flat, np.dtype(dtype), json=json)
+    if made is not None:
+        return made.reshape(nested.shape)
+    why = strings.why_not if dtype == "string" else numbers.rule(np.dtype(dtype), json=json)
+    raise _first_wrong(name, nested, dtype, why)
+
+
+def _first_wrong(name: str, nested: Nested, dtype: str, why: Why) -> InvalidRequest:
+    index, reason = next(
+        (index, reason)
+        for index, item in enumerate(nested.flat)
+        if (reason := why(item)) is not None
+    )
+    return refused(name, expected(dtype), nested.flat[index], nested.position(index), reason)

@@ -1,0 +1,43 @@
+"""The inputs of a run as /api/runs/ takes them: nested lists by name, the protocol's tensors, or texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inference import registry
+from inference.errors import InvalidRequest
+from inference.inputs import from_python
+from inference.models import OnnxModel
+from inference.oip.tensors import decode_json_tensor
+from inference.tensors import WireTensor
+
+
+def inputs_of(
+    model: OnnxModel, given: dict[str, Any]
+) -> tuple[Sequence[WireTensor], tuple[str, ...]]:
+    """The tensors that were sent, and what was added to them, one sentence each.
+
+    Raises:
+        InvalidRequest: neither or both of `inputs` and `texts`, or what their values cannot be.
+    """
+    if ("inputs" in given) == ("texts" in given):
+        raise InvalidRequest("expected either 'inputs' or 'texts'")
+    if "texts" in given:
+        texts = given["texts"]
+        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+            raise InvalidRequest(f"'texts': expected a list of strings, got {texts!r:.100}")
+        return _prepared(model, registry.tokenizer_of(model).encode(texts), json=False)
+    inputs = given["inputs"]
+    if isinstance(inputs, list):
+        return [decode_json_tensor(entry) for entry in inputs], ()
+    if isinstance(inputs, dict):
+        return _prepared(model, inputs, json=True)
+    raise InvalidRequest("'inputs': expected an object of name → nested list, or a list of tensors")
+
+
+def _prepared(
+    model: OnnxModel, inputs: Mapping[str, Any], *, json: bool
+) -> tuple[Sequence[WireTensor], tuple[str, ...]]:
+    prepared = from_python(model, inputs, json=json)
+    return prepared.tensors, tuple(prepared.filled_in)
