@@ -11,6 +11,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq --retries 10 --timeout 60
 PYTEST_ARGS ?=
+# Processes that share the tests between them; each has a pool of real browsers at times (2 to 3 GB).
+TEST_WORKERS ?= 2
 # `kill -9` of make ends the pool as well.
 DIES_WITH_MAKE := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig KILL --)
 
@@ -35,7 +37,7 @@ setup: $(VENV)/.runtime ## install what is missing: packages, browsers, database
 
 test: $(VENV)/.development ## all tests, on real browsers
 	@$(PY) manage.py setup --development
-	@$(PY) -m pytest -q $(PYTEST_ARGS)
+	@$(PY) -m pytest -q -n $(TEST_WORKERS) --durations 15 --durations-min 1 $(PYTEST_ARGS)
 
 matrix: $(VENV)/.development ## every strategy over every kind of model, precision and browser
 	@$(PY) manage.py setup --development

@@ -1,17 +1,14 @@
-"""Fixtures that many tests share: a real database file, a real Valkey, a real running stack."""
+"""Fixtures that many tests share: a real database file and a real Valkey."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-from tests.support.stack import RunningStack
 
 # A shell starts what it runs in the background with SIGINT ignored, which children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,15 +61,3 @@ def clean(database: None, valkey: Any) -> Iterator[None]:
     empty()
     yield
     empty()
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """One stack with every installed browser and the sample model, for all tests that do no harm."""
-    running = RunningStack(Path(tmp_path_factory.mktemp("stack")))
-    running.migrate()
-    running.manage("add_sample")
-    running.start()
-    yield running
-    running.stop()
-    assert not running.wait_gone(), "processes outlived the stack"
