@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.migrated import migrated
 
 # A shell starts what it runs in the background with SIGINT ignored, which children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -23,6 +26,24 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("webpool")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: Any, django_db_modify_db_settings: None
+) -> None:
+    """In place of pytest-django's: it migrates anew in each process, and only where some test is marked.
+
+    The tables are there for `database` too, which no mark asks for.
+    """
+    from django.conf import settings
+    from django.db import connection
+
+    name = str(settings.DATABASES["default"]["TEST"]["NAME"])
+    with django_db_blocker.unblock():
+        connection.close()
+        shutil.copy(migrated(), name)
+        settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""A pytest plugin, loaded before Django: tests never touch the repository's own `var/`."""
+"""A pytest plugin, loaded before Django: tests never touch the repository's own `var/`.
+
+Each process of the tests has a home of its own; what they share lies in a folder that the first one makes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import atexit
 import os
 import shutil
 import tempfile
+
+SHARED = "TESTS_SHARED"
+"""Environment variable: the folder for what all processes of these tests share."""
 
 _home = tempfile.mkdtemp(prefix="webpool-tests-")
 os.environ["WEBPOOL_HOME"] = _home
@@ -19,3 +25,6 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
+if SHARED not in os.environ:
+    os.environ[SHARED] = tempfile.mkdtemp(prefix="webpool-tests-shared-")
+    atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)

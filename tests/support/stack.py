@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import dataclasses
-import functools
 import http.client
 import json
 import os
@@ -15,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -26,7 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.migrated import ROOT, migrated
 
 
 def free_port() -> int:
@@ -36,14 +33,6 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-@functools.cache
-def _migrated() -> Path:
-    home = Path(tempfile.mkdtemp(prefix="webpool-migrated-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    RunningStack(home).manage("migrate", "--verbosity", "0")
-    return home / "db.sqlite3"
 
 
 @dataclasses.dataclass
@@ -167,7 +156,7 @@ class RunningStack:
     def migrate(self) -> None:
         """A database as `manage.py migrate` makes it: made once by these tests, and copied."""
         self.home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_migrated(), self.home / "db.sqlite3")
+        shutil.copy(migrated(), self.home / "db.sqlite3")
 
     def infer(self, *args: str) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(self.manage("infer", *args, "--json").stdout)
