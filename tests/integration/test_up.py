@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from browsers.lifeline import dies_with_parent
 from tests.support.stack import free_port
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ class Pool:
     def up(self, **environment: str) -> None:
         with (self.home / "up.txt").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up", "--browsers", browser()],
+                [*dies_with_parent(), sys.executable, "manage.py", "up", "--browsers", browser()],
                 cwd=REPOSITORY,
                 env=self.environment(**environment),
                 stdout=output,

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from browsers.lifeline import dies_with_parent
 from tests.support.migrated import ROOT, migrated
 
 
@@ -59,7 +60,8 @@ class RunningStack:
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up"],
+                # Tests that are interrupted leave no pool behind.
+                [*dies_with_parent(), sys.executable, "manage.py", "up"],
                 cwd=ROOT,
                 env=self.env,
                 stdin=subprocess.DEVNULL,

@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone(reason): no other test may run at the same time")
+    config.addinivalue_line("markers", "soak(reason): run by `make soak` only, for its length")
     if config.getoption("numprocesses", None):
         config.pluginmanager.register(Controller(config), "webpool-suite")
     elif hasattr(config, "workerinput"):
