@@ -9,9 +9,9 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
-SHARED = "TESTS_SHARED"
-"""Environment variable: the folder for what all processes of these tests share."""
+from tests.support import shared
 
 _home = tempfile.mkdtemp(prefix="webpool-tests-")
 os.environ["WEBPOOL_HOME"] = _home
@@ -25,6 +25,7 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
-if SHARED not in os.environ:
-    os.environ[SHARED] = tempfile.mkdtemp(prefix="webpool-tests-shared-")
-    atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)
+if shared.FOLDER not in os.environ:
+    os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="webpool-tests-shared-")
+    atexit.register(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True)
+shared.share_browsers(Path(_home))

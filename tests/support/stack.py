@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from browsers.lifeline import dies_with_parent
-from tests.support.migrated import ROOT, migrated
+from tests.support.shared import ROOT, migrated, share_browsers
 
 
 def free_port() -> int:
@@ -57,7 +57,7 @@ class RunningStack:
 
     def start(self, *, timeout_s: float = 180.0) -> None:
         """Start and wait until every browser of the stack is ready."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        self._make_home()
         with (self.home / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
                 # Tests that are interrupted leave no pool behind.
@@ -70,6 +70,10 @@ class RunningStack:
                 start_new_session=True,
             )
         self.wait_ready(timeout_s=timeout_s)
+
+    def _make_home(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        share_browsers(self.home)
 
     def wait_ready(self, *, timeout_s: float = 180.0) -> None:
         deadline = time.monotonic() + timeout_s
@@ -157,7 +161,7 @@ class RunningStack:
 
     def migrate(self) -> None:
         """A database as `manage.py migrate` makes it: made once by these tests, and copied."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        self._make_home()
         shutil.copy(migrated(), self.home / "db.sqlite3")
 
     def infer(self, *args: str) -> dict[str, Any]:
