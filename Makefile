@@ -11,6 +11,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq --retries 10 --timeout 60
 PYTEST_ARGS ?=
+# Processes that share the tests between them; each has a pool of real browsers at times (2 to 3 GB).
+TEST_WORKERS ?= 2
 # `kill -9` of make ends the pool as well.
 DIES_WITH_MAKE := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig KILL --)
 
@@ -19,7 +21,7 @@ define timed
 started=$$SECONDS; $(2); printf '%-28s %s (%d s)\n' '$(1)' done $$((SECONDS - started))
 endef
 
-.PHONY: help demo up setup test matrix fire lint format bench clean
+.PHONY: help demo up setup test matrix fire soak lint format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,15 +35,20 @@ up: setup ## run the pool and its web server until Ctrl-C; PORT=8000 changes the
 setup: $(VENV)/.runtime ## install what is missing: packages, browsers, database, sample model
 	@$(PY) manage.py setup
 
-test: $(VENV)/.development ## all tests, on real browsers
+test: $(VENV)/.development ## all tests, on real browsers; PYTEST_ARGS="tests/django -x" runs some
 	@$(PY) manage.py setup --development
-	@$(PY) -m pytest -q $(PYTEST_ARGS)
+	@$(PY) -m pytest -q -n $(TEST_WORKERS) --durations 15 --durations-min 1 $(PYTEST_ARGS)
 
 matrix: $(VENV)/.development ## every strategy over every kind of model, precision and browser
 	@$(PY) manage.py setup --development
 	@WEBPOOL_MATRIX=all $(PY) -m pytest -q tests/integration/test_matrix.py $(PYTEST_ARGS)
 
 fire: setup ## serve under fire: 1,000 random kills, then the proof; FIRE="--kills 100 --seed 7" changes it
+	@$(PY) manage.py fire --kills 1000 $(FIRE)
+
+soak: $(VENV)/.development ## all tests at their full length, every case of the matrix, then 1,000 kills: hours
+	@$(PY) manage.py setup --development
+	@WEBPOOL_MATRIX=all $(PY) -m pytest -q -m '' -n $(TEST_WORKERS) --durations 15 --durations-min 1 $(PYTEST_ARGS)
 	@$(PY) manage.py fire --kills 1000 $(FIRE)
 
 lint: $(VENV)/.development ## ruff, mypy, import-linter, eslint, tsc

@@ -116,6 +116,11 @@ class Bridge:
     def connected(self) -> bool:
         return self._page is not None
 
+    @property
+    def connection(self) -> Connection | None:
+        """The page's connection now, to be told from a later one."""
+        return self._page
+
     def url(self, *, threads: int) -> str:
         """The page's address; `threads` is how many onnxruntime may use for WebAssembly."""
         return f"{self.origin}/{self._token}/?threads={threads}&socket={self._sockets.port}"
@@ -140,9 +145,9 @@ class Bridge:
             self._thread.join(timeout=10)
         self._loop.close()
 
-    def drop_connection(self) -> None:
-        """Close the page's socket; the page connects again by itself."""
-        page = self._page
+    def drop_connection(self, connection: Connection | None = None) -> None:
+        """Close the page's socket, or that one, which may be gone; the page connects again by itself."""
+        page = connection or self._page
         if page is not None:
             page.close()
 

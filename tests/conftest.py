@@ -1,17 +1,17 @@
-"""Fixtures that many tests share: a real database file, a real Valkey, a real running stack."""
+"""Fixtures that many tests share: a real database file and a real Valkey."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.stack import RunningStack
+from tests.support.shared import migrated
 
 # A shell starts what it runs in the background with SIGINT ignored, which children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,18 +29,21 @@ settings.load_profile("webpool")
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
-    """The tests' database, whoever asks for it.
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: Any, django_db_modify_db_settings: None
+) -> None:
+    """In place of pytest-django's: it migrates anew in each process, and only where some test is marked.
 
-    pytest-django's own makes it only if some test of the run has its mark or one of its fixtures.
+    The tables are there for `database` too, which no mark asks for.
     """
-    from django.test.utils import setup_databases, teardown_databases
+    from django.conf import settings
+    from django.db import connection
 
+    name = str(settings.DATABASES["default"]["TEST"]["NAME"])
     with django_db_blocker.unblock():
-        made = setup_databases(verbosity=0, interactive=False, serialized_aliases=())
-    yield
-    with django_db_blocker.unblock():
-        teardown_databases(made, verbosity=0)
+        connection.close()
+        shutil.copy(migrated(), name)
+        settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
 
 
 @pytest.fixture(scope="session")
@@ -79,15 +82,3 @@ def clean(database: None, valkey: Any) -> Iterator[None]:
     empty()
     yield
     empty()
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """One stack with every installed browser and the sample model, for all tests that do no harm."""
-    running = RunningStack(Path(tmp_path_factory.mktemp("stack")))
-    running.migrate()
-    running.manage("add_sample")
-    running.start()
-    yield running
-    running.stop()
-    assert not running.wait_gone(), "processes outlived the stack"

@@ -21,6 +21,7 @@ from browsers.core.errors import (
 from browsers.core.protocol import WireTensor
 from browsers.reports import SessionEvent
 from browsers.session.deadline import Deadline
+from browsers.websocket import Connection
 
 ENGINE_START_S: Final = 20.0
 _RECONNECT_GRACE_S: Final = 0.05
@@ -95,9 +96,10 @@ class Page:
                 # A driver waits long for such a page: no gentle repair.
                 raise DeadlinePassed(late.message, first_rung=Rung.RESTART) from late
 
-    def cut(self) -> None:
-        """Give up the connection and with it whatever the page was asked; from any thread."""
-        self.bridge.drop_connection()
+    def cut(self, connection: Connection | None) -> None:
+        """Give up that connection and with it whatever the page was asked; from any thread."""
+        if connection is not None:
+            self.bridge.drop_connection(connection)
 
     @contextlib.contextmanager
     def deliberately(self) -> Iterator[None]:
@@ -112,7 +114,8 @@ class Page:
         """In the bridge's threads: note which engine lives, tell whoever listens what broke."""
         if event.name in ("hello", "engine_dead"):
             self.engine = (event.fields["page"], event.fields["engine"])
-        if event.name in ("hello", "closed"):
+        # The end of a connection may be told after another one has greeted.
+        if event.name == "hello" or (event.name == "closed" and not self.bridge.connected):
             with self._hello:
                 self._greeting = event.fields if event.name == "hello" else {}
                 self._hello.notify_all()

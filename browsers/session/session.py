@@ -29,6 +29,7 @@ from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import ProofBook, Proving
 from browsers.session.residents import ModelKey, Residents
 from browsers.session.window import Window
+from browsers.websocket import Connection
 
 _GREETS_WITHIN_S = 5.0  # after the driver has said that the page is loaded; each time twice as long
 
@@ -118,6 +119,11 @@ class BrowserSession:
         return self._page.bridge.connected
 
     @property
+    def connection(self) -> Connection | None:
+        """The page's connection now, for `cut`; from any thread."""
+        return self._page.bridge.connection
+
+    @property
     def facts(self) -> BrowserFacts | None:
         """What the browser is; a backend whose engine was replaced since it answered is unasked."""
         return self._backends.facts
@@ -187,9 +193,9 @@ class BrowserSession:
         """Round trip to the page's main thread in ms; says nothing of the engine's health."""
         return self._page.ping(timeout_s)
 
-    def cut(self) -> None:
-        """Give up the connection and with it whatever the page was asked; from any thread."""
-        self._page.cut()
+    def cut(self, connection: Connection | None) -> None:
+        """Give up that connection and with it whatever the page was asked; from any thread."""
+        self._page.cut(connection)
 
     def restart_engine(
         self, *, reason: str = "asked to", timeout_s: float = ENGINE_START_S

@@ -132,6 +132,7 @@ class Watch:
         while not self._stop.wait(_PULSE_EVERY_S):
             if self._status.state != BrowserState.READY:
                 continue
+            silent = session.connection
             try:
                 session.ping(_PULSE_WITHIN_S)
                 self._look_for_stopped(session)
@@ -141,7 +142,8 @@ class Watch:
                     why = f"no pulse for {_PULSE_WITHIN_S:g} s"
                     # The page hangs, or only its connection does; a new engine would be asked over it, too.
                     self.heard(SessionEvent("hung", Category.TIMEOUT, why, Rung.RECONNECT))
-                    session.cut()  # whoever waits for an answer waits no longer
+                    # Whoever waits for an answer waits no longer. A repair may have a new connection by now.
+                    session.cut(silent)
             except BrowserCrash as crash:  # as a rule its event was heard before
                 self.heard(SessionEvent("gone", crash.category, str(crash), crash.first_rung))
             except BrowserError:

@@ -30,6 +30,9 @@ from tests.support.faults import (
 from tests.support.stack import RunningStack
 from webpool_site import valkey
 
+pytestmark = pytest.mark.alone(
+    "bounds of 3 s, and all cores busy: other tests would fail it, and it them"
+)
 BROWSERS = ("chromium-npm", "firefox")
 BUSY_S = 8.0
 

@@ -1,4 +1,4 @@
-"""A browser that computes wrongly is found out by known answers: before it computes a file, and while idle."""
+"""A browser that computes wrongly is found out by known answers: before it computes a file, or while idle."""
 
 from __future__ import annotations
 

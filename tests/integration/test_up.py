@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from browsers.lifeline import dies_with_parent
+from tests.support.stack import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -27,7 +29,7 @@ class Pool:
     def up(self, **environment: str) -> None:
         with (self.home / "up.txt").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up", "--browsers", browser()],
+                [*dies_with_parent(), sys.executable, "manage.py", "up", "--browsers", browser()],
                 cwd=REPOSITORY,
                 env=self.environment(**environment),
                 stdout=output,
@@ -154,13 +156,6 @@ def running(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(condition, *, timeout_s: float, explain) -> None:

@@ -1,4 +1,7 @@
-"""A pytest plugin, loaded before Django: tests never touch the repository's own `var/`."""
+"""A pytest plugin, loaded before Django: tests never touch the repository's own `var/`.
+
+Each process of the tests has a home of its own; what they share lies in a folder that the first one makes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
+
+from tests.support import shared
 
 _home = tempfile.mkdtemp(prefix="webpool-tests-")
 os.environ["WEBPOOL_HOME"] = _home
@@ -19,3 +25,7 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
+if shared.FOLDER not in os.environ:
+    os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="webpool-tests-shared-")
+    atexit.register(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True)
+shared.share_browsers(Path(_home))

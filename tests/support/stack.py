@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import dataclasses
-import functools
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -25,22 +23,17 @@ from typing import Any
 import numpy as np
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+from browsers.lifeline import dies_with_parent
+from tests.support.shared import ROOT, migrated, share_browsers
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-@functools.cache
-def _migrated() -> Path:
-    home = Path(tempfile.mkdtemp(prefix="webpool-migrated-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    RunningStack(home).manage("migrate", "--verbosity", "0")
-    return home / "db.sqlite3"
+    """A port that nobody has, and that the system gives to no driver, page or client meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclasses.dataclass
@@ -64,10 +57,11 @@ class RunningStack:
 
     def start(self, *, timeout_s: float = 180.0) -> None:
         """Start and wait until every browser of the stack is ready."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        self._make_home()
         with (self.home / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up"],
+                # Tests that are interrupted leave no pool behind.
+                [*dies_with_parent(), sys.executable, "manage.py", "up"],
                 cwd=ROOT,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
@@ -76,6 +70,10 @@ class RunningStack:
                 start_new_session=True,
             )
         self.wait_ready(timeout_s=timeout_s)
+
+    def _make_home(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        share_browsers(self.home)
 
     def wait_ready(self, *, timeout_s: float = 180.0) -> None:
         deadline = time.monotonic() + timeout_s
@@ -163,8 +161,8 @@ class RunningStack:
 
     def migrate(self) -> None:
         """A database as `manage.py migrate` makes it: made once by these tests, and copied."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(_migrated(), self.home / "db.sqlite3")
+        self._make_home()
+        shutil.copy(migrated(), self.home / "db.sqlite3")
 
     def infer(self, *args: str) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(self.manage("infer", *args, "--json").stdout)

@@ -255,3 +255,25 @@ def test_a_new_connection_replaces_the_old(served: Served) -> None:
     assert not old.is_alive()
     header, _ = served.bridge.request("ping", {}, timeout_s=5)
     assert header["from"] == "new"
+
+
+def test_who_drops_a_connection_does_not_hit_the_one_that_replaced_it(served: Served) -> None:
+    async def leave_when_cut(socket: Page) -> None:
+        await socket.receive()
+
+    async def answer(socket: Page) -> None:
+        await socket.send_bytes(reply(await socket.receive_bytes(), {"from": "new"}))
+        await socket.receive()
+
+    former = served.talk(leave_when_cut)
+    silent = served.bridge.connection
+    assert silent is not None
+    served.bridge.drop_connection(silent)
+    former.join(5)
+    until = time.monotonic() + 5
+    while served.bridge.connected and time.monotonic() < until:
+        time.sleep(0.005)
+    served.talk(answer)
+    served.bridge.drop_connection(silent)
+    header, _ = served.bridge.request("ping", {}, timeout_s=5)
+    assert header["from"] == "new"

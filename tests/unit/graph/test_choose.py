@@ -39,9 +39,9 @@ def test_no_other_choice_is_better(seed: int) -> None:
 @pytest.mark.parametrize("shards", [2, 8, 64, 65, 300, 5000, 19_999, 20_001])
 def test_twenty_thousand_cuts_take_seconds(shards: int) -> None:
     cuts = cuts_of(3, 20_000)
-    started = time.monotonic()
+    started = time.process_time()
     chosen = choose(cuts, shards)
-    assert time.monotonic() - started < 15
+    assert time.process_time() - started < 15
     assert len(chosen) == shards - 1
     assert all(a < b for a, b in itertools.pairwise(chosen))
     if shards <= 64:
@@ -74,6 +74,6 @@ def test_layers_are_repetitions_of_most_of_the_graph(items: str, layers: int) ->
 
 
 def test_no_repetition_in_twenty_thousand_operators_is_found_soon() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert repetitions(list(np.random.default_rng(0).integers(0, 3, 20_000))) == 1
-    assert time.monotonic() - started < 15
+    assert time.process_time() - started < 15

@@ -63,9 +63,9 @@ def test_large_models_are_planned_in_moments_and_little_memory(shape: Shape, sha
     """7B and 70B with 4 bits. Bounds are for a slow machine; it takes well under a second."""
     model = transformer(shape)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started = time.process_time()
     plan = plan_graph(model, shards)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 512 * 1024  # KB
     assert len(plan) == shards
     projections = 2 * shape.hidden + 2 * shape.kv_heads * shape.head + 3 * shape.inner
