@@ -26,7 +26,7 @@ from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
 from inference.inputs import from_python
 from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState, StepKind
 from inference.options import parse_options
-from inference.serializers import (
+from inference.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
     BrowserSerializer,
