@@ -1,6 +1,7 @@
 """What a step of a run is, who takes it, and what it reads.
 
-A step is claimed once: queued → running, if the fence of the message still fits; that counts the attempt.
+A step is claimed once: queued → running, if the fence of the message still fits and the run's deadline has
+not passed; that counts the attempt.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from inference.tensors import TensorRef
 
 _CLAIM = Select(
     RunShard,
-    ("claimed_at", "id", "fence"),
+    ("claimed_at", "id", "fence", "claimed_at"),
     sql=(Path(__file__).parent / "sql" / "claim.sql").read_text(),
 )
 _RUN = Select(Run, ("id",))
@@ -27,7 +28,7 @@ _STEPS = Select(RunShard, ("run_id",))
 
 
 def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
-    """Take the step; None when somebody else has it or it moved on, a normal answer."""
+    """Take the step; None when somebody else has it, it moved on or it is late, a normal answer."""
     taken = _CLAIM(claimed_at=now, id=step_id, fence=fence)
     if not taken:
         return None

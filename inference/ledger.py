@@ -6,7 +6,8 @@
 3. `record_failure`   running → queued elsewhere, ready, or failed, as `core.retry` decides.
 4. `owner_died`       everything a dead worker held is taken from it at once.
 
-Steps are claimed in `claims`, and go where `placing` sends them.
+Steps are claimed in `claims`, and go where `placing` sends them. What comes after the run's deadline
+ends the run instead (`deadlines`).
 
 Redis is asked before a transaction or after its commit, never inside: a store that hangs must not keep
 the database locked.
@@ -25,7 +26,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from inference import dispatch, tensors
+from inference import deadlines, dispatch, tensors
 from inference.claims import others, plan_steps, steps_of
 from inference.core import retry
 from inference.core.placement import BrowserView
@@ -129,11 +130,13 @@ def ask_another(
     }
     asked = copy.copy(shard)
     asked.doubt = {"why": why, "answers": [*shard.kept_answers, answer]}
-    now, pool = timezone.now(), pool_now()
+    pool = pool_now()
     if not must and why_waiting(asked, pool) is not None:
         return None
     after: Actions = []
     with transaction.atomic():
+        now = timezone.now()
+        late = deadlines.finish_late(shard.run, now)
         mine = RunShard.objects.filter(
             pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
         ).update(state=ShardState.READY, fence=F("fence") + 1, browser="", doubt=asked.doubt)
@@ -144,7 +147,7 @@ def ask_another(
         if mine:
             asked.fence += 1
             _, after = place_again(asked, pool, now)
-    follow_up(after if mine else [lambda: tensors.drop(outputs.values())])
+    follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
     return outcome
 
 
@@ -162,11 +165,12 @@ def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
 def _record(
     step: RunShard, outputs: Mapping[str, TensorRef], attempt: Attempt | None, glance: Glance
 ) -> bool:
-    now = timezone.now()
     pool = glance.pool()
     after: Actions = []
     stored = {name: ref.to_json() for name, ref in outputs.items()}
     with transaction.atomic():
+        now = timezone.now()  # here nothing is waited for any more
+        late = deadlines.finish_late(step.run, now)
         mine = _DONE(outputs=stored, finished_at=now, id=step.pk, fence=step.fence)
         if attempt is not None:
             attempt.outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
@@ -175,7 +179,7 @@ def _record(
             step.state, step.outputs = ShardState.DONE, stored
             _cancel(others(step), now)
             after = _advance(step, pool, now)
-    follow_up(after if mine else [lambda: tensors.drop(outputs.values())])
+    follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
     return bool(mine)
 
 
@@ -263,7 +267,6 @@ def lose(shard: RunShard, category: str, reason: str) -> bool:
 def _give_up_attempt(
     shard: RunShard, outcome: Outcome, category: str, message: str, facts: Mapping[str, Any]
 ) -> bool:
-    now = timezone.now()
     decision = retry.decide(
         category,
         attempts=shard.attempts,
@@ -273,6 +276,7 @@ def _give_up_attempt(
     pool = pool_now()
     after: Actions = []
     with transaction.atomic():
+        now = timezone.now()
         still_mine = RunShard.objects.filter(
             pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
         ).update(state=ShardState.READY, fence=F("fence") + 1, browser="")
@@ -294,7 +298,7 @@ def _give_up_attempt(
             if not others(shard).exists():
                 error = f"shard {shard.index} on {failed_on}: {message} ({decision.reason})"
                 after = finish(shard.run, RunState.FAILED, now, category=category, error=error)
-        else:
+        elif not (after := deadlines.finish_late(shard.run, now)):
             shard.avoid = {**shard.avoid, failed_on: category}
             _, after = place_again(
                 shard, pool, now, prefer_same=decision.next == retry.Next.RETRY_SAME

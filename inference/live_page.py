@@ -14,7 +14,7 @@ from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.models import Browser, Incident
 from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
 from inference.operating import is_quarantined
-from inference.serializers import file_names
+from inference.serializers.browsers import file_names
 
 _INCIDENTS = 12
 _RUNS = 10

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.conf import settings
+
 from inference.errors import InvalidRequest
 from inference.models import Redundancy, Strategy
 
@@ -99,25 +101,49 @@ def _whole(least: int, most: int) -> Any:
             value = int(value)
         if type(value) is not int or not least <= value <= most:
             raise InvalidRequest(
-                f"parameter {name}: expected a whole number from {least} to {most}, got {value!r:.100}"
+                f"parameter {name}: expected a whole number from {least} to {most}, got {_shown(value)}"
             )
         return value
 
     return read
 
 
-def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise InvalidRequest(f"parameter {name}: expected seconds above 0, got {value!r:.100}")
+def longest_deadline_s() -> float:
+    """A run's tensors must outlive it, and its answer must be there for a while yet."""
+    return settings.WEBPOOL_TENSOR_TTL_S / 2
+
+
+def deadline_seconds(name: str, value: Any) -> float:
+    """A deadline in seconds, as every door and setting gives it.
+
+    Raises:
+        InvalidRequest: no number, not above 0, not finite, or beyond `longest_deadline_s`.
+    """
+    most = longest_deadline_s()
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value <= most:
+        raise InvalidRequest(
+            f"{name}: expected a number of seconds above 0, at most {most:g}; got {_shown(value)}"
+        )
     return float(value)
 
 
 def _microseconds(name: str, value: Any) -> float:
-    if type(value) is not int or value <= 0:
+    most = int(longest_deadline_s() * 1e6)
+    if type(value) is not int or not 1 <= value <= most:
         raise InvalidRequest(
-            f"parameter {name}: expected a whole number of microseconds above 0, got {value!r:.100}"
+            f"parameter {name}: expected a whole number of microseconds from 1 to {most}, "
+            f"got {_shown(value)}"
         )
     return value / 1e6
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; Python writes no whole number of more than 4,300 digits."""
+    try:
+        return f"{value!r:.100}"
+    except ValueError:
+        return f"{type(value).__name__} of too many digits to be shown"
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -134,7 +160,7 @@ _READERS: Mapping[str, Any] = {
     "browsers": _names,
     "pins": _pins,
     "max_retries": _whole(0, MOST_RETRIES),
-    "deadline_s": _seconds,
+    "deadline_s": deadline_seconds,
     "timeout": _microseconds,
     "strict": _flag,
     "critical": _flag,

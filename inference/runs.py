@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import redis.exceptions
@@ -14,7 +14,16 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import admission, completion, dispatch, endings, plans, registry, tensors
+from inference import (
+    admission,
+    completion,
+    deadlines,
+    dispatch,
+    endings,
+    plans,
+    registry,
+    tensors,
+)
 from inference.core.placement import BrowserView
 from inference.core.split import shares
 from inference.errors import (
@@ -34,6 +43,7 @@ from inference.models import (
     ShardState,
     StepKind,
 )
+from inference.options import deadline_seconds
 from inference.requests import RunRequest, plan_for, pool_for, resolve
 from inference.statements import Insert
 from inference.tensors import TensorRef, WireTensor
@@ -49,21 +59,24 @@ _MOST_RETRIES = 100
 def create_run(request: RunRequest) -> Run:
     """Admit, store the inputs, write the run and its shards, send what is ready.
 
+    The deadline counts from here: what has to be cut first takes its time from it. A run whose deadline
+    has passed by then is written down as failed, and nothing of it is sent.
+
     Raises:
         InvalidRequest, UnknownModel, UnknownBrowser, TooLarge: nothing was stored.
         Busy: beyond the admission limit; nothing was stored.
         Unavailable: broker, store or pool is not there; nothing was stored.
     """
+    deadline_at = timezone.now() + timedelta(seconds=_deadline_s(request.deadline_s))
     try:
-        return _create_run(request)
+        return _create_run(request, deadline_at)
     except IntegrityError:
         # The model was deleted and registered anew since this process looked: look again, once.
         plans.forget()
-        return _create_run(request)
+        return _create_run(request, deadline_at)
 
 
-def _create_run(request: RunRequest) -> Run:
-    deadline_s = _deadline(request.deadline_s)
+def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
     max_retries = _max_retries(request.max_retries)
     pool = pool_for(request)
     model = registry.known_model(request.model)
@@ -91,7 +104,7 @@ def _create_run(request: RunRequest) -> Run:
         prediction=prediction,
         owner=request.owner,
         created_at=now,
-        deadline_at=now + timedelta(seconds=deadline_s),
+        deadline_at=deadline_at,
     )
     shards = new_steps(run, plan_shards)
     ready = [step for step in shards if not step.plan_shard.depends_on]
@@ -113,7 +126,10 @@ def _create_run(request: RunRequest) -> Run:
     except BaseException:
         endings.drop_inputs(run)
         raise
-    dispatch.send_ready(sent, shards)
+    if deadlines.left_s(run) > 0:
+        dispatch.send_ready(sent, shards)
+    else:
+        end_at_deadline(run)
     return run
 
 
@@ -152,12 +168,10 @@ def _max_retries(asked: int | None) -> int:
     return value
 
 
-def _deadline(deadline_s: float | None) -> float:
-    value = settings.WEBPOOL_RUN_DEADLINE_S if deadline_s is None else deadline_s
-    longest = settings.WEBPOOL_TENSOR_TTL_S / 2
-    if not 0 < value <= longest:
-        raise InvalidRequest(f"deadline: expected seconds in (0, {longest:g}], got {value:g}")
-    return value
+def _deadline_s(asked: float | None) -> float:
+    if asked is None:
+        return deadline_seconds("WEBPOOL_RUN_DEADLINE_S", settings.WEBPOOL_RUN_DEADLINE_S)
+    return deadline_seconds("deadline_s", asked)
 
 
 def _store_inputs(
@@ -213,26 +227,25 @@ def _insert(run: Run, shards: Sequence[RunShard]) -> None:
 def wait_run(run: Run) -> Run:
     """Wait until the run is terminal, woken by Redis; the database is the fallback.
 
-    Raises:
-        RunFailed: no terminal state even some seconds after the deadline (no sweep is running).
+    At its deadline it is ended here: who waits is told then, whatever became of the other processes.
     """
-    grace = run.deadline_at + timedelta(seconds=10)
-    while True:
-        left = (grace - timezone.now()).total_seconds()
+    while run.state == RunState.RUNNING:
+        if (left := deadlines.left_s(run)) <= 0:
+            end_at_deadline(run)
+            continue
         try:
-            ending = completion.wait(run.pk, min(max(left, 0.01), _ASK_DATABASE_EVERY_S))
+            ending = completion.wait(run.pk, min(left, _ASK_DATABASE_EVERY_S))
         except redis.exceptions.RedisError:
             ending = None
             time.sleep(0.2)  # the store is restarting: ask the database meanwhile
         refresh(run, ending)
-        if run.state != RunState.RUNNING:
-            return run
-        if left <= 0:
-            raise RunFailed(
-                f"run {run.pk} passed its deadline and nobody ended it; is the control worker up?",
-                category="timeout",
-                run_id=str(run.pk),
-            )
+    return run
+
+
+def end_at_deadline(run: Run) -> None:
+    """End a run whose deadline has passed, unless it has ended, and read how it ended."""
+    deadlines.end_late(run, timezone.now())
+    refresh(run, None)
 
 
 def refresh(run: Run, ending: completion.Ending | None) -> None:

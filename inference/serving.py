@@ -11,20 +11,16 @@ import functools
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
 from typing import ParamSpec, TypeVar
 
 import redis.exceptions
 from django.db import close_old_connections
-from django.utils import timezone
 
-from inference import completion, endings, runs
-from inference.errors import RunFailed
+from inference import completion, deadlines, endings, runs
 from inference.models import Run, RunState
 
 log = logging.getLogger(__name__)
 _THREADS = 8
-_GRACE = timedelta(seconds=10)
 _ASK_DATABASE_EVERY_S = 5.0
 
 P = ParamSpec("P")
@@ -56,22 +52,25 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 async def run_to_end(create: Callable[[], Run], finish: Callable[[Run], T]) -> T:
     """Create a run, wait until it is terminal, and return what `finish` makes of it.
 
+    At its deadline it is terminal at the latest.
     `create` and `finish` are called in a serving thread. When the caller is cancelled, so is the run.
     """
     creating = submit(create)
     try:
         run = await asyncio.wrap_future(creating)
         await _terminal(run)
-        return await in_thread(lambda: finish(_ended(run)))
+        return await in_thread(lambda: finish(run))
     except asyncio.CancelledError:
         creating.add_done_callback(_abandon)
         raise
 
 
 async def _terminal(run: Run) -> None:
-    """Return once the run is terminal, or past all hope."""
-    until = run.deadline_at + _GRACE
-    while (left := (until - timezone.now()).total_seconds()) > 0:
+    """As `runs.wait_run`, on the event loop."""
+    while run.state == RunState.RUNNING:
+        if (left := deadlines.left_s(run)) <= 0:
+            await in_thread(runs.end_at_deadline, run)
+            continue
         try:
             ending = await completion.wait_async(run.pk, min(left, _ASK_DATABASE_EVERY_S))
         except redis.exceptions.RedisError:
@@ -81,18 +80,6 @@ async def _terminal(run: Run) -> None:
             await in_thread(runs.refresh, run, None)
         else:
             runs.refresh(run, ending)
-        if run.state != RunState.RUNNING:
-            return
-
-
-def _ended(run: Run) -> Run:
-    if run.state == RunState.RUNNING:
-        raise RunFailed(
-            f"run {run.pk} passed its deadline and nobody ended it; is the control worker up?",
-            category="timeout",
-            run_id=str(run.pk),
-        )
-    return run
 
 
 def _abandon(creating: Future[Run]) -> None:

@@ -86,7 +86,7 @@ class Select(Generic[M]):
     """SELECT of whole rows of one model by equality, in order of its key.
 
     `sql` instead of `where` is a statement of one's own that returns every column (`{columns}`, in this
-    order) and takes its parameters in the order of `where`.
+    order) and takes its parameters in the order of `where`, which may name one several times.
     """
 
     def __init__(self, model: type[M], where: Sequence[str], *, sql: str | None = None) -> None:
@@ -145,7 +145,7 @@ def _fields(model: type[models.Model], names: Iterable[str]) -> list[models.Fiel
 
 
 def _prepared(fields: Fields, values: Mapping[str, Any]) -> list[Any]:
-    if len(values) != len(fields):
+    if values.keys() != {field.attname for field in fields}:
         raise TypeError(f"expected {', '.join(f.attname for f in fields)}; got {', '.join(values)}")
     return [field.get_db_prep_save(values[field.attname], connection) for field in fields]
 

@@ -1,12 +1,12 @@
 """Once a second: find what no event told us of, and set it going again.
 
 0. Who is drained is repeated in Redis, which may have lost its data.
-1. Shards held by a browser whose lease is gone are taken from it, and so are shards that its worker
+1. Runs past their deadline fail with that reason, before any of their work is sent again.
+2. Shards held by a browser whose lease is gone are taken from it, and so are shards that its worker
    claimed but no longer computes (their result could not be written down).
-2. Ready shards without a browser are placed.
-3. Queued shards whose message is lost are sent again.
-4. Joins whose message is lost, or whose worker is gone, are sent again.
-5. Runs past their deadline fail with that reason.
+3. Ready shards without a browser are placed.
+4. Queued shards whose message is lost are sent again.
+5. Joins whose message is lost, or whose worker is gone, are sent again.
 6. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
 
 One step's failure does not keep the others from their work.
@@ -28,9 +28,8 @@ from django.utils import timezone
 from browsers import drains, live
 from browsers.live import LiveBrowser, living
 from browsers.redis import client
-from inference import dispatch, endings, ledger, placing
+from inference import deadlines, dispatch, endings, ledger, placing
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
-from inference.pool_view import snapshot
 
 log = logging.getLogger(__name__)
 LOST_MESSAGE_AFTER = timedelta(seconds=2)
@@ -42,11 +41,11 @@ def sweep(now: datetime) -> bool:
     """One pass; safe to run in several processes at once. Whether every step could do its work."""
     steps = (
         _repeat_drains,
+        _expire,
         _take_from_the_dead,
         _place_waiting,
         _send_lost_messages,
         _join_again,
-        _expire,
     )
     complete = True
     for step in steps:
@@ -152,23 +151,8 @@ def restart_joins() -> None:
 
 
 def _expire(now: datetime) -> None:
-    for run in Run.objects.active().filter(deadline_at__lt=now):
-        category, error = "timeout", "no answer"
-        waiting = _shards().filter(run=run, state=ShardState.READY).first()
-        if waiting is not None:
-            category, error = "no_browser", _why_waiting(waiting)
-        by = run.deadline_at.isoformat(timespec="seconds")
-        endings.end(
-            run, RunState.FAILED, category=category, error=f"{error} by the deadline ({by})"
-        )
-
-
-def _why_waiting(shard: RunShard) -> str:
-    try:
-        none = placing.why_waiting(shard, snapshot())
-    except redis.exceptions.RedisError as error:
-        return f"no browser for shard {shard.index} (Redis does not answer: {error})"
-    return str(none) if none else f"no browser for shard {shard.index}"
+    for run in Run.objects.active().filter(deadline_at__lte=now):
+        deadlines.end_late(run, now)
 
 
 def run_forever(

@@ -19,7 +19,7 @@ from browsers.models import Browser
 from browsers.rungs import rung_statistics
 from history.models import HistoryState
 from inference.dispatch import CONTROL_QUEUE, queue_of
-from inference.serializers import file_names
+from inference.serializers.browsers import file_names
 from inference.telemetry.ledger import counts, latency
 
 HISTORY_QUEUE = "history"

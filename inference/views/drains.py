@@ -10,9 +10,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference import draining
-from inference.serializers import DrainingSerializer, DrainRequestSerializer, UndrainedSerializer
-from inference.views.api import ERRORS
+from inference.serializers.browsers import (
+    DrainingSerializer,
+    DrainRequestSerializer,
+    UndrainedSerializer,
+)
 from inference.views.door import Door, manager_of
+from inference.views.runs import ERRORS
 
 
 class BrowserDrain(Door, APIView):

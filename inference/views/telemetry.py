@@ -11,8 +11,8 @@ from rest_framework.views import APIView
 from inference.prometheus import CONTENT_TYPE, exposition
 from inference.telemetry import telemetry
 from inference.telemetry.schema import TelemetryQuerySerializer, TelemetrySerializer
-from inference.views.api import ERRORS
 from inference.views.door import Door
+from inference.views.runs import ERRORS
 
 
 class Telemetry(Door, APIView):

@@ -26,7 +26,7 @@ from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardStat
 from inference.oip.datatypes import HEADER_LENGTH
 from inference.oip.writing import encode_response
 from inference.options import parse_options
-from inference.serializers import (
+from inference.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
     BrowserSerializer,
