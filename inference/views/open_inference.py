@@ -193,10 +193,14 @@ def drop_outputs(run: Run) -> None:
 
 
 def _facts(run: Run) -> Mapping[str, type_of_parameter]:
-    """Where the run really ran; one browser and backend per shard, in the shards' order."""
+    """Where the run really ran, one browser and backend per shard, in the shards' order; what is unproved of it."""
     ran = Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).order_by("shard__index")
     places = list(ran.values_list("browser", "backend"))
+    unproved = [
+        f"shard {index}: {why}" for index, why in ran.values_list("shard__index", "unproved") if why
+    ]
     return {
+        **({"unproved": "; ".join(unproved)} if unproved else {}),
         "run": str(run.pk),
         "strategy": run.plan.strategy,
         "shards": run.plan.num_shards,

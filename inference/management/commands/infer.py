@@ -102,7 +102,8 @@ class Command(WebpoolCommand):
 
 def _also(shard: dict[str, Any]) -> str:
     others = ", ".join(f"{copy['browser']} ({copy['state']})" for copy in shard["other_copies"])
-    return f"; also {others}" if others else ""
+    also = f"; also {others}" if others else ""
+    return also + (f"; unproved: {shard['unproved']}" if shard["unproved"] else "")
 
 
 def shard_name(shard: dict[str, Any]) -> str:
