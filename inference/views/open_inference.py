@@ -193,7 +193,7 @@ def drop_outputs(run: Run) -> None:
 
 
 def _facts(run: Run) -> Mapping[str, type_of_parameter]:
-    """Where the run really ran, one browser and backend per shard, in the shards' order; what is unproved of it."""
+    """Where the run really ran, one browser and backend per shard in their order; what is unproved of it."""
     ran = Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).order_by("shard__index")
     places = list(ran.values_list("browser", "backend"))
     unproved = [
