@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,7 @@ def _summary(model: onnx.ModelProto) -> ModelSummary:
     from inference.graph.batch import batch_axis
     from inference.graph.cut import Cutter
 
+    _refuse_nul(model.graph)
     raw = serialise(model)
     runtime = session(raw)
     inputs, outputs = ports(model)
@@ -217,6 +219,29 @@ def _summary(model: onnx.ModelProto) -> ModelSummary:
         cuts=tuple(cutter.describe_cuts()),
         batch_axis=batch_axis(model, runtime, inputs, outputs),
     )
+
+
+def _refuse_nul(graph: onnx.GraphProto) -> None:
+    """Browsers hand strings on as C strings: what holds a NUL would be cut there without a word."""
+    held = [text for tensor in graph.initializer for text in tensor.string_data]
+    for node in graph.node:
+        held += [text for tensor in _tensors(node) for text in tensor.string_data]
+        held += [text for item in node.attribute for text in (item.s, *item.strings)]
+        for body in bodies(node):
+            _refuse_nul(body)
+    if any(b"\0" in text for text in held):
+        raise InvalidModel(
+            "it holds a string with a NUL character, at which browsers cut strings; write it without"
+        )
+
+
+def _tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    """The tensors that a node carries itself."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.TENSOR:
+            yield attribute.t
+        elif attribute.type == onnx.AttributeProto.TENSORS:
+            yield from attribute.tensors
 
 
 def pack(path: Path, folder: Path) -> tuple[str, Path]:
@@ -308,11 +333,7 @@ def _type_name(code: int) -> str:
 
 def constant_bytes(node: onnx.NodeProto) -> int:
     """Bytes of the tensors that a node carries itself: a Constant's value, the weights in a body."""
-    own = sum(
-        tensor_bytes(attribute.t) + sum(map(tensor_bytes, attribute.tensors))
-        for attribute in node.attribute
-        if attribute.type in (onnx.AttributeProto.TENSOR, onnx.AttributeProto.TENSORS)
-    )
+    own = sum(map(tensor_bytes, _tensors(node)))
     return own + sum(
         sum(map(tensor_bytes, body.initializer)) + sum(map(constant_bytes, body.node))
         for body in bodies(node)

@@ -141,6 +141,28 @@ def test_ports_of_types_without_a_wire_form_are_refused(tmp_path: Path) -> None:
         read_model(path)
 
 
+@pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
+def test_a_string_with_nul_is_refused(place: str, tmp_path: Path) -> None:
+    """Browsers cut strings there: an answer with such a string would be another one."""
+    text = helper.make_tensor("t", TensorProto.STRING, [1], [b"a\0b"])
+    port = helper.make_tensor_value_info("y", TensorProto.STRING, [1])
+    constant = helper.make_node("Constant", [], ["y"], value=text)
+    nodes, weights, inputs = [constant], [], []
+    if place == "initializer":
+        nodes, weights = [helper.make_node("Identity", ["t"], ["y"])], [text]
+    if place == "branch":
+        branch = helper.make_graph([constant], "b", [], [port])
+        nodes = [helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)]
+        inputs = [helper.make_tensor_value_info("c", TensorProto.BOOL, [])]
+    graph = helper.make_graph(nodes, "g", inputs, [port], weights)
+    path = tmp_path / "nul.onnx"
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
+    with pytest.raises(InvalidModel, match="NUL"):
+        read_model(path)
+
+
 def test_a_folder_and_a_text_are_no_models(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel):
         read_model(tmp_path)
