@@ -3,18 +3,29 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path, re_path
 
-from inference.views import batches, drains, history, live, pictures, runs, telemetry
+from inference.views import (
+    about,
+    batches,
+    browsers,
+    drains,
+    history,
+    live,
+    models,
+    pictures,
+    runs,
+    telemetry,
+)
 
 urlpatterns = [
-    path("api/browsers/", runs.BrowserList.as_view()),
-    path("api/browsers/<str:pk>/", runs.BrowserDetail.as_view()),
+    path("api/browsers/", browsers.BrowserList.as_view()),
+    path("api/browsers/<str:pk>/", browsers.BrowserDetail.as_view()),
     path("api/browsers/<str:pk>/drain/", drains.BrowserDrain.as_view()),
     path("api/browsers/<str:pk>/undrain/", drains.BrowserUndrain.as_view()),
-    path("api/browsers/<str:pk>/breaker/reset/", runs.BreakerReset.as_view()),
-    path("api/models/", runs.ModelList.as_view()),
-    path("api/models/<str:name>/", runs.ModelDetail.as_view()),
-    path("api/plans/", runs.PlanList.as_view()),
-    path("api/plans/<int:pk>/", runs.PlanDetail.as_view()),
+    path("api/browsers/<str:pk>/breaker/reset/", browsers.BreakerReset.as_view()),
+    path("api/models/", models.ModelList.as_view()),
+    path("api/models/<str:name>/", models.ModelDetail.as_view()),
+    path("api/plans/", models.PlanList.as_view()),
+    path("api/plans/<int:pk>/", models.PlanDetail.as_view()),
     path("api/runs/", runs.RunList.as_view()),
     path("api/runs/<str:run_id>/", runs.RunDetail.as_view()),
     path("api/runs/<str:run_id>/outputs/", runs.RunOutputs.as_view()),
@@ -36,9 +47,9 @@ urlpatterns = [
     path("api/history/anomalies/", history.Anomalies.as_view()),
     path("api/history/anomalies/judge/", history.Judgement.as_view()),
     path("api/history/regressions/", history.Regressions.as_view()),
-    path("api/schema/", runs.Schema.as_view(), name="schema"),
-    path("api/docs/", runs.Docs.as_view(), name="docs"),
-    re_path(r"^api/(?P<path>.+)$", runs.NoSuchPath.as_view()),
+    path("api/schema/", about.Schema.as_view(), name="schema"),
+    path("api/docs/", about.Docs.as_view(), name="docs"),
+    re_path(r"^api/(?P<path>.+)$", about.NoSuchPath.as_view()),
     path("admin/pool/", admin.site.admin_view(live.page), name="pool"),
     path("admin/pool/rows/", admin.site.admin_view(live.rows)),
     path("admin/pool/<str:browser_id>/", admin.site.admin_view(live.act)),

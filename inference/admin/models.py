@@ -23,7 +23,7 @@ from browsers.admin import ReadOnly, megabytes, pretty, table
 from inference import uploads
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
-from inference.serializers.browsers import crossing
+from inference.serializers.models import crossing
 
 
 class ManyFilesWidget(UnfoldAdminFileFieldWidget):

@@ -28,7 +28,7 @@ from inference.batches.serializers import (
 )
 from inference.batches.uploads import job_from_upload
 from inference.errors import InvalidRequest
-from inference.serializers.browsers import ErrorSerializer
+from inference.serializers.errors import ErrorSerializer
 from inference.uploads import Conflict
 from inference.views.door import Door, caller_of
 

@@ -15,8 +15,8 @@ from inference.serializers.browsers import (
     DrainRequestSerializer,
     UndrainedSerializer,
 )
+from inference.serializers.errors import ERRORS
 from inference.views.door import Door, manager_of
-from inference.views.runs import ERRORS
 
 
 class BrowserDrain(Door, APIView):

@@ -1,211 +1,34 @@
-"""/api/: the pool as resources. Each view parses, calls one service and shows rows."""
+"""/api/runs/ and /api/shards/: started, looked at, collected, cancelled."""
 
 from __future__ import annotations
 
-import time
-from typing import Any, cast
-from urllib.parse import quote
+from typing import Any
 
-import redis.exceptions
 from django.db.models import QuerySet
-from django.http import HttpResponse, HttpResponsePermanentRedirect, QueryDict
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework import generics, status
-from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from browsers import breakers
-from browsers.glance import breakers_or_unknown, living_or_unknown
-from browsers.models import Browser
-from inference import auth, endings, plans, registry, runs, uploads
-from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
-from inference.models import OnnxModel, Plan, Run, RunShard, RunState, ShardState, StepKind
+from inference import auth, endings, registry, runs, uploads
+from inference.errors import InvalidRequest
+from inference.models import Run, RunShard, RunState, ShardState, StepKind
 from inference.oip.datatypes import HEADER_LENGTH
 from inference.oip.writing import encode_response
 from inference.options import parse_options
-from inference.serializers.browsers import (
-    BreakersSerializer,
-    BrowserDetailSerializer,
-    BrowserSerializer,
-    ErrorSerializer,
-    ManifestRequestSerializer,
-    ModelDetailSerializer,
-    ModelSerializer,
-    ModelUploadSerializer,
+from inference.serializers.errors import ERRORS, ErrorSerializer
+from inference.serializers.runs import (
     OutputsSerializer,
-    PlanRequestSerializer,
-    PlanSerializer,
     RunDetailSerializer,
     RunRequestSerializer,
     RunSerializer,
     RunShardSerializer,
-    file_names,
 )
-from inference.views.door import Door, caller_of, manager_of
+from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
 from inference.views.run_inputs import inputs_of
-
-ERRORS = dict.fromkeys((400, 401, 403, 404, 429, 503), ErrorSerializer)
-
-
-# --- browsers ---------------------------------------------------------------------
-
-
-class _Browsers(Door, generics.GenericAPIView[Browser]):
-    queryset = Browser.objects.all()
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        alive = living_or_unknown()
-        files = {sha256 for live in (alive or {}).values() for sha256 in live.loaded}
-        known = breakers_or_unknown(Browser.objects.values_list("pk", flat=True))
-        facts = {"living": alive, "breakers": known, "names": file_names(files)}
-        return {**super().get_serializer_context(), **facts}
-
-
-class BrowserList(_Browsers, generics.ListAPIView[Browser]):
-    """Every browser of the pool: its row, and what its worker says now."""
-
-    serializer_class = BrowserSerializer
-
-
-class BrowserDetail(_Browsers, generics.RetrieveAPIView[Browser]):
-    """One browser, with its latest incidents."""
-
-    serializer_class = BrowserDetailSerializer
-
-    def get_object(self) -> Browser:
-        return _known_browser(self.kwargs["pk"])
-
-
-def _known_browser(wanted: str) -> Browser:
-    row = Browser.objects.filter(pk=wanted).first()
-    if row is None:
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {wanted!r}; known: {known}")
-    return row
-
-
-class BreakerReset(Door, APIView):
-    @extend_schema(request=None, responses={200: BreakersSerializer, **ERRORS})
-    def post(self, request: Request, pk: str) -> Response:
-        """Close the circuit breakers of a browser, its own and those of models in it."""
-        manager_of(request)
-        browser = _known_browser(pk)
-        try:
-            breakers.reset(browser.pk)
-        except redis.exceptions.RedisError as error:
-            raise Unavailable(
-                f"Redis does not answer ({error}); the breakers are as before"
-            ) from error
-        return Response(breakers.describe(breakers.CLOSED, time.time()))
-
-
-# --- models ---------------------------------------------------------------------
-
-
-class ModelList(Door, generics.ListAPIView[OnnxModel]):
-    """Registered models."""
-
-    queryset = OnnxModel.objects.all()
-    serializer_class = ModelSerializer
-    parser_classes = [MultiPartParser, FormParser, JSONParser]
-
-    @extend_schema(
-        request={
-            "multipart/form-data": ModelUploadSerializer,
-            "application/json": ManifestRequestSerializer,
-        },
-        responses={201: ModelDetailSerializer, **ERRORS},
-    )
-    def post(self, request: Request) -> Response:
-        """Register an ONNX file, or a model of several files by a manifest.
-
-        The same content under the same name again: the existing model.
-        """
-        manager_of(request)
-        model = _uploaded(request) if request.FILES else _described(request)
-        return Response(ModelDetailSerializer(model).data, status=status.HTTP_201_CREATED)
-
-
-def _uploaded(request: Request) -> OnnxModel:
-    lists = {key: request.FILES.getlist(key) for key in ("components", "external_data")}
-    form = ModelUploadSerializer(data={**cast("QueryDict", request.data).dict(), **lists})
-    form.is_valid(raise_exception=True)
-    given = form.validated_data
-    words = {
-        "name": given["name"],
-        "model_type": given["model_type"],
-        "tokenizer": given.get("tokenizer"),
-    }
-    if "file" in given:
-        return uploads.register_upload(given["file"], external_data=given["external_data"], **words)
-    files = [*given["components"], *given["external_data"]]
-    return uploads.register_manifest(given["manifest"], files=files, **words)
-
-
-def _described(request: Request) -> OnnxModel:
-    if isinstance(request.data, QueryDict):
-        raise InvalidRequest(
-            "expected an ONNX 'file' or a 'manifest' with its 'components' as files"
-        )
-    form = ManifestRequestSerializer(data=request.data)
-    form.is_valid(raise_exception=True)
-    return uploads.register_document(
-        form.validated_data["manifest"],
-        name=form.validated_data["name"],
-        model_type=form.validated_data["model_type"],
-    )
-
-
-class ModelDetail(Door, APIView):
-    """One model with what was read from its graph, legal cuts included."""
-
-    @extend_schema(responses={200: ModelDetailSerializer, **ERRORS})
-    def get(self, request: Request, name: str) -> Response:
-        return Response(ModelDetailSerializer(registry.get_model(name)).data)
-
-    @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
-    def delete(self, request: Request, name: str) -> Response:
-        """Remove a model with its plans, runs and files; refused while runs of it are active."""
-        manager_of(request)
-        uploads.remove_model(registry.get_model(name))
-        return Response(status=status.HTTP_204_NO_CONTENT)
-
-
-# --- plans ---------------------------------------------------------------------
-
-
-class PlanList(Door, generics.ListAPIView[Plan]):
-    """Plans that were cut so far: bytes, cost and crossing tensors of each shard."""
-
-    queryset = Plan.objects.select_related("model").prefetch_related("shards")
-    serializer_class = PlanSerializer
-
-    @extend_schema(request=PlanRequestSerializer, responses={200: PlanSerializer, **ERRORS})
-    def post(self, request: Request) -> Response:
-        """Cut a model, or show how it was cut before: same request, same plan."""
-        manager_of(request)
-        form = PlanRequestSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        wanted = form.validated_data
-        model = registry.get_model(wanted["model"])
-        strategy = wanted.get("strategy") or plans.usual_strategy(model)
-        shards = plans.usual_shards(strategy, wanted.get("shards"))
-        plan = plans.ensure_plan(model, strategy, shards, wanted["data_parallel"])
-        return Response(PlanSerializer(plan).data)
-
-
-class PlanDetail(Door, generics.RetrieveAPIView[Plan]):
-    """One plan."""
-
-    queryset = Plan.objects.select_related("model").prefetch_related("shards")
-    serializer_class = PlanSerializer
-
-
-# --- runs ---------------------------------------------------------------------
 
 
 def _query(name: str, about: str) -> OpenApiParameter:
@@ -347,32 +170,3 @@ class ShardDetail(Door, generics.RetrieveAPIView[RunShard]):
 
     queryset = RunShard.objects.select_related("plan_shard").prefetch_related("attempt_rows")
     serializer_class = RunShardSerializer
-
-
-# --- about the API ---------------------------------------------------------------------
-
-
-class Schema(Door, SpectacularAPIView):
-    renderer_classes = SpectacularAPIView.renderer_classes
-    content_negotiation_class = SpectacularAPIView.content_negotiation_class
-
-
-class Docs(Door, SpectacularSwaggerView):
-    renderer_classes = SpectacularSwaggerView.renderer_classes
-    content_negotiation_class = SpectacularSwaggerView.content_negotiation_class
-    url_name = "schema"
-
-
-class UnknownPath(InvalidRequest):
-    status = 404
-
-
-class NoSuchPath(Door, APIView):
-    @extend_schema(exclude=True)
-    def get(self, request: Request, path: str) -> HttpResponse:
-        if not path.endswith("/") and request.method == "GET":
-            return HttpResponsePermanentRedirect(f"/api/{quote(path)}/")
-        hint = "" if path.endswith("/") else " (paths end with a slash)"
-        raise UnknownPath(f"/api/{path} does not exist{hint}; /api/docs/ lists what does")
-
-    post = put = patch = delete = get

@@ -9,10 +9,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference.prometheus import CONTENT_TYPE, exposition
+from inference.serializers.errors import ERRORS
 from inference.telemetry import telemetry
 from inference.telemetry.schema import TelemetryQuerySerializer, TelemetrySerializer
 from inference.views.door import Door
-from inference.views.runs import ERRORS
 
 
 class Telemetry(Door, APIView):

@@ -15,7 +15,7 @@ import pytest
 import tritonclient.http as triton
 
 from inference.graph.reference import equal
-from tests.integration.test_open_inference import multipart, send
+from tests.support.doors import multipart, send
 from tests.support.ensembles import DIAMOND, diamond, in_order, question
 from tests.support.stack import ROOT, RunningStack
 

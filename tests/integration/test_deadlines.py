@@ -30,7 +30,7 @@ class Slow:
     turns: int
 
     def submit(self, turns: int, **options: Any) -> str:
-        inputs = {"times": np.array(turns, np.int64), "x": STATE}
+        inputs: dict[str, np.ndarray] = {"times": np.array(turns, np.int64), "x": STATE}
         where = {"platform": "wasm", "browsers": [self.browser]}
         return self.stack.submit("slow", inputs, **where, **options)
 

@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 from inference.graph.reference import equal, largest_difference, reference
 from inference.zoo import families
 from tests.integration.test_graphs import ask
-from tests.integration.test_open_inference import multipart, send, upload
+from tests.support.doors import multipart, send, upload
 from tests.support.ensembles import in_order
 from tests.support.matrix import BLOCKLESS, Case, cases, component_cases, components, question
 from tests.support.stack import RunningStack

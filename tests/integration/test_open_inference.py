@@ -1,35 +1,25 @@
-"""The doors against the running stack: an unmodified tritonclient, plain HTTP, the admin as a person."""
+"""/v2/ against the running stack: an unmodified tritonclient, and what plain HTTP can get wrong."""
 
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
-import re
 import socket
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from http.cookiejar import CookieJar
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, OpenerDirector, Request, build_opener
 
 import numpy as np
 import onnx
 import pytest
 import tritonclient.http as triton
 from onnx import TensorProto, helper
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
-from tests.support import ensembles, small_models
+from tests.support.doors import ended, send, triton_input, upload, wait_for
 from tests.support.stack import RunningStack
 
 MINILM = "/v2/models/minilm/infer"
-JSON = {"Content-Type": "application/json"}
 ONNX_TYPES = {
     "f32": TensorProto.FLOAT,
     "f64": TensorProto.DOUBLE,
@@ -93,50 +83,6 @@ def client(doors: RunningStack) -> Iterator[triton.InferenceServerClient]:
         yield connected
 
 
-class Answer:
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status, self.headers, self.body = response.status, response.headers, response.read()
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def send(
-    stack: RunningStack,
-    method: str,
-    path: str,
-    body: bytes | str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
-    try:
-        connection.request(method, path, body, dict(headers or {}))
-        return Answer(connection.getresponse())
-    finally:
-        connection.close()
-
-
-def multipart(
-    fields: Mapping[str, str], files: Sequence[tuple[str, Path]]
-) -> tuple[bytes, dict[str, str]]:
-    """A form's body and its header."""
-    boundary = "webpool-test-boundary"
-
-    def part(name: str, value: bytes, file: str = "") -> bytes:
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
-        return head.encode() + value + b"\r\n"
-
-    parts = [part(key, value.encode()) for key, value in fields.items()]
-    parts += [part(key, path.read_bytes(), f'; filename="{path.name}"') for key, path in files]
-    parts.append(f"--{boundary}--\r\n".encode())
-    return b"".join(parts), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-
-
-def upload(stack: RunningStack, path: Path, name: str, **more: Path) -> Answer:
-    body, kind = multipart({"name": name}, [("file", path), *more.items()])
-    return send(stack, "POST", "/api/models/", body, kind)
-
-
 def values(count: int) -> dict[str, np.ndarray[Any, Any]]:
     random = np.random.default_rng(7)
     whole = {"i8": "i1", "u8": "u1", "i16": "i2", "u16": "u2", "i32": "i4", "u32": "u4"}
@@ -150,15 +96,6 @@ def values(count: int) -> dict[str, np.ndarray[Any, Any]]:
         "flag": random.random(count) > 0.5,
         "text": np.array([f"ä{index}" * index for index in range(count)], dtype=object),
     }
-
-
-def triton_input(name: str, array: np.ndarray[Any, Any], *, binary: bool) -> triton.InferInput:
-    tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    tensor.set_data_from_numpy(array, binary_data=binary)
-    return tensor
-
-
-# --- the Open Inference Protocol ------------------------------------------------------------------
 
 
 def test_health_and_metadata(client: triton.InferenceServerClient) -> None:
@@ -302,30 +239,6 @@ def test_malformed_bodies(doors: RunningStack) -> None:
         assert answer.json()["category"]
 
 
-@pytest.mark.parametrize(
-    ("request_line", "header", "status"),
-    [
-        (f"POST {MINILM}", "Content-Length: 300000000", 413),
-        ("POST /api/runs/", "Content-Length: 300000000", 413),
-        ("POST /admin/login/", "Content-Length: 300000000", 413),
-        ("GET /api/models/", "Content-Length: 300000000", 413),
-        ("OPTIONS /admin/inference/onnxmodel/add/", "Content-Length: 300000000", 413),
-        ("GET /api/models/", "Transfer-Encoding: chunked", 411),
-        ("POST /api/models/", "Content-Length: 5000000000", 413),
-        ("POST /api/models/", "Transfer-Encoding: chunked", 411),
-        ("POST /admin/inference/onnxmodel/add/", "Content-Length: 5000000000", 413),
-        ("POST /admin/inference/onnxmodel/add/", "Transfer-Encoding: chunked", 411),
-        ("POST /admin/inference/onnxmodel/add/", "Content-Length: 300000000", 401),
-    ],
-)
-def test_a_body_that_may_not_come_is_refused_unread(
-    doors: RunningStack, request_line: str, header: str, status: int
-) -> None:
-    with socket.create_connection(("127.0.0.1", doors.port), timeout=60) as raw:
-        raw.sendall(f"{request_line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\n".encode())
-        assert raw.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
-
-
 def test_a_caller_that_leaves_frees_its_run(doors: RunningStack) -> None:
     """Seconds of work are asked for and abandoned: the run ends as cancelled."""
     ids = [[101] * 256] * 4
@@ -337,310 +250,10 @@ def test_a_caller_that_leaves_frees_its_run(doors: RunningStack) -> None:
         head = f"POST {MINILM} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
         raw.sendall((head + body).encode())
         run = wait_for(lambda: _new_run(doors, before))
-    state = wait_for(lambda: _ended(doors, run["id"]))
+    state = wait_for(lambda: ended(doors, run["id"]))
     assert state == "cancelled"
 
 
 def _new_run(stack: RunningStack, before: set[str]) -> Any:
     rows = stack.get("/api/runs/?limit=10")["results"]
     return next((run for run in rows if run["id"] not in before), None)
-
-
-def _ended(stack: RunningStack, run_id: str) -> str | None:
-    state: str = stack.get(f"/api/runs/{run_id}/")["state"]
-    return None if state == "running" else state
-
-
-def wait_for(ask: Any, timeout_s: float = 120.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if (answer := ask()) is not None:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"nothing came within {timeout_s:g} s")
-
-
-# --- /api/ ----------------------------------------------------------------------------------------
-
-
-def test_a_run_from_start_to_outputs(doors: RunningStack) -> None:
-    wanted = {"model": "minilm", "texts": ["a browser computes"], "strategy": "layer", "shards": 2}
-    started = send(doors, "POST", "/api/runs/", json.dumps(wanted), JSON)
-    assert started.status == 202, started.body
-    where = started.headers["Location"]
-    assert wait_for(lambda: _ended(doors, started.json()["id"])) == "succeeded"
-
-    run = doors.get(where)
-    metrics = run["metrics"]
-    assert metrics["shard_type"] == "layer"
-    assert (metrics["component_count"], metrics["successful_components"]) == (2, 2)
-    assert metrics["failed_components"] == 0
-    assert metrics["inference_time_ms"] > 0
-    for index, shard in enumerate(metrics["shards"]):
-        assert shard["index"] == index
-        assert shard["browser"] and shard["browser_version"] and shard["backend"]
-        assert sum(shard["nodes"].values()) > 0
-        assert shard["compute_ms"] > 0
-        assert shard["attempts"] == 1 + len(shard["recovery_events"])
-    assert doors.get(f"/api/shards/?run={run['id']}")["count"] == 2
-
-    outputs = doors.get(f"{where}outputs/")["outputs"]
-    binary = send(doors, "GET", f"{where}outputs/", headers={"Accept": "application/octet-stream"})
-    length = int(binary.headers["Inference-Header-Content-Length"])
-    raw = np.frombuffer(binary.body[length:], np.float32)
-    assert np.concatenate([np.float32(item["data"]) for item in outputs]).tolist() == raw.tolist()
-
-    refused = send(doors, "POST", f"{where}cancel/")
-    assert (refused.status, refused.json()["category"]) == (409, "conflict")
-
-
-def test_an_added_batch_dimension_is_told(doors: RunningStack) -> None:
-    wanted = {"model": "minilm", "inputs": {"input_ids": [101, 7592, 102]}}
-    started = send(doors, "POST", "/api/runs/", json.dumps(wanted), JSON)
-    assert started.status == 202, started.body
-    assert "input_ids: batch dimension added" in started.json()["filled_in"]
-
-
-def test_pages_have_a_largest_size(doors: RunningStack) -> None:
-    page = doors.get("/api/plans/?limit=1000000&offset=1")
-    assert page["previous"].endswith("?limit=1000")
-
-
-def test_browsers_models_plans_and_metrics(doors: RunningStack) -> None:
-    for row in doors.get("/api/browsers/")["results"]:
-        assert row["live_unknown"] is False
-        live = doors.get(f"/api/browsers/{row['id']}/")["live"]
-        assert live["state"] == "ready"
-        assert live["heartbeat_age_ms"] >= 0
-        assert any(backend["probe_ok"] for backend in row["backends"])
-
-    wanted = json.dumps({"model": "minilm", "strategy": "layer", "shards": 3})
-    plan = send(doors, "POST", "/api/plans/", wanted, JSON).json()
-    assert [shard["index"] for shard in plan["shards"]] == [0, 1, 2]
-    assert plan["shards"][0]["crossing"] == []
-    assert plan["shards"][1]["crossing"]
-    assert send(doors, "POST", "/api/plans/", wanted, JSON).json()["id"] == plan["id"]
-
-    text = send(doors, "GET", "/metrics").body.decode()
-    assert re.search(r'^webpool_browsers\{state="ready"\} [1-9]', text, re.MULTILINE)
-    assert re.search(r'^webpool_queue_length\{queue="control"\} \d', text, re.MULTILINE)
-
-
-def test_what_does_not_exist_is_404(doors: RunningStack) -> None:
-    for path in ("browsers/x/", "models/x/", "plans/99999/", "runs/x/", "shards/99999999/", "x/"):
-        answer = send(doors, "GET", f"/api/{path}")
-        assert answer.status == 404, path
-        assert answer.json()["category"] == "invalid_input"
-
-
-def test_the_documentation_needs_no_other_server(doors: RunningStack) -> None:
-    page = send(doors, "GET", "/api/docs/").body.decode()
-    links = re.findall(r'(?:src|href)="([^"]+)"', page)
-    assert links
-    for link in links:
-        assert link.startswith("/"), link
-        assert send(doors, "GET", link).status == 200, link
-    schema = send(doors, "GET", "/api/schema/")
-    assert b"/api/runs/{run_id}/cancel/" in schema.body
-
-
-def test_weights_that_lie_outside_the_file_come_along(doors: RunningStack, tmp_path: Path) -> None:
-    """The same answer as of the one file; without the weights' file the upload is refused."""
-    inside, outside = tmp_path / "inside.onnx", tmp_path / "outside.onnx"
-    inside.write_bytes(small_models.block())
-    onnx.save(
-        onnx.load(inside),
-        outside,
-        save_as_external_data=True,
-        location="outside.weights",
-        size_threshold=0,
-    )
-    refused = upload(doors, outside, "outside")
-    assert refused.status == 400, refused.body
-
-    assert upload(doors, inside, "inside").status == 201
-    made = upload(doors, outside, "outside", external_data=tmp_path / "outside.weights")
-    assert made.status == 201, made.body
-    x = np.random.default_rng(3).standard_normal((2, 64)).astype(np.float32)
-    answers = []
-    with triton.InferenceServerClient(f"127.0.0.1:{doors.port}") as client:
-        for name in ("inside", "outside"):
-            inputs = [triton_input("x", x, binary=True)]
-            parameters = {"browsers": "chromium", "platform": "wasm"}
-            answers.append(client.infer(name, inputs, parameters=parameters).as_numpy("y"))
-    assert np.array_equal(*answers)
-
-
-def test_a_model_with_a_tokenizer_takes_texts(doors: RunningStack, tmp_path: Path) -> None:
-    words = Tokenizer(WordLevel({"[UNK]": 0, "browsers": 1, "compute": 2}, unk_token="[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    words.save(str(tmp_path / "tokenizer.json"))
-    ports = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
-        for name in ("input_ids", "out")
-    ]
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["input_ids"], ["out"])], "words", ports[:1], ports[1:]
-    )
-    path = tmp_path / "words.onnx"
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-
-    made = upload(doors, path, "words", tokenizer=tmp_path / "tokenizer.json")
-    assert made.status == 201, made.body
-    assert made.json()["tokenizer"]
-    wanted = {"model": "words", "texts": ["browsers do compute"]}
-    run_id = send(doors, "POST", "/api/runs/", json.dumps(wanted), JSON).json()["id"]
-    assert wait_for(lambda: _ended(doors, run_id)) == "succeeded"
-    (out,) = doors.get(f"/api/runs/{run_id}/outputs/")["outputs"]
-    assert (out["shape"], out["data"]) == ([1, 3], [1, 0, 2])
-
-
-def test_a_model_that_is_not_one_leaves_nothing(doors: RunningStack, tmp_path: Path) -> None:
-    junk = tmp_path / "junk.onnx"
-    junk.write_bytes(b"junk")
-    answer = upload(doors, junk, "junk")
-    assert answer.status == 400, answer.body
-    assert send(doors, "GET", "/api/models/junk/").status == 404
-
-
-def test_a_model_is_removed_with_its_file(doors: RunningStack, tmp_path: Path) -> None:
-    path = division_model(tmp_path / "x.onnx")
-    model = onnx.load(path)
-    model.doc_string = "other bytes"
-    onnx.save(model, path)
-    made = upload(doors, path, "short-lived").json()
-    assert (doors.home / "files" / made["sha256"]).is_file()
-    assert send(doors, "DELETE", "/api/models/short-lived/").status == 204
-    assert not (doors.home / "files" / made["sha256"]).exists()
-    assert send(doors, "GET", "/api/models/short-lived/").status == 404
-
-
-# --- the admin --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def person(doors: RunningStack) -> OpenerDirector:
-    """Somebody who has logged in to the admin, with cookies."""
-    script = (
-        "from django.contrib.auth.models import User;"
-        "User.objects.filter(username='tester').delete();"
-        "User.objects.create_superuser('tester', password='long enough a phrase')"
-    )
-    doors.manage("shell", "-c", script)
-    opener = build_opener(HTTPCookieProcessor(CookieJar()))
-    login = f"{doors.url}/admin/login/"
-    page = opener.open(login).read().decode()
-    form = {
-        "username": "tester",
-        "password": "long enough a phrase",
-        "csrfmiddlewaretoken": token_of(page),
-        "next": "/admin/",
-    }
-    assert "The pool" in opener.open(login, urlencode(form).encode()).read().decode()
-    return opener
-
-
-def token_of(page: str) -> str:
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
-    assert found
-    return found[1]
-
-
-def test_the_admin_shows_the_pool_and_a_runs_time_line(
-    doors: RunningStack, person: OpenerDirector
-) -> None:
-    wanted = {"model": "minilm", "texts": ["a line"], "strategy": "layer", "shards": 2}
-    run_id = send(doors, "POST", "/api/runs/", json.dumps(wanted), JSON).json()["id"]
-    assert wait_for(lambda: _ended(doors, run_id)) == "succeeded"
-
-    def look(path: str) -> str:
-        page: str = person.open(f"{doors.url}/admin/{path}").read().decode()
-        return page
-
-    first = look("")
-    browsers = [row["id"] for row in doors.browser_rows()]
-    for browser in browsers:
-        assert f"/admin/browsers/browser/{browser}/change/" in first
-        assert "s ago" in look(f"browsers/browser/{browser}/change/")
-    page = look(f"inference/run/{run_id}/change/")
-    rows = {shard["browser"] for shard in doors.get(f"/api/runs/{run_id}/")["metrics"]["shards"]}
-    assert page.count('class="tl-track') == 2
-    assert page.count("tl-bar tl-compute") == 2
-    assert all(browser in page for browser in rows)
-    for path in ("onnxmodel", "plan", "run", "runshard", "attempt", "apikey"):
-        assert look(f"inference/{path}/")
-    assert "Forget old runs" in look("django_celery_beat/periodictask/")
-
-
-def test_a_person_makes_an_api_key(doors: RunningStack, person: OpenerDirector) -> None:
-    add = f"{doors.url}/admin/inference/apikey/add/"
-    token = token_of(person.open(add).read().decode())
-    form = {"csrfmiddlewaretoken": token, "name": f"k{time.time_ns()}", "active": "on"}
-    page = person.open(add, urlencode(form).encode()).read().decode()
-    key = re.search(r"wp_[\w-]{43}", page)
-    assert key
-    allowed = send(doors, "GET", "/api/models/", headers={"Authorization": f"Bearer {key[0]}"})
-    assert allowed.status == 200
-
-
-def test_a_person_registers_a_model_and_deletes_it(
-    doors: RunningStack, person: OpenerDirector, tmp_path: Path
-) -> None:
-    path = tmp_path / "by-hand.onnx"
-    path.write_bytes(small_models.block(seed=11))
-    name = f"by-hand-{time.time_ns()}"
-
-    def fill_in(file: Path) -> str:
-        add = f"{doors.url}/admin/inference/onnxmodel/add/"
-        token = token_of(person.open(add).read().decode())
-        fields = {"csrfmiddlewaretoken": token, "name": name, "model_type": "other"}
-        page: str = person.open(Request(add, *multipart(fields, [("file", file)]))).read().decode()
-        return page
-
-    junk = tmp_path / "junk.onnx"
-    junk.write_bytes(b"junk")
-    assert "junk.onnx" in fill_in(junk)
-    assert send(doors, "GET", f"/api/models/{name}/").status == 404
-
-    assert name in fill_in(path)
-    made = doors.get(f"/api/models/{name}/")
-    stored = doors.home / "files" / made["sha256"]
-    assert stored.stat().st_size == made["file_bytes"]
-
-    listed = person.open(f"{doors.url}/admin/inference/onnxmodel/?q={name}").read().decode()
-    key = re.search(r"/admin/inference/onnxmodel/(\d+)/change/", listed)
-    assert key
-    delete = f"{doors.url}/admin/inference/onnxmodel/{key[1]}/delete/"
-    asked = person.open(delete).read().decode()
-    assert "0 plans, 0 runs" in asked
-    form = {"csrfmiddlewaretoken": token_of(asked), "post": "yes"}
-    person.open(delete, urlencode(form).encode()).read()
-    assert send(doors, "GET", f"/api/models/{name}/").status == 404
-    assert not stored.exists()
-
-
-def test_a_person_registers_a_model_of_several_files(
-    doors: RunningStack, person: OpenerDirector, tmp_path: Path
-) -> None:
-    path = ensembles.diamond(tmp_path / "files")
-    name = f"several-{time.time_ns()}"
-
-    def fill_in(*files: str) -> str:
-        add = f"{doors.url}/admin/inference/onnxmodel/add/"
-        token = token_of(person.open(add).read().decode())
-        fields = {"csrfmiddlewaretoken": token, "name": name, "model_type": "multimodal"}
-        sent = [("manifest", path), *(("components", path.parent / file) for file in files)]
-        page: str = person.open(Request(add, *multipart(fields, sent))).read().decode()
-        return page
-
-    assert "is neither a file beside the manifest" in fill_in("text.onnx", "image.onnx")
-    assert send(doors, "GET", f"/api/models/{name}/").status == 404
-    assert name in fill_in("text.onnx", "image.onnx", "fusion.onnx")
-    listed = person.open(f"{doors.url}/admin/inference/onnxmodel/?q={name}").read().decode()
-    key = re.search(r"/admin/inference/onnxmodel/(\d+)/change/", listed)
-    assert key
-    shown = person.open(f"{doors.url}/admin/inference/onnxmodel/{key[1]}/change/").read().decode()
-    assert "a ← text_pooled, b ← pooled" in shown
-    assert "text, image</td>" in shown
-    assert send(doors, "DELETE", f"/api/models/{name}/").status == 204

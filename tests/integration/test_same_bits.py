@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from tests.integration.test_doors import upload
 from tests.integration.test_graphs import ask
+from tests.support.doors import upload
 from tests.support.matrix import FILES, question
 from tests.support.stack import RunningStack
 

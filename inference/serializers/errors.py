@@ -1,0 +1,18 @@
+"""What a refusal or a failure looks like, and which of them most views may give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Every refusal and failure."""
+
+    error = serializers.CharField()
+    category = serializers.CharField()
+    run = serializers.CharField(required=False)
+
+
+ERRORS = dict.fromkeys((400, 401, 403, 404, 429, 503), ErrorSerializer)

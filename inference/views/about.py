@@ -1,0 +1,40 @@
+"""/api/schema/ and /api/docs/, and the answer to paths that are not there."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from django.http import HttpResponse, HttpResponsePermanentRedirect
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from inference.errors import InvalidRequest
+from inference.views.door import Door
+
+
+class Schema(Door, SpectacularAPIView):
+    renderer_classes = SpectacularAPIView.renderer_classes
+    content_negotiation_class = SpectacularAPIView.content_negotiation_class
+
+
+class Docs(Door, SpectacularSwaggerView):
+    renderer_classes = SpectacularSwaggerView.renderer_classes
+    content_negotiation_class = SpectacularSwaggerView.content_negotiation_class
+    url_name = "schema"
+
+
+class UnknownPath(InvalidRequest):
+    status = 404
+
+
+class NoSuchPath(Door, APIView):
+    @extend_schema(exclude=True)
+    def get(self, request: Request, path: str) -> HttpResponse:
+        if not path.endswith("/") and request.method == "GET":
+            return HttpResponsePermanentRedirect(f"/api/{quote(path)}/")
+        hint = "" if path.endswith("/") else " (paths end with a slash)"
+        raise UnknownPath(f"/api/{path} does not exist{hint}; /api/docs/ lists what does")
+
+    post = put = patch = delete = get

@@ -1,0 +1,123 @@
+"""/api/models/ and /api/plans/: what is registered, and how it was cut."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.http import QueryDict
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, status
+from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference import plans, registry, uploads
+from inference.errors import InvalidRequest
+from inference.models import OnnxModel, Plan
+from inference.serializers.errors import ERRORS, ErrorSerializer
+from inference.serializers.models import (
+    ManifestRequestSerializer,
+    ModelDetailSerializer,
+    ModelSerializer,
+    ModelUploadSerializer,
+    PlanRequestSerializer,
+    PlanSerializer,
+)
+from inference.views.door import Door, manager_of
+
+
+class ModelList(Door, generics.ListAPIView[OnnxModel]):
+    """Registered models."""
+
+    queryset = OnnxModel.objects.all()
+    serializer_class = ModelSerializer
+    parser_classes = [MultiPartParser, FormParser, JSONParser]
+
+    @extend_schema(
+        request={
+            "multipart/form-data": ModelUploadSerializer,
+            "application/json": ManifestRequestSerializer,
+        },
+        responses={201: ModelDetailSerializer, **ERRORS},
+    )
+    def post(self, request: Request) -> Response:
+        """Register an ONNX file, or a model of several files by a manifest.
+
+        The same content under the same name again: the existing model.
+        """
+        manager_of(request)
+        model = _uploaded(request) if request.FILES else _described(request)
+        return Response(ModelDetailSerializer(model).data, status=status.HTTP_201_CREATED)
+
+
+def _uploaded(request: Request) -> OnnxModel:
+    lists = {key: request.FILES.getlist(key) for key in ("components", "external_data")}
+    form = ModelUploadSerializer(data={**cast("QueryDict", request.data).dict(), **lists})
+    form.is_valid(raise_exception=True)
+    given = form.validated_data
+    words = {
+        "name": given["name"],
+        "model_type": given["model_type"],
+        "tokenizer": given.get("tokenizer"),
+    }
+    if "file" in given:
+        return uploads.register_upload(given["file"], external_data=given["external_data"], **words)
+    files = [*given["components"], *given["external_data"]]
+    return uploads.register_manifest(given["manifest"], files=files, **words)
+
+
+def _described(request: Request) -> OnnxModel:
+    if isinstance(request.data, QueryDict):
+        raise InvalidRequest(
+            "expected an ONNX 'file' or a 'manifest' with its 'components' as files"
+        )
+    form = ManifestRequestSerializer(data=request.data)
+    form.is_valid(raise_exception=True)
+    return uploads.register_document(
+        form.validated_data["manifest"],
+        name=form.validated_data["name"],
+        model_type=form.validated_data["model_type"],
+    )
+
+
+class ModelDetail(Door, APIView):
+    """One model with what was read from its graph, legal cuts included."""
+
+    @extend_schema(responses={200: ModelDetailSerializer, **ERRORS})
+    def get(self, request: Request, name: str) -> Response:
+        return Response(ModelDetailSerializer(registry.get_model(name)).data)
+
+    @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
+    def delete(self, request: Request, name: str) -> Response:
+        """Remove a model with its plans, runs and files; refused while runs of it are active."""
+        manager_of(request)
+        uploads.remove_model(registry.get_model(name))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class PlanList(Door, generics.ListAPIView[Plan]):
+    """Plans that were cut so far: bytes, cost and crossing tensors of each shard."""
+
+    queryset = Plan.objects.select_related("model").prefetch_related("shards")
+    serializer_class = PlanSerializer
+
+    @extend_schema(request=PlanRequestSerializer, responses={200: PlanSerializer, **ERRORS})
+    def post(self, request: Request) -> Response:
+        """Cut a model, or show how it was cut before: same request, same plan."""
+        manager_of(request)
+        form = PlanRequestSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        wanted = form.validated_data
+        model = registry.get_model(wanted["model"])
+        strategy = wanted.get("strategy") or plans.usual_strategy(model)
+        shards = plans.usual_shards(strategy, wanted.get("shards"))
+        plan = plans.ensure_plan(model, strategy, shards, wanted["data_parallel"])
+        return Response(PlanSerializer(plan).data)
+
+
+class PlanDetail(Door, generics.RetrieveAPIView[Plan]):
+    """One plan."""
+
+    queryset = Plan.objects.select_related("model").prefetch_related("shards")
+    serializer_class = PlanSerializer
