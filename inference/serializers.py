@@ -13,6 +13,7 @@ from browsers import breakers
 from browsers.connections import loaded_models
 from browsers.live import LiveBrowser
 from browsers.models import Browser, Incident
+from inference.graph.batch_axis import Verdict
 from inference.metrics import milliseconds, run_metrics
 from inference.models import (
     Attempt,
@@ -186,7 +187,22 @@ class BrowserDetailSerializer(BrowserSerializer):
 # --- models and plans ---------------------------------------------------------------------
 
 
+class BatchAxisSerializer(serializers.Serializer[Any]):
+    """Whether a batch may be split by rows."""
+
+    verdict = serializers.ChoiceField(choices=[str(verdict) for verdict in Verdict])
+    inputs = serializers.ListField(
+        child=serializers.CharField(), help_text="those split on their first axis"
+    )
+    reason = serializers.CharField(help_text="why it is not proved")
+    tried = serializers.ListField(
+        child=serializers.IntegerField(), help_text="rows that ran together and apart, and agreed"
+    )
+
+
 class ModelSerializer(serializers.ModelSerializer[OnnxModel]):
+    batch_axis = BatchAxisSerializer(read_only=True)
+
     class Meta:
         model = OnnxModel
         fields = [
@@ -297,6 +313,9 @@ class PlanRequestSerializer(serializers.Serializer[Any]):
         required=False, min_value=1, help_text="2, unless graph or components decide"
     )
     data_parallel = serializers.IntegerField(required=False, min_value=1, default=1)
+    allow_unproved_split = serializers.BooleanField(
+        default=False, help_text="split a batch even where its rows were tried, not proved"
+    )
 
 
 # --- runs ---------------------------------------------------------------------
@@ -401,6 +420,9 @@ class RunRequestSerializer(serializers.Serializer[Any]):
         choices=Redundancy.choices, required=False,
         help_text="compute each shard in two browsers: first (answer counts), compare (they must agree)",
     )  # fmt: skip
+    allow_unproved_split = serializers.BooleanField(
+        required=False, help_text="split a batch even where its rows were tried, not proved"
+    )
 
 
 class OutputsSerializer(serializers.Serializer[Any]):

@@ -69,8 +69,7 @@ class ItemReader:
     def __init__(self, model: OnnxModel) -> None:
         self._model = model
         self._ports = {port.name: port for port in specs(model.inputs)}
-        axis = model.batch_axis or {}
-        self._split = frozenset(axis["inputs"]) if axis.get("splittable") else frozenset()
+        self._split = frozenset(model.batch.inputs)
         self._tokenizer: Any = None
 
     def read(self, values: Mapping[str, Any]) -> Item:

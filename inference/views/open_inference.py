@@ -21,6 +21,7 @@ from django.http import HttpRequest
 from browsers.live import living
 from inference import auth, oip, registry, runs, serving, tensors
 from inference.errors import InvalidRequest, UnknownModel
+from inference.metrics import batch_split
 from inference.models import Attempt, OnnxModel, Outcome, Run
 from inference.options import parse_options
 from inference.tensors import TensorRef
@@ -193,11 +194,13 @@ def _facts(run: Run) -> Mapping[str, oip.type_of_parameter]:
     """Where the run really ran; one browser and backend per shard, in the shards' order."""
     ran = Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).order_by("shard__index")
     places = list(ran.values_list("browser", "backend"))
+    split = batch_split(run)
     return {
         "run": str(run.pk),
         "strategy": run.plan.strategy,
         "shards": run.plan.num_shards,
         "data_parallel": run.plan.data_parallel,
+        **({"batch_split": split} if split else {}),
         "browsers": ",".join(browser for browser, _ in places),
         "backends": ",".join(backend for _, backend in places),
     }

@@ -21,6 +21,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
+from inference.graph.batch_axis import Verdict
 from inference.graph.model import InvalidModel, read_model
 from inference.graph.reference import reference
 from tests.support.shards import assert_shards_equal_whole
@@ -58,7 +59,7 @@ def test_a_scikit_learn_pipeline(tmp_path: Path) -> None:
     summary = read_model(path)
     assert [spec.dtype for spec in summary.outputs] == ["int64", "float32"]
     assert summary.inputs[0].shape == ("pixels_dim0", 64)
-    assert summary.batch_axis["splittable"]
+    assert summary.batch_axis.verdict != Verdict.NO
     some = PIXELS[:7]
     answer = reference(path, {"pixels": some})
     np.testing.assert_array_equal(answer[summary.outputs[0].name], fitted.predict(some))
