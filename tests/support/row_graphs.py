@@ -18,7 +18,7 @@ SHAPE: tuple[int | str, ...] = ("batch", 4, 6)
 
 
 class RowGraph:
-    """A random graph; `model` is None where its walk came to an end that is no graph."""
+    """The graph of this seed; it need not be one that runs: reshapes may not fit."""
 
     def __init__(self, seed: int, *, steps: int) -> None:
         self.random = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.graph.batch_axis import BatchAxis, Verdict
-from inference.graph.model import load, read_model
+from inference.graph.batch import batch_axis
+from inference.graph.batch_axis import BatchAxis, Verdict, refused
+from inference.graph.indexed import GraphIndex
+from inference.graph.model import load, ports, read_model, serialise, session
 from inference.graph.reference import equal, example_inputs, reference
 from inference.zoo import bert, micro, small
+from tests.support.meeting import meets_after
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 node = helper.make_node
@@ -180,3 +184,49 @@ def test_images_large_enough_for_a_deep_net_are_tried(tmp_path: Path) -> None:
         {"y": (FLOAT, ["batch", 3])},
     )
     assert found.verdict == Verdict.PROVED, found
+
+
+def test_rows_that_meet_only_above_four_are_found_by_larger_batches(tmp_path: Path) -> None:
+    found = read_model(meets_after(tmp_path / "m.onnx", 4)).batch_axis
+    assert found.verdict == Verdict.NO
+    assert "batch of 5 influence one another" in found.reason
+
+
+def test_rows_that_meet_only_above_all_sizes_tried_are_not_called_proved(tmp_path: Path) -> None:
+    found = read_model(meets_after(tmp_path / "m.onnx", 100)).batch_axis
+    assert found.verdict == Verdict.TRIED
+    assert found.inputs == ("x",)
+    assert found.tried == (2, 3, 5, 8, 17, 33, 64)
+    assert "Slice: it takes some rows of the batch" in found.reason
+    assert not found.may_split(allow_unproved=False)
+    assert found.may_split(allow_unproved=True)
+
+
+def test_rows_that_are_folded_in_groups_are_not_split(tmp_path: Path) -> None:
+    nodes = [
+        node("Reshape", ["x", "groups"], ["g"]),
+        node("Softmax", ["g"], ["s"], axis=1),
+        node("Reshape", ["s", "back"], ["y"]),
+    ]
+    groups, back = np.array([-1, 8, 4]), np.array([-1, 4])
+    found = answer(tmp_path, nodes, X, Y, groups=groups, back=back)
+    assert found.verdict == Verdict.NO
+
+
+def test_trials_that_would_take_too_long_are_left_out_and_not_claimed(tmp_path: Path) -> None:
+    """A clock by which a row takes a second: 17 and more rows would exceed the bound of 20 s."""
+    model = load(meets_after(tmp_path / "m.onnx", 100))
+    times = iter(range(0, 10_000, 3))
+    found = batch_axis(
+        GraphIndex(model),
+        session(serialise(model)),
+        *ports(model),
+        clock=lambda: float(next(times)),
+    )
+    assert found.verdict == Verdict.TRIED
+    assert found.tried == (2, 3, 5, 8)
+
+
+def test_a_verdict_survives_json() -> None:
+    for axis in (BatchAxis(Verdict.TRIED, ("x",), "why", (2, 3)), refused("because")):
+        assert BatchAxis.from_json(json.loads(json.dumps(axis.to_json()))) == axis
