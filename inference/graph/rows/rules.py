@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from inference.graph.rows import attention, elementwise, layers, lookups, products, shaping
+from inference.graph.rows import (
+    attention,
+    elementwise,
+    features,
+    layers,
+    lookups,
+    products,
+    shaping,
+)
 from inference.graph.rows.values import Operation, Value
 
 Rule = Callable[[Operation], list[Value]]
@@ -79,6 +87,17 @@ _OF_MICROSOFT: dict[str, Rule] = {
     "GroupQueryAttention": attention.grouped,
     "Attention": attention.with_weights,
 }
+_OF_FEATURES: dict[str, Rule] = {
+    **dict.fromkeys(("Scaler", "Normalizer"), features.of_samples),
+    **dict.fromkeys(("Binarizer", "LabelEncoder"), features.elementwise),
+    **dict.fromkeys(
+        ("LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"), features.regressor
+    ),
+    **dict.fromkeys(
+        ("LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"), features.classifier
+    ),
+    "ArrayFeatureExtractor": features.extractor,
+}
 # Inputs that may count the rows of the batch: the rule looks at what is counted.
 COUNTS = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Resize": (3,)}
 
@@ -87,4 +106,5 @@ def rule_of(domain: str, operator: str) -> Rule | None:
     """The rule of an operator; None: there is none, so that nothing is known of what it makes."""
     if domain in ("", "ai.onnx"):
         return _ONNX.get(operator)
-    return _OF_MICROSOFT.get(operator) if domain == _MICROSOFT else None
+    foreign = {_MICROSOFT: _OF_MICROSOFT, "ai.onnx.ml": _OF_FEATURES}
+    return foreign.get(domain, {}).get(operator)
