@@ -15,8 +15,10 @@ from django.db.models import Count, F, Q, Sum
 from inference import plans
 from inference.core import costs
 from inference.core.placement import BrowserView, NoBrowser, ShardView, Wishes, peak_mb
+from inference.data_parallel import unproved
 from inference.dispatch import wishes_from
 from inference.errors import InvalidRequest
+from inference.graph.batch_axis import Verdict
 from inference.metrics import milliseconds
 from inference.models import (
     OnnxModel,
@@ -51,6 +53,7 @@ def decide(
     browsers: Sequence[str] = (),
     platform: str = "",
     rows: int | None = None,
+    allow_unproved_split: bool = False,
 ) -> Decision:
     """The fastest feasible way to run a batch of `rows` (None: not known) in this pool now.
 
@@ -67,7 +70,10 @@ def decide(
     whole = _way(model, Strategy.NONE, 1, None).steps[0]
     considered: list[dict[str, Any]] = []
     predictions = []
-    for way in _ways(model, pool, wishes, rows):
+    may_split = model.batch.may_split(allow_unproved=allow_unproved_split)
+    if rows is not None and rows > 1 and model.batch.verdict == Verdict.TRIED and not may_split:
+        considered.append(_left_out(model))
+    for way in _ways(model, pool, wishes, rows if may_split else None):
         named = {
             "strategy": way.strategy, "shards": way.shards, "data_parallel": way.data_parallel,
         }  # fmt: skip
@@ -94,15 +100,24 @@ def decide(
     return Decision(best.way.strategy, best.way.shards, best.way.data_parallel, explanation)
 
 
+def _left_out(model: OnnxModel) -> dict[str, Any]:
+    """Splitting the batch, and why it was not considered."""
+    return {
+        "strategy": Strategy.DATA,
+        "shards": 2,
+        "data_parallel": 1,
+        "predicted_ms": None,
+        "reason": unproved(model),
+    }
+
+
 def _ways(
     model: OnnxModel, pool: Sequence[BrowserView], wishes: Wishes, rows: int | None
 ) -> Iterator[costs.Way]:
     """Whole; a batch over copies in two browsers and more; and, where whole fits nowhere, of the fewest
-    layers that do, alone and with the batch over copies of them.
+    layers that do, alone and with the batch over copies of them. `rows` None: the batch stays whole.
     """
-    most_copies = 1
-    if rows is not None and (model.batch_axis or {}).get("splittable"):
-        most_copies = min(rows, len(pool))
+    most_copies = 1 if rows is None else min(rows, len(pool))
     whole = _way(model, Strategy.NONE, 1, rows)
     yield whole
     for copies in range(2, most_copies + 1):
@@ -137,7 +152,8 @@ def _fits(way: costs.Way, pool: Sequence[BrowserView], wishes: Wishes) -> bool:
 def _way(
     model: OnnxModel, strategy: str, shards: int, rows: int | None, data_parallel: int = 1
 ) -> costs.Way:
-    _, steps = plans.known_plan(model, strategy, shards, data_parallel)
+    # A batch is split here only where `decide` found that it may be.
+    _, steps = plans.known_plan(model, strategy, shards, data_parallel, allow_unproved_split=True)
     return costs.Way(strategy, shards, tuple(map(_step, steps)), rows, data_parallel)
 
 

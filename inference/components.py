@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 
 from inference import registry
 from inference.errors import InvalidRequest
+from inference.graph.batch_axis import refused
 from inference.graph.costs import model_work
 from inference.graph.ensemble.manifest import Entry, InvalidManifest, read_manifest
 from inference.graph.ensemble.parts import Wiring
@@ -196,7 +197,7 @@ def _create(wiring: Wiring, parts: Mapping[str, Part], words: Mapping[str, str])
             weight_bytes=sum(part.weight_bytes for part in files.values()),
             node_count=sum(part.node_count for part in parts.values()),
             max_shards=len(wiring.components),
-            batch_axis={"splittable": False, "inputs": [], "reason": "it is made of components"},
+            batch_axis=refused("it is made of components").to_json(),
             inputs=[spec.to_json() for spec in wiring.inputs],
             outputs=[wire.to_json() for wire in wiring.outputs],
             summary={"components": {name: part.summary for name, part in parts.items()}},

@@ -6,14 +6,20 @@ import copy
 from collections.abc import Iterator, Sequence
 
 from inference.errors import InvalidRequest
+from inference.graph.batch_axis import Verdict
 from inference.models import OnnxModel, PlanShard, StepKind, Strategy
 
 # What a batch can be split over besides whole copies, which is the strategy `data`.
 CUT = (Strategy.LAYER, Strategy.ATTENTION_FEEDFORWARD, Strategy.TENSOR)
 
 
-def check_parallel(model: OnnxModel, strategy: str, parts: int) -> None:
-    """Refuse to split a batch where that cannot be, or is another strategy.
+def splits_batch(strategy: str, parts: int) -> bool:
+    """Whether rows of one batch are computed apart."""
+    return parts > 1 or strategy == Strategy.DATA
+
+
+def check_parallel(model: OnnxModel, strategy: str, parts: int, *, allow_unproved: bool) -> None:
+    """Refuse copies of a plan that cannot be, and a batch split over them that may not be.
 
     Raises:
         InvalidRequest: says what was expected.
@@ -25,10 +31,29 @@ def check_parallel(model: OnnxModel, strategy: str, parts: int) -> None:
             f"data_parallel={parts} splits a batch over copies of a cut model: expected the strategy "
             f"{', '.join(CUT)}, got {strategy}; for copies of the whole model: strategy data"
         )
-    axis = model.batch_axis or {}
-    if (parts > 1 or strategy == Strategy.DATA) and not axis.get("splittable"):
-        why = axis.get("reason", "it has no batch axis")
-        raise InvalidRequest(f"model {model.name} cannot be split by data: {why}")
+    check_split(model, strategy, parts, allow_unproved=allow_unproved)
+
+
+def check_split(model: OnnxModel, strategy: str, parts: int, *, allow_unproved: bool) -> None:
+    """Refuse to split a batch where it is not proved that this may be, unless trials are taken for enough.
+
+    Raises:
+        InvalidRequest: says why, and how it is allowed.
+    """
+    if not splits_batch(strategy, parts) or model.batch.may_split(allow_unproved=allow_unproved):
+        return
+    if model.batch.verdict == Verdict.NO:
+        raise InvalidRequest(f"model {model.name} cannot be split by data: {model.batch.reason}")
+    raise InvalidRequest(f"model {model.name}: {unproved(model)}")
+
+
+def unproved(model: OnnxModel) -> str:
+    """Why rows of a batch are not split or joined without being allowed to, and how to allow it."""
+    return (
+        "that each row of a batch is computed for itself was "
+        f"tried with {len(model.batch.tried)} sizes, not proved ({model.batch.reason}); "
+        "set allow_unproved_split=true (--allow-unproved-split) to split or join all the same"
+    )
 
 
 def copies(model: OnnxModel, steps: Sequence[PlanShard], parts: int) -> list[PlanShard]:

@@ -143,10 +143,8 @@ def _preferred(worker: BrowserWorker, shard: RunShard) -> str:
 
 def _rows(shard: RunShard) -> int | None:
     """How many rows of the batch the shard computes; None where the model's batch cannot be split."""
-    batch = shard.run.model.batch_axis or {}
-    if not batch.get("splittable"):
-        return None
-    given = (shard.run.inputs[name] for name in batch["inputs"] if name in shard.run.inputs)
+    batched = shard.run.model.batch.inputs
+    given = (shard.run.inputs[name] for name in batched if name in shard.run.inputs)
     part = shard.plan_shard.batch_part
     refs = (item if part is None else item["parts"][part] for item in given)
     return next((ref["shape"][0] for ref in refs), None)

@@ -55,7 +55,7 @@ def prepare(model: OnnxModel, tensors: Sequence[WireTensor]) -> Prepared:
     except InvalidInput as error:
         raise InvalidRequest(f"model {model.name}: {error}") from error
     ordered = [given[port.name] for port in ports if port.name in given]
-    return Prepared(ordered, filled_in, frozenset((model.batch_axis or {}).get("inputs", ())))
+    return Prepared(ordered, filled_in, frozenset(model.batch.inputs))
 
 
 def _default(port: TensorSpec, given: Mapping[str, WireTensor]) -> WireTensor | None:

@@ -47,6 +47,8 @@ class ModelShardingManager:
         data_parallel: over how many copies of the cut model a batch is split.
         redundancy: compute each shard in two browsers: the `first` answer counts, or `compare`: both
             must agree.
+        allow_unproved_split: split a batch even where it was only tried, not proved, that its rows are
+            computed each for itself.
 
     An asynchronous context manager: initialises, and closes at the end.
     """
@@ -65,11 +67,13 @@ class ModelShardingManager:
         critical: bool = False,
         data_parallel: int = 1,
         redundancy: str = "",
+        allow_unproved_split: bool = False,
     ) -> None:
         self.model_name, self.num_shards, self.shard_type = model_name, num_shards, shard_type
         self.model_type, self.max_connections = model_type, max_connections
         self.browsers, self.platform, self.pins = tuple(browsers), platform, dict(pins or {})
         self.critical, self.data_parallel, self.redundancy = critical, data_parallel, redundancy
+        self.allow_unproved_split = allow_unproved_split
         self._connections = Connections(max_connections)
         self._handle: opening.PoolHandle | None = None
         self._times_ms: deque[float] = deque(maxlen=_LATEST)
@@ -182,6 +186,7 @@ class ModelShardingManager:
             "shards": self.num_shards,
             "data_parallel": self.data_parallel,
             "redundancy": self.redundancy,
+            "allow_unproved_split": self.allow_unproved_split,
             "browsers": self._connections.allowed(self.browsers, living),
             "platform": self.platform,
             "pins": self.pins,

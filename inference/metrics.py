@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from inference.data_parallel import splits_batch
 from inference.endings import OPEN_STATES
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState, StepKind
 
@@ -14,8 +15,9 @@ def run_metrics(run: Run) -> dict[str, Any]:
     """The execution metrics of a run, finished or not.
 
     Returns a JSON-ready mapping: `inference_time_ms` (creation to end), `component_count`,
-    `successful_components`, `failed_components`, `shard_type`, `data_parallel`, and under `shards`, per
-    shard: where its deciding attempt ran (the one that succeeded, else the last), that attempt's times
+    `successful_components`, `failed_components`, `shard_type`, `data_parallel`, `batch_split` (whether its
+    rows, computed apart, are proved or only tried to be independent; None: not split), and under `shards`,
+    per shard: where its deciding attempt ran (the one that succeeded, else the last), that attempt's times
     in milliseconds, the number of attempts and the recovery events; of a shard's copies the one whose
     answer counts, and where the others are. Under `joins`: what the control worker put together, and how
     long that took. Under `prediction`, for runs with strategy auto: what was expected, and by how much it
@@ -33,6 +35,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
         "failed_components": states.count(ShardState.FAILED),
         "shard_type": run.plan.strategy,
         "data_parallel": run.plan.data_parallel,
+        "batch_split": batch_split(run),
         "shards": [
             {
                 **shard_metrics(shard, attempts[shard.pk]),
@@ -47,6 +50,13 @@ def run_metrics(run: Run) -> dict[str, Any]:
         "prediction": prediction_metrics(run),
         "joins": [join_metrics(step) for step in steps if step.kind == StepKind.JOIN],
     }
+
+
+def batch_split(run: Run) -> str | None:
+    """What it rests on that the run's batch was split; None: it was not."""
+    if not splits_batch(run.plan.strategy, run.plan.data_parallel):
+        return None
+    return str(run.model.batch.verdict)
 
 
 def _counted(shards: Sequence[RunShard]) -> list[RunShard]:

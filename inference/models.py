@@ -13,6 +13,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from inference.graph.batch_axis import BatchAxis
+
 
 class ModelType(models.TextChoices):
     TEXT = "text"
@@ -37,7 +39,7 @@ class OnnxModel(models.Model):
     node_count = models.PositiveIntegerField()
     max_shards = models.PositiveIntegerField()
     batch_axis = models.JSONField(
-        null=True, help_text="whether a batch can be split, and if not, why"
+        help_text="whether a batch may be split: proved, tried with these sizes, or no; and why"
     )
     inputs = models.JSONField(help_text="name, dtype, shape and declared default of each input")
     outputs = models.JSONField(help_text="name, dtype and shape of each output")
@@ -55,6 +57,11 @@ class OnnxModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def batch(self) -> BatchAxis:
+        """Whether a batch may be split."""
+        return BatchAxis.from_json(self.batch_axis)
 
 
 class Strategy(models.TextChoices):

@@ -43,8 +43,8 @@ def parse_options(given: Mapping[str, Any], known: Iterable[str] = ()) -> dict[s
     """Turn a door's parameters into keyword arguments of `RunRequest`.
 
     Takes strategy, shards, data_parallel, platform, browsers, pins, max_retries, deadline_s, timeout
-    (microseconds, as the Open Inference Protocol has it), strict, critical and redundancy. `known` names
-    further parameters that the door reads itself.
+    (microseconds, as the Open Inference Protocol has it), strict, critical, redundancy and
+    allow_unproved_split. `known` names further parameters that the door reads itself.
 
     Raises:
         InvalidRequest: an unknown parameter or a value of the wrong form.
@@ -165,4 +165,5 @@ _READERS: Mapping[str, Any] = {
     "strict": _flag,
     "critical": _flag,
     "redundancy": _redundancy,
+    "allow_unproved_split": _flag,
 }

@@ -109,9 +109,9 @@ def _per_second(tokens: int | None, compute_ms: float | None) -> float | None:
 def _batch_size(row: Attempt) -> int | None:
     """Rows of the batch, where the model has a batch axis; else unknown."""
     run = row.shard.run
-    if not run.model.batch_axis or not run.inputs:
+    item = next((run.inputs[name] for name in run.model.batch.inputs if name in run.inputs), None)
+    if item is None:
         return None
-    item = next(iter(run.inputs.values()))
     ref = item["parts"][row.shard.plan_shard.batch_part] if "parts" in item else item
     return int(ref["shape"][0]) if ref["shape"] else None
 

@@ -30,12 +30,18 @@ _WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
 
 
 def ensure_plan(
-    model: OnnxModel, strategy: str, num_shards: int | None, data_parallel: int = 1
+    model: OnnxModel,
+    strategy: str,
+    num_shards: int | None,
+    data_parallel: int = 1,
+    *,
+    allow_unproved_split: bool = False,
 ) -> Plan:
     """The plan for this strategy and number of shards, cut now if it never was.
 
     `num_shards` None: what the graph makes, where the strategy leaves no choice, else 1. `data_parallel`:
-    over how many copies of the cut model a batch is split.
+    over how many copies of the cut model a batch is split; `allow_unproved_split`: even where it is not
+    proved that its rows are computed each for itself.
 
     Raises:
         InvalidRequest: an unknown strategy, one that the graph does not allow, or a number of shards
@@ -47,7 +53,7 @@ def ensure_plan(
         raise InvalidRequest(f"shards: expected at least 1, got {num_shards}")
     if num_shards is None and strategy not in FIXED_BY_GRAPH:
         num_shards = 1
-    check_parallel(model, strategy, data_parallel)
+    check_parallel(model, strategy, data_parallel, allow_unproved=allow_unproved_split)
     wanted = {
         "model": model,
         "model_sha256": model.sha256,
@@ -94,22 +100,33 @@ def steps_of(plan: Plan) -> list[PlanShard]:
 
 
 def known_plan(
-    model: OnnxModel, strategy: str, num_shards: int | None, data_parallel: int = 1
+    model: OnnxModel,
+    strategy: str,
+    num_shards: int | None,
+    data_parallel: int = 1,
+    *,
+    allow_unproved_split: bool = False,
 ) -> tuple[Plan, tuple[PlanShard, ...]]:
     """A model's plan and steps, remembered by this process: plans never change.
 
     Raises:
         InvalidRequest: as `ensure_plan`.
     """
-    return _known_plan(model.pk, strategy, num_shards, data_parallel)
+    return _known_plan(model.pk, strategy, num_shards, data_parallel, allow_unproved_split)
 
 
 @functools.lru_cache(maxsize=256)
 def _known_plan(
-    model_id: int, strategy: str, num_shards: int | None, data_parallel: int
+    model_id: int,
+    strategy: str,
+    num_shards: int | None,
+    data_parallel: int,
+    allow_unproved_split: bool,
 ) -> tuple[Plan, tuple[PlanShard, ...]]:
     model = OnnxModel.objects.get(pk=model_id)
-    plan = ensure_plan(model, strategy, num_shards, data_parallel)
+    plan = ensure_plan(
+        model, strategy, num_shards, data_parallel, allow_unproved_split=allow_unproved_split
+    )
     return plan, tuple(steps_of(plan))
 
 

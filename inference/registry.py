@@ -65,7 +65,7 @@ def add_model(
             weight_bytes=summary.weight_bytes,
             node_count=summary.node_count,
             max_shards=summary.max_shards,
-            batch_axis=summary.batch_axis,
+            batch_axis=summary.batch_axis.to_json(),
             inputs=[spec.to_json() for spec in summary.inputs],
             outputs=[spec.to_json() for spec in summary.outputs],
             summary=summary.to_json(),

@@ -30,6 +30,8 @@ class RunRequest:
             shard, else none.
         shards: how many; None: one per suitable browser, as far as graph or batch allow.
         data_parallel: over how many copies of the cut model the batch is split.
+        allow_unproved_split: split a batch even where it was only tried, not proved, that its rows are
+            computed each for itself.
         browsers: ids, kinds or families that may be used, in order; empty: any.
         platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
         pins: shard index → "browser", "browser/platform" or "/platform"; wins over everything else.
@@ -48,6 +50,7 @@ class RunRequest:
     strategy: str = ""
     shards: int | None = None
     data_parallel: int = 1
+    allow_unproved_split: bool = False
     browsers: tuple[str, ...] = ()
     platform: str = ""
     pins: Mapping[int, str] = dataclasses.field(default_factory=dict)
@@ -142,7 +145,12 @@ def resolve(
     if model.components:
         return dataclasses.replace(request, strategy=Strategy.COMPONENT), None
     chosen = auto.decide(
-        model, pool, browsers=request.browsers, platform=request.platform, rows=rows
+        model,
+        pool,
+        browsers=request.browsers,
+        platform=request.platform,
+        rows=rows,
+        allow_unproved_split=request.allow_unproved_split,
     )
     decided = dataclasses.replace(
         request,
@@ -168,7 +176,13 @@ def plan_for(
         raise InvalidRequest(
             f"a batch of {rows} cannot be split into {parts} parts; send more rows or ask for fewer"
         )
-    plan, steps = plans.known_plan(model, request.strategy, count, request.data_parallel)
+    plan, steps = plans.known_plan(
+        model,
+        request.strategy,
+        count,
+        request.data_parallel,
+        allow_unproved_split=request.allow_unproved_split,
+    )
     shards = [step.index for step in steps if step.kind == StepKind.COMPUTE]
     beyond = sorted(set(request.pins) - set(shards))
     if beyond:

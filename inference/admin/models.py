@@ -110,7 +110,7 @@ class OnnxModelAdmin(ModelAdmin):
     search_fields = ["name", "sha256"]
     fieldsets = [
         (None, {"fields": ["name", "model_type", "sha256", "size", "weights", "tokenizer"]}),
-        ("Graph", {"fields": ["node_count", "input_table", "output_table", "batch_axis"]}),
+        ("Graph", {"fields": ["node_count", "input_table", "output_table", "batch"]}),
         ("Components", {"fields": ["component_table"]}),
         ("Cuts", {"fields": ["max_shards", "cuts"]}),
         ("Read from the graph", {"fields": ["shown_summary"]}),
@@ -206,6 +206,10 @@ class OnnxModelAdmin(ModelAdmin):
     @display(description="inputs")
     def input_table(self, model: OnnxModel) -> SafeString:
         return _ports(model.inputs)
+
+    @display(description="splitting a batch by rows")
+    def batch(self, model: OnnxModel) -> str:
+        return str(model.batch)
 
     @display(description="outputs")
     def output_table(self, model: OnnxModel) -> SafeString:

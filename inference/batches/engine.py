@@ -28,6 +28,7 @@ from inference import endings, requests, runs, tensors
 from inference.batches import storage
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.errors import Busy, InvalidRequest, RunFailed, Unavailable
+from inference.graph.batch_axis import Verdict
 from inference.models import Run, RunState, Strategy
 from inference.tensors import TensorRef, decode_array, encode_array
 
@@ -203,10 +204,12 @@ def _keep(job: BatchJob, batch: Batch, run: Run) -> None:
 def _wrong_rows(job: BatchJob, batch: Batch, outputs: dict[str, storage.Array]) -> str:
     """Why the outputs cannot be given to the items; empty if they can."""
     rows = batch.rows * batch.item_count
-    if (job.model.batch_axis or {}).get("splittable"):
-        for name, array in outputs.items():
-            if array.shape[:1] != (rows,):
-                return f"output {name!r} has the shape {list(array.shape)}, expected {rows} rows"
+    own = batch.item_count == 1 and not batch.adds_axis  # the item's whole answer, whatever it is
+    if own or job.model.batch.verdict == Verdict.NO:
+        return ""
+    for name, array in outputs.items():
+        if array.shape[:1] != (rows,):
+            return f"output {name!r} has the shape {list(array.shape)}, expected {rows} rows"
     return ""
 
 

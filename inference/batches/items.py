@@ -70,8 +70,7 @@ class ItemReader:
         """`json`: values were read from JSON."""
         self._model, self._json = model, json
         self._ports = {port.name: port for port in specs(model.inputs)}
-        axis = model.batch_axis or {}
-        self._split = frozenset(axis["inputs"]) if axis.get("splittable") else frozenset()
+        self._split = frozenset(model.batch.inputs)
         self._tokenizer: Any = None
 
     def read(self, values: Mapping[str, Any]) -> Item:

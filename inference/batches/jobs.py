@@ -20,6 +20,7 @@ from inference.batches import storage
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.batches.prepare import prepare
 from inference.batches.readers import format_of
+from inference.data_parallel import check_split
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.options import parse_options
@@ -30,7 +31,7 @@ MOST_BATCH_SIZE = 4096
 MOST_CONCURRENCY = 256
 _RUN_OPTIONS = (
     "strategy", "shards", "data_parallel", "platform", "browsers", "max_retries", "deadline_s",
-    "strict", "critical", "redundancy",
+    "strict", "critical", "redundancy", "allow_unproved_split",
 )  # fmt: skip
 
 
@@ -46,7 +47,8 @@ class JobRequest:
         model: name of a registered model.
         source: the file; its format by its extension.
         source_name: how the caller names it; empty: as the file is named.
-        batch_size: items in one run, at most; None: as history measured to be the cheapest, else 32.
+        batch_size: items in one run, at most; None: as history measured to be the cheapest, else 32. One
+            where it is not proved, nor allowed, that rows of a batch are independent.
         concurrency: batches in flight; None: as many as browsers are ready.
         options: of the runs, as `options.parse_options` takes them.
         owner: user or API key, for the record.
@@ -76,7 +78,15 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     _check_sizes(request)
     model = registry.get_model(request.model)
     options = run_options(request.options)
+    allowed = bool(options.get("allow_unproved_split"))
+    check_split(
+        model,
+        options.get("strategy", ""),
+        options.get("data_parallel", 1),
+        allow_unproved=allowed,
+    )
     _check_wishes(runs.RunRequest(model=model.name, inputs=(), **options))
+    joins = model.batch.may_split(allow_unproved=allowed)
     kind = format_of(request.source)
     digest = _digest_of(request.source)
     fingerprint = _fingerprint(request, model, digest, options)
@@ -88,7 +98,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         source_sha256=digest,
         source_bytes=request.source.stat().st_size,
         source_format=kind,
-        batch_size=request.batch_size or _usual_batch(model),
+        batch_size=_batch_size(model, request.batch_size, joins=joins),
         concurrency=request.concurrency,
         options=_as_json(options),
         fingerprint=fingerprint,
@@ -120,8 +130,11 @@ def run_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parse_options(given).items() if value is not False}
 
 
-def _usual_batch(model: OnnxModel) -> int:
-    return min(selection.batch_for(model) or DEFAULT_BATCH_SIZE, MOST_BATCH_SIZE)
+def _batch_size(model: OnnxModel, asked: int | None, *, joins: bool) -> int:
+    """Items in one run: one where their rows might influence one another."""
+    if not joins:
+        return 1
+    return asked or min(selection.batch_for(model) or DEFAULT_BATCH_SIZE, MOST_BATCH_SIZE)
 
 
 def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 from django.db.models import Count, Sum
 
 from inference.batches.models import BatchJob, BatchState
+from inference.data_parallel import unproved
+from inference.graph.batch_axis import Verdict
 from inference.models import Attempt
 
 _FAILURES_SHOWN = 20
@@ -23,6 +25,38 @@ class Progress:
     @property
     def items_ended(self) -> int:
         return self.items[BatchState.DONE] + self.items[BatchState.FAILED]
+
+
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """Whether items go through the model together.
+
+    Attributes:
+        verdict: on the rows of the model's batch.
+        reason: why they do not, or what that rests on; empty where it is proved.
+    """
+
+    verdict: str
+    joined: bool
+    reason: str
+
+
+def together(job: BatchJob) -> Together:
+    axis = job.model.batch
+    joined = joins(job)
+    if axis.verdict == Verdict.TRIED:
+        what = "items share runs as was asked" if joined else "each item is a run of its own"
+        reason = f"{what}: {unproved(job.model)}" if not joined else f"{what}: {axis}"
+    elif axis.verdict == Verdict.NO:
+        reason = f"each item is a run of its own: {axis.reason}"
+    else:
+        reason = ""
+    return Together(str(axis.verdict), joined, reason)
+
+
+def joins(job: BatchJob) -> bool:
+    """Whether items may share a run: their rows must not influence one another."""
+    return job.model.batch.may_split(allow_unproved=bool(job.options.get("allow_unproved_split")))
 
 
 def progress(job: BatchJob) -> Progress:

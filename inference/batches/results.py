@@ -18,6 +18,7 @@ import numpy as np
 
 from inference.batches import parquet, storage
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
+from inference.graph.batch_axis import Verdict
 from inference.graph.spec import TensorSpec
 from inference.ports import specs
 from inference.uploads import Conflict
@@ -44,22 +45,23 @@ def split(
     count: int,
     rows: int,
     adds_axis: bool,
-    splittable: bool,
+    by_rows: bool,
 ) -> list[dict[str, Array]]:
     """A batch's outputs as those of its `count` items, each with `rows` rows.
 
-    Where the axis was added to the items it is taken from their results. A model whose batch cannot be
-    split has one item in a batch, and loses the axis of outputs declared to have a single row.
+    Where the axis was added to the items it is taken from their results. A model whose outputs do not have
+    a row for each row (`by_rows` False) has one item in a batch, and loses the axis of outputs declared to
+    have a single row.
     """
     items: list[dict[str, Array]] = [{} for _ in range(count)]
     for port in ports:
         array = outputs[port.name]
-        if not splittable:
+        if not by_rows:
             alone = adds_axis and port.shape[:1] == (1,)
             items[0][port.name] = array[0, ...] if alone else array
             continue
         for index, item in enumerate(items):
-            part = array[index * rows : (index + 1) * rows]
+            part = array if count == 1 else array[index * rows : (index + 1) * rows]
             item[port.name] = part[0, ...] if adds_axis else part
     return items
 
@@ -86,7 +88,7 @@ class _Results:
     def __init__(self, job: BatchJob) -> None:
         self._folder = storage.folder_of(job.pk)
         self._ports = specs(job.model.outputs)
-        self._splittable = bool((job.model.batch_axis or {}).get("splittable"))
+        self._by_rows = job.model.batch.verdict != Verdict.NO
         self._open: OrderedDict[int, list[dict[str, Array]]] = OrderedDict()
 
     def of(self, batch: Batch) -> list[dict[str, Array]]:
@@ -102,7 +104,7 @@ class _Results:
                 count=batch.item_count,
                 rows=batch.rows,
                 adds_axis=batch.adds_axis,
-                splittable=self._splittable,
+                by_rows=self._by_rows,
             )
             if len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)
@@ -194,7 +196,7 @@ def _write_parquet(job: BatchJob, file: IO[bytes]) -> None:
 def _columns(job: BatchJob) -> dict[str, str]:
     """Output name → SQL type. Whether an axis was dropped is known from any batch: items that differ in it
     cannot be one column."""
-    splittable = bool((job.model.batch_axis or {}).get("splittable"))
+    by_rows = job.model.batch.verdict != Verdict.NO
     kinds = set(job.batches.filter(state=BatchState.DONE).values_list("adds_axis", flat=True))
     if len(kinds) > 1:
         raise Conflict(
@@ -204,6 +206,6 @@ def _columns(job: BatchJob) -> dict[str, str]:
     adds_axis = kinds == {True}
     columns = {}
     for port in specs(job.model.outputs):
-        dropped = adds_axis and (splittable or port.shape[:1] == (1,))
+        dropped = adds_axis and (by_rows or port.shape[:1] == (1,))
         columns[port.name] = parquet.sql_type(port.dtype, len(port.shape) - dropped)
     return columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -21,23 +22,38 @@ class CountsSerializer(serializers.Serializer[Any]):
     failed = serializers.IntegerField()
 
 
+class TogetherSerializer(serializers.Serializer[Any]):
+    """Whether items share a run."""
+
+    verdict = serializers.CharField(help_text="on the model's rows: proved, tried, no")
+    joined = serializers.BooleanField()
+    reason = serializers.CharField(
+        help_text="why not, or what joining rests on unless it is proved"
+    )
+
+
 class BatchJobSerializer(serializers.ModelSerializer[BatchJob]):
     model = serializers.CharField(source="model.name")
     state = serializers.CharField(help_text=", ".join(JobState.values))
     items = serializers.SerializerMethodField()
+    together = serializers.SerializerMethodField()
     batches = serializers.SerializerMethodField()
 
     class Meta:
         model = BatchJob
         fields = [
             "id", "model", "state", "note", "source_name", "source_sha256", "source_bytes", "source_format",
-            "batch_size", "concurrency", "options", "filled_in", "item_count", "batch_count", "items",
-            "batches", "owner", "created_at", "started_at", "finished_at",
+            "batch_size", "concurrency", "options", "filled_in", "together", "item_count", "batch_count",
+            "items", "batches", "owner", "created_at", "started_at", "finished_at",
         ]  # fmt: skip
 
     def to_representation(self, instance: BatchJob) -> dict[str, Any]:
         self._progress = report.progress(instance)
         return super().to_representation(instance)
+
+    @extend_schema_field(TogetherSerializer)
+    def get_together(self, row: BatchJob) -> dict[str, Any]:
+        return dataclasses.asdict(report.together(row))
 
     @extend_schema_field(CountsSerializer)
     def get_items(self, row: BatchJob) -> dict[str, int]:
@@ -104,6 +120,9 @@ class BatchUploadSerializer(serializers.Serializer[Any]):
     deadline_s = serializers.FloatField(required=False, help_text="of each run")
     critical = serializers.BooleanField(required=False)
     redundancy = serializers.ChoiceField(choices=Redundancy.choices, required=False)
+    allow_unproved_split = serializers.BooleanField(
+        required=False, help_text="join items even where rows of a batch were tried, not proved"
+    )
     again = serializers.BooleanField(
         default=False, help_text="compute even what was computed before"
     )

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import helper
 from onnx.external_data_helper import uses_external_data
 
+from inference.graph.batch_axis import BatchAxis
 from inference.graph.spec import TensorSpec, dtype_of
 from inference.graph.structure import bodies, in_order
 from inference.graph.types import infer_types, name_dims, named_dims
@@ -157,7 +158,7 @@ class ModelSummary:
         max_shards: how many layer shards the graph allows.
         layers: repeated blocks found in the graph's structure.
         cuts: legal cuts: after how many nodes, the tensors that cross, their bytes at example sizes.
-        batch_axis: {"splittable": bool, "inputs": names split on their first axis, "reason": str}.
+        batch_axis: whether a batch may be split, and what that rests on.
     """
 
     sha256: str
@@ -172,13 +173,14 @@ class ModelSummary:
     max_shards: int
     layers: int
     cuts: tuple[dict[str, Any], ...]
-    batch_axis: dict[str, Any]
+    batch_axis: BatchAxis
 
     def to_json(self) -> dict[str, Any]:
         return {
             **dataclasses.asdict(self),
             "inputs": [spec.to_json() for spec in self.inputs],
             "outputs": [spec.to_json() for spec in self.outputs],
+            "batch_axis": self.batch_axis.to_json(),
         }
 
 
@@ -217,7 +219,7 @@ def _summary(model: onnx.ModelProto) -> ModelSummary:
         max_shards=cutter.max_shards,
         layers=cutter.layers,
         cuts=tuple(cutter.describe_cuts()),
-        batch_axis=batch_axis(model, runtime, inputs, outputs),
+        batch_axis=batch_axis(cutter.graph, runtime, inputs, outputs),
     )
 
 

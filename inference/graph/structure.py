@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx
 
 # Operators whose result is not fixed by their inputs.
-_RANDOM = frozenset(
+RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
      "Bernoulli", "Dropout"}
 )  # fmt: skip
@@ -76,7 +76,7 @@ def fixed_nodes(
     known = set(weights)
     found: set[int] = set()
     for index, node in enumerate(nodes):
-        plain = node.domain in ("", "ai.onnx") and node.op_type not in _RANDOM
+        plain = node.domain in ("", "ai.onnx") and node.op_type not in RANDOM
         if plain and not any(bodies(node)) and known.issuperset(uses[index]):
             found.add(index)
             known.update(name for name in node.output if name)

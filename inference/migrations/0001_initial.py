@@ -48,7 +48,8 @@ class Migration(migrations.Migration):
                 (
                     "batch_axis",
                     models.JSONField(
-                        help_text="whether a batch can be split, and if not, why", null=True
+                        help_text="whether a batch may be split: proved, tried with these sizes, or no; "
+                        "and why"
                     ),
                 ),
                 (

@@ -7,10 +7,26 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from inference.graph.batch_axis import Verdict
 from inference.models import ModelType, OnnxModel, Plan, PlanShard, Strategy
 
 
+class BatchAxisSerializer(serializers.Serializer[Any]):
+    """Whether a batch may be split by rows."""
+
+    verdict = serializers.ChoiceField(choices=[str(verdict) for verdict in Verdict])
+    inputs = serializers.ListField(
+        child=serializers.CharField(), help_text="those split on their first axis"
+    )
+    reason = serializers.CharField(help_text="why it is not proved")
+    tried = serializers.ListField(
+        child=serializers.IntegerField(), help_text="rows that ran together and apart, and agreed"
+    )
+
+
 class ModelSerializer(serializers.ModelSerializer[OnnxModel]):
+    batch_axis = BatchAxisSerializer(read_only=True)
+
     class Meta:
         model = OnnxModel
         fields = [
@@ -121,3 +137,6 @@ class PlanRequestSerializer(serializers.Serializer[Any]):
         required=False, min_value=1, help_text="2, unless graph or components decide"
     )
     data_parallel = serializers.IntegerField(required=False, min_value=1, default=1)
+    allow_unproved_split = serializers.BooleanField(
+        default=False, help_text="split a batch even where its rows were tried, not proved"
+    )

@@ -110,6 +110,9 @@ class RunRequestSerializer(serializers.Serializer[Any]):
         choices=Redundancy.choices, required=False,
         help_text="compute each shard in two browsers: first (answer counts), compare (they must agree)",
     )  # fmt: skip
+    allow_unproved_split = serializers.BooleanField(
+        required=False, help_text="split a batch even where its rows were tried, not proved"
+    )
 
 
 class OutputsSerializer(serializers.Serializer[Any]):

@@ -112,7 +112,13 @@ class PlanList(Door, generics.ListAPIView[Plan]):
         model = registry.get_model(wanted["model"])
         strategy = wanted.get("strategy") or plans.usual_strategy(model)
         shards = plans.usual_shards(strategy, wanted.get("shards"))
-        plan = plans.ensure_plan(model, strategy, shards, wanted["data_parallel"])
+        plan = plans.ensure_plan(
+            model,
+            strategy,
+            shards,
+            wanted["data_parallel"],
+            allow_unproved_split=wanted["allow_unproved_split"],
+        )
         return Response(PlanSerializer(plan).data)
 
 

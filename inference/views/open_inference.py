@@ -21,6 +21,7 @@ from django.http import HttpRequest
 from browsers.live import living
 from inference import auth, registry, runs, serving, tensors
 from inference.errors import InvalidRequest, UnknownModel
+from inference.metrics import batch_split
 from inference.models import Attempt, OnnxModel, Outcome, Run
 from inference.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
 from inference.oip.reading import InferRequest, decode_request, parse_json
@@ -195,18 +196,18 @@ def drop_outputs(run: Run) -> None:
 def _facts(run: Run) -> Mapping[str, type_of_parameter]:
     """Where the run really ran, one browser and backend per shard in their order; what is unproved of it."""
     ran = Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).order_by("shard__index")
-    places = list(ran.values_list("browser", "backend"))
-    unproved = [
-        f"shard {index}: {why}" for index, why in ran.values_list("shard__index", "unproved") if why
-    ]
+    places = list(ran.values_list("browser", "backend", "unproved"))
+    unproved = [f"shard {index}: {why}" for index, (_, _, why) in enumerate(places) if why]
+    split = batch_split(run)
     return {
         **({"unproved": "; ".join(unproved)} if unproved else {}),
         "run": str(run.pk),
         "strategy": run.plan.strategy,
         "shards": run.plan.num_shards,
         "data_parallel": run.plan.data_parallel,
-        "browsers": ",".join(browser for browser, _ in places),
-        "backends": ",".join(backend for _, backend in places),
+        **({"batch_split": split} if split else {}),
+        "browsers": ",".join(browser for browser, _, _ in places),
+        "backends": ",".join(backend for _, backend, _ in places),
     }
 
 

@@ -232,7 +232,7 @@ def test_a_listed_form_is_never_tried(proved: Proved) -> None:
     raw = model(
         [h.make_node("Div", ["a", "b"], ["y"])], [("a", I, [2]), ("b", I, [2])], ("y", I, [2])
     )
-    a, b = np.int32([8, 9]), np.int32([2, 3])
+    a, b = np.array([8, 9], np.int32), np.array([2, 3], np.int32)
     proved.knows(raw, forms=frozenset({"integer_division"}), why_none="none was made")
     report = proved.bench.run(raw, None, a=a, b=b)
     assert report.backend == "wasm"

@@ -27,8 +27,10 @@ def files(steps: list[PlanShard]) -> list[str]:
 
 
 def known_of(folder: Path, name: str, *nodes: Any, inputs: Any, outputs: Any) -> Known:
-    ports = [[h.make_tensor_value_info(*port) for port in some] for some in (inputs, outputs)]
-    graph = h.make_graph(list(nodes), "g", *ports)
+    taken, given = (
+        [h.make_tensor_value_info(*port) for port in some] for some in (inputs, outputs)
+    )
+    graph = h.make_graph(list(nodes), "g", taken, given)
     made = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9)
     onnx.save(made, folder / "m.onnx")
     model = registry.add_model(folder / "m.onnx", name=name)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from browsers import live
 from browsers.redis import client
 from inference import dispatch
+from inference.graph.batch_axis import BatchAxis, Verdict
 from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, StepKind
 from inference.pool_view import snapshot
 from inference.runs import new_steps
@@ -44,6 +45,7 @@ def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
         name=f"m-{uuid.uuid4().hex[:8]}", sha256="ab" * 32, file_bytes=1, weight_bytes=1,
         node_count=1, max_shards=shards, inputs=[{"name": "t0", **PORT}],
         outputs=[{"name": f"t{shards if strategy == 'layer' else 1}", **PORT}], summary={},
+        batch_axis=BatchAxis(Verdict.PROVED, ("t0",)).to_json(),
     )  # fmt: skip
     plan = Plan.objects.create(
         model=model, model_sha256=model.sha256, strategy=strategy, num_shards=shards

@@ -45,6 +45,7 @@ class Command(WebpoolCommand):
         for kind, ports in (("input", model.inputs), ("output", model.outputs)):
             for port in ports:
                 self.stdout.write(f"  {kind} {port['name']}: {port['dtype']}{port['shape']}")
+        self.stdout.write(f"  splitting a batch by rows: {model.batch}")
 
 
 def _register(path: Path, options: dict[str, Any]) -> OnnxModel:

@@ -30,6 +30,11 @@ class Command(WebpoolCommand):
             type=int,
             help="over how many copies of the cut model a batch is split",
         )
+        parser.add_argument(
+            "--allow-unproved-split",
+            action="store_true",
+            help="split a batch even where it was tried, not proved, that its rows are independent",
+        )
         parser.add_argument("--browsers", default="", help="ids, kinds or families, by comma")
         parser.add_argument("--platform", default="", help="webgpu, webnn or wasm")
         parser.add_argument(
@@ -73,6 +78,7 @@ class Command(WebpoolCommand):
             strict=options["strict"],
             critical=options["critical"],
             redundancy=options["redundancy"],
+            allow_unproved_split=options["allow_unproved_split"],
             max_retries=options["max_retries"],
             deadline_s=options["deadline"],
             owner="command line",
@@ -97,7 +103,9 @@ class Command(WebpoolCommand):
             self.stdout.write(
                 f"{tensor.name} {tensor.dtype}{list(tensor.shape)}: {preview(tensor)}"
             )
-        self.stdout.write(f"run {run.pk}: {metrics['inference_time_ms']:.1f} ms")
+        split = metrics["batch_split"]
+        how = f"; batch split, rows {split}" if split else ""
+        self.stdout.write(f"run {run.pk}: {metrics['inference_time_ms']:.1f} ms{how}")
 
 
 def _also(shard: dict[str, Any]) -> str:

@@ -48,6 +48,11 @@ class Command(WebpoolCommand):
             help="over how many copies of the cut model a batch is split",
         )
         parser.add_argument(
+            "--allow-unproved-split",
+            action="store_true",
+            help="split a batch even where it was tried, not proved, that its rows are independent",
+        )
+        parser.add_argument(
             "--rows", type=int, help="with strategy auto: the batch, if it may be split"
         )
         parser.add_argument("--json", action="store_true")
@@ -66,7 +71,13 @@ class Command(WebpoolCommand):
             self._predict(model, options)
             return
         shards = plans.usual_shards(strategy, options["shards"])
-        plan = plans.ensure_plan(model, strategy, shards, options["data_parallel"])
+        plan = plans.ensure_plan(
+            model,
+            strategy,
+            shards,
+            options["data_parallel"],
+            allow_unproved_split=options["allow_unproved_split"],
+        )
         report = describe(plan)
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))
@@ -78,10 +89,16 @@ class Command(WebpoolCommand):
         )
         for step in sorted(report["shards"] + report["joins"], key=lambda step: step["index"]):
             self._print(step)
+        self.stdout.write(f"splitting a batch by rows: {model.batch}")
 
     def _predict(self, model: OnnxModel, options: dict[str, Any]) -> None:
         pool = pool_for(RunRequest(model=model.name, inputs=()))
-        decision = auto.decide(model, pool, rows=options["rows"])
+        decision = auto.decide(
+            model,
+            pool,
+            rows=options["rows"],
+            allow_unproved_split=options["allow_unproved_split"],
+        )
         if options["json"]:
             self.stdout.write(json.dumps(decision.explanation, indent=2))
             return
@@ -178,6 +195,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "strategy": plan.strategy,
         "num_shards": plan.num_shards,
         "data_parallel": plan.data_parallel,
+        "batch_axis": plan.model.batch_axis,
         "shard_bytes": sum(shard.file_bytes for shard in plan.computing),
         "copied_bytes": sum(shard.copied_bytes for shard in plan.computing),
         "shards": [{key: getattr(step, key) for key in _SHARD} for step in plan.computing],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -52,6 +53,11 @@ class Command(WebpoolCommand):
             "--data-parallel",
             type=int,
             help="over how many copies of the cut model a batch is split",
+        )
+        parser.add_argument(
+            "--allow-unproved-split",
+            action="store_true",
+            help="split or join a batch even where it was tried, not proved, that its rows are independent",
         )
         parser.add_argument(
             "--critical", action="store_true", help="spread shards over families, then zones"
@@ -109,6 +115,7 @@ class Command(WebpoolCommand):
                     "data_parallel",
                     "critical",
                     "redundancy",
+                    "allow_unproved_split",
                 )
                 if options[name]
             },
@@ -120,6 +127,8 @@ class Command(WebpoolCommand):
             f"job {job.pk}: {job.item_count} items in {job.batch_count} batches of at most {job.batch_size}; "
             "it goes on if this command is killed, Ctrl-C cancels it"
         )
+        if together := report.together(job).reason:
+            self._say(together)
         if not new:
             resumed = jobs.resume_job(job, retry_failed=options["retry_failed"])
             what = "going on with it" if resumed or job.state == JobState.RUNNING else job.state
@@ -246,6 +255,7 @@ def _summary(job: BatchJob, output: Path, *, done_before: int, seconds: float) -
         "items_per_s": here / seconds if here and seconds > 0 else None,
         "browsers": report.computed_by(job),
         "filled_in": job.filled_in,
+        "together": dataclasses.asdict(report.together(job)),
         "failures": report.failures(job),
         "output": str(output),
     }

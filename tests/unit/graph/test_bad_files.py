@@ -144,7 +144,7 @@ def test_ports_of_types_without_a_wire_form_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
 def test_a_string_with_nul_is_refused(place: str, tmp_path: Path) -> None:
     """Browsers cut strings there: an answer with such a string would be another one."""
-    text = helper.make_tensor("t", TensorProto.STRING, [1], [b"a\0b"])
+    text = onnx.TensorProto(name="t", data_type=TensorProto.STRING, dims=[1], string_data=[b"a\0b"])
     port = helper.make_tensor_value_info("y", TensorProto.STRING, [1])
     constant = helper.make_node("Constant", [], ["y"], value=text)
     nodes, weights, inputs = [constant], [], []

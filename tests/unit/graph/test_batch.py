@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.graph.model import load, read_model
+from inference.graph.batch import batch_axis
+from inference.graph.batch_axis import BatchAxis, Verdict, refused
+from inference.graph.indexed import GraphIndex
+from inference.graph.model import load, ports, read_model, serialise, session
 from inference.graph.reference import equal, example_inputs, reference
 from inference.zoo import bert, micro, small
+from tests.support.meeting import meets_after
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 node = helper.make_node
@@ -26,7 +31,7 @@ def answer(
     inputs: dict[str, tuple[int, Shape]],
     outputs: dict[str, tuple[int, Shape]],
     **weights: Any,
-) -> dict[str, Any]:
+) -> BatchAxis:
     graph = helper.make_graph(
         list(nodes),
         "batch",
@@ -87,9 +92,9 @@ def test_rows_that_influence_one_another_are_not_split(
     nodes: list[onnx.NodeProto], tmp_path: Path
 ) -> None:
     found = answer(tmp_path, nodes, X, Y, ones=ONES, zero=np.array(0, np.int64))
-    assert not found["splittable"]
-    assert found["inputs"] == []
-    assert "influence one another" in found["reason"]
+    assert found.verdict == Verdict.NO
+    assert found.inputs == ()
+    assert "influence one another" in found.reason
 
 
 ROWWISE: dict[str, list[onnx.NodeProto]] = {
@@ -105,7 +110,7 @@ ROWWISE: dict[str, list[onnx.NodeProto]] = {
 @pytest.mark.parametrize("nodes", ROWWISE.values(), ids=ROWWISE)
 def test_rows_for_themselves_are_split(nodes: list[onnx.NodeProto], tmp_path: Path) -> None:
     found = answer(tmp_path, nodes, X, Y, ones=ONES, w=W, four=np.array([4], np.int64))
-    assert found == {"splittable": True, "inputs": ["x"], "reason": ""}
+    assert found == BatchAxis(Verdict.PROVED, ("x",), tried=(3,))
 
 
 def test_an_input_without_the_batch_goes_whole_to_each_part(tmp_path: Path) -> None:
@@ -115,21 +120,21 @@ def test_an_input_without_the_batch_goes_whole_to_each_part(tmp_path: Path) -> N
         {**X, "matrix": (FLOAT, [4, 4])},
         Y,
     )
-    assert found["inputs"] == ["x"]
+    assert found.inputs == ("x",)
 
 
 def test_a_fixed_batch_is_not_split(tmp_path: Path) -> None:
     found = answer(
         tmp_path, [node("Tanh", ["x"], ["y"])], {"x": (FLOAT, [2, 4])}, {"y": (FLOAT, [2, 4])}
     )
-    assert not found["splittable"]
-    assert "x[2, 4]" in found["reason"]
+    assert found.verdict == Verdict.NO
+    assert "x[2, 4]" in found.reason
 
 
 def test_an_output_that_sums_the_batch_is_not_split(tmp_path: Path) -> None:
     nodes = [node("Tanh", ["x"], ["y"]), node("ReduceMean", ["x"], ["loss"], keepdims=0)]
     found = answer(tmp_path, nodes, X, {**Y, "loss": (FLOAT, [])})
-    assert not found["splittable"]
+    assert found.verdict == Verdict.NO
 
 
 def encoder(path: Path) -> Path:
@@ -150,7 +155,7 @@ def encoder(path: Path) -> Path:
 def test_batches_of_whole_models(build: Any, inputs: list[str], tmp_path: Path) -> None:
     path = build(tmp_path / "model.onnx")
     summary = read_model(path)
-    assert summary.batch_axis == {"splittable": True, "inputs": inputs, "reason": ""}
+    assert summary.batch_axis == BatchAxis(Verdict.PROVED, tuple(inputs), tried=(3,))
     first = summary.inputs[0].shape[0]
     assert isinstance(first, str)
     whole = example_inputs(load(path), summary.inputs, seed=4, dims={first: 5})
@@ -162,7 +167,7 @@ def test_batches_of_whole_models(build: Any, inputs: list[str], tmp_path: Path) 
 
 
 def test_a_recurrent_net_with_time_first_is_not_split_over_time(tmp_path: Path) -> None:
-    assert not read_model(small.recurrent(tmp_path / "m.onnx")).batch_axis["splittable"]
+    assert read_model(small.recurrent(tmp_path / "m.onnx")).batch_axis.verdict == Verdict.NO
 
 
 def test_images_large_enough_for_a_deep_net_are_tried(tmp_path: Path) -> None:
@@ -178,4 +183,50 @@ def test_images_large_enough_for_a_deep_net_are_tried(tmp_path: Path) -> None:
         {"image": (FLOAT, ["batch", 3, "height", "width"])},
         {"y": (FLOAT, ["batch", 3])},
     )
-    assert found["splittable"], found
+    assert found.verdict == Verdict.PROVED, found
+
+
+def test_rows_that_meet_only_above_four_are_found_by_larger_batches(tmp_path: Path) -> None:
+    found = read_model(meets_after(tmp_path / "m.onnx", 4)).batch_axis
+    assert found.verdict == Verdict.NO
+    assert "batch of 5 influence one another" in found.reason
+
+
+def test_rows_that_meet_only_above_all_sizes_tried_are_not_called_proved(tmp_path: Path) -> None:
+    found = read_model(meets_after(tmp_path / "m.onnx", 100)).batch_axis
+    assert found.verdict == Verdict.TRIED
+    assert found.inputs == ("x",)
+    assert found.tried == (2, 3, 5, 8, 17, 33, 64)
+    assert "Slice: it takes some rows of the batch" in found.reason
+    assert not found.may_split(allow_unproved=False)
+    assert found.may_split(allow_unproved=True)
+
+
+def test_rows_that_are_folded_in_groups_are_not_split(tmp_path: Path) -> None:
+    nodes = [
+        node("Reshape", ["x", "groups"], ["g"]),
+        node("Softmax", ["g"], ["s"], axis=1),
+        node("Reshape", ["s", "back"], ["y"]),
+    ]
+    groups, back = np.array([-1, 8, 4]), np.array([-1, 4])
+    found = answer(tmp_path, nodes, X, Y, groups=groups, back=back)
+    assert found.verdict == Verdict.NO
+
+
+def test_trials_that_would_take_too_long_are_left_out_and_not_claimed(tmp_path: Path) -> None:
+    """A clock by which a row takes a second: 17 and more rows would exceed the bound of 20 s."""
+    model = load(meets_after(tmp_path / "m.onnx", 100))
+    times = iter(range(0, 10_000, 3))
+    found = batch_axis(
+        GraphIndex(model),
+        session(serialise(model)),
+        *ports(model),
+        clock=lambda: float(next(times)),
+    )
+    assert found.verdict == Verdict.TRIED
+    assert found.tried == (2, 3, 5, 8)
+
+
+def test_a_verdict_survives_json() -> None:
+    for axis in (BatchAxis(Verdict.TRIED, ("x",), "why", (2, 3)), refused("because")):
+        assert BatchAxis.from_json(json.loads(json.dumps(axis.to_json()))) == axis

@@ -16,13 +16,16 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
+from inference.graph.batch_axis import Verdict
 from inference.graph.model import InvalidModel, read_model
-from inference.graph.reference import reference
+from inference.graph.reference import equal, reference
 from tests.support.shards import assert_shards_equal_whole
 
 PIXELS, KINDS = load_digits(return_X_y=True)
@@ -58,11 +61,30 @@ def test_a_scikit_learn_pipeline(tmp_path: Path) -> None:
     summary = read_model(path)
     assert [spec.dtype for spec in summary.outputs] == ["int64", "float32"]
     assert summary.inputs[0].shape == ("pixels_dim0", 64)
-    assert summary.batch_axis["splittable"]
+    assert summary.batch_axis.verdict == Verdict.PROVED
     some = PIXELS[:7]
     answer = reference(path, {"pixels": some})
     np.testing.assert_array_equal(answer[summary.outputs[0].name], fitted.predict(some))
     assert assert_shards_equal_whole(path, {"pixels": some}, tmp_path / "files") >= 4
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [RandomForestClassifier, LogisticRegression])
+def test_a_classifier_of_samples_is_proved_to_take_each_for_itself(
+    kind: Any, tmp_path: Path
+) -> None:
+    model = skl2onnx.to_onnx(
+        kind(random_state=0).fit(PIXELS, KINDS),
+        initial_types=[("pixels", FloatTensorType([None, 64]))],
+        options={"zipmap": False},
+        target_opset=17,
+    )
+    path = saved(model, tmp_path)
+    assert read_model(path).batch_axis.verdict == Verdict.PROVED
+    whole = reference(path, {"pixels": PIXELS[:9]})
+    parts = [reference(path, {"pixels": PIXELS[rows]}) for rows in (slice(0, 1), slice(1, 9))]
+    for name, answer in whole.items():
+        assert equal(np.concatenate([part[name] for part in parts]), answer)
 
 
 @pytest.mark.filterwarnings("ignore")

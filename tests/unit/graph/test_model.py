@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from inference.graph.batch_axis import Verdict
 from inference.graph.model import InvalidModel, load, pack, read_model
 from inference.graph.reference import example_inputs, reference
 from inference.zoo import bert, micro, small
@@ -36,8 +37,8 @@ def test_a_summary_says_what_the_graph_is(encoder: Path) -> None:
     assert summary.layers == 2
     assert 0 < summary.weight_bytes < summary.file_bytes == encoder.stat().st_size
     assert len(summary.cuts) == summary.max_shards - 1 > 0
-    assert summary.batch_axis["splittable"]
-    assert summary.batch_axis["inputs"] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert summary.batch_axis.verdict == Verdict.PROVED
+    assert summary.batch_axis.inputs == ("input_ids", "attention_mask", "token_type_ids")
     json.dumps(summary.to_json())
 
 
@@ -143,7 +144,7 @@ def test_unnamed_dynamic_dimensions_get_names(tmp_path: Path) -> None:
     assert summary.inputs[0].shape == summary.outputs[0].shape == ("x_dim0", 3)
     _, packed = pack(path, tmp_path / "files")
     assert onnx.load(packed).graph.input[0].type.tensor_type.shape.dim[0].dim_param == "x_dim0"
-    assert summary.batch_axis["splittable"]
+    assert summary.batch_axis.verdict == Verdict.PROVED
 
 
 @pytest.mark.parametrize("ir_version", [3, 8])
@@ -166,8 +167,8 @@ def test_a_batch_whose_rows_influence_one_another_is_not_split(tmp_path: Path) -
     node = helper.make_node("Softmax", ["x"], ["y"], axis=0)
     path.write_bytes(graph_of([node], shape=["batch", 3]).SerializeToString())
     answer = read_model(path).batch_axis
-    assert not answer["splittable"]
-    assert "rows" in answer["reason"]
+    assert answer.verdict == Verdict.NO
+    assert "rows" in answer.reason
 
 
 def test_ports_of_small_models(tmp_path: Path) -> None:

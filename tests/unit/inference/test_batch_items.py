@@ -16,6 +16,7 @@ from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import RawItem, format_of, read_items
 from inference.batches.results import plain, split
 from inference.errors import InvalidRequest, TooLarge
+from inference.graph.batch_axis import BatchAxis, Verdict, refused
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
 
@@ -23,9 +24,9 @@ X = {"name": "x", "dtype": "float32", "shape": ["rows", "width"]}
 SCALE = {"name": "scale", "dtype": "float32", "shape": []}
 
 
-def model(*ports: dict[str, Any], splittable: bool = True) -> OnnxModel:
-    axis = {"splittable": splittable, "inputs": ["x"] if splittable else []}
-    return OnnxModel(name="m", inputs=list(ports or (X,)), batch_axis=axis)
+def model(*ports: dict[str, Any], has_batch: bool = True) -> OnnxModel:
+    axis = BatchAxis(Verdict.PROVED, ("x",)) if has_batch else refused("it has none")
+    return OnnxModel(name="m", inputs=list(ports or (X,)), batch_axis=axis.to_json())
 
 
 def listed(path: Path) -> list[RawItem]:
@@ -191,7 +192,7 @@ def test_a_value_that_is_not_split_must_be_the_same_in_a_batch() -> None:
 
 
 def test_without_a_batch_axis_every_item_is_a_batch() -> None:
-    reader = ItemReader(model(splittable=False), json=True)
+    reader = ItemReader(model(has_batch=False), json=True)
     assert positions(group([reader.read({"x": [0.0]})] * 3)) == [[0], [1], [2]]
 
 
@@ -219,7 +220,7 @@ def test_every_item_gets_its_own_rows_back(shapes: list[tuple[int, int]], most: 
             count=len(batch.items),
             rows=rows,
             adds_axis=False,
-            splittable=True,
+            by_rows=True,
         )
         for position, part in zip(batch.positions, parts, strict=True):
             assert position not in back
@@ -232,7 +233,7 @@ def test_every_item_gets_its_own_rows_back(shapes: list[tuple[int, int]], most: 
 def test_an_axis_that_was_added_is_taken_from_the_results() -> None:
     port = TensorSpec("y", "float32", ("rows", 2))
     outputs = {"y": np.arange(6, dtype=np.float32).reshape(3, 2)}
-    items = split(outputs, [port], count=3, rows=1, adds_axis=True, splittable=True)
+    items = split(outputs, [port], count=3, rows=1, adds_axis=True, by_rows=True)
     assert [item["y"].tolist() for item in items] == [[0, 1], [2, 3], [4, 5]]
 
 
@@ -242,7 +243,7 @@ def test_alone_an_item_loses_the_axis_only_where_a_single_row_is_declared(
 ) -> None:
     port = TensorSpec("y", "float32", declared)
     outputs = {"y": np.ones((1, 2), np.float32)}
-    (item,) = split(outputs, [port], count=1, rows=1, adds_axis=True, splittable=False)
+    (item,) = split(outputs, [port], count=1, rows=1, adds_axis=True, by_rows=False)
     assert item["y"].shape == shape
 
 
