@@ -44,17 +44,7 @@ def run(folder: Path, files: dict[str, str], *args: str) -> tuple[str, list[Note
     for name, text in files.items():
         (folder / name).write_text(f"from conftest import *\n{text}")
     table = folder / "durations.json"
-    command = [
-        "-c",
-        "/dev/null",
-        "-p",
-        "xdist",
-        "-p",
-        "tests.support.suite.plugin",
-        "-n",
-        "2",
-        "-q",
-    ]
+    command = ["-c", os.devnull, "-p", "xdist", "-p", "tests.support.suite.plugin", "-n2", "-q"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *command, "--durations-table", table, *args, str(folder)],
         cwd=ROOT, env={**os.environ, **ENV}, capture_output=True, text=True, timeout=240, check=False,
