@@ -108,8 +108,8 @@ def test_the_first_failure_is_told_before_the_other_tests_end(tmp_path: Path) ->
     files = {"test_a.py": failing, "test_b.py": "def test_it(): note('b', 1)"}
     told, _ = run(tmp_path, files)
     at_once, _, summary = told.partition("=== FAILURES")
-    assert "1. failure: " in at_once and "AssertionError: the question" in at_once
-    assert "AssertionError: the question" in summary
+    assert "\nfailure 1: " in at_once and "AssertionError: the question" in at_once
+    assert "AssertionError: the question" in summary and "\nFAILED " in summary
     assert told.rstrip().splitlines()[-1].startswith("1 failed, 1 passed")
 
 
