@@ -39,7 +39,7 @@ def django_db_setup(
     from django.conf import settings
     from django.db import connection
 
-    name = str(settings.DATABASES["default"]["TEST"]["NAME"])
+    name = str(connection.settings_dict["TEST"]["NAME"])
     with django_db_blocker.unblock():
         connection.close()
         shutil.copy(migrated(), name)

@@ -1,6 +1,7 @@
 """A pytest plugin, loaded before Django: tests never touch the repository's own `var/`.
 
-Each process of the tests has a home of its own; what they share lies in a folder that the first one makes.
+Each process of the tests has a home of its own, beside what they share, in a folder that the first one makes
+and removes, whatever became of the others.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from pathlib import Path
 
 from tests.support import shared
 
-_home = tempfile.mkdtemp(prefix="webpool-tests-")
+if shared.FOLDER not in os.environ:
+    os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="webpool-tests-")
+    atexit.register(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True)
+_home = tempfile.mkdtemp(prefix="home-", dir=os.environ[shared.FOLDER])
 os.environ["WEBPOOL_HOME"] = _home
 for _name in (
     "WEBPOOL_DATABASE_PATH",
@@ -24,8 +28,4 @@ for _name in (
     "PORT",
 ):
     os.environ.pop(_name, None)
-atexit.register(shutil.rmtree, _home, ignore_errors=True)
-if shared.FOLDER not in os.environ:
-    os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="webpool-tests-shared-")
-    atexit.register(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True)
 shared.share_browsers(Path(_home))

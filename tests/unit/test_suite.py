@@ -44,17 +44,7 @@ def run(folder: Path, files: dict[str, str], *args: str) -> tuple[str, list[Note
     for name, text in files.items():
         (folder / name).write_text(f"from conftest import *\n{text}")
     table = folder / "durations.json"
-    command = [
-        "-c",
-        "/dev/null",
-        "-p",
-        "xdist",
-        "-p",
-        "tests.support.suite.plugin",
-        "-n",
-        "2",
-        "-q",
-    ]
+    command = ["-c", os.devnull, "-p", "xdist", "-p", "tests.support.suite.plugin", "-n2", "-q"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *command, "--durations-table", table, *args, str(folder)],
         cwd=ROOT, env={**os.environ, **ENV}, capture_output=True, text=True, timeout=240, check=False,
@@ -118,8 +108,8 @@ def test_the_first_failure_is_told_before_the_other_tests_end(tmp_path: Path) ->
     files = {"test_a.py": failing, "test_b.py": "def test_it(): note('b', 1)"}
     told, _ = run(tmp_path, files)
     at_once, _, summary = told.partition("=== FAILURES")
-    assert "1. failure: " in at_once and "AssertionError: the question" in at_once
-    assert "AssertionError: the question" in summary
+    assert "\nfailure 1: " in at_once and "AssertionError: the question" in at_once
+    assert "AssertionError: the question" in summary and "\nFAILED " in summary
     assert told.rstrip().splitlines()[-1].startswith("1 failed, 1 passed")
 
 

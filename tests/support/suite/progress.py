@@ -73,8 +73,13 @@ class Progress:
             self._terminal.write_line(text)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """No dot for what passed."""
-        return ("passed", "", "") if report.passed and report.when == "call" else None
+        """No dot for what passed, no letter for what failed."""
+        if report.passed:
+            return ("passed", "", "") if report.when == "call" else None
+        if report.failed:
+            around = report.when in ("setup", "teardown")
+            return ("error", "", "ERROR") if around else ("failed", "", "FAILED")
+        return None
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -83,6 +88,6 @@ class Progress:
             self._done.add(report.nodeid)
         if report.failed:
             self._failed += 1
-            self._say(f"{self._failed}. failure: {report.nodeid} ({report.when})")
+            self._say(f"failure {self._failed}: {report.nodeid} ({report.when})")
             if self._failed == 1:
                 self._say(report.longreprtext)
