@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from browsers.models import BackendProof
 from inference.graph.batch_axis import Verdict
 from inference.models import ModelType, OnnxModel, Plan, PlanShard, Strategy
 
@@ -35,9 +36,31 @@ class ModelSerializer(serializers.ModelSerializer[OnnxModel]):
         ]  # fmt: skip
 
 
+class BackendProofSerializer(serializers.ModelSerializer[BackendProof]):
+    """What a backend of one build of a browser answered when a file was tried on it."""
+
+    class Meta:
+        model = BackendProof
+        fields = [
+            "sha256", "kind", "version", "runtime", "host", "backend", "adapter", "shapes", "verdict",
+            "reason", "cases", "at",
+        ]  # fmt: skip
+
+
 class ModelDetailSerializer(ModelSerializer):
+    proofs = serializers.SerializerMethodField(
+        help_text="of the model's file and of its plans' files: which backends answered them right"
+    )
+
     class Meta(ModelSerializer.Meta):
-        fields = [*ModelSerializer.Meta.fields, "summary"]
+        fields = [*ModelSerializer.Meta.fields, "summary", "proofs"]
+
+    @extend_schema_field(BackendProofSerializer(many=True))
+    def get_proofs(self, row: OnnxModel) -> Any:
+        files = {row.sha256, *(item["sha256"] for item in row.components)}
+        cut = PlanShard.objects.filter(plan__model=row).exclude(sha256="")
+        files |= set(cut.values_list("sha256", flat=True))
+        return BackendProofSerializer(BackendProof.objects.filter(sha256__in=files), many=True).data
 
 
 class ModelUploadSerializer(serializers.Serializer[Any]):

@@ -21,8 +21,6 @@ CUTS = (
     {"strategy": "layer", "shards": 3},
     {"strategy": "attention_feedforward"},
 )
-# What was found to differ when cut, with the reason.
-CUT_DIFFERS: dict[str, str] = {}
 BLOCKLESS = {"clip.similarity"}
 
 
