@@ -55,7 +55,7 @@ class RunningStack:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *, timeout_s: float = 180.0) -> None:
+    def start(self, *, timeout_s: float = 300.0) -> None:
         """Start and wait until every browser of the stack is ready."""
         self._make_home()
         with (self.home / "up.log").open("ab") as log:
@@ -75,7 +75,7 @@ class RunningStack:
         self.home.mkdir(parents=True, exist_ok=True)
         share_browsers(self.home)
 
-    def wait_ready(self, *, timeout_s: float = 180.0) -> None:
+    def wait_ready(self, *, timeout_s: float = 300.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not self._is_ready():
             assert self.process is not None
