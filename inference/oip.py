@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor
 from inference.errors import InvalidRequest, WebpoolError
 
@@ -47,8 +48,7 @@ type_of_parameter = str | int | float | bool
 class NotJson(WebpoolError):
     """An output holds values that JSON cannot say."""
 
-    status = 422
-    category = "not_representable"
+    category = Category.NOT_REPRESENTABLE
 
 
 @dataclasses.dataclass(frozen=True)

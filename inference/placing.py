@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import dispatch
 from inference.claims import others, steps_of
 from inference.core.placement import BrowserView
@@ -56,7 +57,7 @@ def fail_if_hopeless(
     under_way = {step.index for step in steps if step.state in UNDER_WAY}
     for none in stuck:
         if none.lasting and none.shard not in under_way:
-            return finish(run, RunState.FAILED, now, category="no_browser", error=str(none))
+            return finish(run, RunState.FAILED, now, category=Category.NO_BROWSER, error=str(none))
     return []
 
 

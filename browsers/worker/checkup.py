@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from browsers.core.errors import UNHEALTHY, BrowserError, InternalError, Rung
+from browsers.core.errors import BrowserError, InternalError
+from browsers.core.failures import Rung
 from browsers.core.known import Check, Checks, KnownAnswer
 from browsers.session import BrowserSession
 
@@ -71,7 +72,7 @@ class Checkup:
                 as_use=False,
             )
         except BrowserError as error:
-            if error.category in UNHEALTHY:
+            if error.category.distrusted:
                 return Finding(error, file)
             log.warning("%s: %s… was not asked: %s", self._id, file[:12], error)
             self._checks.note(file, Check(known=False))
