@@ -25,7 +25,7 @@ import redis.exceptions
 from browsers.core import breaker as one
 from browsers.core.breaker import Breaker
 from browsers.core.breakers import Breakers
-from browsers.core.errors import Category
+from browsers.core.failures import Category
 from browsers.redis import client
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def read(browser_ids: Iterable[str]) -> dict[str, Breakers]:
     return {browser_id: parse(raw) for browser_id, raw in zip(ids, raws, strict=True)}
 
 
-def failed(browser_id: str, category: str, *, sha256: str = "") -> Breakers:
+def failed(browser_id: str, category: Category, *, sha256: str = "") -> Breakers:
     """An attempt with that file failed there, or the browser without one; returns what that made."""
     return _change(browser_id, lambda was, now: was.failed(category, now, sha256=sha256))
 

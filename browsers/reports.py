@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from browsers.core.errors import Category, Rung
+from browsers.core.failures import Category, Rung
 from browsers.core.protocol import WireTensor
 
 
@@ -178,4 +178,4 @@ class SessionEvent:
     name: str
     category: Category
     message: str
-    first_rung: Rung
+    first_rung: Rung | None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from celery import shared_task
 
-from browsers.core.errors import Rung
+from browsers.core.failures import Category, Rung
 
 if TYPE_CHECKING:
     from browsers.worker import BrowserWorker
@@ -40,13 +40,13 @@ def relieve_browser() -> None:
 @shared_task
 def restart_browser(why: str) -> None:
     """Restart the browser between two tasks, because an operator wishes it."""
-    _do(lambda worker: worker.repair("operator", why, Rung.RESTART), "restarted")
+    _do(lambda worker: worker.repair(Category.OPERATOR, why, Rung.RESTART), "restarted")
 
 
 @shared_task(ignore_result=False)
 def climb_ladder(rung: str, why: str) -> None:
     """Repair the browser between two tasks, from that rung on, because somebody asks and waits for it."""
-    _do(lambda worker: worker.repair("operator", why, Rung(rung)), "repaired")
+    _do(lambda worker: worker.repair(Category.OPERATOR, why, Rung(rung)), "repaired")
 
 
 def _do(work: Callable[[BrowserWorker], bool], what: str) -> None:

@@ -31,6 +31,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
+from browsers.core.failures import Category
 from browsers.redis import client
 from inference.errors import Busy, InvalidRequest, Unauthorised, Unavailable, WebpoolError
 from inference.models import ApiKey
@@ -43,8 +44,7 @@ _MINUTE_S = 60
 class Forbidden(WebpoolError):
     """The caller is known, or need not be, but the request may not come this way."""
 
-    status = 403
-    category = "forbidden"
+    category = Category.FORBIDDEN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from datetime import datetime
 import redis.exceptions
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import endings, placing
 from inference.endings import Actions
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
@@ -37,17 +38,17 @@ def finish_late(run: Run, now: datetime) -> Actions:
     if now < run.deadline_at:
         return []
     error = _error(run, "no answer")
-    return endings.finish(run, RunState.FAILED, now, category="timeout", error=error)
+    return endings.finish(run, RunState.FAILED, now, category=Category.TIMEOUT, error=error)
 
 
 def end_late(run: Run, now: datetime) -> bool:
     """End a run whose deadline has passed and say what it waited for; False: it has not, or had ended."""
     if now < run.deadline_at:
         return False
-    category, why = "timeout", "no answer"
+    category, why = Category.TIMEOUT, "no answer"
     waiting = _waiting(run)
     if waiting is not None:
-        category, why = "no_browser", _why_waiting(waiting)
+        category, why = Category.NO_BROWSER, _why_waiting(waiting)
     return endings.end(run, RunState.FAILED, category=category, error=_error(run, why))
 
 

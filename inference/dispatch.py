@@ -20,6 +20,7 @@ from celery.utils import uuid
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
+from browsers.core.failures import Category, Retry
 from browsers.redis import client
 from inference import selection
 from inference.core.placement import (
@@ -30,7 +31,6 @@ from inference.core.placement import (
     Wishes,
     candidates,
 )
-from inference.core.retry import INCAPABLE
 from inference.graph.steps import Role
 from inference.models import (
     UNDER_WAY,
@@ -177,7 +177,7 @@ def _choose_browser(
 ) -> NoBrowser | None:
     # A backend that was only tried says nothing of what its browser can do.
     tried = shard.attempts <= 1 and bool(shard.run.selection)
-    refused = {b: why for b, why in shard.avoid.items() if why in INCAPABLE and not tried}
+    refused = {b: why for b, why in shard.avoid.items() if _never_there(why) and not tried}
     soft = {b: why for b, why in shard.avoid.items() if b not in refused}
     asked = {**taken, **{answer["browser"]: _ANSWERED for answer in shard.kept_answers}}
     refused |= asked
@@ -188,6 +188,10 @@ def _choose_browser(
     used[best.browser] += 1
     shard.browser = best.browser
     return None
+
+
+def _never_there(why: str) -> bool:
+    return Category.of(why).retry is Retry.NEVER_HERE
 
 
 def _why_none(

@@ -19,7 +19,7 @@ from typing import Any
 
 from browsers import breakers
 from browsers.core.agreement import disagreement, same_bits
-from browsers.core.errors import Category
+from browsers.core.failures import Category
 from browsers.models import Incident
 from inference import known_answers, ledger, tensors
 from inference.claims import copies, others
@@ -28,7 +28,6 @@ from inference.models import Outcome, PlanShard, Redundancy, RunShard, ShardStat
 from inference.tensors import TensorRef, WireTensor, decode_array
 
 log = logging.getLogger(__name__)
-CATEGORY = "wrong_answer"
 AS_ASKED = "computed twice, as asked"
 
 
@@ -77,7 +76,10 @@ def _confirm(
     if verdict.next is Next.FAIL:
         browsers = ", ".join([*(answer["browser"] for answer in answers), shard.browser])
         ledger.fail_run(
-            shard, "internal", f"{browsers} answered differently, and nobody decides ({why})", facts
+            shard,
+            Category.INTERNAL,
+            f"{browsers} answered differently, and nobody decides ({why})",
+            facts,
         )
         return
     if ledger.record_success(shard, named, facts, glance):
@@ -143,8 +145,8 @@ def _agrees(
 def _blame(shard: RunShard, wrong: str, right: str, why: str) -> None:
     message = f"run {shard}: {wrong} answered otherwise than {right} ({why})"
     log.error("%s", message)
-    breakers.failed(wrong, Category.INTERNAL, sha256=shard.plan_shard.sha256)
-    Incident.objects.create(browser_id=wrong, category=CATEGORY, message=message)
+    breakers.failed(wrong, Category.WRONG_ANSWER, sha256=shard.plan_shard.sha256)
+    Incident.objects.create(browser_id=wrong, category=Category.WRONG_ANSWER, message=message)
 
 
 def _remember(step: PlanShard, odd: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import completion, tensors
 from inference.completion import Ending
 from inference.models import Run, RunShard, RunState, ShardState
@@ -50,7 +51,7 @@ def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
     return _finish(run, Ending(RunState.SUCCEEDED, outputs, "", "", now), made)
 
 
-def finish(run: Run, state: RunState, now: datetime, *, category: str, error: str) -> Actions:
+def finish(run: Run, state: RunState, now: datetime, *, category: Category, error: str) -> Actions:
     """End the run without an answer."""
     return _finish(run, Ending(state, {}, category, error, now), None)
 
@@ -70,7 +71,7 @@ def _finish(run: Run, ending: Ending, made: Sequence[Mapping[str, Any]] | None) 
     ]
 
 
-def end(run: Run, state: RunState, *, category: str, error: str) -> bool:
+def end(run: Run, state: RunState, *, category: Category, error: str) -> bool:
     """End the run in a transaction of its own; False when it already was terminal."""
     with transaction.atomic():
         after = finish(run, state, timezone.now(), category=category, error=error)
@@ -81,7 +82,7 @@ def end(run: Run, state: RunState, *, category: str, error: str) -> bool:
 def cancel(run_id: uuid.UUID | str, reason: str) -> bool:
     """End a run that nobody wants any more; False when it was already terminal."""
     run = Run.objects.get(pk=run_id)
-    return end(run, RunState.CANCELLED, category="cancelled", error=reason)
+    return end(run, RunState.CANCELLED, category=Category.CANCELLED, error=reason)
 
 
 def follow_up(after: Actions) -> None:

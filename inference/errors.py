@@ -13,17 +13,25 @@ WebpoolError
 
 from __future__ import annotations
 
+from browsers.core.failures import Category
+
 
 class WebpoolError(Exception):
-    """A failure whose message says what was expected, what came and what to do."""
+    """A failure whose message says what was expected, what came and what to do.
 
-    status = 500
-    category = "internal"
+    A class that names a category has its HTTP status, unless it says a more precise one.
+    """
+
+    category = Category.INTERNAL
+    status = category.status
+
+    def __init_subclass__(cls) -> None:
+        if "category" in vars(cls) and "status" not in vars(cls):
+            cls.status = cls.category.status
 
 
 class InvalidRequest(WebpoolError):
-    status = 400
-    category = "invalid_input"
+    category = Category.INVALID_INPUT
 
 
 class UnknownModel(InvalidRequest):
@@ -43,15 +51,13 @@ class TooLarge(InvalidRequest):
 
 
 class Unauthorised(WebpoolError):
-    status = 401
-    category = "unauthorised"
+    category = Category.UNAUTHORISED
 
 
 class Busy(WebpoolError):
     """The pool is full; nothing was stored."""
 
-    status = 429
-    category = "busy"
+    category = Category.BUSY
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
@@ -59,22 +65,12 @@ class Busy(WebpoolError):
 
 
 class Unavailable(WebpoolError):
-    status = 503
-    category = "unavailable"
+    category = Category.UNAVAILABLE
 
 
 class RunFailed(WebpoolError):
     """The run reached a terminal state without an answer."""
 
-    def __init__(self, message: str, *, category: str, run_id: str) -> None:
+    def __init__(self, message: str, *, category: Category, run_id: str) -> None:
         super().__init__(message)
-        self.category, self.run_id = category, run_id
-        self.status = {"invalid_input": 400, "model_incompatible": 422, "timeout": 504}.get(
-            category, 503 if category in ("connection", "browser_crash") else 500
-        )
-        if category in ("unsupported_operation", "browser_capability", "no_browser"):
-            self.status = 422
-        if category == "cancelled":
-            self.status = 409
-        if category == "expired":
-            self.status = 410
+        self.category, self.status, self.run_id = category, category.status, run_id

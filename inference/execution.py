@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import redis.exceptions
 from django.utils import timezone
 
-from browsers.core.errors import UNHEALTHY, BrowserError, Category
+from browsers.core.errors import BrowserError
+from browsers.core.failures import Category
 from browsers.session import RunReport
 from browsers.worker import BrowserWorker, end_process, owned
 from inference import claims, doubts, ledger, selection, tensors
@@ -57,17 +58,17 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         facts.update(_measured(report))
     except BrowserError as error:
         ledger.record_failure(shard, error.category, str(error), facts)
-        if error.category in UNHEALTHY and not worker.repair(
+        if error.category.distrusted and not worker.repair(
             error.category, str(error), error.first_rung
         ):
             end_process(f"{worker.id} could not be repaired")
     except tensors.TensorLost as error:
-        ledger.fail_run(shard, "tensor_lost", str(error), facts)
+        ledger.fail_run(shard, Category.TENSOR_LOST, str(error), facts)
     except redis.exceptions.OutOfMemoryError as error:
-        ledger.fail_run(shard, "out_of_memory", f"the tensor store is full: {error}", facts)
+        ledger.fail_run(shard, Category.OUT_OF_MEMORY, f"the tensor store is full: {error}", facts)
     except Exception as error:
         log.exception("shard %s", shard)
-        ledger.record_failure(shard, "internal", f"{type(error).__name__}: {error}", facts)
+        ledger.record_failure(shard, Category.INTERNAL, f"{type(error).__name__}: {error}", facts)
     else:
         doubts.settle(shard, outputs, refs, facts, glance)
 

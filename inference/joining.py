@@ -12,6 +12,7 @@ from typing import Any
 import redis.exceptions
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import claims, endings, ledger, tensors
 from inference.graph.join import join
 from inference.graph.steps import JoinSpec
@@ -32,7 +33,9 @@ def execute(step_id: int, fence: int) -> bool:
         ]
         stored = tensors.store(step.run_id, joined)
     except (tensors.TensorLost, ValueError, redis.exceptions.OutOfMemoryError) as error:
-        category = "tensor_lost" if isinstance(error, tensors.TensorLost) else "internal"
+        category = (
+            Category.TENSOR_LOST if isinstance(error, tensors.TensorLost) else Category.INTERNAL
+        )
         message = f"parts could not be joined: {error}"
         endings.end(step.run, RunState.FAILED, category=category, error=message)
         return False

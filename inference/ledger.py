@@ -26,6 +26,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import deadlines, dispatch, tensors
 from inference.claims import others, plan_steps, steps_of
 from inference.core import retry
@@ -210,12 +211,14 @@ def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> 
     return [lambda: dispatch.send_ready(sent, steps)]
 
 
-def record_failure(shard: RunShard, category: str, message: str, facts: Mapping[str, Any]) -> None:
+def record_failure(
+    shard: RunShard, category: Category, message: str, facts: Mapping[str, Any]
+) -> None:
     """Write down a failed attempt, then retry, move or give up as `core.retry` decides."""
     _give_up_attempt(shard, Outcome.FAILED, category, message, facts)
 
 
-def fail_run(shard: RunShard, category: str, message: str, facts: Mapping[str, Any]) -> None:
+def fail_run(shard: RunShard, category: Category, message: str, facts: Mapping[str, Any]) -> None:
     """End the run because of this shard: no retry anywhere could help."""
     now = timezone.now()
     with transaction.atomic():
@@ -238,7 +241,7 @@ def fail_run(shard: RunShard, category: str, message: str, facts: Mapping[str, A
     follow_up(after)
 
 
-def owner_died(browser_id: str, reason: str, *, category: str = "browser_crash") -> int:
+def owner_died(browser_id: str, reason: str, *, category: Category = Category.BROWSER_CRASH) -> int:
     """Take every shard from a browser whose worker or lease is gone, and send each elsewhere at once.
 
     Queued ones too: a worker holds the next message or two in its hands, and they died with it. What is
@@ -258,14 +261,14 @@ def owner_died(browser_id: str, reason: str, *, category: str = "browser_crash")
     return taken
 
 
-def lose(shard: RunShard, category: str, reason: str) -> bool:
+def lose(shard: RunShard, category: Category, reason: str) -> bool:
     """Give up an attempt of which nothing more will be heard; False when the shard had moved on."""
     facts = {"browser": shard.browser, "started_at": shard.claimed_at or timezone.now()}
     return _give_up_attempt(shard, Outcome.LOST, category, reason, facts)
 
 
 def _give_up_attempt(
-    shard: RunShard, outcome: Outcome, category: str, message: str, facts: Mapping[str, Any]
+    shard: RunShard, outcome: Outcome, category: Category, message: str, facts: Mapping[str, Any]
 ) -> bool:
     decision = retry.decide(
         category,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
+from browsers.core.failures import Category
 from browsers.core.residency import DEFAULT_BASELINE_MB, factor_of_weights, room_for_weights
 from inference.core.fitting import Carried, DoesNotFit, Room, fit
 from inference.errors import InvalidRequest
@@ -26,7 +27,8 @@ _ENTRY = re.compile(r"(?P<kind>[a-z-]+)(:(?P<count>\d+))?(@(?P<gb>\d+(\.\d+)?))?
 class NoRoom(InvalidRequest):
     """The browsers' memory does not hold the model; the message says how much is missing."""
 
-    category = "out_of_memory"
+    status = 400
+    category = Category.OUT_OF_MEMORY
 
 
 @dataclasses.dataclass(frozen=True)

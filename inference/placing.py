@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import dispatch
 from inference.claims import others, steps_of
 from inference.core.placement import BrowserView
@@ -65,7 +66,7 @@ def fail_if_hopeless(
     for none in stuck:
         if none.lasting and none.shard not in under_way:
             error = f"{none}{_what_they_said(run, none.shard)}"
-            return finish(run, RunState.FAILED, now, category="no_browser", error=error)
+            return finish(run, RunState.FAILED, now, category=Category.NO_BROWSER, error=error)
     return []
 
 

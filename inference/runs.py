@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import (
     admission,
     completion,
@@ -276,7 +277,7 @@ def collect(run: Run, names: Sequence[str] = (), *, keep: bool = True) -> list[W
     if run.state != RunState.SUCCEEDED:
         raise RunFailed(
             f"run {run.pk} {run.state}: {run.error or 'no answer yet'}",
-            category=run.error_category or "internal",
+            category=Category.of(run.error_category or Category.INTERNAL),
             run_id=str(run.pk),
         )
     unknown = sorted(set(names) - set(run.outputs))
@@ -293,7 +294,7 @@ def collect(run: Run, names: Sequence[str] = (), *, keep: bool = True) -> list[W
     except tensors.TensorLost as error:
         raise RunFailed(
             f"the outputs of run {run.pk} are gone: {error}; run it again",
-            category="expired",
+            category=Category.EXPIRED,
             run_id=str(run.pk),
         ) from error
 

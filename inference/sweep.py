@@ -26,6 +26,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from browsers import drains, live
+from browsers.core.failures import Category
 from browsers.live import LiveBrowser, living
 from browsers.redis import client
 from inference import deadlines, dispatch, endings, ledger, placing
@@ -91,7 +92,7 @@ def _take_from_the_dead(_now: datetime) -> None:
 def lease_ended(browser_id: str) -> None:
     """Its worker is dead or stands still, which is not known: so no crash, but its work moves."""
     reason = f"the worker of {browser_id} stopped renewing its lease"
-    ledger.owner_died(browser_id, reason, category="timeout")
+    ledger.owner_died(browser_id, reason, category=Category.TIMEOUT)
 
 
 def _take_abandoned(browser: LiveBrowser) -> None:
@@ -101,7 +102,9 @@ def _take_abandoned(browser: LiveBrowser) -> None:
     idle_since = datetime.fromtimestamp(browser.idle_since, UTC)
     left = _shards().filter(browser=browser.id, state=ShardState.RUNNING, claimed_at__lt=idle_since)
     for shard in left:
-        ledger.lose(shard, "internal", f"{browser.id} computed it, but could not write it down")
+        ledger.lose(
+            shard, Category.INTERNAL, f"{browser.id} computed it, but could not write it down"
+        )
 
 
 def _place_waiting(_now: datetime) -> None:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 
+from browsers.core.failures import Category
 from inference import components, outbox, registry
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import OnnxModel, PlanShard
@@ -23,8 +24,7 @@ _MOST_MANIFEST_BYTES = 2**20
 class Conflict(WebpoolError):
     """The request is right, but not in the state that things are in."""
 
-    status = 409
-    category = "conflict"
+    category = Category.CONFLICT
 
 
 def register_upload(

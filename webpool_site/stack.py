@@ -17,6 +17,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from browsers import processes as browser_processes
+from browsers.core.failures import Category
 from browsers.supervisor import (
     ChildStatus,
     Listener,
@@ -42,8 +43,7 @@ log = logging.getLogger(__name__)
 class StackError(WebpoolError):
     """The pool cannot start; the message says what was expected, what came and what to do."""
 
-    status = 503
-    category = "unavailable"
+    category = Category.UNAVAILABLE
 
 
 class Stack:

@@ -1,11 +1,7 @@
 """The breakers of one browser: its own, and one for each model file it computes.
 
-What counts for which:
-
-- crash                                    opens the browser's at once; one failure of the model in it
-- connection, timeout, device_lost, internal   a failure of both
-- out_of_memory, unsupported_operation, browser_capability   a failure of the model there: the browser is well
-- invalid_input, model_incompatible        nobody's failure
+`failures.Blame` says what a failure counts against: both, the model there, or nobody; a crash opens the
+browser's at once, and is one failure of the model in it.
 
 A crash says more of the browser than of the model: only three in a row with the same model say it is that.
 """
@@ -19,16 +15,8 @@ from typing import Any, Final
 
 from browsers.core import breaker as one
 from browsers.core.breaker import Breaker, BreakerState
-from browsers.core.errors import Category
+from browsers.core.failures import Blame, Category
 
-CRASHES: Final = frozenset({Category.BROWSER_CRASH})
-BROWSERS_FAULT: Final = CRASHES | {
-    Category.CONNECTION,
-    Category.TIMEOUT,
-    Category.DEVICE_LOST,
-    Category.INTERNAL,
-}
-NOBODYS_FAULT: Final = frozenset({Category.INVALID_INPUT, Category.MODEL_INCOMPATIBLE})
 _MOST_MODELS: Final = 256
 
 
@@ -62,13 +50,13 @@ class Breakers:
             one.settled(self._model(sha256), now).state,
         )
 
-    def failed(self, category: str, now: float, *, sha256: str = "") -> Breakers:
+    def failed(self, category: Category, now: float, *, sha256: str = "") -> Breakers:
         """An attempt with that model failed, or the browser without one ("")."""
-        if category in NOBODYS_FAULT:
+        blame, own = category.blame, self.browser
+        if blame is Blame.NOBODY:
             return self
-        own = self.browser
-        if category in BROWSERS_FAULT:
-            own = one.failed(own, now, crash=category in CRASHES)
+        if blame is not Blame.MODEL:
+            own = one.failed(own, now, crash=blame is Blame.CRASH)
         return self._with(sha256, one.failed(self._model(sha256), now), own)
 
     def succeeded(self, now: float, *, sha256: str = "", probe: str = "") -> Breakers:

@@ -6,7 +6,6 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-CATEGORY: Final = "memory_pressure"
 """Of the incidents that relief makes."""
 WORTH_MB: Final = 64.0
 """A browser that has grown by less than this since it started has nothing to give back."""

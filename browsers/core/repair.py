@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from browsers.core.errors import Rung
+from browsers.core.failures import Rung
 
 LADDER = (Rung.PING, Rung.RESTART_ENGINE, Rung.RECONNECT, Rung.REFRESH, Rung.RESTART)
 

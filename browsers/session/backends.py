@@ -14,12 +14,11 @@ from browsers.core.errors import (
     BrowserCapability,
     BrowserCrash,
     BrowserError,
-    Category,
     InvalidInput,
     OutOfMemory,
-    Rung,
     UnsupportedOperation,
 )
+from browsers.core.failures import Category, Rung
 from browsers.core.proofs import Unproved
 from browsers.drivers import LaunchedBrowser
 from browsers.reports import BackendFacts, BrowserFacts

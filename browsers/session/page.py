@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from browsers.bridge import Bridge, PageEvent, Reply
-from browsers.core.errors import (
-    BrowserCrash,
-    BrowserError,
-    Category,
-    ConnectionLost,
-    DeadlinePassed,
-    Rung,
-)
+from browsers.core.errors import BrowserCrash, BrowserError, ConnectionLost, DeadlinePassed
+from browsers.core.failures import Category, Rung
 from browsers.core.protocol import WireTensor
 from browsers.reports import SessionEvent
 from browsers.session.deadline import Deadline

@@ -18,13 +18,12 @@ from typing import Final, NoReturn, Protocol
 from browsers.core.agreement import disagreement
 from browsers.core.bad_forms import bad_form, bad_values
 from browsers.core.errors import (
-    UNHEALTHY,
     BrowserCapability,
     BrowserError,
-    Category,
     OutOfMemory,
     UnsupportedOperation,
 )
+from browsers.core.failures import Category
 from browsers.core.known import Known
 from browsers.core.proofs import (
     ANY_SHAPES,
@@ -169,7 +168,7 @@ class Proving:
         try:
             self._try(key, waiting.inputs, self._known(key.sha256), deadline)
         except BrowserError as error:
-            if error.category in UNHEALTHY:
+            if error.category.distrusted:
                 raise
             log.info("%s: %s", self._id, error)
 
@@ -255,7 +254,7 @@ class Proving:
                 try:
                     right = self._residents.run(oracle, case, None, False, deadline).outputs
                 except BrowserError as error:
-                    if error.category in UNHEALTHY:
+                    if error.category.distrusted:
                         raise
                     continue  # this model does not take such values
             got = self._answer(key, case, deadline)
@@ -284,13 +283,13 @@ class Proving:
         except (OutOfMemory, FileMissing):
             raise  # neither says anything of the backend
         except BrowserError as error:
-            broke = error.category in UNHEALTHY or error.category is Category.INTERNAL
-            by_chance = error.category in UNHEALTHY or (broke and key.backend == WASM)
+            broke = error.category.distrusted or error.category is Category.INTERNAL
+            by_chance = error.category.distrusted or (broke and key.backend == WASM)
             self._breakdowns[key.sha256, key.backend] += by_chance
             if not by_chance or self._breakdowns[key.sha256, key.backend] > _CHANCE:
                 verdict = Verdict.BROKE if broke else Verdict.REFUSED
                 self._remember(key, ANY_SHAPES, verdict, error.message)
-            if error.category in UNHEALTHY:
+            if error.category.distrusted:
                 raise
             raise Excluded(
                 f"{self._id}: {key.backend} failed at this file when it was tried: {error.message}"

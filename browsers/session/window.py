@@ -7,13 +7,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from browsers.core.errors import (
-    BrowserCrash,
-    BrowserError,
-    DeadlinePassed,
-    InternalError,
-    Rung,
-)
+from browsers.core.errors import BrowserCrash, BrowserError, DeadlinePassed, InternalError
+from browsers.core.failures import Rung
 from browsers.drivers import (
     BrowserGone,
     CommandTimeout,

@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from browsers.core.errors import UNHEALTHY, BrowserError, InternalError, Rung
+from browsers.core.errors import BrowserError, InternalError
+from browsers.core.failures import Rung
 from browsers.core.known import Check, Checks, Known, KnownAnswer
 from browsers.session import BrowserSession, LoadedModel
 
@@ -75,7 +76,7 @@ class Checkup:
         try:
             got = self._session.ask(file, answer, ANSWERS_WITHIN_S)
         except BrowserError as error:
-            if error.category in UNHEALTHY:
+            if error.category.distrusted:
                 return Finding(error, file.sha256)
             log.warning("%s: %s… was not asked: %s", self._id, file.sha256[:12], error)
             self._checks.note(file.sha256, Check(known=False))

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from django.db.models import F
 
 from browsers import breakers, turns
-from browsers.core.errors import BrowserError, Rung
+from browsers.core.errors import BrowserError
+from browsers.core.failures import Category, Rung
 from browsers.core.repair import next_rung
 from browsers.models import Browser, Incident
 from browsers.session import BrowserSession
@@ -48,7 +49,7 @@ class Ladder:
             Rung.RESTART: self._restart,
         }
 
-    def climb(self, category: str, message: str, first: Rung | None) -> bool:
+    def climb(self, category: Category, message: str, first: Rung | None) -> bool:
         """From the first rung that can help until the known answers are right again; False: none helped."""
         rung = next_rung(None, first)
         while rung is not None:

@@ -12,7 +12,8 @@ import redis.exceptions
 from django.db.models import F
 
 from browsers import drains
-from browsers.core.errors import BrowserError, Category, Rung
+from browsers.core.errors import BrowserError
+from browsers.core.failures import Category, Rung
 from browsers.live import living
 from browsers.models import Browser, Incident
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from browsers import turns
-from browsers.core.pressure import CATEGORY, Relief
+from browsers.core.failures import Category
+from browsers.core.pressure import Relief
 from browsers.models import Incident
 from browsers.session import BrowserSession
 from browsers.worker.ladder import RUNG_S, Bounded
@@ -65,7 +66,7 @@ class Reliever:
         )
         Incident.objects.create(
             browser_id=self._id,
-            category=CATEGORY,
+            category=Category.MEMORY_PRESSURE,
             message=why,
             rung=relief.value,
             repaired=enough,

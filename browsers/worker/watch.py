@@ -16,7 +16,8 @@ import redis.exceptions
 from django.conf import settings
 
 from browsers.core.breaker import BreakerState
-from browsers.core.errors import BrowserCrash, BrowserError, Category, DeadlinePassed, Rung
+from browsers.core.errors import BrowserCrash, BrowserError, DeadlinePassed
+from browsers.core.failures import Category, Rung
 from browsers.models import BrowserState
 from browsers.session import BrowserSession, SessionEvent
 from browsers.worker.status import Status

@@ -12,7 +12,8 @@ from pathlib import Path
 from django.conf import settings
 
 from browsers import breakers
-from browsers.core.errors import UNHEALTHY, BrowserError, Category, Rung
+from browsers.core.errors import BrowserError
+from browsers.core.failures import Category, Rung
 from browsers.core.known import Checks, Known
 from browsers.core.proofs import Excluded
 from browsers.core.protocol import WireTensor
@@ -215,7 +216,7 @@ class BrowserWorker:
             raise  # the backend's fault, who may compute the file on another one
         except BrowserError as error:
             self.status.breakers = breakers.failed(self.id, error.category, sha256=sha256)
-            if error.category in UNHEALTHY:
+            if error.category.distrusted:
                 self.status.save(BrowserState.RECOVERING, str(error))
                 self.status.publish()
             raise
@@ -260,7 +261,7 @@ class BrowserWorker:
 
     # --- repair -------------------------------------------------------------------------------------
 
-    def repair(self, category: str, message: str, first: Rung | None) -> bool:
+    def repair(self, category: Category, message: str, first: Rung | None) -> bool:
         """Climb from the first rung that can help until the known answers are right again.
 
         Returns False when no rung helped; the worker should end, and its supervisor starts another.
@@ -278,7 +279,7 @@ class BrowserWorker:
         self._hand_over(category, message)
         return False
 
-    def _hand_over(self, category: str, message: str) -> None:
+    def _hand_over(self, category: Category, message: str) -> None:
         """What the browser held is loaded by others; its worker ends, the next one begins with nothing."""
         began, taken = time.monotonic(), 0
         try:

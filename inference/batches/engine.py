@@ -24,6 +24,7 @@ import redis.exceptions
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import endings, requests, runs, tensors
 from inference.batches import storage
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 # Longer than a transaction may wait for the database: after it, whoever claimed a batch has died.
 CLAIM_S = 45.0
 # What was computed or sent is gone with the store: nobody but the job can start it anew.
-_LOST = ("tensor_lost", "expired")
+_LOST = (Category.TENSOR_LOST, Category.EXPIRED)
 _MOST_ATTEMPTS = 3
 _ASK_AGAIN = timedelta(seconds=2)
 
@@ -119,7 +120,9 @@ def _send(job: BatchJob, batch: Batch) -> None:
         _fail(batch, error.category, str(error))
         return
     except (OSError, ValueError) as error:
-        _fail(batch, "internal", f"the inputs of batch {batch.index} cannot be read: {error}")
+        _fail(
+            batch, Category.INTERNAL, f"the inputs of batch {batch.index} cannot be read: {error}"
+        )
         return
     if _mine(batch).update(run=run.pk):
         BatchJob.objects.filter(pk=job.pk, started_at=None).update(started_at=run.created_at)
@@ -163,7 +166,7 @@ def _collect(job: BatchJob, now: datetime) -> None:
         elif batch.run.state == RunState.SUCCEEDED:
             _keep(job, batch, batch.run)
         elif batch.run.state != RunState.RUNNING:
-            _lost_or_failed(job, batch, batch.run.error_category, batch.run.error)
+            _lost_or_failed(job, batch, Category.of(batch.run.error_category), batch.run.error)
 
 
 def _adopt(job: BatchJob, batch: Batch, now: datetime) -> None:
@@ -190,7 +193,7 @@ def _keep(job: BatchJob, batch: Batch, run: Run) -> None:
             _lost_or_failed(job, batch, error.category, str(error))
             return
         if wrong := _wrong_rows(job, batch, outputs):
-            _fail(batch, "internal", wrong)
+            _fail(batch, Category.INTERNAL, wrong)
             return
         with storage.written_whole(path) as file:
             storage.write_arrays(file, outputs)
@@ -222,8 +225,8 @@ def _done(job: BatchJob, batch: Batch) -> bool:
     return bool(won)
 
 
-def _lost_or_failed(job: BatchJob, batch: Batch, category: str, error: str) -> None:
-    stopped = category == "cancelled" and job.state == JobState.CANCELLED
+def _lost_or_failed(job: BatchJob, batch: Batch, category: Category, error: str) -> None:
+    stopped = category == Category.CANCELLED and job.state == JobState.CANCELLED
     if stopped or (category in _LOST and batch.attempts < _MOST_ATTEMPTS):
         log.warning("%s waits again: %s: %s", batch, category, error)
         _mine(batch).update(state=BatchState.WAITING, run=None)
@@ -231,7 +234,7 @@ def _lost_or_failed(job: BatchJob, batch: Batch, category: str, error: str) -> N
         _fail(batch, category, error)
 
 
-def _fail(batch: Batch, category: str, error: str) -> None:
+def _fail(batch: Batch, category: Category, error: str) -> None:
     _mine(batch).update(
         state=BatchState.FAILED,
         error_category=category,

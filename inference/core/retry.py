@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from browsers.core.failures import Category, Retry
+
 
 class Next(enum.StrEnum):
     """What to do with the shard."""
@@ -15,12 +17,6 @@ class Next(enum.StrEnum):
     FAIL = "fail"
 
 
-_TRANSIENT = frozenset({"connection", "internal"})
-_PERMANENT = frozenset({"invalid_input", "model_incompatible"})
-# This browser cannot do it, however often it is asked; another may.
-INCAPABLE = frozenset({"unsupported_operation", "browser_capability", "out_of_memory"})
-
-
 @dataclasses.dataclass(frozen=True)
 class RetryDecision:
     next: Next
@@ -28,18 +24,18 @@ class RetryDecision:
 
 
 def decide(
-    category: str, *, attempts: int, max_retries: int, already_avoided: bool
+    category: Category, *, attempts: int, max_retries: int, already_avoided: bool
 ) -> RetryDecision:
     """Decide from the error's category and the attempts made so far (claims, this one included).
 
     A transient error is tried once more on the same browser; when that fails too, the shard moves.
     """
-    if category in _PERMANENT:
+    if category.retry is Retry.NEVER:
         return RetryDecision(Next.FAIL, f"{category} errors are the same everywhere")
     if attempts > max_retries:
         return RetryDecision(Next.FAIL, f"gave up after {attempts} attempts")
-    if category in INCAPABLE:
+    if category.retry is Retry.NEVER_HERE:
         return RetryDecision(Next.MOVE_FOR_GOOD, f"{category}: this browser cannot run it")
-    if category in _TRANSIENT and not already_avoided:
+    if category.retry is Retry.HERE and not already_avoided:
         return RetryDecision(Next.RETRY_SAME, f"{category} errors may pass")
     return RetryDecision(Next.MOVE, f"{category}: another browser goes on")

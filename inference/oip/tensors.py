@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from browsers.core.errors import InvalidInput
+from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor, string_elements, unpack_strings
 from inference.conversion.exact import array_of, check_texts
 from inference.conversion.nesting import MAX_RANK, Nested
@@ -22,8 +23,7 @@ _LONGEST = 2**31 - 1  # of a dimension
 class NotJson(WebpoolError):
     """An output holds values that JSON cannot say."""
 
-    status = 422
-    category = "not_representable"
+    category = Category.NOT_REPRESENTABLE
 
 
 def decode_json_tensor(entry: Any) -> WireTensor:

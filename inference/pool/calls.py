@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from browsers.core.failures import Category
 from inference.errors import Busy, WebpoolError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ async def answers(calls: Sequence[Call]) -> list[dict[str, Any]]:
 
 
 def _told(error: Exception) -> dict[str, Any]:
-    category = error.category if isinstance(error, WebpoolError) else "internal"
+    category = error.category if isinstance(error, WebpoolError) else Category.INTERNAL
     message = str(error) if isinstance(error, WebpoolError) else f"{type(error).__name__}: {error}"
     return {"category": category, "message": message, "run": getattr(error, "run_id", None)}
 

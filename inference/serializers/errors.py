@@ -6,12 +6,14 @@ from typing import Any
 
 from rest_framework import serializers
 
+from browsers.core.failures import Category
+
 
 class ErrorSerializer(serializers.Serializer[Any]):
     """Every refusal and failure."""
 
     error = serializers.CharField()
-    category = serializers.CharField()
+    category = serializers.ChoiceField(choices=[category.value for category in Category])
     run = serializers.CharField(required=False)
 
 

@@ -19,6 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from browsers.core.failures import Category
 from inference import auth
 from inference.views import http
 
@@ -115,13 +116,17 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response:
         headers = {}
         if getattr(error, "wait", None):
             headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
-        category = "invalid_input" if error.status_code < 500 else "internal"
+        category = Category.INVALID_INPUT if error.status_code < 500 else Category.INTERNAL
         document = {"error": "; ".join(_sentences(error.detail)), "category": category}
         return Response(document, status=error.status_code, headers=headers)
     if isinstance(error, Http404):
-        return Response({"error": "nothing is there", "category": "invalid_input"}, status=404)
+        return Response(
+            {"error": "nothing is there", "category": Category.INVALID_INPUT}, status=404
+        )
     if isinstance(error, PermissionDenied):
-        return Response({"error": "you may not do this", "category": "forbidden"}, status=403)
+        return Response(
+            {"error": "you may not do this", "category": Category.FORBIDDEN}, status=403
+        )
     known = http.as_webpool_error(error)
     return Response(
         http.error_document(known), status=known.status, headers=http.error_headers(known)

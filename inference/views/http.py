@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest
 
+from browsers.core.failures import Category
 from inference.errors import (
     Busy,
     InvalidRequest,
@@ -44,7 +45,7 @@ class ClientGone(Exception):
 
 class UnsupportedEncoding(WebpoolError):
     status = 415
-    category = "invalid_input"
+    category = Category.INVALID_INPUT
 
 
 @dataclasses.dataclass(frozen=True)

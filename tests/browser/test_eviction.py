@@ -12,6 +12,7 @@ import pytest
 
 from browsers.bridge import NotLoaded
 from browsers.core.errors import OutOfMemory
+from browsers.core.failures import Retry
 from browsers.core.residency import PEAK_FACTOR
 from tests.browser.bench import Bench, assert_close, reference, started, tensor
 from tests.support import small_models
@@ -88,7 +89,7 @@ def test_the_least_recently_used_of_three_models_leaves_the_page(bench: Bench) -
     for backend in ("wasm", None):
         with pytest.raises(OutOfMemory, match=f"over the limit of {LIMIT_MB:.0f} MB") as caught:
             bench.run(too_big, backend, x=X)
-        assert caught.value.elsewhere
+        assert caught.value.category.retry is Retry.NEVER_HERE
     assert resident() == {"a", "b"}
     assert run("a") == run("b") == (False, [])
 

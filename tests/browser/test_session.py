@@ -20,7 +20,6 @@ from browsers.core.errors import (
     BrowserCapability,
     BrowserCrash,
     BrowserError,
-    Category,
     DeadlinePassed,
     DeviceLost,
     InternalError,
@@ -29,6 +28,7 @@ from browsers.core.errors import (
     OutOfMemory,
     UnsupportedOperation,
 )
+from browsers.core.failures import Category, Retry
 from browsers.core.placement_log import PROVIDERS
 from browsers.core.protocol import WireTensor, pack_strings
 from browsers.drivers import Role
@@ -274,7 +274,7 @@ def test_a_model_over_the_limit_needs_another_browser(bench: Bench) -> None:
         sparse.truncate(1_900_000_000)
     with pytest.raises(OutOfMemory, match="over the limit of 3500 MB") as caught:
         bench.session.load("ff" * 32, backend="wasm", deadline_s=60)
-    assert caught.value.elsewhere
+    assert caught.value.category.retry is Retry.NEVER_HERE
 
 
 @pytest.mark.parametrize("bench", ["chromium", "chromium-npm", "firefox"], indirect=True)

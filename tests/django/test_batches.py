@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from browsers.redis import client
 from history.core.configuration import published
 from history.core.recommendations import Basis, from_measurements
@@ -253,7 +254,7 @@ def test_a_failed_batch_has_its_reason_and_the_others_go_on(
 ) -> None:
     job = new_job(model, tmp_path, 6)
     step(job)
-    break_one(job, "unsupported_operation", "no such kernel")
+    break_one(job, Category.UNSUPPORTED_OPERATION, "no such kernel")
     to_the_end(job)
     assert job.state == JobState.FAILURES
     (failure,) = report.failures(job)

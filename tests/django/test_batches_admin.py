@@ -13,6 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from browsers.redis import client
 from inference.batches import engine, jobs
 from inference.batches.models import BatchJob, JobState
@@ -31,7 +32,7 @@ def job(database: None, valkey: Any, tmp_path: Path) -> Iterator[BatchJob]:
     publish("a")
     made = new_job(chain_model(tmp_path, f"chain-{uuid.uuid4().hex[:6]}"), tmp_path, 100)
     for work in (
-        lambda: break_one(made, "unsupported_operation", "no kernel"),
+        lambda: break_one(made, Category.UNSUPPORTED_OPERATION, "no kernel"),
         lambda: compute(made),
     ):
         engine.advance(made.pk, timezone.now())

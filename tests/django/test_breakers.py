@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from browsers import breakers, live
-from browsers.core.errors import Category
+from browsers.core.failures import Category
 from browsers.redis import client
 from inference.core.placement import NoBrowser, ShardView, Wishes, candidates
 from inference.pool_view import snapshot

@@ -18,6 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from browsers import live
+from browsers.core.failures import Category
 from browsers.redis import client
 from inference import (
     claims,
@@ -141,7 +142,7 @@ def test_a_failure_after_the_deadline_is_recorded_and_not_tried_again() -> None:
     shard = claimed(run, 0)
     client().delete("browser.a", "browser.b")
     until_late(run)
-    ledger.record_failure(shard, "browser_crash", "it died", facts(shard))
+    ledger.record_failure(shard, Category.BROWSER_CRASH, "it died", facts(shard))
     assert_late(run)
     attempt = Attempt.objects.get(shard=shard)
     assert (attempt.outcome, attempt.error_category) == (Outcome.FAILED, "browser_crash")

@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from browsers import live
+from browsers.core.failures import Category
 from browsers.redis import client
 from inference import claims, completion, endings, joining, ledger, sweep, tensors
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
@@ -115,8 +116,8 @@ def test_without_a_browser_a_shard_waits_and_the_sweep_places_it_later() -> None
 def test_attempts_end_at_max_retries_with_the_reason() -> None:
     publish("a")
     run = make_run(max_retries=1)
-    ledger.record_failure(shard := claimed(run, 0), "browser_crash", "first", facts(shard))
-    ledger.record_failure(shard := claimed(run, 0), "browser_crash", "second", facts(shard))
+    ledger.record_failure(shard := claimed(run, 0), Category.BROWSER_CRASH, "first", facts(shard))
+    ledger.record_failure(shard := claimed(run, 0), Category.BROWSER_CRASH, "second", facts(shard))
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "browser_crash")
     assert "second" in run.error and "gave up after 2 attempts" in run.error
@@ -126,7 +127,7 @@ def test_attempts_end_at_max_retries_with_the_reason() -> None:
 def test_bad_input_is_not_retried() -> None:
     publish("a")
     run = make_run()
-    ledger.record_failure(shard := claimed(run, 0), "invalid_input", "rank 3", facts(shard))
+    ledger.record_failure(shard := claimed(run, 0), Category.INVALID_INPUT, "rank 3", facts(shard))
     run.refresh_from_db()
     assert (run.state, run.shards.get(index=0).attempts) == (RunState.FAILED, 1)
 
@@ -135,7 +136,7 @@ def test_a_browser_that_cannot_run_it_is_the_end_when_there_is_no_other() -> Non
     publish("a")
     run = make_run()
     shard = claimed(run, 0)
-    ledger.record_failure(shard, "unsupported_operation", "no kernel", facts(shard))
+    ledger.record_failure(shard, Category.UNSUPPORTED_OPERATION, "no kernel", facts(shard))
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")
     assert "unsupported_operation" in run.error
@@ -185,7 +186,7 @@ def test_a_join_whose_chord_lost_a_member_is_sent_by_the_last_result() -> None:
     publish("a")
     publish("b")
     run = make_run("data", 2)
-    assert ledger.lose(claimed(run, 0), "browser_crash", "killed")
+    assert ledger.lose(claimed(run, 0), Category.BROWSER_CRASH, "killed")
     for index in (0, 1):
         compute(claimed(run, index), "t1")
     assert client().llen("control") == 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from browsers.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from browsers.models import Browser, Incident
 from browsers.redis import client
@@ -42,7 +43,7 @@ def answer(shard: RunShard, name: str, value: float) -> bool:
     return ledger.record_success(shard, {name: refs[0]}, facts)
 
 
-def fail(shard: RunShard, category: str = "internal") -> None:
+def fail(shard: RunShard, category: Category = Category.INTERNAL) -> None:
     facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
     ledger.record_failure(shard, category, "it broke", facts)
 
@@ -153,9 +154,9 @@ def test_a_second_browser_that_the_pool_quarantined_is_waited_for(reason: str, w
 def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
     run = run_on("a", "b")
     for copy in (0, 1):
-        fail(claimed(run, 0, copy), "unsupported_operation")
+        fail(claimed(run, 0, copy), Category.UNSUPPORTED_OPERATION)
     while (row := run.shards.filter(state=ShardState.QUEUED).first()) is not None:
-        fail(claimed(run, 0, row.copy), "unsupported_operation")
+        fail(claimed(run, 0, row.copy), Category.UNSUPPORTED_OPERATION)
     sweep.place_waiting()
     run.refresh_from_db()
     assert run.state == RunState.FAILED
@@ -169,7 +170,7 @@ def settled(shard: RunShard, value: float) -> None:
 
 
 def blamed() -> list[str]:
-    wrong = Incident.objects.filter(category=doubts.CATEGORY)
+    wrong = Incident.objects.filter(category="wrong_answer")
     return list(wrong.values_list("browser_id", flat=True))
 
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rest_framework.renderers import JSONRenderer
 
 from browsers import breakers, live
+from browsers.core.failures import Category
 from browsers.models import Browser, BrowserState, Incident
 from browsers.redis import client
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunState
@@ -157,7 +158,7 @@ def test_prometheus_text_is_clean_and_says_what_the_document_says(pool: Run) -> 
 
 def test_breakers_are_told_by_the_document_and_to_prometheus(pool: Run) -> None:
     breakers.crashed("a")
-    breakers.failed("b", "timeout", sha256="f" * 64)
+    breakers.failed("b", Category.TIMEOUT, sha256="f" * 64)
     told = {row["browser"]: row for row in telemetry()["breakers"]}
     assert (told["a"]["state"], told["b"]["state"]) == ("open", "closed")
     text = Client(headers={"host": "localhost"}).get("/metrics").content.decode()

@@ -87,7 +87,7 @@ def test_a_gru_that_webnn_gets_wrong_is_right_and_the_reason_is_told(
     right = reference(path, inputs)["y"]
     assert equal(ask(client, "right-gru", inputs, browsers=PREFERS_WEBNN)["y"], right)
     with pytest.raises(
-        InferenceServerException, match="webnn (does not compute|answers) this file"
+        InferenceServerException, match=r"webnn (does not compute|answers) this file"
     ):
         ask(client, "right-gru", inputs, browsers=PREFERS_WEBNN, platform="webnn")
     wrong = [one for one in proofs(stack, "right-gru") if one["verdict"] == "wrong"]

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from inference import claims, ledger, registry, tensors
 from inference.batches import jobs
 from inference.batches.models import BatchJob
@@ -58,7 +59,7 @@ def compute(job: BatchJob) -> int:
     return len(queued)
 
 
-def break_one(job: BatchJob, category: str, message: str) -> None:
+def break_one(job: BatchJob, category: Category, message: str) -> None:
     """Fail the first queued shard of the job, as its worker would."""
     row = of_job(job).filter(state=ShardState.QUEUED, run__state=RunState.RUNNING).first()
     assert row is not None

@@ -17,6 +17,7 @@ import numpy as np
 from django.db import transaction
 from django.utils import timezone
 
+from browsers.core.failures import Category
 from history import answers, recompute
 from history.core.samples import Observation
 from history.store import HistoryStore
@@ -121,7 +122,9 @@ class Made:
         self, number: int, model: int, arm: int, latency_ms: float, fails: bool, age_s: float
     ) -> Observation:
         browser, platform = _ARMS[arm]
-        facts: dict[str, Any] = {"error_type": "timeout"} if fails else {"latency_ms": latency_ms}
+        facts: dict[str, Any] = (
+            {"error_type": Category.TIMEOUT} if fails else {"latency_ms": latency_ms}
+        )
         return Observation(
             source="made",
             source_id=number,

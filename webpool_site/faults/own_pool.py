@@ -19,6 +19,7 @@ from types import TracebackType
 import psutil
 from django.conf import settings
 
+from browsers.core.failures import Category
 from browsers.lifeline import dies_with_parent
 from inference.errors import WebpoolError
 from webpool_site.browser_list import choose
@@ -34,8 +35,7 @@ _GONE_WITHIN_S = 30.0
 class PoolFailed(WebpoolError):
     """The pool of one's own did not start or did not stop; the message names its log."""
 
-    status = 503
-    category = "unavailable"
+    category = Category.UNAVAILABLE
 
 
 def enter(name: str) -> None:

@@ -18,7 +18,7 @@ import psutil
 from django.conf import settings
 from django.utils import timezone
 
-from browsers.core.pressure import CATEGORY
+from browsers.core.failures import Category
 from browsers.lifeline import dies_with_parent
 from browsers.models import Incident
 from webpool_site.faults.campaign import HEAL_WITHIN_S, OWNER
@@ -70,7 +70,7 @@ def press(
     with _held(wanted):
         pressed = asked(question, _FOR_S, ())
     wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
-    reliefs = list(Incident.objects.filter(category=CATEGORY, at__gte=began))
+    reliefs = list(Incident.objects.filter(category=Category.MEMORY_PRESSURE, at__gte=began))
     given_back = [one.reclaimed_mb for one in reliefs if one.reclaimed_mb is not None]
     told = {
         "not_applicable": None,

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from browsers.core import breaker as one
 from browsers.core.breaker import POLICY, Breaker, BreakerState
 from browsers.core.breakers import Breakers
-from browsers.core.errors import Category
+from browsers.core.failures import Category
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
@@ -137,7 +137,7 @@ def test_a_browser_that_crashes_again_and_again_serves_its_cooldown() -> None:
         (Category.OUT_OF_MEMORY, CLOSED, CLOSED),
     ],
 )
-def test_what_one_failure_does(category: str, browsers: str, models: str) -> None:
+def test_what_one_failure_does(category: Category, browsers: str, models: str) -> None:
     after = Breakers().failed(category, 5.0, sha256="ab")
     assert after.state(5.0) == browsers
     assert one.settled(after.models["ab"], 5.0).state == models
@@ -158,7 +158,7 @@ def test_three_failures_of_a_model_keep_that_model_away_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("category", [Category.INVALID_INPUT, Category.MODEL_INCOMPATIBLE])
-def test_bad_input_is_nobodys_failure(category: str) -> None:
+def test_bad_input_is_nobodys_failure(category: Category) -> None:
     assert Breakers().failed(category, 5.0, sha256="ab") == Breakers()
 
 

@@ -1,18 +1,18 @@
-"""The error tree carries its decisions."""
+"""Errors of a browser: each has its category, which decides."""
 
 from __future__ import annotations
 
 import pytest
 
-from browsers.core.errors import BY_CATEGORY, BrowserError, Category, InternalError, Rung, from_page
+from browsers.core.errors import BY_CATEGORY, BrowserError, InternalError, from_page
+from browsers.core.failures import Category, Retry, Rung
 
 
-def test_every_category_has_its_error() -> None:
-    assert set(BY_CATEGORY) == set(Category)
+def test_every_failure_in_a_browser_has_its_error() -> None:
     assert set(BY_CATEGORY.values()) == set(BrowserError.__subclasses__())
 
 
-@pytest.mark.parametrize("category", list(Category))
+@pytest.mark.parametrize("category", BY_CATEGORY)
 def test_the_page_speaks_in_categories(category: Category) -> None:
     error = from_page(category.value, "why")
     assert error.category is category
@@ -20,16 +20,17 @@ def test_the_page_speaks_in_categories(category: Category) -> None:
     assert repr(error) == f"<{type(error).__name__} {category}: why>"
 
 
-def test_an_unknown_code_is_internal() -> None:
-    error = from_page("melted", "why")
+@pytest.mark.parametrize("code", ["melted", *sorted(set(Category) - set(BY_CATEGORY))])
+def test_a_code_that_no_page_has_is_internal(code: str) -> None:
+    error = from_page(code, "why")
     assert isinstance(error, InternalError)
-    assert "melted" in error.message
+    assert code in error.message
 
 
 @pytest.mark.parametrize("category", [Category.INVALID_INPUT, Category.MODEL_INCOMPATIBLE])
 def test_the_callers_own_mistakes_are_never_retried(category: Category) -> None:
     error = from_page(category, "why")
-    assert (error.retryable, error.elsewhere, error.first_rung) == (False, False, None)
+    assert (error.category.retry, error.first_rung) == (Retry.NEVER, None)
 
 
 def test_an_instance_may_name_another_rung() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from browsers.core.errors import Rung
+from browsers.core.failures import Rung
 from browsers.core.repair import LADDER, next_rung
 
 _HINTS = st.one_of(st.none(), st.sampled_from(list(Rung)))

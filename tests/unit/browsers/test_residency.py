@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from browsers.core.errors import OutOfMemory
+from browsers.core.failures import Retry
 from browsers.core.residency import PEAK_FACTOR, Resident, planned_mb, to_unload
 
 
@@ -23,7 +24,7 @@ def test_the_least_recently_used_leaves_first() -> None:
 def test_a_model_that_does_not_fit_alone_needs_another_browser() -> None:
     with pytest.raises(OutOfMemory, match="400 MB beside the browser's own 500 MB") as caught:
         to_unload([Resident("a", 1.0, 1.0)], incoming_mb=400, baseline_mb=500, limit_mb=800)
-    assert caught.value.elsewhere
+    assert caught.value.category.retry is Retry.NEVER_HERE
 
 
 def test_plans_follow_the_backend() -> None:

@@ -6,43 +6,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.retry import INCAPABLE, Next, decide
+from browsers.core.failures import Category, Retry
+from inference.core.retry import Next, decide
 
-CATEGORIES = [
-    "connection", "browser_crash", "device_lost", "out_of_memory", "timeout",
-    "unsupported_operation", "browser_capability", "model_incompatible", "invalid_input", "internal",
-]  # fmt: skip
+FIRST = {
+    Retry.HERE: Next.RETRY_SAME,
+    Retry.ELSEWHERE: Next.MOVE,
+    Retry.NEVER_HERE: Next.MOVE_FOR_GOOD,
+    Retry.NEVER: Next.FAIL,
+}
 
 
-@pytest.mark.parametrize("category", ["invalid_input", "model_incompatible"])
-def test_bad_input_is_never_retried(category: str) -> None:
+@pytest.mark.parametrize("category", list(Category))
+def test_a_first_failure_goes_where_its_category_says(category: Category) -> None:
+    decision = decide(category, attempts=1, max_retries=3, already_avoided=False)
+    assert decision.next is FIRST[category.retry]
+    assert category in decision.reason
+
+
+@pytest.mark.parametrize("category", [Category.INVALID_INPUT, Category.MODEL_INCOMPATIBLE])
+def test_bad_input_is_never_retried(category: Category) -> None:
     decision = decide(category, attempts=1, max_retries=5, already_avoided=False)
     assert decision.next is Next.FAIL
 
 
 def test_a_crash_moves_at_once() -> None:
-    decision = decide("browser_crash", attempts=1, max_retries=3, already_avoided=False)
+    decision = decide(Category.BROWSER_CRASH, attempts=1, max_retries=3, already_avoided=False)
     assert decision.next is Next.MOVE
 
 
 def test_a_transient_error_stays_once_and_then_moves() -> None:
-    first = decide("connection", attempts=1, max_retries=3, already_avoided=False)
-    second = decide("connection", attempts=2, max_retries=3, already_avoided=True)
+    first = decide(Category.CONNECTION, attempts=1, max_retries=3, already_avoided=False)
+    second = decide(Category.CONNECTION, attempts=2, max_retries=3, already_avoided=True)
     assert (first.next, second.next) == (Next.RETRY_SAME, Next.MOVE)
 
 
-@pytest.mark.parametrize("category", sorted(INCAPABLE))
-def test_a_browser_that_cannot_is_not_asked_again(category: str) -> None:
-    decision = decide(category, attempts=1, max_retries=3, already_avoided=False)
-    assert decision.next is Next.MOVE_FOR_GOOD
-
-
 @given(
-    category=st.sampled_from(CATEGORIES),
+    category=st.sampled_from(Category),
     max_retries=st.integers(0, 10),
     avoided=st.booleans(),
 )
-def test_attempts_are_bounded(category: str, max_retries: int, avoided: bool) -> None:
+def test_attempts_are_bounded(category: Category, max_retries: int, avoided: bool) -> None:
     last = decide(
         category, attempts=max_retries + 1, max_retries=max_retries, already_avoided=avoided
     )
