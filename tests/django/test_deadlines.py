@@ -52,7 +52,7 @@ def claimed(run: Run, index: int) -> RunShard:
 
 
 def facts(shard: RunShard) -> dict[str, Any]:
-    return {"browser": shard.browser, "started_at": timezone.now()}
+    return {"browser": shard.browser, "backend": "wasm", "started_at": timezone.now()}
 
 
 def stored(shard: RunShard, name: str, value: float = 1.0) -> tensors.TensorRef:

@@ -16,6 +16,7 @@ from browsers.core.protocol import DTYPES
 from inference.batches.items import ItemReader
 from inference.conversion.exact import array_of
 from inference.errors import InvalidRequest
+from inference.graph.batch_axis import BatchAxis, Verdict
 from inference.inputs import from_python
 from inference.models import OnnxModel
 from inference.oip.datatypes import NAMES
@@ -252,7 +253,11 @@ json_values = st.recursive(
 def test_a_reader_of_requests_takes_any_value_or_refuses_it(
     dtype: str, value: Any, json: bool
 ) -> None:
-    model = OnnxModel(name="m", inputs=[{"name": "x", "dtype": dtype, "shape": ["n", 2]}])
+    model = OnnxModel(
+        name="m",
+        inputs=[{"name": "x", "dtype": dtype, "shape": ["n", 2]}],
+        batch_axis=BatchAxis(Verdict.NO, reason="nobody looked").to_json(),
+    )
     for reads in (
         lambda: from_python(model, {"x": value}, json=json),
         lambda: ItemReader(model, json=json).read({"x": value}),
