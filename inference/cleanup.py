@@ -1,4 +1,4 @@
-"""Forget old runs by age and by number, and old batch jobs; tensors expire by themselves."""
+"""Forget old runs by age and by number; tensors expire by themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from inference.batches.retention import forget_old_jobs
 from inference.models import Run
 
 
@@ -21,5 +20,4 @@ def forget_old_runs(now: datetime) -> int:
     ids = set(old.values_list("pk", flat=True)) | set(surplus.values_list("pk", flat=True))
     for run_id in ids:
         Run.objects.filter(pk=run_id).delete()
-    forget_old_jobs(now)
     return len(ids)

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from history import recompute
 from inference import cleanup, dispatch, joining, outbox
+from inference.batches.retention import forget_old_jobs
 
 
 @shared_task
@@ -54,9 +55,11 @@ def complete_history() -> None:
 
 @shared_task
 def forget_old_runs() -> None:
-    """Periodic, in the history worker: retention of runs, after their attempts became history."""
+    """Periodic, in the history worker: old runs and batch jobs, after their attempts became history."""
     outbox.hand_over()
-    cleanup.forget_old_runs(timezone.now())
+    now = timezone.now()
+    cleanup.forget_old_runs(now)
+    forget_old_jobs(now)
 
 
 @shared_task(ignore_result=False)

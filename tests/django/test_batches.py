@@ -24,11 +24,12 @@ from history.core.configuration import published
 from history.core.recommendations import Basis, from_measurements
 from history.core.series import Series, Work
 from history.models import BrowserRecommendation
-from inference import cleanup, completion, endings, selection
+from inference import completion, endings, selection
 from inference.batches import engine, jobs, report, results, storage
 from inference.batches.feeder import feed, jobs_to_feed
 from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.batches.prepare import BadItems
+from inference.batches.retention import forget_old_jobs
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import OnnxModel, Run, RunState
 from inference.plans import forget
@@ -467,7 +468,7 @@ def test_old_jobs_are_forgotten_with_their_files(model: OnnxModel, tmp_path: Pat
     for job in (old, young):
         to_the_end(job)
     BatchJob.objects.filter(pk=old.pk).update(finished_at=timezone.now() - timedelta(days=8))
-    cleanup.forget_old_runs(timezone.now())
+    forget_old_jobs(timezone.now())
     assert list(BatchJob.objects.all()) == [young]
     assert not storage.folder_of(old.pk).exists()
     assert results.download(young, "jsonl").exists()
