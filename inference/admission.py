@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from pathlib import Path
 
 from django.conf import settings
 from django.db.models import Min
@@ -12,9 +11,9 @@ from django.utils import timezone
 
 from inference.errors import Busy
 from inference.models import Run
-from inference.statements import rows
+from inference.statements import read_sql, rows
 
-_ACTIVE = (Path(__file__).parent / "sql" / "active_runs.sql").read_text()
+_ACTIVE = read_sql("active_runs")
 _WINDOW = timedelta(seconds=30)
 
 

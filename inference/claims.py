@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import functools
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from django.db.models import QuerySet
 
 from inference.endings import OPEN_STATES
 from inference.models import PlanShard, Redundancy, Run, RunShard
-from inference.statements import Select
+from inference.statements import Select, read_sql
 from inference.tensors import TensorRef
 
 _CLAIM = Select(
     RunShard,
     ("claimed_at", "id", "fence", "claimed_at"),
-    sql=(Path(__file__).parent / "sql" / "claim.sql").read_text(),
+    sql=read_sql("claim"),
 )
 _RUN = Select(Run, ("id",))
 _STEPS = Select(RunShard, ("run_id",))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import timedelta
-from pathlib import Path
 
 from django.db.models import Q
 from django.utils import timezone
@@ -14,9 +13,9 @@ from browsers.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from browsers.live import LiveBrowser, living
 from browsers.models import Browser, BrowserState
 from inference.core.placement import BackendView, BrowserView
-from inference.statements import rows
+from inference.statements import read_sql, rows
 
-_OUTSTANDING = (Path(__file__).parent / "sql" / "outstanding.sql").read_text()
+_OUTSTANDING = read_sql("outstanding")
 # A browser that was stopped on purpose is perhaps being restarted: for so long it is waited for.
 _COMES_BACK_WITHIN = timedelta(seconds=30)
 

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from django.db import connection, models
 
 M = TypeVar("M", bound=models.Model)
 Fields = Sequence["models.Field[Any, Any]"]
+_FOLDER = Path(__file__).parent / "sql"
+
+
+def read_sql(name: str) -> str:
+    """The text of one of the files in sql/: statements that are more than a model's fields."""
+    return (_FOLDER / f"{name}.sql").read_text()
 
 
 class Insert(Generic[M]):
