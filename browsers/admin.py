@@ -13,9 +13,9 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from browsers.glance import living_or_unknown
-from browsers.live import DRAINING, LiveBrowser, LiveModel
 from browsers.models import BackendProof, Browser, BrowserState, Incident, PoolEvent
+from browsers.state.glance import living_or_unknown
+from browsers.state.live import DRAINING, LiveBrowser, LiveModel
 
 UNKNOWN = "unknown"
 NO_REDIS = "unknown (Redis does not answer)"

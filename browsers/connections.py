@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from browsers.live import LiveBrowser
 from browsers.models import Browser
+from browsers.state.live import LiveBrowser
 
 
 def connection_facts(

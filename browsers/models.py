@@ -1,13 +1,13 @@
 """A browser of the pool as the database knows it: what it is, not how it feels this second.
 
-Heartbeats, loaded models and memory are live state and stay in Redis (browsers/live.py).
+Heartbeats, loaded models and memory are live state and stay in Redis (browsers/state/live.py).
 """
 
 from __future__ import annotations
 
 from django.db import models
 
-from browsers.core.proofs import Verdict
+from browsers.core.answers.proofs import Verdict
 
 
 class BrowserState(models.TextChoices):
@@ -91,7 +91,7 @@ class BackendProof(models.Model):
     """What a backend of one build of a browser answered when a model file was tried on it.
 
     A backend that answered otherwise than onnxruntime is not asked to compute the file again until this row
-    is deleted, or browser or onnxruntime-web are another build (browsers/core/proofs.py).
+    is deleted, or browser or onnxruntime-web are another build (browsers/core/answers/proofs.py).
     """
 
     sha256 = models.CharField(max_length=64, help_text="the file")

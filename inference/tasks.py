@@ -8,13 +8,18 @@ from celery import shared_task
 from django.utils import timezone
 
 from history import recompute
-from inference import cleanup, dispatch, joining, outbox
 from inference.batches.retention import forget_old_jobs
+from inference.ledger import joins
+from inference.runs import retention
+from inference.scheduling import dispatch
+from inference.store import outbox
 
 
 @shared_task
 def run_shard(shard_id: int, fence: int) -> None:
-    from inference import execution  # with it a browser's whole machinery: only where there is one
+    from inference.worker import (
+        execution,  # with it a browser's whole machinery: only where there is one
+    )
 
     execution.execute(shard_id, fence)
 
@@ -22,14 +27,14 @@ def run_shard(shard_id: int, fence: int) -> None:
 @shared_task(ignore_result=False)
 def load_shard(sha256: str, platform: str) -> dict[str, Any]:
     """Load a file into this worker's browser; `error` is None when it is resident."""
-    from inference import execution
+    from inference.worker import execution
 
     return execution.load(sha256, platform)
 
 
 @shared_task
 def run_join(step_id: int, fence: int) -> None:
-    joining.execute(step_id, fence)
+    joins.execute(step_id, fence)
 
 
 @shared_task
@@ -58,7 +63,7 @@ def forget_old_runs() -> None:
     """Periodic, in the history worker: old runs and batch jobs, after their attempts became history."""
     outbox.hand_over()
     now = timezone.now()
-    cleanup.forget_old_runs(now)
+    retention.forget_old_runs(now)
     forget_old_jobs(now)
 
 

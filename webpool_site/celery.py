@@ -1,7 +1,7 @@
 """The Celery application: control, history and one queue per browser.
 
 The database is the truth and Celery the carrier: messages carry ids only and are not acknowledged.
-A message that is lost, late or doubled meets the ledger's fence (inference/ledger.py) and the sweep.
+A message that is lost, late or doubled meets the ledger's fence (inference/ledger/results.py) and the sweep.
 """
 
 from __future__ import annotations

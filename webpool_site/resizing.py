@@ -23,13 +23,13 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
-from browsers import drains
 from browsers.core import sizing
-from browsers.live import LiveBrowser, living
 from browsers.models import Browser, BrowserState, PoolAction, PoolEvent
+from browsers.state import drains
+from browsers.state.live import LiveBrowser, living
 from browsers.supervisor import ProcessSpec, State, Supervisor
-from inference import draining, ledger
-from inference.pool_view import outstanding
+from inference.ledger import draining, results
+from inference.scheduling.pool_view import outstanding
 from webpool_site.browser_list import BrowserSlot
 
 log = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class Resizer(threading.Thread):
         elif self._state_of(slot) in (State.STOPPED, State.FAILED):
             self._slots.remove(slot)
             self._leaving = None
-            ledger.owner_died(slot.id, f"{slot.id} left the pool")
+            results.owner_died(slot.id, f"{slot.id} left the pool")
             _retire(slot.id)
             self._tell(PoolAction.SHRANK, slot, "it held nothing any more")
 

@@ -277,8 +277,8 @@ class _StackListener(Listener):
 
 def _retire_all_but(layout: Layout) -> None:
     """Browsers of an earlier list are not coming back: nothing waits for them any more."""
-    from browsers import drains
     from browsers.models import Browser, BrowserState
+    from browsers.state import drains
 
     drains.forget_the_pools()
     listed = [slot.id for slot in layout.browsers]
@@ -291,12 +291,12 @@ def _retire_all_but(layout: Layout) -> None:
 
 def worker_died(browser_id: str, reason: str) -> None:
     """End the browser's lease and give its work to others, in this process' database."""
-    from browsers import breakers, live
-    from inference import ledger
+    from browsers.state import breakers, live
+    from inference.ledger import results
 
     breakers.crashed(browser_id)
     live.withdraw(browser_id)
-    ledger.owner_died(browser_id, reason)
+    results.owner_died(browser_id, reason)
 
 
 def _without_password(url: str) -> str:

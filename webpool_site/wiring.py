@@ -17,7 +17,7 @@ from celery.signals import worker_init, worker_ready, worker_shutdown
 from history import vocabulary
 
 if TYPE_CHECKING:
-    from browsers.core.known import Known
+    from browsers.core.answers.known import Known
     from browsers.session import LoadEvent
     from browsers.worker import BrowserWorker
 
@@ -81,65 +81,65 @@ def _stop_browser(**_: Any) -> None:
 
 
 def _restarted(browser_id: str) -> None:
-    from inference import ledger
+    from inference.ledger import results
 
-    ledger.owner_died(browser_id, f"the worker of {browser_id} was restarted")
+    results.owner_died(browser_id, f"the worker of {browser_id} was restarted")
 
 
 def _ready(browser_id: str) -> None:
-    from inference import sweep
+    from inference.ledger import sweep
 
     sweep.place_waiting()
 
 
 def _broken(browser_id: str) -> None:
-    from inference import placing
+    from inference.ledger import redispatch
 
-    placing.move_queued(browser_id)
+    redispatch.move_queued(browser_id)
 
 
 def _loaded(worker: BrowserWorker, event: LoadEvent) -> None:
-    from inference import loads
+    from inference.worker import loads
 
     loads.record_load(worker, event)
 
 
 def _request_repair(browser_id: str) -> None:
+    from browsers.queues import queue_of
     from browsers.tasks import repair_browser
-    from inference.dispatch import queue_of
 
     repair_browser.apply_async(queue=queue_of(browser_id))
 
 
 def _request_probe(browser_id: str) -> None:
+    from browsers.queues import queue_of
     from browsers.tasks import probe_browser
-    from inference.dispatch import queue_of
 
     probe_browser.apply_async(queue=queue_of(browser_id))
 
 
 def _request_check(browser_id: str) -> None:
+    from browsers.queues import queue_of
     from browsers.tasks import check_browser
-    from inference.dispatch import queue_of
 
     check_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
 
 
 def _known(sha256: str) -> Known:
-    from inference import known_answers
+    from inference.catalog import known_answers
 
     return known_answers.known(sha256)
 
 
 def _hand_over(browser_id: str, files: Collection[str]) -> int:
-    from inference import standbys
+    from inference.scheduling import standbys
 
     return standbys.hand_over(browser_id, files)
 
 
 def _request_relief(browser_id: str) -> None:
+    from browsers.queues import queue_of
     from browsers.tasks import relieve_browser
-    from inference.dispatch import queue_of
 
     relieve_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
 
@@ -157,8 +157,9 @@ def _complete_history(**_: Any) -> None:
 def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
-    from inference import leases, standbys, sweep
     from inference.batches.feeder import feed_forever
+    from inference.ledger import lease_watch, sweep
+    from inference.scheduling import standbys
     from webpool_site import readiness
 
     sweep.restart_joins()
@@ -166,7 +167,7 @@ def _start_sweep(**_: Any) -> None:
         "sweep": lambda: sweep.run_forever(
             _stop_sweep, settings.WEBPOOL_SWEEP_S, readiness.show_life
         ),
-        "leases": lambda: leases.watch_forever(_stop_sweep),
+        "leases": lambda: lease_watch.watch_forever(_stop_sweep),
         "standbys": lambda: standbys.keep_forever(_stop_sweep),
         "batches": lambda: feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
     }

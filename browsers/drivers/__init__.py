@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from browsers.drivers.base import Driver, Installation, LaunchOptions, Missing
+from browsers.drivers.base import Driver
 from browsers.drivers.chromium import CHROME, CHROMIUM, EDGE, ChromiumDriver
 from browsers.drivers.chromium_npm import ChromiumNpmDriver
 from browsers.drivers.errors import (
@@ -18,9 +18,10 @@ from browsers.drivers.errors import (
     TabCrashed,
 )
 from browsers.drivers.firefox import FirefoxDriver
-from browsers.drivers.launched import LaunchedBrowser, QuitReport
+from browsers.drivers.installation import Installation, LaunchOptions, Missing
+from browsers.drivers.launch.launched import LaunchedBrowser, QuitReport
+from browsers.drivers.launch.roles import Role, TreeProcess
 from browsers.drivers.remote import RemoteDriver
-from browsers.drivers.roles import Role, TreeProcess
 from browsers.drivers.safari import SafariDriver
 from browsers.drivers.webkitgtk import WebKitGtkDriver
 

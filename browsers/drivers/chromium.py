@@ -19,8 +19,8 @@ from selenium.webdriver.chromium.options import ChromiumOptions
 from selenium.webdriver.edge.options import Options as EdgeOptions
 
 from browsers import processes
-from browsers.drivers.base import Absent, Installation, LaunchOptions
 from browsers.drivers.client import is_loopback
+from browsers.drivers.installation import Absent, Installation, LaunchOptions
 from browsers.drivers.local import LocalDriver
 from browsers.drivers.probe import first_program, program, running_version, version_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from selenium.webdriver.chrome.options import Options as ChromeOptions
 from selenium.webdriver.chromium.options import ChromiumOptions
 
-from browsers.drivers.base import Absent, Installation, LaunchOptions
 from browsers.drivers.chromium import common_flags, fill, packaged_chromedriver
+from browsers.drivers.installation import Absent, Installation, LaunchOptions
 from browsers.drivers.local import LocalDriver
 from browsers.drivers.probe import first_program, running_version
 from browsers.drivers.unpack import NpmChromium, UnpackFailed, unpack

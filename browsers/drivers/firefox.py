@@ -15,7 +15,7 @@ from pathlib import Path
 
 from selenium.webdriver.firefox.options import Options as FirefoxOptions
 
-from browsers.drivers.base import Absent, Installation, LaunchOptions
+from browsers.drivers.installation import Absent, Installation, LaunchOptions
 from browsers.drivers.local import LocalDriver
 from browsers.drivers.probe import first_program, program, running_version
 

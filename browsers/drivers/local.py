@@ -9,12 +9,12 @@ from pathlib import Path
 
 from selenium.webdriver.common.options import BaseOptions
 
-from browsers.drivers.base import Absent, Installation, LaunchOptions, Missing
 from browsers.drivers.errors import LaunchFailed
-from browsers.drivers.launched import LaunchedBrowser
-from browsers.drivers.launching import launch_local
+from browsers.drivers.installation import Absent, Installation, LaunchOptions, Missing
+from browsers.drivers.launch.launched import LaunchedBrowser
+from browsers.drivers.launch.launching import launch_local
+from browsers.drivers.launch.xvfb import VirtualDisplay
 from browsers.drivers.remote_session import launch_remote
-from browsers.drivers.xvfb import VirtualDisplay
 
 
 class LocalDriver(ABC):

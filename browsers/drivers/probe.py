@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from browsers.drivers.base import Absent
+from browsers.drivers.installation import Absent
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)+(?:esr)?")
 _TIMEOUT_S = 20.0

@@ -14,11 +14,11 @@ from selenium.webdriver.common.options import BaseOptions
 from selenium.webdriver.edge.options import Options as EdgeOptions
 from selenium.webdriver.safari.options import Options as SafariOptions
 
-from browsers.drivers.base import Installation, LaunchOptions, Missing
 from browsers.drivers.chromium import common_flags, fill
 from browsers.drivers.client import is_loopback
 from browsers.drivers.firefox import firefox_options
-from browsers.drivers.launched import LaunchedBrowser
+from browsers.drivers.installation import Installation, LaunchOptions, Missing
+from browsers.drivers.launch.launched import LaunchedBrowser
 from browsers.drivers.remote_session import REMEDY, URL_VARIABLE, launch_remote
 
 _STATUS_TIMEOUT_S = 3.0

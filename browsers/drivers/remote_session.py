@@ -13,10 +13,10 @@ import urllib3
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.options import BaseOptions
 
-from browsers.drivers.base import Installation, LaunchOptions
 from browsers.drivers.client import first_line, open_session
 from browsers.drivers.errors import LaunchFailed
-from browsers.drivers.launched import LaunchedBrowser
+from browsers.drivers.installation import Installation, LaunchOptions
+from browsers.drivers.launch.launched import LaunchedBrowser
 
 URL_VARIABLE = "WEBPOOL_REMOTE_URL"
 """Environment variable with the WebDriver address that the kind `remote` uses."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selenium.webdriver.safari.options import Options as SafariOptions
 
-from browsers.drivers.base import Absent, Installation, LaunchOptions
+from browsers.drivers.installation import Absent, Installation, LaunchOptions
 from browsers.drivers.local import LocalDriver
 from browsers.drivers.probe import first_program, version_of
 

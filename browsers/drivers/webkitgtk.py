@@ -15,13 +15,13 @@ from pathlib import Path
 
 from selenium.webdriver.webkitgtk.options import Options as WebKitGTKOptions
 
-from browsers.drivers import xvfb
-from browsers.drivers.base import Absent, Installation, LaunchOptions
+from browsers.drivers.installation import Absent, Installation, LaunchOptions
+from browsers.drivers.launch import xvfb
+from browsers.drivers.launch.private import wipe
+from browsers.drivers.launch.server import environment
+from browsers.drivers.launch.xvfb import VirtualDisplay
 from browsers.drivers.local import LocalDriver
-from browsers.drivers.private import wipe
 from browsers.drivers.probe import first_program, program
-from browsers.drivers.server import environment
-from browsers.drivers.xvfb import VirtualDisplay
 
 _REMEDY = "apt-get install webkit2gtk-driver xvfb"
 _LIBRARIES = {"4.0": "libwebkit2gtk-4.0.so.37", "4.1": "libwebkit2gtk-4.1.so.0"}

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from browsers import probe
 from browsers.core.adapters import adapter_name, is_software
+from browsers.core.answers.proofs import Unproved
 from browsers.core.errors import (
     BrowserCapability,
     BrowserCrash,
@@ -19,7 +20,6 @@ from browsers.core.errors import (
     UnsupportedOperation,
 )
 from browsers.core.failures import Category, Rung
-from browsers.core.proofs import Unproved
 from browsers.drivers import LaunchedBrowser
 from browsers.reports import BackendFacts, BrowserFacts
 from browsers.session.deadline import Deadline

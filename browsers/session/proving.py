@@ -15,17 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 
-from browsers.core.agreement import disagreement
-from browsers.core.bad_forms import bad_form, bad_values
-from browsers.core.errors import (
-    BrowserCapability,
-    BrowserError,
-    OutOfMemory,
-    UnsupportedOperation,
-)
-from browsers.core.failures import Category
-from browsers.core.known import Known
-from browsers.core.proofs import (
+from browsers.core.answers.agreement import disagreement
+from browsers.core.answers.bad_forms import bad_form, bad_values
+from browsers.core.answers.known import Known
+from browsers.core.answers.proofs import (
     ANY_SHAPES,
     Excluded,
     Proof,
@@ -36,8 +29,15 @@ from browsers.core.proofs import (
     shapes_of,
     standing,
 )
+from browsers.core.answers.variants import variants
+from browsers.core.errors import (
+    BrowserCapability,
+    BrowserError,
+    OutOfMemory,
+    UnsupportedOperation,
+)
+from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor
-from browsers.core.variants import variants
 from browsers.session.backends import Backends
 from browsers.session.deadline import Deadline
 from browsers.session.residents import FileMissing, ModelKey, Residents

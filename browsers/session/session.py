@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from browsers import probe
+from browsers.core.answers.known import Known, KnownAnswer
 from browsers.core.errors import BrowserError, DeadlinePassed
 from browsers.core.failures import Rung
-from browsers.core.known import Known, KnownAnswer
 from browsers.core.protocol import WireTensor
 from browsers.core.residency import DEFAULT_BASELINE_MB
 from browsers.drivers import Driver, LaunchedBrowser, LaunchOptions, QuitReport

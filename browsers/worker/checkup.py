@@ -7,9 +7,9 @@ import logging
 import time
 from collections.abc import Callable
 
+from browsers.core.answers.known import Check, Checks, Known, KnownAnswer
 from browsers.core.errors import BrowserError, InternalError
 from browsers.core.failures import Rung
-from browsers.core.known import Check, Checks, Known, KnownAnswer
 from browsers.session import BrowserSession, LoadedModel
 
 log = logging.getLogger(__name__)

@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager
 
 from django.db.models import F
 
-from browsers import breakers, turns
+from browsers import restart_lock
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category, Rung
 from browsers.core.repair import next_rung
 from browsers.models import Browser, Incident
 from browsers.session import BrowserSession
+from browsers.state import breakers
 from browsers.worker.status import Status
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,11 @@ class Ladder:
     def _restart(self) -> None:
         """On a machine that is short of memory one browser after the other, as long as that is bearable."""
         short = self._status.memory.machine_short
-        with turns.turn(self._id, wait_s=_TURN_WITHIN_S) if short else contextlib.nullcontext():
+        with (
+            restart_lock.turn(self._id, wait_s=_TURN_WITHIN_S)
+            if short
+            else contextlib.nullcontext()
+        ):
             self._session.restart(polite=True)
 
     def _try(self, rung: Rung) -> tuple[bool, Rung | None]:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from browsers.core.proofs import Proof, Verdict
+from browsers.core.answers.proofs import Proof, Verdict
 from browsers.models import BackendProof
 from browsers.reports import BrowserFacts
 

@@ -11,11 +11,11 @@ from typing import Final
 import redis.exceptions
 from django.db.models import F
 
-from browsers import drains
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category, Rung
-from browsers.live import living
 from browsers.models import Browser, Incident
+from browsers.state import drains
+from browsers.state.live import living
 
 log = logging.getLogger(__name__)
 AFTER: Final = 5

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from browsers import turns
+from browsers import restart_lock
 from browsers.core.failures import Category
 from browsers.core.pressure import Relief
 from browsers.models import Incident
@@ -99,7 +99,7 @@ class Reliever:
 
     def _restart(self, why: str) -> bool:
         """False: on this machine others are being restarted; the next look asks again."""
-        with turns.turn(self._id, wait_s=_TURN_WITHIN_S) as ours:
+        with restart_lock.turn(self._id, wait_s=_TURN_WITHIN_S) as ours:
             if ours:
                 self._anew(why, self._session.restart)
             return ours

@@ -16,12 +16,12 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
-from browsers import breakers, live
+from browsers.core.answers.known import Checks
 from browsers.core.breakers import Breakers
-from browsers.core.known import Checks
 from browsers.core.leaks import Leak
 from browsers.models import Browser, BrowserState
 from browsers.session import BrowserFacts, BrowserSession
+from browsers.state import breakers, live
 from browsers.worker.memory import Memory
 from browsers.worker.pace import Pace
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from django.conf import settings
 
-from browsers import breakers
+from browsers.core.answers.known import Checks, Known
+from browsers.core.answers.proofs import Excluded
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category, Rung
-from browsers.core.known import Checks, Known
-from browsers.core.proofs import Excluded
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
 from browsers.models import BrowserState, Incident
 from browsers.session import BrowserFacts, BrowserSession, LoadEvent, RunReport, SessionEvent
+from browsers.state import breakers
 from browsers.worker import quarantine
 from browsers.worker.checkup import ANSWERS_WITHIN_S, Checkup, Finding
 from browsers.worker.ladder import Ladder

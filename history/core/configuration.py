@@ -1,8 +1,8 @@
 """How a model is best loaded in the recommended browser: what is really applied, and on what evidence.
 
-The backend is chosen at load (inference/selection.py asks for it), the batch where a batch job names none
-(inference/batches/jobs.py). What a page fixes for all its models, or a model's file itself, cannot be applied
-to one model: it is left out, with the reason.
+The backend is chosen at load (inference/scheduling/advice.py asks for it), the batch where a batch job names
+none (inference/batches/jobs.py). What a page fixes for all its models, or a model's file itself, cannot be
+applied to one model: it is left out, with the reason.
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ from unfold.widgets import (
 
 from browsers.admin import ReadOnly, megabytes, pretty, table
 from inference.batches import jobs, report
-from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.batches.uploads import job_from_upload
 from inference.errors import WebpoolError
 from inference.models import OnnxModel
+from inference.models.batches import Batch, BatchJob, BatchState, JobState
 
 
 class StartForm(forms.ModelForm):

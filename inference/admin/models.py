@@ -20,10 +20,10 @@ from unfold.widgets import (
 )
 
 from browsers.admin import ReadOnly, megabytes, pretty, table
-from inference import uploads
+from inference.catalog import uploads
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
-from inference.serializers.models import crossing
+from inference.wire.serializers.models import crossing
 
 
 class ManyFilesWidget(UnfoldAdminFileFieldWidget):

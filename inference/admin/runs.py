@@ -15,9 +15,9 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from browsers.admin import UNKNOWN, ReadOnly, pretty
-from inference.metrics import milliseconds, prediction_metrics
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
-from inference.timeline import timeline
+from inference.runs.metrics import milliseconds, prediction_metrics
+from inference.runs.timeline import timeline
 
 
 def shown_ms(value: float | None) -> str:

@@ -25,13 +25,16 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from browsers.core.failures import Category
-from inference import endings, requests, runs, tensors
 from inference.batches import storage
-from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.errors import Busy, InvalidRequest, RunFailed, Unavailable
-from inference.graph.batch_axis import Verdict
+from inference.graph.batching.batch_axis import Verdict
+from inference.ledger import endings
 from inference.models import Run, RunState, Strategy
-from inference.tensors import TensorRef, decode_array, encode_array
+from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.runs import creation, requests
+from inference.runs.answers import collect
+from inference.store import tensors
+from inference.store.tensors import TensorRef, decode_array, encode_array
 
 log = logging.getLogger(__name__)
 # Longer than a transaction may wait for the database: after it, whoever claimed a batch has died.
@@ -112,7 +115,7 @@ def _send(job: BatchJob, batch: Batch) -> None:
     try:
         arrays = storage.read_arrays(storage.inputs_path(storage.folder_of(job.pk), batch.index))
         request = _request(job, batch, arrays)
-        run = runs.create_run(_in_few_parts(request, batch.item_count * batch.rows))
+        run = creation.create_run(_in_few_parts(request, batch.item_count * batch.rows))
     except (Busy, Unavailable, redis.exceptions.RedisError):
         _mine(batch).update(state=BatchState.WAITING, attempts=F("attempts") - 1)
         raise
@@ -130,10 +133,10 @@ def _send(job: BatchJob, batch: Batch) -> None:
         endings.cancel(run.pk, f"batch {batch.index} was given to somebody else")
 
 
-def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> runs.RunRequest:
+def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> creation.RunRequest:
     options = dict(job.options)
     options["browsers"] = tuple(options.get("browsers", ()))
-    return runs.RunRequest(
+    return creation.RunRequest(
         model=job.model.name,
         inputs=[encode_array(name, array) for name, array in arrays.items()],
         owner=owner_of(batch),
@@ -141,7 +144,7 @@ def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> r
     )
 
 
-def _in_few_parts(request: runs.RunRequest, rows: int) -> runs.RunRequest:
+def _in_few_parts(request: creation.RunRequest, rows: int) -> creation.RunRequest:
     """The last batch may have fewer rows than there are parts."""
     parts = min(request.data_parallel, rows)
     shards = request.shards
@@ -188,7 +191,7 @@ def _keep(job: BatchJob, batch: Batch, run: Run) -> None:
     path = storage.result_path(storage.folder_of(job.pk), batch.index)
     if not path.exists():
         try:
-            outputs = {t.name: decode_array(t) for t in runs.collect(run)}
+            outputs = {t.name: decode_array(t) for t in collect(run)}
         except RunFailed as error:
             _lost_or_failed(job, batch, error.category, str(error))
             return

@@ -11,9 +11,9 @@ from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from inference import completion
 from inference.batches.engine import advance
-from inference.batches.models import Batch, BatchJob, BatchState, JobState
+from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.store import wakeups
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def feed_forever(stop: threading.Event, every_s: float) -> None:
         try:
             flying = feed()
             if flying:
-                completion.wait_any(flying, every_s)
+                wakeups.wait_any(flying, every_s)
             else:
                 stop.wait(every_s)
         except (redis.exceptions.RedisError, DatabaseError, OSError) as error:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from inference import registry
+from inference.catalog import registry
 from inference.errors import InvalidRequest
-from inference.inputs import Prepared, from_python, prepare
 from inference.models import OnnxModel
-from inference.ports import specs
-from inference.tensors import decode_array
+from inference.runs.inputs import Prepared, from_python, prepare
+from inference.store.ports import specs
+from inference.store.tensors import decode_array
 
 Array = np.ndarray[Any, Any]
 TEXT = "text"

@@ -15,16 +15,18 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from inference import registry, requests, runs, selection
 from inference.batches import storage
-from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.batches.prepare import prepare
 from inference.batches.readers import format_of
-from inference.data_parallel import check_split
+from inference.catalog import registry
+from inference.catalog.data_parallel import check_split
+from inference.catalog.uploads import Conflict
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
-from inference.options import parse_options
-from inference.uploads import Conflict
+from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.runs import creation, requests
+from inference.runs.options import parse_options
+from inference.scheduling import advice
 
 DEFAULT_BATCH_SIZE = 32
 MOST_BATCH_SIZE = 4096
@@ -85,7 +87,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         options.get("data_parallel", 1),
         allow_unproved=allowed,
     )
-    _check_wishes(runs.RunRequest(model=model.name, inputs=(), **options))
+    _check_wishes(creation.RunRequest(model=model.name, inputs=(), **options))
     joins = model.batch.may_split(allow_unproved=allowed)
     kind = format_of(request.source)
     digest = _digest_of(request.source)
@@ -134,7 +136,7 @@ def _batch_size(model: OnnxModel, asked: int | None, *, joins: bool) -> int:
     """Items in one run: one where their rows might influence one another."""
     if not joins:
         return 1
-    return asked or min(selection.batch_for(model) or DEFAULT_BATCH_SIZE, MOST_BATCH_SIZE)
+    return asked or min(advice.batch_for(model) or DEFAULT_BATCH_SIZE, MOST_BATCH_SIZE)
 
 
 def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def _check_sizes(request: JobRequest) -> None:
             raise InvalidRequest(f"{name}: expected 1 to {most}, got {value}")
 
 
-def _check_wishes(request: runs.RunRequest) -> None:
+def _check_wishes(request: creation.RunRequest) -> None:
     """Refuse what no browser of the pool can do; one that is not ready may yet turn out to."""
     pool = requests.pool_for(request)
     if requests.suitable(request, pool) or any(browser.state != "ready" for browser in pool):

@@ -9,9 +9,9 @@ from django.conf import settings
 
 from inference.batches import storage
 from inference.batches.items import Group, Grouper, Item, ItemReader
-from inference.batches.models import Batch, BatchJob
 from inference.batches.readers import read_items
 from inference.errors import InvalidRequest, TooLarge
+from inference.models.batches import Batch, BatchJob
 
 _MOST_SHOWN = 20  # wrong items that a refusal lists
 _MOST_BATCH_BYTES = 64 * 2**20  # a larger item is a batch of its own

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.db.models import Count, Sum
 
-from inference.batches.models import BatchJob, BatchState
-from inference.data_parallel import unproved
-from inference.graph.batch_axis import Verdict
+from inference.catalog.data_parallel import unproved
+from inference.graph.batching.batch_axis import Verdict
 from inference.models import Attempt
+from inference.models.batches import BatchJob, BatchState
 
 _FAILURES_SHOWN = 20
 

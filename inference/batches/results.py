@@ -17,11 +17,11 @@ from typing import IO, Any
 import numpy as np
 
 from inference.batches import parquet, storage
-from inference.batches.models import Batch, BatchJob, BatchState, JobState
-from inference.graph.batch_axis import Verdict
+from inference.catalog.uploads import Conflict
+from inference.graph.batching.batch_axis import Verdict
 from inference.graph.spec import TensorSpec
-from inference.ports import specs
-from inference.uploads import Conflict
+from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.store.ports import specs
 
 Array = np.ndarray[Any, Any]
 ITEM, ERROR = "_item", "_error"

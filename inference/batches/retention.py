@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from inference.batches import storage
-from inference.batches.models import BatchJob
+from inference.models.batches import BatchJob
 
 _ABANDONED_AFTER_S = 86_400.0
 

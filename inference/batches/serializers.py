@@ -9,8 +9,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.batches import report
-from inference.batches.models import Batch, BatchJob, JobState
 from inference.models import Redundancy, Strategy
+from inference.models.batches import Batch, BatchJob, JobState
 
 
 class CountsSerializer(serializers.Serializer[Any]):

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.files.uploadedfile import UploadedFile
 
 from inference.batches import jobs, storage
-from inference.batches.models import BatchJob
+from inference.models.batches import BatchJob
 
 
 def job_from_upload(

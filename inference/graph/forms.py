@@ -1,7 +1,7 @@
 """What of a graph decides how its answers are proved: forms that backends get wrong, random numbers, halves.
 
-The forms are those of `browsers/core/bad_forms.py`, which says who gets them wrong, and how. Values are
-followed through operators that hand them on: where a divisor or an index comes from decides.
+The forms are those of `browsers/core/answers/bad_forms.py`, which says who gets them wrong, and how. Values
+are followed through operators that hand them on: where a divisor or an index comes from decides.
 """
 
 from __future__ import annotations

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import math
-import os
-import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import onnx
-import onnxruntime
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import DecodeError
 from onnx import helper
 from onnx.external_data_helper import uses_external_data
 
-from inference.graph.batch_axis import BatchAxis
+from inference.graph.files import InvalidModel, first_line, refuse_large, serialise, store
 from inference.graph.spec import TensorSpec, dtype_of
 from inference.graph.structure import bodies, in_order
 from inference.graph.types import infer_types, name_dims, named_dims
@@ -29,11 +22,6 @@ _PACKED_BITS: dict[int, int] = {
     onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
     onnx.TensorProto.INT2: 2, onnx.TensorProto.UINT2: 2,
 }  # fmt: skip
-_LIMIT = 2**31 - 1  # protobuf's own limit for one message
-
-
-class InvalidModel(ValueError):
-    """The file is no ONNX model that onnxruntime can run; says why and what to do."""
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -43,9 +31,9 @@ def load(path: Path) -> onnx.ModelProto:
         InvalidModel: missing, truncated, not ONNX, or inconsistent.
     """
     try:
-        _refuse_large(path.stat().st_size)
+        refuse_large(path.stat().st_size)
         model = onnx.load(str(path), load_external_data=False)
-        _refuse_large(path.stat().st_size + _external_bytes(model))
+        refuse_large(path.stat().st_size + _external_bytes(model))
         onnx.load_external_data_for_model(model, str(path.parent))
     except InvalidModel:
         raise
@@ -57,7 +45,7 @@ def load(path: Path) -> onnx.ModelProto:
         ) from error
     except (DecodeError, KeyError, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise InvalidModel(
-            f"it cannot be read as ONNX ({_first_line(error)}); expected a complete .onnx file, "
+            f"it cannot be read as ONNX ({first_line(error)}); expected a complete .onnx file, "
             "with its external data beside it"
         ) from error
     if not model.graph.output:
@@ -88,149 +76,14 @@ def _external_bytes(model: onnx.ModelProto) -> int:
     )
 
 
-def _refuse_large(size: int) -> None:
-    if size > _LIMIT:
-        raise InvalidModel(
-            f"it is {size / 2**30:.1f} GB, more than the 2 GB that one ONNX file can hold with its "
-            "weights inside; use smaller or quantised weights"
-        )
-
-
-def serialise(model: onnx.ModelProto) -> bytes:
-    """Deterministic bytes.
-
-    Raises:
-        InvalidModel: more than protobuf can hold in one file (2 GB).
-    """
-    _refuse_large(model.ByteSize())
-    try:
-        raw: bytes = model.SerializeToString(deterministic=True)
-    except (EncodeError, ValueError) as error:
-        raise InvalidModel(f"it cannot be written as ONNX ({_first_line(error)})") from error
-    return raw
-
-
-def store(raw: bytes, folder: Path) -> tuple[str, Path]:
-    """Write bytes as an immutable file named by their SHA-256, completely or not at all."""
-    sha256 = hashlib.sha256(raw).hexdigest()
-    path = folder / sha256
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".part-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    return sha256, path
-
-
-def session(raw: bytes | str, *, optimise: bool = True) -> onnxruntime.InferenceSession:
-    """A CPU session of onnxruntime, the reference for everything.
-
-    Raises:
-        InvalidModel: onnxruntime refuses it, with its reason.
-    """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    if not optimise:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        # Its fallback would print, and try the same provider again.
-        return onnxruntime.InferenceSession(
-            raw, options, providers=["CPUExecutionProvider"], enable_fallback=0
-        )
-    except Exception as error:  # onnxruntime raises types of its own per status code
-        raise InvalidModel(f"onnxruntime refuses it: {_first_line(error)}") from error
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSummary:
-    """What was read from a graph.
-
-    Attributes:
-        sha256: of the model as one file, external data inside.
-        weight_bytes: bytes of all initialisers.
-        max_shards: how many layer shards the graph allows.
-        layers: repeated blocks found in the graph's structure.
-        cuts: legal cuts: after how many nodes, the tensors that cross, their bytes at example sizes.
-        batch_axis: whether a batch may be split, and what that rests on.
-    """
-
-    sha256: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    opsets: dict[str, int]
-    operators: dict[str, int]
-    producer: str
-    node_count: int
-    weight_bytes: int
-    file_bytes: int
-    max_shards: int
-    layers: int
-    cuts: tuple[dict[str, Any], ...]
-    batch_axis: BatchAxis
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            **dataclasses.asdict(self),
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "batch_axis": self.batch_axis.to_json(),
-        }
-
-
-def read_model(path: Path) -> ModelSummary:
-    """Read and check a file with onnx and onnxruntime.
-
-    Raises:
-        InvalidModel: says what was expected, what came and what to do.
-    """
-    try:
-        return _summary(load(path))
-    except UnicodeDecodeError as error:
-        raise InvalidModel(f"it holds a name that is not UTF-8: {error}") from error
-
-
-def _summary(model: onnx.ModelProto) -> ModelSummary:
-    from inference.graph.batch import batch_axis
-    from inference.graph.cut import Cutter
-
-    _refuse_nul(model.graph)
-    raw = serialise(model)
-    runtime = session(raw)
-    inputs, outputs = ports(model)
-    cutter = Cutter(model)
-    return ModelSummary(
-        sha256=hashlib.sha256(raw).hexdigest(),
-        inputs=inputs,
-        outputs=outputs,
-        opsets={item.domain or "ai.onnx": item.version for item in model.opset_import},
-        operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
-        producer=f"{model.producer_name} {model.producer_version}".strip(),
-        node_count=len(model.graph.node),
-        weight_bytes=sum(map(tensor_bytes, model.graph.initializer))
-        + sum(map(constant_bytes, model.graph.node)),
-        file_bytes=len(raw),
-        max_shards=cutter.max_shards,
-        layers=cutter.layers,
-        cuts=tuple(cutter.describe_cuts()),
-        batch_axis=batch_axis(cutter.graph, runtime, inputs, outputs),
-    )
-
-
-def _refuse_nul(graph: onnx.GraphProto) -> None:
+def refuse_nul(graph: onnx.GraphProto) -> None:
     """Browsers hand strings on as C strings: what holds a NUL would be cut there without a word."""
     held = [text for tensor in graph.initializer for text in tensor.string_data]
     for node in graph.node:
         held += [text for tensor in _tensors(node) for text in tensor.string_data]
         held += [text for item in node.attribute for text in (item.s, *item.strings)]
         for body in bodies(node):
-            _refuse_nul(body)
+            refuse_nul(body)
     if any(b"\0" in text for text in held):
         raise InvalidModel(
             "it holds a string with a NUL character, at which browsers cut strings; write it without"
@@ -352,8 +205,3 @@ def tensor_bytes(tensor: onnx.TensorProto) -> int:
     if bits is None:
         bits = 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return (math.prod(tensor.dims) * bits + 7) // 8
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from inference.graph.model import session
+from inference.graph.runtime import session
 from inference.graph.spec import TensorSpec
 
 Array = np.ndarray[Any, Any]

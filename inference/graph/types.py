@@ -19,6 +19,8 @@ import onnx
 from onnx import TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
+from inference.graph.files import serialise
+from inference.graph.runtime import session
 from inference.graph.spec import dtype_of, dtype_of_runtime
 from inference.graph.standins import replace_foreign
 
@@ -191,8 +193,6 @@ def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
 
 
 def _by_runtime(model: onnx.ModelProto, wanted: Sequence[str]) -> dict[str, Typed]:
-    from inference.graph.model import serialise, session
-
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.value_info[:]

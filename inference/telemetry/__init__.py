@@ -11,18 +11,16 @@ from typing import Any
 
 from django.utils import timezone
 
-from browsers.breakers import describe
 from browsers.connections import connection_facts, resident_models
-from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.machine import machine_facts, redis_facts
 from browsers.models import Browser
+from browsers.queues import CONTROL_QUEUE, HISTORY_QUEUE, queue_of
 from browsers.rungs import rung_statistics
+from browsers.state.breakers import describe
+from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from history.models import HistoryState
-from inference.dispatch import CONTROL_QUEUE, queue_of
-from inference.serializers.browsers import file_names
 from inference.telemetry.ledger import counts, latency
-
-HISTORY_QUEUE = "history"
+from inference.wire.serializers.browsers import file_names
 
 
 def telemetry(

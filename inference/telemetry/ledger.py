@@ -11,9 +11,9 @@ from typing import Any
 from django.db.models import Count
 
 from browsers.core.quantiles import quantiles
-from inference.endings import OPEN_STATES
-from inference.metrics import milliseconds
+from inference.ledger.endings import OPEN_STATES
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunShard, RunState
+from inference.runs.metrics import milliseconds
 
 WINDOW = timedelta(minutes=5)
 # No more rows than these are looked at for the quantiles of the last minutes, the latest first.

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 
-from inference.live_page import pool_now
+from inference.telemetry.live_page import pool_now
 
 register = template.Library()
 

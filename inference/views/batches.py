@@ -16,9 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference import auth, registry
+from inference import auth
 from inference.batches import jobs, results
-from inference.batches.models import Batch, BatchJob
 from inference.batches.serializers import (
     BatchJobDetailSerializer,
     BatchJobSerializer,
@@ -27,10 +26,12 @@ from inference.batches.serializers import (
     RetrySerializer,
 )
 from inference.batches.uploads import job_from_upload
+from inference.catalog import registry
+from inference.catalog.uploads import Conflict
 from inference.errors import InvalidRequest
-from inference.serializers.errors import ErrorSerializer
-from inference.uploads import Conflict
+from inference.models.batches import Batch, BatchJob
 from inference.views.door import Door, caller_of
+from inference.wire.serializers.errors import ErrorSerializer
 
 ERRORS = dict.fromkeys((400, 401, 403, 404, 413, 503), ErrorSerializer)
 _CHUNK_BYTES = 2**18

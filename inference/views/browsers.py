@@ -12,18 +12,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from browsers import breakers
-from browsers.glance import breakers_or_unknown, living_or_unknown
 from browsers.models import Browser
+from browsers.state import breakers
+from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from inference.errors import Unavailable, UnknownBrowser
-from inference.serializers.browsers import (
+from inference.views.door import Door, manager_of
+from inference.wire.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
     BrowserSerializer,
     file_names,
 )
-from inference.serializers.errors import ERRORS
-from inference.views.door import Door, manager_of
+from inference.wire.serializers.errors import ERRORS
 
 
 class _Browsers(Door, generics.GenericAPIView[Browser]):

@@ -9,14 +9,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference import draining
-from inference.serializers.browsers import (
+from inference.ledger import draining
+from inference.views.door import Door, manager_of
+from inference.wire.serializers.browsers import (
     DrainingSerializer,
     DrainRequestSerializer,
     UndrainedSerializer,
 )
-from inference.serializers.errors import ERRORS
-from inference.views.door import Door, manager_of
+from inference.wire.serializers.errors import ERRORS
 
 
 class BrowserDrain(Door, APIView):

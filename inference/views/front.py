@@ -20,8 +20,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 
-from inference import auth, serving
+from inference import auth
 from inference.errors import InvalidRequest
+from inference.runs import serving
 from inference.views import http
 from inference.views.http import Answer, Receive, Scope, Send
 from inference.views.open_inference import open_inference

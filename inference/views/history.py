@@ -15,8 +15,8 @@ from history.core.samples import PLATFORMS
 from history.errors import Refused
 from inference.errors import InvalidRequest
 from inference.models import ModelType
-from inference.serializers.errors import ERRORS
 from inference.views.door import Door
+from inference.wire.serializers.errors import ERRORS
 
 
 class _FilterSerializer(serializers.Serializer[Any]):

@@ -14,9 +14,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from kombu.exceptions import OperationalError
 
-from inference import draining, operating
 from inference.errors import WebpoolError
-from inference.live_page import pool_now
+from inference.ledger import draining, operations
+from inference.telemetry.live_page import pool_now
 
 PAGE = "/admin/pool/"
 
@@ -52,7 +52,7 @@ def act(request: HttpRequest, browser_id: str) -> HttpResponse:
 
 
 def _restart(browser_id: str, by: str) -> str:
-    operating.restart(browser_id, by=by)
+    operations.restart(browser_id, by=by)
     return f"{browser_id} restarts as soon as it is done with what it computes"
 
 
@@ -65,17 +65,17 @@ def _drain(browser_id: str, by: str) -> str:
 
 
 def _quarantine(browser_id: str, by: str) -> str:
-    taken = operating.quarantine(browser_id, by=by)
+    taken = operations.quarantine(browser_id, by=by)
     return f"{browser_id} is quarantined until it is released; {taken} shards were taken from it"
 
 
 def _release(browser_id: str, by: str) -> str:
-    was = operating.release(browser_id)
+    was = operations.release(browser_id)
     return f"{browser_id} takes shards again" if was else f"{browser_id} took shards already"
 
 
 def _reset(browser_id: str, by: str) -> str:
-    operating.reset_breakers(browser_id)
+    operations.reset_breakers(browser_id)
     return f"the breakers of {browser_id}, its own and those of models in it, are closed"
 
 

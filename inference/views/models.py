@@ -12,11 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference import plans, registry, uploads
+from inference.catalog import plans, registry, uploads
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel, Plan
-from inference.serializers.errors import ERRORS, ErrorSerializer
-from inference.serializers.models import (
+from inference.views.door import Door, manager_of
+from inference.wire.serializers.errors import ERRORS, ErrorSerializer
+from inference.wire.serializers.models import (
     ManifestRequestSerializer,
     ModelDetailSerializer,
     ModelSerializer,
@@ -24,7 +25,6 @@ from inference.serializers.models import (
     PlanRequestSerializer,
     PlanSerializer,
 )
-from inference.views.door import Door, manager_of
 
 
 class ModelList(Door, generics.ListAPIView[OnnxModel]):

@@ -18,18 +18,22 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
-from browsers.live import living
-from inference import auth, registry, runs, serving, tensors
+from browsers.state.live import living
+from inference import auth
+from inference.catalog import registry
 from inference.errors import InvalidRequest, UnknownModel
-from inference.metrics import batch_split
 from inference.models import Attempt, OnnxModel, Outcome, Run
-from inference.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
-from inference.oip.reading import InferRequest, decode_request, parse_json
-from inference.oip.writing import encode_response
-from inference.options import parse_options
-from inference.tensors import TensorRef
+from inference.runs import creation, serving
+from inference.runs.answers import collect
+from inference.runs.metrics import batch_split
+from inference.runs.options import parse_options
+from inference.store import tensors
+from inference.store.tensors import TensorRef
 from inference.views import http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
+from inference.wire.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
+from inference.wire.oip.reading import InferRequest, decode_request, parse_json
+from inference.wire.oip.writing import encode_response
 
 VERSION = "1"
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration"]
@@ -145,8 +149,8 @@ async def _infer(
         decoded = decode_request(content, request.headers.get(HEADER_LENGTH))
         _check_outputs(model, decoded)
         wanted.append(decoded)
-        return runs.create_run(
-            runs.RunRequest(
+        return creation.create_run(
+            creation.RunRequest(
                 model=name,
                 inputs=decoded.inputs,
                 owner=caller.name,
@@ -168,7 +172,7 @@ def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
 
 
 def _written(run: Run, request: InferRequest, accept_encoding: str) -> Answer:
-    outputs = runs.collect(run, [wish.name for wish in request.outputs])
+    outputs = collect(run, [wish.name for wish in request.outputs])
     encoded = encode_response(
         model=run.model.name,
         version=VERSION,

@@ -12,9 +12,9 @@ from django.views.decorators.http import require_GET
 
 from browsers.models import Browser
 from history import answers
+from history.charts import heatmap, intervals
+from history.charts.told import compared_works, evidence, works_over_time
 from history.models import BrowserRecommendation, CapabilityScore, Regression
-from history.plots import heatmap, intervals
-from history.plots.told import compared_works, evidence, works_over_time
 from inference.models import ModelType, OnnxModel
 
 _DAYS = (1, 7, 30)

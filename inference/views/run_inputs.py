@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference import registry
+from inference.catalog import registry
 from inference.errors import InvalidRequest
-from inference.inputs import from_python
 from inference.models import OnnxModel
-from inference.oip.tensors import decode_json_tensor
-from inference.tensors import WireTensor
+from inference.runs.inputs import from_python
+from inference.store.tensors import WireTensor
+from inference.wire.oip.tensors import decode_json_tensor
 
 
 def inputs_of(

@@ -12,23 +12,27 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference import auth, endings, registry, runs, uploads
+from inference import auth
+from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
+from inference.ledger import endings
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
-from inference.oip.datatypes import HEADER_LENGTH
-from inference.oip.writing import encode_response
-from inference.options import parse_options
-from inference.serializers.errors import ERRORS, ErrorSerializer
-from inference.serializers.runs import (
+from inference.runs import creation
+from inference.runs.answers import collect, get_run
+from inference.runs.options import parse_options
+from inference.views.door import Door, caller_of
+from inference.views.open_inference import VERSION
+from inference.views.run_inputs import inputs_of
+from inference.wire.oip.datatypes import HEADER_LENGTH
+from inference.wire.oip.writing import encode_response
+from inference.wire.serializers.errors import ERRORS, ErrorSerializer
+from inference.wire.serializers.runs import (
     OutputsSerializer,
     RunDetailSerializer,
     RunRequestSerializer,
     RunSerializer,
     RunShardSerializer,
 )
-from inference.views.door import Door, caller_of
-from inference.views.open_inference import VERSION
-from inference.views.run_inputs import inputs_of
 
 
 def _query(name: str, about: str) -> OpenApiParameter:
@@ -67,8 +71,8 @@ class RunList(Door, generics.ListAPIView[Run]):
         model = registry.get_model(name)
         options = {key: value for key, value in given.items() if key not in own}
         inputs, filled_in = inputs_of(model, given)
-        run = runs.create_run(
-            runs.RunRequest(
+        run = creation.create_run(
+            creation.RunRequest(
                 model=model.name,
                 inputs=inputs,
                 filled_in=filled_in,
@@ -76,7 +80,7 @@ class RunList(Door, generics.ListAPIView[Run]):
                 **parse_options(options),
             )
         )
-        body = RunDetailSerializer(runs.get_run(run.pk)).data
+        body = RunDetailSerializer(get_run(run.pk)).data
         headers = {"Location": f"/api/runs/{run.pk}/"}
         return Response(body, status=status.HTTP_202_ACCEPTED, headers=headers)
 
@@ -92,7 +96,7 @@ class RunDetail(Door, APIView):
 
     @extend_schema(responses={200: RunDetailSerializer, **ERRORS})
     def get(self, request: Request, run_id: str) -> Response:
-        return Response(RunDetailSerializer(runs.get_run(run_id)).data)
+        return Response(RunDetailSerializer(get_run(run_id)).data)
 
 
 class RunOutputs(Door, APIView):
@@ -102,7 +106,7 @@ class RunOutputs(Door, APIView):
     )
     def get(self, request: Request, run_id: str) -> HttpResponse:
         """The answer, in the form of /v2/; binary with `Accept: application/octet-stream`."""
-        run = runs.get_run(run_id)
+        run = get_run(run_id)
         if run.state == RunState.RUNNING:
             raise uploads.Conflict(f"run {run.pk} is still running; ask again")
         names = [name for name in request.query_params.get("names", "").split(",") if name]
@@ -112,7 +116,7 @@ class RunOutputs(Door, APIView):
             version=VERSION,
             request_id=None,
             parameters={"run": str(run.pk)},
-            outputs=[(tensor, binary) for tensor in runs.collect(run, names)],
+            outputs=[(tensor, binary) for tensor in collect(run, names)],
         )
         response = HttpResponse(encoded.body, content_type=encoded.content_type)
         if encoded.header_length is not None:
@@ -126,12 +130,12 @@ class RunCancel(Door, APIView):
     )
     def post(self, request: Request, run_id: str) -> Response:
         """End a run that nobody wants any more."""
-        run = runs.get_run(run_id)
+        run = get_run(run_id)
         caller = caller_of(request)
         if run.owner != caller.name:
             auth.check_manager(caller)
         endings.cancel(run.pk, f"cancelled by {caller.name}")
-        run = runs.get_run(run.pk)
+        run = get_run(run.pk)
         if run.state != RunState.CANCELLED:
             raise uploads.Conflict(f"run {run.pk} has {run.state} already")
         return Response(RunDetailSerializer(run).data)
@@ -147,7 +151,7 @@ class ShardList(Door, generics.ListAPIView[RunShard]):
         rows = rows.select_related("plan_shard").prefetch_related("attempt_rows")
         asked = self.request.query_params
         if run := asked.get("run"):
-            rows = rows.filter(run=runs.get_run(run))
+            rows = rows.filter(run=get_run(run))
         if browser := asked.get("browser"):
             rows = rows.filter(browser=browser)
         if state := asked.get("state"):

@@ -8,11 +8,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference.prometheus import CONTENT_TYPE, exposition
-from inference.serializers.errors import ERRORS
 from inference.telemetry import telemetry
+from inference.telemetry.prometheus import CONTENT_TYPE, exposition
 from inference.telemetry.schema import TelemetryQuerySerializer, TelemetrySerializer
 from inference.views.door import Door
+from inference.wire.serializers.errors import ERRORS
 
 
 class Telemetry(Door, APIView):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from math import log
 
-from inference.zoo.activations import gelu_sigmoid
-from inference.zoo.attention import multi_head
 from inference.zoo.builder import FLOAT, INT64
 from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
-from inference.zoo.net import Net
-from inference.zoo.patches import class_first, patches
-from inference.zoo.positions import causal, count
+from inference.zoo.layers.activations import gelu_sigmoid
+from inference.zoo.layers.attention import multi_head
+from inference.zoo.layers.net import Net
+from inference.zoo.layers.patches import class_first, patches
+from inference.zoo.layers.positions import causal, count
 from inference.zoo.precision import FLOAT32, Precision
 from inference.zoo.weights import Seeded, Weights
 

@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 from onnx import TensorProto
 
-from inference.zoo.activations import silu
-from inference.zoo.attention import attend_split, split_heads
 from inference.zoo.builder import FLOAT, INT64, MICROSOFT
 from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
-from inference.zoo.net import Net
-from inference.zoo.positions import causal, count, padding
+from inference.zoo.layers.activations import silu
+from inference.zoo.layers.attention import attend_split, split_heads
+from inference.zoo.layers.net import Net
+from inference.zoo.layers.positions import causal, count, padding
 from inference.zoo.precision import FLOAT32, Precision
 from inference.zoo.weights import Seeded, Weights
 

@@ -10,13 +10,13 @@ import dataclasses
 
 import numpy as np
 
-from inference.zoo.activations import gelu_tanh, relu
-from inference.zoo.attention import attend
 from inference.zoo.builder import FLOAT, INT64
 from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
-from inference.zoo.net import Net
-from inference.zoo.positions import causal, count, distances, padding
+from inference.zoo.layers.activations import gelu_tanh, relu
+from inference.zoo.layers.attention import attend
+from inference.zoo.layers.net import Net
+from inference.zoo.layers.positions import causal, count, distances, padding
 from inference.zoo.precision import FLOAT32, Precision
 from inference.zoo.weights import Seeded, Weights
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from inference.zoo.activations import gelu
-from inference.zoo.attention import attend
 from inference.zoo.builder import FLOAT
 from inference.zoo.examples import Array, Examples
 from inference.zoo.graph import Graph
-from inference.zoo.net import Net
-from inference.zoo.patches import class_first, patches
+from inference.zoo.layers.activations import gelu
+from inference.zoo.layers.attention import attend
+from inference.zoo.layers.net import Net
+from inference.zoo.layers.patches import class_first, patches
 from inference.zoo.precision import FLOAT32, Precision
 from inference.zoo.weights import Seeded, Weights
 

@@ -17,15 +17,15 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from browsers import breakers
 from browsers.drivers import Missing, get_driver
 from browsers.models import Browser, BrowserState
 from browsers.redis import client
+from browsers.state import breakers
 from history import recording
 from history.models import BrowserRecommendation, CapabilityScore, Regression
 from history.recompute import recompute
 from inference.models import ModelType, OnnxModel
-from inference.pool_view import snapshot
+from inference.scheduling.pool_view import snapshot
 from tests.support.history import sample, series
 from tests.support.ledger import make_run, publish
 

@@ -12,9 +12,9 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
 
+from browsers.core.answers.known import Known, KnownAnswer
+from browsers.core.answers.proofs import ANY_SHAPES, Excluded, Proof, Verdict
 from browsers.core.errors import BrowserError, UnsupportedOperation
-from browsers.core.known import Known, KnownAnswer
-from browsers.core.proofs import ANY_SHAPES, Excluded, Proof, Verdict
 from tests.browser.bench import Bench, assert_close, reference, started, tensor
 
 RANDOM = np.random.default_rng(1)

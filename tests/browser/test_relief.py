@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browsers import turns
+from browsers import restart_lock
 from browsers.models import BrowserState, Incident
 from browsers.worker import BrowserWorker
 from tests.browser.bench import assert_close, reference, tensor
@@ -93,10 +93,10 @@ def test_while_the_machine_is_short_browsers_restart_one_after_the_other(
     assert worker.relieve()
     assert tried() == [("unload", False), ("refresh", False), ("restart", False)]
     assert not worker.memory.relief_is_due(time.monotonic()), "in vain: not again at once"
-    with turns.turn("another", wait_s=0.0) as ours:
+    with restart_lock.turn("another", wait_s=0.0) as ours:
         assert ours
-        with turns.turn(worker.id, wait_s=0.3) as mine:
+        with restart_lock.turn(worker.id, wait_s=0.3) as mine:
             assert not mine
-    with turns.turn(worker.id, wait_s=0.0) as mine:
+    with restart_lock.turn(worker.id, wait_s=0.0) as mine:
         assert mine
     right(worker, settings)

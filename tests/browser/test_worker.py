@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from browsers.core.known import Known
+from browsers.core.answers.known import Known
 from browsers.core.protocol import WireTensor
 from browsers.drivers import Role, get_driver
 from browsers.models import BrowserState

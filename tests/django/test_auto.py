@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from browsers.live import LiveModel
 from browsers.redis import client
-from inference import auto, plans, registry
+from browsers.state.live import LiveModel
+from inference.catalog import plans, registry
 from inference.core import costs
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
-from inference.pool_view import snapshot
+from inference.runs import auto
+from inference.scheduling.pool_view import snapshot
 from inference.zoo import micro
 from tests.support.ledger import publish
 

@@ -24,16 +24,18 @@ from history.core.configuration import published
 from history.core.recommendations import Basis, from_measurements
 from history.core.series import Series, Work
 from history.models import BrowserRecommendation
-from inference import completion, endings, selection
 from inference.batches import engine, jobs, report, results, storage
 from inference.batches.feeder import feed, jobs_to_feed
-from inference.batches.models import Batch, BatchJob, BatchState, JobState
 from inference.batches.prepare import BadItems
 from inference.batches.retention import forget_old_jobs
+from inference.catalog.plans import forget
+from inference.catalog.uploads import Conflict, remove_model
 from inference.errors import InvalidRequest, Unavailable
+from inference.ledger import endings
 from inference.models import OnnxModel, Run, RunState
-from inference.plans import forget
-from inference.uploads import Conflict, remove_model
+from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.scheduling import advice
+from inference.store import wakeups
 from tests.support.batches import (
     break_one,
     chain_model,
@@ -126,10 +128,10 @@ def test_the_feeder_advances_every_job_and_a_wait_ends_with_a_run(
     first, second = new_job(model, tmp_path, 6), new_job(model, tmp_path, 2)
     flying = feed()
     assert len(flying) == 3
-    assert not completion.wait_any(flying, 0.05)
+    assert not wakeups.wait_any(flying, 0.05)
     compute(second)
-    assert completion.wait_any(flying, 5)
-    assert completion.wait_any(flying, 5), "the signal stays for others who wait"
+    assert wakeups.wait_any(flying, 5)
+    assert wakeups.wait_any(flying, 5), "the signal stays for others who wait"
     compute(first)
     feed()
     feed()
@@ -369,7 +371,7 @@ def test_a_job_that_names_no_batch_size_takes_what_history_measured(
 
     source = write_jsonl(tmp_path / "in.jsonl", rows(4))
     request = jobs.JobRequest(model=model.name, source=source, again=True)
-    selection.forget()
+    advice.forget()
     assert jobs.create_job(request)[0].batch_size == jobs.DEFAULT_BATCH_SIZE
     found = from_measurements([in_batches_of(1), in_batches_of(2)], Basis.MODEL)
     assert found is not None
@@ -378,12 +380,12 @@ def test_a_job_that_names_no_batch_size_takes_what_history_measured(
         recommended_browser="chromium", confidence=1.0, sample_size=10, based_on=found.based_on,
         config=published(found),
     )  # fmt: skip
-    selection.forget()
+    advice.forget()
     job, _ = jobs.create_job(request)
     assert (job.batch_size, job.batch_count) == (2, 2)
     assert jobs.create_job(dataclasses.replace(request, batch_size=4))[0].batch_count == 1
     BrowserRecommendation.objects.all().delete()
-    selection.forget()
+    advice.forget()
 
 
 def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from django.utils import timezone
 from browsers.core.failures import Category
 from browsers.redis import client
 from inference.batches import engine, jobs
-from inference.batches.models import BatchJob, JobState
+from inference.catalog.plans import forget
 from inference.models import OnnxModel, Run
-from inference.plans import forget
+from inference.models.batches import BatchJob, JobState
 from tests.support.batches import break_one, chain_model, compute, new_job
 from tests.support.ledger import publish
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from browsers import breakers, live
 from browsers.core.failures import Category
 from browsers.redis import client
+from browsers.state import breakers, live
 from inference.core.placement import NoBrowser, ShardView, Wishes, candidates
-from inference.pool_view import snapshot
+from inference.scheduling.pool_view import snapshot
 from tests.support.ledger import publish
 
 SHARD = ShardView(0, "aa", 1)

@@ -14,23 +14,18 @@ from django.db import connection
 from django.utils import timezone
 
 from browsers.redis import client
-from inference import (
-    claims,
-    components,
-    dispatch,
-    ledger,
-    placing,
-    plans,
-    registry,
-    runs,
-    tensors,
-    uploads,
-)
-from inference.component_plan import default_strategy
+from inference.catalog import components, plans, registry, uploads
+from inference.catalog.component_plan import default_strategy
 from inference.errors import InvalidRequest
 from inference.graph.reference import equal, reference
+from inference.ledger import claims, redispatch, results
 from inference.models import OnnxModel, PlanShard, Run, RunShard, RunState, ShardState
-from inference.runs import RunRequest
+from inference.runs import creation
+from inference.runs.answers import collect
+from inference.runs.creation import RunRequest
+from inference.scheduling import dispatch
+from inference.store import tensors
+from inference.store.files import files_dir, path_of
 from inference.zoo import families
 from inference.zoo.families import FAMILIES
 from tests.support.ensembles import DIAMOND, diamond, in_order, question
@@ -54,7 +49,7 @@ def forget() -> None:
         uploads.remove_model(model)
     plans.forget()
     for name in stored():  # what other tests left
-        registry.path_of(name).unlink()
+        path_of(name).unlink()
 
 
 @pytest.fixture
@@ -74,7 +69,7 @@ def rewrite(manifest: Path, **changes: Any) -> Path:
 
 
 def stored() -> set[str]:
-    folder = registry.files_dir()
+    folder = files_dir()
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 
@@ -87,7 +82,7 @@ def test_the_row_says_what_the_whole_takes_and_gives(manifest: Path) -> None:
     assert [(port["name"], port["tensor"]) for port in model.outputs] == [("score", "scores")]
     assert [item["name"] for item in model.components] == ["text", "image", "fusion"]
     assert model.weight_bytes == sum(item["weight_bytes"] for item in model.components)
-    assert model.file_bytes == sum((registry.path_of(f)).stat().st_size for f in stored())
+    assert model.file_bytes == sum((path_of(f)).stat().st_size for f in stored())
     assert sum(item["cost"] for item in model.components) == pytest.approx(1.0)
     assert {item["sha256"] for item in model.components} == stored()
 
@@ -223,7 +218,7 @@ def test_other_ways_are_refused_by_name(
     publish("a")
     request = RunRequest("clip", wire_inputs(), strategy=strategy, shards=shards)
     with pytest.raises(InvalidRequest, match=message):
-        runs.create_run(request)
+        creation.create_run(request)
     assert not Run.objects.exists()
 
 
@@ -244,7 +239,7 @@ def started(manifest: Path, **wishes: Any) -> Run:
     add(manifest)
     publish("a")
     publish("b")
-    return runs.create_run(RunRequest("clip", wire_inputs(), **wishes))
+    return creation.create_run(RunRequest("clip", wire_inputs(), **wishes))
 
 
 def claimed(run: Run, index: int) -> RunShard:
@@ -258,12 +253,12 @@ def compute(shard: RunShard) -> None:
     """Play the worker, with onnxruntime for the browser."""
     given = tensors.fetch(claims.input_refs(shard))
     arrays = {tensor.name: tensors.decode_array(tensor) for tensor in given}
-    made = reference(registry.path_of(shard.plan_shard.sha256), arrays)
+    made = reference(path_of(shard.plan_shard.sha256), arrays)
     outputs = [tensors.encode_array(name, array) for name, array in made.items()]
     refs = tensors.store(shard.run_id, outputs)
     named = {tensor.name: ref for tensor, ref in zip(outputs, refs, strict=True)}
     facts = {"browser": shard.browser, "started_at": timezone.now()}
-    assert ledger.record_success(shard, named, facts)
+    assert results.record_success(shard, named, facts)
 
 
 def states(run: Run) -> list[str]:
@@ -283,7 +278,7 @@ def test_the_answer_is_that_of_the_files_in_order(manifest: Path, order: tuple[i
     compute(claimed(run, 2))
     run.refresh_from_db()
     assert run.state == RunState.SUCCEEDED
-    (score,) = runs.collect(run)
+    (score,) = collect(run)
     expected = in_order(manifest, question())["score"]
     assert score.name == "score"
     assert abs(tensors.decode_array(score) - expected).max() < 1e-6
@@ -299,12 +294,12 @@ def test_models_of_the_zoo_run_by_their_components(name: str, tmp_path: Path) ->
     assert {port["name"] for port in model.inputs} == set(inputs)
     publish("a")
     publish("b")
-    run = runs.create_run(RunRequest(name, wire_inputs(**inputs)))
+    run = creation.create_run(RunRequest(name, wire_inputs(**inputs)))
     for index in range(len(model.components)):
         compute(claimed(run, index))
     run.refresh_from_db()
     assert run.state == RunState.SUCCEEDED
-    got = {tensor.name: tensors.decode_array(tensor) for tensor in runs.collect(run)}
+    got = {tensor.name: tensors.decode_array(tensor) for tensor in collect(run)}
     expected = in_order(path, inputs)
     assert set(got) == set(expected)
     assert all(equal(got[key], array) for key, array in expected.items())
@@ -327,7 +322,7 @@ def test_the_chord_brings_what_the_ledger_has_made_ready(manifest: Path) -> None
 def test_encoders_that_went_out_again_need_no_chord(manifest: Path) -> None:
     """One encoder is sent anew: its old chord cannot be trusted, so the recorder sends what follows."""
     run = started(manifest)
-    assert placing.redispatch(run.shards.get(index=0))
+    assert redispatch.redispatch(run.shards.get(index=0))
     compute(claimed(run, 0))
     lengths = {name: client().llen(f"browser.{name}") for name in "ab"}
     compute(claimed(run, 1))
@@ -340,5 +335,5 @@ def test_sizes_that_must_agree_are_checked_before_anything_runs(manifest: Path) 
     publish("a")
     inputs = wire_inputs(words=question()["words"], pixels=question(rows=3)["pixels"])
     with pytest.raises(InvalidRequest, match="dimension 'batch' is 2 in 'words' but 3 in 'pixels'"):
-        runs.create_run(RunRequest("clip", inputs))
+        creation.create_run(RunRequest("clip", inputs))
     assert not PlanShard.objects.exists()

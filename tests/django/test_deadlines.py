@@ -17,24 +17,16 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from browsers import live
 from browsers.core.failures import Category
 from browsers.redis import client
-from inference import (
-    claims,
-    completion,
-    deadlines,
-    doubts,
-    joining,
-    ledger,
-    registry,
-    runs,
-    serving,
-    sweep,
-    tensors,
-)
+from browsers.state import live
+from inference.catalog import registry
 from inference.errors import RunFailed
+from inference.ledger import claims, deadlines, joins, results, sweep, verification
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunShard, RunState
+from inference.runs import creation, serving
+from inference.runs.answers import collect, wait_run
+from inference.store import tensors, wakeups
 from inference.views.open_inference import open_inference
 from inference.zoo.micro import chain
 from tests.support.callers import question
@@ -61,7 +53,7 @@ def stored(shard: RunShard, name: str, value: float = 1.0) -> tensors.TensorRef:
 
 
 def compute(shard: RunShard, name: str) -> bool:
-    return ledger.record_success(shard, {name: stored(shard, name)}, facts(shard))
+    return results.record_success(shard, {name: stored(shard, name)}, facts(shard))
 
 
 def until_late(run: Run) -> None:
@@ -74,7 +66,7 @@ def assert_late(run: Run) -> None:
     assert (run.state, run.error_category, run.outputs) == (RunState.FAILED, "timeout", {})
     assert run.finished_at is not None and run.finished_at >= run.deadline_at
     assert f"by the deadline ({run.deadline_at.isoformat(timespec='milliseconds')})" in run.error
-    told = completion.wait(run.pk, 1.0)
+    told = wakeups.wait(run.pk, 1.0)
     assert told is not None and told.state == RunState.FAILED
     assert not run.shards.filter(state__in=["waiting", "ready", "queued", "running"]).exists()
     assert not client().keys(f"webpool:tensor:{run.pk}:*")
@@ -118,10 +110,10 @@ def test_a_result_just_before_the_deadline_counts_for_good() -> None:
     assert compute(claimed(run, 0), "t1")
     until_late(run)
     sweep.sweep(timezone.now())
-    ended = runs.wait_run(run)
+    ended = wait_run(run)
     assert ended.state == RunState.SUCCEEDED
     assert ended.finished_at is not None and ended.finished_at < ended.deadline_at
-    assert len(runs.collect(ended)) == 1
+    assert len(collect(ended)) == 1
 
 
 def test_an_earlier_shards_result_after_the_deadline_sends_nothing() -> None:
@@ -142,7 +134,7 @@ def test_a_failure_after_the_deadline_is_recorded_and_not_tried_again() -> None:
     shard = claimed(run, 0)
     client().delete("browser.a", "browser.b")
     until_late(run)
-    ledger.record_failure(shard, Category.BROWSER_CRASH, "it died", facts(shard))
+    results.record_failure(shard, Category.BROWSER_CRASH, "it died", facts(shard))
     assert_late(run)
     attempt = Attempt.objects.get(shard=shard)
     assert (attempt.outcome, attempt.error_category) == (Outcome.FAILED, "browser_crash")
@@ -157,7 +149,7 @@ def test_an_odd_answer_after_the_deadline_is_not_confirmed_by_another_browser() 
     until_late(run)
     zero = tensors.encode_array("t1", np.zeros(1, np.float32))
     refs = tensors.store(run.pk, [zero])
-    doubts.settle(shard, [zero], refs, facts(shard), ledger.Glance(shard))
+    verification.settle(shard, [zero], refs, facts(shard), results.Glance(shard))
     assert_late(run)
     assert Attempt.objects.get(shard=shard).outcome == Outcome.SUPERSEDED
 
@@ -176,7 +168,7 @@ def test_a_join_that_comes_after_the_deadline_is_not_done() -> None:
     parts_done(run)
     join = run.shards.get(index=2)
     until_late(run)
-    assert not joining.execute(join.pk, join.fence)
+    assert not joins.execute(join.pk, join.fence)
     assert run.shards.get(index=2).attempts == 0
     sweep.sweep(timezone.now())
     assert_late(run)
@@ -189,7 +181,7 @@ def test_a_join_that_is_ready_after_the_deadline_completes_nothing() -> None:
     join = claimed(run, 2)
     ref = stored(join, "t1")
     until_late(run)
-    assert not ledger.record_join(join, {"t1": ref})
+    assert not results.record_join(join, {"t1": ref})
     assert_late(run)
 
 
@@ -214,11 +206,11 @@ def test_whoever_waits_is_told_at_the_deadline_though_no_other_process_lives() -
     publish("a")
     run = make_run(deadline_at=timezone.now() + SOON)
     began = time.monotonic()
-    ended = runs.wait_run(run)
+    ended = wait_run(run)
     assert time.monotonic() - began < SOON.total_seconds() + 2
     assert_late(run)
     with pytest.raises(RunFailed, match="no answer by the deadline") as caught:
-        runs.collect(ended)
+        collect(ended)
     assert (caught.value.status, caught.value.category) == (504, "timeout")
 
 
@@ -226,8 +218,8 @@ def test_whoever_waits_is_told_that_no_browser_could_take_it() -> None:
     publish("a")
     run = make_run(deadline_at=timezone.now() + SOON)
     live.withdraw("a")
-    ledger.owner_died("a", "killed")
-    ended = runs.wait_run(run)
+    results.owner_died("a", "killed")
+    ended = wait_run(run)
     assert (ended.state, ended.error_category) == (RunState.FAILED, "no_browser")
 
 
@@ -237,7 +229,7 @@ def test_a_waiter_that_notices_the_deadline_late_hears_what_had_been_decided_by_
     assert compute(claimed(run, 0), "t1")
     client().delete(f"webpool:done:{run.pk}")  # as if its recorder had died after the commit
     until_late(run)
-    assert runs.wait_run(run).state == RunState.SUCCEEDED
+    assert wait_run(run).state == RunState.SUCCEEDED
 
 
 # --- the doors ---------------------------------------------------------------------
@@ -253,9 +245,9 @@ def model(tmp_path: Path) -> Iterator[OnnxModel]:
     made.delete()
 
 
-def asked(model: OnnxModel, deadline_s: float) -> runs.RunRequest:
+def asked(model: OnnxModel, deadline_s: float) -> creation.RunRequest:
     inputs = [tensors.encode_array("x", question(0))]
-    return runs.RunRequest(model=model.name, inputs=inputs, deadline_s=deadline_s)
+    return creation.RunRequest(model=model.name, inputs=inputs, deadline_s=deadline_s)
 
 
 def post(path: str, body: bytes) -> tuple[int, dict[str, Any]]:
@@ -349,7 +341,7 @@ def test_a_python_caller_is_told_at_the_deadline(model: OnnxModel) -> None:
     request = asked(model, 1.5)
     began = time.monotonic()
     with pytest.raises(RunFailed) as caught:
-        asyncio.run(serving.run_to_end(lambda: runs.create_run(request), runs.collect))
+        asyncio.run(serving.run_to_end(lambda: creation.create_run(request), collect))
     assert time.monotonic() - began < 20
     assert caught.value.category == "timeout"
     assert_late(Run.objects.get(pk=caught.value.run_id))

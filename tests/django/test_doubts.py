@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from browsers import breakers
 from browsers.models import Browser, Incident
 from browsers.redis import client
-from inference import claims, doubts, ledger, tensors
+from browsers.state import breakers
+from inference.ledger import claims, results, verification
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
-from inference.runs import collect
+from inference.runs.answers import collect
+from inference.store import tensors
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -35,7 +36,7 @@ def answer(run: Run, *values: float) -> RunShard:
     wires = [tensors.encode_array("t1", np.array(values, np.float32))]
     facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
     refs = tensors.store(run.pk, wires)
-    doubts.settle(shard, wires, refs, facts, ledger.Glance(shard))
+    verification.settle(shard, wires, refs, facts, results.Glance(shard))
     run.refresh_from_db()
     return run.shards.get()
 

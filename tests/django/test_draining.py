@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from browsers.live import living
 from browsers.models import Browser, BrowserState
 from browsers.redis import client
-from inference import claims, draining, sweep
+from browsers.state.live import living
 from inference.errors import UnknownBrowser
+from inference.ledger import claims, draining, sweep
 from inference.models import Run, RunShard, ShardState
 from tests.support.ledger import make_run, publish
 

@@ -14,18 +14,19 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from onnx import TensorProto, helper
 
-from inference import registry, tensors
 from inference.batches import jobs, parquet, storage
-from inference.batches.models import BatchJob
 from inference.batches.prepare import BadItems
+from inference.catalog import registry
+from inference.catalog.plans import forget
+from inference.client.requests import request_for
 from inference.errors import InvalidRequest
 from inference.graph.spec import dtype_of
 from inference.models import OnnxModel, Run
-from inference.oip.datatypes import NAMES
-from inference.oip.reading import decode_request
-from inference.plans import forget
-from inference.pool.requests import request_for
-from inference.tensors import TensorRef, decode_array
+from inference.models.batches import BatchJob
+from inference.store import tensors
+from inference.store.tensors import TensorRef, decode_array
+from inference.wire.oip.datatypes import NAMES
+from inference.wire.oip.reading import decode_request
 from tests.support.ledger import publish
 
 PORTS = {

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from inference.core.hangs import LEAST, by_history_s, by_size_s
-from inference.hangs import Durations
+from inference.core.timeouts import LEAST, by_history_s, by_size_s
 from inference.models import Attempt, Outcome, RunShard
+from inference.worker.timeouts import Durations
 from tests.support.ledger import make_run
 
 pytestmark = pytest.mark.django_db

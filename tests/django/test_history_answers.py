@@ -21,7 +21,8 @@ from history.errors import Refused
 from history.models import BrowserRecommendation, CapabilityScore, PendingSample, Regression
 from history.performance import BrowserPerformanceHistory
 from history.recompute import is_behind, is_due, recompute
-from inference import outbox, tasks
+from inference import tasks
+from inference.store import outbox
 from tests.support.history import sample, series
 
 pytestmark = pytest.mark.django_db(transaction=True)

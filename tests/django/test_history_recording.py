@@ -15,8 +15,9 @@ from history import recording
 from history.core.samples import Observation
 from history.models import HistoryState, PendingSample
 from history.store import latest
-from inference import outbox, uploads
+from inference.catalog import uploads
 from inference.models import Attempt, Outcome, Run
+from inference.store import outbox
 from tests.support.history import kept
 from tests.support.ledger import make_run
 

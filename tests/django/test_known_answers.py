@@ -11,11 +11,12 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper as h
 
-from browsers.core.known import Known
-from inference import known_answers, plans, registry
-from inference.graph.model import session
+from browsers.core.answers.known import Known
+from inference.catalog import known_answers, plans, registry
+from inference.graph.runtime import session
 from inference.models import PlanShard, StepKind
-from inference.tensors import decode_array, encode_array
+from inference.store.files import path_of
+from inference.store.tensors import decode_array, encode_array
 from inference.zoo import micro
 from inference.zoo.families import FAMILIES
 
@@ -50,7 +51,7 @@ def test_each_file_of_a_plan_answers_as_onnxruntime_does(
         known = known_answers.known(sha256)
         assert len(known.answers) == 3
         assert (known.constant, known.why_none, known.forms) == ((), "", frozenset())
-        runtime = session(str(registry.path_of(sha256)))
+        runtime = session(str(path_of(sha256)))
         names = [item.name for item in runtime.get_outputs()]
         for answer in known.answers:
             arrays = runtime.run(names, {t.name: decode_array(t) for t in answer.inputs})

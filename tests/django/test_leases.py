@@ -9,8 +9,9 @@ from celery import current_app
 from django.utils import timezone
 
 from browsers.redis import client
-from inference import claims, dispatch, leases, ledger
+from inference.ledger import claims, lease_watch, results
 from inference.models import Outcome, ShardState
+from inference.scheduling import dispatch
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -27,14 +28,14 @@ def test_what_a_browser_held_when_its_lease_ended_goes_to_another(settings: Any)
     run = make_run(shards=1, browsers=["a", "b"])
     shard = run.shards.get(index=0)
     assert claims.claim(shard.pk, shard.fence, timezone.now()) is not None
-    held = leases.look(None)
+    held = lease_watch.look(None)
     assert held == {"a", "b"}
-    assert leases.look(held) == held
+    assert lease_watch.look(held) == held
     client().delete("webpool:browser:a")
-    assert leases.look(held) == {"b"}, "the server is young: leases may yet be renewed"
+    assert lease_watch.look(held) == {"b"}, "the server is young: leases may yet be renewed"
     assert run.shards.get(index=0).browser == "a"
     settings.WEBPOOL_LEASE_S = -1.0  # as when the server has been up for long
-    assert leases.look(held) == {"b"}
+    assert lease_watch.look(held) == {"b"}
     moved = run.shards.get(index=0)
     assert (moved.state, moved.browser) == (ShardState.QUEUED, "b")
     (lost,) = moved.attempt_rows.all()
@@ -49,6 +50,6 @@ def test_messages_for_shards_go_with_their_worker_and_others_wait_for_the_next()
     current_app.send_task("inference.tasks.load_shard", ("ab" * 32, ""), queue="browser.a")
     assert client().llen("browser.a") == 2
     client().delete("webpool:browser:a")
-    ledger.owner_died("a", "killed")
+    results.owner_died("a", "killed")
     (left,) = client().lrange("browser.a", 0, -1)
     assert b"load_shard" in left

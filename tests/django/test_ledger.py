@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from browsers import live
 from browsers.core.failures import Category
 from browsers.redis import client
-from inference import claims, completion, endings, joining, ledger, sweep, tensors
+from browsers.state import live
+from inference.ledger import claims, endings, joins, results, sweep
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.store import tensors, wakeups
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -33,7 +34,7 @@ def facts(shard: RunShard) -> dict[str, Any]:
 def compute(shard: RunShard, name: str, value: float = 1.0) -> bool:
     tensor = tensors.encode_array(name, np.array([value], np.float32))
     refs = tensors.store(shard.run_id, [tensor])
-    return ledger.record_success(shard, {name: refs[0]}, facts(shard))
+    return results.record_success(shard, {name: refs[0]}, facts(shard))
 
 
 def test_a_shard_is_claimed_once_and_only_under_its_fence() -> None:
@@ -63,7 +64,7 @@ def test_the_last_result_completes_the_run_and_wakes_who_waits() -> None:
     compute(claimed(run, 1), "t2", 7.0)
     run.refresh_from_db()
     assert run.state == RunState.SUCCEEDED
-    assert completion.wait(run.pk, 1.0)
+    assert wakeups.wait(run.pk, 1.0)
     ref = tensors.TensorRef.from_json(run.outputs["t2"])
     assert tensors.decode_array(tensors.fetch([("t2", ref)])[0]).tolist() == [7.0]
 
@@ -82,7 +83,7 @@ def test_a_dead_worker_loses_its_shards_at_once_and_its_late_result_changes_noth
     late = claimed(run, 0)
     live.withdraw("a")
     publish("b")
-    assert ledger.owner_died("a", "killed") == 1
+    assert results.owner_died("a", "killed") == 1
     again = claimed(run, 0)
     assert again.browser == "b"
     assert not compute(late, "t1", 1.0)
@@ -97,7 +98,7 @@ def test_queued_shards_of_a_dead_worker_move_without_costing_an_attempt() -> Non
     run = make_run()
     live.withdraw("a")
     publish("b")
-    assert ledger.owner_died("a", "killed") == 1
+    assert results.owner_died("a", "killed") == 1
     row = run.shards.get(index=0)
     assert (row.state, row.browser, row.attempts) == (ShardState.QUEUED, "b", 0)
 
@@ -106,7 +107,7 @@ def test_without_a_browser_a_shard_waits_and_the_sweep_places_it_later() -> None
     publish("a")
     run = make_run()
     live.withdraw("a")
-    ledger.owner_died("a", "killed")
+    results.owner_died("a", "killed")
     assert run.shards.get(index=0).state == ShardState.READY
     publish("c")
     sweep.sweep(timezone.now())
@@ -116,8 +117,8 @@ def test_without_a_browser_a_shard_waits_and_the_sweep_places_it_later() -> None
 def test_attempts_end_at_max_retries_with_the_reason() -> None:
     publish("a")
     run = make_run(max_retries=1)
-    ledger.record_failure(shard := claimed(run, 0), Category.BROWSER_CRASH, "first", facts(shard))
-    ledger.record_failure(shard := claimed(run, 0), Category.BROWSER_CRASH, "second", facts(shard))
+    results.record_failure(shard := claimed(run, 0), Category.BROWSER_CRASH, "first", facts(shard))
+    results.record_failure(shard := claimed(run, 0), Category.BROWSER_CRASH, "second", facts(shard))
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "browser_crash")
     assert "second" in run.error and "gave up after 2 attempts" in run.error
@@ -127,7 +128,7 @@ def test_attempts_end_at_max_retries_with_the_reason() -> None:
 def test_bad_input_is_not_retried() -> None:
     publish("a")
     run = make_run()
-    ledger.record_failure(shard := claimed(run, 0), Category.INVALID_INPUT, "rank 3", facts(shard))
+    results.record_failure(shard := claimed(run, 0), Category.INVALID_INPUT, "rank 3", facts(shard))
     run.refresh_from_db()
     assert (run.state, run.shards.get(index=0).attempts) == (RunState.FAILED, 1)
 
@@ -136,7 +137,7 @@ def test_a_browser_that_cannot_run_it_is_the_end_when_there_is_no_other() -> Non
     publish("a")
     run = make_run()
     shard = claimed(run, 0)
-    ledger.record_failure(shard, Category.UNSUPPORTED_OPERATION, "no kernel", facts(shard))
+    results.record_failure(shard, Category.UNSUPPORTED_OPERATION, "no kernel", facts(shard))
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")
     assert "unsupported_operation" in run.error
@@ -159,12 +160,12 @@ def test_a_run_past_its_deadline_fails_and_says_so() -> None:
     sweep.sweep(timezone.now() + timedelta(seconds=61))
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "timeout")
-    assert completion.wait(run.pk, 1.0)
+    assert wakeups.wait(run.pk, 1.0)
 
 
 def joined(run: Run, index: int) -> bool:
     join = run.shards.get(index=index)
-    return joining.execute(join.pk, join.fence)
+    return joins.execute(join.pk, join.fence)
 
 
 def test_parts_of_a_batch_are_joined_in_order_and_once() -> None:
@@ -186,7 +187,7 @@ def test_a_join_whose_chord_lost_a_member_is_sent_by_the_last_result() -> None:
     publish("a")
     publish("b")
     run = make_run("data", 2)
-    assert ledger.lose(claimed(run, 0), Category.BROWSER_CRASH, "killed")
+    assert results.lose(claimed(run, 0), Category.BROWSER_CRASH, "killed")
     for index in (0, 1):
         compute(claimed(run, index), "t1")
     assert client().llen("control") == 1
@@ -214,7 +215,7 @@ def test_a_join_whose_worker_died_is_done_again_and_the_late_one_changes_nothing
         compute(claimed(run, index), "t1")
     late = claimed(run, 2)
     sweep.restart_joins()
-    assert not ledger.record_join(late, {})
+    assert not results.record_join(late, {})
     assert joined(run, 2)
     run.refresh_from_db()
     assert run.state == RunState.SUCCEEDED

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from browsers.models import Browser, BrowserState, Incident
 from browsers.redis import client
-from inference.claims import claim
+from inference.ledger.claims import claim
 from inference.models import OnnxModel, Run, RunShard, ShardState
-from inference.pool_view import snapshot
+from inference.scheduling.pool_view import snapshot
 from tests.support.ledger import make_run, publish
 
 PAGE = "/admin/pool/"

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 from django.utils import timezone
 
-from browsers.live import LiveBackend, LiveBrowser
+from browsers.state.live import LiveBackend, LiveBrowser
 from history.models import BasedOn, BrowserRecommendation
-from inference import selection
+from inference.client.choosing import choose
+from inference.client.model import Selection
 from inference.models import OnnxModel
-from inference.pool.choosing import choose
-from inference.pool.model import Selection
+from inference.scheduling import advice
 
 pytestmark = pytest.mark.django_db
 MODEL = OnnxModel(name="minilm", model_type="text")
@@ -30,9 +30,9 @@ POOL = [living("chromium", "wasm"), living("firefox", "wasm", "webgpu")]
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    selection.forget()
+    advice.forget()
     yield
-    selection.forget()
+    advice.forget()
 
 
 def publish(browser: str, platform: str) -> None:
@@ -40,7 +40,7 @@ def publish(browser: str, platform: str) -> None:
         timestamp=timezone.now(), model_type="text", model_name="minilm", recommended_browser=browser,
         recommended_platform=platform, confidence=0.9, sample_size=40, based_on=BasedOn.MODEL,
     )  # fmt: skip
-    selection.forget()
+    advice.forget()
 
 
 def chosen(*, with_history: bool = True, bounded: bool = True, **options: object) -> Selection:

@@ -9,16 +9,17 @@ import pytest
 from django.utils import timezone
 
 from browsers.core.failures import Category
-from browsers.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from browsers.models import Browser, Incident
 from browsers.redis import client
-from inference import claims, doubts, joining, ledger, placing, sweep, tensors
-from inference.metrics import run_metrics
+from browsers.state.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
+from inference.ledger import claims, joins, redispatch, results, sweep, verification
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
-from inference.pool_view import snapshot
-from inference.runs import collect
+from inference.runs.answers import collect
+from inference.runs.metrics import run_metrics
+from inference.scheduling.pool_view import snapshot
+from inference.store import tensors
 from tests.support.ledger import make_run, publish
-from webpool_site.faults.proof import prove
+from webpool_site.lab.faults.proof import prove
 
 pytestmark = pytest.mark.usefixtures("clean")
 
@@ -40,12 +41,12 @@ def claimed(run: Run, index: int, copy: int) -> RunShard:
 def answer(shard: RunShard, name: str, value: float) -> bool:
     refs = tensors.store(shard.run_id, [tensors.encode_array(name, np.array([value], np.float32))])
     facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
-    return ledger.record_success(shard, {name: refs[0]}, facts)
+    return results.record_success(shard, {name: refs[0]}, facts)
 
 
 def fail(shard: RunShard, category: Category = Category.INTERNAL) -> None:
     facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
-    ledger.record_failure(shard, category, "it broke", facts)
+    results.record_failure(shard, category, "it broke", facts)
 
 
 def states(run: Run) -> list[tuple[int, int, str, str]]:
@@ -106,7 +107,7 @@ def test_a_join_takes_the_answer_of_each_part() -> None:
     answer(claimed(run, 1, 0), "t1", 2.0)
     join = run.shards.get(index=2)
     assert join.state == ShardState.QUEUED
-    joining.execute(join.pk, join.fence)
+    joins.execute(join.pk, join.fence)
     assert result(run) == [1.0, 2.0]
 
 
@@ -114,7 +115,7 @@ def test_a_dead_browser_costs_nothing_while_the_other_copy_computes() -> None:
     run = run_on("a", "b")
     first, second = claimed(run, 0, 0), claimed(run, 0, 1)
     client().delete(f"webpool:browser:{first.browser}")
-    ledger.owner_died(first.browser, "killed")
+    results.owner_died(first.browser, "killed")
     lost = run.shards.get(copy=0)
     assert (lost.state, lost.browser) == (ShardState.READY, ""), "never beside its copy"
     sweep.place_waiting()
@@ -146,7 +147,7 @@ def test_one_copy_that_failed_for_good_does_not_end_the_run_but_both_do() -> Non
 def test_a_second_browser_that_the_pool_quarantined_is_waited_for(reason: str, waits: bool) -> None:
     Browser.objects.create(pk="b", kind="b", family="b", drain_reason=reason)
     run = run_on("a")
-    none = placing.why_waiting(run.shards.get(copy=1), snapshot())
+    none = redispatch.why_waiting(run.shards.get(copy=1), snapshot())
     assert none is not None
     assert none.lasting is not waits
 
@@ -166,7 +167,9 @@ def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
 def settled(shard: RunShard, value: float) -> None:
     wires = [tensors.encode_array("t1", np.array([value], np.float32))]
     facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
-    doubts.settle(shard, wires, tensors.store(shard.run_id, wires), facts, ledger.Glance(shard))
+    verification.settle(
+        shard, wires, tensors.store(shard.run_id, wires), facts, results.Glance(shard)
+    )
 
 
 def blamed() -> list[str]:

@@ -12,9 +12,9 @@ from history.core.configuration import optimized_config, published
 from history.core.recommendations import Basis, from_measurements
 from history.core.series import Arm, Series
 from history.models import BrowserRecommendation, CapabilityScore
-from inference import selection
 from inference.core.placement import BackendView, BrowserView, ShardView, Wishes, candidates
 from inference.models import OnnxModel, Run
+from inference.scheduling import advice
 from tests.unit.history.truth import WORK, latencies, series
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def _publish(measured: list[Series]) -> None:
         confidence=found.confidence, sample_size=found.sample_size, based_on=found.based_on,
         config=published(found),
     )  # fmt: skip
-    selection.forget()
+    advice.forget()
 
 
 def _noisy(median_ms: float, seed: int) -> np.ndarray:
@@ -49,13 +49,13 @@ def _noisy(median_ms: float, seed: int) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    selection.forget()
+    advice.forget()
     yield
-    selection.forget()
+    advice.forget()
 
 
 def _first(pool: list[BrowserView], wishes: Wishes) -> str:
-    advised = selection.advise(wishes, _MODEL, None)
+    advised = advice.advise(wishes, _MODEL, None)
     return candidates(_SHARD, pool, advised, avoid={}, refused={}, used={})[0].browser
 
 
@@ -63,15 +63,15 @@ POOL = [_browser("chromium", loaded={"ab" * 32: 20.0}), _browser("firefox")]
 
 
 def test_an_empty_history_changes_nothing() -> None:
-    assert selection.recommend_for("text", "minilm") is None
-    assert selection.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0]) is None
+    assert advice.recommend_for("text", "minilm") is None
+    assert advice.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0]) is None
     assert _first(POOL, Wishes()) == "chromium-1"
 
 
 def test_one_without_a_time_of_its_own_is_judged_by_history() -> None:
     loaded = [dataclasses.replace(POOL[0], loaded={"ab" * 32: 2000.0}), POOL[1]]
     _publish([series(_noisy(200, 1), "chromium"), series(_noisy(10, 2), "firefox")])
-    recommended = selection.recommend_for("text", "minilm")
+    recommended = advice.recommend_for("text", "minilm")
     assert recommended is not None
     assert recommended["recommended_browser"] == "firefox"
     assert _first(loaded, Wishes()) == "firefox-1"
@@ -90,30 +90,30 @@ def test_a_browser_that_fails_comes_last_unless_it_is_asked_for() -> None:
 
 def test_what_is_remembered_costs_no_query(django_assert_num_queries) -> None:
     _publish([series(_noisy(10, 1), "chromium"), series(_noisy(30, 2), "firefox")])
-    selection.recommend_for("text", "minilm")
+    advice.recommend_for("text", "minilm")
     with django_assert_num_queries(0):
         for _ in range(20):
             _first(POOL, Wishes())
-            selection.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0])
+            advice.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0])
 
 
 def test_a_share_explores_and_says_with_which_probability(settings) -> None:
     settings.WEBPOOL_EXPLORE_SHARE = 1.0
     _publish([series(_noisy(10, 1), "chromium"), series(_noisy(10, 2), "firefox")])
-    taken = [selection.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0]) for _ in range(400)]
+    taken = [advice.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0]) for _ in range(400)]
     kinds = [one["browser"] for one in taken if one]
     assert len(kinds) == 400
     for kind in ("chromium", "firefox"):
         (chance,) = {one["propensity"] for one in taken if one and one["browser"] == kind}
         assert kinds.count(kind) / 400 == pytest.approx(chance, abs=0.1)
     explored = next(one for one in taken if one and one["by"] == "explore")
-    wishes = selection.advise(Wishes(), _MODEL, explored)
+    wishes = advice.advise(Wishes(), _MODEL, explored)
     found = candidates(_SHARD, POOL, wishes, avoid={}, refused={}, used={})
     assert found[0].browser == "firefox-1"
     run = Run(selection=explored)
-    assert selection.platform_for(run, "firefox", ["wasm"], attempt=1) == "wasm"
-    assert selection.platform_for(run, "firefox", ["webgpu"], attempt=1) == ""
-    assert selection.platform_for(run, "firefox", ["wasm"], attempt=2) == ""
+    assert advice.platform_for(run, "firefox", ["wasm"], attempt=1) == "wasm"
+    assert advice.platform_for(run, "firefox", ["webgpu"], attempt=1) == ""
+    assert advice.platform_for(run, "firefox", ["wasm"], attempt=2) == ""
 
 
 def test_what_must_not_explore_does_not(settings) -> None:
@@ -125,15 +125,13 @@ def test_what_must_not_explore_does_not(settings) -> None:
     down = dataclasses.replace(POOL[1], state="recovering")
     broken = dataclasses.replace(POOL[1], breaker="open")
     for other in (short, full, down, broken):
-        assert {w.kind for w in selection.feasible(_SHARD, [POOL[0], other], none)} == {"chromium"}
-    assert {w.kind for w in selection.feasible(_SHARD, POOL, frozenset({"firefox"}))} == {
-        "chromium"
-    }
+        assert {w.kind for w in advice.feasible(_SHARD, [POOL[0], other], none)} == {"chromium"}
+    assert {w.kind for w in advice.feasible(_SHARD, POOL, frozenset({"firefox"}))} == {"chromium"}
     for _ in range(20):
-        critical = selection.select(_MODEL, _SHARD, POOL, Wishes(critical=True), POOL[0])
+        critical = advice.select(_MODEL, _SHARD, POOL, Wishes(critical=True), POOL[0])
         assert critical is not None
         assert critical["by"] == "history"
-        assert selection.select(_MODEL, _SHARD, POOL, Wishes(platform="wasm"), POOL[0]) is None
+        assert advice.select(_MODEL, _SHARD, POOL, Wishes(platform="wasm"), POOL[0]) is None
 
 
 def test_the_backend_that_was_faster_is_applied_and_the_rest_is_left_out_with_reasons(
@@ -145,7 +143,7 @@ def test_the_backend_that_was_faster_is_applied_and_the_rest_is_left_out_with_re
         series(_noisy(30, 2), "chromium", "wasm"),
         series(_noisy(50, 3), "firefox", "wasm"),
     ])  # fmt: skip
-    found = selection.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0])
+    found = advice.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0])
     assert found is not None
     assert found["platforms"] == {"chromium": "webgpu"}
     config = BrowserRecommendation.objects.get().config
@@ -156,7 +154,7 @@ def test_the_backend_that_was_faster_is_applied_and_the_rest_is_left_out_with_re
 
 
 def _at_first(pool: list[BrowserView], work_type: str) -> str:
-    advised = selection.advise(Wishes(), _MODEL, None, work_type)
+    advised = advice.advise(Wishes(), _MODEL, None, work_type)
     return candidates(_SHARD, pool, advised, avoid={}, refused={}, used={})[0].browser
 
 
@@ -180,6 +178,6 @@ def test_what_is_known_of_a_kind_of_work_places_its_shards() -> None:
             timestamp=timezone.now(), browser=kind, model_type="attention", score=score,
             confidence=0.9, sample_size=20, low=score, high=score,
         )  # fmt: skip
-    selection.forget()
+    advice.forget()
     assert _at_first([_browser("chromium"), quick], "attention") == "chromium-1"
     assert _at_first([_browser("chromium"), quick], "feed_forward") == "firefox-1"

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from browsers.redis import client
-from inference import dispatch
 from inference.models import PlanShard, RunShard, StepKind
+from inference.scheduling import dispatch
 
 
 def _step(key: int, browser: str) -> RunShard:

@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from browsers.models import Browser, BrowserState
 from browsers.redis import client
-from inference import claims, completion, joining, ledger, sweep, tensors
+from inference.ledger import claims, joins, results, sweep
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
+from inference.store import tensors, wakeups
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -28,12 +29,12 @@ def claimed(run: Run, index: int) -> RunShard:
 def compute(shard: RunShard, name: str, rows: np.ndarray) -> None:
     refs = tensors.store(shard.run_id, [tensors.encode_array(name, rows)])
     facts = {"browser": shard.browser, "started_at": timezone.now()}
-    assert ledger.record_success(shard, {name: refs[0]}, facts)
+    assert results.record_success(shard, {name: refs[0]}, facts)
 
 
 def joined(run: Run, index: int) -> bool:
     join = run.shards.get(index=index)
-    return joining.execute(join.pk, join.fence)
+    return joins.execute(join.pk, join.fence)
 
 
 def test_parts_that_cannot_be_joined_fail_their_run() -> None:
@@ -90,9 +91,9 @@ def test_a_run_that_ended_without_a_word_is_signalled_with_its_browsers_death() 
     run = make_run(shards=1)
     compute(claimed(run, 0), "t1", np.zeros(1, np.float32))
     client().delete(f"webpool:done:{run.pk}")  # as if the worker had died after its commit
-    assert not completion.wait(run.pk, 0.05)
-    ledger.owner_died("a", "killed")
-    assert completion.wait(run.pk, 1.0)
+    assert not wakeups.wait(run.pk, 0.05)
+    results.owner_died("a", "killed")
+    assert wakeups.wait(run.pk, 1.0)
 
 
 def test_a_shard_pinned_to_a_browser_that_is_down_waits_and_says_so_at_its_deadline() -> None:
@@ -101,7 +102,7 @@ def test_a_shard_pinned_to_a_browser_that_is_down_waits_and_says_so_at_its_deadl
     run = make_run(shards=1, pins={"0": "a"})
     Browser.objects.create(id="a", kind="a", family="a", state=BrowserState.READY)
     client().delete("webpool:browser:a")
-    ledger.owner_died("a", "killed")
+    results.owner_died("a", "killed")
     fence = run.shards.get(index=0).fence
     for _ in range(2):
         sweep.sweep(timezone.now())
@@ -122,6 +123,6 @@ def test_a_shard_pinned_to_a_browser_that_was_stopped_for_good_fails_at_once() -
         state_changed_at=timezone.now() - timedelta(minutes=5),
     )  # fmt: skip
     client().delete("webpool:browser:a")
-    ledger.owner_died("a", "killed")
+    results.owner_died("a", "killed")
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")

@@ -15,10 +15,10 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from rest_framework.renderers import JSONRenderer
 
-from browsers import breakers, live
 from browsers.core.failures import Category
 from browsers.models import Browser, BrowserState, Incident
 from browsers.redis import client
+from browsers.state import breakers, live
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunState
 from inference.telemetry import telemetry
 from inference.telemetry.schema import TelemetrySerializer

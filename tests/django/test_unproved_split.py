@@ -13,17 +13,18 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from browsers.live import LiveModel
-from inference import auto, plans, registry, runs
+from browsers.state.live import LiveModel
 from inference.batches import engine, jobs, report, results
-from inference.batches.models import BatchJob, JobState
+from inference.catalog import plans, registry
 from inference.errors import InvalidRequest
-from inference.graph.batch_axis import BatchAxis, Verdict
-from inference.metrics import run_metrics
+from inference.graph.batching.batch_axis import BatchAxis, Verdict
 from inference.models import OnnxModel, Run
-from inference.options import parse_options
-from inference.pool_view import snapshot
-from inference.tensors import encode_array
+from inference.models.batches import BatchJob, JobState
+from inference.runs import auto, creation
+from inference.runs.metrics import run_metrics
+from inference.runs.options import parse_options
+from inference.scheduling.pool_view import snapshot
+from inference.store.tensors import encode_array
 from tests.support.batches import compute, right_answer, rows, write_jsonl
 from tests.support.ledger import make_run, publish
 from tests.support.meeting import meets_after
@@ -55,8 +56,8 @@ def meeting(pool: None, tmp_path: Path) -> OnnxModel:
     return registry.add_model(meets_after(tmp_path / "early.onnx", 4), name="early")
 
 
-def asking(model: OnnxModel, **options: Any) -> runs.RunRequest:
-    return runs.RunRequest(model=model.name, inputs=[encode_array("x", rows(6))], **options)
+def asking(model: OnnxModel, **options: Any) -> creation.RunRequest:
+    return creation.RunRequest(model=model.name, inputs=[encode_array("x", rows(6))], **options)
 
 
 @pytest.mark.parametrize("options", [{"strategy": "data", "shards": 2}, {"strategy": "data"}])
@@ -64,13 +65,13 @@ def test_a_batch_is_split_by_data_only_where_that_is_allowed(
     tried: OnnxModel, options: dict[str, Any]
 ) -> None:
     with pytest.raises(InvalidRequest, match=REFUSED) as refusal:
-        runs.create_run(asking(tried, **options))
+        creation.create_run(asking(tried, **options))
     assert refusal.value.status == 400
     assert not Run.objects.exists()
-    run = runs.create_run(asking(tried, **options, allow_unproved_split=True))
+    run = creation.create_run(asking(tried, **options, allow_unproved_split=True))
     assert run_metrics(run)["batch_split"] == "tried"
     with pytest.raises(InvalidRequest, match=REFUSED):  # the plan that is there now changes nothing
-        runs.create_run(asking(tried, **options))
+        creation.create_run(asking(tried, **options))
 
 
 def test_a_batch_is_split_over_copies_of_layers_only_where_that_is_allowed(
@@ -78,15 +79,15 @@ def test_a_batch_is_split_over_copies_of_layers_only_where_that_is_allowed(
 ) -> None:
     options = {"strategy": "layer", "shards": 1, "data_parallel": 2}
     with pytest.raises(InvalidRequest, match=REFUSED):
-        runs.create_run(asking(tried, **options))
-    run = runs.create_run(asking(tried, **options, allow_unproved_split=True))
+        creation.create_run(asking(tried, **options))
+    run = creation.create_run(asking(tried, **options, allow_unproved_split=True))
     assert run_metrics(run)["batch_split"] == "tried"
 
 
 def test_rows_that_meet_above_four_are_split_by_nobody(meeting: OnnxModel) -> None:
     for allowed in (False, True):
         with pytest.raises(InvalidRequest, match="influence one another"):
-            runs.create_run(asking(meeting, strategy="data", allow_unproved_split=allowed))
+            creation.create_run(asking(meeting, strategy="data", allow_unproved_split=allowed))
 
 
 def test_auto_splits_a_batch_only_where_that_is_proved_or_allowed(

@@ -26,7 +26,7 @@ from browsers.drivers import (
     Role,
     TabCrashed,
 )
-from browsers.drivers.private import remove
+from browsers.drivers.launch.private import remove
 from tests.browser.bench import KINDS, driver_or_skip
 from tests.browser.test_drivers import ADAPTER, marked_with
 from tests.support.pages import page_server

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import small_models
 from tests.support.stack import RunningStack
-from webpool_site.faults.victims import NoVictim, Victim, Victims
+from webpool_site.lab.faults.targets import NoVictim, Victim, Victims
 
 BROWSER = "chromium-npm"
 X = np.random.default_rng(0).standard_normal((3, 64)).astype(np.float32)

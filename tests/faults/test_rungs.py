@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.faults import check, start, stop, submit, victim
 from tests.support.stack import RunningStack
-from webpool_site.faults.injuries import Injury, injure
+from webpool_site.lab.faults.injection import Injury, injure
 
 HURT, OTHER = "chromium", "firefox"
 

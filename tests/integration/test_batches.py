@@ -19,8 +19,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from inference.catalog.tokenizer import Tokenizer
 from inference.graph.reference import equal, reference
-from inference.text import Tokenizer
 from inference.zoo import micro, minilm
 from tests.support.batches import write_jsonl
 from tests.support.stack import ROOT, RunningStack

@@ -106,7 +106,7 @@ def test_the_sharding_manager_runs_components(clip: RunningStack, tmp_path: Path
         f"""
 import asyncio, json
 import numpy as np
-from inference.manager import ModelShardingManager
+from inference.client.manager import ModelShardingManager
 
 async def main():
     manager = ModelShardingManager("clip", shard_type="component", model_type="multimodal")

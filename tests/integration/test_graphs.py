@@ -14,8 +14,9 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from inference.graph.model import load, read_model
+from inference.graph.model import load
 from inference.graph.reference import equal, example_inputs, reference
+from inference.graph.summary import read_model
 from inference.zoo import small
 from tests.support.stack import RunningStack
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inference.catalog.tokenizer import Tokenizer
 from inference.graph.reference import equal, reference
-from inference.text import Tokenizer
 from inference.zoo import micro, minilm
 from tests.support import small_models
 from tests.support.stack import ROOT, RunningStack
@@ -122,7 +122,7 @@ def test_the_sharding_manager_in_a_plain_script(stack: RunningStack, tmp_path: P
     script.write_text(
         """
 import asyncio, json
-from inference.manager import ModelShardingManager
+from inference.client.manager import ModelShardingManager
 
 async def main():
     manager = ModelShardingManager(

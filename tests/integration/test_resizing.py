@@ -16,10 +16,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from browsers.core.sizing import Limits
-from browsers.live import living
 from browsers.models import Browser, PoolEvent
+from browsers.state.live import living
 from browsers.supervisor import ProcessSpec, Supervisor
-from inference import claims, draining
+from inference.ledger import claims, draining
 from inference.models import Run, ShardState
 from tests.support.ledger import make_run
 from webpool_site.browser_list import BrowserSlot

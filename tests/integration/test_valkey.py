@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from browsers.live import _PUBLISH
+from browsers.state.live import _PUBLISH
 from tests.support.callers import fill
 from webpool_site.valkey import EmbeddedValkey, ValkeyError
 

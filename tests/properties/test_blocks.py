@@ -9,15 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
-from inference.graph.attention import find_attentions
-from inference.graph.blocks import (
-    NoBlocks,
-    plan_attention_feedforward,
-    plan_blocks,
-)
+from inference.graph.cutting.attention import find_attentions
+from inference.graph.cutting.blocks import NoBlocks, plan_attention_feedforward, plan_blocks
+from inference.graph.cutting.products import weight_products
 from inference.graph.indexed import GraphIndex
 from inference.graph.model import load
-from inference.graph.products import weight_products
 from inference.graph.steps import Role, StepKind
 from inference.zoo import bert, small
 from tests.support.random_graphs import scrambled

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from inference.graph.cut import Cutter, plan_layers
+from inference.graph.cutting.cut import Cutter, plan_layers
 from inference.graph.model import load
 from inference.graph.steps import TooManyShards
 from tests.support.random_graphs import random_graph, scrambled

@@ -11,13 +11,14 @@ import numpy as np
 import onnx
 import pytest
 
-from inference.graph.divide import NothingToSplit, TooManyParts, divide
 from inference.graph.indexed import GraphIndex
-from inference.graph.model import load, session, tensor_bytes
-from inference.graph.regions import find_regions
+from inference.graph.model import load, tensor_bytes
+from inference.graph.runtime import session
+from inference.graph.splitting.divide import NothingToSplit, TooManyParts, divide
+from inference.graph.splitting.regions import find_regions
+from inference.graph.splitting.tensor import plan_parts, plan_tensor
+from inference.graph.splitting.write import write_steps
 from inference.graph.steps import Role, Step, StepKind
-from inference.graph.tensor import plan_parts, plan_tensor
-from inference.graph.write import write_steps
 from inference.zoo import small
 from tests.support.random_graphs import random_graph, scrambled
 from tests.support.shards import assert_steps_equal_whole
@@ -289,8 +290,8 @@ def test_weights_that_are_dequantised_in_the_graph(axis: int, tmp_path: Path) ->
 
 @pytest.mark.parametrize("build", [small.mlp, small.many_ports, small.odd_tensors])
 def test_graphs_of_other_kinds(build: object, tmp_path: Path) -> None:
-    from inference.graph.model import read_model
     from inference.graph.reference import example_inputs
+    from inference.graph.summary import read_model
 
     assert callable(build)
     path = build(tmp_path / "model.onnx")

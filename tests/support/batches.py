@@ -11,10 +11,13 @@ import onnxruntime
 from django.utils import timezone
 
 from browsers.core.failures import Category
-from inference import claims, ledger, registry, tensors
 from inference.batches import jobs
-from inference.batches.models import BatchJob
+from inference.catalog import registry
+from inference.ledger import claims, results
 from inference.models import Attempt, OnnxModel, Outcome, RunShard, RunState, ShardState
+from inference.models.batches import BatchJob
+from inference.store import tensors
+from inference.store.files import path_of
 from inference.zoo import micro
 
 
@@ -27,7 +30,7 @@ def rows(count: int) -> np.ndarray:
 
 
 def right_answer(model: OnnxModel, x: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(registry.path_of(model.sha256).read_bytes())
+    session = onnxruntime.InferenceSession(path_of(model.sha256).read_bytes())
     answer: np.ndarray = session.run(None, {"x": x})[0]
     return answer
 
@@ -55,7 +58,7 @@ def compute(job: BatchJob) -> int:
         (x,) = tensors.fetch(claims.input_refs(shard))
         y = right_answer(job.model, tensors.decode_array(x))
         refs = tensors.store(shard.run_id, [tensors.encode_array("y", y)])
-        assert ledger.record_success(shard, {"y": refs[0]}, _facts(shard))
+        assert results.record_success(shard, {"y": refs[0]}, _facts(shard))
     return len(queued)
 
 
@@ -65,7 +68,7 @@ def break_one(job: BatchJob, category: Category, message: str) -> None:
     assert row is not None
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
-    ledger.fail_run(shard, category, message, _facts(shard))
+    results.fail_run(shard, category, message, _facts(shard))
 
 
 def of_job(job: BatchJob) -> Any:

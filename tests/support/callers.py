@@ -50,8 +50,8 @@ def main(model: str, first: int, count: int) -> None:
     django.setup()
     from django.db import connection
 
-    from inference import runs
-    from inference.tensors import decode_array, encode_array
+    from inference.runs import creation
+    from inference.store.tensors import decode_array, encode_array
 
     together = threading.Barrier(count)
 
@@ -59,7 +59,9 @@ def main(model: str, first: int, count: int) -> None:
         inputs = [encode_array("x", question(number))]
         together.wait()
         try:
-            run, (y,) = runs.infer(runs.RunRequest(model=model, inputs=inputs, **way(number)))
+            run, (y,) = creation.infer(
+                creation.RunRequest(model=model, inputs=inputs, **way(number))
+            )
         finally:
             connection.close()
         return number, str(run.pk), decode_array(y).ravel().tolist()

@@ -11,8 +11,8 @@ import numpy as np
 
 from inference.graph.ensemble.manifest import read_manifest
 from inference.graph.ensemble.wiring import wire
-from inference.graph.model import read_model
 from inference.graph.reference import reference
+from inference.graph.summary import read_model
 from inference.zoo.builder import FLOAT, GraphBuilder
 
 Array = np.ndarray[Any, Any]

@@ -15,7 +15,7 @@ import psutil
 
 from inference.zoo.micro import slow
 from tests.support.stack import RunningStack
-from webpool_site.faults.victims import Victim, Victims
+from webpool_site.lab.faults.targets import Victim, Victims
 
 WITHIN_S = (
     60.0  # from the kill to the answer; here seconds, but a busy machine may be four times slower

@@ -10,13 +10,13 @@ from typing import Any
 
 from django.utils import timezone
 
-from browsers import live
 from browsers.redis import client
-from inference import dispatch
-from inference.graph.batch_axis import BatchAxis, Verdict
+from browsers.state import live
+from inference.graph.batching.batch_axis import BatchAxis, Verdict
 from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, StepKind
-from inference.pool_view import snapshot
-from inference.runs import new_steps
+from inference.runs.creation import new_steps
+from inference.scheduling import dispatch
+from inference.scheduling.pool_view import snapshot
 
 PORT = {"dtype": "float32", "shape": ["batch"]}
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from inference.graph.cut import plan_layers
+from inference.graph.cutting.cut import plan_layers
 from inference.graph.join import join
-from inference.graph.model import read_model
 from inference.graph.reference import equal, largest_difference, reference
 from inference.graph.shapes import bind_dims
+from inference.graph.splitting.write import write_steps
 from inference.graph.steps import ShardFile, Step, WrittenStep
-from inference.graph.write import write_steps
+from inference.graph.summary import read_model
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = 1e-6  # SPEC S2: cut and uncut on the same backend

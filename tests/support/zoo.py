@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from inference.graph.model import session
+from inference.graph.runtime import session
 from inference.zoo.families import Component
 
 Array = np.ndarray[Any, Any]

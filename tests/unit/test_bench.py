@@ -10,9 +10,9 @@ import pytest
 from inference.graph.model import load
 from inference.graph.reference import reference
 from inference.zoo.families import FAMILIES
-from webpool_site.bench.parts import PARTS, UnknownPart, chosen
-from webpool_site.bench.stats import Table, row
-from webpool_site.bench.subjects import as_one
+from webpool_site.lab.bench.parts import PARTS, UnknownPart, chosen
+from webpool_site.lab.bench.stats import Table, row
+from webpool_site.lab.bench.subjects import as_one
 
 
 def test_every_part_is_a_module_with_a_measure() -> None:

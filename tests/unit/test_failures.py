@@ -19,10 +19,10 @@ from browsers.core.breakers import Breakers
 from browsers.core.errors import BY_CATEGORY
 from browsers.core.failures import Blame, Category, Retry
 from browsers.models import Incident
-from inference.batches.models import Batch
 from inference.errors import InvalidRequest, RunFailed, WebpoolError
 from inference.models import Attempt, Run
-from inference.serializers.errors import ErrorSerializer
+from inference.models.batches import Batch
+from inference.wire.serializers.errors import ErrorSerializer
 
 ROOT = Path(__file__).parents[2]
 SAID_AS = {"category", "error_category", "error_type"}

@@ -14,7 +14,7 @@ from webpool_site.doctor.finding import Finding, Level
 from webpool_site.instance import Instance
 
 if TYPE_CHECKING:
-    from browsers.live import LiveBrowser
+    from browsers.state.live import LiveBrowser
 
 AREA = "browsers"
 
@@ -71,7 +71,7 @@ def _rows(home: Path) -> Iterator[Finding]:
 
 def _living(home: Path) -> Mapping[str, LiveBrowser] | None:
     """Who lives; None: not known. Without a pool the embedded server rests, and nobody lives."""
-    from browsers.glance import living_or_unknown
+    from browsers.state.glance import living_or_unknown
 
     living = living_or_unknown()
     if living is None and not os.environ.get("WEBPOOL_REDIS_URL") and not Instance(home).running():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inference.graph.ensemble.declared import Declared, InvalidManifest
 from inference.graph.ensemble.dims import Different, Dims, dims_of
-from inference.graph.ensemble.manifest import Declared, InvalidManifest
 from inference.graph.ensemble.names import Maker
 from inference.graph.ensemble.parts import Component, Wire, Wiring
 from inference.graph.spec import TensorSpec

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from inference.graph.ensemble.manifest import Declared, Entry, InvalidManifest, Manifest
+from inference.graph.ensemble.declared import Declared, Entry, InvalidManifest, Manifest
 from inference.graph.ensemble.parts import Ports, Wire, listed
 from inference.graph.spec import TensorSpec
 

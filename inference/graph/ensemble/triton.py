@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from inference.graph.ensemble.manifest import (
+from inference.graph.ensemble.declared import (
     Declared,
     Entry,
     InvalidManifest,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from inference.graph.ensemble.agreement import Agreement
-from inference.graph.ensemble.manifest import Declared, InvalidManifest, Manifest
+from inference.graph.ensemble.declared import Declared, InvalidManifest, Manifest
 from inference.graph.ensemble.names import (
     Maker,
     Words,

@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from inference import components, registry
+from inference.catalog import components, registry
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.models import ModelType, OnnxModel

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from inference import registry
+from inference.catalog import registry
 from inference.management.cli import WebpoolCommand
 from inference.models import ModelType, OnnxModel
 from inference.zoo import minilm

@@ -8,7 +8,7 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from inference import draining
+from inference.ledger import draining
 from inference.management.cli import WebpoolCommand
 
 _LOOK_EVERY_S = 0.2

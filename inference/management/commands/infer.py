@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from inference import registry, runs
-from inference.inputs import from_python, read_input_file
+from inference.catalog import registry
 from inference.management.cli import WebpoolCommand
-from inference.metrics import run_metrics
 from inference.models import Strategy
-from inference.options import parse_pins
-from inference.tensors import WireTensor, decode_array
+from inference.runs import creation
+from inference.runs.inputs import from_python, read_input_file
+from inference.runs.metrics import run_metrics
+from inference.runs.options import parse_pins
+from inference.store.tensors import WireTensor, decode_array
 
 
 class Command(WebpoolCommand):
@@ -66,7 +67,7 @@ class Command(WebpoolCommand):
             values = read_input_file(options["input"])
         from_json = options["input"] is not None and options["input"].suffix == ".json"
         prepared = from_python(model, values, json=from_json)
-        request = runs.RunRequest(
+        request = creation.RunRequest(
             model=model.name,
             inputs=prepared.tensors,
             strategy=options["strategy"] or "",
@@ -83,7 +84,7 @@ class Command(WebpoolCommand):
             deadline_s=options["deadline"],
             owner="command line",
         )
-        run, outputs = runs.infer(request)
+        run, outputs = creation.infer(request)
         if options["output"]:
             write_npz(options["output"], outputs)
         if options["json"]:

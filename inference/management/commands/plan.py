@@ -12,13 +12,15 @@ from typing import Any
 from django.conf import settings
 
 from browsers.drivers import get_driver
-from inference import auto, plans, registry
+from inference.catalog import plans, registry
+from inference.catalog.memory_plan import Placed, parse_pool, plan_in_memory
 from inference.errors import InvalidRequest
 from inference.graph.model import load
 from inference.management.cli import WebpoolCommand
-from inference.memory_plan import Placed, parse_pool, plan_in_memory
 from inference.models import OnnxModel, Plan, Strategy
-from inference.requests import RunRequest, pool_for
+from inference.runs import auto
+from inference.runs.requests import RunRequest, pool_for
+from inference.store.files import path_of
 from inference.zoo.families import SHAPES, shape_only
 from inference.zoo.precision import PRECISIONS
 
@@ -129,7 +131,7 @@ class Command(WebpoolCommand):
         if options["outline"]:
             graph = shape_only(SHAPES[options["outline"]], PRECISIONS[options["precision"]])
         else:
-            graph = load(registry.path_of(registry.get_model(options["model"]).sha256))
+            graph = load(path_of(registry.get_model(options["model"]).sha256))
         placed = plan_in_memory(graph, pool, weights=options["precision"])
         if options["json"]:
             self.stdout.write(json.dumps([_placed(one) for one in placed], indent=2))

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from inference.selection_report import regrets
+from inference.scheduling.advice_report import regrets
 
 
 class Command(BaseCommand):

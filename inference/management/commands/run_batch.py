@@ -15,11 +15,11 @@ from typing import Any
 from tqdm import tqdm
 
 from inference.batches import jobs, report, results
-from inference.batches.models import BatchJob, BatchState, JobState
 from inference.batches.readers import format_of
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.models import Strategy
+from inference.models.batches import BatchJob, BatchState, JobState
 
 _LOOK_EVERY_S = 0.2
 _SAY_EVERY_S = 5.0

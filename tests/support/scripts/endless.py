@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from inference.manager import ModelShardingManager
-from inference.pool import ResourcePoolBridgeIntegrationWithRecovery
+from inference.client import ResourcePoolBridgeIntegrationWithRecovery
+from inference.client.manager import ModelShardingManager
 
 INPUTS = {"input_ids": [[101, 2023, 102]] * 64}
 

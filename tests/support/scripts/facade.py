@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from inference.client import ResourcePoolBridgeIntegrationWithRecovery, ResourcePoolErrorRecovery
 from inference.errors import WebpoolError
-from inference.pool import ResourcePoolBridgeIntegrationWithRecovery, ResourcePoolErrorRecovery
 
 IDS = [101, 2023, 102]
 

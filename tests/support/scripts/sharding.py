@@ -8,7 +8,7 @@ import json
 import sys
 from typing import Any
 
-from inference.manager import ModelShardingManager
+from inference.client.manager import ModelShardingManager
 
 NUMBERS = {"layer": 3, "tensor": 2, "data": 2}
 

@@ -1,10 +1,10 @@
 """Hands over to history what it was told, for ever; prints a line each time."""
 
-from inference.pool.opening import set_up_django
+from inference.client.opening import set_up_django
 
 set_up_django()
 
-from inference import outbox  # noqa: E402  it needs Django
+from inference.store import outbox  # noqa: E402  it needs Django
 
 while True:
     print(outbox.hand_over(), flush=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browsers.core.agreement import HALF, SINGLE, disagreement, same_bits, varies
+from browsers.core.answers.agreement import HALF, SINGLE, disagreement, same_bits, varies
 from browsers.core.protocol import WireTensor, pack_strings
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browsers.core.bad_forms import BAD_FORMS, BadForm, bad_form, bad_values
-from browsers.core.proofs import (
+from browsers.core.answers.bad_forms import BAD_FORMS, BadForm, bad_form, bad_values
+from browsers.core.answers.proofs import (
     ANY_SHAPES,
     Proof,
     Standing,
@@ -17,8 +17,8 @@ from browsers.core.proofs import (
     shapes_of,
     standing,
 )
+from browsers.core.answers.variants import variants
 from browsers.core.protocol import WireTensor, pack_strings
-from browsers.core.variants import variants
 from inference.graph import forms
 
 ONE, TWO = "x:float32[1]", "x:float32[2]"

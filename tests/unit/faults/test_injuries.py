@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from webpool_site.faults.injuries import SLOW_FOR_S, Injury, injure
-from webpool_site.faults.victims import NoVictim, Victim, Victims
+from webpool_site.lab.faults.injection import SLOW_FOR_S, Injury, injure
+from webpool_site.lab.faults.targets import NoVictim, Victim, Victims
 
 SERVER = """
 import socket, sys

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from webpool_site.faults.arsonist import Strike
-from webpool_site.faults.phases import Lengths, Phase, Worked, covered, phase_at
+from webpool_site.lab.faults.chaos import Strike
+from webpool_site.lab.faults.phases import Lengths, Phase, Worked, covered, phase_at
 
 USUAL = Lengths(load=100.0, transfer=20.0, compute=200.0)
 

@@ -13,7 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from inference.graph.model import InvalidModel, read_model
+from inference.graph.files import InvalidModel
+from inference.graph.summary import read_model
 from inference.zoo import bert, small
 
 
@@ -107,7 +108,7 @@ def test_more_than_two_gigabytes_are_refused_before_they_are_read(tmp_path: Path
     os.truncate(os.open(single, os.O_CREAT | os.O_WRONLY), 2**32)
     code = (
         "import sys; from pathlib import Path\n"
-        "from inference.graph.model import InvalidModel, read_model\n"
+        "from inference.graph.files import InvalidModel; from inference.graph.summary import read_model\n"
         "for path in sys.argv[1:]:\n"
         "    try: read_model(Path(path))\n"
         "    except InvalidModel as error: print(error)\n"

@@ -12,11 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.graph.batch import batch_axis
-from inference.graph.batch_axis import BatchAxis, Verdict, refused
+from inference.graph.batching.batch import batch_axis
+from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
+from inference.graph.files import serialise
 from inference.graph.indexed import GraphIndex
-from inference.graph.model import load, ports, read_model, serialise, session
+from inference.graph.model import load, ports
 from inference.graph.reference import equal, example_inputs, reference
+from inference.graph.runtime import session
+from inference.graph.summary import read_model
 from inference.zoo import bert, micro, small
 from tests.support.meeting import meets_after
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from inference.graph.choose import Cuts, choose
-from inference.graph.repeats import repetitions
+from inference.graph.cutting.choose import Cuts, choose
+from inference.graph.cutting.repeats import repetitions
 
 
 def cuts_of(seed: int, count: int) -> Cuts:

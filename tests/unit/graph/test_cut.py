@@ -10,9 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.graph.cut import Cutter, plan_layers
-from inference.graph.model import load, read_model
+from inference.graph.cutting.cut import Cutter, plan_layers
+from inference.graph.model import load
 from inference.graph.reference import example_inputs, largest_difference, reference
+from inference.graph.summary import read_model
 from inference.zoo import bert, micro, minilm, small
 from tests.support.shards import assert_shards_equal_whole, run_shards, write_shards
 
@@ -52,7 +53,7 @@ def test_minilm_passes_the_hidden_state_and_the_mask(
 
 def test_minilm_is_the_published_model(sentence_encoder: Path) -> None:
     """Sentences of one meaning are near, others are not; rows are unit vectors."""
-    from inference.text import Tokenizer
+    from inference.catalog.tokenizer import Tokenizer
 
     tokenizer = Tokenizer(
         sentence_encoder.with_name("minilm.tokenizer.json"),

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from inference.graph.ensemble.manifest import InvalidManifest, parse_manifest, read_manifest
+from inference.graph.ensemble.declared import InvalidManifest
+from inference.graph.ensemble.manifest import parse_manifest, read_manifest
 from inference.graph.ensemble.parts import Wiring
 from inference.graph.ensemble.wiring import wire
 from inference.graph.spec import TensorSpec

@@ -23,9 +23,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from inference.graph.batch_axis import Verdict
-from inference.graph.model import InvalidModel, read_model
+from inference.graph.batching.batch_axis import Verdict
+from inference.graph.files import InvalidModel
 from inference.graph.reference import equal, reference
+from inference.graph.summary import read_model
 from tests.support.shards import assert_shards_equal_whole
 
 PIXELS, KINDS = load_digits(return_X_y=True)

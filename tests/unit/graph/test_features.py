@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.graph.cut import Cutter, plan_layers
-from inference.graph.model import load, read_model
+from inference.graph.cutting.cut import Cutter, plan_layers
+from inference.graph.model import load
 from inference.graph.reference import equal, reference
 from inference.graph.spec import TensorSpec
 from inference.graph.steps import Step
+from inference.graph.summary import read_model
 from tests.support.shards import assert_shards_equal_whole, run_shards, write_shards
 
 FLOAT, HALF, INT64, STRING = (

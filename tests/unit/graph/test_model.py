@@ -10,9 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from inference.graph.batch_axis import Verdict
-from inference.graph.model import InvalidModel, load, pack, read_model
+from inference.graph.batching.batch_axis import Verdict
+from inference.graph.files import InvalidModel
+from inference.graph.model import load, pack
 from inference.graph.reference import example_inputs, reference
+from inference.graph.summary import read_model
 from inference.zoo import bert, micro, small
 
 

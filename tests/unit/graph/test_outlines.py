@@ -9,9 +9,9 @@ import time
 import onnx
 import pytest
 
-from inference.graph.cut import plan_graph
+from inference.graph.cutting.cut import plan_graph
 from inference.graph.indexed import GraphIndex
-from inference.graph.model import session
+from inference.graph.runtime import session
 from inference.graph.types import Typed
 from tests.support.transformers import KINDS, Shape, transformer
 

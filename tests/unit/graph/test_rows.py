@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
+from inference.graph.batching.rows.proof import prove
+from inference.graph.files import InvalidModel, serialise
 from inference.graph.indexed import GraphIndex
-from inference.graph.model import InvalidModel, load, normalise, ports, serialise, session
+from inference.graph.model import load, normalise, ports
 from inference.graph.reference import equal, example_inputs
-from inference.graph.rows.proof import prove
+from inference.graph.runtime import session
 from inference.graph.spec import TensorSpec
 from inference.zoo.families import FAMILIES
 from inference.zoo.precision import PRECISIONS

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
-from inference.graph.flows import flow
 from inference.graph.join import join
-from inference.graph.slices import WeightSlice
 from inference.graph.spec import TensorSpec
-from inference.graph.splits import Asked, Flow, Shapes, Split
+from inference.graph.splitting.flows import flow
+from inference.graph.splitting.slices import WeightSlice
+from inference.graph.splitting.splits import Asked, Flow, Shapes, Split
 from inference.graph.steps import JoinSpec
 
 BATCH, LENGTH = 1009, 2003  # dynamic: another size in the other set

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer as RustTokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from inference.catalog.tokenizer import Tokenizer
 from inference.errors import InvalidRequest
-from inference.text import Tokenizer
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from inference.graph.ensemble.manifest import InvalidManifest, parse_manifest
+from inference.graph.ensemble.declared import InvalidManifest
+from inference.graph.ensemble.manifest import parse_manifest
 from inference.graph.ensemble.parts import Component, Wire
 from inference.graph.ensemble.work_type import work_type
 from inference.graph.spec import TensorSpec

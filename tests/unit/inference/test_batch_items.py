@@ -16,7 +16,7 @@ from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import RawItem, format_of, read_items
 from inference.batches.results import plain, split
 from inference.errors import InvalidRequest, TooLarge
-from inference.graph.batch_axis import BatchAxis, Verdict, refused
+from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from browsers.live import LiveBrowser
+from browsers.state.live import LiveBrowser
+from inference.client.connections import Connections
 from inference.errors import InvalidRequest
-from inference.pool.connections import Connections
 
 
 def pool(*ids: str) -> dict[str, LiveBrowser]:

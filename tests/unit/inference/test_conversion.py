@@ -16,11 +16,11 @@ from browsers.core.protocol import DTYPES
 from inference.batches.items import ItemReader
 from inference.conversion.exact import array_of
 from inference.errors import InvalidRequest
-from inference.graph.batch_axis import BatchAxis, Verdict
-from inference.inputs import from_python
+from inference.graph.batching.batch_axis import BatchAxis, Verdict
 from inference.models import OnnxModel
-from inference.oip.datatypes import NAMES
-from inference.oip.tensors import decode_json_tensor
+from inference.runs.inputs import from_python
+from inference.wire.oip.datatypes import NAMES
+from inference.wire.oip.tensors import decode_json_tensor
 
 INTEGERS = [dtype for dtype in DTYPES if "int" in dtype]
 FLOATS = [dtype for dtype in DTYPES if "float" in dtype]

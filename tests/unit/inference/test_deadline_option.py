@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from inference.errors import InvalidRequest
-from inference.options import deadline_seconds, longest_deadline_s, parse_options
-from inference.requests import RunRequest
-from inference.runs import create_run
+from inference.runs.creation import create_run
+from inference.runs.options import deadline_seconds, longest_deadline_s, parse_options
+from inference.runs.requests import RunRequest
 
 NO_DEADLINE: dict[str, Any] = {
     "zero": 0, "zero-float": 0.0, "negative": -1, "just-negative": -1e-9, "nan": math.nan,

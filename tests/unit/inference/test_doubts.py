@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.doubts import Next, judge, suspicion
+from inference.core.verification import Next, judge, suspicion
 
 
 def floats(*values: float) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from inference.catalog.memory_plan import Limit, NoRoom, parse_pool, plan_in_memory
 from inference.errors import InvalidRequest
-from inference.memory_plan import Limit, NoRoom, parse_pool, plan_in_memory
 from inference.zoo import llama
 from inference.zoo.families import shape_only
 from inference.zoo.graph import weight_bytes

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from inference.zoo.builder import FLOAT
-from inference.zoo.net import Net
+from inference.zoo.layers.net import Net
+from inference.zoo.layers.quantise import dequantise, quantise
 from inference.zoo.precision import PRECISIONS, Precision
-from inference.zoo.quantise import dequantise, quantise
 from inference.zoo.weights import Given
 from tests.support.zoo import run_model
 

@@ -15,10 +15,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from browsers.live import living
+from browsers.state.live import living
 from inference.management.cli import WebpoolCommand
-from webpool_site.bench.parts import PARTS, Line, Part, Pool, UnknownPart, chosen
-from webpool_site.bench.stats import Progress, Row, Table, short
+from webpool_site.lab.bench.parts import PARTS, Line, Part, Pool, UnknownPart, chosen
+from webpool_site.lab.bench.stats import Progress, Row, Table, short
 from webpool_site.stack import Stack
 
 _PARTS = "; ".join(f"{part.name}: {part.about}" for part in PARTS)

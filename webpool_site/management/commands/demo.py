@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 
-from browsers.live import LiveBrowser, living
-from inference import registry, runs
+from browsers.state.live import LiveBrowser, living
+from inference.catalog import registry
 from inference.errors import WebpoolError
 from inference.graph.reference import largest_difference, reference
 from inference.management.cli import WebpoolCommand
-from inference.metrics import run_metrics
-from inference.tensors import decode_array, encode_array
+from inference.runs import creation
+from inference.runs.metrics import run_metrics
+from inference.store.files import path_of
+from inference.store.tensors import decode_array, encode_array
 from webpool_site.stack import Stack
 
 MODEL = "minilm"
@@ -57,7 +59,7 @@ class Command(WebpoolCommand):
     def _show(self, pool: Sequence[LiveBrowser]) -> int:
         model = registry.get_model(MODEL)
         arrays = registry.tokenizer_of(model).encode(SENTENCES)
-        expected = reference(registry.path_of(model.sha256), arrays)[ANSWER]
+        expected = reference(path_of(model.sha256), arrays)[ANSWER]
         wrong = 0
         self._embeddings = np.zeros((0, 0))
         shards = max(2, len(pool))  # one browser alone computes both
@@ -80,7 +82,7 @@ class Command(WebpoolCommand):
 
     def _run(self, arrays: Any, expected: Any, **wishes: Any) -> int:
         try:
-            run, outputs = runs.infer(_request(arrays, **wishes))
+            run, outputs = creation.infer(_request(arrays, **wishes))
         except WebpoolError as error:
             self.stdout.write(f"   FAILED: {error}")
             return 1
@@ -108,7 +110,7 @@ class Command(WebpoolCommand):
         times, worst, backend, last = [], 0.0, "", None
         for _ in range(5):
             try:
-                run, outputs = runs.infer(_request(arrays, browsers=(browser.id,)))
+                run, outputs = creation.infer(_request(arrays, browsers=(browser.id,)))
             except WebpoolError as error:
                 self.stdout.write(f"   {browser.id:<15} FAILED: {error}")
                 return 1
@@ -144,9 +146,9 @@ class Command(WebpoolCommand):
         self.stdout.write(f"\n{text}")
 
 
-def _request(arrays: Any, **wishes: Any) -> runs.RunRequest:
+def _request(arrays: Any, **wishes: Any) -> creation.RunRequest:
     inputs = [encode_array(name, array) for name, array in arrays.items()]
-    return runs.RunRequest(model=MODEL, inputs=inputs, owner="demo", **wishes)
+    return creation.RunRequest(model=MODEL, inputs=inputs, owner="demo", **wishes)
 
 
 def backend_pins(pool: Sequence[LiveBrowser]) -> dict[int, str]:

@@ -15,13 +15,13 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from inference.management.cli import WebpoolCommand
-from webpool_site.faults import report as reports
-from webpool_site.faults.arsonist import Strike
-from webpool_site.faults.fire import burnt, kept_by_history, sentence, verdict
-from webpool_site.faults.health import NotHealed, wait_whole
-from webpool_site.faults.load import Load
-from webpool_site.faults.own_pool import OwnPool, enter
-from webpool_site.faults.work import HEAVY, LIGHT, questions
+from webpool_site.lab.faults import report as reports
+from webpool_site.lab.faults.chaos import Strike
+from webpool_site.lab.faults.fire import burnt, kept_by_history, sentence, verdict
+from webpool_site.lab.faults.health import NotHealed, wait_whole
+from webpool_site.lab.faults.load import Load
+from webpool_site.lab.faults.own_pool import OwnPool, enter
+from webpool_site.lab.faults.work import HEAVY, LIGHT, questions
 
 _WHOLE_WITHIN_S = 180.0
 _ENDED_WITHIN_S = 420.0
@@ -96,7 +96,7 @@ class Command(WebpoolCommand):
     def _burn(self, pool: OwnPool, options: dict[str, Any]) -> tuple[list[Strike], float | None]:
         """Let the other process strike; what it did, and how long until the pool was whole again."""
         arsonist = subprocess.Popen(
-            [sys.executable, "-m", "webpool_site.faults.arsonist", str(pool.home),
+            [sys.executable, "-m", "webpool_site.lab.faults.chaos", str(pool.home),
              "--kills", str(options["kills"]), "--seed", str(options["seed"]),
              "--every", str(options["every"]), "--seconds", str(options["seconds"])],
             cwd=settings.BASE_DIR, stdout=subprocess.PIPE, text=True, start_new_session=True,

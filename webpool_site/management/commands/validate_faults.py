@@ -15,18 +15,18 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from browsers.live import living
+from browsers.state.live import living
 from inference.management.cli import WebpoolCommand
 from inference.models import Run
-from webpool_site.faults import flapping, page, pressure
-from webpool_site.faults import report as reports
-from webpool_site.faults.campaign import OWNER, Campaign, Case
-from webpool_site.faults.health import NotHealed
-from webpool_site.faults.own_pool import OwnPool, enter
-from webpool_site.faults.proof import prove
-from webpool_site.faults.scenarios import SCENARIOS
-from webpool_site.faults.work import HEAVY, LARGE, LIGHT, questions
 from webpool_site.instance import Instance
+from webpool_site.lab.faults import flapping, page, pressure
+from webpool_site.lab.faults import report as reports
+from webpool_site.lab.faults.campaign import OWNER, Campaign, Case
+from webpool_site.lab.faults.health import NotHealed
+from webpool_site.lab.faults.own_pool import OwnPool, enter
+from webpool_site.lab.faults.proof import prove
+from webpool_site.lab.faults.scenarios import SCENARIOS
+from webpool_site.lab.faults.work import HEAVY, LARGE, LIGHT, questions
 
 STRATEGIES = ("none", "layer", "data", "tensor", "attention_feedforward")
 

@@ -1,0 +1,1 @@
+"""Whether what a browser answers is right: known answers, agreement, proofs."""

@@ -1,0 +1,50 @@
+"""Other inputs of the same shapes, to try a backend with more than the one question that was asked: pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from browsers.core.answers.agreement import numbers
+from browsers.core.protocol import WireTensor
+
+_SEED = 7
+_WHOLE = 2  # ties, zeros and negative numbers are where backends differ
+
+
+def variants(inputs: Sequence[WireTensor]) -> Iterator[list[WireTensor]]:
+    """The inputs themselves, then their values shuffled, then small whole numbers; no two the same.
+
+    Integers are only shuffled: others could lie outside of what the model can look up. Booleans are turned
+    round. Strings stay.
+    """
+    seen = set()
+    for change in (_kept, _shuffled, _whole):
+        random = np.random.default_rng(_SEED)
+        made = [change(tensor, random) for tensor in inputs]
+        content = tuple(bytes(tensor.data) for tensor in made)
+        if content not in seen:
+            seen.add(content)
+            yield made
+
+
+def _kept(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
+    return tensor
+
+
+def _shuffled(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
+    if tensor.dtype == "string":
+        return tensor
+    flat = numbers(tensor).ravel()
+    return dataclasses.replace(tensor, data=random.permutation(flat).tobytes())
+
+
+def _whole(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
+    if tensor.dtype == "bool":
+        return dataclasses.replace(tensor, data=(~numbers(tensor)).tobytes())
+    if not tensor.dtype.startswith("float"):
+        return tensor
+    made = random.integers(-_WHOLE, _WHOLE + 1, tensor.shape).astype(numbers(tensor).dtype)
+    return dataclasses.replace(tensor, data=made.tobytes())

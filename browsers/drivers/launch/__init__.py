@@ -1,0 +1,1 @@
+"""A browser that was launched here: its driver, display, processes, end."""

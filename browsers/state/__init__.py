@@ -1,0 +1,1 @@
+"""Live state in Redis that all processes share: who lives, who is drained, breakers."""

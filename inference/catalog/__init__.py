@@ -1,0 +1,1 @@
+"""Models and their plans: registered, cut once, with known answers, until they are removed."""

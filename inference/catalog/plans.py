@@ -1,0 +1,210 @@
+"""Plans: a model cut in one way, cut once and remembered; its files are immutable."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.db import IntegrityError, transaction
+
+from inference.catalog import known_answers, registry
+from inference.catalog.component_plan import check_strategy, component_steps
+from inference.catalog.data_parallel import check_parallel, copies
+from inference.errors import InvalidRequest
+from inference.graph.cutting.blocks import NoBlocks, plan_attention_feedforward
+from inference.graph.cutting.cut import plan_layers
+from inference.graph.splitting.divide import NothingToSplit, TooManyParts
+from inference.graph.splitting.tensor import plan_tensor
+from inference.graph.splitting.write import write_steps
+from inference.graph.steps import JoinSpec, Role, Step, TooManyShards, WrittenStep
+from inference.models import OnnxModel, Plan, PlanShard, Strategy
+from inference.store.files import files_dir, path_of
+
+# Strategies by which a plan can be made; `auto` chooses one of them.
+CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
+# Of these the graph, or the manifest, says how many shards there are.
+FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD, Strategy.COMPONENT)
+# What parts of blocks do, as history knows it.
+_PARTS = (Role.ATTENTION, Role.FEED_FORWARD)
+_WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
+
+
+def ensure_plan(
+    model: OnnxModel,
+    strategy: str,
+    num_shards: int | None,
+    data_parallel: int = 1,
+    *,
+    allow_unproved_split: bool = False,
+) -> Plan:
+    """The plan for this strategy and number of shards, cut now if it never was.
+
+    `num_shards` None: what the graph makes, where the strategy leaves no choice, else 1. `data_parallel`:
+    over how many copies of the cut model a batch is split; `allow_unproved_split`: even where it is not
+    proved that its rows are computed each for itself.
+
+    Raises:
+        InvalidRequest: an unknown strategy, one that the graph does not allow, or a number of shards
+            that it does not allow (names those it does).
+    """
+    if strategy not in CUTS:
+        raise InvalidRequest(f"strategy {strategy!r}: expected one of {', '.join(CUTS)}")
+    if num_shards is not None and num_shards < 1:
+        raise InvalidRequest(f"shards: expected at least 1, got {num_shards}")
+    if num_shards is None and strategy not in FIXED_BY_GRAPH:
+        num_shards = 1
+    check_parallel(model, strategy, data_parallel, allow_unproved=allow_unproved_split)
+    wanted = {
+        "model": model,
+        "model_sha256": model.sha256,
+        "strategy": strategy,
+        "data_parallel": data_parallel,
+    }
+    if num_shards is not None:
+        wanted["num_shards"] = num_shards
+    plan = Plan.objects.filter(**wanted).first()
+    if plan is not None:
+        return plan
+    steps = _cut(model, strategy, num_shards)
+    wanted["num_shards"] = num_shards or len(steps)
+    if strategy == Strategy.DATA:
+        steps = copies(model, steps, num_shards or 1)
+    elif data_parallel > 1:
+        steps = copies(model, steps, data_parallel)
+    try:
+        with transaction.atomic():
+            plan = Plan.objects.create(**wanted)
+            for step in steps:
+                step.plan = plan
+            PlanShard.objects.bulk_create(steps)
+    except IntegrityError:  # somebody else cut it meanwhile: the same plan
+        return Plan.objects.get(**wanted)
+    known_answers.make(steps)
+    return plan
+
+
+def usual_strategy(model: OnnxModel) -> str:
+    """How a model is cut when nobody says."""
+    return Strategy.COMPONENT if model.components else Strategy.LAYER
+
+
+def usual_shards(strategy: str, asked: int | None) -> int | None:
+    """How many shards a plan has when nobody says: two, unless the graph decides."""
+    if asked is None and strategy not in FIXED_BY_GRAPH:
+        return 1 if strategy == Strategy.NONE else 2
+    return asked
+
+
+def steps_of(plan: Plan) -> list[PlanShard]:
+    return list(plan.shards.all())
+
+
+def known_plan(
+    model: OnnxModel,
+    strategy: str,
+    num_shards: int | None,
+    data_parallel: int = 1,
+    *,
+    allow_unproved_split: bool = False,
+) -> tuple[Plan, tuple[PlanShard, ...]]:
+    """A model's plan and steps, remembered by this process: plans never change.
+
+    Raises:
+        InvalidRequest: as `ensure_plan`.
+    """
+    return _known_plan(model.pk, strategy, num_shards, data_parallel, allow_unproved_split)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_plan(
+    model_id: int,
+    strategy: str,
+    num_shards: int | None,
+    data_parallel: int,
+    allow_unproved_split: bool,
+) -> tuple[Plan, tuple[PlanShard, ...]]:
+    model = OnnxModel.objects.get(pk=model_id)
+    plan = ensure_plan(
+        model, strategy, num_shards, data_parallel, allow_unproved_split=allow_unproved_split
+    )
+    return plan, tuple(steps_of(plan))
+
+
+def forget() -> None:
+    """Look again what names stand for: a model may have been deleted and registered anew."""
+    registry.known_model.cache_clear()
+    _known_plan.cache_clear()
+
+
+def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanShard]:
+    check_strategy(model, strategy, num_shards)
+    if strategy == Strategy.COMPONENT:
+        return component_steps(model)
+    whole = strategy in (Strategy.NONE, Strategy.DATA)
+    if whole or (strategy in _WHOLE_ALONE and num_shards == 1):
+        return [_whole(model)]
+    path = path_of(model.sha256)
+    try:
+        planned = _planned(path, strategy, num_shards)
+    except (TooManyShards, TooManyParts, NothingToSplit, NoBlocks) as error:
+        raise InvalidRequest(f"model {model.name}: {error}") from error
+    return [_row(step, planned) for step in write_steps(path, planned, files_dir())]
+
+
+def _planned(path: Path, strategy: str, num_shards: int | None) -> list[Step]:
+    if strategy == Strategy.LAYER:
+        return plan_layers(path, num_shards or 1)
+    if strategy == Strategy.TENSOR:
+        return plan_tensor(path, num_shards or 1)
+    planned = plan_attention_feedforward(path)
+    if num_shards not in (None, len(planned)):
+        raise InvalidRequest(
+            f"its blocks make {len(planned)} attention and feed-forward parts; {num_shards} shards "
+            "were asked for: leave the number out"
+        )
+    return planned
+
+
+def _row(written: WrittenStep, plan: Sequence[Step]) -> PlanShard:
+    step, file = written.step, written.file
+    row = PlanShard(
+        index=step.index,
+        kind=step.kind.value,
+        part=step.part,
+        group=step.group or ("" if step.join else step.role.value),
+        work_type=step.role.value if step.role in _PARTS else "",
+        cost=step.cost,
+        inputs=[spec.to_json() for spec in step.inputs],
+        outputs=[spec.to_json() for spec in step.outputs],
+        depends_on=list(step.depends_on),
+        crossing_bytes=step.crossing_bytes,
+        join=[_join(step.join, plan)] if step.join else [],
+    )
+    if file is not None:
+        row.sha256, row.file_bytes, row.node_count = file.sha256, file.bytes, file.node_count
+        row.weight_bytes, row.copied_bytes = file.weight_bytes, file.copied_bytes
+    return row
+
+
+def _join(join: JoinSpec, plan: Sequence[Step]) -> dict[str, object]:
+    made_by = {spec.name: step.index for step in plan for spec in step.outputs}
+    return {
+        "tensor": join.output.name,
+        "op": join.op,
+        "axis": join.axis,
+        "parts": [[made_by[part], part] for part in join.parts],
+    }
+
+
+def _whole(model: OnnxModel) -> PlanShard:
+    return PlanShard(
+        index=0,
+        sha256=model.sha256,
+        file_bytes=model.file_bytes,
+        weight_bytes=model.weight_bytes,
+        cost=1.0,
+        inputs=model.inputs,
+        outputs=model.outputs,
+        node_count=model.node_count,
+    )

@@ -1,0 +1,153 @@
+"""Registered models: read and stored once, immutable from then on."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+from django.db import IntegrityError, transaction
+
+from browsers.models import BackendProof
+from inference.catalog import known_answers
+from inference.catalog.tokenizer import Tokenizer
+from inference.errors import InvalidRequest, UnknownModel
+from inference.graph.files import InvalidModel
+from inference.graph.model import pack
+from inference.graph.summary import read_model
+from inference.models import ModelType, OnnxModel, PlanShard
+from inference.store.files import files_dir, path_of
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+def add_model(
+    path: Path, *, name: str, model_type: str = ModelType.OTHER, tokenizer: Path | None = None
+) -> OnnxModel:
+    """Register an ONNX file (with its external data, if any); nothing is kept when it is refused.
+
+    Registering the same bytes under the same name again returns the existing model.
+
+    Raises:
+        InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
+    """
+    check_words(name, model_type)
+    tokenizer_sha = ""
+    try:
+        summary = read_model(path)
+        existing = OnnxModel.objects.filter(name=name).first()
+        if existing is not None:
+            return same_or_taken(existing, summary.sha256)
+        if tokenizer:
+            tokenizer_sha = Tokenizer.store(tokenizer, files_dir())
+        sha256, _ = pack(path, files_dir())
+    except (InvalidModel, ValueError) as error:
+        discard({tokenizer_sha})
+        raise InvalidRequest(f"{path.name}: {error}") from error
+    try:
+        return OnnxModel.objects.create(
+            name=name,
+            model_type=model_type,
+            sha256=sha256,
+            file_bytes=path_of(sha256).stat().st_size,
+            weight_bytes=summary.weight_bytes,
+            node_count=summary.node_count,
+            max_shards=summary.max_shards,
+            batch_axis=summary.batch_axis.to_json(),
+            inputs=[spec.to_json() for spec in summary.inputs],
+            outputs=[spec.to_json() for spec in summary.outputs],
+            summary=summary.to_json(),
+            tokenizer=tokenizer_sha,
+        )
+    except IntegrityError:  # somebody else registered the name meanwhile
+        discard({sha256, tokenizer_sha})
+        return same_or_taken(OnnxModel.objects.get(name=name), sha256)
+
+
+def check_words(name: str, model_type: str) -> None:
+    """Refuse a name or type that no model can have.
+
+    Raises:
+        InvalidRequest: says what was expected.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"model name {name!r}: expected letters, digits, - and _, at most 128 characters"
+        )
+    if model_type not in ModelType.values:
+        raise InvalidRequest(
+            f"model type {model_type!r}: expected one of {', '.join(ModelType.values)}"
+        )
+
+
+def discard(files: set[str]) -> None:
+    """Delete files that no model and no plan names any more."""
+    with transaction.atomic():  # no row that names one can come between the look and the deed
+        gone = files - {""} - _still_named(files)
+        BackendProof.objects.filter(sha256__in=gone).delete()
+        for sha256 in gone:
+            path_of(sha256).unlink(missing_ok=True)
+            known_answers.path_of(sha256).unlink(missing_ok=True)
+
+
+def _still_named(files: set[str]) -> set[str]:
+    named: set[str] = set()
+    for field in ("sha256", "tokenizer"):
+        rows = OnnxModel.objects.filter(**{f"{field}__in": files})
+        named |= set(rows.values_list(field, flat=True))
+    for components in OnnxModel.objects.exclude(components=[]).values_list("components", flat=True):
+        named |= {item["sha256"] for item in components}
+    return named | set(PlanShard.objects.filter(sha256__in=files).values_list("sha256", flat=True))
+
+
+def same_or_taken(existing: OnnxModel, sha256: str) -> OnnxModel:
+    """The model of that name, when it is the same one.
+
+    Raises:
+        InvalidRequest: the name is taken.
+    """
+    if existing.sha256 == sha256:
+        return existing
+    raise InvalidRequest(
+        f"a model named {existing.name!r} exists with other content (sha256 {existing.sha256[:12]}…); "
+        "choose another name or delete it first"
+    )
+
+
+def get_model(name: str) -> OnnxModel:
+    """The registered model.
+
+    Raises:
+        UnknownModel: names the models that exist.
+    """
+    model = OnnxModel.objects.filter(name=name).first()
+    if model is None:
+        known = ", ".join(OnnxModel.objects.values_list("name", flat=True)) or "none"
+        raise UnknownModel(f"no model named {name!r} is registered; registered: {known}")
+    return model
+
+
+def tokenizer_of(model: OnnxModel) -> Tokenizer:
+    """The model's tokenizer.
+
+    Raises:
+        InvalidRequest: it was registered without one.
+    """
+    if not model.tokenizer:
+        raise InvalidRequest(
+            f"model {model.name} has no tokenizer: send tensors, or register it with --tokenizer"
+        )
+    return Tokenizer(path_of(model.tokenizer), [item["name"] for item in model.inputs])
+
+
+@functools.lru_cache(maxsize=256)
+def known_model(name: str) -> OnnxModel:
+    """A registered model, remembered by this process.
+
+    One that was deleted meanwhile is noticed when a run that refers to it is inserted: call
+    `plans.forget` then.
+
+    Raises:
+        UnknownModel: as `get_model`.
+    """
+    return get_model(name)

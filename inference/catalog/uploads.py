@@ -1,0 +1,137 @@
+"""Register a model from uploaded files, and remove one with the files that nobody else needs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+
+from browsers.core.failures import Category
+from inference.catalog import components, registry
+from inference.errors import InvalidRequest, WebpoolError
+from inference.models import OnnxModel, PlanShard
+from inference.store import outbox
+
+_MOST_MANIFEST_BYTES = 2**20
+
+
+class Conflict(WebpoolError):
+    """The request is right, but not in the state that things are in."""
+
+    category = Category.CONFLICT
+
+
+def register_upload(
+    onnx: UploadedFile,
+    *,
+    name: str,
+    model_type: str,
+    tokenizer: UploadedFile | None = None,
+    external_data: Sequence[UploadedFile] = (),
+) -> OnnxModel:
+    """Register an uploaded ONNX file; external data files keep their names and lie beside it.
+
+    Raises:
+        InvalidRequest: as `registry.add_model`, or two files of one name.
+    """
+    with _folder() as folder:
+        path = _save(onnx, folder)
+        for data in external_data:
+            _save(data, folder)
+        return registry.add_model(
+            path, name=name, model_type=model_type, tokenizer=_tokenizer(tokenizer, folder)
+        )
+
+
+def register_manifest(
+    manifest: UploadedFile,
+    *,
+    name: str,
+    model_type: str,
+    tokenizer: UploadedFile | None = None,
+    files: Sequence[UploadedFile] = (),
+) -> OnnxModel:
+    """Register a model of several files; `files` are those and their external data.
+
+    Raises:
+        InvalidRequest: as `components.add_components`, two files of one name, or a huge manifest.
+    """
+    if (manifest.size or 0) > _MOST_MANIFEST_BYTES:
+        raise InvalidRequest(
+            f"{manifest.name}: expected a manifest of at most {_MOST_MANIFEST_BYTES} bytes, got "
+            f"{manifest.size}"
+        )
+    with _folder() as folder:
+        for file in files:
+            _save(file, folder)
+        return components.add_components(
+            manifest.read(),
+            folder,
+            name=name,
+            model_type=model_type,
+            tokenizer=_tokenizer(tokenizer, folder),
+            called=manifest.name or "manifest",
+        )
+
+
+def register_document(document: Mapping[str, Any], *, name: str, model_type: str) -> OnnxModel:
+    """Register a model that is made of registered ones alone.
+
+    Raises:
+        InvalidRequest: as `components.add_components`.
+    """
+    with _folder() as folder:
+        raw = json.dumps(document).encode()
+        return components.add_components(raw, folder, name=name, model_type=model_type)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    models = settings.WEBPOOL_HOME / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="upload-", dir=models) as folder:
+        yield Path(folder)
+
+
+def _tokenizer(file: UploadedFile | None, folder: Path) -> Path | None:
+    if file is None:
+        return None
+    (folder / "tokenizer").mkdir()
+    return _save(file, folder / "tokenizer")
+
+
+def _save(file: UploadedFile, folder: Path) -> Path:
+    path = folder / Path(file.name or "model.onnx").name
+    if path.exists():
+        raise InvalidRequest(f"two uploaded files are named {path.name!r}; names must differ")
+    with path.open("xb") as target:
+        for chunk in file.chunks():
+            target.write(chunk)
+    return path
+
+
+def remove_model(model: OnnxModel) -> None:
+    """Delete a model, its plans and runs, and the files that no other model or plan names.
+
+    Raises:
+        Conflict: runs or batch jobs of it are active.
+    """
+    with transaction.atomic():
+        active = model.runs.filter(state="running").count()
+        if active:
+            raise Conflict(f"{active} runs of model {model.name} are active; cancel them or wait")
+        if jobs := model.batch_jobs.filter(state="running").count():
+            raise Conflict(f"{jobs} batch jobs of model {model.name} run; cancel them or wait")
+        used = {model.sha256, model.tokenizer} - {""}
+        used |= {item["sha256"] for item in model.components}
+        used |= set(PlanShard.objects.filter(plan__model=model).values_list("sha256", flat=True))
+        outbox.keep_attempts_of(model)
+        model.delete()
+    registry.discard(used)

@@ -1,0 +1,1 @@
+"""Cut a graph into layers and blocks: where it may be cut, what a piece holds."""

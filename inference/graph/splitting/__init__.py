@@ -1,0 +1,1 @@
+"""Split matrices over browsers: which may be, what follows, the parts written."""

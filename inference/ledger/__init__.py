@@ -1,0 +1,1 @@
+"""What becomes of a step: claimed, recorded, verified, joined, sent again, ended, swept up."""

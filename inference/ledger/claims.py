@@ -1,0 +1,103 @@
+"""What a step of a run is, who takes it, and what it reads.
+
+A step is claimed once: queued → running, if the fence of the message still fits and the run's deadline has
+not passed; that counts the attempt.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+
+from inference.ledger.endings import OPEN_STATES
+from inference.models import PlanShard, Redundancy, Run, RunShard
+from inference.store.statements import Select, read_sql
+from inference.store.tensors import TensorRef
+
+_CLAIM = Select(
+    RunShard,
+    ("claimed_at", "id", "fence", "claimed_at"),
+    sql=read_sql("claim"),
+)
+_RUN = Select(Run, ("id",))
+_STEPS = Select(RunShard, ("run_id",))
+
+
+def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
+    """Take the step; None when somebody else has it, it moved on or it is late, a normal answer."""
+    taken = _CLAIM(claimed_at=now, id=step_id, fence=fence)
+    if not taken:
+        return None
+    (step,) = taken
+    (step.run,) = _RUN(id=step.run_id)
+    _with_plan(step)
+    return step
+
+
+def _with_plan(step: RunShard) -> None:
+    step.plan_shard = _plan_shard(step.plan_shard_id)
+    step.run.plan = step.plan_shard.plan
+    step.run.model = step.plan_shard.plan.model
+
+
+@functools.lru_cache(maxsize=4096)
+def _plan_shard(pk: int) -> PlanShard:
+    """A step of a plan with its plan and model, remembered by this process: they never change."""
+    related = PlanShard.objects.select_related("plan__model")
+    return related.defer("plan__model__summary").get(pk=pk)
+
+
+@functools.lru_cache(maxsize=1024)
+def plan_steps(plan_id: int) -> tuple[PlanShard, ...]:
+    return tuple(PlanShard.objects.filter(plan=plan_id).order_by("index"))
+
+
+def steps_of(run: Run) -> list[RunShard]:
+    """The run's steps as they are, in order of index and copy, with their plan's."""
+    steps = sorted(_STEPS(run_id=run.pk), key=lambda step: (step.index, step.copy))
+    for step in steps:
+        step.plan_shard = _plan_shard(step.plan_shard_id)
+        step.run = run
+    return steps
+
+
+def input_refs(shard: RunShard) -> list[tuple[str, TensorRef]]:
+    """Where the shard's inputs are: the run's own, or what earlier steps left."""
+    available: dict[str, Any] = dict(shard.run.inputs)
+    if shard.plan_shard.depends_on:
+        for step in steps_of(shard.run):
+            if step.index in shard.plan_shard.depends_on:
+                available.update(step.outputs)
+    named = []
+    for port in shard.plan_shard.inputs:
+        item = available.get(port.get("tensor", port["name"]))
+        if item is None:
+            continue  # an input with a declared default that the caller left out
+        if "parts" in item:
+            item = item["parts"][shard.plan_shard.batch_part]
+        named.append((port["name"], TensorRef.from_json(item)))
+    return named
+
+
+def part_refs(join: RunShard) -> dict[str, list[TensorRef]]:
+    """For each tensor that a join makes, where its parts are, in order."""
+    left = {step.index: step.outputs for step in steps_of(join.run) if step.outputs}
+    return {
+        item["tensor"]: [TensorRef.from_json(left[step][tensor]) for step, tensor in item["parts"]]
+        for item in join.plan_shard.join
+    }
+
+
+def copies(step: RunShard) -> QuerySet[RunShard]:
+    """The same step for other browsers; none where the first answer is not what counts."""
+    if step.run.redundancy != Redundancy.FIRST:
+        return RunShard.objects.none()
+    return RunShard.objects.filter(run=step.run_id, index=step.index).exclude(pk=step.pk)
+
+
+def others(step: RunShard) -> QuerySet[RunShard]:
+    """Those copies of the step that may still answer."""
+    return copies(step).filter(state__in=OPEN_STATES)

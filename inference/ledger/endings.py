@@ -1,0 +1,126 @@
+"""How runs end: terminal once, their waiters told, their tensors freed.
+
+What follows a commit is not worth failing for: the sweep makes it good.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import redis.exceptions
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from browsers.core.failures import Category
+from inference.models import Run, RunShard, RunState, ShardState
+from inference.store import tensors, wakeups
+from inference.store.statements import Update
+from inference.store.tensors import TensorRef
+from inference.store.wakeups import Ending
+
+log = logging.getLogger(__name__)
+OPEN_STATES = (ShardState.WAITING, ShardState.READY, ShardState.QUEUED, ShardState.RUNNING)
+# How long ago a run may have ended without a word, when the one that ended it has died.
+UNHEARD = timedelta(seconds=10)
+Actions = list[Callable[[], None]]
+
+_END = Update(
+    Run,
+    dict.fromkeys(("state", "outputs", "error_category", "error", "finished_at")),
+    {"id": None, "state": "'running'"},
+)
+
+
+def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
+    """Every shard is done: the model's outputs are known by reference.
+
+    Inside the caller's transaction, like `finish`; returns what to do after its commit.
+    """
+    available: dict[str, Any] = dict(run.inputs)
+    for shard in shards:
+        available.update(shard.outputs)
+    outputs = {
+        port["name"]: available[port.get("tensor", port["name"])] for port in run.model.outputs
+    }
+    made = [shard.outputs for shard in shards]
+    return _finish(run, Ending(RunState.SUCCEEDED, outputs, "", "", now), made)
+
+
+def finish(run: Run, state: RunState, now: datetime, *, category: Category, error: str) -> Actions:
+    """End the run without an answer."""
+    return _finish(run, Ending(state, {}, category, error, now), None)
+
+
+def _finish(run: Run, ending: Ending, made: Sequence[Mapping[str, Any]] | None) -> Actions:
+    """`made`: what the shards stored; None: ask the database."""
+    if not _END(**vars(ending), id=run.pk):
+        return []
+    if made is None:
+        run.shards.filter(state__in=OPEN_STATES).update(
+            state=ShardState.CANCELLED, fence=F("fence") + 1, finished_at=ending.finished_at
+        )
+        made = list(run.shards.values_list("outputs", flat=True))
+    return [
+        lambda: wakeups.announce({run.pk: ending}),
+        lambda: _drop_all_but(ending.outputs, run, made),
+    ]
+
+
+def end(run: Run, state: RunState, *, category: Category, error: str) -> bool:
+    """End the run in a transaction of its own; False when it already was terminal."""
+    with transaction.atomic():
+        after = finish(run, state, timezone.now(), category=category, error=error)
+    follow_up(after)
+    return bool(after)
+
+
+def cancel(run_id: uuid.UUID | str, reason: str) -> bool:
+    """End a run that nobody wants any more; False when it was already terminal."""
+    run = Run.objects.get(pk=run_id)
+    return end(run, RunState.CANCELLED, category=Category.CANCELLED, error=reason)
+
+
+def follow_up(after: Actions) -> None:
+    """What comes after a commit; while Redis is down it is left to the sweep and to expiry."""
+    for action in after:
+        try:
+            action()
+        except redis.exceptions.RedisError as error:
+            log.warning("after a commit: %s; waiters are woken by the sweep", error)
+
+
+def wake_waiters(since: datetime, browser_id: str = "") -> None:
+    """Announce again every run that ended since then (with that browser's help): it may be unheard.
+
+    Whoever ends a run announces it after the commit, and may die or lose Redis between the two.
+    """
+    ended = Run.objects.filter(finished_at__gte=since).exclude(state=RunState.RUNNING)
+    if browser_id:
+        ended = ended.filter(shards__browser=browser_id).distinct()
+    fields = ("state", "outputs", "error_category", "error", "finished_at")
+    wakeups.announce(
+        {pk: Ending(*values) for pk, *values in ended.order_by().values_list("pk", *fields)}
+    )
+
+
+def drop_inputs(run: Run) -> None:
+    """Free the inputs of a run that was not written down after all."""
+    follow_up([lambda: _drop_all_but({}, run, ())])
+
+
+def _drop_all_but(
+    outputs: Mapping[str, Any], run: Run, computed: Sequence[Mapping[str, Any]]
+) -> None:
+    """Free everything a terminal run stored, except its outputs."""
+    kept = {item["key"] for item in outputs.values()}
+    stored: list[TensorRef] = []
+    for item in run.inputs.values():
+        stored += [TensorRef.from_json(part) for part in item.get("parts", [item])]
+    for made in computed:
+        stored += [TensorRef.from_json(item) for item in made.values()]
+    tensors.drop(ref for ref in stored if ref.key not in kept)

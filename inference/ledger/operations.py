@@ -1,0 +1,72 @@
+"""What an operator does to one browser: restart it, keep work away from it, let it work again."""
+
+from __future__ import annotations
+
+from celery import current_app
+
+from browsers.models import Browser
+from browsers.queues import queue_of
+from browsers.state import breakers, drains
+from browsers.state.drains import QUARANTINED
+from inference.errors import UnknownBrowser
+from inference.ledger import draining, results
+
+# Sent by name: whoever asks for a restart needs nothing of what drives a browser.
+RESTART_BROWSER = "browsers.tasks.restart_browser"
+
+
+def restart(browser_id: str, *, by: str) -> None:
+    """Restart the browser after what it computes now; its worker does it, and writes an incident.
+
+    Raises:
+        UnknownBrowser.
+        OperationalError: the broker does not answer.
+    """
+    _known(browser_id)
+    current_app.send_task(
+        RESTART_BROWSER,
+        (f"restart asked for by {by}",),
+        queue=queue_of(browser_id),
+        ignore_result=True,
+    )
+
+
+def quarantine(browser_id: str, *, by: str) -> int:
+    """Trust the browser no longer, until `release`: nothing new, and what it has goes to others at once.
+
+    What it still computes meets a higher fence and is not taken. Returns how many shards were taken from it.
+
+    Raises:
+        UnknownBrowser.
+        RedisError: Redis does not answer; the row is marked all the same.
+    """
+    _known(browser_id)
+    drains.clear(browser_id)
+    drains.mark(browser_id, reason=f"{QUARANTINED} by {by}")
+    return results.owner_died(browser_id, f"{browser_id} was {QUARANTINED} by {by}")
+
+
+def release(browser_id: str) -> bool:
+    """Let a drained or quarantined browser take work again; False when it was neither."""
+    return draining.undrain(browser_id)
+
+
+def reset_breakers(browser_id: str) -> None:
+    """Close the browser's breakers, its own and those of models in it.
+
+    Raises:
+        UnknownBrowser.
+        RedisError: they are as before.
+    """
+    _known(browser_id)
+    breakers.reset(browser_id)
+
+
+def is_quarantined(row: Browser) -> bool:
+    return row.drained_at is not None and row.drain_reason.startswith(QUARANTINED)
+
+
+def _known(browser_id: str) -> None:
+    if not Browser.objects.filter(pk=browser_id).exists():
+        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
+        raise UnknownBrowser(f"no browser has the id {browser_id!r}; known: {known}")

@@ -1,0 +1,145 @@
+"""Where steps go: the pool as it is now, steps sent again, what waits for a browser.
+
+Each move is one transaction, each is refused when the step's fence has moved on.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import redis.exceptions
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from browsers.core.failures import Category
+from inference.core.placement import BrowserView
+from inference.ledger.claims import others, steps_of
+from inference.ledger.endings import Actions, finish, follow_up
+from inference.models import UNDER_WAY, Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.scheduling import dispatch
+from inference.scheduling.pool_view import snapshot
+from inference.store.statements import Update
+
+log = logging.getLogger(__name__)
+
+_PLACE = Update(
+    RunShard,
+    dict.fromkeys(("state", "browser", "fence", "avoid", "ready_at", "queued_at")),
+    {"id": None},
+)
+
+
+def pool_now() -> list[BrowserView]:
+    """The pool as it is; empty while Redis does not answer, so that shards wait for the sweep."""
+    try:
+        return snapshot()
+    except redis.exceptions.RedisError as error:
+        log.warning("the pool's state cannot be read (%s); ready shards wait", error)
+        return []
+
+
+def save_placed(steps: Sequence[RunShard]) -> None:
+    for step in steps:
+        _PLACE(
+            state=step.state, browser=step.browser, fence=step.fence, avoid=step.avoid,
+            ready_at=step.ready_at, queued_at=step.queued_at, id=step.pk,
+        )  # fmt: skip
+
+
+def fail_if_hopeless(
+    run: Run, stuck: Sequence[dispatch.NoBrowser], steps: Iterable[RunShard], now: datetime
+) -> Actions:
+    """End a run of whose steps one can be taken by nobody, and has no copy that is under way."""
+    under_way = {step.index for step in steps if step.state in UNDER_WAY}
+    for none in stuck:
+        if none.lasting and none.shard not in under_way:
+            error = f"{none}{_what_they_said(run, none.shard)}"
+            return finish(run, RunState.FAILED, now, category=Category.NO_BROWSER, error=error)
+    return []
+
+
+def _what_they_said(run: Run, index: int) -> str:
+    """Why those that tried a step could not do it, in their own words."""
+    failed = Attempt.objects.filter(shard__run=run, shard__index=index, outcome=Outcome.FAILED)
+    said = dict(failed.order_by("pk").values_list("browser", "error"))
+    return "".join(f"; {browser} said: {error}" for browser, error in sorted(said.items()))
+
+
+def place_again(
+    shard: RunShard, pool: Sequence[BrowserView], now: datetime, *, prefer_same: bool = False
+) -> tuple[bool, Actions]:
+    """Whether a browser was found, and what to do after the commit."""
+    siblings = [step for step in steps_of(shard.run) if step.pk != shard.pk]
+    avoid = shard.avoid
+    if prefer_same:  # a transient error does not count against the browser the first time
+        shard.avoid = {}
+    sent, stuck = dispatch.assign(shard.run, [shard], siblings, pool, now)
+    shard.avoid = avoid
+    save_placed([shard])
+    if hopeless := fail_if_hopeless(shard.run, stuck, siblings, now):
+        return False, hopeless
+    return bool(sent), [lambda: dispatch.send(sent)]
+
+
+def redispatch(shard: RunShard) -> bool:
+    """Send a queued or ready shard again, wherever is best now; False when it had moved on or waits."""
+    now, pool = timezone.now(), pool_now()
+    if shard.state == ShardState.READY and _still_waits(shard, pool):
+        return False  # as before: nothing to write down
+    with transaction.atomic():
+        still = RunShard.objects.filter(
+            pk=shard.pk, fence=shard.fence, state__in=[ShardState.QUEUED, ShardState.READY]
+        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="")
+        if not still:
+            return False
+        shard.fence += 1
+        sent, after = place_again(shard, pool, now)
+    follow_up(after)
+    return sent
+
+
+def _still_waits(shard: RunShard, pool: Sequence[BrowserView]) -> bool:
+    none = why_waiting(shard, pool)
+    if none is None:
+        return False
+    return not none.lasting or others(shard).filter(state__in=UNDER_WAY).exists()
+
+
+def why_waiting(shard: RunShard, pool: Sequence[BrowserView]) -> dispatch.NoBrowser | None:
+    """Why no browser of the pool takes a ready shard; None when one would."""
+    _, stuck = dispatch.assign(shard.run, [copy.copy(shard)], others(shard), pool)
+    return stuck[0] if stuck else None
+
+
+def queued_on(browser_id: str) -> list[RunShard]:
+    """What waits for a browser, first in first."""
+    related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
+    queued = related.defer("run__model__summary").filter(
+        browser=browser_id, state=ShardState.QUEUED
+    )
+    return list(queued.order_by("queued_at", "pk"))
+
+
+def move_queued(browser_id: str) -> int:
+    """Send what waits for a browser that takes no work now to others; returns how many were sent.
+
+    A shard that no other can take becomes ready, and goes where the first browser is that can.
+    """
+    return sum(map(redispatch, queued_on(browser_id)))
+
+
+def join_again(join: RunShard) -> bool:
+    """Send a join again whose message or worker is gone; False when it had moved on."""
+    now = timezone.now()
+    still = RunShard.objects.filter(
+        pk=join.pk, fence=join.fence, state__in=[ShardState.QUEUED, ShardState.RUNNING]
+    ).update(state=ShardState.QUEUED, fence=F("fence") + 1, queued_at=now)
+    if not still:
+        return False
+    join.fence += 1
+    dispatch.send([join])
+    return True

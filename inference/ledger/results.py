@@ -1,0 +1,316 @@
+"""Results and losses of a run's steps, each one transaction, each idempotent.
+
+1. `record_success`   running → done; decides which steps became ready and where they go. What has
+                      copies is done with the first, and the others are cancelled.
+2. `ask_another`      running → queued elsewhere, its answer kept beside it.
+3. `record_failure`   running → queued elsewhere, ready, or failed, as `core.retry` decides.
+4. `owner_died`       everything a dead worker held is taken from it at once.
+
+Steps are claimed in `claims`, and go where `redispatch` sends them. What comes after the run's deadline
+ends the run instead (`deadlines`).
+
+Redis is asked before a transaction or after its commit, never inside: a store that hangs must not keep
+the database locked.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import DatabaseError, transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from browsers.core.failures import Category
+from inference.core import retry
+from inference.core.placement import BrowserView
+from inference.ledger import deadlines
+from inference.ledger.claims import others, plan_steps, steps_of
+from inference.ledger.endings import UNHEARD, Actions, finish, follow_up, succeed, wake_waiters
+from inference.ledger.redispatch import (
+    fail_if_hopeless,
+    place_again,
+    pool_now,
+    redispatch,
+    save_placed,
+    why_waiting,
+)
+from inference.models import (
+    Attempt,
+    Outcome,
+    RunShard,
+    RunState,
+    ShardState,
+    StepKind,
+)
+from inference.scheduling import dispatch
+from inference.store import tensors
+from inference.store.statements import Insert, Update
+from inference.store.tensors import TensorRef
+
+log = logging.getLogger(__name__)
+
+_DONE = Update(
+    RunShard,
+    {"state": "'done'", "outputs": None, "finished_at": None},
+    {"id": None, "fence": None, "state": "'running'"},
+)
+_ATTEMPT = Insert(Attempt)
+
+
+class Glance:
+    """A look at the pool for what a step leads to: taken while its page computes, again when it is old."""
+
+    _FRESH_S = 0.05
+
+    def __init__(self, step: RunShard) -> None:
+        self._wanted = any(
+            step.index in later.depends_on and later.kind == StepKind.COMPUTE
+            for later in plan_steps(step.plan_shard.plan_id)
+        )
+        self._seen: list[BrowserView] = []
+        self._taken = float("-inf")
+
+    def take(self) -> None:
+        if not self._wanted:
+            return
+        try:
+            self._seen, self._taken = pool_now(), time.monotonic()
+        except DatabaseError as error:
+            log.warning("the pool's load cannot be read (%s); asked again with the result", error)
+
+    def pool(self) -> list[BrowserView]:
+        if self._wanted and time.monotonic() - self._taken > self._FRESH_S:
+            self._seen, self._taken = pool_now(), time.monotonic()
+        return self._seen
+
+
+def record_success(
+    shard: RunShard,
+    outputs: Mapping[str, TensorRef],
+    facts: Mapping[str, Any],
+    glance: Glance | None = None,
+) -> bool:
+    """Write down a result and send what it made ready; False when the shard had moved on.
+
+    `outputs` by the names of the file's ports.
+    """
+    tensor_of = shard.plan_shard.tensor_of
+    attempt = Attempt(
+        shard=shard,
+        number=shard.attempts,
+        outcome=Outcome.SUCCEEDED,
+        finished_at=timezone.now(),
+        **facts,
+    )
+    named = {tensor_of[name]: ref for name, ref in outputs.items()}
+    return _record(shard, named, attempt, glance or Glance(shard))
+
+
+def ask_another(
+    shard: RunShard,
+    outputs: Mapping[str, TensorRef],
+    why: str,
+    facts: Mapping[str, Any],
+    *,
+    must: bool,
+) -> Outcome | None:
+    """Keep an answer beside the shard and send it to a browser that has not answered yet.
+
+    None, and nothing is changed, when no browser could take it now, unless one `must`: then it waits for
+    one. An answer that comes too late is written down as such.
+    """
+    tensor_of = shard.plan_shard.tensor_of
+    answer = {
+        "browser": shard.browser,
+        "backend": facts["backend"],
+        "outputs": {tensor_of[name]: ref.to_json() for name, ref in outputs.items()},
+    }
+    asked = copy.copy(shard)
+    asked.doubt = {"why": why, "answers": [*shard.kept_answers, answer]}
+    pool = pool_now()
+    if not must and why_waiting(asked, pool) is not None:
+        return None
+    after: Actions = []
+    with transaction.atomic():
+        now = timezone.now()
+        late = deadlines.finish_late(shard.run, now)
+        mine = RunShard.objects.filter(
+            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
+        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="", doubt=asked.doubt)
+        outcome = Outcome.DOUBTED if mine else Outcome.SUPERSEDED
+        Attempt.objects.create(
+            shard=shard, number=shard.attempts, outcome=outcome, finished_at=now, **facts
+        )
+        if mine:
+            asked.fence += 1
+            _, after = place_again(asked, pool, now)
+    follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
+    return outcome
+
+
+def drop_answers(shard: RunShard) -> None:
+    """Free the answers that were kept to be confirmed."""
+    kept = [ref for answer in shard.kept_answers for ref in answer["outputs"].values()]
+    follow_up([lambda: tensors.drop(TensorRef.from_json(ref) for ref in kept)])
+
+
+def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
+    """Write down what a join made and send what it made ready; False when it had moved on."""
+    return _record(join, outputs, None, Glance(join))
+
+
+def _record(
+    step: RunShard, outputs: Mapping[str, TensorRef], attempt: Attempt | None, glance: Glance
+) -> bool:
+    pool = glance.pool()
+    after: Actions = []
+    stored = {name: ref.to_json() for name, ref in outputs.items()}
+    with transaction.atomic():
+        now = timezone.now()  # here nothing is waited for any more
+        late = deadlines.finish_late(step.run, now)
+        mine = _DONE(outputs=stored, finished_at=now, id=step.pk, fence=step.fence)
+        if attempt is not None:
+            attempt.outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
+            _ATTEMPT([attempt])
+        if mine:
+            step.state, step.outputs = ShardState.DONE, stored
+            _cancel(others(step), now)
+            after = _advance(step, pool, now)
+    follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
+    return bool(mine)
+
+
+def _cancel(steps: QuerySet[RunShard], now: datetime) -> None:
+    steps.update(state=ShardState.CANCELLED, fence=F("fence") + 1, finished_at=now)
+
+
+def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> Actions:
+    """Inside the transaction of a result: promote steps, or finish the run."""
+    run = finished.run
+    if len(plan_steps(run.plan_id)) == 1:
+        return succeed(run, [finished], now)
+    steps = steps_of(run)
+    done = {step.index for step in steps if step.state == ShardState.DONE}
+    if len(done) == len(plan_steps(run.plan_id)):
+        return succeed(run, steps, now)
+    ready = [
+        step
+        for step in steps
+        if step.state == ShardState.WAITING and done.issuperset(step.plan_shard.depends_on)
+    ]
+    if not ready:
+        return []
+    sent, stuck = dispatch.assign(run, ready, steps, pool, now)
+    save_placed(ready)
+    if hopeless := fail_if_hopeless(run, stuck, steps, now):
+        return hopeless
+    return [lambda: dispatch.send_ready(sent, steps)]
+
+
+def record_failure(
+    shard: RunShard, category: Category, message: str, facts: Mapping[str, Any]
+) -> None:
+    """Write down a failed attempt, then retry, move or give up as `core.retry` decides."""
+    _give_up_attempt(shard, Outcome.FAILED, category, message, facts)
+
+
+def fail_run(shard: RunShard, category: Category, message: str, facts: Mapping[str, Any]) -> None:
+    """End the run because of this shard: no retry anywhere could help."""
+    now = timezone.now()
+    with transaction.atomic():
+        mine = RunShard.objects.filter(
+            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
+        ).update(state=ShardState.FAILED, finished_at=now)
+        Attempt.objects.create(
+            shard=shard,
+            number=shard.attempts,
+            outcome=Outcome.FAILED,
+            error_category=category,
+            error=message,
+            finished_at=now,
+            **facts,
+        )
+        error = f"shard {shard.index} on {shard.browser}: {message}"
+        after = (
+            finish(shard.run, RunState.FAILED, now, category=category, error=error) if mine else []
+        )
+    follow_up(after)
+
+
+def owner_died(browser_id: str, reason: str, *, category: Category = Category.BROWSER_CRASH) -> int:
+    """Take every shard from a browser whose worker or lease is gone, and send each elsewhere at once.
+
+    Queued ones too: a worker holds the next message or two in its hands, and they died with it. What is
+    left in its queue is thrown away first: a message that comes later belongs to a later choice.
+    Returns how many shards were taken.
+    """
+    dispatch.forget_messages(browser_id)
+    states = [ShardState.RUNNING, ShardState.QUEUED]
+    held = RunShard.objects.filter(browser=browser_id, state__in=states).select_related(
+        "run", "plan_shard", "run__plan", "run__model"
+    )
+    taken = sum(
+        lose(shard, category, reason) if shard.state == ShardState.RUNNING else redispatch(shard)
+        for shard in held
+    )
+    wake_waiters(timezone.now() - UNHEARD, browser_id)
+    return taken
+
+
+def lose(shard: RunShard, category: Category, reason: str) -> bool:
+    """Give up an attempt of which nothing more will be heard; False when the shard had moved on."""
+    facts = {"browser": shard.browser, "started_at": shard.claimed_at or timezone.now()}
+    return _give_up_attempt(shard, Outcome.LOST, category, reason, facts)
+
+
+def _give_up_attempt(
+    shard: RunShard, outcome: Outcome, category: Category, message: str, facts: Mapping[str, Any]
+) -> bool:
+    decision = retry.decide(
+        category,
+        attempts=shard.attempts,
+        max_retries=shard.run.max_retries,
+        already_avoided=shard.browser in shard.avoid,
+    )
+    pool = pool_now()
+    after: Actions = []
+    with transaction.atomic():
+        now = timezone.now()
+        still_mine = RunShard.objects.filter(
+            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
+        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="")
+        if not still_mine:
+            return False
+        Attempt.objects.create(
+            shard=shard,
+            number=shard.attempts,
+            outcome=outcome,
+            error_category=category,
+            error=message,
+            finished_at=now,
+            **facts,
+        )
+        failed_on, shard.fence = shard.browser, shard.fence + 1
+        if decision.next == retry.Next.FAIL:
+            shard.state, shard.browser, shard.finished_at = ShardState.FAILED, failed_on, now
+            shard.save(update_fields=["state", "browser", "finished_at"])
+            if not others(shard).exists():
+                error = f"shard {shard.index} on {failed_on}: {message} ({decision.reason})"
+                after = finish(shard.run, RunState.FAILED, now, category=category, error=error)
+        elif not (after := deadlines.finish_late(shard.run, now)):
+            shard.avoid = {**shard.avoid, failed_on: category}
+            _, after = place_again(
+                shard, pool, now, prefer_same=decision.next == retry.Next.RETRY_SAME
+            )
+    log.warning(
+        "shard %s attempt %d on %s: %s: %s → %s",
+        shard, shard.attempts, failed_on, category, message, decision.next,
+    )  # fmt: skip
+    follow_up(after)
+    return True

@@ -1,0 +1,178 @@
+"""Once a second: find what no event told us of, and set it going again.
+
+0. Who is drained is repeated in Redis, which may have lost its data.
+1. Runs past their deadline fail with that reason, before any of their work is sent again.
+2. Shards held by a browser whose lease is gone are taken from it, and so are shards that its worker
+   claimed but no longer computes (their result could not be written down).
+3. Ready shards without a browser are placed.
+4. Queued shards whose message is lost are sent again.
+5. Joins whose message is lost, or whose worker is gone, are sent again.
+6. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
+
+One step's failure does not keep the others from their work.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import redis.exceptions
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
+
+from browsers.core.failures import Category
+from browsers.queues import CONTROL_QUEUE, queue_of
+from browsers.redis import client
+from browsers.state import drains, live
+from browsers.state.live import LiveBrowser, living
+from inference.ledger import deadlines, endings, redispatch, results
+from inference.models import Run, RunShard, RunState, ShardState, StepKind
+
+log = logging.getLogger(__name__)
+LOST_MESSAGE_AFTER = timedelta(seconds=2)
+_LONG_JOIN = timedelta(seconds=10)  # times the attempts: then its worker is taken for dead
+_AT_MOST = 256  # shards a step moves in one pass, so that the others have their turn
+
+
+def sweep(now: datetime) -> bool:
+    """One pass; safe to run in several processes at once. Whether every step could do its work."""
+    steps = (
+        _repeat_drains,
+        _expire,
+        _take_from_the_dead,
+        _place_waiting,
+        _send_lost_messages,
+        _join_again,
+    )
+    complete = True
+    for step in steps:
+        try:
+            step(now)
+        except (redis.exceptions.RedisError, DatabaseError, OSError) as error:
+            log.warning("%s: %s; trying again at the next pass", step.__name__, error)
+            complete = False
+        except Exception:
+            log.exception("%s", step.__name__)
+            complete = False
+    return complete
+
+
+def _steps() -> QuerySet[RunShard]:
+    related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
+    return related.defer("run__model__summary")
+
+
+def _shards() -> QuerySet[RunShard]:
+    return _steps().filter(kind=StepKind.COMPUTE)
+
+
+def _joins() -> QuerySet[RunShard]:
+    return _steps().filter(kind=StepKind.JOIN)
+
+
+def _repeat_drains(_now: datetime) -> None:
+    drains.publish()
+
+
+def _take_from_the_dead(_now: datetime) -> None:
+    alive = living()
+    leases_count = live.leases_count()  # asked after it: a pause may have been in between
+    held = _shards().filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
+    for browser_id in held.order_by().values_list("browser", flat=True).distinct():
+        if browser_id in alive:
+            _take_abandoned(alive[browser_id])
+        elif leases_count:
+            lease_ended(browser_id)
+
+
+def lease_ended(browser_id: str) -> None:
+    """Its worker is dead or stands still, which is not known: so no crash, but its work moves."""
+    reason = f"the worker of {browser_id} stopped renewing its lease"
+    results.owner_died(browser_id, reason, category=Category.TIMEOUT)
+
+
+def _take_abandoned(browser: LiveBrowser) -> None:
+    """A worker is done with everything it claimed before it last became idle."""
+    if browser.idle_since is None:
+        return
+    idle_since = datetime.fromtimestamp(browser.idle_since, UTC)
+    left = _shards().filter(browser=browser.id, state=ShardState.RUNNING, claimed_at__lt=idle_since)
+    for shard in left:
+        results.lose(
+            shard, Category.INTERNAL, f"{browser.id} computed it, but could not write it down"
+        )
+
+
+def _place_waiting(_now: datetime) -> None:
+    if any(browser.state == "ready" for browser in living().values()):
+        place_waiting()
+
+
+def place_waiting() -> int:
+    """Try again to place every shard that found no browser; returns how many were sent."""
+    waiting = _shards().filter(state=ShardState.READY, run__state=RunState.RUNNING)
+    return sum(redispatch.redispatch(shard) for shard in waiting.order_by("ready_at")[:_AT_MOST])
+
+
+def _send_lost_messages(now: datetime) -> None:
+    """A queued shard was never sent, or its message is gone, when its browser is idle with an empty
+    queue, or computes what was queued well after it: queues are first in, first out.
+    """
+    running = RunShard.objects.filter(browser=OuterRef("browser"), state=ShardState.RUNNING)
+    overdue = _shards().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
+    overtaken = running.filter(queued_at__gt=OuterRef("queued_at") + LOST_MESSAGE_AFTER)
+    for shard in overdue.filter(Exists(overtaken))[:_AT_MOST]:
+        _send_again(shard)
+    for shard in overdue.filter(~Exists(running))[:_AT_MOST]:
+        if not client().llen(queue_of(shard.browser)):
+            _send_again(shard)
+
+
+def _send_again(shard: RunShard) -> None:
+    log.warning("shard %s: its message to %s was lost, sending again", shard, shard.browser)
+    redispatch.redispatch(shard)
+
+
+def _join_again(now: datetime) -> None:
+    waiting = _joins().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
+    if not client().llen(CONTROL_QUEUE):
+        for join in waiting[:_AT_MOST]:
+            redispatch.join_again(join)
+    for join in _joins().filter(state=ShardState.RUNNING)[:_AT_MOST]:
+        if join.claimed_at and join.claimed_at + join.attempts * _LONG_JOIN < now:
+            redispatch.join_again(join)
+
+
+def restart_joins() -> None:
+    """Send every join again that was under way: the control worker, just started, does none yet."""
+    for join in _joins().filter(state=ShardState.RUNNING):
+        redispatch.join_again(join)
+
+
+def _expire(now: datetime) -> None:
+    for run in Run.objects.active().filter(deadline_at__lte=now):
+        deadlines.end_late(run, now)
+
+
+def run_forever(
+    stop: threading.Event, every_s: float, show_life: Callable[[], object] = lambda: None
+) -> None:
+    """The control worker's sweep thread; `show_life` is called before each pass."""
+    live.look_regularly()
+    unheard: datetime | None = timezone.now() - timedelta(minutes=1)
+    while not stop.wait(every_s):
+        show_life()
+        now = timezone.now()
+        if not sweep(now):
+            unheard = unheard or now - timedelta(seconds=settings.WEBPOOL_LEASE_S)
+        elif unheard is not None:
+            try:
+                endings.wake_waiters(unheard)
+                unheard = None
+            except (redis.exceptions.RedisError, DatabaseError, OSError) as error:
+                log.warning("waiters could not be woken: %s; trying again in %g s", error, every_s)

@@ -1,0 +1,41 @@
+"""The tables of inference: the catalog, runs with their steps and attempts, keys, batch jobs."""
+
+from __future__ import annotations
+
+from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.models.catalog import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
+from inference.models.keys import ApiKey
+from inference.models.runs import (
+    UNDER_WAY,
+    Attempt,
+    Outcome,
+    Redundancy,
+    Run,
+    RunQuerySet,
+    RunShard,
+    RunState,
+    ShardState,
+)
+
+__all__ = [
+    "UNDER_WAY",
+    "ApiKey",
+    "Attempt",
+    "Batch",
+    "BatchJob",
+    "BatchState",
+    "JobState",
+    "ModelType",
+    "OnnxModel",
+    "Outcome",
+    "Plan",
+    "PlanShard",
+    "Redundancy",
+    "Run",
+    "RunQuerySet",
+    "RunShard",
+    "RunState",
+    "ShardState",
+    "StepKind",
+    "Strategy",
+]

@@ -1,0 +1,208 @@
+"""The ledger: runs, their shards, and every attempt to compute one.
+
+A shard moves waiting → ready → queued → running → done | failed | cancelled. Every dispatch raises its
+`fence`; a claim or a result that carries an older fence changes nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from inference.models.catalog import OnnxModel, Plan, PlanShard, StepKind
+
+
+class Redundancy(models.TextChoices):
+    """Every shard is computed in two browsers, and …"""
+
+    NONE = "", "no"
+    FIRST = "first", "the first answer counts"
+    COMPARE = "compare", "both answers must agree"
+
+
+class RunState(models.TextChoices):
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def active(self) -> RunQuerySet:
+        return self.filter(state=RunState.RUNNING)
+
+
+class Run(models.Model):
+    """One request for an answer."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    model = models.ForeignKey(OnnxModel, on_delete=models.CASCADE, related_name="runs")
+    plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="runs")
+    state = models.CharField(max_length=16, choices=RunState.choices, default=RunState.RUNNING)
+    platform = models.CharField(max_length=16, blank=True, help_text="asked for; blank: any")
+    strict = models.BooleanField(default=False)
+    critical = models.BooleanField(
+        default=False, help_text="its shards are spread over browser families, then zones"
+    )
+    redundancy = models.CharField(
+        max_length=8, blank=True, choices=Redundancy.choices,
+        help_text="each shard is computed in two browsers: the first answer counts, or both must agree",
+    )  # fmt: skip
+    pins = models.JSONField(default=dict, help_text='shard index → "browser[/platform]"')
+    browsers = models.JSONField(default=list, help_text="only these; empty: any")
+    max_retries = models.PositiveIntegerField()
+    inputs = models.JSONField(help_text="name → where the tensor is (no bytes here)")
+    outputs = models.JSONField(default=dict)
+    filled_in = models.JSONField(default=list, help_text="inputs and axes that were added for it")
+    prediction = models.JSONField(
+        null=True, help_text="strategy auto: what was chosen, and the times it was expected to take"
+    )
+    selection = models.JSONField(
+        null=True,
+        help_text="where nobody asked for a browser: who chose, what, and with which probability",
+    )
+    error_category = models.CharField(max_length=32, blank=True)
+    error = models.TextField(blank=True)
+    owner = models.CharField(max_length=64, blank=True, help_text="user or API key")
+    created_at = models.DateTimeField(db_index=True)
+    deadline_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, db_index=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["deadline_at"], name="run_active", condition=Q(state="running"))
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def computing(self) -> list[RunShard]:
+        """The steps that browsers do: the run's shards."""
+        return [step for step in self.shards.all() if step.kind == StepKind.COMPUTE]
+
+    @property
+    def joining(self) -> list[RunShard]:
+        """The steps that the control worker does."""
+        return [step for step in self.shards.all() if step.kind == StepKind.JOIN]
+
+
+class ShardState(models.TextChoices):
+    WAITING = "waiting", "waiting for what it depends on"
+    READY = "ready", "ready, no browser yet"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+UNDER_WAY = (ShardState.QUEUED, ShardState.RUNNING)
+
+
+class RunShard(models.Model):
+    """One step of one run; the row that workers claim. Joins have no attempts and no browser.
+
+    With `Redundancy.FIRST` a shard has two rows, its copies; when one is done the other is cancelled.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="shards")
+    plan_shard = models.ForeignKey(PlanShard, on_delete=models.CASCADE, related_name="+")
+    index = models.PositiveIntegerField()
+    copy = models.PositiveSmallIntegerField(default=0, help_text="0, or 1: the same once more")
+    kind = models.CharField(max_length=8, choices=StepKind.choices, help_text="as in its plan")
+    state = models.CharField(max_length=16, choices=ShardState.choices)
+    fence = models.PositiveIntegerField(default=0, help_text="raised at every dispatch")
+    attempts = models.PositiveIntegerField(default=0, help_text="claims so far")
+    browser = models.CharField(max_length=64, blank=True, help_text="where it was sent")
+    avoid = models.JSONField(default=dict, help_text="browser on which it failed → category")
+    doubt = models.JSONField(
+        null=True, help_text="answers that another browser is asked to confirm, and why"
+    )
+    outputs = models.JSONField(default=dict)
+    ready_at = models.DateTimeField(null=True)
+    queued_at = models.DateTimeField(null=True)
+    claimed_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["index", "copy"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "index", "copy"], name="one_run_shard_each")
+        ]
+        indexes = [
+            models.Index(
+                fields=["state", "browser"],
+                name="shard_outstanding",
+                condition=Q(state__in=["ready", "queued", "running"]),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} #{self.index}" + ("b" if self.copy else "")
+
+    @property
+    def doubted_as(self) -> str:
+        """Why another browser is asked to confirm what was answered; "": nothing is to be confirmed."""
+        return str(self.doubt["why"]) if self.doubt else ""
+
+    @property
+    def kept_answers(self) -> list[dict[str, Any]]:
+        """What is to be confirmed, in order: `browser`, and `outputs`, references by tensor."""
+        return list(self.doubt["answers"]) if self.doubt else []
+
+
+class Outcome(models.TextChoices):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost", "its worker or browser died"
+    SUPERSEDED = "superseded", "computed, but the shard had moved on"
+    DOUBTED = "doubted", "computed, and another browser asked to confirm it"
+
+
+class Attempt(models.Model):
+    """One computation of a shard in a browser, as measured; also the outbox of history."""
+
+    shard = models.ForeignKey(RunShard, on_delete=models.CASCADE, related_name="attempt_rows")
+    number = models.PositiveIntegerField()
+    outcome = models.CharField(max_length=16, choices=Outcome.choices)
+    browser = models.CharField(max_length=64)
+    family = models.CharField(max_length=32, blank=True)
+    browser_version = models.CharField(max_length=64, blank=True)
+    driver_version = models.CharField(max_length=64, blank=True)
+    backend = models.CharField(max_length=16, blank=True, help_text="what really ran it")
+    adapter = models.CharField(max_length=255, blank=True)
+    software = models.BooleanField(null=True, help_text="whether the adapter is software")
+    nodes = models.JSONField(default=dict, help_text="graph nodes per execution provider")
+    unproved = models.TextField(
+        blank=True,
+        help_text="why it is not proved that the backend answers the file right at such shapes; blank: it is",
+    )
+    warm = models.BooleanField(null=True, help_text="the model had run there before")
+    queue_ms = models.FloatField(null=True)
+    load_ms = models.FloatField(null=True)
+    transfer_ms = models.FloatField(null=True)
+    compute_ms = models.FloatField(null=True)
+    memory_mb = models.FloatField(null=True)
+    shapes = models.JSONField(default=dict, help_text="shape of each input")
+    bytes_in = models.PositiveBigIntegerField(null=True)
+    bytes_out = models.PositiveBigIntegerField(null=True)
+    tokens = models.PositiveIntegerField(
+        null=True, help_text="the model's input tokens, padding excepted, where it has any"
+    )
+    error_category = models.CharField(max_length=32, blank=True)
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.shard} attempt {self.number}: {self.outcome}"

@@ -1,0 +1,102 @@
+"""Wait for a run and read its answer: what every door calls."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+
+import redis.exceptions
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+
+from browsers.core.failures import Category
+from inference.errors import (
+    InvalidRequest,
+    RunFailed,
+    UnknownRun,
+)
+from inference.ledger import deadlines
+from inference.models import (
+    Run,
+    RunState,
+)
+from inference.store import tensors, wakeups
+from inference.store.tensors import TensorRef, WireTensor
+
+# Who ends a run wakes its waiters, and the sweep wakes those it finds unheard; this is behind both.
+_ASK_DATABASE_EVERY_S = 5.0
+
+
+def wait_run(run: Run) -> Run:
+    """Wait until the run is terminal, woken by Redis; the database is the fallback.
+
+    At its deadline it is ended here: who waits is told then, whatever became of the other processes.
+    """
+    while run.state == RunState.RUNNING:
+        if (left := deadlines.left_s(run)) <= 0:
+            end_at_deadline(run)
+            continue
+        try:
+            ending = wakeups.wait(run.pk, min(left, _ASK_DATABASE_EVERY_S))
+        except redis.exceptions.RedisError:
+            ending = None
+            time.sleep(0.2)  # the store is restarting: ask the database meanwhile
+        refresh(run, ending)
+    return run
+
+
+def end_at_deadline(run: Run) -> None:
+    """End a run whose deadline has passed, unless it has ended, and read how it ended."""
+    deadlines.end_late(run, timezone.now())
+    refresh(run, None)
+
+
+def refresh(run: Run, ending: wakeups.Ending | None) -> None:
+    """Set what changes while a run is under way: as it was announced, else from the database."""
+    if ending is None:
+        run.refresh_from_db(fields=["state", "outputs", "error_category", "error", "finished_at"])
+        return
+    for name, value in vars(ending).items():
+        setattr(run, name, value)
+
+
+def get_run(run_id: uuid.UUID | str) -> Run:
+    try:
+        return Run.objects.select_related("model", "plan").defer("model__summary").get(pk=run_id)
+    except Run.DoesNotExist as error:
+        raise UnknownRun(f"no run has the id {str(run_id)!r}") from error
+    except ValidationError as error:
+        raise UnknownRun(f"{str(run_id)!r} is not the id of a run (a UUID)") from error
+
+
+def collect(run: Run, names: Sequence[str] = (), *, keep: bool = True) -> list[WireTensor]:
+    """The output tensors of a run that succeeded; without `keep` the store gives all of them up.
+
+    Raises:
+        RunFailed: it did not succeed, or its outputs have expired.
+        InvalidRequest: an output name that the model lacks.
+    """
+    if run.state != RunState.SUCCEEDED:
+        raise RunFailed(
+            f"run {run.pk} {run.state}: {run.error or 'no answer yet'}",
+            category=Category.of(run.error_category or Category.INTERNAL),
+            run_id=str(run.pk),
+        )
+    unknown = sorted(set(names) - set(run.outputs))
+    if unknown:
+        raise InvalidRequest(
+            f"unknown output {', '.join(unknown)}; {run.model.name} has {', '.join(run.outputs)}"
+        )
+    wanted = names or list(run.outputs)
+    try:
+        refs = {name: TensorRef.from_json(item) for name, item in run.outputs.items()}
+        if keep:
+            return tensors.fetch([(name, refs[name]) for name in wanted])
+        return tensors.take([(name, refs[name]) for name in wanted], drop=refs.values())
+    except tensors.TensorLost as error:
+        raise RunFailed(
+            f"the outputs of run {run.pk} are gone: {error}; run it again",
+            category=Category.EXPIRED,
+            run_id=str(run.pk),
+        ) from error

@@ -1,0 +1,222 @@
+"""Create a run: what every door calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import redis.exceptions
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from inference.catalog import plans, registry
+from inference.core.placement import BrowserView
+from inference.core.split import shares
+from inference.errors import (
+    InvalidRequest,
+    TooLarge,
+    Unavailable,
+)
+from inference.ledger import deadlines, endings
+from inference.models import (
+    PlanShard,
+    Redundancy,
+    Run,
+    RunShard,
+    ShardState,
+    StepKind,
+)
+from inference.runs import admission
+from inference.runs.answers import collect, end_at_deadline, wait_run
+from inference.runs.inputs import Prepared, prepare
+from inference.runs.options import deadline_seconds
+from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
+from inference.scheduling import dispatch
+from inference.store import tensors
+from inference.store.statements import Insert
+from inference.store.tensors import WireTensor
+
+_RUN, _STEPS = Insert(Run), Insert(RunShard)
+
+
+_MOST_RETRIES = 100
+
+
+def create_run(request: RunRequest) -> Run:
+    """Admit, store the inputs, write the run and its shards, send what is ready.
+
+    The deadline counts from here: what has to be cut first takes its time from it. A run whose deadline
+    has passed by then is written down as failed, and nothing of it is sent.
+
+    Raises:
+        InvalidRequest, UnknownModel, UnknownBrowser, TooLarge: nothing was stored.
+        Busy: beyond the admission limit; nothing was stored.
+        Unavailable: broker, store or pool is not there; nothing was stored.
+    """
+    deadline_at = timezone.now() + timedelta(seconds=_deadline_s(request.deadline_s))
+    try:
+        return _create_run(request, deadline_at)
+    except IntegrityError:
+        # The model was deleted and registered anew since this process looked: look again, once.
+        plans.forget()
+        return _create_run(request, deadline_at)
+
+
+def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
+    max_retries = _max_retries(request.max_retries)
+    pool = pool_for(request)
+    model = registry.known_model(request.model)
+    prepared = prepare(model, request.inputs)
+    request, prediction = resolve(request, model, pool, rows=_rows(prepared))
+    plan, plan_shards = plan_for(request, model, pool, rows=_rows(prepared))
+    total = sum(len(tensor.data) for tensor in prepared.tensors)
+    if total > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        raise TooLarge(
+            f"the inputs are {total / 2**20:.0f} MB, the limit is {settings.WEBPOOL_MAX_REQUEST_MB} "
+            "MB (WEBPOOL_MAX_REQUEST_MB)"
+        )
+    now = timezone.now()
+    run = Run(
+        model=model,
+        plan=plan,
+        platform=request.platform,
+        strict=request.strict,
+        critical=request.critical,
+        redundancy=request.redundancy,
+        pins={str(index): wish for index, wish in request.pins.items()},
+        browsers=list(request.browsers),
+        max_retries=max_retries,
+        filled_in=[*request.filled_in, *prepared.filled_in],
+        prediction=prediction,
+        owner=request.owner,
+        created_at=now,
+        deadline_at=deadline_at,
+    )
+    shards = new_steps(run, plan_shards)
+    ready = [step for step in shards if not step.plan_shard.depends_on]
+    if len(shards) == 1:
+        run.selection = dispatch.select(run, plan_shards[0], pool)
+    sent, stuck = dispatch.assign(run, ready, (), pool, now)
+    lasting = next((none for none in stuck if none.lasting), None)
+    if lasting is not None:
+        raise InvalidRequest(str(lasting))
+    try:
+        split = _split(run, shards, pool, _rows(prepared))
+        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
+    except redis.exceptions.RedisError as error:
+        raise Unavailable(
+            f"the tensor store does not answer or is full ({_said(error)}); is the pool running (make up)?"
+        ) from error
+    try:
+        _insert(run, shards)
+    except BaseException:
+        endings.drop_inputs(run)
+        raise
+    if deadlines.left_s(run) > 0:
+        dispatch.send_ready(sent, shards)
+    else:
+        end_at_deadline(run)
+    return run
+
+
+def _said(error: redis.exceptions.RedisError) -> str:
+    """Without the command that a pipeline's error repeats, tensor and all."""
+    return str(error).rpartition("caused error: ")[2]
+
+
+def new_steps(run: Run, plan_shards: Iterable[PlanShard]) -> list[RunShard]:
+    """The run's steps (unsaved), each waiting; two copies of each shard where the first answer counts."""
+    doubled = run.redundancy == Redundancy.FIRST
+    return [
+        RunShard(
+            run=run,
+            plan_shard=plan_shard,
+            index=plan_shard.index,
+            copy=copy,
+            kind=plan_shard.kind,
+            state=ShardState.WAITING,
+        )
+        for plan_shard in plan_shards
+        for copy in range(2 if doubled and plan_shard.kind == StepKind.COMPUTE else 1)
+    ]
+
+
+def _rows(prepared: Prepared) -> int | None:
+    """The batch: what the split inputs share as their first axis; None where there is none."""
+    sizes = {t.shape[0] for t in prepared.tensors if t.name in prepared.batch_axis_of}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _max_retries(asked: int | None) -> int:
+    value = settings.WEBPOOL_MAX_RETRIES if asked is None else asked
+    if not 0 <= value <= _MOST_RETRIES:
+        raise InvalidRequest(f"max_retries: expected 0 to {_MOST_RETRIES}, got {value}")
+    return value
+
+
+def _deadline_s(asked: float | None) -> float:
+    if asked is None:
+        return deadline_seconds("WEBPOOL_RUN_DEADLINE_S", settings.WEBPOOL_RUN_DEADLINE_S)
+    return deadline_seconds("deadline_s", asked)
+
+
+def _store_inputs(
+    run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], split: Sequence[int] | None
+) -> dict[str, Any]:
+    """`split`: how many rows each part of the batch gets; None: it stays whole."""
+    if split is None:
+        refs = tensors.store(run.pk, inputs)
+        return {tensor.name: ref.to_json() for tensor, ref in zip(inputs, refs, strict=True)}
+    stored: dict[str, Any] = {}
+    for tensor in inputs:
+        pieces = split_rows(tensor, split) if tensor.name in batched else [tensor] * len(split)
+        refs = tensors.store(run.pk, pieces)
+        stored[tensor.name] = {"parts": [ref.to_json() for ref in refs]}
+    return stored
+
+
+def _split(
+    run: Run, steps: Sequence[RunShard], pool: Sequence[BrowserView], rows: int | None
+) -> list[int] | None:
+    """How many rows each part of a batch gets: as the measured speed of its first browser allows."""
+    firsts: dict[int, RunShard] = {}
+    for step in steps:
+        if step.plan_shard.batch_part is not None:
+            firsts.setdefault(step.plan_shard.batch_part, step)
+    if not firsts or rows is None:
+        return None
+    by_id = {browser.id: browser for browser in pool}
+    speeds = [
+        by_id[first.browser].row_ms.get(first.plan_shard.sha256) if first.browser else None
+        for _, first in sorted(firsts.items())
+    ]
+    return shares(rows, speeds)
+
+
+def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
+    """Split a tensor along its first axis into parts of so many rows."""
+    array = tensors.decode_array(tensor)
+    pieces, at = [], 0
+    for count in rows:
+        pieces.append(tensors.encode_array(tensor.name, array[at : at + count]))
+        at += count
+    return pieces
+
+
+def _insert(run: Run, shards: Sequence[RunShard]) -> None:
+    with transaction.atomic():
+        admission.admit()  # here no other request can come between the count and the row
+        _RUN([run])
+        _STEPS(shards)
+
+
+def infer(request: RunRequest) -> tuple[Run, list[WireTensor]]:
+    """Create, wait, collect: one blocking call. The outputs are not kept in the store.
+
+    Raises:
+        WebpoolError: as `create_run` and `collect`.
+    """
+    run = wait_run(create_run(request))
+    return run, collect(run, keep=False)

@@ -1,0 +1,114 @@
+"""From what a caller sent to the tensors a model takes: checked, completed, never guessed silently."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.conversion.exact import array_of
+from inference.errors import InvalidRequest
+from inference.graph.shapes import InvalidInput, bind_dims, check_inputs, check_names
+from inference.graph.spec import TensorSpec
+from inference.models import OnnxModel
+from inference.store.ports import specs
+from inference.store.tensors import WireTensor, encode_array
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Tensors in the model's order.
+
+    Attributes:
+        filled_in: what was added for the caller, one sentence each.
+        batch_axis_of: names of the inputs whose first axis is the batch.
+    """
+
+    tensors: list[WireTensor]
+    filled_in: list[str]
+    batch_axis_of: frozenset[str]
+
+
+def prepare(model: OnnxModel, tensors: Sequence[WireTensor]) -> Prepared:
+    """Check tensors against the model's inputs and fill in those with a declared default.
+
+    Raises:
+        InvalidRequest: a wrong name, type or shape; says what was expected and what came.
+    """
+    ports = specs(model.inputs)
+    given = {tensor.name: tensor for tensor in tensors}
+    if len(given) != len(tensors):
+        raise InvalidRequest("an input was given twice; each name may come once")
+    filled_in: list[str] = []
+    for port in ports:
+        if port.name not in given and (default := _default(port, given)) is not None:
+            given[port.name] = default
+            filled_in.append(f"{port.name}: {port.default}")
+    try:
+        check_inputs(ports, {name: (t.dtype, tuple(t.shape)) for name, t in given.items()})
+        bind_dims(ports, {name: tuple(t.shape) for name, t in given.items()})
+    except InvalidInput as error:
+        raise InvalidRequest(f"model {model.name}: {error}") from error
+    ordered = [given[port.name] for port in ports if port.name in given]
+    return Prepared(ordered, filled_in, frozenset(model.batch.inputs))
+
+
+def _default(port: TensorSpec, given: Mapping[str, WireTensor]) -> WireTensor | None:
+    """The tensor a declared default such as "ones_like:input_ids" stands for."""
+    kind, _, source = (port.default or "").partition(":")
+    if kind not in ("ones_like", "zeros_like") or source not in given:
+        return None
+    make = np.ones if kind == "ones_like" else np.zeros
+    return encode_array(port.name, make(given[source].shape, dtype=port.dtype))
+
+
+def from_python(model: OnnxModel, values: Mapping[str, Any], *, json: bool = False) -> Prepared:
+    """Arrays and (nested) lists as tensors of the ports' types, each value as it was sent (`conversion`).
+
+    A list that lacks only the batch dimension gets it. `json`: the values were read from JSON.
+
+    Raises:
+        InvalidRequest: an unknown name, or a value that is not a tensor of the declared type.
+    """
+    ports = {port.name: port for port in specs(model.inputs)}
+    try:
+        check_names(list(ports.values()), values)
+    except InvalidInput as error:
+        raise InvalidRequest(f"model {model.name}: {error}") from error
+    filled_in: list[str] = []
+    tensors = []
+    for name, value in values.items():
+        array = array_of(name, value, ports[name].dtype, json=json)
+        lacks_batch = array.ndim == len(ports[name].shape) - 1
+        if lacks_batch and not isinstance(value, np.ndarray):
+            array = array[np.newaxis, ...]
+            filled_in.append(f"{name}: batch dimension added")
+        tensors.append(encode_array(name, array))
+    return Prepared(tensors, filled_in, frozenset())
+
+
+def read_input_file(path: Path) -> dict[str, Any]:
+    """Read named tensors from an .npz file, or from a .json object of name → nested list.
+
+    Raises:
+        InvalidRequest: the file is missing or not of that form.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        if path.suffix == ".json":
+            content = json.loads(path.read_text())
+            if not isinstance(content, dict):
+                raise InvalidRequest(f"{path}: expected an object of input name → list")
+            return content
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"{path}: no such file") from error
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+        raise InvalidRequest(f"{path}: cannot be read as {path.suffix}: {error}") from error
+    raise InvalidRequest(f"{path}: expected a file that ends in .npz or .json")

@@ -1,0 +1,96 @@
+"""Run, wait and collect for an event loop: hundreds of callers wait without a thread each.
+
+What blocks (database, tensor store, reading and writing of bodies) goes to a few threads that keep their
+database connections; only the wait for the answer is asynchronous.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import redis.exceptions
+from django.db import close_old_connections
+
+from inference.ledger import deadlines, endings
+from inference.models import Run, RunState
+from inference.runs.answers import end_at_deadline, refresh
+from inference.store import wakeups
+
+log = logging.getLogger(__name__)
+_THREADS = 8
+_ASK_DATABASE_EVERY_S = 5.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="serving")
+
+
+def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return function(*args, **kwargs)
+    finally:
+        close_old_connections()
+
+
+def submit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    """Start a blocking call in one of the serving threads."""
+    return _threads().submit(functools.partial(_call, function, *args, **kwargs))
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Await a blocking call that runs in one of the serving threads."""
+    return await asyncio.wrap_future(submit(function, *args, **kwargs))
+
+
+async def run_to_end(create: Callable[[], Run], finish: Callable[[Run], T]) -> T:
+    """Create a run, wait until it is terminal, and return what `finish` makes of it.
+
+    At its deadline it is terminal at the latest.
+    `create` and `finish` are called in a serving thread. When the caller is cancelled, so is the run.
+    """
+    creating = submit(create)
+    try:
+        run = await asyncio.wrap_future(creating)
+        await _terminal(run)
+        return await in_thread(lambda: finish(run))
+    except asyncio.CancelledError:
+        creating.add_done_callback(_abandon)
+        raise
+
+
+async def _terminal(run: Run) -> None:
+    """As `runs.wait_run`, on the event loop."""
+    while run.state == RunState.RUNNING:
+        if (left := deadlines.left_s(run)) <= 0:
+            await in_thread(end_at_deadline, run)
+            continue
+        try:
+            ending = await wakeups.wait_async(run.pk, min(left, _ASK_DATABASE_EVERY_S))
+        except redis.exceptions.RedisError:
+            ending = None
+            await asyncio.sleep(0.2)  # the store is restarting: ask the database meanwhile
+        if ending is None:
+            await in_thread(refresh, run, None)
+        else:
+            refresh(run, ending)
+
+
+def _abandon(creating: Future[Run]) -> None:
+    """Free the work of a caller that went away, as soon as its run exists."""
+    if creating.cancelled() or creating.exception() is not None:
+        return
+    submit(endings.cancel, creating.result().pk, "the caller went away").add_done_callback(_log)
+
+
+def _log(done: Future[bool]) -> None:
+    if (error := done.exception()) is not None:
+        log.error("a run whose caller went away could not be cancelled: %s", error)

@@ -1,0 +1,293 @@
+"""Choose a browser for each ready shard, write the choice down, then send the messages.
+
+`assign` runs inside the caller's transaction; `send` comes after its commit. A process that dies between
+the two leaves a queued shard without a message, which the sweep finds (inference/ledger/sweep.py). A broker
+that does not take the message leaves the same: what was committed stands, so `send` does not raise for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+import redis.exceptions
+from celery import current_app, signature
+from celery.utils import uuid
+from django.utils import timezone
+from kombu.exceptions import KombuError
+
+from browsers.core.failures import Category, Retry
+from browsers.queues import CONTROL_QUEUE, queue_of
+from browsers.redis import client
+from inference.core.placement import (
+    BrowserView,
+    NoBrowser,
+    ShardView,
+    Wishes,
+    candidates,
+)
+from inference.graph.steps import Role
+from inference.models import (
+    UNDER_WAY,
+    PlanShard,
+    Redundancy,
+    Run,
+    RunShard,
+    ShardState,
+    StepKind,
+    Strategy,
+)
+from inference.scheduling import advice
+from inference.scheduling.pool_view import absent
+from inference.scheduling.wishes import asked_of
+
+log = logging.getLogger(__name__)
+# Tasks are sent by name: whoever sends needs nothing of what computes them.
+RUN_SHARD = "inference.tasks.run_shard"
+RUN_JOIN = "inference.tasks.run_join"
+SEND_STEP = "inference.tasks.send_step"
+# Nobody waits for a task's result, so its sender subscribes to none: the ledger holds what came of it.
+# And it declares no queue: each is declared by who reads it, and kombu, when the connection breaks in the
+# middle of a declaration, publishes on the channel that it just closed (an AttributeError).
+_QUIETLY: dict[str, Any] = {"ignore_result": True, "declare": []}
+_ANSWERED = "it has answered, another is asked to confirm"
+_HAS_COPY = "it has the shard's other copy"
+# Attention and feed-forward parts alternate between two groups of browsers.
+_SIDES = {Role.ATTENTION.value: 0, Role.FEED_FORWARD.value: 1}
+
+
+def forget_messages(browser_id: str) -> None:
+    """Take shards' messages out of the queue of a worker that is gone: the ledger knows what it held.
+
+    Other messages (load this file, repair yourself) wait for its successor. While the broker is down all
+    stay; whoever reads them is refused by the fence.
+    """
+    queue = queue_of(browser_id)
+    try:
+        for raw in cast("list[bytes]", client().lrange(queue, 0, -1)):
+            if json.loads(raw).get("headers", {}).get("task") == RUN_SHARD:
+                client().lrem(queue, 1, cast("str", raw))
+    except redis.exceptions.RedisError as error:
+        log.warning("the queue of %s was not emptied: %s", browser_id, error)
+
+
+def wishes_of(run: Run, step: PlanShard) -> Wishes:
+    """What the run's caller asked for, and what history knows of the step where nothing was asked for."""
+    return advice.advise(asked_of(run), run.model, run.selection, step.work_type)
+
+
+def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> dict[str, Any] | None:
+    """What history or exploration decides for a whole run; see `selection.select`."""
+    if not advice.decides(asked_of(run), run.model):
+        return None
+    view, wishes = shard_view(step), wishes_of(run, step)
+    try:
+        best = candidates(view, pool, wishes, avoid={}, refused={}, used={})[0]
+    except NoBrowser:
+        return None
+    usual = next(browser for browser in pool if browser.id == best.browser)
+    return advice.select(run.model, view, pool, wishes, usual)
+
+
+def assign(
+    run: Run,
+    ready: Sequence[RunShard],
+    steps: Iterable[RunShard],
+    pool: Sequence[BrowserView],
+    now: datetime | None = None,
+) -> tuple[list[RunShard], list[NoBrowser]]:
+    """Choose where each of `ready` goes and set its fields (unsaved).
+
+    Returns what is queued, and which shards found no browser. Those that may find one later become
+    READY and are tried again by the sweep. `steps` are the run's others. Copies of a shard never share a
+    browser.
+    """
+    now = now or timezone.now()
+    steps = list(steps)
+    used = Counter(step.browser for step in steps if step.browser)
+    homes = {s.plan_shard.part: s.browser for s in reversed(steps) if s.browser}
+    copied = run.redundancy == Redundancy.FIRST
+    queued, stuck = [], []
+    for step in ready:
+        step.ready_at = step.ready_at or now
+        if step.kind == StepKind.COMPUTE:
+            view = shard_view(step.plan_shard, homes)
+            wishes = wishes_of(run, step.plan_shard)
+            taken = _of_copies(step, [*steps, *ready]) if copied else {}
+            none = _choose_browser(step, view, pool, wishes, used, taken)
+            if none is not None:
+                step.state, step.browser = ShardState.READY, ""
+                stuck.append(none)
+                continue
+        step.state, step.queued_at = ShardState.QUEUED, now
+        step.fence += 1
+        queued.append(step)
+    return queued, stuck
+
+
+def shard_view(step: PlanShard, homes: Mapping[int | None, str] | None = None) -> ShardView:
+    """What placement needs to know of a step that computes; `homes`: the browser of each part."""
+    home = (homes or {}).get(step.part, "") if step.part is not None else ""
+    alternates = step.plan.strategy == Strategy.ATTENTION_FEEDFORWARD
+    side = _SIDES.get(step.group) if alternates else None
+    return ShardView(step.index, step.sha256, step.weight_bytes, side, home)
+
+
+def _of_copies(step: RunShard, steps: Iterable[RunShard]) -> dict[str, str]:
+    """Browsers that have another copy of the step."""
+    same = (other for other in steps if other.index == step.index and other.copy != step.copy)
+    return {other.browser: _HAS_COPY for other in same if other.state in UNDER_WAY}
+
+
+def _choose_browser(
+    shard: RunShard,
+    view: ShardView,
+    pool: Sequence[BrowserView],
+    wishes: Wishes,
+    used: Counter[str],
+    taken: Mapping[str, str],
+) -> NoBrowser | None:
+    # A backend that was only tried says nothing of what its browser can do.
+    tried = shard.attempts <= 1 and bool(shard.run.selection)
+    refused = {b: why for b, why in shard.avoid.items() if _never_there(why) and not tried}
+    soft = {b: why for b, why in shard.avoid.items() if b not in refused}
+    asked = {**taken, **{answer["browser"]: _ANSWERED for answer in shard.kept_answers}}
+    refused |= asked
+    try:
+        best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
+    except NoBrowser:
+        return _why_none(view, pool, wishes, refused, second=bool(asked))
+    used[best.browser] += 1
+    shard.browser = best.browser
+    return None
+
+
+def _never_there(why: str) -> bool:
+    return Category.of(why).retry is Retry.NEVER_HERE
+
+
+def _why_none(
+    view: ShardView,
+    pool: Sequence[BrowserView],
+    wishes: Wishes,
+    refused: Mapping[str, str],
+    *,
+    second: bool,
+) -> NoBrowser:
+    """Why no browser can take the shard; one whose worker is down for now may still come back.
+
+    A `second` browser is waited for longer: the shard is, or was, computed in another meanwhile.
+    """
+    everyone = [*pool, *absent(pool, hoped_for=second)]
+    try:
+        candidates(view, everyone, wishes, avoid={}, refused=refused, used={})
+    except NoBrowser as none:
+        return none
+    raise AssertionError(f"{view} found a browser only when asked again")
+
+
+def _in_chord(later: RunShard, steps: Sequence[RunShard]) -> bool:
+    """Whether all that a step waits for went out together, and is still what went out then."""
+    waits_for = set(later.plan_shard.depends_on)
+    parts = [step for step in steps if step.index in waits_for]
+    together = {part.queued_at for part in parts}
+    # A task is a member of one chord only: that of the first step that waits for it and others.
+    shared = any(
+        _waits_for_several(step) and waits_for.intersection(step.plan_shard.depends_on)
+        for step in steps
+        if step.index < later.index
+    )
+    return (
+        _waits_for_several(later)
+        and len(together) == 1
+        and all(part.kind == StepKind.COMPUTE and part.fence == 1 for part in parts)
+        and not shared
+    )
+
+
+def _waits_for_several(step: RunShard) -> bool:
+    return len(step.plan_shard.depends_on) > 1
+
+
+def send(steps: Sequence[RunShard]) -> None:
+    """Send one message per step: do it there, unless its fence has moved on."""
+
+    def publish() -> None:
+        for step in steps:
+            _send_task(step)
+
+    if steps:
+        _unless_broker_is_down(publish, "the sweep sends them again")
+
+
+def _send_task(step: RunShard, **options: Any) -> None:
+    name, queue = _address(step)
+    current_app.send_task(name, (step.pk, step.fence), queue=queue, **_QUIETLY, **options)
+
+
+def _address(step: RunShard) -> tuple[str, str]:
+    if step.kind == StepKind.JOIN:
+        return RUN_JOIN, CONTROL_QUEUE
+    return RUN_SHARD, queue_of(step.browser)
+
+
+def send_ready(queued: Sequence[RunShard], steps: Sequence[RunShard]) -> None:
+    """Send steps that became ready together; `steps` are all of the run's.
+
+    Shards that one step waits for go out under a chord whose body brings that step (SPEC S4): a join is
+    the body itself; for a shard it is `send_step`, because the shard's browser is chosen when the last
+    of what it waits for is recorded, not now. Such a step comes by itself. Copies are sent one by one: a
+    chord waits for all, and what follows them for the first.
+    """
+    if any(step.copy for step in steps):
+        send(queued)
+        return
+    left = {step.index: step for step in queued}
+    for later in steps:
+        if _in_chord(later, steps):
+            left.pop(later.index, None)
+            waits_for = later.plan_shard.depends_on
+            if left.keys() >= set(waits_for):
+                _send_chord([left.pop(index) for index in waits_for], later)
+    send(list(left.values()))
+
+
+def _send_chord(parts: Sequence[RunShard], later: RunShard) -> None:
+    """As `celery.chord(header)(body)` sends it, which also subscribes its sender to every part's result:
+    two round trips a part, and 20 s of waiting for each when the broker is gone.
+    """
+    name = RUN_JOIN if later.kind == StepKind.JOIN else SEND_STEP
+    options = {"queue": CONTROL_QUEUE, **_QUIETLY}
+    body = signature(name, (later.pk, later.fence + 1), immutable=True, options=options)
+    body.freeze()
+    group = uuid()
+
+    def publish() -> None:
+        current_app.backend.set_chord_size(group, len(parts))
+        for index, part in enumerate(parts):
+            _send_task(part, group_id=group, group_index=index, chord=body)
+
+    _unless_broker_is_down(publish, "the sweep sends them and what follows")
+
+
+def send_step(step_id: int, fence: int) -> bool:
+    """Send a shard to the browser that the ledger has chosen for it; False when it has moved on.
+
+    The body of a chord. It decides nothing: it may come twice, or not at all, and then the sweep sends.
+    """
+    step = RunShard.objects.filter(pk=step_id, fence=fence, state=ShardState.QUEUED).first()
+    if step is None:
+        return False
+    send([step])
+    return True
+
+
+def _unless_broker_is_down(publish: Callable[[], object], remedy: str) -> None:
+    try:
+        publish()
+    except (KombuError, redis.exceptions.RedisError, OSError) as error:
+        log.warning("messages were not sent (%s); %s", error, remedy)

@@ -1,0 +1,74 @@
+"""The pool as placement sees it: live browsers and how much is waiting for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from browsers.models import Browser, BrowserState
+from browsers.state.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
+from browsers.state.live import LiveBrowser, living
+from inference.core.placement import BackendView, BrowserView
+from inference.store.statements import read_sql, rows
+
+_OUTSTANDING = read_sql("outstanding")
+# A browser that was stopped on purpose is perhaps being restarted: for so long it is waited for.
+_COMES_BACK_WITHIN = timedelta(seconds=30)
+
+
+def outstanding() -> dict[str, int]:
+    """Shards queued or running, per browser."""
+    return dict(rows(_OUTSTANDING))
+
+
+def snapshot() -> list[BrowserView]:
+    """Every browser whose lease holds, in order of id."""
+    waiting = outstanding()
+    return [_view(live, waiting.get(live.id, 0)) for live in living().values()]
+
+
+def absent(pool: Iterable[BrowserView], *, hoped_for: bool = False) -> list[BrowserView]:
+    """Browsers that are not in `pool` because their worker is down, but that are expected back.
+
+    One in quarantine is not; with `hoped_for` one that the pool put there is, for its worker goes on trying.
+    """
+    long_ago = timezone.now() - _COMES_BACK_WITHIN
+    rows = Browser.objects.exclude(state=BrowserState.STOPPED, state_changed_at__lt=long_ago)
+    given_up = Q(drain_reason__startswith=QUARANTINED)
+    if hoped_for:
+        given_up &= ~Q(drain_reason__startswith=QUARANTINED_BY_THE_POOL)
+    rows = rows.exclude(given_up)
+    return [
+        BrowserView(
+            id=row.id, kind=row.kind, family=row.family, state="down", backends=(), loaded={},
+            resident_bytes=0, memory_limit_mb=row.memory_limit_mb, outstanding=0,
+        )
+        for row in rows.exclude(pk__in=[browser.id for browser in pool])
+    ]  # fmt: skip
+
+
+def _view(live: LiveBrowser, waiting: int) -> BrowserView:
+    now = time.time()
+    return BrowserView(
+        id=live.id,
+        kind=live.kind,
+        family=live.family,
+        state=live.state,
+        backends=tuple(BackendView(b.name, b.software, b.probe_ms) for b in live.backends),
+        loaded={sha: model.compute_ms for sha, model in live.loaded.items()},
+        resident_bytes=live.resident_bytes,
+        memory_limit_mb=live.memory_limit_mb,
+        outstanding=waiting,
+        row_ms={sha: model.row_ms for sha, model in live.loaded.items() if model.row_ms},
+        short_of_memory=live.short_of_memory,
+        zone=live.zone,
+        host=live.host,
+        cores=live.cores,
+        threads=live.threads,
+        breaker=live.breakers.state(now).value,
+        blocked=live.breakers.blocked_models(now, busy=waiting > 0),
+    )

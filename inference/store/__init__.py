@@ -1,0 +1,1 @@
+"""What is kept, and how: SQL statements, tensors, files, wake-ups, history's outbox."""

@@ -1,0 +1,1 @@
+"""Requests and answers as they travel over HTTP: forms of data, without the views."""

@@ -1,0 +1,1 @@
+"""What a browser's worker does with a step: fetch, compute, store, record."""

@@ -1,0 +1,191 @@
+"""Compute one claimed shard in the browser that this worker owns."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import redis.exceptions
+from django.utils import timezone
+
+from browsers.core.errors import BrowserError
+from browsers.core.failures import Category
+from browsers.session import RunReport
+from browsers.worker import BrowserWorker, end_process, owned
+from inference.graph.shapes import bind_dims
+from inference.ledger import claims, results, verification
+from inference.models import RunShard
+from inference.scheduling import advice
+from inference.scheduling.wishes import asked_of
+from inference.store import tensors
+from inference.store.ports import specs
+from inference.store.tensors import WireTensor
+from inference.worker.timeouts import Durations
+from inference.worker.tokens import tokens_of
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_STORE_AGAIN_S = 0.1
+
+
+def execute(shard_id: int, fence: int) -> None:
+    """Claim, fetch, compute, store, record; every way out leaves a row that says what happened.
+
+    When not even that can be written down, this raises, and the sweep takes the shard from the idle
+    worker.
+    """
+    worker = owned()
+    with worker.at_work():
+        _execute(worker, shard_id, fence)
+
+
+def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
+    started = timezone.now()
+    shard = claims.claim(shard_id, fence, started)
+    if shard is None:
+        return
+    facts = _facts(worker, shard, started)
+    try:
+        refs_in = claims.input_refs(shard)
+        inputs = _patiently(lambda: tensors.fetch(refs_in), shard.run.deadline_at)
+        glance = results.Glance(shard)
+        facts.update(_sizes(shard, inputs))
+        report = _compute(worker, shard, inputs, glance.take)
+        outputs = report.outputs
+        refs = _patiently(lambda: tensors.store(shard.run_id, outputs), shard.run.deadline_at)
+        facts.update(_measured(report))
+    except BrowserError as error:
+        results.record_failure(shard, error.category, str(error), facts)
+        if error.category.distrusted and not worker.repair(
+            error.category, str(error), error.first_rung
+        ):
+            end_process(f"{worker.id} could not be repaired")
+    except tensors.TensorLost as error:
+        results.fail_run(shard, Category.TENSOR_LOST, str(error), facts)
+    except redis.exceptions.OutOfMemoryError as error:
+        results.fail_run(shard, Category.OUT_OF_MEMORY, f"the tensor store is full: {error}", facts)
+    except Exception as error:
+        log.exception("shard %s", shard)
+        results.record_failure(shard, Category.INTERNAL, f"{type(error).__name__}: {error}", facts)
+    else:
+        verification.settle(shard, outputs, refs, facts, glance)
+
+
+def load(sha256: str, platform: str) -> dict[str, Any]:
+    """Make a file resident; returns its load time in ms, or why it could not be loaded."""
+    try:
+        return {"load_ms": owned().load(sha256, platform), "error": None}
+    except BrowserError as error:
+        return {"load_ms": None, "error": f"{owned().id}: {error}"}
+
+
+def _patiently(ask: Callable[[], T], until: datetime) -> T:
+    """Ask the tensor store; one that is restarting is waited for, as long as the answer is of use."""
+    while True:
+        try:
+            return ask()
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            if timezone.now() >= until:
+                raise
+            time.sleep(_STORE_AGAIN_S)
+
+
+def _compute(
+    worker: BrowserWorker,
+    shard: RunShard,
+    inputs: list[tensors.WireTensor],
+    meanwhile: Callable[[], object],
+) -> RunReport:
+    shapes = {tensor.name: tensor.shape for tensor in inputs}
+    sha256, backend = shard.plan_shard.sha256, asked_of(shard.run).for_shard(shard.index).platform
+    prefer = "" if backend else _preferred(worker, shard)
+    dims = bind_dims(specs(shard.plan_shard.inputs), shapes)
+    durations = _durations(worker.id)
+    loaded = worker.session.is_warm(
+        sha256, backend=backend or None, prefer=prefer, dims=dims, inputs=inputs
+    )
+    weight_bytes = shard.plan_shard.weight_bytes
+    began = time.monotonic()
+    try:
+        report = worker.run(
+            sha256,
+            inputs,
+            backend=backend,
+            prefer=prefer,
+            strict=shard.run.strict,
+            rows=_rows(shard),
+            dims=dims,
+            # The run's own deadline is the sweep's matter. The engine is only replaced when it really
+            # hangs: whoever asks for an answer too soon must not cost others their loaded models.
+            deadline_s=durations.allowed_s(sha256, shapes, weight_bytes, loaded=loaded),
+            meanwhile=meanwhile,
+        )
+    except BrowserError as error:
+        if error.category == Category.TIMEOUT:
+            durations.forget(sha256, shapes)
+        raise
+    if report.warm:
+        durations.note(sha256, shapes, (time.monotonic() - began) * 1000)
+    return report
+
+
+@functools.cache
+def _durations(browser_id: str) -> Durations:
+    return Durations(browser_id)
+
+
+def _preferred(worker: BrowserWorker, shard: RunShard) -> str:
+    """The backend that history or exploration chose; empty: the browser's own choice."""
+    offered = [backend.name for backend in worker.facts.backends if backend.offered]
+    return advice.platform_for(shard.run, worker.facts.kind, offered, attempt=shard.attempts)
+
+
+def _rows(shard: RunShard) -> int | None:
+    """How many rows of the batch the shard computes; None where the model's batch cannot be split."""
+    batched = shard.run.model.batch.inputs
+    given = (shard.run.inputs[name] for name in batched if name in shard.run.inputs)
+    part = shard.plan_shard.batch_part
+    refs = (item if part is None else item["parts"][part] for item in given)
+    return next((ref["shape"][0] for ref in refs), None)
+
+
+def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> dict[str, Any]:
+    """What is known of the attempt before it has a result."""
+    queued = shard.queued_at or started
+    return {
+        "browser": worker.id,
+        "family": worker.facts.family,
+        "browser_version": worker.facts.version,
+        "driver_version": worker.facts.driver_version or "",
+        "queue_ms": (started - queued).total_seconds() * 1000,
+        "memory_mb": worker.memory_mb,
+        "started_at": started,
+    }
+
+
+def _sizes(shard: RunShard, inputs: Sequence[WireTensor]) -> dict[str, Any]:
+    """What history needs of the inputs to compare like with like."""
+    return {
+        "shapes": {tensor.name: tensor.shape for tensor in inputs},
+        "bytes_in": sum(len(tensor.data) for tensor in inputs),
+        "tokens": tokens_of(shard, inputs),
+    }
+
+
+def _measured(report: RunReport) -> Mapping[str, Any]:
+    return {
+        "backend": report.backend,
+        "adapter": report.adapter or "",
+        "software": report.software,
+        "nodes": report.nodes,
+        "unproved": report.unproved,
+        "warm": report.warm,
+        "load_ms": report.load_ms,
+        "compute_ms": report.compute_ms,
+        "transfer_ms": report.transfer_ms,
+        "bytes_out": sum(len(tensor.data) for tensor in report.outputs),
+    }

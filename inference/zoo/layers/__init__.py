@@ -1,0 +1,1 @@
+"""What the families are drawn from: attention, activations, positions, quantised weights."""

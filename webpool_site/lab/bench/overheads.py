@@ -1,0 +1,195 @@
+"""What the pool adds to a request; each case says what it subtracts, and baselines stand beside."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from django.conf import settings
+
+from browsers.core.protocol import WireTensor
+from browsers.session import BrowserSession
+from browsers.worker.worker import model_file
+from inference.catalog import registry
+from inference.runs import creation
+from inference.runs.metrics import run_metrics
+from inference.store.files import path_of
+from inference.store.tensors import encode_array
+from inference.tasks import nothing
+from inference.zoo import micro
+from webpool_site.lab.bench.own_browser import own_browser
+from webpool_site.lab.bench.parts import Pool
+from webpool_site.lab.bench.stats import Row, row, timed
+
+WARM_UP = 20
+SMALL = np.ones((1, 64), np.float32)
+
+
+def measure(pool: Pool) -> Iterator[Row]:
+    """Overheads through the Python door and HTTP, a crowd, and the baselines."""
+    _register_models()
+    yield from pool_cases(pool.ids, pool.n)
+    yield http_case(pool.port, pool.ids[0], pool.n)
+    yield concurrency_case(200)
+    yield baseline_celery(pool.n)
+    yield baseline_onnxruntime(pool.n)
+    yield from baseline_page(pool.browsers[0].kind, pool.n)
+
+
+def _register_models() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, build in (("bench-chain", micro.chain), ("bench-add", micro.add_one)):
+            registry.add_model(build(Path(folder) / f"{name}.onnx"), name=name)
+
+
+def request(model: str, array: np.ndarray[Any, Any], **wishes: Any) -> creation.RunRequest:
+    return creation.RunRequest(
+        model=model, inputs=[encode_array("x", array)], owner="bench", **wishes
+    )
+
+
+def overheads(
+    wanted: creation.RunRequest, n: int, *, of_shards: Callable[[list[float]], float] = sum
+) -> list[float]:
+    """Times of `n` runs in ms, less the page's own compute: its sum, or its maximum for a group.
+
+    What each shard took is read from the ledger after the clock has stopped.
+    """
+    samples = []
+    for number in range(WARM_UP + n):
+        began = time.perf_counter()
+        run, _ = creation.infer(wanted)
+        took_ms = (time.perf_counter() - began) * 1000
+        if number >= WARM_UP:
+            computed = [shard["compute_ms"] for shard in run_metrics(run)["shards"]]
+            samples.append(took_ms - of_shards(computed))
+    return samples
+
+
+def pool_cases(browsers: list[str], n: int) -> Iterator[Row]:
+    """Overheads through `inference.runs`, records included."""
+    first = browsers[0]
+    whole = overheads(request("bench-chain", SMALL, browsers=(first,), platform="wasm"), n)
+    unsharded = row(f"unsharded, 256 B, {first} wasm", whole, goal_ms=5.0)
+    yield unsharded
+    for shards in (2, 4):
+        wanted = request("bench-chain", SMALL, strategy="layer", shards=shards, platform="wasm",
+                         browsers=tuple(browsers[:shards]))  # fmt: skip
+        samples = overheads(wanted, n)
+        extra = [(sample - unsharded.median_ms) / (shards - 1) for sample in samples]
+        yield row(f"per extra sequential shard ({shards} shards)", extra, goal_ms=4.0,
+                  whole_run_median_ms=float(np.median(samples)))  # fmt: skip
+    for parts in range(2, len(browsers) + 1):
+        batch = np.ones((parts, 64), np.float32)
+        wanted = request("bench-chain", batch, strategy="data", shards=parts, platform="wasm",
+                         browsers=tuple(browsers[:parts]))  # fmt: skip
+        samples = overheads(wanted, n, of_shards=max)
+        yield row(f"parallel group of {parts}, less its slowest shard's compute", samples)
+    for megabytes in (1, 16):
+        wanted = request(
+            "bench-add", np.ones(megabytes * 2**18, np.float32), browsers=(first,), platform="wasm"
+        )
+        samples = overheads(wanted, n)
+        yield row(f"unsharded, {megabytes} MB in and out, {first} wasm", samples)
+
+
+def http_case(port: int, browser: str, n: int) -> Row:
+    """The same over HTTP, JSON both ways; the page's compute is not subtracted, it is stated."""
+    body = json.dumps({
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 64], "data": SMALL.ravel().tolist()}],
+        "parameters": {"browsers": browser, "platform": "wasm"},
+    }).encode()  # fmt: skip
+    url = f"http://127.0.0.1:{port}/v2/models/bench-chain/infer"
+    headers = {"Content-Type": "application/json"}
+
+    def post() -> float:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as got:
+            got.read()
+        return 0.0
+
+    return row(f"/v2 infer over HTTP, compute included, {browser}", timed(post, n, warm_up=WARM_UP))
+
+
+def concurrency_case(total: int) -> Row:
+    """Many requests at once over the whole pool; the row's times are whole requests."""
+
+    def one(_: int) -> float:
+        began = time.perf_counter()
+        creation.infer(request("bench-chain", SMALL, platform="wasm"))
+        return (time.perf_counter() - began) * 1000
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(32) as threads:
+        samples = list(threads.map(one, range(total)))
+    seconds = time.perf_counter() - began
+    return row(f"{total} requests, 32 at a time, whole pool", samples,
+               requests_per_s=round(total / seconds, 1))  # fmt: skip
+
+
+def baseline_celery(n: int) -> Row:
+    def hop() -> float:
+        nothing.apply_async(queue="control").get(timeout=10)
+        return 0.0
+
+    samples = timed(hop, n, warm_up=WARM_UP)
+    gc.collect()  # a result unsubscribes when it is collected: now, while its server is there
+    return row("baseline: empty Celery task with result", samples)
+
+
+def baseline_onnxruntime(n: int) -> Row:
+    session = onnxruntime.InferenceSession(
+        str(path_of(registry.get_model("bench-chain").sha256)),
+        providers=["CPUExecutionProvider"],
+    )
+
+    def run() -> float:
+        session.run(None, {"x": SMALL})
+        return 0.0
+
+    return row("baseline: onnxruntime in Python, the whole call", timed(run, n, warm_up=WARM_UP))
+
+
+def baseline_page(kind: str, n: int) -> Iterator[Row]:
+    """The same page and model without Celery and database: a browser of the bench's own."""
+    session = own_browser(kind, files=model_file)
+    session.start(settings.WEBPOOL_BROWSER_START_S)
+    try:
+        cases: list[tuple[str, str, np.ndarray[Any, Any], int]] = [
+            ("256 B", "bench-chain", SMALL, WARM_UP),
+            ("1 MB", "bench-add", np.ones(2**18, np.float32), 3),
+            ("16 MB", "bench-add", np.ones(16 * 2**18, np.float32), 3),
+        ]
+        for size, model, array, warm_up in cases:
+            samples = timed(_direct(session, model, encode_array("x", array)), n, warm_up=warm_up)
+            yield row(
+                f"baseline: same page and model, no Celery, no database, {size}, {kind} wasm",
+                samples,
+            )
+    finally:
+        session.close(5.0)
+
+
+def _direct(session: BrowserSession, model: str, tensor: WireTensor) -> Callable[[], float]:
+    sha256 = registry.get_model(model).sha256
+
+    def run() -> float:
+        report = session.run(
+            model_sha256=sha256,
+            inputs=[tensor],
+            backend="wasm",
+            strict=False,
+            dims={},
+            deadline_s=60,
+        )
+        return report.compute_ms
+
+    return run

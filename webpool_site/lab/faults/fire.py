@@ -1,0 +1,140 @@
+"""What a fire left: the callers' tale, the ledger's, and whether both are as they must be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from history import recording
+from history.models import HistoryState
+from inference.models import Attempt, Outcome, Run
+from inference.store import outbox
+from webpool_site.lab.faults.chaos import Strike
+from webpool_site.lab.faults.load import OWNER, Load
+from webpool_site.lab.faults.phases import Lengths, Worked, covered
+from webpool_site.lab.faults.proof import prove
+from webpool_site.lab.faults.targets import Victim
+
+
+def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
+    """Ask the callers, then the ledger; every run of the pool counts, whoever asked."""
+    everything = dict(Run.objects.values_list("pk", "owner"))
+    proof = prove(everything)
+    ours = {pk for pk, owner in everything.items() if owner == OWNER}
+    struck = Counter(strike.victim for strike in strikes)
+    lost_in_store = _lost_in_store(load.failed) if struck[Victim.VALKEY] else {}
+    return {
+        "strikes": len(strikes),
+        "struck": dict(struck),
+        "stopped": sum(strike.stopped for strike in strikes),
+        "asked": len(load.asked),
+        "answered": len(load.answered),
+        "http_answered": load.http_answered,
+        "http_asked_again": load.asked_again,
+        "wrong": load.wrong,
+        "failed": {run: why for run, why in load.failed.items() if run not in lost_in_store},
+        "lost_in_store": lost_in_store,
+        "refused": dict(load.refused),
+        "unexpected": load.unexpected,
+        "unknown_to_callers": sorted(str(pk) for pk in ours - load.asked),
+        "unknown_to_ledger": sorted(str(pk) for pk in load.asked - ours),
+        "proof": {**asdict(proof), "holds": proof.holds},
+        "phases": covered(strikes, _worked()),
+    }
+
+
+def _lost_in_store(failed: Mapping[str, str]) -> dict[str, str]:
+    """Runs whose tensors a killed Valkey had not written yet (SPEC R7): counted apart."""
+    return {run: why for run, why in failed.items() if why.startswith("tensor_lost:")}
+
+
+def kept_by_history() -> dict[str, int]:
+    """How many attempts the ledger has, and how many of them history lacks once all were handed over.
+
+    For when the pool is gone: its history worker writes as long as it lives.
+    """
+    outbox.hand_over()
+    ledger = set(Attempt.objects.values_list("pk", flat=True))
+    state = HistoryState.objects.current()
+    source = recording.source_of(state.ledger, recording.ATTEMPTS)
+    with recording.open_store() as store:
+        kept = [row["source_id"] for row in store.rows("keys", source=source)]
+    return {
+        "attempts": len(ledger),
+        "missing": len(ledger - set(kept)),
+        "doubled": len(kept) - len(set(kept)),
+    }
+
+
+def _worked() -> list[Worked]:
+    fields = (
+        "browser", "shard__plan_shard__sha256", "started_at", "finished_at", "outcome",
+        "load_ms", "transfer_ms", "compute_ms",
+    )  # fmt: skip
+    return [
+        Worked(
+            browser,
+            sha256,
+            began.timestamp(),
+            ended.timestamp(),
+            Lengths(load or 0.0, transfer or 0.0, compute or 0.0)
+            if outcome == Outcome.SUCCEEDED
+            else None,
+        )
+        for browser, sha256, began, ended, outcome, load, transfer, compute in (
+            Attempt.objects.values_list(*fields)
+        )
+    ]
+
+
+def burnt(told: Mapping[str, Any]) -> list[str]:
+    """What should not be: empty when nothing was lost, doubled, wrong, failed or left."""
+    proof = told["proof"]
+    wrongs = {
+        "lost": proof["lost"] or told["unknown_to_ledger"],
+        "doubled": proof["doubled"],
+        "written down, although its caller was told of an error": told["unknown_to_callers"],
+        "wrong": told["wrong"] or proof["unproved"],
+        "failed": told["failed"],
+        "never told to a caller": not told["all_ended_in_time"],
+        "errors that no caller should see": told["unexpected"],
+        "orphans": told["orphans"],
+        "shards left open": proof["open_shards"],
+        "attempts that history lacks": told["history"]["missing"],
+        "attempts that history has twice": told["history"]["doubled"],
+        "not whole again": told["whole_again_s"] is None,
+    }
+    return [f"{name}: {what}" for name, what in wrongs.items() if what]
+
+
+def sentence(told: Mapping[str, Any]) -> list[str]:
+    """The outcome for a person."""
+    proof = told["proof"]
+    lines = [
+        f"{told['strikes']} strikes ({told['stopped']} of them SIGSTOP): "
+        + ", ".join(f"{n} {victim}" for victim, n in sorted(told["struck"].items())),
+        (
+            f"{told['answered']} of {told['asked']} requests answered right, {told['http_answered']} more "
+            f"over HTTP ({told['http_asked_again']} asked again after a broken connection)"
+        ),
+        f"lost {len(proof['lost'])}, doubled {len(proof['doubled'])}, wrong {len(told['wrong'])}, failed "
+        f"{len(told['failed'])}, orphans {len(told['orphans'])}; failed because a killed Valkey had not "
+        f"written their tensors yet {len(told['lost_in_store'])}; attempts "
+        + ", ".join(f"{n} {outcome}" for outcome, n in sorted(proof["attempts"].items())),
+        (
+            f"refused and asked again: {told['refused'] or 'none'}; whole again after "
+            f"{told['whole_again_s']} s; seed {told['seed']}"
+        ),
+    ]
+    history = told["history"]
+    lines.append(
+        f"history: {history['missing']} of {history['attempts']} attempts missing, "
+        f"{history['doubled']} doubled"
+    )
+    phases: Counter[str] = Counter()
+    for counted in told["phases"].values():
+        phases.update(counted)
+    lines.append("attempts struck while: " + ", ".join(f"{p} {n}" for p, n in phases.most_common()))
+    return lines

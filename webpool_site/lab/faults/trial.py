@@ -1,0 +1,172 @@
+"""One run that is hurt while it computes, and what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from browsers.processes import running
+from inference.errors import WebpoolError
+from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.runs import creation
+from inference.runs.answers import collect, wait_run
+from inference.runs.metrics import milliseconds
+from webpool_site.lab.faults.injection import Injury, injure
+from webpool_site.lab.faults.scenarios import AGAIN, Blow, Scenario
+from webpool_site.lab.faults.targets import NoVictim, Victims
+from webpool_site.lab.faults.work import Question
+
+_LOOK_EVERY_S = 0.003
+_CLAIM_WITHIN_S = 60.0
+
+
+class _Missed(Exception):
+    """The run had ended, or was not where it should be, when the blow came."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What became of one run.
+
+    Attributes:
+        state: how the run ended; "running" if it never did.
+        right: whether its answer equals onnxruntime's; None without an answer.
+        took_ms: from its creation to its end, by the ledger.
+        first_ms: how long its first shard was computed.
+        retries: attempts after the first on the same browser, `reroutes`: on another.
+        missed: why a blow came too late or found nobody; empty when all of them were dealt.
+    """
+
+    run: str
+    state: str
+    right: bool | None
+    took_ms: float | None
+    first_ms: float
+    retries: int = 0
+    reroutes: int = 0
+    error: str = ""
+    category: str = ""
+    missed: str = ""
+
+
+def ask(question: Question, **how: Any) -> Trial:
+    """One run that nobody hurts."""
+    return _told(*_ended(question, creation.create_run(question.asked(**how))))
+
+
+class Attack:
+    """One scenario on one pool: how a run is hurt."""
+
+    def __init__(self, scenario: Scenario, *, home: Path, browser: str) -> None:
+        self._scenario = scenario
+        self._browser = browser
+        self._victims = Victims(home)
+        self._hurt: list[psutil.Process] = []
+        self._hang_on: list[psutil.Process] = []
+        self.began = 0.0
+
+    def run(self, question: Question, *, after_s: float, **how: Any) -> Trial:
+        """Ask, hurt what computes `after_s` after its claim, and see what comes.
+
+        Raises:
+            NoVictim: what should be hurt is not there, or any more.
+            CannotHurt: this machine does not let us.
+        """
+        ready = {
+            blow: self._victims.find(blow.victim, self._browser)
+            for blow in self._scenario.blows
+            if not blow.whom
+        }
+        run = creation.create_run(question.asked(**how))
+        missed = ""
+        try:
+            self._strike(run, ready, after_s)
+        except (_Missed, NoVictim) as why:
+            missed = str(why)
+        finally:
+            run, right = _ended(question, run)
+            if self._scenario.resume:
+                self._resume()
+        return dataclasses.replace(_told(run, right), missed=missed)
+
+    def _resume(self) -> None:
+        for process in self._hurt:
+            if running(process):
+                process.resume()
+
+    def _strike(self, run: Run, ready: Mapping[Blow, psutil.Process], after_s: float) -> None:
+        claimed = _wait_claimed(run, self._browser)
+        time.sleep(after_s)
+        if not RunShard.objects.filter(pk=claimed.pk, state=ShardState.RUNNING).exists():
+            raise _Missed(f"shard {claimed.index} was done before the blow")
+        self.began = time.monotonic()
+        second = ""
+        for blow in self._scenario.blows:
+            if blow.whom != AGAIN:
+                self._do(ready[blow], blow.injury)
+                continue
+            second = second or _wait_claimed(run, but=self._browser).browser
+            self._do(self._victims.find(blow.victim, second), blow.injury)
+
+    def _do(self, process: psutil.Process, injury: Injury) -> None:
+        below = process.children(recursive=True)
+        injure(process, injury)
+        self._hurt.append(process)
+        if injury in (Injury.KILL, Injury.STOP) and not self._scenario.resume:
+            self._hang_on += [process, *below]
+
+    def left(self, *, timeout_s: float) -> tuple[str, ...]:
+        """Those of the hurt that should be gone and are not, when they had so long to go."""
+        until = time.monotonic() + timeout_s
+        while (there := [p for p in self._hang_on if running(p)]) and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY_S)
+        return tuple(f"{process.name()} ({process.pid})" for process in there)
+
+
+def _wait_claimed(run: Run, browser: str = "", *, but: str = "") -> RunShard:
+    """The shard of the run that a browser computes: that one, or any other than `but`."""
+    until = time.monotonic() + _CLAIM_WITHIN_S
+    computing = RunShard.objects.filter(run=run, state=ShardState.RUNNING)
+    computing = computing.filter(browser=browser) if browser else computing.exclude(browser=but)
+    while (shard := computing.exclude(browser="").first()) is None:
+        if Run.objects.exclude(state=RunState.RUNNING).filter(pk=run.pk).exists():
+            raise _Missed(f"the run ended without {browser or 'another browser'}")
+        if time.monotonic() > until:
+            raise _Missed(f"{browser or 'another browser'} took no shard of the run")
+        time.sleep(_LOOK_EVERY_S)
+    return shard
+
+
+def _ended(question: Question, run: Run) -> tuple[Run, bool | None]:
+    try:
+        run = wait_run(run)
+        return run, question.is_right(collect(run))
+    except WebpoolError:
+        run.refresh_from_db()
+        return run, None
+
+
+def _told(run: Run, right: bool | None) -> Trial:
+    attempts = list(Attempt.objects.filter(shard__run=run).order_by("shard__index", "number"))
+    pairs = [
+        (one.browser, after.browser)
+        for one, after in itertools.pairwise(attempts)
+        if one.shard_id == after.shard_id and one.outcome in (Outcome.FAILED, Outcome.LOST)
+    ]
+    return Trial(
+        run=str(run.pk),
+        state=run.state,
+        right=right,
+        took_ms=milliseconds(run.created_at, run.finished_at),
+        first_ms=next((a.compute_ms for a in attempts if a.compute_ms is not None), 0.0),
+        retries=sum(before == after for before, after in pairs),
+        reroutes=sum(before != after for before, after in pairs),
+        error=run.error,
+        category=run.error_category,
+    )
