@@ -7,4 +7,5 @@ HISTORY_QUEUE = "history"
 
 
 def queue_of(browser_id: str) -> str:
+    """The queue that only the worker of that browser reads."""
     return f"browser.{browser_id}"

@@ -17,6 +17,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
 from django.conf import settings
 from django.db import close_old_connections
 
+from browsers.queues import CONTROL_QUEUE
+
 
 def broker_url(url: str) -> str:
     """kombu spells a Redis unix socket `redis+socket://`, redis-py `unix://`."""
@@ -41,7 +43,7 @@ app.conf.update(
             "interval_max": 0.2,
         }
     },
-    task_default_queue="control",
+    task_default_queue=CONTROL_QUEUE,
     task_ignore_result=True,
     task_acks_late=False,
     task_serializer="json",

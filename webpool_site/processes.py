@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from browsers.queues import CONTROL_QUEUE, HISTORY_QUEUE, queue_of
 from browsers.supervisor import ProcessSpec, Restart
 from webpool_site import ports, readiness, valkey
 from webpool_site.browser_list import BrowserSlot
@@ -45,7 +46,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     rest += [browser_worker(layout, slot, after=after) for slot in layout.browsers]
     if layout.web:
         rest.append(_web(layout, after=after))
-    rest.append(worker(layout, "history", after=after, role="history"))
+    rest.append(worker(layout, HISTORY_QUEUE, after=after, role="history"))
     rest.append(_beat(layout, after=after))
     return first + rest
 
@@ -65,7 +66,7 @@ def environment(layout: Layout) -> dict[str, str]:
 
 
 def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> ProcessSpec:
-    """A Celery worker with one consumer, in the process itself (solo pool)."""
+    """A Celery worker with one consumer, in the process itself (solo pool); it is named after its queue."""
     ready = _ready_file(layout, queue)
     return ProcessSpec(
         name=queue,
@@ -81,8 +82,8 @@ def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> Pr
 
 def _control(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
     """The control worker; its sweep shows that it gets on."""
-    spec = worker(layout, "control", after=after, role="control")
-    silent_s = functools.partial(readiness.silent_s, _ready_file(layout, "control"))
+    spec = worker(layout, CONTROL_QUEUE, after=after, role="control")
+    silent_s = functools.partial(readiness.silent_s, _ready_file(layout, CONTROL_QUEUE))
     return dataclasses.replace(spec, silent_s=silent_s, silent_timeout_s=CONTROL_SILENT_S)
 
 
@@ -91,7 +92,7 @@ _SOLO = ("--pool", "solo", "--concurrency", "1", "--include", "webpool_site.read
 
 def browser_worker(layout: Layout, slot: BrowserSlot, *, after: Sequence[str]) -> ProcessSpec:
     """The worker that owns one browser. Its failures never stop the pool: it is tried for ever."""
-    spec = worker(layout, f"browser.{slot.id}", after=after, role="browser")
+    spec = worker(layout, name_of(slot), after=after, role="browser")
     return dataclasses.replace(
         spec,
         env={**spec.env, "WEBPOOL_BROWSER": slot.id, "WEBPOOL_BROWSER_KIND": slot.kind},
@@ -100,6 +101,11 @@ def browser_worker(layout: Layout, slot: BrowserSlot, *, after: Sequence[str]) -
         # The browser's own start has its own deadline inside the worker; this one is behind it.
         start_timeout_s=layout.browser_start_s + 60.0,
     )
+
+
+def name_of(slot: BrowserSlot) -> str:
+    """The process that owns the slot's browser: as every worker, it bears its queue's name."""
+    return queue_of(slot.id)
 
 
 def browser_of(spec: ProcessSpec) -> str | None:

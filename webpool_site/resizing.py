@@ -31,6 +31,7 @@ from browsers.supervisor import ProcessSpec, State, Supervisor
 from inference.ledger import draining, results
 from inference.scheduling.pool_view import outstanding
 from webpool_site.browser_list import BrowserSlot
+from webpool_site.processes import name_of
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.5
@@ -199,7 +200,7 @@ class Resizer(threading.Thread):
             leaving.empty_since = leaving.empty_since or now
             if now - leaving.empty_since >= _HOLDS_NOTHING_FOR_S:
                 leaving.stopping = True
-                self._supervisor.remove(f"browser.{slot.id}")
+                self._supervisor.remove(name_of(slot))
         elif self._state_of(slot) in (State.STOPPED, State.FAILED):
             self._slots.remove(slot)
             self._leaving = None
@@ -208,7 +209,7 @@ class Resizer(threading.Thread):
             self._tell(PoolAction.SHRANK, slot, "it held nothing any more")
 
     def _state_of(self, slot: BrowserSlot) -> State | None:
-        name = f"browser.{slot.id}"
+        name = name_of(slot)
         return next((c.state for c in self._supervisor.status() if c.name == name), None)
 
     def _tell(self, action: PoolAction, slot: BrowserSlot, reason: str) -> None:

@@ -31,7 +31,7 @@ from inference.errors import WebpoolError
 from webpool_site import ports, valkey
 from webpool_site.browser_list import BrowserListError, choose
 from webpool_site.instance import AlreadyRunning, Instance
-from webpool_site.processes import Layout, browser_of, browser_worker, specs
+from webpool_site.processes import Layout, browser_of, browser_worker, name_of, specs
 from webpool_site.progress import Progress
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Stack:
 
         Raises `StackError` when that does not happen in time or something essential failed.
         """
-        names = [f"browser.{slot.id}" for slot in self.layout.browsers]
+        names = [name_of(slot) for slot in self.layout.browsers]
         core = [child.name for child in self.status() if child.name not in names]
         try:
             self._supervisor.wait_ready(timeout_s, names=core)

@@ -17,6 +17,7 @@ import onnxruntime
 from django.conf import settings
 
 from browsers.core.protocol import WireTensor
+from browsers.queues import CONTROL_QUEUE
 from browsers.session import BrowserSession
 from browsers.worker.worker import model_file
 from inference.catalog import registry
@@ -137,7 +138,7 @@ def concurrency_case(total: int) -> Row:
 
 def baseline_celery(n: int) -> Row:
     def hop() -> float:
-        nothing.apply_async(queue="control").get(timeout=10)
+        nothing.apply_async(queue=CONTROL_QUEUE).get(timeout=10)
         return 0.0
 
     samples = timed(hop, n, warm_up=WARM_UP)
