@@ -26,7 +26,7 @@ from browsers.core.protocol import WireTensor
 
 PROBE_PATH: Final = Path(__file__).parent / "static" / "browsers" / "probe.onnx"
 TOLERANCE: Final = 1e-4
-"""Largest allowed |difference| relative to max(1, largest |reference|): SPEC S2, float32."""
+"""Largest allowed |difference| relative to max(1, largest |reference|)."""
 
 _ROWS, _HIDDEN, _INNER = 256, 128, 512
 _STEP, _MODULUS = 7919, 1009

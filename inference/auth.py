@@ -1,4 +1,4 @@
-"""Who may call: API keys, logged-in users, and anonymous callers on loopback (SPEC I5).
+"""Who may call: API keys, logged-in users, and anonymous callers on loopback.
 
 1. `Authorization: Bearer <key>`: an active key, within its requests per minute.
 2. A session of the admin's login; writes need Django's CSRF token.

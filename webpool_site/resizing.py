@@ -1,4 +1,4 @@
-"""Give a running pool as many browsers as its work needs (SPEC P5): the thread that carries it out.
+"""Give a running pool as many browsers as its work needs: the thread that carries it out.
 
 1. Twice a second it looks which browsers are at work; every two seconds `browsers.core.sizing` decides.
 2. To grow, one more worker is added to the supervisor.

@@ -30,7 +30,7 @@ WEBPOOL_PRODUCTION = env_bool("WEBPOOL_PRODUCTION", False)
 DEBUG = False
 SECRET_KEY = load_secret_key(WEBPOOL_HOME / "secret_key")
 ALLOWED_HOSTS = env_list("WEBPOOL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
-# Anonymous callers may write only while the server is bound to loopback (SPEC I5).
+# Anonymous callers may write only while the server is bound to loopback.
 WEBPOOL_ANONYMOUS_WRITES = is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
 
 INSTALLED_APPS = [
@@ -121,7 +121,7 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 # --- the pool -------------------------------------------------------------------------------------
 # Kinds of browser to run: "auto" is every installed kind once; "chromium,firefox:2" is explicit.
 WEBPOOL_BROWSERS = os.environ.get("WEBPOOL_BROWSERS", "auto")
-# An adaptive pool starts with those and is given more, or fewer, as its work needs (SPEC P5).
+# An adaptive pool starts with those and is given more, or fewer, as its work needs.
 WEBPOOL_POOL_ADAPTIVE = env_bool("WEBPOOL_POOL_ADAPTIVE", False)
 WEBPOOL_POOL_MIN = env_int("WEBPOOL_POOL_MIN", 1)
 WEBPOOL_POOL_MAX = env_int("WEBPOOL_POOL_MAX", 8)
@@ -152,7 +152,7 @@ WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 2.5)
 WEBPOOL_HEARTBEAT_S = env_float("WEBPOOL_HEARTBEAT_S", 0.5)
 WEBPOOL_BROWSER_START_S = env_float("WEBPOOL_BROWSER_START_S", 90.0)
 
-# --- history (SPEC H) ---------------------------------------------------------------------------------
+# --- history ---------------------------------------------------------------------------------
 WEBPOOL_HISTORY_PATH = Path(
     os.environ.get("WEBPOOL_HISTORY_PATH") or WEBPOOL_HOME / "history" / "history.duckdb"
 )
@@ -164,7 +164,7 @@ WEBPOOL_HISTORY_DAYS = env_float("WEBPOOL_HISTORY_DAYS", 30.0)
 # Told as JSON by POST when a regression opens or closes; empty: nobody.
 WEBPOOL_REGRESSION_WEBHOOK = os.environ.get("WEBPOOL_REGRESSION_WEBHOOK", "")
 
-# --- runs: admission, deadlines, retention (SPEC P8) -------------------------------------------------
+# --- runs: admission, deadlines, retention -------------------------------------------------
 WEBPOOL_MAX_ACTIVE_RUNS = env_int("WEBPOOL_MAX_ACTIVE_RUNS", 512)
 WEBPOOL_RUN_DEADLINE_S = env_float("WEBPOOL_RUN_DEADLINE_S", 120.0)
 WEBPOOL_ATTEMPT_TIMEOUT_S = env_float("WEBPOOL_ATTEMPT_TIMEOUT_S", 60.0)

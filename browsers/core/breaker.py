@@ -1,4 +1,4 @@
-"""A circuit breaker (SPEC R4): keep work away from what fails, and try it again with care.
+"""A circuit breaker: keep work away from what fails, and try it again with care.
 
 1. Closed: work passes. Three failures in a row open it, a crash at once.
 2. Open: no work for a cool-down of 60 s.

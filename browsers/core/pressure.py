@@ -1,4 +1,4 @@
-"""When a browser has to give memory back, and how (SPEC R5): pure decisions over what was measured."""
+"""When a browser has to give memory back, and how: pure decisions over what was measured."""
 
 from __future__ import annotations
 

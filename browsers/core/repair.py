@@ -1,4 +1,4 @@
-"""The order of repairs for one browser: cheapest first, and never one that cannot help (SPEC R2)."""
+"""The order of repairs for one browser: cheapest first, and never one that cannot help."""
 
 from __future__ import annotations
 

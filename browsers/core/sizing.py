@@ -1,4 +1,4 @@
-"""How many browsers a pool should have: pure decisions (SPEC P5).
+"""How many browsers a pool should have: pure decisions.
 
 Utilisation is the share of browsers that are at work, as a moving average. One change at a time, each
 followed by a cool-down; the memory of the machine bounds growth.

@@ -1,4 +1,4 @@
-"""What a browser is asked while nobody waits for an answer: does it still compute right (SPEC R6)?"""
+"""What a browser is asked while nobody waits for an answer: does it still compute right?"""
 
 from __future__ import annotations
 

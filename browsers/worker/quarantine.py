@@ -1,4 +1,4 @@
-"""The last rung: a browser that cannot be started, again and again, is waited for no longer (SPEC R2).
+"""The last rung: a browser that cannot be started, again and again, is waited for no longer.
 
 Its worker goes on trying, ever less often. The first start that succeeds, known answers included, ends it.
 """

@@ -1,4 +1,4 @@
-"""A browser gives memory back between two tasks: models first, then its page, then itself (SPEC R5)."""
+"""A browser gives memory back between two tasks: models first, then its page, then itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of every file that browsers load: onnxruntime's answers, and what no answer shows (SPEC R6).
+"""What is known of every file that browsers load: onnxruntime's answers, and what no answer shows.
 
 Found out when a model is cut, and kept beside its files as `known_answers/<sha256>.npz`:
 

@@ -1,4 +1,4 @@
-"""The pool for Python callers, in any script: no Django set-up by hand, no pool to start first (SPEC P7).
+"""The pool for Python callers, in any script: no Django set-up by hand, no pool to start first.
 
     from inference.client import ResourcePoolBridgeIntegrationWithRecovery
 

@@ -1,4 +1,4 @@
-"""The pool facade for Python (SPEC P7): models to call, many calls at once, and how the pool is.
+"""The pool facade for Python: models to call, many calls at once, and how the pool is.
 
 from inference.client import ResourcePoolBridgeIntegrationWithRecovery
 

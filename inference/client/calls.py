@@ -37,8 +37,9 @@ async def answer(call: Call) -> dict[str, Any]:
     """Run once.
 
     Returns:
-        {"result": name → numpy array, "metrics": SPEC S6, with `run`, `filled_in`, the call's facts, and
-        `decision`: what history or exploration decided for this run, None where it decided nothing}.
+        {"result": name → numpy array, "metrics": as `run_metrics`, with `run`, `filled_in`, the call's
+        facts, and `decision`: what history or exploration decided for this run, None where it decided
+        nothing}.
 
     Raises:
         WebpoolError: it was refused or failed. Who is cancelled cancels the run.

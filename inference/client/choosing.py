@@ -1,4 +1,4 @@
-"""Who chooses the browser of a model: the caller, else history, else placement (SPEC P4)."""
+"""Who chooses the browser of a model: the caller, else history, else placement."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class ModelShardingManager:
             max_retries: attempts after the first, per shard.
 
         Returns:
-            {"result": name → numpy array, "metrics": SPEC S6, with `filled_in` and `run`}.
+            {"result": name → numpy array, "metrics": as `run_metrics`, with `filled_in` and `run`}.
 
         Raises:
             RuntimeError: `initialize_sharding` was not awaited, or the manager is closed.

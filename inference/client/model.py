@@ -64,7 +64,8 @@ class PoolModel:
                 are filled in, and reported in `metrics["filled_in"]`.
 
         Returns:
-            {"result": name → numpy array, "metrics": SPEC S6, with `run`, `filled_in` and `selection`}.
+            {"result": name → numpy array, "metrics": as `run_metrics`, with `run`, `filled_in` and
+            `selection`}.
 
         Raises:
             WebpoolError: the request was refused or the run failed; its `category` says why.

@@ -1,4 +1,4 @@
-"""What recovery did and does, for Python callers (SPEC R2, R4): the same services as every other door.
+"""What recovery did and does, for Python callers: the same services as every other door.
 
 with ResourcePoolBridgeIntegrationWithRecovery() as pool:
     recovery = ResourcePoolErrorRecovery(pool)

@@ -1,4 +1,4 @@
-"""How long a run would take in each way it could be cut (SPEC S1, `auto`): pure arithmetic.
+"""How long a run would take in each way it could be cut: pure arithmetic.
 
 1. Steps go where placement would put them, and run as soon as what they depend on is done and their browser
    is free: the run's time is when the last one ends. Models are taken to be loaded already.

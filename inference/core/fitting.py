@@ -1,4 +1,4 @@
-"""Which stretch of a model goes into which browser, so that nobody's memory is exceeded (SPEC S3).
+"""Which stretch of a model goes into which browser, so that nobody's memory is exceeded.
 
 Nodes are in an order that may be cut at legal boundaries; each browser takes one stretch. A stretch weighs
 what its nodes carry; a weight that several of them carry counts once in it, and again in another stretch.

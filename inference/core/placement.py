@@ -1,4 +1,4 @@
-"""Which browser computes a shard: pure decisions over a snapshot of the pool (SPEC S3).
+"""Which browser computes a shard: pure decisions over a snapshot of the pool.
 
 Same shards, same snapshot, same wishes: same placement. Ties end with the browser's id.
 """

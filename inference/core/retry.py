@@ -1,4 +1,4 @@
-"""What happens to a shard whose attempt failed: pure decision, carried out by the ledger (SPEC R1, R3)."""
+"""What happens to a shard whose attempt failed: pure decision, carried out by the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files should be loaded in one more browser, so that a run goes on there at once: pure (SPEC R1)."""
+"""Which files should be loaded in one more browser, so that a run goes on there at once: pure."""
 
 from __future__ import annotations
 

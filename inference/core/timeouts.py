@@ -1,4 +1,4 @@
-"""How long a computation may take before its browser is taken to hang: pure (SPEC R, detection)."""
+"""How long a computation may take before its browser is taken to hang: pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an answer is doubted, and which of several counts: pure (SPEC R6)."""
+"""Whether an answer is doubted, and which of several counts: pure."""
 
 from __future__ import annotations
 

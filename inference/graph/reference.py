@@ -13,7 +13,7 @@ from inference.graph.runtime import session
 from inference.graph.spec import TensorSpec
 
 Array = np.ndarray[Any, Any]
-# SPEC S2: |a-b| ≤ tolerance · max(1, max|ref|) in float32, · max|ref| in float16; the rest exactly.
+# |a-b| ≤ tolerance · max(1, max|ref|) in float32, · max|ref| in float16; the rest exactly.
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-4, "float16": 2e-2}
 
 
@@ -104,7 +104,7 @@ def largest_difference(got: Array, ref: Array) -> float:
 
 
 def equal(got: Array, ref: Array) -> bool:
-    """Whether two answers are equal in the sense of SPEC S2."""
+    """Whether two answers are equal within the tolerance of their type."""
     difference = largest_difference(got, ref)
     tolerance = _TOLERANCE.get(ref.dtype.name, 0.0)
     finite = (

@@ -1,4 +1,4 @@
-"""Answers that are computed twice: because they are odd, or because the caller wants them compared (SPEC R6).
+"""Answers that are computed twice: because they are odd, or because the caller wants them compared.
 
 1. A float output of the model that is not finite or all zero is computed again in another browser, where
    there is one. When both agree, that is the answer, and this file is not doubted for it again.

@@ -1,4 +1,4 @@
-"""Run, then queue, then refuse (SPEC P8)."""
+"""Run, then queue, then refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run cost and where it ran, as measured; null where nobody measured it (SPEC S6)."""
+"""What a run cost and where it ran, as measured; null where nobody measured it."""
 
 from __future__ import annotations
 

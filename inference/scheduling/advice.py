@@ -1,4 +1,4 @@
-"""History decides where nobody asked for a browser (SPEC P4, H8): which one, on which backend, what is tried.
+"""History decides where nobody asked for a browser: which one, on which backend, what is tried.
 
 What history published is read every few seconds and remembered by the process: a run costs no query. It
 changes placement in three ways: browsers that fail come last, one without a time of its own for a file is

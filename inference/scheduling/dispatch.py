@@ -238,7 +238,7 @@ def _address(step: RunShard) -> tuple[str, str]:
 def send_ready(queued: Sequence[RunShard], steps: Sequence[RunShard]) -> None:
     """Send steps that became ready together; `steps` are all of the run's.
 
-    Shards that one step waits for go out under a chord whose body brings that step (SPEC S4): a join is
+    Shards that one step waits for go out under a chord whose body brings that step: a join is
     the body itself; for a shard it is `send_step`, because the shard's browser is chosen when the last
     of what it waits for is recorded, not now. Such a step comes by itself. Copies are sent one by one: a
     chord waits for all, and what follows them for the first.

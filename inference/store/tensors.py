@@ -1,4 +1,4 @@
-"""The tensor store: bytes live in Redis, everything else carries references (SPEC S5).
+"""The tensor store: bytes live in Redis, everything else carries references.
 
 Redis keys
     webpool:tensor:<run id>:<n>    raw little-endian bytes of one tensor; strings in the Open Inference

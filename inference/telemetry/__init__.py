@@ -1,4 +1,4 @@
-"""Telemetry of the whole pool in one document (SPEC R8): what is known now, null where nobody knows.
+"""Telemetry of the whole pool in one document: what is known now, null where nobody knows.
 
 REST, Prometheus, the command and the Python facade show this, and nothing else.
 """

@@ -1,4 +1,4 @@
-"""Each rung of the ladder is the one that repairs some real fault, and no lower one does (SPEC R2).
+"""Each rung of the ladder is the one that repairs some real fault, and no lower one does.
 
 A lost GPU device, which a new engine repairs, is in test_device_loss.py.
 """

@@ -18,7 +18,7 @@ from inference.graph.steps import ShardFile, Step, WrittenStep
 from inference.graph.summary import read_model
 
 Array = np.ndarray[Any, Any]
-TOLERANCE = 1e-6  # SPEC S2: cut and uncut on the same backend
+TOLERANCE = 1e-6  # cut and uncut on the same backend
 
 
 def write_shards(path: Path, plan: Sequence[Step], folder: Path) -> list[ShardFile]:
@@ -88,7 +88,7 @@ def _run_step(written: WrittenStep, seen: Mapping[str, Array]) -> dict[str, Arra
 def assert_steps_equal_whole(
     path: Path, plan: Sequence[Step], inputs: Mapping[str, Array], folder: Path, *, seed: int = 0
 ) -> list[WrittenStep]:
-    """Write and run a plan of any kind; equal to the unsplit model in the sense of SPEC S2."""
+    """Write and run a plan of any kind; equal to the unsplit model within the tolerance of its type."""
     steps = write_steps(path, plan, folder)
     got = run_steps(steps, inputs, seed)
     for name, expected in reference(path, inputs).items():

@@ -1,4 +1,4 @@
-"""SPEC Q5: a history of a million samples, made from a seed, whose best browsers are known.
+"""A history of a million samples, made from a seed, whose best browsers are known.
 
 The history is a file of its own in a temporary folder; what follows from it is published inside a
 transaction that is rolled back, so that the pool's own recommendations stay.

@@ -1,4 +1,4 @@
-"""Memory that a model takes in a browser per byte of its file, by precision of its weights (SPEC R5, S3).
+"""Memory that a model takes in a browser per byte of its file, by precision of its weights.
 
 A browser of the bench's own for each case, so that nothing of another model is left in it. The peak is that
 of the process tree (PSS) from before the load to after two runs, less what the browser took before.

@@ -52,12 +52,12 @@ class Part:
 
 
 PARTS = (
-    Part("overheads", "what the pool adds to a request, beside baselines (SPEC Q1)", "overheads"),
+    Part("overheads", "what the pool adds to a request, beside baselines", "overheads"),
     Part("strategies", "every strategy and auto over six families", "strategies"),
     Part("throughput", "what more browsers and more streams bring", "throughput"),
-    Part("table", "memory, throughput, latency and recovery of three families (SPEC Q4)", "table"),
+    Part("table", "memory, throughput, latency and recovery of three families", "table"),
     Part("memory", "what a model takes in a browser, by precision of its weights", "memory", False),
-    Part("history", "a million samples: recording, deciding, asking (SPEC Q5)", "history", False),
+    Part("history", "a million samples: recording, deciding, asking", "history", False),
 )
 
 

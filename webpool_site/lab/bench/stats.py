@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the report; times in ms. `goal_ms` is what SPEC asks of the median."""
+    """One line of the report; times in ms. `goal_ms` is what is asked of the median."""
 
     name: str
     n: int

@@ -1,4 +1,4 @@
-"""The table of SPEC Q4: memory, throughput, latency and recovery time per family, strategy and shards.
+"""Memory, throughput, latency and recovery time per family, strategy and shards.
 
 For each line: its browsers are killed, so that they hold nothing, and their breakers reset; their memory is
 read; the model is loaded and run; their memory is read again; runs are timed; then runs are hurt by SIGKILL

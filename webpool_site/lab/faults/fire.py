@@ -46,7 +46,7 @@ def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
 
 
 def _lost_in_store(failed: Mapping[str, str]) -> dict[str, str]:
-    """Runs whose tensors a killed Valkey had not written yet (SPEC R7): counted apart."""
+    """Runs whose tensors a killed Valkey had not written yet: counted apart."""
     return {run: why for run, why in failed.items() if why.startswith("tensor_lost:")}
 
 
