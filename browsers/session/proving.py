@@ -7,7 +7,6 @@ A trial that takes down page, engine or browser may be chance the first time; th
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections import Counter, OrderedDict
@@ -47,7 +46,9 @@ WASM: Final = "wasm"
 _MOST_UNTRIED: Final = 8
 _MOST_BYTES: Final = 64_000_000
 _AGAIN_S: Final = 60.0  # what is not proved may be by now, by another browser of the same build
-_CHANCE: Final = 1  # so many breakdowns while a file is tried say nothing of it
+# So many breakdowns while a file is tried say nothing of it; a busy machine passes a deadline more often.
+_BY_CHANCE: Final = 1
+_LATE_BY_CHANCE: Final = 3
 
 
 class ProofBook(Protocol):
@@ -114,7 +115,9 @@ class Proving:
         return self._try(key, inputs, known, deadline)
 
     def proved(self, key: ModelKey, inputs: Sequence[WireTensor]) -> bool:
-        """Whether a computation would need no trial."""
+        """Whether a computation there would need no trial."""
+        if key.backend == WASM and not self._known(key.sha256).answers:
+            return True  # there is nothing to try it with
         shapes = ANY_SHAPES if key.backend == WASM else shapes_of(inputs)
         return self._standing(key, shapes)[0] is Standing.PROVED
 
@@ -193,9 +196,7 @@ class Proving:
         stands, why = self._standing(key, ANY_SHAPES)
         if stands is Standing.EXCLUDED:
             raise Excluded(f"{self._id}: {WASM} does not compute this file: {why}")
-        if not known.answers:
-            return f"no known answer: {known.why_none}"
-        if stands is Standing.OPEN:
+        if known.answers and stands is Standing.OPEN:
             self._ask_known(key, known, deadline)
             self._remember(key, ANY_SHAPES, Verdict.RIGHT, cases=len(known.answers))
         return _weakness(known)
@@ -217,22 +218,16 @@ class Proving:
     ) -> str:
         """Have wasm and the backend answer the same; returns why that proves nothing, empty: it was right."""
         oracle = ModelKey.of(key.sha256, WASM)
-        held = self._residents.holds(oracle)
         try:
-            try:
-                self._backends.require(WASM, deadline)
-                unproved = self._allow_wasm(key.sha256, known, deadline)
-                right = self._residents.run(oracle, inputs, None, False, deadline).outputs
-            except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
-                return self._try_without_wasm(key, known, deadline, error.message)
-            self._backends.require(key.backend, deadline)
-            cases = self._compare(key, oracle, inputs, right, known, deadline)
-        finally:
-            if not held:
-                with contextlib.suppress(BrowserError):  # the page is gone, and all that it held
-                    self._residents.release(oracle)
+            self._backends.require(WASM, deadline)
+            self._allow_wasm(key.sha256, known, deadline)
+            right = self._residents.run(oracle, inputs, None, False, deadline).outputs
+        except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
+            return self._try_without_wasm(key, known, deadline, error.message)
+        self._backends.require(key.backend, deadline)
+        cases = self._compare(key, oracle, inputs, right, known, deadline)
         self._remember(key, shapes_of(inputs), Verdict.RIGHT, cases=cases)
-        return unproved
+        return _weakness(known)
 
     def _compare(
         self,
@@ -286,7 +281,9 @@ class Proving:
             broke = error.category.distrusted or error.category is Category.INTERNAL
             by_chance = error.category.distrusted or (broke and key.backend == WASM)
             self._breakdowns[key.sha256, key.backend] += by_chance
-            if not by_chance or self._breakdowns[key.sha256, key.backend] > _CHANCE:
+            late = error.category is Category.TIMEOUT
+            allowed = _LATE_BY_CHANCE if late else _BY_CHANCE
+            if not by_chance or self._breakdowns[key.sha256, key.backend] > allowed:
                 verdict = Verdict.BROKE if broke else Verdict.REFUSED
                 self._remember(key, ANY_SHAPES, verdict, error.message)
             if error.category.distrusted:
@@ -324,7 +321,9 @@ class Proving:
 
 
 def _weakness(known: Known) -> str:
-    """What right known answers leave open; empty: nothing."""
+    """What a right answer to all that was tried leaves open; empty: nothing."""
+    if not known.answers:
+        return f"no known answer: {known.why_none}"
     if not known.constant:
         return ""
     return f"all known answers have the same number throughout in {', '.join(known.constant)}"

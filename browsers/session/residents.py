@@ -129,10 +129,6 @@ class Residents:
         except OutOfMemory:
             return False
 
-    def release(self, key: ModelKey) -> None:
-        """Unload a file from one backend; no error if it is not there."""
-        self._drop(key)
-
     def _check_file(self, sha256: str) -> None:
         """Refuse a file whose bytes are not those of its name; read again when it was changed.
 

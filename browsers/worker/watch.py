@@ -60,7 +60,7 @@ class Watch:
         self._trial_due: Callable[[], bool] = lambda: False
 
     def start(self, session: BrowserSession) -> None:
-        self._trial_due = lambda: session.trial_due
+        self._trial_due = lambda: session.trial_due and not self._status.memory.shortage
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
         threading.Thread(
             target=self._feel_pulse, args=(session,), name="pulse", daemon=True

@@ -240,3 +240,17 @@ def test_a_listed_form_is_never_tried(proved: Proved) -> None:
     assert not proved.bench.session.trial_due
     with pytest.raises(Excluded, match="divisor of zero"):
         proved.bench.run(raw, "webnn", a=a, b=b)
+
+
+def test_a_file_without_a_known_answer_says_so_every_time(proved: Proved) -> None:
+    raw = model(
+        [h.make_node("MatMul", ["x", "w"], ["y"])], [("x", F, [2, 4])], ("y", F, [2, 4]),
+        w=numbers(4, 4),
+    )  # fmt: skip
+    name = proved.knows(raw, why_none="it is too large to be run here")
+    x = numbers(2, 4)
+    for _ in range(2):  # tried against wasm the first time, remembered the second
+        report = proved.bench.run(raw, "webgpu", x=x)
+        assert_close(report, reference(raw, x=x))
+        assert report.unproved == "no known answer: it is too large to be run here"
+    assert proved.book.verdicts(name) == {("webgpu", "x:float32[2×4]"): Verdict.RIGHT}
