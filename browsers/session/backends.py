@@ -62,6 +62,14 @@ class Backends:
         )
         return replace(facts, backends=tuple(sorted(backends, key=_preference)))
 
+    @property
+    def build(self) -> tuple[str | None, ...]:
+        """What answers may depend on: version, onnxruntime-web and adapters."""
+        facts = self._facts
+        if facts is None:
+            return ()
+        return (facts.version, facts.runtime, *(each.adapter for each in facts.backends))
+
     def known(self) -> BrowserFacts:
         facts = self.facts
         if facts is None:

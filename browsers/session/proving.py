@@ -39,7 +39,7 @@ from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor
 from browsers.session.backends import Backends
 from browsers.session.deadline import Deadline
-from browsers.session.residents import FileMissing, ModelKey, Residents
+from browsers.session.residents import FileUnusable, ModelKey, Residents
 
 log = logging.getLogger(__name__)
 WASM: Final = "wasm"
@@ -49,6 +49,7 @@ _AGAIN_S: Final = 60.0  # what is not proved may be by now, by another browser o
 # So many breakdowns while a file is tried say nothing of it; a busy machine passes a deadline more often.
 _BY_CHANCE: Final = 1
 _LATE_BY_CHANCE: Final = 3
+_LEAST_SCALE: Final = 1e-6  # probabilities of many classes are small, and yet an answer
 
 
 class ProofBook(Protocol):
@@ -78,6 +79,7 @@ class Proving:
     ) -> None:
         self._id, self._backends, self._residents = browser_id, backends, residents
         self._book, self._known = book, known
+        self._build: object = None
         self._recalled: dict[str, tuple[float, list[Proof]]] = {}
         self._untried: OrderedDict[tuple[str, str, str], _Untried] = OrderedDict()
         self._breakdowns: Counter[tuple[str, str]] = Counter()
@@ -133,6 +135,12 @@ class Proving:
         if stands is Standing.EXCLUDED:
             raise Excluded(f"{self._id}: {key.backend} does not compute this file: {why}")
         raise Unproved(f"{key.backend} was not tried with this file yet")
+
+    def exclude(self, sha256: str, backend: str, why: str) -> None:
+        """Remember that a backend answered a file wrongly while nobody waited, and unload it there."""
+        key = ModelKey.of(sha256, backend)
+        self._remember(key, ANY_SHAPES, Verdict.WRONG, why)
+        self._residents.release(key)
 
     def _refuse_bad(
         self, key: ModelKey, known: Known, inputs: Sequence[WireTensor], *, named: bool
@@ -253,7 +261,7 @@ class Proving:
                         raise
                     continue  # this model does not take such values
             got = self._answer(key, case, deadline)
-            if why := disagreement(got, right, tolerance=known.tolerance):
+            if why := disagreement(got, right, tolerance=known.tolerance, least_scale=_LEAST_SCALE):
                 self._exclude(key, Verdict.WRONG, f"{shapes_of(case)}: {why}, by wasm beside it")
             answers.append(right)
         return len(answers)
@@ -275,22 +283,33 @@ class Proving:
         """What a backend answers to inputs that are known to be good."""
         try:
             return self._residents.run(key, inputs, None, False, deadline).outputs
-        except (OutOfMemory, FileMissing):
+        except (OutOfMemory, FileUnusable):
             raise  # neither says anything of the backend
         except BrowserError as error:
-            broke = error.category.distrusted or error.category is Category.INTERNAL
-            by_chance = error.category.distrusted or (broke and key.backend == WASM)
-            self._breakdowns[key.sha256, key.backend] += by_chance
-            late = error.category is Category.TIMEOUT
-            allowed = _LATE_BY_CHANCE if late else _BY_CHANCE
-            if not by_chance or self._breakdowns[key.sha256, key.backend] > allowed:
-                verdict = Verdict.BROKE if broke else Verdict.REFUSED
-                self._remember(key, ANY_SHAPES, verdict, error.message)
+            self._note_failure(key, error)
             if error.category.distrusted:
                 raise
             raise Excluded(
                 f"{self._id}: {key.backend} failed at this file when it was tried: {error.message}"
             ) from error
+
+    def _note_failure(self, key: ModelKey, error: BrowserError) -> None:
+        """Remember a backend that failed at good inputs, unless that may be chance.
+
+        What breaks page or browser may be; so may anything inside of wasm, which has no better beside it.
+        """
+        internal = error.category is Category.INTERNAL
+        if error.category.distrusted and key.backend == WASM:
+            return
+        if error.category.distrusted or (internal and key.backend == WASM):
+            self._breakdowns[key.sha256, key.backend] += 1
+            late = error.category is Category.TIMEOUT
+            if self._breakdowns[key.sha256, key.backend] <= (
+                _LATE_BY_CHANCE if late else _BY_CHANCE
+            ):
+                return
+        broke = internal or error.category.distrusted
+        self._remember(key, ANY_SHAPES, Verdict.BROKE if broke else Verdict.REFUSED, error.message)
 
     # --- what came of it ---
 
@@ -302,7 +321,9 @@ class Proving:
         self, key: ModelKey, shapes: str, verdict: Verdict, why: str = "", *, cases: int = 0
     ) -> None:
         proof = Proof(key.sha256, key.backend, shapes, verdict, why, cases)
-        if verdict is not Verdict.RIGHT:
+        if verdict is Verdict.RIGHT:
+            self._breakdowns.pop((key.sha256, key.backend), None)
+        else:
             log.warning(
                 "%s: %s on %s: %s: %s", self._id, key.sha256[:12], key.backend, verdict, why
             )
@@ -313,6 +334,9 @@ class Proving:
         return standing(self._proofs(key.sha256), key.backend, shapes)
 
     def _proofs(self, sha256: str) -> list[Proof]:
+        if (build := self._backends.build) != self._build:  # another browser, or another adapter
+            self._build = build
+            self._recalled.clear()
         at, found = self._recalled.get(sha256, (-_AGAIN_S, []))
         if time.monotonic() - at >= _AGAIN_S:
             found = list(self._book.recall(sha256))
@@ -324,6 +348,11 @@ def _weakness(known: Known) -> str:
     """What a right answer to all that was tried leaves open; empty: nothing."""
     if not known.answers:
         return f"no known answer: {known.why_none}"
-    if not known.constant:
-        return ""
-    return f"all known answers have the same number throughout in {', '.join(known.constant)}"
+    said = []
+    if known.constant:
+        said.append(
+            f"all known answers have the same number throughout in {', '.join(known.constant)}"
+        )
+    if known.narrows:
+        said.append("floats that an integer type cannot hold are cast otherwise than natively")
+    return "; ".join(said)

@@ -28,8 +28,8 @@ from browsers.session.deadline import Deadline
 from browsers.session.page import Page
 
 
-class FileMissing(InternalError):
-    """The file is not there to be loaded: nobody's fault who would compute it."""
+class FileUnusable(InternalError):
+    """The file is not there to be loaded, or not whole: no fault of who would compute it."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Residents:
         """Refuse a file whose bytes are not those of its name; read again when it was changed.
 
         Raises:
-            InternalError: it is damaged.
+            FileUnusable: it is damaged.
         """
         path = self._file(sha256)
         facts = path.stat()
@@ -145,10 +145,14 @@ class Residents:
         if found == sha256:
             self._whole[sha256] = state
         else:
-            raise InternalError(
+            raise FileUnusable(
                 f"the model file {sha256[:12]}… is damaged on disk, its bytes have the SHA-256 "
                 f"{found[:12]}…: delete the model and register it again"
             )
+
+    def release(self, key: ModelKey) -> None:
+        """Unload a file from one backend; no error if it is not there."""
+        self._drop(key)
 
     def refuses(self, key: ModelKey) -> bool:
         """Whether that backend has said that it cannot run the model."""
@@ -292,7 +296,7 @@ class Residents:
         try:
             return self._path(sha256)
         except KeyError:
-            raise FileMissing(f"no model file {sha256} is on this machine") from None
+            raise FileUnusable(f"no model file {sha256} is on this machine") from None
 
 
 def _rest_ms(total_ms: float, part_ms: float | None) -> float | None:

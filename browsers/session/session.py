@@ -393,6 +393,11 @@ class BrowserSession:
         if self._proving is not None:
             self._proving.try_next(Deadline(deadline_s))
 
+    def exclude(self, model: LoadedModel, why: str) -> None:
+        """Have a backend compute a loaded model no more: it answered wrongly while nobody waited."""
+        if self._proving is not None:
+            self._proving.exclude(model.sha256, model.backend, why)
+
     def ask(
         self, model: LoadedModel, answer: KnownAnswer, deadline_s: float
     ) -> Sequence[WireTensor]:

@@ -84,6 +84,11 @@ class Checkup:
         if not (why := known.wrong(answer, got)):
             self._checks.note(file.sha256, Check(known=True, confirmed_at=time.time()))
             return None
+        if (
+            file.backend != "wasm"
+        ):  # proved at other shapes: it is the backend's fault, not the page's
+            self._session.exclude(file, f"a known answer: {why}")
+            return None
         # It was right before. A new engine would take the file from the page's cache: all is fetched anew.
         wrong = f"{self._id} answered {file.sha256[:12]}… wrongly: {why}"
         return Finding(InternalError(wrong, first_rung=Rung.RESTART), file.sha256)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.db import DatabaseError
+
+from browsers.core.answers.known import RULES
 from browsers.core.answers.proofs import Proof, Verdict
 from browsers.models import BackendProof
 from browsers.reports import BrowserFacts
 
+log = logging.getLogger(__name__)
 _MOST_SHAPES = 256  # of a file on a backend: those that were tried last
 
 
@@ -18,18 +23,32 @@ class ProofBook:
 
     def __init__(self, kind: str, facts: Callable[[], BrowserFacts]) -> None:
         self._kind, self._facts = kind, facts
+        self._unwritten: list[Proof] = []
 
     def recall(self, sha256: str) -> Sequence[Proof]:
         """What came of trying the file on the backends of such a browser, by whichever worker."""
+        for proof in self._unwritten.copy():
+            self.remember(proof)
         facts = self._facts()
         adapters = {backend.name: backend.adapter or "" for backend in facts.backends}
-        return [
+        kept = [proof for proof in self._unwritten if proof.sha256 == sha256]
+        return kept + [
             Proof(sha256, row.backend, row.shapes, Verdict(row.verdict), row.reason, row.cases)
             for row in BackendProof.objects.filter(sha256=sha256, **self._build(facts))
             if row.adapter == adapters.get(row.backend)
         ]
 
     def remember(self, proof: Proof) -> None:
+        """Write it down; what the database does not take now is kept here, and written later."""
+        if proof in self._unwritten:
+            self._unwritten.remove(proof)
+        try:
+            self._write(proof)
+        except DatabaseError as error:
+            log.warning("the proof %s is not written yet: %s", proof, error)
+            self._unwritten.append(proof)
+
+    def _write(self, proof: Proof) -> None:
         facts = self._facts()
         adapter = next((b.adapter or "" for b in facts.backends if b.name == proof.backend), "")
         mine: dict[str, Any] = {
@@ -53,6 +72,6 @@ class ProofBook:
         return {
             "kind": self._kind,
             "version": facts.version,
-            "runtime": facts.runtime,
+            "runtime": f"{facts.runtime}, trials {RULES}",
             "host": socket.gethostname(),
         }

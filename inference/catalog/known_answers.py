@@ -12,7 +12,6 @@ Found out when a model is cut, and kept beside its files as `known_answers/<sha2
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import logging
 import zipfile
@@ -25,7 +24,7 @@ from django.conf import settings
 
 from browsers.core.answers.agreement import HALF, SINGLE, varies
 from browsers.core.answers.bad_forms import BAD_FORMS
-from browsers.core.answers.known import Known, KnownAnswer
+from browsers.core.answers.known import RULES, Known, KnownAnswer
 from inference.graph.shapes import bind_dims
 from inference.models import PlanShard, StepKind
 from inference.store.ports import specs
@@ -45,6 +44,9 @@ _SIZES: Final = (
 )  # of dimensions that are not fixed; deep nets leave nothing of small images
 _UNLIKE: Final = (2, 3, 5)  # sizes of different dimensions, so that one is not taken for the other
 _IN, _OUT, _META = "in:", "out:", "meta"
+_NOT_KEPT: Final = "none was kept"
+_MOST_REMEMBERED: Final = 256
+_KNOWN: dict[str, Known] = {}
 
 
 @dataclasses.dataclass
@@ -55,6 +57,7 @@ class _Case:
     size: int
     whole: bool = False
     unlike: bool = False
+    positive: bool = False
     values: Arrays = dataclasses.field(default_factory=dict)
     failed: str = ""
 
@@ -94,20 +97,29 @@ def path_of(sha256: str) -> Path:
     return path
 
 
-@functools.lru_cache(maxsize=64)
 def known(sha256: str) -> Known:
     """What is known of a file; of one that nothing was kept of, what the file itself tells."""
+    found = _KNOWN.get(sha256)
+    if found is None:
+        found = _known(sha256)
+        if not found.why_none.startswith(_NOT_KEPT):  # it may be there the next time
+            _KNOWN[sha256] = found
+            while len(_KNOWN) > _MOST_REMEMBERED:
+                del _KNOWN[next(iter(_KNOWN))]
+    return found
+
+
+def _known(sha256: str) -> Known:
     try:
         with np.load(path_of(sha256), allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
-        return _read(arrays)
+        if json.loads(arrays[_META].tobytes())["rules"] == RULES:
+            return _read(arrays)
+        why = f"{_NOT_KEPT} by these rules; cut the model anew"
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         log.warning("no known answers of %s can be read: %s", sha256, error)
-        why = f"none was kept ({type(error).__name__})"
-    try:
-        return _read({_META: _packed(_traits(sha256) | {"why_none": why})})
-    except ValueError as error:  # not even the file can be read: only wasm may try
-        return Known(why_none=f"{why}: {error}", forms=frozenset(BAD_FORMS))
+        why = f"{_NOT_KEPT} ({type(error).__name__})"
+    return _read({_META: _packed(_traits(sha256) | {"why_none": why})})
 
 
 # --- asking onnxruntime ----------------------------------------------------------------------------
@@ -116,10 +128,15 @@ def known(sha256: str) -> Known:
 def _answer(steps: Sequence[PlanShard], found: Mapping[str, _Found]) -> None:
     """Fill in the answers; sizes are raised until every file has one."""
     why = ""
+    # Casts of negative numbers to unsigned ones differ between processors: such files are not asked for them.
+    positive = any(_traits(sha256)["narrows"] for sha256 in found)
     for size in _SIZES:
-        cases = [_Case(20, size), _Case(21, size, whole=True, unlike=size == _SIZES[0])]
+        cases = [
+            _Case(20, size, positive=positive),
+            _Case(21, size, whole=True, unlike=size == _SIZES[0], positive=positive),
+        ]
         if size <= _SIZES[1]:
-            cases.append(_Case(22, size))
+            cases.append(_Case(22, size, positive=positive))
         try:
             _run(steps, cases, found)
         except Exception as error:  # a file that cannot be loaded alone, whatever onnxruntime says
@@ -186,6 +203,8 @@ def _made_up(step: PlanShard, missing: Sequence[Any], case: _Case) -> Arrays:
     if case.whole:
         masks = {port.name for port in missing if port.default}
         made = {name: _whole(array, mask=name in masks) for name, array in made.items()}
+    if case.positive:
+        made = {n: np.abs(a) if a.dtype.kind == "f" else a for n, a in made.items()}
     return made
 
 
@@ -225,6 +244,17 @@ def _joined(step: PlanShard, values: Mapping[str, Any]) -> Arrays:
 
 
 def _traits(sha256: str) -> dict[str, Any]:
+    """What the graph tells; of one that cannot be followed, that it may hold every bad form."""
+    try:
+        return _read_traits(sha256)
+    except Exception as error:  # whatever an odd graph makes of the reader
+        log.warning("the graph of %s cannot be followed: %s", sha256, error)
+        return {
+            "forms": sorted(BAD_FORMS), "index_limits": {}, "random": [], "halves": False, "narrows": True,
+        }  # fmt: skip
+
+
+def _read_traits(sha256: str) -> dict[str, Any]:
     from inference.graph.forms import traits
     from inference.graph.model import load
     from inference.store.files import path_of as file_of
@@ -235,6 +265,7 @@ def _traits(sha256: str) -> dict[str, Any]:
         "index_limits": dict(found.index_limits),
         "random": list(found.random),
         "halves": found.halves,
+        "narrows": found.narrows,
     }
 
 
@@ -248,7 +279,11 @@ def _keep(sha256: str, found: _Found) -> None:
         found.why_none = f"it draws random numbers ({', '.join(meta['random'])})"
     if found.why_none:
         log.info("no known answer for %s: %s", sha256, found.why_none)
-    named = {_META: _packed(meta | {"why_none": found.why_none, "dims": _dims(sha256, found)})}
+    named = {
+        _META: _packed(
+            meta | {"rules": RULES, "why_none": found.why_none, "dims": _dims(sha256, found)}
+        )
+    }
     for number, (inputs, outputs) in enumerate(found.answers):
         named |= {f"{number}:{_IN}{name}": array for name, array in inputs.items()}
         named |= {f"{number}:{_OUT}{name}": array for name, array in outputs.items()}
@@ -291,6 +326,7 @@ def _read(arrays: Arrays) -> Known:
         constant=tuple(sorted(outputs - varies([answer.outputs for answer in answers]))),
         forms=frozenset(meta["forms"]),
         index_limits=meta["index_limits"],
+        narrows=bool(meta["narrows"]),
         tolerance=HALF if meta["halves"] else SINGLE,
     )
 

@@ -72,6 +72,7 @@ def ensure_plan(
         steps = copies(model, steps, num_shards or 1)
     elif data_parallel > 1:
         steps = copies(model, steps, data_parallel)
+    known_answers.make(steps)
     try:
         with transaction.atomic():
             plan = Plan.objects.create(**wanted)
@@ -80,7 +81,6 @@ def ensure_plan(
             PlanShard.objects.bulk_create(steps)
     except IntegrityError:  # somebody else cut it meanwhile: the same plan
         return Plan.objects.get(**wanted)
-    known_answers.make(steps)
     return plan
 
 

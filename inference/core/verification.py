@@ -36,16 +36,20 @@ class Verdict:
     wrong: tuple[int, ...] = ()
 
 
-def judge(agrees: Sequence[bool], *, odd: bool, asked_as_odd: bool) -> Verdict:
+def judge(
+    agrees: Sequence[bool], *, odd: bool, asked_as_odd: bool, overrules: bool = True
+) -> Verdict:
     """The latest answer beside the earlier ones.
 
     Args:
         agrees: for each earlier answer whether the latest agrees with it.
         odd: whether the latest is odd itself.
         asked_as_odd: whether it was asked for because the earlier ones were.
+        overrules: whether its backend is as good as theirs: what is odd on wasm may be right, and finite
+            elsewhere.
     """
     wrong = tuple(at for at, same in enumerate(agrees) if not same)
-    if any(agrees) or (asked_as_odd and not odd):
+    if any(agrees) or (asked_as_odd and not odd and overrules):
         return Verdict(Next.ACCEPT, wrong)
     if len(agrees) + 1 >= _MOST_ANSWERS:
         return Verdict(Next.FAIL)

@@ -71,7 +71,8 @@ def _confirm(
     answers = [answer for answer, same in found if same is not None]
     agrees = [same for _, same in found if same is not None]
     shard.doubt = {"why": why, "answers": answers}
-    verdict = judge(agrees, odd=bool(odd), asked_as_odd=why != AS_ASKED)
+    overrules = backend == "wasm" or all(answer["backend"] != "wasm" for answer in answers)
+    verdict = judge(agrees, odd=bool(odd), asked_as_odd=why != AS_ASKED, overrules=overrules)
     if verdict.next is Next.ASK:
         results.ask_another(shard, named, why, facts, must=True)
         return

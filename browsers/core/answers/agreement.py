@@ -13,20 +13,29 @@ SINGLE: Final = 1e-4
 """Largest allowed |difference| of float32 and float64, relative to max(1, largest |reference|)."""
 HALF: Final = 2e-2
 """The same where a file holds float16, whose numbers may hide behind float32 ports."""
+_HUGE: Final = 1e30
 _FLOATS: Final = ("float16", "float32", "float64")
 
 
-def disagreement(got: Sequence[WireTensor], want: Sequence[WireTensor], *, tolerance: float) -> str:
+def disagreement(
+    got: Sequence[WireTensor],
+    want: Sequence[WireTensor],
+    *,
+    tolerance: float,
+    least_scale: float = 1.0,
+) -> str:
     """Why an answer is not the reference; empty: they agree.
 
-    Equal in names, types and shapes, and in value: integers, booleans and strings exactly, floats within
-    `tolerance` (float16: `HALF` at least), NaN and infinities in the same places.
+    Equal in names, types and shapes, and in value: integers, booleans and strings exactly, NaN and
+    infinities in the same places; floats within `tolerance` (float16: `HALF` at least) of the tensor's
+    largest number, or of `least_scale` if that is larger. Numbers that stand for infinity (`_HUGE`) are no
+    measure for others.
     """
     if sorted(one.name for one in got) != sorted(one.name for one in want):
         return f"its outputs are {[t.name for t in got]}, expected {[t.name for t in want]}"
     answers = {tensor.name: tensor for tensor in got}
     for reference in want:
-        if why := _differs(answers[reference.name], reference, tolerance):
+        if why := _differs(answers[reference.name], reference, tolerance, least_scale):
             return f"its output {reference.name!r} {why}"
     return ""
 
@@ -62,17 +71,19 @@ def numbers(tensor: WireTensor) -> np.ndarray[Any, Any]:
     return np.frombuffer(tensor.data, little).reshape(tensor.shape)
 
 
-def _differs(got: WireTensor, want: WireTensor, tolerance: float) -> str:
+def _differs(got: WireTensor, want: WireTensor, tolerance: float, least_scale: float) -> str:
     if (got.dtype, tuple(got.shape)) != (want.dtype, tuple(want.shape)):
         return f"is {got.dtype} {list(got.shape)}, expected {want.dtype} {list(want.shape)}"
     if bytes(got.data) == bytes(want.data):
         return ""
     if want.dtype not in _FLOATS:
         return "has other values"
-    return _floats_differ(numbers(got), numbers(want), tolerance)
+    return _floats_differ(numbers(got), numbers(want), tolerance, least_scale)
 
 
-def _floats_differ(got: np.ndarray[Any, Any], want: np.ndarray[Any, Any], tolerance: float) -> str:
+def _floats_differ(
+    got: np.ndarray[Any, Any], want: np.ndarray[Any, Any], tolerance: float, least_scale: float
+) -> str:
     if tolerance and want.dtype.itemsize == 2:
         tolerance = max(tolerance, HALF)
     one, other = got.astype(np.float64), want.astype(np.float64)
@@ -81,8 +92,12 @@ def _floats_differ(got: np.ndarray[Any, Any], want: np.ndarray[Any, Any], tolera
         return "is finite where NaN or infinity was expected"
     if not np.isfinite(one[finite]).all():
         return "is not finite where numbers were expected"
-    off = float(np.abs(one[finite] - other[finite]).max(initial=0.0))
-    scale = max(1.0, float(np.abs(other[finite]).max(initial=0.0)))
-    if off <= tolerance * scale:
+    one, other = one[finite], other[finite]
+    huge = np.abs(other) >= _HUGE
+    scale = max(least_scale, float(np.abs(other[~huge]).max(initial=0.0)))
+    off = np.abs(one - other)
+    allowed = np.where(huge, tolerance * np.abs(other), tolerance * scale)
+    if (off <= allowed).all():
         return ""
-    return f"is off by {off:.3g} (values up to {scale:.3g}, allowed {tolerance * scale:.2g})"
+    worst = float(off[off > allowed].max())
+    return f"is off by {worst:.3g} (values up to {scale:.3g}, allowed {tolerance * scale:.2g})"

@@ -37,6 +37,7 @@ class BadForm:
         return backend in self.backends and not mended
 
 
+_LARGEST: Final = 2**31
 _GPU_LIKE: Final = frozenset({"webgpu", "webnn"})
 
 BAD_FORMS: Final[Mapping[str, BadForm]] = {
@@ -50,6 +51,10 @@ BAD_FORMS: Final[Mapping[str, BadForm]] = {
     ),
     "unchecked_index": BadForm(
         _GPU_LIKE, "indices that are computed are clamped where onnxruntime refuses them"
+    ),
+    "integer_power": BadForm(_GPU_LIKE, "a whole number is raised in floating point"),
+    "scatter_order": BadForm(
+        _GPU_LIKE, "where two indices are the same, which of them counts is not said"
     ),
     "chosen_branch": BadForm(
         _GPU_LIKE,
@@ -75,8 +80,17 @@ def bad_values(inputs: Iterable[WireTensor], index_limits: Mapping[str, int]) ->
         if tensor.dtype.startswith("float") and not np.isfinite(numbers(tensor)).all():
             return f"input {tensor.name!r} holds NaN or infinity, which may come out finite"
         limit = index_limits.get(tensor.name)
+        if tensor.dtype in ("int64", "uint64") and _beyond_32_bits(tensor):
+            return f"input {tensor.name!r} holds whole numbers beyond 32 bits, which are cut"
         if limit is not None and len(tensor.data):
+            if tensor.dtype == "string":
+                return f"input {tensor.name!r} holds indices as text, which cannot be checked"
             values = numbers(tensor)
             if int(values.min()) < 0 or int(values.max()) >= limit:
                 return f"input {tensor.name!r} holds indices outside of 0 to {limit - 1}, which are clamped"
     return ""
+
+
+def _beyond_32_bits(tensor: WireTensor) -> bool:
+    sizes = np.abs(numbers(tensor).astype(np.float64))
+    return float(sizes.max(initial=0.0)) >= _LARGEST

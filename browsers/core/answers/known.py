@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from browsers.core.answers.agreement import SINGLE, disagreement
 from browsers.core.protocol import WireTensor
+
+RULES: Final = 1
+"""Raised when files are looked at, or backends tried, in another way: older findings count no more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Known:
             found out.
         forms: operator forms of it that some backends get wrong (core/bad_forms.py).
         index_limits: inputs that look up a table → its length.
+        narrows: it casts computed floats to integers; those that these cannot hold come out otherwise.
         tolerance: what floats of its answers may differ by; see `agreement`.
     """
 
@@ -39,6 +44,7 @@ class Known:
     constant: tuple[str, ...] = ()
     forms: frozenset[str] = frozenset()
     index_limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    narrows: bool = False
     tolerance: float = SINGLE
 
     def wrong(self, answer: KnownAnswer, got: Sequence[WireTensor]) -> str:

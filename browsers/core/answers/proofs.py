@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from browsers.core.answers.agreement import numbers
 from browsers.core.errors import UnsupportedOperation
 from browsers.core.protocol import WireTensor
 
 ANY_SHAPES: Final = ""
 _LONGEST: Final = 200
+_FEW: Final = 8  # of a shape, or of paddings
 
 
 class Verdict(enum.StrEnum):
@@ -79,9 +82,19 @@ def ever_right(proofs: Iterable[Proof], backend: str) -> bool:
 
 
 def shapes_of(inputs: Sequence[WireTensor]) -> str:
-    """Types and shapes of inputs in one line, the same for the same ones; a digest where that is long."""
+    """Types and shapes of inputs in one line, the same for the same ones; a digest where that is long.
+
+    With the values of integers that may say sizes inside of the model: a scalar, or a few in a row.
+    """
     said = " ".join(
-        f"{tensor.name}:{tensor.dtype}[{'×'.join(map(str, tensor.shape))}]"
+        f"{tensor.name}:{tensor.dtype}[{'×'.join(map(str, tensor.shape))}]{_sizes(tensor)}"
         for tensor in sorted(inputs, key=lambda one: one.name)
     )
     return said if len(said) <= _LONGEST else hashlib.sha256(said.encode()).hexdigest()
+
+
+def _sizes(tensor: WireTensor) -> str:
+    few = len(tensor.shape) <= 1 and math.prod(tensor.shape) <= _FEW
+    if not few or not tensor.dtype.startswith(("int", "uint")):
+        return ""
+    return "=" + ",".join(map(str, numbers(tensor).ravel().tolist()))

@@ -28,6 +28,20 @@ def test_floats_agree_up_to_a_tolerance_of_the_largest() -> None:
     assert agree(wire([0.5], "float16"), wire([0.51], "float16"))
 
 
+def test_numbers_that_stand_for_infinity_are_no_measure_for_others() -> None:
+    lowest = float(np.finfo(np.float32).min)
+    assert agree(wire([lowest, 1, 2]), wire([lowest, 1, 2.0001]))
+    assert not agree(wire([lowest, 99, -5]), wire([lowest, 1, 2]))
+    assert not agree(wire([lowest / 2, 1]), wire([lowest, 1]))
+
+
+def test_small_numbers_are_an_answer_where_that_is_asked_for() -> None:
+    zeros, small = wire([0.0, 0.0]), wire([1e-5, 3e-5])
+    assert agree(zeros, small)
+    assert disagreement(zeros, small, tolerance=SINGLE, least_scale=1e-6)
+    assert disagreement(zeros, small, tolerance=HALF, least_scale=1e-6)
+
+
 def test_what_is_not_finite_is_so_in_the_same_places() -> None:
     assert agree(wire([np.nan, np.inf, 1]), wire([np.nan, np.inf, 1]))
     assert "finite" in disagreement(wire([1, 1]), wire([np.nan, 1]), tolerance=SINGLE)

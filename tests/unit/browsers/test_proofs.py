@@ -66,6 +66,15 @@ def test_shapes_are_named_alike_whatever_the_order() -> None:
     assert shapes_of(many) != shapes_of(many[:-1])
 
 
+def test_small_integers_may_be_sizes_and_count_as_shapes() -> None:
+    x = wire("x", [1.0], "float32")
+    assert shapes_of([x, wire("k", 3, "int64")]) == "k:int64[]=3 x:float32[1]"
+    assert shapes_of([wire("k", [3], "int64")]) != shapes_of([wire("k", [4], "int64")])
+    assert shapes_of([wire("ids", [[3]], "int64")]) == shapes_of([wire("ids", [[4]], "int64")])
+    long = [wire("ids", list(range(start, start + 9)), "int64") for start in (0, 1)]
+    assert shapes_of(long[:1]) == shapes_of(long[1:])
+
+
 def test_variants_keep_types_shapes_and_the_range_of_integers() -> None:
     given = [
         wire("ids", [[5, 900, 3, 7]], "int64"),
@@ -93,13 +102,7 @@ def test_inputs_that_have_no_variants_are_tried_once() -> None:
 
 
 def test_every_form_that_is_found_is_one_that_is_listed() -> None:
-    found = {
-        forms.INTEGER_DIVISION,
-        forms.LAST_INDEX_OF_TIES,
-        forms.UNCHECKED_INDEX,
-        forms.CHOSEN_BRANCH,
-    }
-    assert found == set(BAD_FORMS)
+    assert set(BAD_FORMS) == forms.ALL
 
 
 def test_a_form_counts_for_its_backends_and_builds() -> None:
@@ -124,6 +127,10 @@ def test_a_form_counts_for_its_backends_and_builds() -> None:
         (wire("ids", [-1], "int64"), True),
         (wire("ids", [], "int64"), False),
         (wire("other", [10], "int64"), False),
+        (wire("other", [2**31 - 1, -(2**31) + 1], "int64"), False),
+        (wire("other", [2**31], "int64"), True),
+        (wire("other", [-(2**63)], "int64"), True),
+        (WireTensor("ids", "string", (1,), pack_strings(["5"])), True),
     ],
 )
 def test_values_that_other_backends_get_wrong(tensor: WireTensor, bad: bool) -> None:

@@ -13,9 +13,12 @@ from onnx import helper as h
 from onnx import numpy_helper as nh
 
 from inference.graph.forms import (
+    ALL,
     CHOSEN_BRANCH,
     INTEGER_DIVISION,
+    INTEGER_POWER,
     LAST_INDEX_OF_TIES,
+    SCATTER_ORDER,
     UNCHECKED_INDEX,
     traits,
 )
@@ -85,6 +88,117 @@ TABLE = {"t": np.zeros((10, 2), np.float32)}
 )  # fmt: skip
 def test_forms_of_single_operators(built: onnx.ModelProto, expected: set[str]) -> None:
     assert traits(built).forms == expected
+
+
+LOOSE = {
+    "divided by a number of non-zeros": [
+        node("NonZero", ["x"], ["z"]), node("Size", ["z"], ["s"]), node("Div", ["a", "s"], ["y"]),
+    ],
+    "divided by the size of a slice": [
+        node("Slice", ["x", "zero", "b"], ["z"]), node("Size", ["z"], ["s"]), node("Div", ["a", "s"], ["y"]),
+    ],
+    "divided by a computed constant": [node("Neg", ["one"], ["s"]), node("Div", ["a", "s"], ["y"])],
+    "divided by a constant attribute": [
+        node("Constant", [], ["s"], value_int=-1), node("Div", ["a", "s"], ["y"]),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("nodes", LOOSE.values(), ids=LOOSE)
+def test_sizes_that_depend_on_values_and_constants_that_are_computed(nodes: list[Any]) -> None:
+    weights = {"zero": np.array([0]), "one": np.array([1])}
+    built = model(nodes, [INTS, FLOATS, port("b")], weights)
+    assert INTEGER_DIVISION in traits(built).forms
+
+
+def test_a_branch_on_a_number_of_non_zeros_is_chosen_by_values() -> None:
+    out = onnx.ValueInfoProto(name="t")
+    branch = h.make_graph([node("Identity", ["x"], ["t"])], "b", [], [out])
+    nodes = [
+        node("NonZero", ["x"], ["z"]), node("Size", ["z"], ["s"]), node("Cast", ["s"], ["c"], to=T.BOOL),
+        node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
+    ]  # fmt: skip
+    assert traits(model(nodes, [FLOATS])).forms == {CHOSEN_BRANCH}
+
+
+def test_a_weight_that_may_be_given_is_no_constant() -> None:
+    nodes = [node("Mod", ["a", "d"], ["y"])]
+    assert traits(model(nodes, [INTS], {"d": np.array([3])})).forms == set()
+    assert traits(model(nodes, [INTS, port("d")], {"d": np.array([3])})).forms == {INTEGER_DIVISION}
+
+
+def test_a_constant_of_a_branch_is_none_outside() -> None:
+    weights = [nh.from_array(np.array([3]), "d")]
+    branch = h.make_graph(
+        [node("Identity", ["d"], ["t"])], "b", [], [onnx.ValueInfoProto(name="t")], weights
+    )
+    nodes = [
+        node("If", ["c"], ["p"], then_branch=branch, else_branch=branch),
+        node("Abs", ["b"], ["d"]), node("Div", ["a", "d"], ["y"]),
+    ]  # fmt: skip
+    built = model(nodes, [INTS, port("b"), port("c", T.BOOL, ())])
+    assert INTEGER_DIVISION in traits(built).forms
+
+
+def test_functions_of_another_operator_set_may_hold_anything() -> None:
+    inner = h.make_function(
+        "own",
+        "noise",
+        ["p"],
+        ["r"],
+        [node("RandomNormalLike", ["p"], ["r"])],
+        [h.make_opsetid("", 13)],
+    )
+    graph = h.make_graph(
+        [node("noise", ["x"], ["y"], domain="own")], "g", [FLOATS], [port("y", T.FLOAT)]
+    )
+    opsets = [h.make_opsetid("", 18), h.make_opsetid("own", 1)]
+    found = traits(h.make_model(graph, functions=[inner], opset_imports=opsets, ir_version=9))
+    assert (found.forms, found.random) == (ALL, ("RandomNormalLike",))
+
+
+@pytest.mark.parametrize(
+    ("operator", "indices", "expected"),
+    [
+        ("ScatterElements", np.array([0, 2]), set()),
+        ("ScatterElements", np.array([1, 1]), {SCATTER_ORDER}),
+        ("ScatterND", np.array([[0], [1]]), set()),
+        ("ScatterND", np.array([[1], [1]]), {SCATTER_ORDER}),
+    ],
+)
+def test_a_scatter_that_may_write_twice(operator: str, indices: Any, expected: set[str]) -> None:
+    nodes = [node(operator, ["t", "i", "u"], ["y"])]
+    weights = {"t": np.zeros(4, np.float32), "u": np.ones(2, np.float32), "i": indices}
+    assert traits(model(nodes, [], weights)).forms == expected
+
+
+def test_places_in_caches_are_not_checked() -> None:
+    rotary = node("RotaryEmbedding", ["x", "a", "t", "t"], ["y"], domain="com.microsoft")
+    assert traits(model([rotary], [FLOATS, INTS], TABLE)).forms == {UNCHECKED_INDEX}
+
+
+def test_an_optional_index_that_is_left_out_is_nothing() -> None:
+    nodes = [node("TensorScatter", ["t", "x"], ["y"])]
+    assert traits(model(nodes, [FLOATS], TABLE)).forms == {SCATTER_ORDER}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "narrows"),
+    [
+        ([node("Cast", ["x"], ["y"], to=T.UINT8)], True),
+        ([node("Cast", ["a"], ["y"], to=T.INT32)], False),
+        ([node("Cast", ["t"], ["y"], to=T.INT32)], False),
+    ],
+)
+def test_computed_floats_that_become_integers(nodes: list[Any], narrows: bool) -> None:
+    assert traits(model(nodes, [INTS, FLOATS], TABLE)).narrows is narrows
+
+
+def test_whole_numbers_that_are_raised() -> None:
+    assert traits(model([node("Pow", ["a", "b"], ["y"])], [INTS, port("b")])).forms == {
+        INTEGER_POWER
+    }
+    assert traits(model([node("Pow", ["x", "b"], ["y"])], [FLOATS, port("b")])).forms == set()
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,12 @@ def test_who_agrees_is_right_and_who_does_not_is_not() -> None:
     assert judge([False, False], odd=True, asked_as_odd=True).next is Next.FAIL
 
 
+def test_what_is_odd_on_wasm_is_not_overruled_by_another_backend() -> None:
+    verdict = judge([False], odd=False, asked_as_odd=True, overrules=False)
+    assert (verdict.next, verdict.wrong) == (Next.ASK, ())
+    assert judge([True], odd=True, asked_as_odd=True, overrules=False).next is Next.ACCEPT
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=4), st.booleans(), st.booleans())
 def test_it_ends(agrees: list[bool], odd: bool, asked: bool) -> None:
     verdict = judge(agrees, odd=odd, asked_as_odd=asked)

@@ -75,5 +75,5 @@ export function translate(error) {
  * @param {unknown} error
  */
 export function isFatal(error) {
-  return !(error instanceof PageError) && FATAL.test(describe(error));
+  return !(error instanceof PageError) && (error instanceof WebAssembly.RuntimeError || FATAL.test(describe(error)));
 }
