@@ -17,9 +17,9 @@ from inference.zoo.micro import slow
 from tests.support.stack import RunningStack
 from webpool_site.lab.faults.targets import Victim, Victims
 
-WITHIN_S = (
-    60.0  # from the kill to the answer; here seconds, but a busy machine may be four times slower
-)
+# From the kill to the answer: seconds on a quiet machine. Two pools share two cores in these tests, where a
+# browser with its worker needs up to 70 s to start; how fast recovery is, `make bench` and the validator say.
+WITHIN_S = 180.0
 ROWS = np.random.default_rng(1).standard_normal((64, 512)).astype(np.float32)
 
 

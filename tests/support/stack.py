@@ -118,7 +118,7 @@ class RunningStack:
         run_id: str = answer["id"]
         return run_id
 
-    def wait_run(self, run_id: str, *, timeout_s: float = 150.0) -> dict[str, Any]:
+    def wait_run(self, run_id: str, *, timeout_s: float = 240.0) -> dict[str, Any]:
         """Poll until the run is terminal; the web server may be away meanwhile."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
