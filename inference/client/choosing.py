@@ -8,7 +8,7 @@ from typing import Any
 from browsers.state.live import LiveBrowser
 from inference.client.model import Selection
 from inference.models import OnnxModel
-from inference.scheduling import advice as selection
+from inference.scheduling.advice import recommend_for
 
 
 def choose(
@@ -19,7 +19,7 @@ def choose(
     with_history: bool,
     bounded: bool,
 ) -> Selection:
-    """The selection for a model with these options of a run.
+    """The choice for a model with these options of a run.
 
     Without a bound on connections history decides run by run, with its share of exploration; with one
     it decides here, once.
@@ -27,7 +27,7 @@ def choose(
     browsers, platform = options.get("browsers", ()), options.get("platform", "")
     if browsers or platform or options.get("pins"):
         return Selection("caller", tuple(browsers), platform, "asked for")
-    advice = selection.recommend_for(model.model_type, model.name) if with_history else None
+    advice = recommend_for(model.model_type, model.name) if with_history else None
     if advice is None:
         known = "nothing is known of it" if with_history else "history is switched off"
         return Selection("placement", why=f"{known}; runs go where they end first")
