@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from browsers.core.errors import BrowserError
 from browsers.core.failures import Category, Rung
 from browsers.core.protocol import WireTensor
 
@@ -105,6 +106,24 @@ class LoadEvent:
     evicted: tuple[str, ...] = ()
     error_category: str | None = None
     error: str | None = None
+
+    @classmethod
+    def of(
+        cls, sha256: str, backend: BackendFacts, outcome: LoadReport | BrowserError
+    ) -> LoadEvent:
+        """The event of a load that ended so."""
+        event = cls(sha256, backend.name, backend.adapter, backend.software)
+        if isinstance(outcome, BrowserError):
+            return replace(event, error_category=outcome.category, error=outcome.message)
+        return replace(
+            event,
+            bytes=outcome.bytes,
+            bundle=outcome.bundle,
+            nodes=outcome.nodes,
+            load_ms=outcome.load_ms,
+            fetch_ms=outcome.fetch_ms,
+            evicted=outcome.evicted,
+        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -308,21 +307,7 @@ class BrowserSession:
         return self._backends.on_first_able(backend, deadline, attempt)
 
     def _tell_load(self, key: ModelKey, outcome: LoadReport | BrowserError) -> None:
-        facts = self._backends.named(key.backend)
-        event = LoadEvent(key.sha256, key.backend, facts.adapter, facts.software)
-        if isinstance(outcome, BrowserError):
-            event = replace(event, error_category=outcome.category, error=outcome.message)
-        else:
-            event = replace(
-                event,
-                bytes=outcome.bytes,
-                bundle=outcome.bundle,
-                nodes=outcome.nodes,
-                load_ms=outcome.load_ms,
-                fetch_ms=outcome.fetch_ms,
-                evicted=outcome.evicted,
-            )
-        self._on_load(event)
+        self._on_load(LoadEvent.of(key.sha256, self._backends.named(key.backend), outcome))
 
     def run(
         self,

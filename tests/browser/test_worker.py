@@ -37,7 +37,9 @@ X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
 
 
 @pytest.fixture
-def worker(settings: Any, remote_url: str, tmp_path: Path) -> Iterator[BrowserWorker]:
+def worker(
+    settings: Any, database: None, remote_url: str, tmp_path: Path
+) -> Iterator[BrowserWorker]:
     """A worker of the kind `remote` with a browser that is started, and no services around it."""
     settings.WEBPOOL_HOME = tmp_path
     settings.WEBPOOL_REMOTE_URL = remote_url
