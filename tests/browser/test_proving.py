@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,14 +181,28 @@ def test_inputs_that_are_not_finite_go_to_wasm(proved: Proved) -> None:
         proved.bench.run(DENSE, "webgpu", x=x, dims={"n": 1})
 
 
-def test_a_backend_that_traps_is_remembered_after_one_trial(proved: Proved) -> None:
+def test_a_backend_that_traps_or_kills_its_page_is_remembered(tmp_path: Path) -> None:
+    """WebNN stops at this Split: its engine as a rule, now and then its page, which may be chance once."""
+    book, known = Book(), dict[str, Known]()
     x = np.ones(7, np.float32)
-    name = proved.knows(UNEVEN, answers=(known_answer(UNEVEN, x=x),))
-    assert proved.bench.run(UNEVEN, None, x=x).backend == "wasm"
-    proved.bench.session.try_next(60)
-    assert proved.book.verdicts(name)["webnn", ANY_SHAPES] in (Verdict.BROKE, Verdict.REFUSED)
-    assert not proved.bench.session.trial_due
-    assert_close(proved.bench.run(UNEVEN, None, x=x), reference(UNEVEN, x=x))
+    options = {"memory_limit_mb": 3500, "proofs": (book, known.__getitem__)}
+    with started("chromium-npm", tmp_path, **options) as bench:
+        name = bench.put(UNEVEN)
+        known[name] = Known(answers=(known_answer(UNEVEN, x=x),))
+        for _ in range(3):
+            assert_close(bench.run(UNEVEN, None, x=x), reference(UNEVEN, x=x))
+            try:
+                bench.session.try_next(60)
+            except BrowserError as error:
+                assert error.category.distrusted, error
+                bench.session.restart(120)
+            if ("webnn", ANY_SHAPES) in book.verdicts(name):
+                break
+        assert book.verdicts(name)["webnn", ANY_SHAPES] in (Verdict.BROKE, Verdict.REFUSED)
+        report = bench.run(UNEVEN, None, x=x)
+        assert report.backend == "wasm"
+        assert_close(report, reference(UNEVEN, x=x))
+        assert not bench.session.trial_due
 
 
 def test_wasm_that_does_not_give_the_known_answer_computes_nothing(proved: Proved) -> None:

@@ -62,7 +62,7 @@ def wait_computing(pool: RunningStack, run_id: str, browser: str) -> None:
 
 
 def wait_claimed(pool: RunningStack, run_id: str, browser: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + WITHIN_S  # a browser that was hurt before may still come back
     while time.monotonic() < deadline:
         shards = pool.get(f"/api/runs/{run_id}/")["shards"]
         if any(s["state"] == "running" and s["browser"] == browser for s in shards):
