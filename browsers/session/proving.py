@@ -229,7 +229,7 @@ class Proving:
         try:
             self._backends.require(WASM, deadline)
             self._allow_wasm(key.sha256, known, deadline)
-            right = self._residents.run(oracle, inputs, None, False, deadline).outputs
+            right = self._compute(oracle, inputs, deadline)
         except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
             return self._try_without_wasm(key, known, deadline, error.message)
         self._backends.require(key.backend, deadline)
@@ -255,7 +255,7 @@ class Proving:
         for case in variants(inputs):
             if answers:
                 try:
-                    right = self._residents.run(oracle, case, None, False, deadline).outputs
+                    right = self._compute(oracle, case, deadline)
                 except BrowserError as error:
                     if error.category.distrusted:
                         raise
@@ -282,7 +282,7 @@ class Proving:
     ) -> Sequence[WireTensor]:
         """What a backend answers to inputs that are known to be good."""
         try:
-            return self._residents.run(key, inputs, None, False, deadline).outputs
+            return self._compute(key, inputs, deadline)
         except (OutOfMemory, FileUnusable):
             raise  # neither says anything of the backend
         except BrowserError as error:
@@ -292,6 +292,11 @@ class Proving:
             raise Excluded(
                 f"{self._id}: {key.backend} failed at this file when it was tried: {error.message}"
             ) from error
+
+    def _compute(
+        self, key: ModelKey, inputs: Sequence[WireTensor], deadline: Deadline
+    ) -> Sequence[WireTensor]:
+        return self._residents.run(key, inputs, None, False, deadline, as_use=False).outputs
 
     def _note_failure(self, key: ModelKey, error: BrowserError) -> None:
         """Remember a backend that failed at good inputs, unless that may be chance.

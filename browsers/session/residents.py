@@ -62,6 +62,7 @@ class _Entry:
     bytes: int
     engine: tuple[str, int]
     last_used: float
+    loaded: LoadReport | None = None
     runs: int = 0
 
 
@@ -121,6 +122,11 @@ class Residents:
     def holds(self, key: ModelKey) -> bool:
         """Whether it is loaded."""
         return key in self._current()
+
+    def how_loaded(self, key: ModelKey) -> LoadReport | None:
+        """How its load went; None: it is not there."""
+        entry = self._current().get(key)
+        return entry.loaded if entry else None
 
     def fits_beside(self, key: ModelKey) -> bool:
         """Whether it is loaded, or could be without unloading anything."""
@@ -189,7 +195,7 @@ class Residents:
     ) -> Computed:
         """Compute; load first if need be. `meanwhile` is called while the page computes.
 
-        Without `as_use` the model stays as long unused as it was.
+        Without `as_use` the model stays as long unused as it was, and as cold.
         """
         header = {**key.header(), "outputs": outputs}
         before = self._entries.get(key)
@@ -205,7 +211,7 @@ class Residents:
         entry.last_used = time.time()  # a computation takes its time
         if not as_use and used_before is not None:
             entry.last_used = used_before
-        entry.runs += 1
+        entry.runs += as_use
         return Computed(
             outputs=tensors,
             load=load,
@@ -251,7 +257,7 @@ class Residents:
             self._refused[key] = error.message
             self._drop(key)
             raise
-        return LoadReport(
+        entry.loaded = LoadReport(
             key.sha256,
             key.backend,
             entry.bytes,
@@ -261,6 +267,7 @@ class Residents:
             reply["fetch_ms"],
             evicted,
         )
+        return entry.loaded
 
     def _make_room(self, key: ModelKey) -> tuple[str, ...]:
         leaving = self._leaving(key)

@@ -337,26 +337,29 @@ class BrowserSession:
 
         def attempt(name: str, refused: Mapping[str, BrowserError], named: bool) -> RunReport:
             key = ModelKey.of(model_sha256, name, dims)
+            held = self._residents.holds(key)
             unproved = (
                 self._proving.allow(key, inputs, deadline, named=named) if self._proving else ""
             )
             computed = self._residents.run(key, inputs, outputs, strict, deadline, meanwhile)
+            # What was loaded to be proved was loaded for this run.
+            load = computed.load if held else self._residents.how_loaded(key) or computed.load
             facts = self._backends.named(name)
             return RunReport(
                 outputs=computed.outputs,
                 backend=name,
                 adapter=facts.adapter,
                 software=facts.software,
-                nodes=computed.load.nodes,
-                bundle=computed.load.bundle,
+                nodes=load.nodes,
+                bundle=load.bundle,
                 compute_ms=computed.compute_ms,
                 page_ms=computed.page_ms,
                 transfer_ms=computed.transfer_ms,
-                load_ms=computed.load.load_ms,
+                load_ms=load.load_ms,
                 warm=computed.warm,
                 browser_version=self._backends.known().version,
                 refused={other: error.message for other, error in refused.items()},
-                evicted=computed.load.evicted,
+                evicted=load.evicted,
                 unproved=unproved,
             )
 
