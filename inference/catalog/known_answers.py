@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -288,7 +289,7 @@ def _keep(sha256: str, found: _Found) -> None:
         named |= {f"{number}:{_IN}{name}": array for name, array in inputs.items()}
         named |= {f"{number}:{_OUT}{name}": array for name, array in outputs.items()}
     path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")  # several callers may be first at once
     savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
     with part.open("wb") as file:
         savez(file, **named)
