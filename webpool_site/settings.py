@@ -13,6 +13,7 @@ from webpool_site.environment import (
     env_float,
     env_int,
     env_list,
+    env_some_of,
     is_loopback,
     load_secret_key,
     redis_url,
@@ -35,7 +36,7 @@ WEBPOOL_ANONYMOUS_WRITES = is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # its pages are imported with the URLs: workers have none
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -131,6 +132,8 @@ WEBPOOL_POOL_COOLDOWN_S = env_float("WEBPOOL_POOL_COOLDOWN_S", 30.0)
 WEBPOOL_POOL_MEMORY = env_float("WEBPOOL_POOL_MEMORY", 0.8)
 WEBPOOL_REMOTE_URL = os.environ.get("WEBPOOL_REMOTE_URL", "")
 WEBPOOL_ZONE = os.environ.get("WEBPOOL_ZONE", "local")
+# Which backends of its browsers the pool uses, where they have them.
+WEBPOOL_BACKENDS = env_some_of("WEBPOOL_BACKENDS", ["wasm", "webgpu", "webnn"])
 # WebAssembly threads per browser.
 WEBPOOL_THREADS = env_int("WEBPOOL_THREADS", 1)
 WEBPOOL_MEMORY_LIMIT_MB = {

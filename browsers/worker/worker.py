@@ -88,6 +88,7 @@ class BrowserWorker:
             on_event=self._on_event,
             on_load=self._on_load,
             proofs=(ProofBook(kind, self._now), hooks.known),
+            backends=settings.WEBPOOL_BACKENDS,
         )
         self.pace = Pace()
         self.memory = Memory(self.session, limit_mb)

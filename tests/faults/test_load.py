@@ -22,7 +22,7 @@ import redis
 
 from inference.zoo.micro import chain
 from tests.support.callers import SIZE, question, way
-from tests.support.faults import stop
+from tests.support.faults import add, stop
 from tests.support.stack import ROOT, RunningStack
 from webpool_site import valkey
 
@@ -48,10 +48,10 @@ def send(pool: RunningStack, path: str, document: Any) -> tuple[int, Any, Any]:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[RunningStack]:
-    running = RunningStack(tmp_path / "home", browsers="chromium,firefox")
+    running = RunningStack(tmp_path / "home", browsers="chromium,firefox", backends="wasm")
     running.migrate()
-    running.manage("add_model", str(chain(tmp_path / "chain.onnx")), "--name", "chain")
     running.start()
+    add(running, chain(tmp_path / "chain.onnx"), "chain")
     yield running
     stop(running)
 
@@ -114,12 +114,12 @@ def test_beyond_the_limit_callers_are_told_when_to_come_back_and_nothing_is_stor
     tmp_path: Path,
 ) -> None:
     pool = RunningStack(
-        tmp_path / "home", browsers="chromium", extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)}
+        tmp_path / "home", browsers="chromium", backends="wasm", extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)}
     )
     pool.migrate()
-    pool.manage("add_model", str(chain(tmp_path / "chain.onnx")), "--name", "chain")
     pool.start()
     try:
+        add(pool, chain(tmp_path / "chain.onnx"), "chain")
         pool.manage("drain", "chromium")  # until all have asked, none of their runs ends
         document = {"model": "chain", "inputs": {"x": question(0).tolist()}}
         with ThreadPoolExecutor(20) as threads:
