@@ -82,6 +82,7 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = WEBPOOL_HOME / "static"
 LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
@@ -203,7 +204,14 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "webpool",
     "SITE_HEADER": "webpool",
-    "SIDEBAR": {"show_search": True, "show_all_applications": True},
+    "STYLES": ["/static/inference/pool.css"],
+    "COMMAND": {"search_callback": "inference.admin.finding.find"},
+    "SIDEBAR": {
+        "show_search": True,
+        "command_search": True,
+        "show_all_applications": False,
+        "navigation": "inference.admin.sidebar.groups",
+    },
 }
 
 LOGGING = {

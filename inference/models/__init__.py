@@ -1,7 +1,8 @@
-"""The tables of inference: the catalog, runs with their steps and attempts, keys, batch jobs."""
+"""The tables of inference: the catalog, runs with steps and attempts, keys, batch jobs, the audit log."""
 
 from __future__ import annotations
 
+from inference.models.audit import AuditEntry, Entrance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.models.catalog import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
 from inference.models.keys import ApiKey
@@ -21,9 +22,11 @@ __all__ = [
     "UNDER_WAY",
     "ApiKey",
     "Attempt",
+    "AuditEntry",
     "Batch",
     "BatchJob",
     "BatchState",
+    "Entrance",
     "JobState",
     "ModelType",
     "OnnxModel",

@@ -16,6 +16,8 @@ from browsers.models import Browser
 from browsers.state import breakers
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from inference.errors import Unavailable, UnknownBrowser
+from inference.models import Entrance
+from inference.store import audit
 from inference.views.door import Door, manager_of
 from inference.wire.serializers.browsers import (
     BreakersSerializer,
@@ -64,10 +66,11 @@ class BreakerReset(Door, APIView):
     @extend_schema(request=None, responses={200: BreakersSerializer, **ERRORS})
     def post(self, request: Request, pk: str) -> Response:
         """Close the circuit breakers of a browser, its own and those of models in it."""
-        manager_of(request)
+        caller = manager_of(request)
         browser = _known_browser(pk)
         try:
-            breakers.reset(browser.pk)
+            with audit.acting(Entrance.REST, caller.name, "reset breakers", f"browser {pk}"):
+                breakers.reset(browser.pk)
         except redis.exceptions.RedisError as error:
             raise Unavailable(
                 f"Redis does not answer ({error}); the breakers are as before"

@@ -10,6 +10,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference.ledger import draining
+from inference.models import Entrance
+from inference.store import audit
 from inference.views.door import Door, manager_of
 from inference.wire.serializers.browsers import (
     DrainingSerializer,
@@ -30,12 +32,18 @@ class BrowserDrain(Door, APIView):
         asked = DrainRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         reason = asked.validated_data["reason"] or f"asked for by {caller.name}"
-        return Response(dataclasses.asdict(draining.drain(pk, reason=reason)))
+        with audit.acting(Entrance.REST, caller.name, "drain", f"browser {pk}") as said:
+            done = draining.drain(pk, reason=reason)
+            said.detail = str(done)
+        return Response(dataclasses.asdict(done))
 
 
 class BrowserUndrain(Door, APIView):
     @extend_schema(request=None, responses={200: UndrainedSerializer, **ERRORS})
     def post(self, request: Request, pk: str) -> Response:
         """The browser takes shards again."""
-        manager_of(request)
-        return Response({"browser": pk, "was_drained": draining.undrain(pk)})
+        caller = manager_of(request)
+        with audit.acting(Entrance.REST, caller.name, "release", f"browser {pk}") as said:
+            was_drained = draining.undrain(pk)
+            said.detail = "takes shards again" if was_drained else "was not drained"
+        return Response({"browser": pk, "was_drained": was_drained})

@@ -14,7 +14,8 @@ from rest_framework.views import APIView
 
 from inference.catalog import plans, registry, uploads
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, Plan
+from inference.models import Entrance, OnnxModel, Plan
+from inference.store import audit
 from inference.views.door import Door, manager_of
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.models import (
@@ -46,8 +47,9 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
 
         The same content under the same name again: the existing model.
         """
-        manager_of(request)
+        caller = manager_of(request)
         model = _uploaded(request) if request.FILES else _described(request)
+        audit.record(Entrance.REST, caller.name, "add", f"model {model.name}", model.sha256)
         return Response(ModelDetailSerializer(model).data, status=status.HTTP_201_CREATED)
 
 
@@ -91,8 +93,11 @@ class ModelDetail(Door, APIView):
     @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
     def delete(self, request: Request, name: str) -> Response:
         """Remove a model with its plans, runs and files; refused while runs of it are active."""
-        manager_of(request)
-        uploads.remove_model(registry.get_model(name))
+        caller = manager_of(request)
+        model = registry.get_model(name)
+        with audit.acting(Entrance.REST, caller.name, "delete", f"model {model.name}") as said:
+            said.detail = model.sha256
+            uploads.remove_model(model)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -16,10 +16,11 @@ from inference import auth
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
-from inference.models import Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Entrance, Run, RunShard, RunState, ShardState, StepKind
 from inference.runs import creation
 from inference.runs.answers import collect, get_run
 from inference.runs.options import parse_options
+from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
 from inference.views.run_inputs import inputs_of
@@ -134,10 +135,11 @@ class RunCancel(Door, APIView):
         caller = caller_of(request)
         if run.owner != caller.name:
             auth.check_manager(caller)
-        endings.cancel(run.pk, f"cancelled by {caller.name}")
-        run = get_run(run.pk)
-        if run.state != RunState.CANCELLED:
-            raise uploads.Conflict(f"run {run.pk} has {run.state} already")
+        with audit.acting(Entrance.REST, caller.name, "cancel", f"run {run.pk}"):
+            endings.cancel(run.pk, f"cancelled by {caller.name}")
+            run = get_run(run.pk)
+            if run.state != RunState.CANCELLED:
+                raise uploads.Conflict(f"run {run.pk} has {run.state} already")
         return Response(RunDetailSerializer(run).data)
 
 

@@ -18,8 +18,9 @@ from inference.batches import jobs, report, results
 from inference.batches.readers import format_of
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
-from inference.models import Strategy
+from inference.models import Entrance, Strategy
 from inference.models.batches import BatchJob, BatchState, JobState
+from inference.store import audit
 
 _LOOK_EVERY_S = 0.2
 _SAY_EVERY_S = 5.0
@@ -166,7 +167,8 @@ class Command(WebpoolCommand):
                 time.sleep(_LOOK_EVERY_S)
 
     def _cancelled(self, job: BatchJob) -> None:
-        jobs.cancel_job(job)
+        with audit.acting(Entrance.COMMAND, audit.machine_user(), "cancel", f"batch job {job.pk}"):
+            jobs.cancel_job(job)
         self._say(f"cancelled; `manage.py run_batch --resume {job.pk}` goes on with what is left")
         sys.exit(_INTERRUPTED)
 
@@ -195,7 +197,8 @@ class Command(WebpoolCommand):
 
 def _resumed(options: dict[str, Any]) -> BatchJob:
     job = jobs.get_job(options["resume"])
-    jobs.resume_job(job, retry_failed=options["retry_failed"])
+    with audit.acting(Entrance.COMMAND, audit.machine_user(), "resume", f"batch job {job.pk}"):
+        jobs.resume_job(job, retry_failed=options["retry_failed"])
     return job
 
 
