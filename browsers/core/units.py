@@ -49,7 +49,7 @@ def size(count: float | None) -> str:
     if count is None:
         return UNKNOWN
     if abs(count) < _KIB:
-        return f"{number(count)} bytes"
+        return f"{number(count)} byte{'' if count == 1 else 's'}"
     value, unit = count / _KIB, "KB"
     for larger in ("MB", "GB", "TB"):
         if abs(value) < _KIB:

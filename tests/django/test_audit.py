@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from browsers.models import BackendProof, Browser, BrowserState
 from inference.auth import create_key
@@ -124,22 +124,32 @@ def test_keys_schedules_and_proofs_of_the_admin_are_told(staff: Client, pool: No
     key = ApiKey.objects.get(name="made")
     staff.post(f"/admin/inference/apikey/{key.pk}/change/", {"name": "made"})
     staff.post(f"/admin/inference/apikey/{key.pk}/delete/", {"post": "yes"})
-    task = PeriodicTask.objects.get(name="Forget old runs")
+    every_hour, _ = IntervalSchedule.objects.get_or_create(every=1, period="hours")
+    task = PeriodicTask.objects.create(name="told of", task="a.b", interval=every_hour)
     schedules = "/admin/django_celery_beat/periodictask/"
     for action in ("disable_tasks", "enable_tasks"):
         staff.post(schedules, {"action": action, "_selected_action": [task.pk]})
     proof = BackendProof.objects.create(
-        sha256="ab" * 32, kind="a", version="1", runtime="r", host="h", backend="webgpu", verdict="wrong"
+        sha256="ab" * 32,
+        kind="a",
+        version="1",
+        runtime="r",
+        host="h",
+        backend="webgpu",
+        verdict="wrong",
     )
     deletes = {"action": "delete_selected", "_selected_action": [proof.pk], "post": "yes"}
     staff.post("/admin/browsers/backendproof/", deletes)
     assert not BackendProof.objects.filter(pk=proof.pk).exists()
+    task.refresh_from_db()
+    assert task.enabled
+    task.delete()
     assert [(action, target) for _, _, action, target, _ in entries()] == [
         ("add", f"api key {key}"),
         ("change", f"api key {key}"),
         ("delete", f"api key {key}"),
-        ("disable", "periodic task Forget old runs"),
-        ("enable", "periodic task Forget old runs"),
+        ("disable", "periodic task told of"),
+        ("enable", "periodic task told of"),
         ("delete", f"backend proof {proof}"),
     ]
 

@@ -51,6 +51,7 @@ def test_times(value: float | None, said: str) -> None:
     [
         (None, "unknown"),
         (0, "0 bytes"),
+        (1, "1 byte"),
         (312, "312 bytes"),
         (1229, "1.2 KB"),
         (86.74 * 2**20, "86.7 MB"),
