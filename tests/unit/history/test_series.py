@@ -74,6 +74,14 @@ class TestTrends:
         with pytest.raises(ValueError, match="days"):
             trend(np.arange(3.0), np.ones(4))
 
+    def test_a_few_seconds_say_nothing_of_a_day(self) -> None:
+        seconds = np.arange(12.0) / 86_400
+        assert trend(seconds, np.linspace(10, 30, 12)).direction == "unknown"
+
+    def test_a_slope_beyond_what_a_number_holds_has_a_direction_and_no_size(self) -> None:
+        found = trend(np.arange(60.0) / 60 / 24, np.geomspace(1e-6, 1e12, 60))
+        assert (found.direction, found.per_day) == ("rising", None)
+
 
 class TestChangePoints:
     def test_known_breaks_are_found_where_they_are(self) -> None:
