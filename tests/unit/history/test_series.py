@@ -79,7 +79,7 @@ class TestTrends:
         assert trend(seconds, np.linspace(10, 30, 12)).direction == "unknown"
 
     def test_a_slope_beyond_what_a_number_holds_has_a_direction_and_no_size(self) -> None:
-        found = trend(np.arange(60.0) / 60 / 24, np.geomspace(1e-6, 1e12, 60))
+        found = trend(np.arange(61.0) / 60 / 24, np.geomspace(1e-6, 1e12, 61))
         assert (found.direction, found.per_day) == ("rising", None)
 
 
