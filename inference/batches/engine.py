@@ -33,6 +33,7 @@ from inference.models import Run, RunState, Strategy
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs import creation, requests
 from inference.runs.answers import collect
+from inference.runs.options import Door, parse_options
 from inference.store import tensors
 from inference.store.tensors import TensorRef, decode_array, encode_array
 
@@ -85,7 +86,7 @@ def _top_up(job: BatchJob, now: datetime) -> None:
 
 
 def _concurrency(job: BatchJob) -> int:
-    request = _request(job, Batch(job=job, index=0), {})
+    request = request_of(job, Batch(job=job, index=0), {})
     ready = [browser for browser in requests.pool_for(request) if browser.state == "ready"]
     count = len(requests.suitable(request, ready))
     if not count:
@@ -114,7 +115,7 @@ def _send(job: BatchJob, batch: Batch) -> None:
     """
     try:
         arrays = storage.read_arrays(storage.inputs_path(storage.folder_of(job.pk), batch.index))
-        request = _request(job, batch, arrays)
+        request = request_of(job, batch, arrays)
         run = creation.create_run(_in_few_parts(request, batch.item_count * batch.rows))
     except (Busy, Unavailable, redis.exceptions.RedisError):
         _mine(batch).update(state=BatchState.WAITING, attempts=F("attempts") - 1)
@@ -133,14 +134,14 @@ def _send(job: BatchJob, batch: Batch) -> None:
         endings.cancel(run.pk, f"batch {batch.index} was given to somebody else")
 
 
-def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> creation.RunRequest:
-    options = dict(job.options)
-    options["browsers"] = tuple(options.get("browsers", ()))
+def request_of(
+    job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]
+) -> creation.RunRequest:
     return creation.RunRequest(
         model=job.model.name,
         inputs=[encode_array(name, array) for name, array in arrays.items()],
         owner=owner_of(batch),
-        **options,
+        **parse_options(job.options, Door.JOBS),
     )
 
 
