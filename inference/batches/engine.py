@@ -27,6 +27,7 @@ from django.utils import timezone
 from browsers.core.failures import Category
 from inference.batches import storage
 from inference.errors import Busy, InvalidRequest, RunFailed, Unavailable
+from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import Verdict
 from inference.ledger import endings
 from inference.models import Run, RunState, Strategy
@@ -199,7 +200,7 @@ def _keep(job: BatchJob, batch: Batch, run: Run) -> None:
         if wrong := _wrong_rows(job, batch, outputs):
             _fail(batch, Category.INTERNAL, wrong)
             return
-        with storage.written_whole(path) as file:
+        with atomic_write(path) as file:
             storage.write_arrays(file, outputs)
     if _done(job, batch):
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from inference.catalog import registry
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from inference.management.options import add_options, read_options
 from inference.runs import creation
@@ -93,11 +94,9 @@ def preview(tensor: WireTensor, count: int = 5) -> str:
 
 def write_npz(path: Path, outputs: list[WireTensor]) -> None:
     """Write all outputs, completely or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with atomic_write(path) as file:
         savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
         savez(file, allow_pickle=False, **{t.name: _plain_array(t) for t in outputs})
-    temporary.replace(path)
 
 
 def _plain_array(tensor: WireTensor) -> np.ndarray[Any, Any]:
