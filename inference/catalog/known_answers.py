@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from django.conf import settings
 from browsers.core.answers.agreement import HALF, SINGLE, varies
 from browsers.core.answers.bad_forms import BAD_FORMS
 from browsers.core.answers.known import RULES, Known, KnownAnswer
+from inference.graph.atomic import atomic_write
 from inference.graph.shapes import bind_dims
 from inference.models import PlanShard, StepKind
 from inference.store.ports import specs
@@ -289,11 +289,9 @@ def _keep(sha256: str, found: _Found) -> None:
         named |= {f"{number}:{_IN}{name}": array for name, array in inputs.items()}
         named |= {f"{number}:{_OUT}{name}": array for name, array in outputs.items()}
     path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")  # several callers may be first at once
     savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
-    with part.open("wb") as file:
+    with atomic_write(path) as file:
         savez(file, **named)
-    part.replace(path)
 
 
 def _dims(sha256: str, found: _Found) -> list[dict[str, int]]:

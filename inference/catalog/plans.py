@@ -84,9 +84,27 @@ def ensure_plan(
     return plan
 
 
-def usual_strategy(model: OnnxModel) -> str:
-    """How a model is cut when nobody says."""
-    return Strategy.COMPONENT if model.components else Strategy.LAYER
+def asked_plan(
+    model: OnnxModel,
+    strategy: str = "",
+    shards: int | None = None,
+    data_parallel: int = 1,
+    *,
+    allow_unproved_split: bool = False,
+) -> Plan:
+    """`ensure_plan` for who asks for a plan alone: what is left out is chosen as usual.
+
+    Raises:
+        InvalidRequest: as `ensure_plan`.
+    """
+    strategy = strategy or (Strategy.COMPONENT if model.components else Strategy.LAYER)
+    return ensure_plan(
+        model,
+        strategy,
+        usual_shards(strategy, shards),
+        data_parallel,
+        allow_unproved_split=allow_unproved_split,
+    )
 
 
 def usual_shards(strategy: str, asked: int | None) -> int | None:

@@ -41,7 +41,9 @@ def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Runn
         stop(running)
 
 
-@pytest.mark.soak("up to 20 kills; what history makes of failures: tests/django/test_history_answers.py")
+@pytest.mark.soak(
+    "up to 20 kills; what history makes of failures: tests/django/test_history_answers.py"
+)
 def test_history_recommends_another_browser_after_kills(pool: RunningStack) -> None:
     """Whichever is the best at first: it is killed while it computes until it is no longer recommended.
 
@@ -82,7 +84,9 @@ def test_history_recommends_another_browser_after_kills(pool: RunningStack) -> N
     pool.wait_ready()
 
 
-_ALSO = pytest.mark.soak("each part is killed in one browser already, and each browser in some part")
+_ALSO = pytest.mark.soak(
+    "each part is killed in one browser already, and each browser in some part"
+)
 CASES = [
     ("chromium", "browser"),
     ("chromium", "worker"),

@@ -17,9 +17,8 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from inference.graph.reference import equal
-from tests.integration.test_graphs import ask
 from tests.support import onnx_nodes
-from tests.support.doors import upload
+from tests.support.doors import ask, upload
 from tests.support.stack import RunningStack
 
 SAMPLE, SEED = 150, 11
