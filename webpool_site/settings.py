@@ -16,13 +16,13 @@ from webpool_site.environment import (
     env_some_of,
     is_loopback,
     load_secret_key,
+    private_home,
     redis_url,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEBPOOL_HOME = Path(os.environ.get("WEBPOOL_HOME", BASE_DIR / "var")).resolve()
-for _folder in ("run", "logs", "files", "models", "profiles"):
-    (WEBPOOL_HOME / _folder).mkdir(parents=True, exist_ok=True)
+private_home(WEBPOOL_HOME)
 
 # --- web -----------------------------------------------------------------------------------
 WEBPOOL_HOST = os.environ.get("WEBPOOL_HOST", "127.0.0.1")
