@@ -22,7 +22,6 @@ from inference.sandbox.helper import Helper, helper
 from inference.sandbox.limits import Limits, limits_for
 
 log = logging.getLogger(__name__)
-_START_S: Final = 60.0  # a helper imports its libraries, on a busy machine
 _END_S: Final = 10.0
 _AT_ONCE = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))  # of this process's questions
 _BY_MEMORY: Final = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
@@ -112,7 +111,6 @@ class Session:
             theirs.close()
             os.close(status)
         self._socket, self._ended = mine, ended
-        self._fresh = True
         self._close = weakref.finalize(self, _closed, mine, ended)
 
     def __enter__(self) -> Session:
@@ -140,10 +138,9 @@ class Session:
         return self._asked({"given": given}, None)
 
     def _asked(self, question: Any, arrays: Mapping[str, Array] | None) -> Answer:
-        until = time.monotonic() + self._limits.seconds + (_START_S if self._fresh else 0.0)
-        self._fresh = False
+        until = time.monotonic() + self._limits.seconds
         try:
-            self._socket.settimeout(self._limits.seconds + _START_S)
+            self._socket.settimeout(self._limits.seconds)
             with contextlib.suppress(
                 BrokenPipeError, ConnectionResetError
             ):  # what it says comes next

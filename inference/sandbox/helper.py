@@ -18,15 +18,21 @@ _LOCK = threading.Lock()
 _NUMBERS = itertools.count(1)
 _END_S: Final = 5.0
 _SEND_S: Final = 30.0
+_START_S: Final = 120.0  # it imports its libraries, on a busy machine
+READY: Final = b"ready"
 
 
 class Helper:
     """A process that forks children; it ends when its socket is closed, which this process's end does."""
 
     def __init__(self) -> None:
+        """Start it, and wait until it can fork.
+
+        Raises:
+            OSError: it cannot be started; its own words are in this process's log.
+        """
         self.owner = os.getpid()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._control.settimeout(_SEND_S)
         with theirs:
             descriptor = theirs.fileno()
             self._process = subprocess.Popen(
@@ -39,6 +45,14 @@ class Helper:
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "0"},
                 start_new_session=True,  # Ctrl-C is its owner's matter
             )
+        self._control.settimeout(_START_S)
+        try:
+            if self._control.recv(len(READY)) != READY:
+                raise ChildProcessError("the sandbox's helper did not start")
+        except OSError:
+            self.kill()
+            raise
+        self._control.settimeout(_SEND_S)
 
     @property
     def pid(self) -> int:
@@ -66,6 +80,7 @@ class Helper:
 
     def kill(self) -> None:
         """End it and all its children, which ask the kernel to die with it."""
+        self._control.close()
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
@@ -79,5 +94,8 @@ def helper() -> Helper:
     global _current
     with _LOCK:
         if _current is None or not _current.alive():
+            if _current is not None and _current.owner == os.getpid():
+                _current.kill()
+            _current = None
             _current = Helper()
         return _current

@@ -28,6 +28,7 @@ import onnxruntime  # noqa: F401
 import tokenizers  # noqa: F401
 
 from inference.sandbox import confinement, jobs
+from inference.sandbox.helper import READY
 from inference.sandbox.jobs import answering, cutting, reading, tables, tokens, trying  # noqa: F401
 
 _MOST_PACKET: Final = 2**17
@@ -103,6 +104,7 @@ def main() -> None:
     empty = tempfile.mkdtemp()
     os.chdir(empty)
     Path(empty).rmdir()
+    control.send(READY)
     _Server(control).serve()
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from inference.sandbox.frames import Answer
 
-_ROWS_AT_ONCE = 64
-_BYTES_AT_ONCE = 16 * 2**20
+_ROWS_AT_ONCE = 1024
+_BYTES_AT_ONCE = 8 * 2**20
 _NUMBER_BYTES = 8
 
 
@@ -68,16 +68,16 @@ class Rows:
             try:
                 cursor = connection.execute("SELECT * FROM read_parquet([?])", [str(path)])
                 names = [column[0] for column in cursor.description or ()]
-                number, unpacked, items = 0, 0, []
+                number, unpacked, sent, items = 0, 0, 0, []
                 while (row := cursor.fetchone()) is not None:
                     number += 1
                     item, size = self._item(number, dict(zip(names, row, strict=True)))
                     items.append(item)
                     unpacked += size
                     self._count(unpacked)
-                    if len(items) == _ROWS_AT_ONCE or size > _BYTES_AT_ONCE // _ROWS_AT_ONCE:
+                    if len(items) == _ROWS_AT_ONCE or unpacked - sent > _BYTES_AT_ONCE:
                         yield Answer({"items": items})
-                        items = []
+                        items, sent = [], unpacked
                 if items:
                     yield Answer({"items": items})
             except duckdb.OutOfMemoryException as error:
