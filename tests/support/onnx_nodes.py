@@ -60,5 +60,6 @@ def _cases() -> dict[str, tuple[onnx.ModelProto, list[Any]]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for case in collect_testcases(None):
-                _found[case.name] = (case.model, list(case.data_sets[0][0]))
+                if case.model is not None and case.data_sets:
+                    _found[case.name] = (case.model, list(case.data_sets[0][0]))
     return _found
