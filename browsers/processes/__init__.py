@@ -22,7 +22,7 @@ politeness.py   giving way to others while they start
 from browsers.processes.containment import MODE_VARIABLE, containment, user_namespaces
 from browsers.processes.orphans import MARK_PROFILE, marks, reap_orphans
 from browsers.processes.starting import spawn, stop
-from browsers.processes.trees import kill_tree, pss_mb, running, tree
+from browsers.processes.trees import kill_tree, pss_mb, running, tree, wait_ended
 
 __all__ = [
     "MARK_PROFILE",
@@ -37,4 +37,5 @@ __all__ = [
     "stop",
     "tree",
     "user_namespaces",
+    "wait_ended",
 ]
