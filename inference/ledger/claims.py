@@ -12,26 +12,21 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from inference.ledger.endings import OPEN_STATES
+from inference.core.lifecycle import STEP
 from inference.models import PlanShard, Redundancy, Run, RunShard
-from inference.store.statements import Select, read_sql
+from inference.store import step_moves
+from inference.store.statements import Select
 from inference.store.tensors import TensorRef
 
-_CLAIM = Select(
-    RunShard,
-    ("claimed_at", "id", "fence", "claimed_at"),
-    sql=read_sql("claim"),
-)
 _RUN = Select(Run, ("id",))
 _STEPS = Select(RunShard, ("run_id",))
 
 
 def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
     """Take the step; None when somebody else has it, it moved on or it is late, a normal answer."""
-    taken = _CLAIM(claimed_at=now, id=step_id, fence=fence)
-    if not taken:
+    step = step_moves.claim(step_id, fence, now)
+    if step is None:
         return None
-    (step,) = taken
     (step.run,) = _RUN(id=step.run_id)
     _with_plan(step)
     return step
@@ -100,4 +95,4 @@ def copies(step: RunShard) -> QuerySet[RunShard]:
 
 def others(step: RunShard) -> QuerySet[RunShard]:
     """Those copies of the step that may still answer."""
-    return copies(step).filter(state__in=OPEN_STATES)
+    return copies(step).filter(state__in=STEP.open)

@@ -13,33 +13,24 @@ from typing import Any
 
 import redis.exceptions
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from browsers.core.failures import Category
-from inference.models import Run, RunShard, RunState, ShardState
-from inference.store import tensors, wakeups
-from inference.store.statements import Update
+from inference.models import Run, RunShard, RunState
+from inference.store import run_moves, step_moves, tensors, wakeups
 from inference.store.tensors import TensorRef
 from inference.store.wakeups import Ending
 
 log = logging.getLogger(__name__)
-OPEN_STATES = (ShardState.WAITING, ShardState.READY, ShardState.QUEUED, ShardState.RUNNING)
 # How long ago a run may have ended without a word, when the one that ended it has died.
 UNHEARD = timedelta(seconds=10)
 Actions = list[Callable[[], None]]
-
-_END = Update(
-    Run,
-    dict.fromkeys(("state", "outputs", "error_category", "error", "finished_at")),
-    {"id": None, "state": "'running'"},
-)
 
 
 def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
     """Every shard is done: the model's outputs are known by reference.
 
-    Inside the caller's transaction, like `finish`; returns what to do after its commit.
+    Inside the caller's transaction, like `fail`; returns what to do after its commit.
     """
     available: dict[str, Any] = dict(run.inputs)
     for shard in shards:
@@ -47,42 +38,45 @@ def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
     outputs = {
         port["name"]: available[port.get("tensor", port["name"])] for port in run.model.outputs
     }
-    made = [shard.outputs for shard in shards]
-    return _finish(run, Ending(RunState.SUCCEEDED, outputs, "", "", now), made)
+    ending = run_moves.succeed(run.pk, outputs, now)
+    return _ended(run, ending, [shard.outputs for shard in shards]) if ending else []
 
 
-def finish(run: Run, state: RunState, now: datetime, *, category: Category, error: str) -> Actions:
-    """End the run without an answer."""
-    return _finish(run, Ending(state, {}, category, error, now), None)
+def fail(run: Run, now: datetime, *, category: Category, error: str) -> Actions:
+    """End the run without an answer; nothing to do: it had ended before."""
+    ending = run_moves.fail(run.pk, category, error, now)
+    return _ended_early(run, ending) if ending else []
 
 
-def _finish(run: Run, ending: Ending, made: Sequence[Mapping[str, Any]] | None) -> Actions:
-    """`made`: what the shards stored; None: ask the database."""
-    if not _END(**vars(ending), id=run.pk):
-        return []
-    if made is None:
-        run.shards.filter(state__in=OPEN_STATES).update(
-            state=ShardState.CANCELLED, fence=F("fence") + 1, finished_at=ending.finished_at
-        )
-        made = list(run.shards.values_list("outputs", flat=True))
+def _ended_early(run: Run, ending: Ending) -> Actions:
+    step_moves.cancel(run.shards.all(), ending.finished_at)
+    return _ended(run, ending, list(run.shards.values_list("outputs", flat=True)))
+
+
+def _ended(run: Run, ending: Ending, made: Sequence[Mapping[str, Any]]) -> Actions:
+    """`made`: what the shards stored."""
     return [
         lambda: wakeups.announce({run.pk: ending}),
         lambda: _drop_all_but(ending.outputs, run, made),
     ]
 
 
-def end(run: Run, state: RunState, *, category: Category, error: str) -> bool:
-    """End the run in a transaction of its own; False when it already was terminal."""
+def end_failed(run: Run, *, category: Category, error: str) -> bool:
+    """End the run without an answer in a transaction of its own; False: it had ended before."""
     with transaction.atomic():
-        after = finish(run, state, timezone.now(), category=category, error=error)
+        after = fail(run, timezone.now(), category=category, error=error)
     follow_up(after)
     return bool(after)
 
 
 def cancel(run_id: uuid.UUID | str, reason: str) -> bool:
-    """End a run that nobody wants any more; False when it was already terminal."""
+    """End a run that nobody wants any more; False: it had ended before."""
     run = Run.objects.get(pk=run_id)
-    return end(run, RunState.CANCELLED, category=Category.CANCELLED, error=reason)
+    with transaction.atomic():
+        ending = run_moves.cancel(run.pk, reason, timezone.now())
+        after = _ended_early(run, ending) if ending else []
+    follow_up(after)
+    return bool(after)
 
 
 def follow_up(after: Actions) -> None:

@@ -23,43 +23,35 @@ from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError, transaction
-from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from browsers.core.failures import Category
 from inference.core import retry
 from inference.core.placement import BrowserView
-from inference.ledger import deadlines
-from inference.ledger.claims import others, plan_steps, steps_of
-from inference.ledger.endings import UNHEARD, Actions, finish, follow_up, succeed, wake_waiters
+from inference.ledger import deadlines, endings
+from inference.ledger.claims import copies, others, plan_steps, steps_of
+from inference.ledger.endings import UNHEARD, Actions, follow_up, succeed, wake_waiters
 from inference.ledger.redispatch import (
     fail_if_hopeless,
     place_again,
     pool_now,
     redispatch,
-    save_placed,
     why_waiting,
 )
 from inference.models import (
     Attempt,
     Outcome,
     RunShard,
-    RunState,
     ShardState,
     StepKind,
 )
 from inference.scheduling import dispatch
-from inference.store import tensors
-from inference.store.statements import Insert, Update
+from inference.store import step_moves, tensors
+from inference.store.statements import Insert
 from inference.store.tensors import TensorRef
 
 log = logging.getLogger(__name__)
 
-_DONE = Update(
-    RunShard,
-    {"state": "'done'", "outputs": None, "finished_at": None},
-    {"id": None, "fence": None, "state": "'running'"},
-)
 _ATTEMPT = Insert(Attempt)
 
 
@@ -132,7 +124,7 @@ def ask_another(
         "outputs": {tensor_of[name]: ref.to_json() for name, ref in outputs.items()},
     }
     asked = copy.copy(shard)
-    asked.doubt = {"why": why, "answers": [*shard.kept_answers, answer]}
+    asked.doubt = doubt = {"why": why, "answers": [*shard.kept_answers, answer]}
     pool = pool_now()
     if not must and why_waiting(asked, pool) is not None:
         return None
@@ -140,15 +132,12 @@ def ask_another(
     with transaction.atomic():
         now = timezone.now()
         late = deadlines.finish_late(shard.run, now)
-        mine = RunShard.objects.filter(
-            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
-        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="", doubt=asked.doubt)
+        mine = step_moves.ask(asked, doubt)
         outcome = Outcome.DOUBTED if mine else Outcome.SUPERSEDED
         Attempt.objects.create(
             shard=shard, number=shard.attempts, outcome=outcome, finished_at=now, **facts
         )
         if mine:
-            asked.fence += 1
             _, after = place_again(asked, pool, now)
     follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
     return outcome
@@ -174,20 +163,15 @@ def _record(
     with transaction.atomic():
         now = timezone.now()  # here nothing is waited for any more
         late = deadlines.finish_late(step.run, now)
-        mine = _DONE(outputs=stored, finished_at=now, id=step.pk, fence=step.fence)
+        mine = step_moves.finish(step, stored, now)
         if attempt is not None:
             attempt.outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
             _ATTEMPT([attempt])
         if mine:
-            step.state, step.outputs = ShardState.DONE, stored
-            _cancel(others(step), now)
+            step_moves.cancel(copies(step), now)
             after = _advance(step, pool, now)
     follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
-    return bool(mine)
-
-
-def _cancel(steps: QuerySet[RunShard], now: datetime) -> None:
-    steps.update(state=ShardState.CANCELLED, fence=F("fence") + 1, finished_at=now)
+    return mine
 
 
 def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> Actions:
@@ -207,7 +191,8 @@ def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> 
     if not ready:
         return []
     sent, stuck = dispatch.assign(run, ready, steps, pool, now)
-    save_placed(ready)
+    placed = step_moves.save_placed(ready)
+    sent = [step for step in sent if step in placed]
     if hopeless := fail_if_hopeless(run, stuck, steps, now):
         return hopeless
     return [lambda: dispatch.send_ready(sent, steps)]
@@ -224,9 +209,7 @@ def fail_run(shard: RunShard, category: Category, message: str, facts: Mapping[s
     """End the run because of this shard: no retry anywhere could help."""
     now = timezone.now()
     with transaction.atomic():
-        mine = RunShard.objects.filter(
-            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
-        ).update(state=ShardState.FAILED, finished_at=now)
+        mine = step_moves.fail(shard, now)
         Attempt.objects.create(
             shard=shard,
             number=shard.attempts,
@@ -237,9 +220,7 @@ def fail_run(shard: RunShard, category: Category, message: str, facts: Mapping[s
             **facts,
         )
         error = f"shard {shard.index} on {shard.browser}: {message}"
-        after = (
-            finish(shard.run, RunState.FAILED, now, category=category, error=error) if mine else []
-        )
+        after = endings.fail(shard.run, now, category=category, error=error) if mine else []
     follow_up(after)
 
 
@@ -282,10 +263,8 @@ def _give_up_attempt(
     after: Actions = []
     with transaction.atomic():
         now = timezone.now()
-        still_mine = RunShard.objects.filter(
-            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
-        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="")
-        if not still_mine:
+        failed_on, last = shard.browser, decision.next == retry.Next.FAIL
+        if not (step_moves.fail(shard, now) if last else step_moves.give_up(shard)):
             return False
         Attempt.objects.create(
             shard=shard,
@@ -296,13 +275,10 @@ def _give_up_attempt(
             finished_at=now,
             **facts,
         )
-        failed_on, shard.fence = shard.browser, shard.fence + 1
-        if decision.next == retry.Next.FAIL:
-            shard.state, shard.browser, shard.finished_at = ShardState.FAILED, failed_on, now
-            shard.save(update_fields=["state", "browser", "finished_at"])
+        if last:
             if not others(shard).exists():
                 error = f"shard {shard.index} on {failed_on}: {message} ({decision.reason})"
-                after = finish(shard.run, RunState.FAILED, now, category=category, error=error)
+                after = endings.fail(shard.run, now, category=category, error=error)
         elif not (after := deadlines.finish_late(shard.run, now)):
             shard.avoid = {**shard.avoid, failed_on: category}
             _, after = place_again(

@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from inference.catalog import plans, registry
+from inference.core.lifecycle import STEP
 from inference.core.placement import BrowserView
 from inference.core.split import shares
 from inference.errors import (
@@ -25,7 +26,6 @@ from inference.models import (
     Redundancy,
     Run,
     RunShard,
-    ShardState,
     StepKind,
 )
 from inference.runs import admission
@@ -136,7 +136,7 @@ def new_steps(run: Run, plan_shards: Iterable[PlanShard]) -> list[RunShard]:
             index=plan_shard.index,
             copy=copy,
             kind=plan_shard.kind,
-            state=ShardState.WAITING,
+            state=STEP.initial,
         )
         for plan_shard in plan_shards
         for copy in range(2 if doubled and plan_shard.kind == StepKind.COMPUTE else 1)

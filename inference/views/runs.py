@@ -50,12 +50,10 @@ class RunList(Door, generics.ListAPIView[Run]):
         if model := asked.get("model"):
             rows = rows.filter(model=registry.get_model(model))
         if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, RunState.values))
+            rows = rows.filter(state=_one_of("state", state, list(RunState)))
         return rows
 
-    @extend_schema(
-        parameters=[_query("model", "name"), _query("state", ", ".join(RunState.values))]
-    )
+    @extend_schema(parameters=[_query("model", "name"), _query("state", ", ".join(list(RunState)))])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
@@ -155,7 +153,7 @@ class ShardList(Door, generics.ListAPIView[RunShard]):
         if browser := asked.get("browser"):
             rows = rows.filter(browser=browser)
         if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, ShardState.values))
+            rows = rows.filter(state=_one_of("state", state, list(ShardState)))
         return rows.order_by("-id")
 
     @extend_schema(
