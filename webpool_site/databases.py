@@ -10,7 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 URL = "WEBPOOL_DATABASE_URL"
 PATH = "WEBPOOL_DATABASE_PATH"
-_EXPECTED = "postgresql://user:password@host:port/name, or postgresql://user@/name?host=/folder/of/socket"
+_EXPECTED = (
+    "postgresql://user:password@host:port/name, or postgresql://user@/name?host=/folder/of/socket"
+)
 _CONNECT_TIMEOUT_S = 10
 # What libpq calls them, and what Django does.
 _NAMES = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}

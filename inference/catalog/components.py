@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from inference.catalog import registry
 from inference.catalog.tokenizer import Tokenizer
@@ -26,6 +26,7 @@ from inference.graph.model import load, pack
 from inference.graph.spec import TensorSpec
 from inference.graph.summary import read_model
 from inference.models import ModelType, OnnxModel
+from inference.store import transactions
 from inference.store.files import files_dir, path_of
 from inference.store.ports import specs
 
@@ -194,7 +195,7 @@ def _create(wiring: Wiring, parts: Mapping[str, Part], words: Mapping[str, str])
         InvalidRequest: a file of it was deleted meanwhile.
     """
     files = {part.sha256: part for part in parts.values()}
-    with transaction.atomic():
+    with transactions.alone(registry.FILES):
         model = OnnxModel.objects.create(
             **words,
             file_bytes=sum(part.file_bytes for part in files.values()),

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from inference.catalog import known_answers, registry
 from inference.catalog.component_plan import check_strategy, component_steps
@@ -19,6 +19,7 @@ from inference.graph.splitting.tensor import plan_tensor
 from inference.graph.splitting.write import write_steps
 from inference.graph.steps import JoinSpec, Role, Step, TooManyShards, WrittenStep
 from inference.models import OnnxModel, Plan, PlanShard, Strategy
+from inference.store import transactions
 from inference.store.files import files_dir, path_of
 
 # Strategies by which a plan can be made; `auto` chooses one of them.
@@ -74,7 +75,7 @@ def ensure_plan(
         steps = copies(model, steps, data_parallel)
     known_answers.make(steps)
     try:
-        with transaction.atomic():
+        with transactions.alone(registry.FILES):
             plan = Plan.objects.create(**wanted)
             for step in steps:
                 step.plan = plan

@@ -6,7 +6,7 @@ import functools
 import re
 from pathlib import Path
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from browsers.models import BackendProof
 from inference.catalog import known_answers
@@ -16,9 +16,12 @@ from inference.graph.files import InvalidModel
 from inference.graph.model import pack
 from inference.graph.summary import read_model
 from inference.models import ModelType, OnnxModel, PlanShard
+from inference.store import transactions
 from inference.store.files import files_dir, path_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+# Whoever writes a row that names files, or deletes files that no row names, holds the lock of this name.
+FILES = "files"
 
 
 def add_model(
@@ -45,20 +48,21 @@ def add_model(
         discard({tokenizer_sha})
         raise InvalidRequest(f"{path.name}: {error}") from error
     try:
-        return OnnxModel.objects.create(
-            name=name,
-            model_type=model_type,
-            sha256=sha256,
-            file_bytes=path_of(sha256).stat().st_size,
-            weight_bytes=summary.weight_bytes,
-            node_count=summary.node_count,
-            max_shards=summary.max_shards,
-            batch_axis=summary.batch_axis.to_json(),
-            inputs=[spec.to_json() for spec in summary.inputs],
-            outputs=[spec.to_json() for spec in summary.outputs],
-            summary=summary.to_json(),
-            tokenizer=tokenizer_sha,
-        )
+        with transactions.alone(FILES):
+            return OnnxModel.objects.create(
+                name=name,
+                model_type=model_type,
+                sha256=sha256,
+                file_bytes=path_of(sha256).stat().st_size,
+                weight_bytes=summary.weight_bytes,
+                node_count=summary.node_count,
+                max_shards=summary.max_shards,
+                batch_axis=summary.batch_axis.to_json(),
+                inputs=[spec.to_json() for spec in summary.inputs],
+                outputs=[spec.to_json() for spec in summary.outputs],
+                summary=summary.to_json(),
+                tokenizer=tokenizer_sha,
+            )
     except IntegrityError:  # somebody else registered the name meanwhile
         discard({sha256, tokenizer_sha})
         return same_or_taken(OnnxModel.objects.get(name=name), sha256)
@@ -82,7 +86,7 @@ def check_words(name: str, model_type: str) -> None:
 
 def discard(files: set[str]) -> None:
     """Delete files that no model and no plan names any more."""
-    with transaction.atomic():  # no row that names one can come between the look and the deed
+    with transactions.alone(FILES):  # no row that names one can come between the look and the deed
         gone = files - {""} - _still_named(files)
         BackendProof.objects.filter(sha256__in=gone).delete()
         for sha256 in gone:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: in a folder that is gone afterwards, on a unix socket, without a port.
+"""A PostgreSQL server of the tests' own: in a folder that is gone afterwards, without a port.
 
 `TESTS_DATABASE=postgresql pytest tests/django/test_ledger.py` runs tests on one (tests/support/home.py).
 """
@@ -43,20 +43,20 @@ def server() -> Iterator[Path]:
     Raises:
         NoPostgres.
     """
-    programs = _programs()
+    binaries = programs()
     folder = Path(tempfile.mkdtemp(prefix="webpool-pg-"))
     try:
         identity = _identity(folder)
         data, log = folder / "data", folder / "log"
         init = ("--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", f"--username={USER}")
         subprocess.run(
-            [programs / "initdb", *init, "--pgdata", data],
+            [binaries / "initdb", *init, "--pgdata", data],
             cwd=folder, stdout=subprocess.DEVNULL, check=True, **identity,
         )  # fmt: skip
         options = [word for option in _OPTIONS for word in ("-c", option)]
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*dies_with_parent(), programs / "postgres", "-D", data, "-k", folder, *options],
+                [*dies_with_parent(), binaries / "postgres", "-D", data, "-k", folder, *options],
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **identity,
             )  # fmt: skip
         try:
@@ -80,7 +80,12 @@ def _url(folder: Path, name: str) -> str:
     return f"postgresql://{USER}@/{name}?host={folder}"
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """The folder of the newest one that is installed.
+
+    Raises:
+        NoPostgres.
+    """
     versions = sorted(_INSTALLED.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     if not versions:
         raise NoPostgres(

@@ -1,8 +1,8 @@
 """Django's PostgreSQL backend for processes that live long.
 
-A server that was started anew, or a pooler that gave a connection up, leaves a dead one in every thread. Django
-exchanges it between two requests; threads that sweep, watch and feed have no requests. So whoever finds the
-connection closed opens another, but not in the middle of a transaction, which is lost.
+A server that was started anew, or a pooler that gave a connection up, leaves a dead one in every thread.
+Django exchanges it between two requests; threads that sweep, watch and feed have no requests. So whoever
+finds the connection closed opens another, but not in the middle of a transaction, which is lost.
 """
 
 from __future__ import annotations

@@ -20,7 +20,11 @@ class Command(WebpoolCommand):
     help = "Install node's packages and browsers, prepare database, admin user and sample model."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--development", action="store_true", help="also npm's lint tools, and PostgreSQL for the tests")
+        parser.add_argument(
+            "--development",
+            action="store_true",
+            help="also what tests and lint need",
+        )
         parser.add_argument("--only", default="", help="comma-separated names of steps")
 
     def handle(self, *_: Any, development: bool, only: str, **options: Any) -> None:
