@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -54,7 +54,8 @@ from inference.models import (
     StepKind,
 )
 from inference.scheduling import dispatch
-from inference.store import step_moves, tensors, transactions
+from inference.store import doubts, step_moves, tensors, transactions
+from inference.store.doubts import Doubt, KeptAnswer
 from inference.store.statements import Insert
 from inference.store.tensors import TensorRef
 
@@ -116,24 +117,21 @@ def record_success(
 def ask_another(
     shard: RunShard,
     outputs: Mapping[str, TensorRef],
-    why: str,
+    doubt: Doubt,
     facts: Mapping[str, Any],
     *,
     must: bool,
 ) -> Outcome | None:
     """Keep an answer beside the shard and send it to a browser that has not answered yet.
 
-    None, and nothing is changed, when no browser could take it now, unless one `must`: then it waits for
-    one. An answer that comes too late is written down as such.
+    `doubt`: why, and the earlier answers. None, and nothing is changed, when no browser could take it now,
+    unless one `must`: then it waits for one. An answer that comes too late is written down as such.
     """
     tensor_of = shard.plan_shard.tensor_of
-    answer = {
-        "browser": shard.browser,
-        "backend": facts["backend"],
-        "outputs": {tensor_of[name]: ref.to_json() for name, ref in outputs.items()},
-    }
+    named = {tensor_of[name]: ref for name, ref in outputs.items()}
+    doubt = doubt.after(KeptAnswer(shard.browser, facts["backend"], named))
     asked = copy.copy(shard)
-    asked.doubt = doubt = {"why": why, "answers": [*shard.kept_answers, answer]}
+    asked.doubt = doubts.to_json(doubt)
     pool = pool_now()
     if not must and why_waiting(asked, pool) is not None:
         return None
@@ -152,10 +150,9 @@ def ask_another(
     return outcome
 
 
-def drop_answers(shard: RunShard) -> None:
-    """Free the answers that were kept to be confirmed."""
-    kept = [ref for answer in shard.kept_answers for ref in answer["outputs"].values()]
-    follow_up([lambda: tensors.drop(TensorRef.from_json(ref) for ref in kept)])
+def drop_answers(refs: Iterable[TensorRef]) -> None:
+    """Free answers of which nothing more is needed."""
+    follow_up([lambda: tensors.drop(refs)])
 
 
 def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
