@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from webpool_site.databases import database
 from webpool_site.environment import (
     env_bool,
     env_float,
@@ -97,22 +98,7 @@ if WEBPOOL_PRODUCTION:
 
 # --- database: the truth ---------------------------------------------------------------------
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": Path(os.environ.get("WEBPOOL_DATABASE_PATH") or WEBPOOL_HOME / "db.sqlite3"),
-        "CONN_MAX_AGE": None,
-        # A file for tests, too: connections that share memory lock whole tables, which a file's do not.
-        "TEST": {"NAME": WEBPOOL_HOME / "test.sqlite3"},
-        "OPTIONS": {
-            "timeout": 30,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": (
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;"
-            ),
-        },
-    }
-}
+DATABASES = {"default": database(WEBPOOL_HOME, os.environ)}
 
 # --- broker, tensor store, live state -----------------------------------------------------------
 WEBPOOL_REDIS_URL = redis_url(WEBPOOL_HOME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from inference import sandbox
 from inference.catalog import known_answers, registry
@@ -13,6 +13,7 @@ from inference.catalog.component_plan import check_strategy, component_steps
 from inference.catalog.data_parallel import check_parallel, copies
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel, Plan, PlanShard, Strategy
+from inference.store import transactions
 from inference.store.files import keep, made_files, path_of
 
 # Strategies by which a plan can be made; `auto` chooses one of them.
@@ -66,7 +67,7 @@ def ensure_plan(
         steps = copies(model, steps, data_parallel)
     known_answers.make(steps)
     try:
-        with transaction.atomic():
+        with transactions.alone(registry.FILES):
             plan = Plan.objects.create(**wanted)
             for step in steps:
                 step.plan = plan

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import redis.exceptions
-from django.db import transaction
 from django.utils import timezone
 
 from browsers.core.failures import Category
 from inference.models import Run, RunShard, RunState
-from inference.store import run_moves, step_moves, tensors, wakeups
-from inference.store.tensors import TensorRef
+from inference.store import run_moves, step_moves, tensors, transactions, wakeups
+from inference.store.doubts import doubt_of
+from inference.store.tensors import TensorRef, refs_of
 from inference.store.wakeups import Ending
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
         port["name"]: available[port.get("tensor", port["name"])] for port in run.model.outputs
     }
     ending = run_moves.succeed(run.pk, outputs, now)
-    return _ended(run, ending, [shard.outputs for shard in shards]) if ending else []
+    made = [ref for shard in shards for ref in refs_of(shard.outputs).values()]
+    return _ended(run, ending, made) if ending else []
 
 
 def fail(run: Run, now: datetime, *, category: Category, error: str) -> Actions:
@@ -50,29 +51,35 @@ def fail(run: Run, now: datetime, *, category: Category, error: str) -> Actions:
 
 def _ended_early(run: Run, ending: Ending) -> Actions:
     step_moves.cancel(run.shards.all(), ending.finished_at)
-    return _ended(run, ending, list(run.shards.values_list("outputs", flat=True)))
+    made: list[TensorRef] = []
+    for step in run.shards.only("outputs", "doubt"):
+        made += refs_of(step.outputs).values()
+        made += doubt.refs if (doubt := doubt_of(step)) else ()
+    return _ended(run, ending, made)
 
 
-def _ended(run: Run, ending: Ending, made: Sequence[Mapping[str, Any]]) -> Actions:
-    """`made`: what the shards stored."""
+def _ended(run: Run, ending: Ending, made: Iterable[TensorRef]) -> Actions:
+    """`made`: what the steps stored."""
     return [
         lambda: wakeups.announce({run.pk: ending}),
         lambda: _drop_all_but(ending.outputs, run, made),
     ]
 
 
+@transactions.repeated
 def end_failed(run: Run, *, category: Category, error: str) -> bool:
     """End the run without an answer in a transaction of its own; False: it had ended before."""
-    with transaction.atomic():
+    with transactions.of_run(run.pk):
         after = fail(run, timezone.now(), category=category, error=error)
     follow_up(after)
     return bool(after)
 
 
+@transactions.repeated
 def cancel(run_id: uuid.UUID | str, reason: str) -> bool:
     """End a run that nobody wants any more; False: it had ended before."""
     run = Run.objects.get(pk=run_id)
-    with transaction.atomic():
+    with transactions.of_run(run.pk):
         ending = run_moves.cancel(run.pk, reason, timezone.now())
         after = _ended_early(run, ending) if ending else []
     follow_up(after)
@@ -107,14 +114,10 @@ def drop_inputs(run: Run) -> None:
     follow_up([lambda: _drop_all_but({}, run, ())])
 
 
-def _drop_all_but(
-    outputs: Mapping[str, Any], run: Run, computed: Sequence[Mapping[str, Any]]
-) -> None:
+def _drop_all_but(outputs: Mapping[str, Any], run: Run, made: Iterable[TensorRef]) -> None:
     """Free everything a terminal run stored, except its outputs."""
     kept = {item["key"] for item in outputs.values()}
-    stored: list[TensorRef] = []
+    stored = list(made)
     for item in run.inputs.values():
         stored += [TensorRef.from_json(part) for part in item.get("parts", [item])]
-    for made in computed:
-        stored += [TensorRef.from_json(item) for item in made.values()]
     tensors.drop(ref for ref in stored if ref.key not in kept)

@@ -6,7 +6,6 @@ How the states of runs and steps change is told in `inference.core.lifecycle`; w
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -113,7 +112,7 @@ class RunShard(models.Model):
     avoid = models.JSONField(default=dict, help_text="browser on which it failed → category")
     doubt = models.JSONField(
         null=True, help_text="answers that another browser is asked to confirm, and why"
-    )
+    )  # read and written by inference.store.doubts
     outputs = models.JSONField(default=dict)
     ready_at = models.DateTimeField(null=True)
     queued_at = models.DateTimeField(null=True)
@@ -135,16 +134,6 @@ class RunShard(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} #{self.index}" + ("b" if self.copy else "")
-
-    @property
-    def doubted_as(self) -> str:
-        """Why another browser is asked to confirm what was answered; "": nothing is to be confirmed."""
-        return str(self.doubt["why"]) if self.doubt else ""
-
-    @property
-    def kept_answers(self) -> list[dict[str, Any]]:
-        """What is to be confirmed, in order: `browser`, and `outputs`, references by tensor."""
-        return list(self.doubt["answers"]) if self.doubt else []
 
 
 class Outcome(models.TextChoices):

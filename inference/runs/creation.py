@@ -8,7 +8,7 @@ from typing import Any
 
 import redis.exceptions
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from inference.catalog import plans, registry
@@ -34,7 +34,7 @@ from inference.runs.inputs import Prepared, prepare
 from inference.runs.options import option
 from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
 from inference.scheduling import dispatch
-from inference.store import tensors
+from inference.store import tensors, transactions
 from inference.store.statements import Insert
 from inference.store.tensors import WireTensor
 
@@ -198,8 +198,9 @@ def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
     return pieces
 
 
+@transactions.repeated
 def _insert(run: Run, shards: Sequence[RunShard]) -> None:
-    with transaction.atomic():
+    with transactions.alone("admission"):
         admission.admit()  # here no other request can come between the count and the row
         _RUN([run])
         _STEPS(shards)

@@ -44,6 +44,7 @@ from inference.scheduling import advice
 from inference.scheduling.pool_view import absent
 from inference.scheduling.wishes import asked_of
 from inference.store import step_moves
+from inference.store.doubts import answers_of
 
 log = logging.getLogger(__name__)
 # Tasks are sent by name: whoever sends needs nothing of what computes them.
@@ -148,7 +149,7 @@ class _Choice:
         tried = shard.attempts <= 1 and bool(self._run.selection)
         refused = {b: why for b, why in shard.avoid.items() if _never_there(why) and not tried}
         soft = {b: why for b, why in shard.avoid.items() if b not in refused}
-        asked = {**taken, **{answer["browser"]: _ANSWERED for answer in shard.kept_answers}}
+        asked = {**taken, **{answer.browser: _ANSWERED for answer in answers_of(shard)}}
         refused |= asked
         try:
             ranked = candidates(

@@ -31,6 +31,8 @@ from inference.core.lifecycle import (
     ShardState,
 )
 from inference.models import RunShard
+from inference.store import doubts
+from inference.store.doubts import Doubt
 from inference.store.statements import Condition, Select, Update, condition_sql, read_sql
 
 _RAISED = "fence + 1"
@@ -105,11 +107,12 @@ def finish(step: RunShard, outputs: Mapping[str, Any], now: datetime) -> bool:
     return True
 
 
-def ask(step: RunShard, doubt: Mapping[str, Any]) -> bool:
+def ask(step: RunShard, doubt: Doubt) -> bool:
     """Take the step from the browser that answered, whose answer is in `doubt`."""
-    if not _ASK(doubt=doubt, id=step.pk, fence=step.fence):
+    kept = doubts.to_json(doubt)
+    if not _ASK(doubt=kept, id=step.pk, fence=step.fence):
         return False
-    _set(step, ASK, browser="", doubt=doubt)
+    _set(step, ASK, browser="", doubt=kept)
     return True
 
 
