@@ -174,6 +174,9 @@ WEBPOOL_TENSOR_TTL_S = env_int("WEBPOOL_TENSOR_TTL_S", 900)
 WEBPOOL_RUN_RETENTION_DAYS = env_float("WEBPOOL_RUN_RETENTION_DAYS", 7.0)
 WEBPOOL_MAX_RUNS_KEPT = env_int("WEBPOOL_MAX_RUNS_KEPT", 200_000)
 WEBPOOL_MAX_REQUEST_MB = env_int("WEBPOOL_MAX_REQUEST_MB", 256)
+# A JSON document costs far more than its bytes: each of its values becomes an object before it is a tensor.
+WEBPOOL_MAX_JSON_MB = env_int("WEBPOOL_MAX_JSON_MB", 16)
+WEBPOOL_MAX_JSON_VALUES = env_int("WEBPOOL_MAX_JSON_VALUES", 1_000_000)
 WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
