@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _stop_sweep = threading.Event()
-_RELIEF_EXPIRES_S = 60.0  # it is asked for again
 
 
 def connect() -> None:
@@ -71,11 +70,7 @@ def _start_browser(**_: Any) -> None:
         restarted=_restarted,
         ready=_ready,
         broken=_broken,
-        request_repair=_request_repair,
-        request_probe=_request_probe,
-        request_relief=_request_relief,
         hand_over=_hand_over,
-        request_check=_request_check,
         known=_known,
         loaded=_loaded,
     )
@@ -115,27 +110,6 @@ def _loaded(worker: BrowserWorker, event: LoadEvent) -> None:
     loads.record_load(worker, event)
 
 
-def _request_repair(browser_id: str) -> None:
-    from browsers.queues import queue_of
-    from browsers.tasks import repair_browser
-
-    repair_browser.apply_async(queue=queue_of(browser_id))
-
-
-def _request_probe(browser_id: str) -> None:
-    from browsers.queues import queue_of
-    from browsers.tasks import probe_browser
-
-    probe_browser.apply_async(queue=queue_of(browser_id))
-
-
-def _request_check(browser_id: str) -> None:
-    from browsers.queues import queue_of
-    from browsers.tasks import check_browser
-
-    check_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
-
-
 def _known(sha256: str) -> Known:
     from inference.catalog import known_answers
 
@@ -146,13 +120,6 @@ def _hand_over(browser_id: str, files: Collection[str]) -> int:
     from inference.scheduling import standbys
 
     return standbys.hand_over(browser_id, files)
-
-
-def _request_relief(browser_id: str) -> None:
-    from browsers.queues import queue_of
-    from browsers.tasks import relieve_browser
-
-    relieve_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
 
 
 def _complete_history(**_: Any) -> None:
