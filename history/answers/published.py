@@ -32,9 +32,9 @@ def recommendation(model_type: str, model_name: str = "") -> dict[str, Any]:
         row = _measured(model_type, model_name) or row
     state = HistoryState.objects.current()
     asked = {"model_type": model_type, "model_name": model_name or None}
-    told = {"samples_recorded": state.samples, "recomputed_at": iso(state.recomputed_at)}
+    recorded = {"samples_recorded": state.samples, "recomputed_at": iso(state.recomputed_at)}
     if row is not None:
-        found = {**asked, **told, "known": True, **_recommendation(row, model_name)}
+        found = {**asked, **recorded, "known": True, **_recommendation(row, model_name)}
         if row.model_type != model_type:
             found |= {
                 "model_type": row.model_type,
@@ -46,12 +46,12 @@ def recommendation(model_type: str, model_name: str = "") -> dict[str, Any]:
     default = next((b for b in STARTING_PREFERENCES.get(model_type, ()) if b in here), None)
     if default is not None:
         return {
-            **asked, **told, **nothing, "recommended_browser": default,
+            **asked, **recorded, **nothing, "recommended_browser": default,
             "confidence": DEFAULT_CONFIDENCE, "sample_size": 0, "based_on": BasedOn.DEFAULT.value,
             "reason": "history knows nothing; this is a documented starting preference",
         }  # fmt: skip
     return {
-        **asked, **told, **nothing, "confidence": None, "sample_size": 0, "based_on": None,
+        **asked, **recorded, **nothing, "confidence": None, "sample_size": 0, "based_on": None,
         "reason": _why_nothing(state.samples),
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A file that cannot be right is refused in one line, and changes nothing; one that a spreadsheet wrote is read."""
+"""A file that cannot be right is refused in a line and changes nothing; what a spreadsheet wrote is read."""
 
 from __future__ import annotations
 

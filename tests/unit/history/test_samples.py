@@ -32,7 +32,8 @@ def test_what_can_be_is_taken() -> None:
         ("browser", "netscape"), ("model_type", "smell"), ("model_name", "m'; DROP TABLE x; --"),
         ("source_id", 10**25), ("batch_size", 2**31), ("latency_ms", 1e300), ("adapter", "\ud800"),
         ("work", "a" * 1001), ("extra", {"a": float("nan")}), ("extra", {"\ud800": 1}),
-        ("extra", {"a": float("inf")}), ("platform", "cuda"), ("source", "a; b"), ("timestamp", NOW + timedelta(hours=1)),
+        ("extra", {"a": float("inf")}), ("platform", "cuda"), ("source", "a; b"),
+        ("timestamp", NOW + timedelta(hours=1)),
     ],
 )  # fmt: skip
 def test_garbage_is_refused_by_name(name: str, value: Any) -> None:
