@@ -8,6 +8,7 @@ import struct
 import subprocess
 from typing import Any
 
+from browsers.lifeline import dies_with_parent
 from inference.graph.runtime import out_of_memory
 from inference.sandbox.frames import Answer
 
@@ -17,11 +18,12 @@ class Loads:
 
     def __init__(self, node: str, script: str, dist: str) -> None:
         self._node = subprocess.Popen(
-            [node, script, dist],
+            [*dies_with_parent(), node, script, dist],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={"OPENSSL_CONF": os.devnull},  # it may not read the system's, and needs none
+            # OpenSSL's configuration is the system's: it may not be read, and is not needed.
+            env={"PATH": os.defpath, "OPENSSL_CONF": os.devnull},
         )
 
     def __call__(self, arrays: dict[str, Any]) -> Answer:
