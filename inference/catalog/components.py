@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from inference import sandbox
 from inference.catalog import reading, registry
@@ -23,6 +23,7 @@ from inference.graph.ensemble.wiring import wire
 from inference.graph.ensemble.work_type import work_type
 from inference.graph.spec import TensorSpec
 from inference.models import ModelType, OnnxModel
+from inference.store import transactions
 from inference.store.files import files_dir, keep, made_files, path_of
 from inference.store.ports import specs
 
@@ -212,7 +213,7 @@ def _create(wiring: Wiring, parts: Mapping[str, Part], words: Mapping[str, str])
         InvalidRequest: a file of it was deleted meanwhile.
     """
     files = {part.sha256: part for part in parts.values()}
-    with transaction.atomic():
+    with transactions.alone(registry.FILES):
         model = OnnxModel.objects.create(
             **words,
             file_bytes=sum(part.file_bytes for part in files.values()),

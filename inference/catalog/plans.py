@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from inference import sandbox
 from inference.catalog import known_answers, registry
@@ -13,6 +13,7 @@ from inference.catalog.component_plan import check_strategy, component_steps
 from inference.catalog.data_parallel import check_parallel, copies
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel, Plan, PlanShard, Strategy
+from inference.store import transactions
 from inference.store.files import keep, made_files, path_of
 
 # Strategies by which a plan can be made; `auto` chooses one of them.
@@ -66,7 +67,7 @@ def ensure_plan(
         steps = copies(model, steps, data_parallel)
     known_answers.make(steps)
     try:
-        with transaction.atomic():
+        with transactions.alone(registry.FILES):
             plan = Plan.objects.create(**wanted)
             for step in steps:
                 step.plan = plan
@@ -76,9 +77,27 @@ def ensure_plan(
     return plan
 
 
-def usual_strategy(model: OnnxModel) -> str:
-    """How a model is cut when nobody says."""
-    return Strategy.COMPONENT if model.components else Strategy.LAYER
+def asked_plan(
+    model: OnnxModel,
+    strategy: str = "",
+    shards: int | None = None,
+    data_parallel: int = 1,
+    *,
+    allow_unproved_split: bool = False,
+) -> Plan:
+    """`ensure_plan` for who asks for a plan alone: what is left out is chosen as usual.
+
+    Raises:
+        InvalidRequest: as `ensure_plan`.
+    """
+    strategy = strategy or (Strategy.COMPONENT if model.components else Strategy.LAYER)
+    return ensure_plan(
+        model,
+        strategy,
+        usual_shards(strategy, shards),
+        data_parallel,
+        allow_unproved_split=allow_unproved_split,
+    )
 
 
 def usual_shards(strategy: str, asked: int | None) -> int | None:

@@ -6,16 +6,19 @@ import functools
 import re
 from pathlib import Path
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from browsers.models import BackendProof
 from inference.catalog import known_answers, reading
 from inference.catalog.tokenizer import Tokenizer
 from inference.errors import InvalidRequest, UnknownModel
 from inference.models import ModelType, OnnxModel, PlanShard
+from inference.store import transactions
 from inference.store.files import files_dir, keep, made_files, path_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+# Whoever writes a row that names files, or deletes files that no row names, holds the lock of this name.
+FILES = "files"
 
 
 def add_model(
@@ -46,20 +49,21 @@ def add_model(
     kept.add(read.sha256)
     summary = read.summary
     try:
-        return OnnxModel.objects.create(
-            name=name,
-            model_type=model_type,
-            sha256=read.sha256,
-            file_bytes=path_of(read.sha256).stat().st_size,
-            weight_bytes=summary["weight_bytes"],
-            node_count=summary["node_count"],
-            max_shards=summary["max_shards"],
-            batch_axis=summary["batch_axis"],
-            inputs=summary["inputs"],
-            outputs=summary["outputs"],
-            summary=summary,
-            tokenizer=tokenizer_sha,
-        )
+        with transactions.alone(FILES):
+            return OnnxModel.objects.create(
+                name=name,
+                model_type=model_type,
+                sha256=read.sha256,
+                file_bytes=path_of(read.sha256).stat().st_size,
+                weight_bytes=summary["weight_bytes"],
+                node_count=summary["node_count"],
+                max_shards=summary["max_shards"],
+                batch_axis=summary["batch_axis"],
+                inputs=summary["inputs"],
+                outputs=summary["outputs"],
+                summary=summary,
+                tokenizer=tokenizer_sha,
+            )
     except IntegrityError:  # somebody else registered the name meanwhile
         discard(kept)
         return same_or_taken(OnnxModel.objects.get(name=name), read.sha256)
@@ -83,7 +87,7 @@ def check_words(name: str, model_type: str) -> None:
 
 def discard(files: set[str]) -> None:
     """Delete files that no model and no plan names any more."""
-    with transaction.atomic():  # no row that names one can come between the look and the deed
+    with transactions.alone(FILES):  # no row that names one can come between the look and the deed
         gone = files - {""} - _still_named(files)
         BackendProof.objects.filter(sha256__in=gone).delete()
         for sha256 in gone:
