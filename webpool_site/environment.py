@@ -53,6 +53,16 @@ def env_list(name: str, default: list[str]) -> list[str]:
     return [part.strip() for part in raw.split(",") if part.strip()] if raw else default
 
 
+def env_some_of(name: str, choices: list[str]) -> list[str]:
+    """Some of the choices, all of them by default."""
+    chosen = env_list(name, choices)
+    if unknown := [each for each in chosen if each not in choices]:
+        raise ImproperlyConfigured(
+            f"{name}: expected some of {','.join(choices)}, got {','.join(unknown)!r}"
+        )
+    return chosen
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

@@ -32,7 +32,7 @@ from browsers.processes.network import (
 )
 from browsers.processes.orphans import MARK_PROFILE, marks, reap_orphans
 from browsers.processes.starting import spawn, stop
-from browsers.processes.trees import kill_tree, pss_mb, running, tree
+from browsers.processes.trees import kill_tree, pss_mb, running, tree, wait_ended
 
 __all__ = [
     "HOST",
@@ -53,4 +53,5 @@ __all__ = [
     "stop",
     "tree",
     "user_namespaces",
+    "wait_ended",
 ]

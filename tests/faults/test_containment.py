@@ -43,6 +43,10 @@ print(json.dumps([process.pid for process in browser.processes()]), flush=True)
 time.sleep(600)
 """
 ROOT = Path(__file__).resolve().parents[2]
+# npm's headless Chromium is another build of Chromium with the same driver and the same processes.
+_ALIKE = pytest.mark.soak("as chromium")
+EACH = [pytest.param(kind, marks=_ALIKE) if kind == "chromium-npm" else kind for kind in KINDS]
+CHROMIUMS = ["chromium", pytest.param("chromium-npm", marks=_ALIKE)]
 
 
 def options(home: Path, name: str = "b") -> LaunchOptions:
@@ -105,7 +109,7 @@ def assert_nothing_left(
     assert marked_with(browser.options.profile_dir) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 @pytest.mark.parametrize("mode", ["pid-namespace", "user-namespace"])
 def test_a_killed_worker_takes_everything_along(
     kind: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,7 +176,7 @@ def test_a_browser_outlives_the_thread_that_launched_it(tmp_path: Path) -> None:
         launched[0].quit(10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 @pytest.mark.parametrize("role", [Role.DRIVER, Role.BROWSER])
 def test_killed_driver_or_browser(kind: str, role: Role, tmp_path: Path) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
@@ -188,7 +192,7 @@ def test_killed_driver_or_browser(kind: str, role: Role, tmp_path: Path) -> None
         assert_nothing_left(browser, recorded, deadline_s=8)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 @pytest.mark.parametrize("roles", [{Role.BROWSER}, set(Role)], ids=["browser", "everything"])
 def test_quit_of_a_stopped_browser(kind: str, roles: set[Role], tmp_path: Path) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
@@ -201,7 +205,7 @@ def test_quit_of_a_stopped_browser(kind: str, roles: set[Role], tmp_path: Path) 
         assert_nothing_left(browser, recorded, deadline_s=8)
 
 
-@pytest.mark.parametrize("kind", ["chromium", "chromium-npm"])
+@pytest.mark.parametrize("kind", CHROMIUMS)
 def test_a_crashed_tab_is_told_apart_and_a_spare_one_goes_on(
     kind: str, tmp_path: Path, page: Page
 ) -> None:
@@ -246,7 +250,7 @@ def has_other(browser: LaunchedBrowser, dead: psutil.Process) -> bool:
     return any(process != dead for process in browser.with_role(Role.GPU))
 
 
-@pytest.mark.parametrize("kind", ["chromium", "chromium-npm"])
+@pytest.mark.parametrize("kind", CHROMIUMS)
 def test_gpu_processes_come_back_however_often_they_die(
     kind: str, tmp_path: Path, page: Page
 ) -> None:
@@ -265,7 +269,7 @@ def test_gpu_processes_come_back_however_often_they_die(
         assert browser.quit(10).left == ()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 def test_a_stopped_driver_costs_one_timeout(kind: str, tmp_path: Path) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
     recorded = [process.pid for process in browser.processes()]
