@@ -15,7 +15,7 @@ from webpool_site.lab.faults.chaos import Strike
 from webpool_site.lab.faults.load import OWNER, Load
 from webpool_site.lab.faults.phases import Lengths, Worked, covered
 from webpool_site.lab.faults.proof import prove
-from webpool_site.lab.faults.targets import Victim
+from webpool_site.lab.faults.targets import Target
 
 
 def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
@@ -23,8 +23,8 @@ def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
     everything = dict(Run.objects.values_list("pk", "owner"))
     proof = prove(everything)
     ours = {pk for pk, owner in everything.items() if owner == OWNER}
-    struck = Counter(strike.victim for strike in strikes)
-    lost_in_store = _lost_in_store(load.failed) if struck[Victim.VALKEY] else {}
+    struck = Counter(strike.target for strike in strikes)
+    lost_in_store = _lost_in_store(load.failed) if struck[Target.VALKEY] else {}
     return {
         "strikes": len(strikes),
         "struck": dict(struck),
@@ -89,7 +89,7 @@ def _worked() -> list[Worked]:
     ]
 
 
-def burnt(told: Mapping[str, Any]) -> list[str]:
+def violations(told: Mapping[str, Any]) -> list[str]:
     """What should not be: empty when nothing was lost, doubled, wrong, failed or left."""
     proof = told["proof"]
     wrongs = {
@@ -114,7 +114,7 @@ def sentence(told: Mapping[str, Any]) -> list[str]:
     proof = told["proof"]
     lines = [
         f"{told['strikes']} strikes ({told['stopped']} of them SIGSTOP): "
-        + ", ".join(f"{n} {victim}" for victim, n in sorted(told["struck"].items())),
+        + ", ".join(f"{n} {target}" for target, n in sorted(told["struck"].items())),
         (
             f"{told['answered']} of {told['asked']} requests answered right, {told['http_answered']} more "
             f"over HTTP ({told['http_asked_again']} asked again after a broken connection)"

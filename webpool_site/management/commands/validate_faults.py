@@ -54,7 +54,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--hurt", default="", help="only these browsers, by comma")
         parser.add_argument("--runs", type=int, default=5, help="per case (default: 5)")
-        parser.add_argument("--seed", type=int, default=1, help="when the blows come")
+        parser.add_argument("--seed", type=int, default=1, help="when the injections come")
         parser.add_argument(
             "--standby",
             choices=("warm", "none", "both"),
