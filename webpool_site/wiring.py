@@ -27,7 +27,7 @@ _stop_sweep = threading.Event()
 
 def connect() -> None:
     """Connect Celery's life-cycle signals to the part this process plays."""
-    vocabulary.use(_kinds, available=_kinds_here)
+    vocabulary.use(kinds=_kinds, available=_kinds_here, blame=_blame)
     if os.environ.get("WEBPOOL_BROWSER"):
         worker_init.connect(_start_browser, weak=False)
         worker_shutdown.connect(_stop_browser, weak=False)
@@ -49,6 +49,17 @@ def _kinds_here() -> tuple[str, ...]:
 
     rows = Browser.objects.exclude(state=BrowserState.STOPPED)
     return tuple(sorted(set(rows.values_list("kind", flat=True))))
+
+
+def _blame(error_type: str) -> str | None:
+    """What a failure counts against, in the words of history."""
+    from browsers.core.failures import Blame, Category
+
+    try:
+        blame = Category.of(error_type).blame
+    except ValueError:
+        return None
+    return str(Blame.BROWSER if blame == Blame.CRASH else blame)
 
 
 def _start_browser(**_: Any) -> None:

@@ -217,6 +217,7 @@ def resume_job(job: BatchJob, *, retry_failed: bool = False) -> bool:
         Conflict: its failed batches have lost their input files.
     """
     with transaction.atomic():
+        BatchJob.objects.select_for_update().get(pk=job.pk)
         job.refresh_from_db()
         if retry_failed:
             _put_back_failed(job)

@@ -16,7 +16,7 @@ from browsers.core.failures import Category
 from inference.graph.join import join
 from inference.graph.steps import JoinSpec
 from inference.ledger import claims, endings, results
-from inference.models import PlanShard, RunState
+from inference.models import PlanShard
 from inference.store import tensors
 from inference.store.ports import specs
 from inference.store.tensors import TensorRef, WireTensor
@@ -38,7 +38,7 @@ def execute(step_id: int, fence: int) -> bool:
             Category.TENSOR_LOST if isinstance(error, tensors.TensorLost) else Category.INTERNAL
         )
         message = f"parts could not be joined: {error}"
-        endings.end(step.run, RunState.FAILED, category=category, error=message)
+        endings.end_failed(step.run, category=category, error=message)
         return False
     named = {tensor.name: ref for tensor, ref in zip(joined, stored, strict=True)}
     return results.record_join(step, named)

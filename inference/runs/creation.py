@@ -8,10 +8,11 @@ from typing import Any
 
 import redis.exceptions
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from inference.catalog import plans, registry
+from inference.core.lifecycle import STEP
 from inference.core.placement import BrowserView
 from inference.core.split import shares
 from inference.errors import (
@@ -25,7 +26,6 @@ from inference.models import (
     Redundancy,
     Run,
     RunShard,
-    ShardState,
     StepKind,
 )
 from inference.runs import admission
@@ -34,7 +34,7 @@ from inference.runs.inputs import Prepared, prepare
 from inference.runs.options import option
 from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
 from inference.scheduling import dispatch
-from inference.store import tensors
+from inference.store import tensors, transactions
 from inference.store.statements import Insert
 from inference.store.tensors import WireTensor
 
@@ -134,7 +134,7 @@ def new_steps(run: Run, plan_shards: Iterable[PlanShard]) -> list[RunShard]:
             index=plan_shard.index,
             copy=copy,
             kind=plan_shard.kind,
-            state=ShardState.WAITING,
+            state=STEP.initial,
         )
         for plan_shard in plan_shards
         for copy in range(2 if doubled and plan_shard.kind == StepKind.COMPUTE else 1)
@@ -198,8 +198,9 @@ def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
     return pieces
 
 
+@transactions.repeated
 def _insert(run: Run, shards: Sequence[RunShard]) -> None:
-    with transaction.atomic():
+    with transactions.alone("admission"):
         admission.admit()  # here no other request can come between the count and the row
         _RUN([run])
         _STEPS(shards)

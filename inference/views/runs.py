@@ -49,12 +49,10 @@ class RunList(Door, generics.ListAPIView[Run]):
         if model := asked.get("model"):
             rows = rows.filter(model=registry.get_model(model))
         if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, RunState.values))
+            rows = rows.filter(state=_one_of("state", state, list(RunState)))
         return rows
 
-    @extend_schema(
-        parameters=[_query("model", "name"), _query("state", ", ".join(RunState.values))]
-    )
+    @extend_schema(parameters=[_query("model", "name"), _query("state", ", ".join(list(RunState)))])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
@@ -101,7 +99,12 @@ class RunDetail(Door, APIView):
 class RunOutputs(Door, APIView):
     @extend_schema(
         parameters=[_query("names", "output names, by comma; all when left out")],
-        responses={200: OutputsSerializer, 409: ErrorSerializer, **ERRORS},
+        responses={
+            (200, "application/json"): OutputsSerializer,
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            409: ErrorSerializer,
+            **ERRORS,
+        },
     )
     def get(self, request: Request, run_id: str) -> HttpResponse:
         """The answer, in the form of /v2/; binary with `Accept: application/octet-stream`."""
@@ -154,7 +157,7 @@ class ShardList(Door, generics.ListAPIView[RunShard]):
         if browser := asked.get("browser"):
             rows = rows.filter(browser=browser)
         if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, ShardState.values))
+            rows = rows.filter(state=_one_of("state", state, list(ShardState)))
         return rows.order_by("-id")
 
     @extend_schema(

@@ -22,7 +22,14 @@ CUTS = (
 BLOCKLESS = {"clip.similarity"}
 
 
-@pytest.mark.parametrize("file", FILES)
+_MORE = {"clip.vision_encoder", "clip.similarity", "whisper.encoder", "t5.encoder"}
+_EACH_FAMILY = [
+    pytest.param(file, marks=pytest.mark.soak("another of its family")) if file in _MORE else file
+    for file in FILES
+]
+
+
+@pytest.mark.parametrize("file", _EACH_FAMILY)
 def test_wasm_gives_the_same_bits_in_every_browser_whole_or_cut(
     stack: RunningStack, client: triton.InferenceServerClient, zoo: Path, file: str
 ) -> None:
