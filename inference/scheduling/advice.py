@@ -88,7 +88,7 @@ class _Published:
             self._by_key, self._scores, self._chances = by_key, dict(scores), {}
             self._read_at = time.monotonic()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self._read_at = -_REFRESH_S
 
     def chances(self, known: ModelHistory, arms: Mapping[Arm, float | None]) -> dict[Arm, float]:
@@ -108,9 +108,9 @@ class _Published:
 _PUBLISHED = _Published()
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Read what is published again before the next decision."""
-    _PUBLISHED.forget()
+    _PUBLISHED.clear()
 
 
 def recommend_for(model_type: str, model_name: str) -> dict[str, Any] | None:

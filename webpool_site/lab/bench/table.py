@@ -115,10 +115,10 @@ class _Budget:
 
 
 def _progress(line: Sequence[Any], took_s: float) -> str:
-    told = dict(zip(_COLUMNS, line, strict=True))
+    case = dict(zip(_COLUMNS, line, strict=True))
     return (
-        f"  {told['family']} {told['strategy']}, {told['shards']} shards: {short(told['p50 ms'])} ms, "
-        f"recovery {short(told['recovery ms'])} ms, right: {told['right']} ({took_s:.0f} s)"
+        f"  {case['family']} {case['strategy']}, {case['shards']} shards: {short(case['p50 ms'])} ms, "
+        f"recovery {short(case['recovery ms'])} ms, right: {case['right']} ({took_s:.0f} s)"
     )
 
 

@@ -53,9 +53,9 @@ def flap(
     with _Killer(home, browser) as killer:
         rough = asked(question, _FOR_S, ())
     wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
-    told = _figures(browser, killer.kills, calm, rough)
-    say(f"  {NAME}, {browser}: {told}")
-    return told
+    figures = _figures(browser, killer.kills, calm, rough)
+    say(f"  {NAME}, {browser}: {figures}")
+    return figures
 
 
 def _figures(
@@ -83,15 +83,15 @@ def asked(question: Question, for_s: float, browsers: tuple[str, ...]) -> list[T
     until = time.monotonic() + for_s
 
     def caller(_: int) -> list[Trial]:
-        told = []
+        figures = []
         try:
             while time.monotonic() < until:
-                told.append(
+                figures.append(
                     ask(question, strategy="none", platform="wasm", browsers=browsers, owner=OWNER)
                 )
         finally:
             connection.close()
-        return told
+        return figures
 
     with ThreadPoolExecutor(_CALLERS) as threads:
         return [trial for some in threads.map(caller, range(_CALLERS)) for trial in some]

@@ -57,7 +57,7 @@ class Trial:
 
 def ask(question: Question, **how: Any) -> Trial:
     """One run that nobody hurts."""
-    return _told(*_ended(question, creation.create_run(question.asked(**how))))
+    return _trial_of(*_ended(question, creation.create_run(question.asked(**how))))
 
 
 class Attack:
@@ -93,7 +93,7 @@ class Attack:
             run, right = _ended(question, run)
             if self._scenario.resume:
                 self._resume()
-        return dataclasses.replace(_told(run, right), missed=missed)
+        return dataclasses.replace(_trial_of(run, right), missed=missed)
 
     def _resume(self) -> None:
         for process in self._hurt:
@@ -150,7 +150,7 @@ def _ended(question: Question, run: Run) -> tuple[Run, bool | None]:
         return run, None
 
 
-def _told(run: Run, right: bool | None) -> Trial:
+def _trial_of(run: Run, right: bool | None) -> Trial:
     attempts = list(Attempt.objects.filter(shard__run=run).order_by("shard__index", "number"))
     pairs = [
         (one.browser, after.browser)

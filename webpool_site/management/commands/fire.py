@@ -75,8 +75,8 @@ class Command(WebpoolCommand):
                 strikes, whole = self._burn(pool, options)
             finally:
                 ended = load.stop(_ENDED_WITHIN_S)
-            told = verdict(load, strikes)
-        told |= {
+            report = verdict(load, strikes)
+        report |= {
             "history": kept_by_history(),
             "seed": seed,
             "machine": reports.machine(),
@@ -86,12 +86,12 @@ class Command(WebpoolCommand):
             "orphans": list(pool.left),
         }
         if options["json"]:
-            strikes_told = [asdict(strike) for strike in strikes]
+            listed = [asdict(strike) for strike in strikes]
             with atomic_write(options["json"]) as file:
-                file.write(json.dumps({**told, "strikes": strikes_told}).encode())
-        for line in sentence(told):
+                file.write(json.dumps({**report, "strikes": listed}).encode())
+        for line in sentence(report):
             self._say(line)
-        if why := violations(told):
+        if why := violations(report):
             raise CommandError("; ".join(why), returncode=1)
 
     def _burn(self, pool: OwnPool, options: dict[str, Any]) -> tuple[list[Strike], float | None]:
