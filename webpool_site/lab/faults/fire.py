@@ -117,7 +117,8 @@ def sentence(report: Mapping[str, Any]) -> list[str]:
         + ", ".join(f"{n} {target}" for target, n in sorted(report["struck"].items())),
         (
             f"{report['answered']} of {report['asked']} requests answered right, "
-            f"{report['http_answered']} more over HTTP ({report['http_asked_again']} asked again after a broken connection)"
+            f"{report['http_answered']} more over HTTP ("
+            f"{report['http_asked_again']} asked again after a broken connection)"
         ),
         f"lost {len(proof['lost'])}, doubled {len(proof['doubled'])}, wrong {len(report['wrong'])}, failed "
         f"{len(report['failed'])}, orphans {len(report['orphans'])}; failed because a killed Valkey had not "
