@@ -163,7 +163,7 @@ def plan_for(
         raise InvalidRequest(
             f"a batch of {rows} cannot be split into {parts} parts; send more rows or ask for fewer"
         )
-    plan, steps = plans.known_plan(
+    plan, steps = plans.cached_plan(
         model,
         request.strategy,
         count,
