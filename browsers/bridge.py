@@ -1,8 +1,8 @@
 """The worker's local server: gives a browser its page and files, and carries requests to the page.
 
-Files come from an aiohttp server in a thread of its own, on a free loopback port; the socket has
-another port (browsers/websocket.py). Everything lies under a random token; the socket also checks
-its Origin, so that no other page of the browser gets in:
+Files come from an aiohttp server in a thread of its own, on a free loopback port of the browser's
+network; the socket has another port (browsers/websocket.py). Everything lies under a random token; the
+socket also checks its Origin, so that no other page of the browser gets in:
 
     /<token>/                    the page (static/browsers/runtime/index.html)
     /<token>/<module>.js         its modules
@@ -34,6 +34,7 @@ from aiohttp import web
 
 from browsers.core.errors import BrowserError, ConnectionLost, DeadlinePassed, from_page
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+from browsers.processes import Network
 from browsers.websocket import Closed, Connection, WebSocketServer
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class Bridge:
         self._sockets = WebSocketServer(path=f"/{self._token}", serve_page=self._serve_page)
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
+        self._site: web.SockSite | None = None
         self._thread = threading.Thread(
             target=self._serve_files, name="webpool-bridge", daemon=True
         )
@@ -128,10 +130,19 @@ class Bridge:
     # --- life ---
 
     def start(self) -> None:
-        """Listen on a free loopback port."""
+        """Get ready to serve; nobody can connect before `listen`."""
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(timeout=10)
-        self._sockets.start(origin=self.origin)
+        asyncio.run_coroutine_threadsafe(self._set_up(), self._loop).result(timeout=10)
+
+    def listen(self, network: Network) -> None:
+        """Serve in that network, on free loopback ports, and no more where it served before.
+
+        OSError when the network is gone.
+        """
+        self.drop_connection()
+        files, pages = network.listener(), network.listener()
+        asyncio.run_coroutine_threadsafe(self._serve_at(files), self._loop).result(timeout=10)
+        self._sockets.listen(pages, origin=self.origin)
 
     def close(self) -> None:
         """Fail what is pending, close the socket, stop the server and its thread. Idempotent."""
@@ -155,7 +166,7 @@ class Bridge:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    async def _listen(self) -> None:
+    async def _set_up(self) -> None:
         app = web.Application(client_max_size=0)
         app.router.add_get("/{token}/", self._index)
         app.router.add_get("/{token}/ort/{name}", self._runtime)
@@ -165,9 +176,14 @@ class Bridge:
             app, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_KEEP_ALIVE_S
         )
         await self._runner.setup()
-        listener = socket.create_server((_HOST, 0))
+
+    async def _serve_at(self, listener: socket.socket) -> None:
+        assert self._runner is not None, "start() comes first"
+        former, self._site = self._site, web.SockSite(self._runner, listener)
+        if former is not None:
+            await former.stop()
         self._port = listener.getsockname()[1]
-        await web.SockSite(self._runner, listener).start()
+        await self._site.start()
 
     async def _stop(self) -> None:
         if self._runner is not None:

@@ -1,4 +1,4 @@
-"""The page's WebSocket: binary messages over a free loopback port, without compression or size limit.
+"""The page's WebSocket: binary messages over a loopback port, without compression or size limit.
 
 The caller's thread writes to the socket itself (`websockets`' synchronous server), which saves the hops
 between threads and tasks that a server in an event loop costs on every request.
@@ -103,16 +103,19 @@ class WebSocketServer:
     def __init__(self, *, path: str, serve_page: Callable[[Connection], None]) -> None:
         self._path = path
         self._serve_page = serve_page
-        self._listener = socket.create_server((_HOST, 0))
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            self._listener.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = 0
         self._server: Server | None = None
 
-    def start(self, *, origin: str) -> None:
+    def listen(self, listener: socket.socket, *, origin: str) -> None:
+        """Accept at this bound socket, and no more at an earlier one."""
+        self.close()
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            listener.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+        listener.listen()
+        self.port = listener.getsockname()[1]
         self._server = serve(
             lambda page: self._serve_page(Connection(page)),
-            sock=self._listener,
+            sock=listener,
             origins=[Origin(origin)],
             process_request=self._check,
             create_connection=_PageConnection,
@@ -138,4 +141,4 @@ class WebSocketServer:
         """Stop accepting; connections are closed by whoever serves them. Idempotent."""
         if self._server is not None:
             self._server.shutdown()
-        self._listener.close()
+            self._server = None

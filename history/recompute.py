@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -52,8 +53,9 @@ def recompute(now: datetime | None = None) -> Recomputed:
     began = time.monotonic()
     with recording.open_store() as store:
         decided = decide(store, now)
-        changed = publish(decided, now)
-        _keep(store, decided, now)
+        rows = recommended(decided, now)
+        changed = publish(decided, rows, now)
+        _keep(store, decided, rows, now)
         samples = store.count()
     seconds = time.monotonic() - began
     HistoryState.objects.filter(pk=HistoryState.objects.current().pk).update(
@@ -111,8 +113,9 @@ def decide(history: Queries, now: datetime) -> Decided:
     return Decided(scores, _recommendations(known, scores), by_build, named)
 
 
-def _keep(store: HistoryStore, decided: Decided, now: datetime) -> None:
-    rows = [_row(key, one, now) for key, one in decided.recommendations.items()]
+def _keep(
+    store: HistoryStore, decided: Decided, rows: Sequence[BrowserRecommendation], now: datetime
+) -> None:
     with store.transaction():
         store.replace("browser_recommendations", [_recommendation_row(row) for row in rows])
         store.replace("browser_capability_scores", [_score_row(s, now) for s in decided.scores])
@@ -121,16 +124,21 @@ def _keep(store: HistoryStore, decided: Decided, now: datetime) -> None:
 def _recommendations(
     known: Sequence[Series], scores: Sequence[Score]
 ) -> dict[tuple[str, str], Recommendation]:
-    """For every model that was measured, and for each type (no name)."""
+    """For each type (no name), and for every model that has a say of its own."""
     available = vocabulary.available()
-    found = {}
-    for model_type in sorted({one.work.model_type for one in known}):
-        own = [one for one in known if one.work.model_type == model_type]
-        for name in ["", *sorted({one.work.model_name for one in own})]:
-            answer = recommend(model_type, name, own, scores, available)
-            if answer is not None:
-                found[model_type, name] = answer
-    return found
+    by_type: dict[str, list[Series]] = defaultdict(list)
+    for one in known:
+        by_type[one.work.model_type].append(one)
+    return {
+        (model_type, name): answer
+        for model_type in sorted(by_type)
+        for name, answer in recommend(model_type, by_type[model_type], scores, available).items()
+    }
+
+
+def recommended(decided: Decided, now: datetime) -> list[BrowserRecommendation]:
+    """The recommendations as rows, to be published."""
+    return [_row(key, one, now) for key, one in decided.recommendations.items()]
 
 
 def _row(key: tuple[str, str], one: Recommendation, now: datetime) -> BrowserRecommendation:
@@ -148,12 +156,12 @@ def _row(key: tuple[str, str], one: Recommendation, now: datetime) -> BrowserRec
 
 
 @transaction.atomic
-def publish(decided: Decided, now: datetime) -> list[Regression]:
+def publish(
+    decided: Decided, rows: Sequence[BrowserRecommendation], now: datetime
+) -> list[Regression]:
     """Exchange what is published; returns the regressions that opened or closed."""
     BrowserRecommendation.objects.all().delete()
-    BrowserRecommendation.objects.bulk_create(
-        _row(key, one, now) for key, one in decided.recommendations.items()
-    )
+    BrowserRecommendation.objects.bulk_create(rows)
     CapabilityScore.objects.all().delete()
     CapabilityScore.objects.bulk_create(
         CapabilityScore(timestamp=now, **_score_fields(one)) for one in decided.scores

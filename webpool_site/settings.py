@@ -14,15 +14,16 @@ from webpool_site.environment import (
     env_float,
     env_int,
     env_list,
+    env_some_of,
     is_loopback,
     load_secret_key,
+    private_home,
     redis_url,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEBPOOL_HOME = Path(os.environ.get("WEBPOOL_HOME", BASE_DIR / "var")).resolve()
-for _folder in ("run", "logs", "files", "models", "profiles"):
-    (WEBPOOL_HOME / _folder).mkdir(parents=True, exist_ok=True)
+private_home(WEBPOOL_HOME)
 
 # --- web -----------------------------------------------------------------------------------
 WEBPOOL_HOST = os.environ.get("WEBPOOL_HOST", "127.0.0.1")
@@ -36,7 +37,7 @@ WEBPOOL_ANONYMOUS_WRITES = is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # its pages are imported with the URLs: workers have none
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -117,6 +118,8 @@ WEBPOOL_POOL_COOLDOWN_S = env_float("WEBPOOL_POOL_COOLDOWN_S", 30.0)
 WEBPOOL_POOL_MEMORY = env_float("WEBPOOL_POOL_MEMORY", 0.8)
 WEBPOOL_REMOTE_URL = os.environ.get("WEBPOOL_REMOTE_URL", "")
 WEBPOOL_ZONE = os.environ.get("WEBPOOL_ZONE", "local")
+# Which backends of its browsers the pool uses, where they have them.
+WEBPOOL_BACKENDS = env_some_of("WEBPOOL_BACKENDS", ["wasm", "webgpu", "webnn"])
 # WebAssembly threads per browser.
 WEBPOOL_THREADS = env_int("WEBPOOL_THREADS", 1)
 WEBPOOL_MEMORY_LIMIT_MB = {
@@ -161,6 +164,9 @@ WEBPOOL_RUN_RETENTION_DAYS = env_float("WEBPOOL_RUN_RETENTION_DAYS", 7.0)
 WEBPOOL_MAX_RUNS_KEPT = env_int("WEBPOOL_MAX_RUNS_KEPT", 200_000)
 WEBPOOL_MAX_REQUEST_MB = env_int("WEBPOOL_MAX_REQUEST_MB", 256)
 WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
+# What reading a model, a tokenizer or a packed file may take, beside eight times the file, 60 s per GB.
+WEBPOOL_SANDBOX_MEMORY_MB = env_int("WEBPOOL_SANDBOX_MEMORY_MB", 2048)
+WEBPOOL_SANDBOX_SECONDS = env_float("WEBPOOL_SANDBOX_SECONDS", 120.0)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20

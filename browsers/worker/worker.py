@@ -45,10 +45,6 @@ class Hooks:
         ready: the browser takes work; shards may be waiting for it.
         hand_over: no repair helped; others are to load these files. Returns how many files others have now.
         broken: the browser is about to be repaired; what waits for it better goes elsewhere.
-        request_repair: send this worker's main thread a repair task.
-        request_probe: send it a task that answers the known-answer model.
-        request_relief: send it a task that gives memory back.
-        request_check: send it a task that tries a backend, or asks a file for its known answer.
         known: what is known of a file.
         loaded: a model file was loaded, or could not be; called by the main thread.
     """
@@ -56,11 +52,7 @@ class Hooks:
     restarted: Callable[[str], None]
     ready: Callable[[str], None]
     broken: Callable[[str], None]
-    request_repair: Callable[[str], None]
-    request_probe: Callable[[str], None]
-    request_relief: Callable[[str], None]
     hand_over: Callable[[str, Collection[str]], int]
-    request_check: Callable[[str], None]
     known: Callable[[str], Known]
     loaded: Callable[[BrowserWorker, LoadEvent], None] = lambda worker, event: None
 
@@ -88,6 +80,7 @@ class BrowserWorker:
             on_event=self._on_event,
             on_load=self._on_load,
             proofs=(ProofBook(kind, self._now), hooks.known),
+            backends=settings.WEBPOOL_BACKENDS,
         )
         self.pace = Pace()
         self.memory = Memory(self.session, limit_mb)
@@ -96,14 +89,7 @@ class BrowserWorker:
             browser_id, kind, driver.family, self.session,
             self.pace, self.memory, self._checks, limit_mb=limit_mb,
         )  # fmt: skip
-        self._watch = Watch(
-            browser_id,
-            self.status,
-            request_repair=hooks.request_repair,
-            request_probe=hooks.request_probe,
-            request_relief=hooks.request_relief,
-            request_check=hooks.request_check,
-        )
+        self._watch = Watch(browser_id, self.status)
         self._checkup = Checkup(browser_id, self.session, self._checks, hooks.known)
         self._ladder = Ladder(browser_id, self.session, self.status, self._forget, self._bounded)
         self._reliever = Reliever(

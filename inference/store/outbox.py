@@ -15,9 +15,10 @@ from typing import Any, Final
 import numpy as np
 from django.db.models import Max, QuerySet
 
+from browsers.core.failures import Category
 from browsers.models import Browser
 from history import recording
-from history.core.samples import Observation
+from history.core.samples import Blame, Observation
 from history.core.shapes import shape_bucket
 from inference.models import Attempt, OnnxModel, Outcome, RunShard, ShardState
 from inference.store import transactions
@@ -90,6 +91,7 @@ def observation(
         batch_size=_batch_size(row),
         success=succeeded,
         error_type=row.error_category or None,
+        blame=None if succeeded else _blame(row),
         browser_id=row.browser,
         family=row.family or None,
         host=host,
@@ -121,6 +123,20 @@ def observation(
             "run": str(run.pk),
         },
     )
+
+
+def _blame(row: Attempt) -> Blame | None:
+    """What a failure counts against; None: its category says it.
+
+    A backend that the caller named, or `strict`, may be more than a model or a browser can do there, where
+    another backend would have served.
+    """
+    unfit = row.error_category in (Category.UNSUPPORTED_OPERATION, Category.BROWSER_CAPABILITY)
+    run = row.shard.run
+    pinned_platform = run.pins.get(str(row.shard.index), "").partition("/")[2]
+    if unfit and (run.strict or run.platform or pinned_platform):
+        return Blame.NOBODY
+    return None
 
 
 def _per_second(tokens: int | None, compute_ms: float | None) -> float | None:

@@ -15,7 +15,8 @@ from rest_framework.views import APIView
 from browsers.models import Browser
 from browsers.state import breakers
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
-from inference.errors import Unavailable, UnknownBrowser
+from inference.errors import Unavailable
+from inference.scheduling.pool_view import get_browser
 from inference.views.door import Door, manager_of
 from inference.wire.serializers.browsers import (
     BreakersSerializer,
@@ -49,15 +50,7 @@ class BrowserDetail(_Browsers, generics.RetrieveAPIView[Browser]):
     serializer_class = BrowserDetailSerializer
 
     def get_object(self) -> Browser:
-        return _known_browser(self.kwargs["pk"])
-
-
-def _known_browser(wanted: str) -> Browser:
-    row = Browser.objects.filter(pk=wanted).first()
-    if row is None:
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {wanted!r}; known: {known}")
-    return row
+        return get_browser(self.kwargs["pk"])
 
 
 class BreakerReset(Door, APIView):
@@ -65,7 +58,7 @@ class BreakerReset(Door, APIView):
     def post(self, request: Request, pk: str) -> Response:
         """Close the circuit breakers of a browser, its own and those of models in it."""
         manager_of(request)
-        browser = _known_browser(pk)
+        browser = get_browser(pk)
         try:
             breakers.reset(browser.pk)
         except redis.exceptions.RedisError as error:

@@ -73,6 +73,11 @@ class LaunchedBrowser:
         """As the running browser says, else as its program says."""
         return str(self.session.capabilities.get("browserVersion") or self.installation.version)
 
+    @property
+    def network(self) -> processes.Network:
+        """Where what the browser is to reach must listen."""
+        return self.server.network if self.server is not None else processes.HOST
+
     # --- commands ---
 
     def navigate(self, url: str) -> None:
@@ -197,12 +202,13 @@ class LaunchedBrowser:
             screen = self.display.process if self.display is not None else None
             ours = [process for process in recorded if process != screen]
             drivers = {self.server.root} | {
-                each.process for each in label(ours) if each.role is Role.DRIVER
+                each.process for each in label(ours) if each.role in (Role.DRIVER, Role.CONTAINER)
             }
             browsers = [process for process in ours if process not in drivers]
             _wait_ended(browsers, timeout_s=min(_GRACE_S, rest / 2) if polite else 0.0)
             killed = [process for process in browsers if processes.running(process)]
             left = processes.kill_tree(self.server.root, ours, deadline_s=rest)
+            self.server.network.close()
             if not left:
                 self.server.popen.wait()
             if self.display is not None:

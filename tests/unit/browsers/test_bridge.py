@@ -17,6 +17,7 @@ import pytest
 from browsers.bridge import Bridge, NotLoaded, PageEvent
 from browsers.core.errors import ConnectionLost, DeadlinePassed, InvalidInput
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+from browsers.processes import HOST
 
 SHA256 = "ab" * 32
 Page = aiohttp.ClientWebSocketResponse
@@ -36,6 +37,7 @@ class Served:
             on_event=self.events.append,
         )
         self.bridge.start()
+        self.bridge.listen(HOST)
         self.url = self.bridge.url(threads=2)
         self.base = self.url.split("?")[0]
         parts = urlsplit(self.url)

@@ -55,7 +55,7 @@ def measure(pool: Pool | None) -> Iterator[Row | Table | str]:
                 times.append(time.perf_counter() - began)
         with transaction.atomic():
             began = time.perf_counter()
-            recompute.publish(decided, now)
+            recompute.publish(decided, recompute.recommended(decided, now), now)
             publish_s = time.perf_counter() - began
             asked, right = _ask(generator)
             transaction.set_rollback(True)
