@@ -97,11 +97,16 @@ class Connection:
 class WebSocketServer:
     """Accepts pages; each connection is served by `serve_page` in its own thread.
 
-    `path` is the only one accepted and holds a secret; `origin` is what the page's Origin must be.
+    `admits` says whether a Cookie header is the page's; `origin` is what the page's Origin must be.
     """
 
-    def __init__(self, *, path: str, serve_page: Callable[[Connection], None]) -> None:
-        self._path = path
+    def __init__(
+        self,
+        *,
+        admits: Callable[[str | None], bool],
+        serve_page: Callable[[Connection], None],
+    ) -> None:
+        self._admits = admits
         self._serve_page = serve_page
         self.port = 0
         self._server: Server | None = None
@@ -131,8 +136,9 @@ class WebSocketServer:
         ).start()
 
     def _check(self, _: ServerConnection, request: Request) -> Response | None:
-        """Refuse every path but the secret one, and a Host that another name was resolved to."""
-        if request.path == self._path and request.headers.get("Host") == f"{_HOST}:{self.port}":
+        """Refuse strangers, and a Host that another name was resolved to."""
+        host_fits = request.headers.get("Host") == f"{_HOST}:{self.port}"
+        if host_fits and self._admits(request.headers.get("Cookie")):
             return None
         refusal = http.HTTPStatus.NOT_FOUND
         return Response(refusal.value, refusal.phrase, Headers({"Content-Length": "0"}))

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from history import announcing, recording, series, vocabulary
+from history import announcing, pacing, recording, series, vocabulary
 from history.core import regressions
 from history.core.configuration import published
 from history.core.recommendations import Recommendation, recommend
@@ -49,15 +48,17 @@ def recompute(now: datetime | None = None) -> Recomputed:
     Raises:
         HistoryBusy: another process writes the history.
     """
+    import scipy.stats  # noqa: F401  loaded once: that says nothing of how long the next time takes
+
     now = now or timezone.now()
-    began = time.monotonic()
     with recording.open_store() as store:
+        watch = pacing.Stopwatch()
         decided = decide(store, now)
         rows = recommended(decided, now)
         changed = publish(decided, rows, now)
-        _keep(store, decided, rows, now)
+        keep(store, decided, rows, now)
         samples = store.count()
-    seconds = time.monotonic() - began
+    seconds = watch.seconds()
     HistoryState.objects.filter(pk=HistoryState.objects.current().pk).update(
         recomputed_at=now, recomputed_samples=samples, recompute_s=seconds
     )
@@ -80,11 +81,21 @@ def is_behind() -> bool:
     return state.samples != state.recomputed_samples
 
 
-def is_due() -> bool:
-    """Whether enough came in since the last time (WEBPOOL_HISTORY_RECOMPUTE_SAMPLES), or anything at all."""
+def rests(now: datetime) -> bool:
+    """Whether the last time was so long, and is so near, that history would take too much of the machine."""
+    state = HistoryState.objects.current()
+    if state.recomputed_at is None or state.recompute_s is None:
+        return False
+    return now < state.recomputed_at + timedelta(seconds=pacing.REST * state.recompute_s)
+
+
+def is_due(now: datetime | None = None) -> bool:
+    """Whether enough came in since the last time, WEBPOOL_HISTORY_RECOMPUTE_SAMPLES, and it has rested."""
     state = HistoryState.objects.current()
     if state.recomputed_at is None:
         return state.samples > 0
+    if rests(now or timezone.now()):
+        return False
     enough: int = settings.WEBPOOL_HISTORY_RECOMPUTE_SAMPLES
     return state.samples - state.recomputed_samples >= enough
 
@@ -113,9 +124,10 @@ def decide(history: Queries, now: datetime) -> Decided:
     return Decided(scores, _recommendations(known, scores), by_build, named)
 
 
-def _keep(
+def keep(
     store: HistoryStore, decided: Decided, rows: Sequence[BrowserRecommendation], now: datetime
 ) -> None:
+    """Into the history file, beside what it follows from."""
     with store.transaction():
         store.replace("browser_recommendations", [_recommendation_row(row) for row in rows])
         store.replace("browser_capability_scores", [_score_row(s, now) for s in decided.scores])

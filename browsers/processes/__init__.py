@@ -22,15 +22,24 @@ politeness.py   giving way to others while they start
 """
 
 from browsers.processes.containment import MODE_VARIABLE, containment, user_namespaces
-from browsers.processes.network import HOST, Network, listening_port, spawn_apart
+from browsers.processes.network import (
+    HOST,
+    OPEN_DOOR,
+    OPEN_DOOR_REMEDY,
+    Network,
+    listening_port,
+    spawn_apart,
+)
 from browsers.processes.orphans import MARK_PROFILE, marks, reap_orphans
 from browsers.processes.starting import spawn, stop
-from browsers.processes.trees import kill_tree, pss_mb, running, tree
+from browsers.processes.trees import kill_tree, pss_mb, running, tree, wait_ended
 
 __all__ = [
     "HOST",
     "MARK_PROFILE",
     "MODE_VARIABLE",
+    "OPEN_DOOR",
+    "OPEN_DOOR_REMEDY",
     "Network",
     "containment",
     "kill_tree",
@@ -44,4 +53,5 @@ __all__ = [
     "stop",
     "tree",
     "user_namespaces",
+    "wait_ended",
 ]

@@ -20,6 +20,14 @@ from browsers.processes.containment import BROKER, containment
 from browsers.processes.starting import spawn
 
 LOOPBACK: Final = "127.0.0.1"
+OPEN_DOOR: Final = (
+    "any local user can drive this pool's browsers and so run programs as its user: drivers listen on"
+    " loopback without a password, and this machine gives them no private network"
+)
+OPEN_DOOR_REMEDY: Final = (
+    "allow unshare of PID and network namespaces (CAP_SYS_ADMIN, or user namespaces), or let nobody else log"
+    " in here"
+)
 _ANSWERS_WITHIN_S: Final = 5.0
 _LISTENING: Final = "0A"  # in /proc/net/tcp
 

@@ -177,10 +177,12 @@ class BrowserWorker:
         rows: int | None,
         deadline_s: float,
         meanwhile: Callable[[], object] | None = None,
+        why_refused: Callable[[BrowserError], str] | None = None,
     ) -> RunReport:
         """Compute in the browser; called by tasks in the main thread. `rows`: the batch, if any.
 
-        `meanwhile` is called while the page computes; it must not raise.
+        `meanwhile` is called while the page computes; it must not raise. `why_refused` is asked about a
+        failure before the browser is blamed: why no browser could have done it, or nothing.
 
         Raises:
             BrowserError: with its category, noted by the breakers. When the browser itself is in doubt,
@@ -202,10 +204,12 @@ class BrowserWorker:
         except Excluded:
             raise  # the backend's fault, who may compute the file on another one
         except BrowserError as error:
-            self.status.breakers = breakers.failed(self.id, error.category, sha256=sha256)
             if error.category.distrusted:
                 self.status.save(BrowserState.RECOVERING, str(error))
                 self.status.publish()
+            error.refused = why_refused(error) if why_refused else ""
+            blamed = Category.INVALID_INPUT if error.refused else error.category
+            self.status.breakers = breakers.failed(self.id, blamed, sha256=sha256)
             raise
         self.pace.note(sha256, report, rows)
         if not self.status.breakers.spotless(sha256):

@@ -28,7 +28,7 @@ from history.core.ranks import median
 from history.core.reliability import Reliability, of_arms
 from history.core.series import MIN_SAMPLES, Arm, Floats, Series, Work
 
-DRAWS: Final = 2000
+DRAWS: Final = 1000
 MOST_WORKS: Final = 1000
 """So many works settle how arms compare, and keep the time of a decision in bounds."""
 _LEAST_SPREAD: Final = 0.01
@@ -83,16 +83,19 @@ def effective_size(values: Floats) -> float:
     return max(2.0, n * (1 - alike) / (1 + alike))
 
 
-def weigh(series: Sequence[Series], draws: Draws) -> list[Evidence]:
-    """Each arm's evidence, in order of the arms' names; arms with fewer than `MIN_SAMPLES` are left out."""
+def weigh(
+    series: Sequence[Series], compared: Sequence[Sequence[Series]], draws: Draws
+) -> list[Evidence]:
+    """Each arm's evidence, in order of the arms' names; arms with fewer than `MIN_SAMPLES` are left out.
+
+    `compared`: the series of works that several arms did (`shared_works`).
+    """
     reliable = of_arms(series)
-    by_work = usable(series)
-    compared = heaviest([together for together in by_work.values() if len(together) > 1])
     samples, works = _counts(series)
     # Work that one arm did alone says nothing of who is better; it counts only where there is no other.
     if not compared:
         nothing = np.zeros(draws.count)
-        alone = sorted({s.arm for together in by_work.values() for s in together}, key=_key)
+        alone = sorted({s.arm for s in series if s.samples >= MIN_SAMPLES}, key=_key)
         return [Evidence(arm, nothing, samples[arm], works[arm], 0, reliable[arm]) for arm in alone]
     arms = sorted({s.arm for together in compared for s in together}, key=_key)
     lost = {
@@ -141,13 +144,14 @@ def _key(arm: Arm) -> tuple[str, str, str]:
     return arm.key
 
 
-def usable(series: Sequence[Series]) -> dict[Work, list[Series]]:
-    """Series with enough samples by work, in order of works and arms."""
+def shared_works(series: Sequence[Series]) -> Sequence[Sequence[Series]]:
+    """Series with enough samples of each work that several arms did, in order of works and arms."""
     by_work: dict[Work, list[Series]] = defaultdict(list)
-    for one in sorted(series, key=lambda s: (s.work, s.arm.key)):
+    for one in series:
         if one.samples >= MIN_SAMPLES:
             by_work[one.work].append(one)
-    return dict(by_work)
+    shared = sorted(work for work, together in by_work.items() if len(together) > 1)
+    return heaviest([sorted(by_work[work], key=lambda one: one.arm.key) for work in shared])
 
 
 def _counts(series: Sequence[Series]) -> tuple[dict[Arm, int], dict[Arm, int]]:

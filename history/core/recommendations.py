@@ -21,7 +21,7 @@ import scipy
 
 from history.core.batching import BatchTimes, batch_times
 from history.core.draws import Draws
-from history.core.evidence import DRAWS, Evidence, heaviest, usable, weigh, within_best
+from history.core.evidence import DRAWS, Evidence, shared_works, weigh, within_best
 from history.core.preferences import DEFAULT_CONFIDENCE, ON_BATTERY, STARTING_PREFERENCES
 from history.core.ranks import false_discoveries, quantile, slower
 from history.core.reliability import of_arms, of_browsers
@@ -180,7 +180,8 @@ def from_measurements(
     series: Sequence[Series], basis: Basis, *, seed: int = 0
 ) -> Recommendation | None:
     """The arm most likely within 5 % of the best of those that do not fail; None without five samples."""
-    weighed = weigh(series, Draws(seed, DRAWS))
+    compared = shared_works(series)
+    weighed = weigh(series, compared, Draws(seed, DRAWS))
     sound = [one for one in weighed if not one.reliability.fails]
     if not sound:
         return None
@@ -190,7 +191,7 @@ def from_measurements(
         key=lambda e: (-close[e.arm], quantile(e.ascending, 0.5), -e.samples, e.arm.key),
     )
     best = order[0]
-    p_values = slower_than(best.arm, [one.arm for one in order[1:]], series)
+    p_values = slower_than(best.arm, [one.arm for one in order[1:]], compared)
     listed = [
         _shown(one, best, close[one.arm], p_values.get(one.arm)) for one in order
     ]  # fmt: skip
@@ -214,12 +215,13 @@ def _most_sure(best: Evidence, basis: Basis) -> float:
     return min(pooled, 1.0 if best.rivals else UNCOMPARED_CONFIDENCE)
 
 
-def slower_than(best: Arm, others: Sequence[Arm], series: Sequence[Series]) -> dict[Arm, float]:
+def slower_than(
+    best: Arm, others: Sequence[Arm], compared: Sequence[Sequence[Series]]
+) -> dict[Arm, float]:
     """Corrected p-values that each of `others` is slower than `best` on the same work."""
     tests: dict[Arm, list[tuple[float, int]]] = defaultdict(list)
     wanted = set(others)
-    works = [own for own in usable(series).values() if len(own) > 1] if wanted else []
-    for together in heaviest(works):
+    for together in compared if wanted else ():
         of = {one.arm: one.latencies_ms for one in together}
         for arm in of.keys() & wanted if best in of else ():
             tests[arm].append((slower(of[arm], of[best]), of[arm].size + of[best].size))
@@ -272,6 +274,8 @@ def _shown(one: Evidence, best: Evidence, within: float, p_value: float | None) 
 
 def _unweighed(series: Sequence[Series], weighed: Collection[Arm]) -> list[ArmEvidence]:
     """Arms that fail, and those of which too little is known to compare them."""
+    if all(one.arm in weighed for one in series):
+        return []
     samples: dict[Arm, int] = defaultdict(int)
     works: dict[Arm, set[Work]] = defaultdict(set)
     for one in series:

@@ -90,10 +90,10 @@ def _added(
             return registry.same_or_taken(existing, sha256)
         tokenizer_sha = Tokenizer.store(tokenizer, files_dir()) if tokenizer else ""
         stored.add(tokenizer_sha)
-        for part in parts.values():
-            if part.path is not None:
-                keep(part.path, part.sha256)
-                stored.add(part.sha256)
+        for digest, path in {part.sha256: part.path for part in parts.values()}.items():
+            if path is not None:
+                keep(path, digest)
+                stored.add(digest)
         return _create(
             wiring,
             parts,

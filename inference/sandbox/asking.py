@@ -36,7 +36,14 @@ class Refused(ValueError):
 
 
 class Ended(Refused):
-    """The child was ended: too much memory, too much time, a signal; the message says which."""
+    """The child was ended: too much memory, too much time, a signal; the message says which.
+
+    `by_signal`: by one that its own computation raised.
+    """
+
+    def __init__(self, message: str, *, by_signal: bool = False) -> None:
+        super().__init__(message)
+        self.by_signal = by_signal
 
 
 class Failed(RuntimeError):
@@ -191,7 +198,9 @@ class Session:
             return Ended("it was killed from outside; most often the machine has no memory left")
         more = f"; it may have needed more than {limit}" if name in _BY_MEMORY else ""
         said = signal.strsignal(name)
-        return Ended(f"it ended the process that computed it ({name.name}: {said}){more}")
+        return Ended(
+            f"it ended the process that computed it ({name.name}: {said}){more}", by_signal=True
+        )
 
     def _exit_code(self) -> int | None:
         """How the child ended, as Python writes it; None where the helper does not tell."""

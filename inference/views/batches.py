@@ -113,7 +113,10 @@ class BatchJobOutput(Door, APIView):
                 description=f"{', '.join(results.EXTENSIONS)}; left out: as the input was",
             )
         ],
-        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 409: ErrorSerializer, **ERRORS},
+        responses={
+            **{(200, kind): OpenApiTypes.BINARY for kind in _TYPES.values()},
+            409: ErrorSerializer, **ERRORS,
+        },
     )  # fmt: skip
     def get(self, request: Request, job_id: str) -> HttpResponseBase:
         """The results in the order of the items, once the job is at rest."""

@@ -14,7 +14,6 @@ from rest_framework.views import APIView
 
 from browsers.models import Browser
 from browsers.state import breakers
-from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from inference.errors import Unavailable
 from inference.scheduling.pool_view import get_browser
 from inference.views.door import Door, manager_of
@@ -22,7 +21,7 @@ from inference.wire.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
     BrowserSerializer,
-    file_names,
+    what_is_known_now,
 )
 from inference.wire.serializers.errors import ERRORS
 
@@ -31,11 +30,7 @@ class _Browsers(Door, generics.GenericAPIView[Browser]):
     queryset = Browser.objects.all()
 
     def get_serializer_context(self) -> dict[str, Any]:
-        alive = living_or_unknown()
-        files = {sha256 for live in (alive or {}).values() for sha256 in live.loaded}
-        known = breakers_or_unknown(Browser.objects.values_list("pk", flat=True))
-        facts = {"living": alive, "breakers": known, "names": file_names(files)}
-        return {**super().get_serializer_context(), **facts}
+        return {**super().get_serializer_context(), **what_is_known_now()}
 
 
 class BrowserList(_Browsers, generics.ListAPIView[Browser]):

@@ -7,7 +7,7 @@ from typing import cast
 from django.http import QueryDict
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, status
-from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,6 +17,7 @@ from inference.errors import InvalidRequest
 from inference.models import OnnxModel, Plan
 from inference.runs import options
 from inference.views.door import Door, manager_of
+from inference.wire.bodies import BoundedJSON
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.models import (
     ManifestRequestSerializer,
@@ -34,7 +35,7 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
 
     queryset = OnnxModel.objects.all()
     serializer_class = ModelSerializer
-    parser_classes = [MultiPartParser, FormParser, JSONParser]
+    parser_classes = [MultiPartParser, FormParser, BoundedJSON]
 
     @extend_schema(
         request={

@@ -99,7 +99,12 @@ class RunDetail(Door, APIView):
 class RunOutputs(Door, APIView):
     @extend_schema(
         parameters=[_query("names", "output names, by comma; all when left out")],
-        responses={200: OutputsSerializer, 409: ErrorSerializer, **ERRORS},
+        responses={
+            (200, "application/json"): OutputsSerializer,
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            409: ErrorSerializer,
+            **ERRORS,
+        },
     )
     def get(self, request: Request, run_id: str) -> HttpResponse:
         """The answer, in the form of /v2/; binary with `Accept: application/octet-stream`."""

@@ -3,8 +3,8 @@
 Each process of the tests has a home of its own, beside what they share, in a folder that the first one makes
 and removes, whatever became of the others.
 
-The process' database is a SQLite file; with TESTS_DATABASE=postgresql it is on a server of the process' own, and
-with the URL of an empty database, such as one behind a pooler, it is that one.
+The process' database is a SQLite file; with TESTS_DATABASE=postgresql it is on a server of the process' own,
+and with the URL of an empty database, such as one behind a pooler, it is that one.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
+from browsers.processes import OPEN_DOOR, OPEN_DOOR_REMEDY, containment
 from browsers.supervisor import State
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
@@ -78,6 +79,8 @@ class Command(WebpoolCommand):
         self._say(f"starting the pool in {settings.WEBPOOL_HOME}")
         if reaped := stack.start():
             self._say(f"  an earlier pool left these running, now killed: {', '.join(reaped)}")
+        if not containment().private_network:
+            self._say(f"  warning: {OPEN_DOOR}; {OPEN_DOOR_REMEDY}")
         waiter = _Waiter(stack)
         waiter.start()
         announced = False
