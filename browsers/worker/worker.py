@@ -11,6 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from browsers import clock
 from browsers.core.answers.known import Checks, Known
 from browsers.core.answers.proofs import Excluded
 from browsers.core.errors import BrowserError
@@ -153,7 +154,7 @@ class BrowserWorker:
         try:
             yield
         finally:
-            self.status.idle_since = time.time()
+            self.status.idle_since = clock.now().timestamp()
 
     @contextlib.contextmanager
     def _bounded(self, seconds: float) -> Iterator[None]:
