@@ -7,8 +7,9 @@
 
 Everything else is refused. Health endpoints do not ask.
 
-Users without staff status, logged in or by their keys, start runs and cancel their own; models and plans are
-for staff, for keys of nobody in particular, and for anonymous callers where those are let in.
+What a user may do, logged in or by a key of theirs, is what Django's permissions say, whichever door they take.
+Everybody who is let in reads, starts runs and batch jobs, and steers their own. Keys of nobody in particular, and
+anonymous callers where those are let in, may do everything that /api/ offers.
 
 Redis key
     webpool:rate:<key's id>:<minute>    requests so far in that minute; expires after two minutes
@@ -40,6 +41,15 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _PROXY_HEADERS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded", "Via")
 _MINUTE_S = 60
 
+# What a request needs beyond being let in: a permission of Django's, nothing, or to own what it names.
+ANYBODY = ""
+OWNER = "owner"
+ADD_MODEL, DELETE_MODEL = "inference.add_onnxmodel", "inference.delete_onnxmodel"
+ADD_PLAN = "inference.add_plan"
+CHANGE_RUN = "inference.change_run"
+CHANGE_BATCH_JOB = "inference.change_batchjob"
+CHANGE_BROWSER = "browsers.change_browser"
+
 
 class Forbidden(WebpoolError):
     """The caller is known, or need not be, but the request may not come this way."""
@@ -54,10 +64,9 @@ class Caller:
     name: str
     user: Any = None
 
-    @property
-    def manages(self) -> bool:
-        """Whether models, plans and other people's runs are this caller's business."""
-        return self.user is None or bool(self.user.is_staff)
+    def may(self, permission: str) -> bool:
+        """Whether Django's permissions allow it; callers that are no user may do everything."""
+        return self.user is None or bool(self.user.has_perm(permission))
 
 
 def create_key(
@@ -119,24 +128,35 @@ def identify(request: HttpRequest, *, writes: bool) -> Caller:
     return Caller("anonymous")
 
 
-def check_manager(caller: Caller) -> None:
-    """Refuse what only staff may do.
+def check(caller: Caller, permission: str) -> None:
+    """Refuse a caller who lacks a permission. Blocks: it may ask the database.
 
     Raises:
-        Forbidden (403): the caller is a user without staff status, or a key of one.
+        Forbidden (403): names it.
     """
-    if not caller.manages:
+    if not caller.may(permission):
         raise Forbidden(
-            f"expected a user with staff status, got {caller.name}, who may start runs and cancel their "
-            "own; an administrator gives the status in the admin"
+            f"expected the permission {permission}, which {caller.name} has not; an administrator gives it in "
+            "the admin"
         )
 
 
-def check_staff_login(request: HttpRequest) -> None:
-    """Refuse whoever is not logged in to the admin. Blocks: it may ask the database.
+def check_owner(caller: Caller, owner: str, permission: str) -> None:
+    """Refuse who neither owns a thing nor may change those of others.
+
+    Raises:
+        Forbidden (403).
+    """
+    if owner != caller.name:
+        check(caller, permission)
+
+
+def check_staff_login(request: HttpRequest, permission: str) -> None:
+    """Refuse whoever is not logged in to the admin with a permission. Blocks: it may ask the database.
 
     Raises:
         Unauthorised (401): no session of a user with staff status.
+        Forbidden (403): one without the permission.
         InvalidRequest (400): the Host header names none of settings.ALLOWED_HOSTS.
     """
     check_host(request)
@@ -144,6 +164,7 @@ def check_staff_login(request: HttpRequest) -> None:
     user = _session_user(request) if logged_in else None
     if user is None or not user.is_staff:
         raise Unauthorised("expected a login with staff status, got none; log in at /admin/ first")
+    check(Caller(user.get_username(), user), permission)
 
 
 def needs_no_lookup(request: HttpRequest) -> bool:

@@ -15,8 +15,9 @@ from rest_framework.views import APIView
 from browsers.models import Browser
 from browsers.state import breakers
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
+from inference import auth
 from inference.errors import Unavailable, UnknownBrowser
-from inference.views.door import Door, manager_of
+from inference.views.door import Door
 from inference.wire.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
@@ -61,10 +62,11 @@ def _known_browser(wanted: str) -> Browser:
 
 
 class BreakerReset(Door, APIView):
+    rules = {"POST": auth.CHANGE_BROWSER}
+
     @extend_schema(request=None, responses={200: BreakersSerializer, **ERRORS})
     def post(self, request: Request, pk: str) -> Response:
         """Close the circuit breakers of a browser, its own and those of models in it."""
-        manager_of(request)
         browser = _known_browser(pk)
         try:
             breakers.reset(browser.pk)
