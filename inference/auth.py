@@ -7,9 +7,9 @@
 
 Everything else is refused. Health endpoints do not ask.
 
-What a user may do, logged in or by a key of theirs, is what Django's permissions say, whichever door they take.
-Everybody who is let in reads, starts runs and batch jobs, and steers their own. Keys of nobody in particular, and
-anonymous callers where those are let in, may do everything that /api/ offers.
+What a user may do, logged in or by a key of theirs, is what Django's permissions say, whichever door they
+take. Everybody who is let in reads, starts runs and batch jobs, and steers their own. Keys of nobody in
+particular, and anonymous callers where those are let in, may do everything that /api/ offers.
 
 Redis key
     webpool:rate:<key's id>:<minute>    requests so far in that minute; expires after two minutes
@@ -136,8 +136,8 @@ def check(caller: Caller, permission: str) -> None:
     """
     if not caller.may(permission):
         raise Forbidden(
-            f"expected the permission {permission}, which {caller.name} has not; an administrator gives it in "
-            "the admin"
+            f"expected the permission {permission}, which {caller.name} has not; an administrator gives it "
+            "in the admin"
         )
 
 

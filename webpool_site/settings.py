@@ -174,6 +174,9 @@ WEBPOOL_TENSOR_TTL_S = env_int("WEBPOOL_TENSOR_TTL_S", 900)
 WEBPOOL_RUN_RETENTION_DAYS = env_float("WEBPOOL_RUN_RETENTION_DAYS", 7.0)
 WEBPOOL_MAX_RUNS_KEPT = env_int("WEBPOOL_MAX_RUNS_KEPT", 200_000)
 WEBPOOL_MAX_REQUEST_MB = env_int("WEBPOOL_MAX_REQUEST_MB", 256)
+# Connections at once, and how long a request's head, or a kilobyte per second of its body, may take to come.
+WEBPOOL_MAX_CONNECTIONS = env_int("WEBPOOL_MAX_CONNECTIONS", 900)
+WEBPOOL_READ_S = env_float("WEBPOOL_READ_S", 20.0)
 # A JSON document costs far more than its bytes: each of its values becomes an object before it is a tensor.
 WEBPOOL_MAX_JSON_MB = env_int("WEBPOOL_MAX_JSON_MB", 16)
 WEBPOOL_MAX_JSON_VALUES = env_int("WEBPOOL_MAX_JSON_VALUES", 1_000_000)
@@ -219,6 +222,9 @@ LOGGING = {
     "loggers": {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        # What any stranger can cause: refusals, and addresses that point nowhere.
+        "django.request": {"level": "ERROR"},
+        "django.security": {"level": "CRITICAL"},
     },
     "root": {"handlers": ["stderr"], "level": os.environ.get("WEBPOOL_LOG_LEVEL", "INFO")},
 }

@@ -83,7 +83,7 @@ class Pages(LimitOffsetPagination):
 
 class Door:  # a comment, not a docstring: views inherit those into the published schema
     # Mixin of every view of /api/, first in the list of bases.
-    # `rules` says for each method but those that only read what the caller needs; one without a rule is closed.
+    # `rules` says what a caller needs, for each method that may change something; one without is closed.
     rules: Mapping[str, str] = {}
     authentication_classes = [CallerAuthentication]
     permission_classes: list[Any] = []

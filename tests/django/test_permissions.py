@@ -45,7 +45,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def views() -> dict[str, Any]:
-    """Path, `*` for what a caller names in it, to the view's class; the last pattern, which takes all, left out."""
+    """Path (`*` for what a caller names) to the view's class; the last pattern, which takes all, left out."""
     found = {}
     for pattern in urls.urlpatterns:
         assert isinstance(pattern, URLPattern)
