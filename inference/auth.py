@@ -2,8 +2,9 @@
 
 1. `Authorization: Bearer <key>`: an active key, within its requests per minute.
 2. A session of the admin's login; writes need Django's CSRF token.
-3. Nobody in particular: only while the server is bound to loopback, the caller is on loopback, no proxy
-   stands between, and, for writes, no web page of another site sent the request.
+3. Nobody in particular: only while the server is bound to loopback and knows of no other host name, the
+   caller is on loopback and names loopback as the host, nothing says that a proxy stands between, and, for
+   writes, no web page of another site sent the request. WEBPOOL_ANONYMOUS=0 lets none in.
 
 Everything else is refused. Health endpoints do not ask.
 
@@ -191,13 +192,30 @@ def check_host(request: HttpRequest) -> None:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Whether an anonymous caller is let in: loopback server, loopback caller, nothing between."""
-    if not settings.WEBPOOL_ANONYMOUS_WRITES:
+    """Whether an anonymous caller is let in: loopback server, loopback caller, nothing between.
+
+    A proxy without a word of its own is told by the host that it passes on, or by its old HTTP.
+    """
+    if not settings.WEBPOOL_ANONYMOUS:
         return False
     if any(header in request.headers for header in _PROXY_HEADERS):
         return False
+    if getattr(request, "scope", {}).get("http_version") == "1.0":
+        return False
+    if not _is_loopback_host(request.get_host()):
+        return False
     try:
         return ip_address(request.META.get("REMOTE_ADDR") or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _is_loopback_host(host: str) -> bool:
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
 
@@ -211,7 +229,7 @@ def _by_key(authorization: str) -> Caller:
         raise Unauthorised("the API key is unknown or was switched off; make one in the admin")
     if row.requests_per_minute is not None:
         count_request(row.pk, row.requests_per_minute, time.time())
-    return Caller(f"key {row.name}"[:64], row.user)
+    return Caller(f"key {row.name}", row.user)
 
 
 def count_request(key_id: int, limit: int, now_s: float) -> None:
@@ -229,7 +247,7 @@ def count_request(key_id: int, limit: int, now_s: float) -> None:
         count, _ = pipe.execute()
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"Redis does not answer ({error}); start the pool with `make up`"
+            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
         ) from error
     if count > limit:
         raise Busy(

@@ -30,8 +30,11 @@ WEBPOOL_PRODUCTION = env_bool("WEBPOOL_PRODUCTION", False)
 DEBUG = False
 SECRET_KEY = load_secret_key(WEBPOOL_HOME / "secret_key")
 ALLOWED_HOSTS = env_list("WEBPOOL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
-# Anonymous callers may write only while the server is bound to loopback.
-WEBPOOL_ANONYMOUS_WRITES = is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
+# Callers of this machine need no key while the server is bound to loopback. Another host name means that a
+# proxy passes strangers on: then nobody is let in without a key unless the operator asks for it.
+WEBPOOL_ANONYMOUS = env_bool("WEBPOOL_ANONYMOUS", "WEBPOOL_ALLOWED_HOSTS" not in os.environ) and (
+    is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
+)
 
 INSTALLED_APPS = [
     "unfold",
@@ -81,6 +84,7 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = WEBPOOL_HOME / "static"
 LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")

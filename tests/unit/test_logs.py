@@ -8,7 +8,12 @@ from pathlib import Path
 
 from browsers.supervisor.logs import LOGS_KEPT, rotate
 
-WRITER = "import sys\nfor line in sys.stdin:\n    print(line, end='', flush=True)\n    print('.', file=sys.stderr, flush=True)"
+WRITER = """
+import sys
+for line in sys.stdin:
+    print(line, end="", flush=True)
+    print(".", file=sys.stderr, flush=True)
+"""
 
 
 def test_a_log_is_emptied_under_a_child_that_writes_on(tmp_path: Path) -> None:
