@@ -43,13 +43,18 @@ def django_db_setup(
     The tables are there for `database` too, which no mark asks for.
     """
     from django.conf import settings
+    from django.core.management import call_command
     from django.db import connection
 
-    name = str(connection.settings_dict["TEST"]["NAME"])
-    with django_db_blocker.unblock():
-        connection.close()
-        shutil.copy(migrated(), name)
-        settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
+    if connection.vendor == "postgresql":  # this process' own, and empty
+        with django_db_blocker.unblock():
+            call_command("migrate", interactive=False, verbosity=0)
+    else:
+        name = str(connection.settings_dict["TEST"]["NAME"])
+        with django_db_blocker.unblock():
+            connection.close()
+            shutil.copy(migrated(), name)
+            settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
     request.config.stash[_DATABASE] = django_db_blocker
 
 
@@ -69,7 +74,7 @@ def leaves_no_rows(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The ledger in a real SQLite file of the tests' own home, the same as `django_db` has.
+    """The ledger in a real SQLite file of the tests' own home, or on PostgreSQL; the same as `django_db` has.
 
     A process remembers plans by their ids: a second database would have others under the same ids.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from webpool_site.databases import database
 from webpool_site.environment import (
     env_bool,
     env_float,
@@ -16,13 +17,13 @@ from webpool_site.environment import (
     env_some_of,
     is_loopback,
     load_secret_key,
+    private_home,
     redis_url,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEBPOOL_HOME = Path(os.environ.get("WEBPOOL_HOME", BASE_DIR / "var")).resolve()
-for _folder in ("run", "logs", "files", "models", "profiles"):
-    (WEBPOOL_HOME / _folder).mkdir(parents=True, exist_ok=True)
+private_home(WEBPOOL_HOME)
 
 # --- web -----------------------------------------------------------------------------------
 WEBPOOL_HOST = os.environ.get("WEBPOOL_HOST", "127.0.0.1")
@@ -31,8 +32,11 @@ WEBPOOL_PRODUCTION = env_bool("WEBPOOL_PRODUCTION", False)
 DEBUG = False
 SECRET_KEY = load_secret_key(WEBPOOL_HOME / "secret_key")
 ALLOWED_HOSTS = env_list("WEBPOOL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
-# Anonymous callers may write only while the server is bound to loopback.
-WEBPOOL_ANONYMOUS_WRITES = is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
+# Callers of this machine need no key while the server is bound to loopback. Another host name means that a
+# proxy passes strangers on: then nobody is let in without a key unless the operator asks for it.
+WEBPOOL_ANONYMOUS = env_bool("WEBPOOL_ANONYMOUS", "WEBPOOL_ALLOWED_HOSTS" not in os.environ) and (
+    is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
+)
 
 INSTALLED_APPS = [
     "unfold",
@@ -98,22 +102,7 @@ if WEBPOOL_PRODUCTION:
 
 # --- database: the truth ---------------------------------------------------------------------
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": Path(os.environ.get("WEBPOOL_DATABASE_PATH") or WEBPOOL_HOME / "db.sqlite3"),
-        "CONN_MAX_AGE": None,
-        # A file for tests, too: connections that share memory lock whole tables, which a file's do not.
-        "TEST": {"NAME": WEBPOOL_HOME / "test.sqlite3"},
-        "OPTIONS": {
-            "timeout": 30,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": (
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;"
-            ),
-        },
-    }
-}
+DATABASES = {"default": database(WEBPOOL_HOME, os.environ)}
 
 # --- broker, tensor store, live state -----------------------------------------------------------
 WEBPOOL_REDIS_URL = redis_url(WEBPOOL_HOME)
@@ -178,7 +167,16 @@ WEBPOOL_TENSOR_TTL_S = env_int("WEBPOOL_TENSOR_TTL_S", 900)
 WEBPOOL_RUN_RETENTION_DAYS = env_float("WEBPOOL_RUN_RETENTION_DAYS", 7.0)
 WEBPOOL_MAX_RUNS_KEPT = env_int("WEBPOOL_MAX_RUNS_KEPT", 200_000)
 WEBPOOL_MAX_REQUEST_MB = env_int("WEBPOOL_MAX_REQUEST_MB", 256)
+# Connections at once, and how long a request's head, or a kilobyte per second of its body, may take to come.
+WEBPOOL_MAX_CONNECTIONS = env_int("WEBPOOL_MAX_CONNECTIONS", 900)
+WEBPOOL_READ_S = env_float("WEBPOOL_READ_S", 20.0)
+# A JSON document costs far more than its bytes: each of its values becomes an object before it is a tensor.
+WEBPOOL_MAX_JSON_MB = env_int("WEBPOOL_MAX_JSON_MB", 16)
+WEBPOOL_MAX_JSON_VALUES = env_int("WEBPOOL_MAX_JSON_VALUES", 1_000_000)
 WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
+# What reading a model, a tokenizer or a packed file may take, beside eight times the file, 60 s per GB.
+WEBPOOL_SANDBOX_MEMORY_MB = env_int("WEBPOOL_SANDBOX_MEMORY_MB", 2048)
+WEBPOOL_SANDBOX_SECONDS = env_float("WEBPOOL_SANDBOX_SECONDS", 120.0)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20
@@ -193,6 +191,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "ONNX inference on a pool of real web browsers.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "inference.views.published.add_refusals",
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
@@ -223,6 +225,9 @@ LOGGING = {
     "loggers": {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        # What any stranger can cause: refusals, and addresses that point nowhere.
+        "django.request": {"level": "ERROR"},
+        "django.security": {"level": "CRITICAL"},
     },
     "root": {"handlers": ["stderr"], "level": os.environ.get("WEBPOOL_LOG_LEVEL", "INFO")},
 }

@@ -149,7 +149,7 @@ class BrowserSession:
 
     def _bring_up(self, deadline: Deadline, *, polite: bool = False) -> None:
         self._page.expect()
-        browser = self._window.open(self._page.url, polite=polite)
+        browser = self._window.open(self._page.serve_in, polite=polite)
         greeting = self._greeting(deadline)
         self._residents.forget()
         self._backends.describe(browser, greeting, self._page.facts(deadline))

@@ -19,9 +19,7 @@ from inference.admin import run_page
 from inference.admin.renewed import Renewed
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.metrics import milliseconds, prediction_metrics
-
-# Options of a run that say something where they are not empty.
-_OPTIONS = ("browsers", "platform", "pins", "strict", "critical", "redundancy", "filled_in")
+from inference.runs.options import recorded
 
 
 class RunShardInline(ReadOnly, TabularInline):
@@ -55,8 +53,8 @@ class RunAdmin(ReadOnly, Renewed):
         """What was asked for, folded: of the options those that say something."""
         fields = ["id"]
         if obj:
-            fields += [name for name in _OPTIONS if getattr(obj, name)]
-            fields += ["max_retries", "deadline_at"]
+            fields += [name for name in (*recorded(), "filled_in") if getattr(obj, name)]
+            fields += ["deadline_at"]
             fields += ["shown_prediction"] if obj.prediction else []
             fields += ["shown_selection"] if obj.selection else []
         return [("Asked for", {"fields": fields, "classes": ["collapse"]})]

@@ -9,6 +9,7 @@ from typing import Any
 import redis.exceptions
 from django.conf import settings
 
+from browsers.redis import place
 from inference.catalog import plans
 from inference.catalog.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView, named
@@ -27,22 +28,7 @@ class RunRequest:
     Attributes:
         model: name of a registered model.
         inputs: wire tensors, one per model input; inputs with a declared default may be missing.
-        strategy: none (whole), layer, attention_feedforward, data, component, or auto, which predicts and
-            chooses; empty: component for a model that is made of components, layer for more than one
-            shard, else none.
-        shards: how many; None: one per suitable browser, as far as graph or batch allow.
-        data_parallel: over how many copies of the cut model the batch is split.
-        allow_unproved_split: split a batch even where it was only tried, not proved, that its rows are
-            computed each for itself.
-        browsers: ids, kinds or families that may be used, in order; empty: any.
-        platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
-        pins: shard index → "browser", "browser/platform" or "/platform"; wins over everything else.
-        strict: refuse a backend that left any node to another execution provider.
-        critical: spread the shards over browser families, then zones, before speed counts.
-        redundancy: compute each shard in two browsers: the `first` answer counts, or `compare`: both
-            must agree.
-        max_retries: attempts after the first; None: settings.WEBPOOL_MAX_RETRIES.
-        deadline_s: seconds until the run fails; None: settings.WEBPOOL_RUN_DEADLINE_S.
+        strategy … deadline_s: as `inference.runs.options` declares them; empty or None: left out.
         owner: user or API key, for the record.
         filled_in: what the door added to what the caller sent, one sentence each.
     """
@@ -76,8 +62,8 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
         pool = snapshot()
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"Redis at {settings.WEBPOOL_REDIS_URL} does not answer ({error}); start the pool with "
-            "`make up`"
+            f"Redis at {place(settings.WEBPOOL_REDIS_URL)} does not answer ({type(error).__name__}); start "
+            "the pool with `make up`"
         ) from error
     try:
         check_wishes(request.browsers, request.platform, request.pins, pool)
@@ -178,7 +164,7 @@ def plan_for(
         raise InvalidRequest(
             f"a batch of {rows} cannot be split into {parts} parts; send more rows or ask for fewer"
         )
-    plan, steps = plans.known_plan(
+    plan, steps = plans.cached_plan(
         model,
         request.strategy,
         count,

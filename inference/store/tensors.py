@@ -55,6 +55,11 @@ class TensorRef:
         }
 
 
+def refs_of(items: Mapping[str, Any]) -> dict[str, TensorRef]:
+    """References by name, as a row keeps them."""
+    return {name: TensorRef.from_json(item) for name, item in items.items()}
+
+
 def encode_array(name: str, array: np.ndarray[Any, Any]) -> WireTensor:
     """Turn a numpy array into a wire tensor; arrays of `str` become strings.
 

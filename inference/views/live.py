@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from kombu.exceptions import OperationalError
 
+from inference import auth
 from inference.errors import WebpoolError
 from inference.ledger import draining, operations
 from inference.models import Entrance, Run, RunState
@@ -45,7 +46,7 @@ def act(request: HttpRequest, browser_id: str) -> HttpResponse:
 
     What would leave no browser that takes work is asked back first, with what would follow.
     """
-    if not request.user.has_perm("browsers.change_browser"):
+    if not request.user.has_perm(auth.CHANGE_BROWSER):
         raise PermissionDenied
     action = _ACTIONS.get(request.POST.get("action", ""))
     if action is None:

@@ -17,9 +17,8 @@ from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
 from inference.models import Entrance, Run, RunShard, RunState, ShardState, StepKind
-from inference.runs import creation
+from inference.runs import creation, options
 from inference.runs.answers import collect, get_run
-from inference.runs.options import parse_options
 from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
@@ -43,6 +42,7 @@ def _query(name: str, about: str) -> OpenApiParameter:
 class RunList(Door, generics.ListAPIView[Run]):
     """Runs, the latest first."""
 
+    rules = {"POST": auth.ANYBODY}
     serializer_class = RunSerializer
 
     def get_queryset(self) -> QuerySet[Run]:
@@ -51,12 +51,10 @@ class RunList(Door, generics.ListAPIView[Run]):
         if model := asked.get("model"):
             rows = rows.filter(model=registry.get_model(model))
         if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, RunState.values))
+            rows = rows.filter(state=_one_of("state", state, list(RunState)))
         return rows
 
-    @extend_schema(
-        parameters=[_query("model", "name"), _query("state", ", ".join(RunState.values))]
-    )
+    @extend_schema(parameters=[_query("model", "name"), _query("state", ", ".join(list(RunState)))])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
@@ -70,7 +68,7 @@ class RunList(Door, generics.ListAPIView[Run]):
         if not isinstance(name := given.get("model"), str):
             raise InvalidRequest(f"'model': expected the name of a model, got {name!r:.100}")
         model = registry.get_model(name)
-        options = {key: value for key, value in given.items() if key not in own}
+        wishes = {key: value for key, value in given.items() if key not in own}
         inputs, filled_in = inputs_of(model, given)
         run = creation.create_run(
             creation.RunRequest(
@@ -78,7 +76,7 @@ class RunList(Door, generics.ListAPIView[Run]):
                 inputs=inputs,
                 filled_in=filled_in,
                 owner=caller_of(request).name,
-                **parse_options(options),
+                **options.parse_options(wishes, options.Door.RUNS),
             )
         )
         body = RunDetailSerializer(get_run(run.pk)).data
@@ -103,7 +101,12 @@ class RunDetail(Door, APIView):
 class RunOutputs(Door, APIView):
     @extend_schema(
         parameters=[_query("names", "output names, by comma; all when left out")],
-        responses={200: OutputsSerializer, 409: ErrorSerializer, **ERRORS},
+        responses={
+            (200, "application/json"): OutputsSerializer,
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            409: ErrorSerializer,
+            **ERRORS,
+        },
     )
     def get(self, request: Request, run_id: str) -> HttpResponse:
         """The answer, in the form of /v2/; binary with `Accept: application/octet-stream`."""
@@ -126,6 +129,8 @@ class RunOutputs(Door, APIView):
 
 
 class RunCancel(Door, APIView):
+    rules = {"POST": auth.OWNER}
+
     @extend_schema(
         request=None, responses={200: RunDetailSerializer, 409: ErrorSerializer, **ERRORS}
     )
@@ -133,8 +138,7 @@ class RunCancel(Door, APIView):
         """End a run that nobody wants any more."""
         run = get_run(run_id)
         caller = caller_of(request)
-        if run.owner != caller.name:
-            auth.check_manager(caller)
+        auth.check_owner(caller, run.owner, auth.CHANGE_RUN)
         with audit.acting(Entrance.REST, caller.name, "cancel", f"run {run.pk}"):
             endings.cancel(run.pk, f"cancelled by {caller.name}")
             run = get_run(run.pk)
@@ -157,7 +161,7 @@ class ShardList(Door, generics.ListAPIView[RunShard]):
         if browser := asked.get("browser"):
             rows = rows.filter(browser=browser)
         if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, ShardState.values))
+            rows = rows.filter(state=_one_of("state", state, list(ShardState)))
         return rows.order_by("-id")
 
     @extend_schema(

@@ -114,7 +114,10 @@ def test_beyond_the_limit_callers_are_told_when_to_come_back_and_nothing_is_stor
     tmp_path: Path,
 ) -> None:
     pool = RunningStack(
-        tmp_path / "home", browsers="chromium", backends="wasm", extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)}
+        tmp_path / "home",
+        browsers="chromium",
+        backends="wasm",
+        extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)},
     )
     pool.migrate()
     pool.start()

@@ -37,7 +37,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pool(home: Path, tmp_path: Path) -> Iterator[RunningStack]:
     """Not started yet."""
     pool = RunningStack(
-        tmp_path / "home", browsers=BROWSER, backends="wasm", extra_env={"WEBPOOL_CHECK_EVERY_S": "1"}
+        tmp_path / "home",
+        browsers=BROWSER,
+        backends="wasm",
+        extra_env={"WEBPOOL_CHECK_EVERY_S": "1"},
     )
     shutil.copytree(home, pool.home, symlinks=True)
     yield pool

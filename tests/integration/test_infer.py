@@ -178,7 +178,7 @@ REFUSED = [
         ["infer", "minilm", "--text", "x", "--strategy", "data", "--shards", "2"],
         "cannot be split into 2 parts",
     ),
-    (["plan", "minilm", "--shards", "0"], "expected at least 1"),
+    (["plan", "minilm", "--shards", "0"], "a whole number from 1"),
 ]
 
 

@@ -1,7 +1,7 @@
 """Strategies × models × browsers × precisions: every case, or a seeded cover of all pairs.
 
-`WEBPOOL_MATRIX=all` (`make matrix`, `make soak`) runs every case. Of a cover in which each pair of values occurs
-at least once `make test` runs every second case.
+`WEBPOOL_MATRIX=all` (`make matrix`, `make soak`) runs every case. Of a cover in which each pair of values
+occurs at least once `make test` runs every second case.
 """
 
 from __future__ import annotations

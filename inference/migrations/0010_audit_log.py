@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("inference", "0008_unproved_answers"),
+        ("inference", "0009_wider_owners"),
     ]
 
     operations = [
