@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import redis.exceptions
@@ -9,12 +10,18 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
 from inference.errors import WebpoolError
+from inference.models import Entrance
+from inference.store import audit
 
 
 class WebpoolCommand(BaseCommand):
     """A command whose expected failures end as one clear line and exit code 2."""
 
     requires_system_checks: list[str] = []
+
+    def acting(self, action: str, target: str) -> AbstractContextManager[audit.Said]:
+        """Write down in the audit log what the user of the machine does inside."""
+        return audit.acting(Entrance.COMMAND, audit.machine_user(), action, target)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
