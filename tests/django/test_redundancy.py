@@ -13,6 +13,7 @@ from browsers.models import Browser, Incident
 from browsers.redis import client
 from browsers.state.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from inference.ledger import claims, joins, redispatch, results, sweep, verification
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.answers import collect
 from inference.runs.metrics import run_metrics
@@ -40,12 +41,12 @@ def claimed(run: Run, index: int, copy: int) -> RunShard:
 
 def answer(shard: RunShard, name: str, value: float) -> bool:
     refs = tensors.store(shard.run_id, [tensors.encode_array(name, np.array([value], np.float32))])
-    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     return results.record_success(shard, {name: refs[0]}, facts)
 
 
 def fail(shard: RunShard, category: Category = Category.INTERNAL) -> None:
-    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     results.record_failure(shard, category, "it broke", facts)
 
 
@@ -166,7 +167,7 @@ def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
 
 def settled(shard: RunShard, value: float) -> None:
     wires = [tensors.encode_array("t1", np.array([value], np.float32))]
-    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     verification.settle(
         shard, wires, tensors.store(shard.run_id, wires), facts, results.Glance(shard)
     )
