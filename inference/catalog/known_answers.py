@@ -175,14 +175,14 @@ def _run(steps: Sequence[PlanShard], cases: Sequence[_Case], found: Mapping[str,
 
 def _asked(step: PlanShard, case: _Case, runtime: Any) -> tuple[Arrays, Arrays]:
     """One step's inputs and outputs; what it makes is there for those that follow."""
-    taken = {p["name"]: p.get("tensor", p["name"]) for p in step.inputs}
+    taken = {port.name: port.tensor for port in step.input_ports}
     missing = [port for port in specs(step.inputs) if taken[port.name] not in case.values]
     if missing:
         case.values.update(
             {taken[name]: array for name, array in _made_up(step, missing, case).items()}
         )
     inputs = {name: case.values[tensor] for name, tensor in taken.items() if tensor in case.values}
-    names = [port["name"] for port in step.outputs]
+    names = [port.name for port in step.output_ports]
     outputs = dict(zip(names, map(np.asarray, runtime.run(names, inputs)), strict=True))
     if not all(array.size for array in outputs.values()):
         raise ValueError("an output is empty: the inputs are too small")
@@ -233,10 +233,10 @@ def _joined(step: PlanShard, values: Mapping[str, Any]) -> Arrays:
 
     made: Arrays = {}
     ports = {spec.name: spec for spec in specs(step.outputs)}
-    for item in step.join:
-        parts = tuple(part for _, part in item["parts"])
-        spec = JoinSpec(item["op"], item["axis"], parts, ports[item["tensor"]])
-        made[item["tensor"]] = join(spec, [values[part] for part in parts])
+    for item in step.joined:
+        parts = tuple(part for _, part in item.parts)
+        spec = JoinSpec(item.op, item.axis, parts, ports[item.tensor])
+        made[item.tensor] = join(spec, [values[part] for part in parts])
     return made
 
 

@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from inference.catalog import known_answers, registry
 from inference.catalog.component_plan import check_strategy, component_steps
 from inference.catalog.data_parallel import check_parallel, copies
+from inference.core.ports import Joined
 from inference.errors import InvalidRequest
 from inference.graph.cutting.blocks import NoBlocks, plan_attention_feedforward
 from inference.graph.cutting.cut import plan_layers
@@ -179,7 +180,7 @@ def _row(written: WrittenStep, plan: Sequence[Step]) -> PlanShard:
         outputs=[spec.to_json() for spec in step.outputs],
         depends_on=list(step.depends_on),
         crossing_bytes=step.crossing_bytes,
-        join=[_join(step.join, plan)] if step.join else [],
+        join=[_join(step.join, plan).to_json()] if step.join else [],
     )
     if file is not None:
         row.sha256, row.file_bytes, row.node_count = file.sha256, file.bytes, file.node_count
@@ -187,14 +188,10 @@ def _row(written: WrittenStep, plan: Sequence[Step]) -> PlanShard:
     return row
 
 
-def _join(join: JoinSpec, plan: Sequence[Step]) -> dict[str, object]:
+def _join(join: JoinSpec, plan: Sequence[Step]) -> Joined:
     made_by = {spec.name: step.index for step in plan for spec in step.outputs}
-    return {
-        "tensor": join.output.name,
-        "op": join.op,
-        "axis": join.axis,
-        "parts": [[made_by[part], part] for part in join.parts],
-    }
+    parts = tuple((made_by[part], part) for part in join.parts)
+    return Joined(join.output.name, join.op, join.axis, parts)
 
 
 def _whole(model: OnnxModel) -> PlanShard:

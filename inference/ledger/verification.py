@@ -130,7 +130,7 @@ def _blame_late(shard: RunShard, outputs: Sequence[WireTensor], why: str) -> Non
 
 def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
     """What is odd about those outputs that are the model's, and that two browsers have not agreed on yet."""
-    ours = {port["name"] for port in shard.run.model.outputs}
+    ours = {port.name for port in shard.run.model.output_ports}
     tensor_of = shard.plan_shard.tensor_of
     found = [
         f"{tensor_of[tensor.name]} is {what}"

@@ -24,6 +24,7 @@ from inference.models import RunShard
 from inference.scheduling import advice
 from inference.scheduling.wishes import asked_of
 from inference.store import tensors
+from inference.store.inputs import batch_of
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor
 from inference.worker.timeouts import Durations
@@ -148,11 +149,8 @@ def _preferred(worker: BrowserWorker, shard: RunShard) -> str:
 
 def _rows(shard: RunShard) -> int | None:
     """How many rows of the batch the shard computes; None where the model's batch cannot be split."""
-    batched = shard.run.model.batch.inputs
-    given = (shard.run.inputs[name] for name in batched if name in shard.run.inputs)
-    part = shard.plan_shard.batch_part
-    refs = (item if part is None else item["parts"][part] for item in given)
-    return next((ref["shape"][0] for ref in refs), None)
+    ref = batch_of(shard.run, shard.plan_shard.batch_part)
+    return ref.shape[0] if ref else None
 
 
 def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> AttemptFacts:
