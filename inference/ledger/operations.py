@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from celery import current_app
 
-from browsers.models import Browser
+from browsers.models import Browser, DrainKind
 from browsers.queues import queue_of
 from browsers.state import breakers, drains
-from browsers.state.drains import QUARANTINED
 from inference.errors import UnknownBrowser
 from inference.ledger import draining, results
 
@@ -42,8 +41,8 @@ def quarantine(browser_id: str, *, by: str) -> int:
     """
     _known(browser_id)
     drains.clear(browser_id)
-    drains.mark(browser_id, reason=f"{QUARANTINED} by {by}")
-    return results.owner_died(browser_id, f"{browser_id} was {QUARANTINED} by {by}")
+    drains.mark(browser_id, DrainKind.QUARANTINED, reason=f"quarantined by {by}")
+    return results.owner_died(browser_id, f"{browser_id} was quarantined by {by}")
 
 
 def release(browser_id: str) -> bool:
@@ -60,10 +59,6 @@ def reset_breakers(browser_id: str) -> None:
     """
     _known(browser_id)
     breakers.reset(browser_id)
-
-
-def is_quarantined(row: Browser) -> bool:
-    return row.drained_at is not None and row.drain_reason.startswith(QUARANTINED)
 
 
 def _known(browser_id: str) -> None:

@@ -9,9 +9,8 @@ import pytest
 from django.utils import timezone
 
 from browsers.core.failures import Category
-from browsers.models import Browser, Incident
+from browsers.models import Browser, DrainKind, Incident
 from browsers.redis import client
-from browsers.state.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from inference.ledger import claims, joins, redispatch, results, sweep, verification
 from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
@@ -142,11 +141,12 @@ def test_one_copy_that_failed_for_good_does_not_end_the_run_but_both_do() -> Non
 
 
 @pytest.mark.parametrize(
-    ("reason", "waits"),
-    [(f"{QUARANTINED_BY_THE_POOL}: five failed starts", True), (f"{QUARANTINED}: by hand", False)],
+    ("kind", "waits"), [(DrainKind.GIVEN_UP, True), (DrainKind.QUARANTINED, False)]
 )
-def test_a_second_browser_that_the_pool_quarantined_is_waited_for(reason: str, waits: bool) -> None:
-    Browser.objects.create(pk="b", kind="b", family="b", drain_reason=reason)
+def test_a_second_browser_that_the_pool_quarantined_is_waited_for(
+    kind: DrainKind, waits: bool
+) -> None:
+    Browser.objects.create(pk="b", kind="b", family="b", drain_kind=kind)
     run = run_on("a")
     none = redispatch.why_waiting(run.shards.get(copy=1), snapshot())
     assert none is not None
