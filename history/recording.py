@@ -21,7 +21,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from history import vocabulary
-from history.core.samples import Kind, Observation, refusals
+from history.core.samples import Blame, Kind, Observation, refusals
 from history.errors import Refused
 from history.models import HistoryState, PendingSample
 
@@ -89,6 +89,7 @@ def _observation(row: PendingSample, ledger: str) -> Observation:
         **{
             **fields,
             "kind": Kind(fields["kind"]),
+            "blame": Blame(blame) if (blame := fields.get("blame")) else None,
             "timestamp": datetime.fromisoformat(fields["timestamp"]),
             "source": source_of(ledger, row.source),
             "source_id": row.pk if row.key is None else row.key,

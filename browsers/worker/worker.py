@@ -45,10 +45,6 @@ class Hooks:
         ready: the browser takes work; shards may be waiting for it.
         hand_over: no repair helped; others are to load these files. Returns how many files others have now.
         broken: the browser is about to be repaired; what waits for it better goes elsewhere.
-        request_repair: send this worker's main thread a repair task.
-        request_probe: send it a task that answers the known-answer model.
-        request_relief: send it a task that gives memory back.
-        request_check: send it a task that tries a backend, or asks a file for its known answer.
         known: what is known of a file.
         loaded: a model file was loaded, or could not be; called by the main thread.
     """
@@ -56,11 +52,7 @@ class Hooks:
     restarted: Callable[[str], None]
     ready: Callable[[str], None]
     broken: Callable[[str], None]
-    request_repair: Callable[[str], None]
-    request_probe: Callable[[str], None]
-    request_relief: Callable[[str], None]
     hand_over: Callable[[str, Collection[str]], int]
-    request_check: Callable[[str], None]
     known: Callable[[str], Known]
     loaded: Callable[[BrowserWorker, LoadEvent], None] = lambda worker, event: None
 
@@ -88,6 +80,7 @@ class BrowserWorker:
             on_event=self._on_event,
             on_load=self._on_load,
             proofs=(ProofBook(kind, self._now), hooks.known),
+            backends=settings.WEBPOOL_BACKENDS,
         )
         self.pace = Pace()
         self.memory = Memory(self.session, limit_mb)
@@ -96,14 +89,7 @@ class BrowserWorker:
             browser_id, kind, driver.family, self.session,
             self.pace, self.memory, self._checks, limit_mb=limit_mb,
         )  # fmt: skip
-        self._watch = Watch(
-            browser_id,
-            self.status,
-            request_repair=hooks.request_repair,
-            request_probe=hooks.request_probe,
-            request_relief=hooks.request_relief,
-            request_check=hooks.request_check,
-        )
+        self._watch = Watch(browser_id, self.status)
         self._checkup = Checkup(browser_id, self.session, self._checks, hooks.known)
         self._ladder = Ladder(browser_id, self.session, self.status, self._forget, self._bounded)
         self._reliever = Reliever(
@@ -190,10 +176,12 @@ class BrowserWorker:
         rows: int | None,
         deadline_s: float,
         meanwhile: Callable[[], object] | None = None,
+        why_refused: Callable[[BrowserError], str] | None = None,
     ) -> RunReport:
         """Compute in the browser; called by tasks in the main thread. `rows`: the batch, if any.
 
-        `meanwhile` is called while the page computes; it must not raise.
+        `meanwhile` is called while the page computes; it must not raise. `why_refused` is asked about a
+        failure before the browser is blamed: why no browser could have done it, or nothing.
 
         Raises:
             BrowserError: with its category, noted by the breakers. When the browser itself is in doubt,
@@ -215,10 +203,12 @@ class BrowserWorker:
         except Excluded:
             raise  # the backend's fault, who may compute the file on another one
         except BrowserError as error:
-            self.status.breakers = breakers.failed(self.id, error.category, sha256=sha256)
             if error.category.distrusted:
                 self.status.save(BrowserState.RECOVERING, str(error))
                 self.status.publish()
+            error.refused = why_refused(error) if why_refused else ""
+            blamed = Category.INVALID_INPUT if error.refused else error.category
+            self.status.breakers = breakers.failed(self.id, blamed, sha256=sha256)
             raise
         self.pace.note(sha256, report, rows)
         if not self.status.breakers.spotless(sha256):

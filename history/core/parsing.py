@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from history.core.samples import Kind, Observation
+from history.core.samples import Blame, Kind, Observation
 
 REQUIRED: Final = ("timestamp", "browser", "model_type", "model_name", "success")
 
@@ -56,6 +56,7 @@ def _document(value: Any) -> Mapping[str, Any]:
 _BY_TYPE: Final[dict[str, Callable[[Any], Any]]] = {
     "str": _text,
     "Kind": Kind,
+    "Blame": Blame,
     "int": _integer,
     "float": _number,
     "bool": _truth,

@@ -16,6 +16,14 @@ class Kind(enum.StrEnum):
     LOAD = "load"
 
 
+class Blame(enum.StrEnum):
+    """What a failure counts against."""
+
+    BROWSER = "browser"  # the browser, with whatever model
+    MODEL = "model"  # this model in that browser, which is otherwise well
+    NOBODY = "nobody"  # it is the same in every browser, or it was the caller's wish
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Observation:
     """One execution of a shard, or one load of a model file; None where a value is not known.
@@ -31,6 +39,7 @@ class Observation:
         work: SHA-256 of the file that was computed: only the same work is compared.
         shape: bucket of the input shapes (`core.shapes`).
         concurrent: other shards that the pool computed during it.
+        blame: of a failure; None: the history gives it one by its `error_type`, as it is kept.
         extra: everything that has no column, as JSON.
     """
 
@@ -48,6 +57,7 @@ class Observation:
     batch_size: int | None = None
     success: bool
     error_type: str | None = None
+    blame: Blame | None = None
     browser_id: str | None = None
     family: str | None = None
     host: str | None = None

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS browser_performance (
     batch_size INTEGER,
     success BOOLEAN NOT NULL,
     error_type VARCHAR,
+    blame VARCHAR,                -- what a failure counts against: browser, model or nobody
     browser_id VARCHAR,
     family VARCHAR,
     host VARCHAR,
@@ -73,7 +74,7 @@ SELECT
         ELSE 1 << floor(log2(concurrent))::INTEGER
     END AS load,
     browser, coalesce(platform, '') AS platform, software, coalesce(host, '') AS host,
-    coalesce(adapter, '') AS adapter, browser_version AS build, success, timestamp,
+    coalesce(adapter, '') AS adapter, browser_version AS build, success, blame, timestamp,
     CASE WHEN success AND warm IS NOT FALSE AND latency_ms > 0 THEN latency_ms END AS latency_ms,
     throughput_tokens_per_sec, memory_mb
 FROM browser_performance

@@ -15,18 +15,18 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
-    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-    UnfoldBooleanWidget,
 )
 
 from browsers.admin import ReadOnly, megabytes, pretty, table
+from inference.admin.options import option_fields
 from inference.batches import jobs, report
+from inference.batches.options import JOB_OPTIONS
 from inference.batches.uploads import job_from_upload
 from inference.errors import WebpoolError
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.runs.options import OPTIONS, Door, options_of
 
 
 class StartForm(forms.ModelForm):
@@ -38,32 +38,11 @@ class StartForm(forms.ModelForm):
     file = forms.FileField(
         widget=UnfoldAdminFileFieldWidget(), help_text=".jsonl, .npz or .parquet"
     )
-    batch_size = forms.IntegerField(
-        required=False,
-        widget=UnfoldAdminIntegerFieldWidget(),
-        help_text=f"empty: as history measured to be best, else {jobs.DEFAULT_BATCH_SIZE}",
-    )
-    concurrency = forms.IntegerField(
-        required=False,
-        widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="batches in flight; empty: as many as browsers are ready",
-    )
-    browsers = forms.CharField(
-        required=False, widget=UnfoldAdminTextInputWidget(), help_text="by comma; empty: any"
-    )
-    platform = forms.CharField(
-        required=False, widget=UnfoldAdminTextInputWidget(), help_text="webnn, webgpu or wasm"
-    )
-    again = forms.BooleanField(
-        required=False,
-        widget=UnfoldBooleanWidget(),
-        help_text="compute even what was computed before",
-    )
     owner = ""  # the class that a request gets knows who asks
 
     class Meta:
         model = BatchJob
-        fields = ["model", "batch_size", "concurrency"]
+        fields = ["model"]
 
     def _post_clean(self) -> None:
         """Create the job where Django would build the row."""
@@ -75,10 +54,9 @@ class StartForm(forms.ModelForm):
                 given["file"],
                 model=given["model"].name,
                 owner=self.owner,
-                batch_size=given["batch_size"],
-                concurrency=given["concurrency"],
-                options={name: given[name] for name in ("browsers", "platform") if given[name]},
-                again=given["again"],
+                given={
+                    name: value for name, value in given.items() if name not in ("file", "model")
+                },
             )
         except WebpoolError as error:
             self.add_error(None, str(error))
@@ -124,15 +102,9 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
     ]
 
     add_fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    "model", "file", "batch_size", "concurrency", "browsers", "platform", "again",
-                ]
-            },
-        )
-    ]  # fmt: skip
+        (None, {"fields": ["model", "file", *(option.name for option in JOB_OPTIONS)]}),
+        ("Its runs", {"fields": [option.name for option in options_of(Door.JOBS)]}),
+    ]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """As Django's, which `ReadOnly` overrides: a job may be started here."""
@@ -146,7 +118,8 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
     ) -> Any:
         if obj:
             return super().get_form(request, obj, change, **kw)
-        return type("StartForm", (StartForm,), {"owner": request.user.get_username()})
+        fields = option_fields(Door.JOBS, (*JOB_OPTIONS, *OPTIONS))
+        return type("StartForm", (StartForm,), {**fields, "owner": request.user.get_username()})
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return [BatchInline] if obj else []

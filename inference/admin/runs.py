@@ -17,6 +17,7 @@ from unfold.decorators import display
 from browsers.admin import UNKNOWN, ReadOnly, pretty
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.metrics import milliseconds, prediction_metrics
+from inference.runs.options import recorded
 from inference.runs.timeline import timeline
 
 
@@ -55,21 +56,7 @@ class RunAdmin(ReadOnly, ModelAdmin):
     fieldsets = [
         (None, {"fields": ["id", "shown_state", "model", "plan_name", "time", "owner"]}),
         ("Failure", {"fields": ["error_category", "error"]}),
-        (
-            "Asked for",
-            {
-                "fields": [
-                    "browsers",
-                    "platform",
-                    "pins",
-                    "strict",
-                    "critical",
-                    "redundancy",
-                    "max_retries",
-                    "filled_in",
-                ]
-            },
-        ),
+        ("Asked for", {"fields": [*recorded(), "filled_in"]}),
         ("Prediction", {"fields": ["shown_prediction"]}),
         ("Times", {"fields": ["created_at", "deadline_at", "finished_at"]}),
         ("Tensors", {"fields": ["shown_inputs", "shown_outputs"]}),

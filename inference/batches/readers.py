@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
 from django.conf import settings
 
-from inference.batches.parquet import NotParquet, read_rows
+from inference import sandbox
+from inference.conversion import documents
 from inference.errors import InvalidRequest, TooLarge
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
@@ -57,22 +55,31 @@ def read_items(path: Path, kind: str) -> Iterator[RawItem]:
         yield from {"jsonl": _jsonl, "npz": _npz, "parquet": _parquet}[kind](path)
     except FileNotFoundError as error:
         raise InvalidRequest(f"{path}: no such file") from error
-    except (OSError, NotParquet, zipfile.BadZipFile, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise InvalidRequest(f"{path.name}: cannot be read as {kind}: {error}") from error
 
 
 def _jsonl(path: Path) -> Iterator[RawItem]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_lines(file), start=1):
             if line.strip():
                 yield _json_item(f"line {number}", line)
 
 
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines; no more of one that is too long than shows that it is."""
+    most = documents.most_bytes() + 1
+    while line := file.readline(most):
+        yield line
+        while len(line) == most and not line.endswith(b"\n"):
+            line = file.readline(most)
+
+
 def _json_item(where: str, line: bytes) -> RawItem:
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:  # not UTF-8 is a ValueError too
-        return RawItem(where, None, f"not JSON: {error}")
+        values = documents.parse(line.strip())
+    except InvalidRequest as error:
+        return RawItem(where, None, str(error))
     if not isinstance(values, dict):
         found = type(values).__name__
         return RawItem(where, None, f"expected an object of input name → list, got {found}")
@@ -80,34 +87,36 @@ def _json_item(where: str, line: bytes) -> RawItem:
 
 
 def _npz(path: Path) -> Iterator[RawItem]:
-    with np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is a single array; name the inputs: numpy.savez(file, x=…)")
-        packed: Any = archive.zip
-        _check_unpacked(path.name, sum(item.file_size for item in packed.infolist()))
-        arrays = {name: archive[name] for name in archive.files}
-    if scalars := [name for name, array in arrays.items() if not array.ndim]:
-        raise ValueError(f"{scalars[0]!r} is a scalar; the first axis of each array is the items")
-    counts = {name: len(array) for name, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
-        raise ValueError(f"the arrays' first axes, the items, differ in length ({listed})")
-    for index in range(next(iter(counts.values()), 0)):
-        yield RawItem(f"item {index}", {name: array[index, ...] for name, array in arrays.items()})
-
-
-def _check_unpacked(name: str, size: int) -> None:
-    """Refuse an archive that would fill the memory: it is read as a whole, and may be packed."""
-    if size > settings.WEBPOOL_MAX_UPLOAD_MB * 2**20:
-        raise TooLarge(
-            f"{name}: {size / 2**20:.0f} MB when unpacked, the limit is "
-            f"{settings.WEBPOOL_MAX_UPLOAD_MB} MB (WEBPOOL_MAX_UPLOAD_MB); use jsonl or parquet"
-        )
+    number = 0
+    for answer in _unpacked(path, "npz"):
+        for index in range(answer.document["count"]):
+            values = {name: array[index, ...] for name, array in answer.arrays.items()}
+            yield RawItem(f"item {number}", values)
+            number += 1
 
 
 def _parquet(path: Path) -> Iterator[RawItem]:
+    for answer in _unpacked(path, "parquet"):
+        for item in answer.document["items"]:
+            yield RawItem(f"row {item['number']}", item["values"], item["error"])
+
+
+def _unpacked(path: Path, kind: str) -> Iterator[sandbox.Answer]:
+    """What a packed file holds, a few items at a time; unpacked in the sandbox."""
     if not path.exists():
         raise FileNotFoundError(path)
-    for number, row in enumerate(read_rows(path), start=1):
-        # A column without a value is an input that was left out.
-        yield RawItem(f"row {number}", {k: v for k, v in row.items() if v is not None})
+    try:
+        with sandbox.opened(
+            "rows",
+            reads=[path],
+            path=str(path.absolute()),
+            kind=kind,
+            most_bytes=settings.WEBPOOL_MAX_UPLOAD_MB * 2**20,
+            most_row_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+        ) as session:
+            while (answer := session.ask()).document is not None:
+                yield answer
+    except sandbox.Refused as error:
+        if error.kind == "TooMuch":
+            raise TooLarge(f"{path.name}: {error}") from error
+        raise

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.files.uploadedfile import UploadedFile
 
 from inference.batches import jobs, storage
+from inference.catalog.uploads import file_name
 from inference.models.batches import BatchJob
 
 
@@ -18,30 +19,29 @@ def job_from_upload(
     *,
     model: str,
     owner: str,
-    batch_size: int | None,
-    concurrency: int | None,
-    options: Mapping[str, Any],
-    again: bool,
+    given: Mapping[str, Any],
 ) -> tuple[BatchJob, bool]:
     """As `jobs.create_job`; the uploaded file itself is not kept. A cancelled equal job goes on.
+
+    Args:
+        given: options of the job and of its runs, as a form sends them.
 
     Raises:
         InvalidRequest: as `jobs.create_job`.
     """
+    own, options = jobs.divide(given)
     storage.root().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="upload-", dir=storage.root()) as folder:
-        path = Path(folder) / Path(file.name or "input").name
+        path = Path(folder) / file_name(file, usual="input")
         with path.open("xb") as target:
             for chunk in file.chunks():
                 target.write(chunk)
         request = jobs.JobRequest(
             model=model,
             source=path,
-            batch_size=batch_size,
-            concurrency=concurrency,
             options=options,
             owner=owner,
-            again=again,
+            **own,
         )
         job, new = jobs.create_job(request)
     if not new:

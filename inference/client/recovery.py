@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from inference.client import calls
-from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
+from inference.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
     from inference.client.bridge import ResourcePoolBridgeIntegrationWithRecovery
@@ -95,20 +95,14 @@ class ResourcePoolErrorRecovery:
         return calls.in_thread(lambda: release(browser))
 
 
-def _known(browser: str) -> None:
-    from browsers.models import Browser
-
-    if not Browser.objects.filter(pk=browser).exists():
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {browser!r}; known: {known}")
-
-
 def _incidents(browser: str | None, limit: int, *, after: int = 0) -> list[dict[str, Any]]:
     from browsers.models import Incident
 
     rows = Incident.objects.filter(pk__gt=after)
     if browser is not None:
-        _known(browser)
+        from inference.scheduling.pool_view import get_browser
+
+        get_browser(browser)
         rows = rows.filter(browser=browser)
     return [
         {
@@ -139,8 +133,9 @@ def _reset(browser: str) -> None:
     import redis.exceptions
 
     from browsers.state import breakers
+    from inference.scheduling.pool_view import get_browser
 
-    _known(browser)
+    get_browser(browser)
     try:
         breakers.reset(browser)
     except redis.exceptions.RedisError as error:
@@ -155,8 +150,9 @@ def _repair(browser: str, rung: str) -> dict[str, Any]:
     from browsers.models import Incident
     from browsers.queues import queue_of
     from inference.client.requests import OWNER
+    from inference.scheduling.pool_view import get_browser
 
-    _known(browser)
+    get_browser(browser)
     repairs = [one.value for one in LADDER]
     if rung not in repairs:
         raise InvalidRequest(f"rung {rung!r}: expected one of {', '.join(repairs)}")

@@ -12,12 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import redis.exceptions
-from django.db import transaction
 from django.utils import timezone
 
 from browsers.core.failures import Category
 from inference.models import Run, RunShard, RunState
-from inference.store import run_moves, step_moves, tensors, wakeups
+from inference.store import run_moves, step_moves, tensors, transactions, wakeups
 from inference.store.doubts import doubt_of
 from inference.store.inputs import inputs_of
 from inference.store.tensors import TensorRef, refs_of
@@ -66,18 +65,20 @@ def _ended(run: Run, ending: Ending, made: Iterable[TensorRef]) -> Actions:
     ]
 
 
+@transactions.repeated
 def end_failed(run: Run, *, category: Category, error: str) -> bool:
     """End the run without an answer in a transaction of its own; False: it had ended before."""
-    with transaction.atomic():
+    with transactions.of_run(run.pk):
         after = fail(run, timezone.now(), category=category, error=error)
     follow_up(after)
     return bool(after)
 
 
+@transactions.repeated
 def cancel(run_id: uuid.UUID | str, reason: str) -> bool:
     """End a run that nobody wants any more; False: it had ended before."""
     run = Run.objects.get(pk=run_id)
-    with transaction.atomic():
+    with transactions.of_run(run.pk):
         ending = run_moves.cancel(run.pk, reason, timezone.now())
         after = _ended_early(run, ending) if ending else []
     follow_up(after)

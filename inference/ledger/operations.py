@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from celery import current_app
 
-from browsers.models import Browser, DrainKind
+from browsers.models import DrainKind
 from browsers.queues import queue_of
 from browsers.state import breakers, drains
-from inference.errors import UnknownBrowser
 from inference.ledger import draining, results
+from inference.scheduling.pool_view import get_browser
 
 # Sent by name: whoever asks for a restart needs nothing of what drives a browser.
 RESTART_BROWSER = "browsers.tasks.restart_browser"
@@ -21,7 +21,7 @@ def restart(browser_id: str, *, by: str) -> None:
         UnknownBrowser.
         OperationalError: the broker does not answer.
     """
-    _known(browser_id)
+    get_browser(browser_id)
     current_app.send_task(
         RESTART_BROWSER,
         (f"restart asked for by {by}",),
@@ -39,7 +39,7 @@ def quarantine(browser_id: str, *, by: str) -> int:
         UnknownBrowser.
         RedisError: Redis does not answer; the row is marked all the same.
     """
-    _known(browser_id)
+    get_browser(browser_id)
     drains.clear(browser_id)
     drains.mark(browser_id, DrainKind.QUARANTINED, reason=f"quarantined by {by}")
     return results.owner_died(browser_id, f"{browser_id} was quarantined by {by}")
@@ -57,11 +57,5 @@ def reset_breakers(browser_id: str) -> None:
         UnknownBrowser.
         RedisError: they are as before.
     """
-    _known(browser_id)
+    get_browser(browser_id)
     breakers.reset(browser_id)
-
-
-def _known(browser_id: str) -> None:
-    if not Browser.objects.filter(pk=browser_id).exists():
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {browser_id!r}; known: {known}")

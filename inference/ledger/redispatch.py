@@ -5,12 +5,12 @@ Each move is one transaction, each is refused when the step's fence has moved on
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import redis.exceptions
-from django.db import transaction
 from django.utils import timezone
 
 from browsers.core.failures import Category
@@ -21,7 +21,7 @@ from inference.ledger.endings import Actions, fail, follow_up
 from inference.models import Attempt, Outcome, Run, RunShard, ShardState
 from inference.scheduling import dispatch
 from inference.scheduling.pool_view import snapshot
-from inference.store import step_moves
+from inference.store import step_moves, transactions
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +71,14 @@ def place_again(
     return bool(sent), [lambda: dispatch.send(sent)]
 
 
+@transactions.repeated
 def redispatch(shard: RunShard) -> bool:
     """Send a queued or ready shard again, wherever is best now; False when it had moved on or waits."""
     now, pool = timezone.now(), pool_now()
     if shard.state == ShardState.READY and _still_waits(shard, pool):
         return False  # as before: nothing to write down
-    with transaction.atomic():
+    shard = copy.copy(shard)
+    with transactions.of_run(shard.run_id):
         if not step_moves.recall(shard):
             return False
         sent, after = place_again(shard, pool, now)

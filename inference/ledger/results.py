@@ -18,10 +18,10 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 from django.utils import timezone
 
 from browsers.core.failures import Category
@@ -29,7 +29,14 @@ from inference.core import retry
 from inference.core.placement import BrowserView
 from inference.ledger import attempts, deadlines, endings
 from inference.ledger.attempts import AttemptFacts
-from inference.ledger.claims import copies, others, plan_steps, steps_of
+from inference.ledger.claims import (
+    all_done,
+    copies,
+    others,
+    plan_steps,
+    ready_now,
+    steps_of,
+)
 from inference.ledger.endings import UNHEARD, Actions, follow_up, succeed, wake_waiters
 from inference.ledger.redispatch import (
     fail_if_hopeless,
@@ -40,12 +47,13 @@ from inference.ledger.redispatch import (
 )
 from inference.models import (
     Outcome,
+    Run,
     RunShard,
     ShardState,
     StepKind,
 )
 from inference.scheduling import dispatch
-from inference.store import doubts, step_moves, tensors
+from inference.store import doubts, step_moves, tensors, transactions
 from inference.store.doubts import Doubt, KeptAnswer
 from inference.store.tensors import TensorRef
 
@@ -94,6 +102,7 @@ def record_success(
     return _record(shard, named, facts, glance or Glance(shard))
 
 
+@transactions.repeated
 def ask_another(
     shard: RunShard,
     outputs: Mapping[str, TensorRef],
@@ -116,7 +125,7 @@ def ask_another(
     if not must and why_waiting(asked, pool) is not None:
         return None
     after: Actions = []
-    with transaction.atomic():
+    with transactions.of_run(shard.run_id):
         now = timezone.now()
         late = deadlines.finish_late(shard.run, now)
         mine = step_moves.ask(asked, doubt)
@@ -138,14 +147,15 @@ def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
     return _record(join, outputs, None, Glance(join))
 
 
+@transactions.repeated
 def _record(
     step: RunShard, outputs: Mapping[str, TensorRef], facts: AttemptFacts | None, glance: Glance
 ) -> bool:
     answered_at = timezone.now()
-    pool = glance.pool()
+    step, pool = copy.copy(step), glance.pool()
     after: Actions = []
     stored = {name: ref.to_json() for name, ref in outputs.items()}
-    with transaction.atomic():
+    with transactions.of_run(step.run_id):
         now = timezone.now()  # here nothing is waited for any more
         late = deadlines.finish_late(step.run, now)
         mine = step_moves.finish(step, stored, now)
@@ -159,20 +169,35 @@ def _record(
     return mine
 
 
+@transactions.repeated
+def advance(run: Run) -> bool:
+    """Do for a run what the last result should have brought about; False: there was nothing to do."""
+    pool = pool_now()
+    with transactions.of_run(run.pk):
+        # Not as parts of a chord: what it should have brought has come in vain.
+        after = _go_on(run, pool, timezone.now(), lambda sent, _: dispatch.send(sent))
+    follow_up(after)
+    return bool(after)
+
+
 def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> Actions:
     """Inside the transaction of a result: promote steps, or finish the run."""
     run = finished.run
     if len(plan_steps(run.plan_id)) == 1:
         return succeed(run, [finished], now)
+    return _go_on(run, pool, now, dispatch.send_ready)
+
+
+def _go_on(
+    run: Run,
+    pool: Sequence[BrowserView],
+    now: datetime,
+    send: Callable[[Sequence[RunShard], Sequence[RunShard]], None],
+) -> Actions:
     steps = steps_of(run)
-    done = {step.index for step in steps if step.state == ShardState.DONE}
-    if len(done) == len(plan_steps(run.plan_id)):
+    if all_done(steps):
         return succeed(run, steps, now)
-    ready = [
-        step
-        for step in steps
-        if step.state == ShardState.WAITING and done.issuperset(step.plan_shard.depends_on)
-    ]
+    ready = ready_now(steps)
     if not ready:
         return []
     sent, stuck = dispatch.assign(run, ready, steps, pool, now)
@@ -180,7 +205,7 @@ def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> 
     sent = [step for step in sent if step in placed]
     if hopeless := fail_if_hopeless(run, stuck, steps, now):
         return hopeless
-    return [lambda: dispatch.send_ready(sent, steps)]
+    return [lambda: send(sent, steps)]
 
 
 def record_failure(shard: RunShard, category: Category, message: str, facts: AttemptFacts) -> None:
@@ -188,10 +213,12 @@ def record_failure(shard: RunShard, category: Category, message: str, facts: Att
     _give_up_attempt(shard, Outcome.FAILED, category, message, facts)
 
 
+@transactions.repeated
 def fail_run(shard: RunShard, category: Category, message: str, facts: AttemptFacts) -> None:
     """End the run because of this shard: no retry anywhere could help."""
-    now = timezone.now()
-    with transaction.atomic():
+    shard = copy.copy(shard)
+    with transactions.of_run(shard.run_id):
+        now = timezone.now()
         mine = step_moves.fail(shard, now)
         attempts.write(shard, Outcome.FAILED, facts, now, category=category, error=message)
         error = f"shard {shard.index} on {shard.browser}: {message}"
@@ -225,6 +252,7 @@ def lose(shard: RunShard, category: Category, reason: str) -> bool:
     return _give_up_attempt(shard, Outcome.LOST, category, reason, facts)
 
 
+@transactions.repeated
 def _give_up_attempt(
     shard: RunShard, outcome: Outcome, category: Category, message: str, facts: AttemptFacts
 ) -> bool:
@@ -234,9 +262,9 @@ def _give_up_attempt(
         max_retries=shard.run.max_retries,
         already_avoided=shard.browser in shard.avoid,
     )
-    pool = pool_now()
+    shard, pool = copy.copy(shard), pool_now()
     after: Actions = []
-    with transaction.atomic():
+    with transactions.of_run(shard.run_id):
         now = timezone.now()
         failed_on, last = shard.browser, decision.next == retry.Next.FAIL
         if not (step_moves.fail(shard, now) if last else step_moves.give_up(shard)):

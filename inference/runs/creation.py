@@ -8,7 +8,7 @@ from typing import Any
 
 import redis.exceptions
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from inference.catalog import plans, registry
@@ -31,18 +31,15 @@ from inference.models import (
 from inference.runs import admission
 from inference.runs.answers import collect, end_at_deadline, wait_run
 from inference.runs.inputs import Prepared, prepare
-from inference.runs.options import deadline_seconds
+from inference.runs.options import option
 from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
 from inference.scheduling import dispatch
-from inference.store import tensors
+from inference.store import tensors, transactions
 from inference.store.inputs import to_json
 from inference.store.statements import Insert
 from inference.store.tensors import WireTensor
 
 _RUN, _STEPS = Insert(Run), Insert(RunShard)
-
-
-_MOST_RETRIES = 100
 
 
 def create_run(request: RunRequest) -> Run:
@@ -56,7 +53,8 @@ def create_run(request: RunRequest) -> Run:
         Busy: beyond the admission limit; nothing was stored.
         Unavailable: broker, store or pool is not there; nothing was stored.
     """
-    deadline_at = timezone.now() + timedelta(seconds=_deadline_s(request.deadline_s))
+    deadline_s = _asked_or_set("deadline_s", request.deadline_s, "WEBPOOL_RUN_DEADLINE_S")
+    deadline_at = timezone.now() + timedelta(seconds=deadline_s)
     try:
         return _create_run(request, deadline_at)
     except IntegrityError:
@@ -66,7 +64,7 @@ def create_run(request: RunRequest) -> Run:
 
 
 def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
-    max_retries = _max_retries(request.max_retries)
+    max_retries = _asked_or_set("max_retries", request.max_retries, "WEBPOOL_MAX_RETRIES")
     pool = pool_for(request)
     model = registry.known_model(request.model)
     prepared = prepare(model, request.inputs)
@@ -150,17 +148,12 @@ def _rows(prepared: Prepared) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _max_retries(asked: int | None) -> int:
-    value = settings.WEBPOOL_MAX_RETRIES if asked is None else asked
-    if not 0 <= value <= _MOST_RETRIES:
-        raise InvalidRequest(f"max_retries: expected 0 to {_MOST_RETRIES}, got {value}")
-    return value
-
-
-def _deadline_s(asked: float | None) -> float:
+def _asked_or_set(name: str, asked: float | None, setting: str) -> Any:
+    """The caller's value of an option, else the setting's, which is checked as well."""
+    kind = option(name).kind
     if asked is None:
-        return deadline_seconds("WEBPOOL_RUN_DEADLINE_S", settings.WEBPOOL_RUN_DEADLINE_S)
-    return deadline_seconds("deadline_s", asked)
+        return kind.read(setting, getattr(settings, setting))
+    return kind.read(name, asked)
 
 
 def _store_inputs(
@@ -207,8 +200,9 @@ def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
     return pieces
 
 
+@transactions.repeated
 def _insert(run: Run, shards: Sequence[RunShard]) -> None:
-    with transaction.atomic():
+    with transactions.alone("admission"):
         admission.admit()  # here no other request can come between the count and the row
         _RUN([run])
         _STEPS(shards)

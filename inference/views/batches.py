@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 from inference import auth
 from inference.batches import jobs, results
 from inference.batches.serializers import (
+    BatchFileSerializer,
     BatchJobDetailSerializer,
     BatchJobSerializer,
     BatchSerializer,
@@ -69,21 +70,14 @@ class BatchJobList(Door, generics.ListAPIView[BatchJob]):
         was cancelled.
         """
         given = cast("QueryDict", request.data)
-        fields = BatchUploadSerializer().get_fields()
-        if unknown := sorted(set(given) - set(fields)):
-            expected = ", ".join(fields)
-            raise InvalidRequest(f"unknown field {', '.join(unknown)}; expected {expected}")
-        form = BatchUploadSerializer(data=given)
+        form = BatchFileSerializer(data=given)
         form.is_valid(raise_exception=True)
-        wanted = dict(form.validated_data)
+        own = form.validated_data
         job, new = job_from_upload(
-            wanted.pop("file"),
-            model=wanted.pop("model"),
+            own["file"],
+            model=own["model"],
             owner=caller_of(request).name,
-            batch_size=wanted.pop("batch_size", None),
-            concurrency=wanted.pop("concurrency", None),
-            again=wanted.pop("again"),
-            options=wanted,
+            given={name: value for name, value in given.items() if name not in own},
         )
         return Response(
             BatchJobDetailSerializer(job).data,
@@ -119,7 +113,10 @@ class BatchJobOutput(Door, APIView):
                 description=f"{', '.join(results.EXTENSIONS)}; left out: as the input was",
             )
         ],
-        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 409: ErrorSerializer, **ERRORS},
+        responses={
+            **{(200, kind): OpenApiTypes.BINARY for kind in _TYPES.values()},
+            409: ErrorSerializer, **ERRORS,
+        },
     )  # fmt: skip
     def get(self, request: Request, job_id: str) -> HttpResponseBase:
         """The results in the order of the items, once the job is at rest."""

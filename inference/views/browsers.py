@@ -14,14 +14,14 @@ from rest_framework.views import APIView
 
 from browsers.models import Browser
 from browsers.state import breakers
-from browsers.state.glance import breakers_or_unknown, living_or_unknown
-from inference.errors import Unavailable, UnknownBrowser
+from inference.errors import Unavailable
+from inference.scheduling.pool_view import get_browser
 from inference.views.door import Door, manager_of
 from inference.wire.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
     BrowserSerializer,
-    file_names,
+    what_is_known_now,
 )
 from inference.wire.serializers.errors import ERRORS
 
@@ -30,11 +30,7 @@ class _Browsers(Door, generics.GenericAPIView[Browser]):
     queryset = Browser.objects.all()
 
     def get_serializer_context(self) -> dict[str, Any]:
-        alive = living_or_unknown()
-        files = {sha256 for live in (alive or {}).values() for sha256 in live.loaded}
-        known = breakers_or_unknown(Browser.objects.values_list("pk", flat=True))
-        facts = {"living": alive, "breakers": known, "names": file_names(files)}
-        return {**super().get_serializer_context(), **facts}
+        return {**super().get_serializer_context(), **what_is_known_now()}
 
 
 class BrowserList(_Browsers, generics.ListAPIView[Browser]):
@@ -49,15 +45,7 @@ class BrowserDetail(_Browsers, generics.RetrieveAPIView[Browser]):
     serializer_class = BrowserDetailSerializer
 
     def get_object(self) -> Browser:
-        return _known_browser(self.kwargs["pk"])
-
-
-def _known_browser(wanted: str) -> Browser:
-    row = Browser.objects.filter(pk=wanted).first()
-    if row is None:
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {wanted!r}; known: {known}")
-    return row
+        return get_browser(self.kwargs["pk"])
 
 
 class BreakerReset(Door, APIView):
@@ -65,7 +53,7 @@ class BreakerReset(Door, APIView):
     def post(self, request: Request, pk: str) -> Response:
         """Close the circuit breakers of a browser, its own and those of models in it."""
         manager_of(request)
-        browser = _known_browser(pk)
+        browser = get_browser(pk)
         try:
             breakers.reset(browser.pk)
         except redis.exceptions.RedisError as error:

@@ -22,6 +22,7 @@ from rest_framework.views import set_rollback
 from browsers.core.failures import Category
 from inference import auth
 from inference.views import http
+from inference.wire.bodies import BoundedJSON
 
 
 class CallerAuthentication(BaseAuthentication):
@@ -95,6 +96,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
     # Mixin of every view of /api/, first in the list of bases.
     authentication_classes = [CallerAuthentication]
     permission_classes: list[Any] = []
+    parser_classes: Any = [BoundedJSON]
     renderer_classes: Any = [JSONRenderer]
     content_negotiation_class: Any = AlwaysFirst
     pagination_class: Any = Pages
@@ -117,7 +119,10 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response:
         if getattr(error, "wait", None):
             headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
         category = Category.INVALID_INPUT if error.status_code < 500 else Category.INTERNAL
-        document = {"error": "; ".join(_sentences(error.detail)), "category": category}
+        document = {
+            "error": http.sayable("; ".join(_sentences(error.detail))),
+            "category": category,
+        }
         return Response(document, status=error.status_code, headers=headers)
     if isinstance(error, Http404):
         return Response(

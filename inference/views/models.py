@@ -7,7 +7,7 @@ from typing import cast
 from django.http import QueryDict
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, status
-from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,13 +15,16 @@ from rest_framework.views import APIView
 from inference.catalog import plans, registry, uploads
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel, Plan
+from inference.runs import options
 from inference.views.door import Door, manager_of
+from inference.wire.bodies import BoundedJSON
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.models import (
     ManifestRequestSerializer,
     ModelDetailSerializer,
     ModelSerializer,
     ModelUploadSerializer,
+    PlanOfSerializer,
     PlanRequestSerializer,
     PlanSerializer,
 )
@@ -32,7 +35,7 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
 
     queryset = OnnxModel.objects.all()
     serializer_class = ModelSerializer
-    parser_classes = [MultiPartParser, FormParser, JSONParser]
+    parser_classes = [MultiPartParser, FormParser, BoundedJSON]
 
     @extend_schema(
         request={
@@ -106,19 +109,12 @@ class PlanList(Door, generics.ListAPIView[Plan]):
     def post(self, request: Request) -> Response:
         """Cut a model, or show how it was cut before: same request, same plan."""
         manager_of(request)
-        form = PlanRequestSerializer(data=request.data)
+        form = PlanOfSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        wanted = form.validated_data
-        model = registry.get_model(wanted["model"])
-        strategy = wanted.get("strategy") or plans.usual_strategy(model)
-        shards = plans.usual_shards(strategy, wanted.get("shards"))
-        plan = plans.ensure_plan(
-            model,
-            strategy,
-            shards,
-            wanted["data_parallel"],
-            allow_unproved_split=wanted["allow_unproved_split"],
-        )
+        own = form.validated_data
+        given = {name: value for name, value in dict(request.data).items() if name not in own}
+        wishes = options.parse_options(given, options.Door.PLANS)
+        plan = plans.asked_plan(registry.get_model(own["model"]), **wishes)
         return Response(PlanSerializer(plan).data)
 
 

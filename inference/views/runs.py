@@ -17,9 +17,8 @@ from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
-from inference.runs import creation
+from inference.runs import creation, options
 from inference.runs.answers import collect, get_run
-from inference.runs.options import parse_options
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
 from inference.views.run_inputs import inputs_of
@@ -67,7 +66,7 @@ class RunList(Door, generics.ListAPIView[Run]):
         if not isinstance(name := given.get("model"), str):
             raise InvalidRequest(f"'model': expected the name of a model, got {name!r:.100}")
         model = registry.get_model(name)
-        options = {key: value for key, value in given.items() if key not in own}
+        wishes = {key: value for key, value in given.items() if key not in own}
         inputs, filled_in = inputs_of(model, given)
         run = creation.create_run(
             creation.RunRequest(
@@ -75,7 +74,7 @@ class RunList(Door, generics.ListAPIView[Run]):
                 inputs=inputs,
                 filled_in=filled_in,
                 owner=caller_of(request).name,
-                **parse_options(options),
+                **options.parse_options(wishes, options.Door.RUNS),
             )
         )
         body = RunDetailSerializer(get_run(run.pk)).data
@@ -100,7 +99,12 @@ class RunDetail(Door, APIView):
 class RunOutputs(Door, APIView):
     @extend_schema(
         parameters=[_query("names", "output names, by comma; all when left out")],
-        responses={200: OutputsSerializer, 409: ErrorSerializer, **ERRORS},
+        responses={
+            (200, "application/json"): OutputsSerializer,
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            409: ErrorSerializer,
+            **ERRORS,
+        },
     )
     def get(self, request: Request, run_id: str) -> HttpResponse:
         """The answer, in the form of /v2/; binary with `Accept: application/octet-stream`."""

@@ -406,14 +406,14 @@ def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "batch_size: expected 1 to"),
-        ({"concurrency": 0}, "concurrency: expected 1 to"),
+        ({"batch_size": 0}, "batch_size: expected a whole number from 1 to"),
+        ({"concurrency": 0}, "concurrency: expected a whole number from 1 to"),
         ({"options": {"browsers": "lynx"}}, "no browser of the pool is named 'lynx'"),
         (
             {"options": {"platform": "webnn"}},
             "no browser of the pool offers webnn; backends: a: wasm",
         ),
-        ({"options": {"pins": "0=a"}}, "unknown option pins"),
+        ({"options": {"pins": "0=a"}}, "unknown parameter pins"),
         ({"model": "nosuch"}, "no model named 'nosuch'"),
     ],
 )

@@ -6,6 +6,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,16 @@ from browsers.models import Browser
 from history import answers, recording, transfer
 from history.announcing import regression_changed
 from history.errors import Refused
-from history.models import BrowserRecommendation, CapabilityScore, PendingSample, Regression
+from history.models import (
+    BrowserRecommendation,
+    CapabilityScore,
+    HistoryState,
+    PendingSample,
+    Regression,
+)
 from history.performance import BrowserPerformanceHistory
 from history.recompute import is_behind, is_due, recompute
+from history.tasks import recompute_history
 from inference import tasks
 from inference.store import outbox
 from tests.support.history import sample, series
@@ -118,6 +126,25 @@ def test_computing_twice_changes_nothing() -> None:
     recompute()
     assert published() == before
     assert not is_due()
+
+
+def test_history_rests_many_times_as_long_as_it_worked(settings: Any) -> None:
+    """However much comes in: at most a twentieth of one core, of which taking over may use half."""
+    settings.WEBPOOL_HISTORY_RECOMPUTE_SAMPLES = 1
+    learn(*three_browsers())
+    recording.put(three_browsers())
+    recording.take_over(lambda source, mark: ())
+    began = HistoryState.objects.current().recomputed_at
+    assert began is not None
+    HistoryState.objects.update(recompute_s=10.0)
+    assert not is_due(began + timedelta(seconds=20 * 10 + 199))
+    assert is_due(began + timedelta(seconds=401))
+    recompute_history()
+    tasks.hand_over_attempts()
+    assert HistoryState.objects.current().recomputed_at == began
+    HistoryState.objects.update(recompute_s=0.0)
+    recompute_history()
+    assert HistoryState.objects.current().recomputed_at != began
 
 
 def test_a_slower_build_opens_a_regression_that_its_successor_closes(settings: Any) -> None:

@@ -24,7 +24,7 @@ def test_random_kills_lose_double_and_falsify_nothing(
     tmp_path: Path, kills: int, seconds: int, fewest: int
 ) -> None:
     report = tmp_path / "fire.json"
-    pool = RunningStack(tmp_path / "home", browsers="chromium,firefox")
+    pool = RunningStack(tmp_path / "home", browsers="chromium,firefox", backends="wasm")
     done = subprocess.run(
         [sys.executable, "manage.py", "fire", "--kills", str(kills), "--seed", "7", "--every", "0.7",
          "--seconds", str(seconds), "--callers", "3", "--json", str(report)],

@@ -61,7 +61,7 @@ def ask(pool: RunningStack) -> tuple[str, str]:
 
 
 def test_a_full_disk_costs_no_answer_and_no_pool(small_disk: Path) -> None:
-    pool = RunningStack(small_disk / "home", browsers=BROWSER)
+    pool = RunningStack(small_disk / "home", browsers=BROWSER, backends="wasm")
     pool.home.mkdir()
     pool.migrate()
     (small_disk / "m.onnx").write_bytes(small_models.block(seed=1))
@@ -76,7 +76,7 @@ def test_a_full_disk_costs_no_answer_and_no_pool(small_disk: Path) -> None:
         for victim in (Victim.PAGE, Victim.WORKER, Victim.WEB):
             with contextlib.suppress(NoVictim, psutil.NoSuchProcess):  # it may be down already
                 victims.find(victim, BROWSER).kill()
-            until = time.monotonic() + 8
+            until = time.monotonic() + 5
             while time.monotonic() < until:
                 run, why = ask(pool)
                 (taken if run else refusals).append(run or why)

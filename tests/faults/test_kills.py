@@ -41,6 +41,9 @@ def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Runn
         stop(running)
 
 
+@pytest.mark.soak(
+    "up to 20 kills; what history makes of failures: tests/django/test_history_answers.py"
+)
 def test_history_recommends_another_browser_after_kills(pool: RunningStack) -> None:
     """Whichever is the best at first: it is killed while it computes until it is no longer recommended.
 
@@ -81,9 +84,19 @@ def test_history_recommends_another_browser_after_kills(pool: RunningStack) -> N
     pool.wait_ready()
 
 
+_ALSO = pytest.mark.soak(
+    "each part is killed in one browser already, and each browser in some part"
+)
 CASES = [
-    *((browser, role) for role in ("browser", "driver", "worker", "page") for browser in BROWSERS),
+    ("chromium", "browser"),
+    ("chromium", "worker"),
     ("chromium", "gpu"),
+    ("firefox", "driver"),
+    ("firefox", "page"),
+    pytest.param("firefox", "browser", marks=_ALSO),
+    pytest.param("firefox", "worker", marks=_ALSO),
+    pytest.param("chromium", "driver", marks=_ALSO),
+    pytest.param("chromium", "page", marks=_ALSO),
 ]
 
 
@@ -217,7 +230,7 @@ def test_a_page_that_hangs_loses_its_shard_and_is_replaced(
     pool.wait_ready()
 
 
-@pytest.mark.parametrize("browser", BROWSERS)
+@pytest.mark.parametrize("browser", ["firefox", pytest.param("chromium", marks=_ALSO)])
 def test_a_crash_while_idle_is_repaired(pool: RunningStack, browser: str) -> None:
     pool.wait_ready()
     before = pool.browser(browser)["repairs"]

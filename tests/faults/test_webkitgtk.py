@@ -27,7 +27,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Runn
     stop(running)
 
 
-@pytest.mark.parametrize("role", ["browser", "page", "worker"])
+@pytest.mark.parametrize(
+    "role",
+    ["page", "worker", pytest.param("browser", marks=pytest.mark.soak("its page dies with it"))],
+)
 def test_a_kill_while_computing_costs_no_answer(
     pool: RunningStack, answer: np.ndarray, role: str
 ) -> None:

@@ -20,7 +20,7 @@ const SEEN = [
     'transformer_memcpy.cc:254 bool onnxruntime::TransformerMemcpyImpl::IsNodeCompatibleWithProvider(…)',
     'unsupported_operation',
   ],
-  ['Non-zero status code returned while running Add node. Incompatible dimensions', 'invalid_input'],
+  ['Non-zero status code returned while running Add node. Incompatible dimensions', 'internal'],
   ['Non-zero status code returned while running MatMul node. Pipeline failed', 'internal'],
   ['std::bad_alloc', 'out_of_memory'],
   ['Array buffer allocation failed', 'out_of_memory'],

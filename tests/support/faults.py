@@ -14,6 +14,7 @@ import onnxruntime
 import psutil
 
 from inference.zoo.micro import slow
+from tests.support.doors import upload
 from tests.support.stack import RunningStack
 from webpool_site.lab.faults.targets import Victim, Victims
 
@@ -33,12 +34,23 @@ def right_answer(model: Path) -> np.ndarray:
     return session.run(None, {"x": ROWS})[0]
 
 
-def start(folder: Path, model: Path, browsers: Sequence[str]) -> RunningStack:
-    running = RunningStack(folder / "home", browsers=",".join(browsers))
+def start(
+    folder: Path, model: Path, browsers: Sequence[str], *, backends: str = "wasm", **env: str
+) -> RunningStack:
+    """A pool with the slow model."""
+    running = RunningStack(
+        folder / "home", browsers=",".join(browsers), backends=backends, extra_env=env
+    )
     running.migrate()
-    running.manage("add_model", str(model), "--name", "slow")
     running.start()
+    add(running, model, "slow")
     return running
+
+
+def add(pool: RunningStack, model: Path, name: str) -> None:
+    """Register a model with a pool that runs: sooner done than by the command."""
+    answer = upload(pool, model, name)
+    assert answer.status == 201, answer.body
 
 
 def stop(running: RunningStack) -> None:

@@ -1,5 +1,5 @@
 -- Take a step under its fence and return it; no row: somebody else has it, it moved on, or its run's
--- deadline has passed. {set} and {where} are those of the move.
+-- deadline has passed. What is set, and under which condition, is the move's.
 UPDATE inference_runshard
 SET {set}, attempts = attempts + 1, claimed_at = %s
 WHERE {where}

@@ -16,6 +16,7 @@ from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import RawItem, format_of, read_items
 from inference.batches.results import plain, split
 from inference.errors import InvalidRequest, TooLarge
+from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
@@ -49,7 +50,7 @@ def test_jsonl_items_are_lines_and_each_bad_one_says_which_it_is(tmp_path: Path)
     assert [item.where for item in items] == ["line 1", "line 3", "line 4", "line 5", "line 6"]
     assert [item.values for item in items] == [{"x": [1]}, None, None, None, {"x": [2]}]
     assert "expected an object" in items[1].error
-    assert "not JSON" in items[2].error
+    assert "expected JSON" in items[2].error
 
 
 def test_npz_items_lie_along_the_first_axis(tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_strings_are_kept(tmp_path: Path) -> None:
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", x=[1])
-    with pytest.raises(RuntimeError), storage.written_whole(path) as file:
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
         file.write(b"half")
         raise RuntimeError
     assert storage.read_arrays(path)["x"].tolist() == [1]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 from webpool_site.lab.faults.campaign import Result
 from webpool_site.lab.faults.proof import Proof
@@ -109,12 +110,8 @@ def cells(case: Mapping[str, Any]) -> list[str]:
 def lines(report: Mapping[str, Any]) -> list[str]:
     """The table as text."""
     tried = [case for case in report["cases"] if not case["not_applicable"]]
-    rows = [list(COLUMNS), *(cells(case) for case in tried)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    told = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    rows = [cells(case) for case in tried]
+    told = tabulate(rows, COLUMNS, tablefmt="plain", disable_numparse=True).splitlines()
     told += [
         f"not applicable: {case['scenario']}, {case['strategy']}, {case['browser']}: "
         f"{case['not_applicable']}"

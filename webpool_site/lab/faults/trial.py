@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from browsers.processes import running
+from browsers.processes import running, wait_ended
 from inference.errors import WebpoolError
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs import creation
@@ -123,9 +123,7 @@ class Attack:
 
     def left(self, *, timeout_s: float) -> tuple[str, ...]:
         """Those of the hurt that should be gone and are not, when they had so long to go."""
-        until = time.monotonic() + timeout_s
-        while (there := [p for p in self._hang_on if running(p)]) and time.monotonic() < until:
-            time.sleep(_LOOK_EVERY_S)
+        there = wait_ended(self._hang_on, timeout_s=timeout_s)
         return tuple(f"{process.name()} ({process.pid})" for process in there)
 
 

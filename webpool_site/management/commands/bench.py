@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from browsers.state.live import living
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from webpool_site.lab.bench.parts import PARTS, Line, Part, Pool, UnknownPart, chosen
 from webpool_site.lab.bench.stats import Progress, Row, Table, short
@@ -49,9 +50,8 @@ class Command(WebpoolCommand):
         for part in parts:
             if not part.uses_pool:
                 report["parts"][part.name] = self._measure(part, None)
-        temporary = options["output"].with_suffix(".part")
-        temporary.write_text(json.dumps(report, indent=2))
-        temporary.replace(options["output"])
+        with atomic_write(options["output"]) as file:
+            file.write(json.dumps(report, indent=2).encode())
         self._say(f"written to {options['output']} ({time.monotonic() - began:.0f} s)")
         if failed := [name for name, told in report["parts"].items() if told["failed"]]:
             raise CommandError(f"these parts failed: {', '.join(failed)}", returncode=1)

@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from webpool_site.lab.faults import report as reports
 from webpool_site.lab.faults.chaos import Strike
@@ -85,9 +86,9 @@ class Command(WebpoolCommand):
             "orphans": list(pool.left),
         }
         if options["json"]:
-            options["json"].write_text(
-                json.dumps({**told, "strikes": [asdict(s) for s in strikes]})
-            )
+            strikes_told = [asdict(strike) for strike in strikes]
+            with atomic_write(options["json"]) as file:
+                file.write(json.dumps({**told, "strikes": strikes_told}).encode())
         for line in sentence(told):
             self._say(line)
         if why := burnt(told):

@@ -14,7 +14,9 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
+from browsers.processes import OPEN_DOOR, OPEN_DOOR_REMEDY, containment
 from browsers.supervisor import State
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from webpool_site.setup import admin_user, database
 from webpool_site.stack import Stack, StackError
@@ -77,6 +79,8 @@ class Command(WebpoolCommand):
         self._say(f"starting the pool in {settings.WEBPOOL_HOME}")
         if reaped := stack.start():
             self._say(f"  an earlier pool left these running, now killed: {', '.join(reaped)}")
+        if not containment().private_network:
+            self._say(f"  warning: {OPEN_DOOR}; {OPEN_DOOR_REMEDY}")
         waiter = _Waiter(stack)
         waiter.start()
         announced = False
@@ -87,7 +91,11 @@ class Command(WebpoolCommand):
                 announced = True
                 browsers = self._announce(stack, waiter.browsers_missing)
                 if ready_file is not None:
-                    _write(ready_file, {"browsers": browsers, "missing": waiter.browsers_missing})
+                    facts = {"browsers": browsers, "missing": waiter.browsers_missing}
+                    with atomic_write(
+                        ready_file
+                    ) as file:  # who reads it finds nothing or everything
+                        file.write(json.dumps(facts).encode())
         self._say("stopping …")
 
     def _announce(self, stack: Stack, missing: str) -> int:
@@ -114,13 +122,6 @@ class Command(WebpoolCommand):
         with contextlib.suppress(OSError):
             self.stdout.write(text)
             self.stdout.flush()
-
-
-def _write(path: Path, facts: dict[str, Any]) -> None:
-    """All at once: who reads it finds nothing or everything."""
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(facts))
-    temporary.replace(path)
 
 
 class _Waiter(threading.Thread):

@@ -16,6 +16,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from browsers.state.live import living
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from inference.models import Run
 from webpool_site.instance import Instance
@@ -190,9 +191,11 @@ class Command(WebpoolCommand):
         for line in reports.lines(told):
             self._say(line)
         if options["json"]:
-            options["json"].write_text(json.dumps(told, indent=2) + "\n")
+            with atomic_write(options["json"]) as file:
+                file.write((json.dumps(told, indent=2) + "\n").encode())
         if options["html"]:
-            options["html"].write_text(page.page(told))
+            with atomic_write(options["html"]) as file:
+                file.write(page.page(told).encode())
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
