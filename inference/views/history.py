@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from history import answers
 from history.core.samples import PLATFORMS
 from history.errors import HistoryBusy, Refused
+from inference import auth
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import ModelType
 from inference.views.door import Door
@@ -134,6 +135,8 @@ class Anomalies(_History):
 
 
 class Judgement(_History):
+    rules = {"POST": auth.ANYBODY}
+
     @extend_schema(request=MetricsSerializer, responses=_ANSWERS)
     def post(self, request: Request) -> Response:
         """Whether the given metrics are unlike those measured before; stores nothing."""
