@@ -74,7 +74,7 @@ class Watch:
         except Exception:
             log.exception("%s: no repair could be asked for; the keeper asks again", self._id)
 
-    def look(self, session: BrowserSession) -> None:
+    def catch_up(self, session: BrowserSession) -> None:
         """What broke while the browser was being repaired, when nobody listens to events."""
         if not session.connected:
             why = "the page went away while the browser was being repaired"

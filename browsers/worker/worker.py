@@ -134,7 +134,7 @@ class BrowserWorker:
         self.status.save(BrowserState.READY, "")
         self.status.publish()
         self._hooks.ready(self.id)
-        self._watch.look(self.session)
+        self._watch.catch_up(self.session)
 
     def _on_event(self, event: SessionEvent) -> None:
         self._watch.heard(event)
@@ -328,7 +328,7 @@ class BrowserWorker:
         if self.status.state != BrowserState.READY:
             return True
         tries = self.session.trial_due and not self.memory.shortage
-        found = self._examine(self._checkup.try_backend if tries else self._checkup.look)
+        found = self._examine(self._checkup.try_backend if tries else self._checkup.check)
         return found is None or self._unwell(found)
 
     def _examine(self, ask: Callable[[], Finding | None]) -> Finding | None:

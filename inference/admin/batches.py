@@ -19,6 +19,7 @@ from unfold.widgets import (
 )
 
 from browsers.admin import ReadOnly, megabytes, pretty, table
+from inference import auth
 from inference.admin.options import option_fields
 from inference.batches import jobs, report
 from inference.batches.options import JOB_OPTIONS
@@ -110,6 +111,10 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
         """As Django's, which `ReadOnly` overrides: a job may be started here."""
         return bool(request.user.has_perm("inference.add_batchjob"))
 
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        """Whether jobs may be cancelled and sent on: their rows are the program's to change."""
+        return bool(request.user.has_perm(auth.CHANGE_BATCH_JOB))
+
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fieldsets if obj else self.add_fieldsets
 
@@ -199,16 +204,16 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
             link,
         )
 
-    @action(description="Cancel")
+    @action(description="Cancel", permissions=["steer"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
         count = sum(jobs.cancel_job(job) for job in _whole(queryset))
         self.message_user(request, f"{count} jobs cancelled")
 
-    @action(description="Go on with what is left")
+    @action(description="Go on with what is left", permissions=["steer"])
     def resume(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
         self._go_on(request, queryset, retry_failed=False)
 
-    @action(description="Try failed batches again")
+    @action(description="Try failed batches again", permissions=["steer"])
     def retry_failed(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
         self._go_on(request, queryset, retry_failed=True)
 

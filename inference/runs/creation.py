@@ -58,14 +58,14 @@ def create_run(request: RunRequest) -> Run:
         return _create_run(request, deadline_at)
     except IntegrityError:
         # The model was deleted and registered anew since this process looked: look again, once.
-        plans.forget()
+        plans.clear_cache()
         return _create_run(request, deadline_at)
 
 
 def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
     max_retries = _asked_or_set("max_retries", request.max_retries, "WEBPOOL_MAX_RETRIES")
     pool = pool_for(request)
-    model = registry.known_model(request.model)
+    model = registry.cached_model(request.model)
     prepared = prepare(model, request.inputs)
     request, prediction = resolve(request, model, pool, rows=_rows(prepared))
     plan, plan_shards = plan_for(request, model, pool, rows=_rows(prepared))

@@ -10,6 +10,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from inference import auth
 from inference.errors import InvalidRequest
 from inference.views.door import Door
 
@@ -30,6 +31,8 @@ class UnknownPath(InvalidRequest):
 
 
 class NoSuchPath(Door, APIView):
+    rules = dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), auth.ANYBODY)
+
     @extend_schema(exclude=True)
     def get(self, request: Request, path: str) -> HttpResponse:
         if not path.endswith("/") and request.method == "GET":

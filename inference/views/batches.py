@@ -46,6 +46,7 @@ _TYPES = {
 class BatchJobList(Door, generics.ListAPIView[BatchJob]):
     """Batch jobs, the latest first."""
 
+    rules = {"POST": auth.ANYBODY}
     serializer_class = BatchJobSerializer
     parser_classes = [MultiPartParser, FormParser]
 
@@ -145,6 +146,8 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
 
 
 class BatchJobCancel(Door, APIView):
+    rules = {"POST": auth.OWNER}
+
     @extend_schema(
         request=None, responses={200: BatchJobDetailSerializer, 409: ErrorSerializer, **ERRORS}
     )
@@ -157,6 +160,8 @@ class BatchJobCancel(Door, APIView):
 
 
 class BatchJobResume(Door, APIView):
+    rules = {"POST": auth.OWNER}
+
     @extend_schema(
         request=RetrySerializer,
         responses={202: BatchJobDetailSerializer, 409: ErrorSerializer, **ERRORS},
@@ -172,12 +177,11 @@ class BatchJobResume(Door, APIView):
 
 
 def _own_job(request: Request, job_id: str) -> BatchJob:
-    """The job, for its owner and for managers.
+    """The job, for its owner and for whoever may change those of others.
 
     Raises:
         Forbidden: for others.
     """
     job, caller = jobs.get_job(job_id), caller_of(request)
-    if job.owner != caller.name:
-        auth.check_manager(caller)
+    auth.check_owner(caller, job.owner, auth.CHANGE_BATCH_JOB)
     return job

@@ -14,9 +14,10 @@ from rest_framework.views import APIView
 
 from browsers.models import Browser
 from browsers.state import breakers
+from inference import auth
 from inference.errors import Unavailable
 from inference.scheduling.pool_view import get_browser
-from inference.views.door import Door, manager_of
+from inference.views.door import Door
 from inference.wire.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
@@ -49,10 +50,11 @@ class BrowserDetail(_Browsers, generics.RetrieveAPIView[Browser]):
 
 
 class BreakerReset(Door, APIView):
+    rules = {"POST": auth.CHANGE_BROWSER}
+
     @extend_schema(request=None, responses={200: BreakersSerializer, **ERRORS})
     def post(self, request: Request, pk: str) -> Response:
         """Close the circuit breakers of a browser, its own and those of models in it."""
-        manager_of(request)
         browser = get_browser(pk)
         try:
             breakers.reset(browser.pk)

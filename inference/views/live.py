@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from kombu.exceptions import OperationalError
 
+from inference import auth
 from inference.errors import WebpoolError
 from inference.ledger import draining, operations
 from inference.telemetry.live_page import pool_now
@@ -39,7 +40,7 @@ def rows(request: HttpRequest) -> HttpResponse:
 @require_POST
 def act(request: HttpRequest, browser_id: str) -> HttpResponse:
     """Do `action` to a browser and go back to the page, which says what was done or why not."""
-    if not request.user.has_perm("browsers.change_browser"):
+    if not request.user.has_perm(auth.CHANGE_BROWSER):
         raise PermissionDenied
     action = _ACTIONS.get(request.POST.get("action", ""))
     if action is None:

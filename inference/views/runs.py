@@ -41,6 +41,7 @@ def _query(name: str, about: str) -> OpenApiParameter:
 class RunList(Door, generics.ListAPIView[Run]):
     """Runs, the latest first."""
 
+    rules = {"POST": auth.ANYBODY}
     serializer_class = RunSerializer
 
     def get_queryset(self) -> QuerySet[Run]:
@@ -127,6 +128,8 @@ class RunOutputs(Door, APIView):
 
 
 class RunCancel(Door, APIView):
+    rules = {"POST": auth.OWNER}
+
     @extend_schema(
         request=None, responses={200: RunDetailSerializer, 409: ErrorSerializer, **ERRORS}
     )
@@ -134,8 +137,7 @@ class RunCancel(Door, APIView):
         """End a run that nobody wants any more."""
         run = get_run(run_id)
         caller = caller_of(request)
-        if run.owner != caller.name:
-            auth.check_manager(caller)
+        auth.check_owner(caller, run.owner, auth.CHANGE_RUN)
         endings.cancel(run.pk, f"cancelled by {caller.name}")
         run = get_run(run.pk)
         if run.state != RunState.CANCELLED:
