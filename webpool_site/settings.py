@@ -206,7 +206,14 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "webpool",
     "SITE_HEADER": "webpool",
-    "SIDEBAR": {"show_search": True, "show_all_applications": True},
+    "STYLES": ["/static/inference/pool.css"],
+    "COMMAND": {"search_callback": "inference.admin.finding.find"},
+    "SIDEBAR": {
+        "show_search": True,
+        "command_search": True,
+        "show_all_applications": False,
+        "navigation": "inference.admin.sidebar.groups",
+    },
 }
 
 LOGGING = {

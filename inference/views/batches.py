@@ -30,7 +30,9 @@ from inference.batches.uploads import job_from_upload
 from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.errors import InvalidRequest
+from inference.models import Entrance
 from inference.models.batches import Batch, BatchJob
+from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.wire.serializers.errors import ErrorSerializer
 
@@ -154,8 +156,9 @@ class BatchJobCancel(Door, APIView):
     def post(self, request: Request, job_id: str) -> Response:
         """Send no more batches and end those in flight; what is done stays."""
         job = _own_job(request, job_id)
-        if not jobs.cancel_job(job):
-            raise Conflict(f"batch job {job.pk} has ended already: {job.state}")
+        with audit.acting(Entrance.REST, caller_of(request).name, "cancel", f"batch job {job.pk}"):
+            if not jobs.cancel_job(job):
+                raise Conflict(f"batch job {job.pk} has ended already: {job.state}")
         return Response(BatchJobDetailSerializer(job).data)
 
 
@@ -171,8 +174,9 @@ class BatchJobResume(Door, APIView):
         job = _own_job(request, job_id)
         form = RetrySerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        if not jobs.resume_job(job, retry_failed=form.validated_data["retry_failed"]):
-            raise Conflict(f"batch job {job.pk} has nothing left to do: {job.state}")
+        with audit.acting(Entrance.REST, caller_of(request).name, "resume", f"batch job {job.pk}"):
+            if not jobs.resume_job(job, retry_failed=form.validated_data["retry_failed"]):
+                raise Conflict(f"batch job {job.pk} has nothing left to do: {job.state}")
         return Response(BatchJobDetailSerializer(job).data, status=status.HTTP_202_ACCEPTED)
 
 

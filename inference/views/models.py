@@ -15,9 +15,10 @@ from rest_framework.views import APIView
 from inference import auth
 from inference.catalog import plans, registry, uploads
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, Plan
+from inference.models import Entrance, OnnxModel, Plan
 from inference.runs import options
-from inference.views.door import Door
+from inference.store import audit
+from inference.views.door import Door, caller_of
 from inference.wire.bodies import BoundedJSON
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.models import (
@@ -52,6 +53,8 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
         The same content under the same name again: the existing model.
         """
         model = _uploaded(request) if request.FILES else _described(request)
+        who = caller_of(request).name
+        audit.record(Entrance.REST, who, "add", f"model {model.name}", model.sha256)
         return Response(ModelDetailSerializer(model).data, status=status.HTTP_201_CREATED)
 
 
@@ -97,7 +100,10 @@ class ModelDetail(Door, APIView):
     @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
     def delete(self, request: Request, name: str) -> Response:
         """Remove a model with its plans, runs and files; refused while runs of it are active."""
-        uploads.remove_model(registry.get_model(name))
+        model, who = registry.get_model(name), caller_of(request).name
+        with audit.acting(Entrance.REST, who, "delete", f"model {model.name}") as said:
+            said.detail = model.sha256
+            uploads.remove_model(model)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

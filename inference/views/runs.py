@@ -16,9 +16,10 @@ from inference import auth
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
-from inference.models import Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Entrance, Run, RunShard, RunState, ShardState, StepKind
 from inference.runs import creation, options
 from inference.runs.answers import collect, get_run
+from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
 from inference.views.run_inputs import inputs_of
@@ -138,10 +139,11 @@ class RunCancel(Door, APIView):
         run = get_run(run_id)
         caller = caller_of(request)
         auth.check_owner(caller, run.owner, auth.CHANGE_RUN)
-        endings.cancel(run.pk, f"cancelled by {caller.name}")
-        run = get_run(run.pk)
-        if run.state != RunState.CANCELLED:
-            raise uploads.Conflict(f"run {run.pk} has {run.state} already")
+        with audit.acting(Entrance.REST, caller.name, "cancel", f"run {run.pk}"):
+            endings.cancel(run.pk, f"cancelled by {caller.name}")
+            run = get_run(run.pk)
+            if run.state != RunState.CANCELLED:
+                raise uploads.Conflict(f"run {run.pk} has {run.state} already")
         return Response(RunDetailSerializer(run).data)
 
 
