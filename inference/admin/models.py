@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -21,6 +22,7 @@ from unfold.widgets import (
 
 from browsers.admin import ReadOnly, megabytes, pretty, table
 from inference.catalog import uploads
+from inference.core.ports import Port, read_ports
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
 from inference.wire.serializers.models import crossing
@@ -205,7 +207,7 @@ class OnnxModelAdmin(ModelAdmin):
 
     @display(description="inputs")
     def input_table(self, model: OnnxModel) -> SafeString:
-        return _ports(model.inputs)
+        return _ports(model.input_ports)
 
     @display(description="splitting a batch by rows")
     def batch(self, model: OnnxModel) -> str:
@@ -213,7 +215,7 @@ class OnnxModelAdmin(ModelAdmin):
 
     @display(description="outputs")
     def output_table(self, model: OnnxModel) -> SafeString:
-        return _ports(model.outputs)
+        return _ports(model.output_ports)
 
     @display(description="components")
     def component_table(self, model: OnnxModel) -> SafeString | str:
@@ -239,24 +241,24 @@ def _component(item: dict[str, Any], components: list[dict[str, Any]]) -> list[s
         f"{item['model']} ({item['sha256'][:12]}…)",
         megabytes(item["file_bytes"] / 2**20),
         str(item["node_count"]),
-        _wires(item["inputs"], "←"),
-        _wires(item["outputs"], "→"),
+        _wires(read_ports(item["inputs"]), "←"),
+        _wires(read_ports(item["outputs"]), "→"),
         ", ".join(components[index]["name"] for index in item["depends_on"]) or "nothing",
     ]
 
 
-def _wires(ports: list[dict[str, Any]], arrow: str) -> str:
+def _wires(ports: Iterable[Port], arrow: str) -> str:
     """Each port, with its tensor where that has another name."""
     return ", ".join(
-        f"{port['name']} {arrow} {port['tensor']}" if "tensor" in port else port["name"]
+        f"{port.name} {arrow} {port.tensor}" if port.tensor != port.name else port.name
         for port in ports
     )
 
 
-def _ports(ports: list[dict[str, Any]]) -> SafeString:
+def _ports(ports: Iterable[Port]) -> SafeString:
     return table(
         ["name", "type", "shape", "default"],
-        [[p["name"], p["dtype"], str(p["shape"]), p.get("default") or ""] for p in ports],
+        [[p.name, p.dtype, str(list(p.shape)), p.default or ""] for p in ports],
     )
 
 

@@ -35,6 +35,7 @@ from inference.runs.options import option
 from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
 from inference.scheduling import dispatch
 from inference.store import tensors, transactions
+from inference.store.inputs import to_json
 from inference.store.statements import Insert
 from inference.store.tensors import WireTensor
 
@@ -161,12 +162,13 @@ def _store_inputs(
     """`split`: how many rows each part of the batch gets; None: it stays whole."""
     if split is None:
         refs = tensors.store(run.pk, inputs)
-        return {tensor.name: ref.to_json() for tensor, ref in zip(inputs, refs, strict=True)}
+        pairs = zip(inputs, refs, strict=True)
+        return {tensor.name: to_json([ref], split=False) for tensor, ref in pairs}
     stored: dict[str, Any] = {}
     for tensor in inputs:
         pieces = split_rows(tensor, split) if tensor.name in batched else [tensor] * len(split)
         refs = tensors.store(run.pk, pieces)
-        stored[tensor.name] = {"parts": [ref.to_json() for ref in refs]}
+        stored[tensor.name] = to_json(refs, split=True)
     return stored
 
 

@@ -12,7 +12,6 @@ from browsers.connections import connection_facts
 from browsers.models import Browser, Incident
 from browsers.state.breakers import describe
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
-from inference.ledger.operations import is_quarantined
 from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
 from inference.wire.serializers.browsers import file_names
 
@@ -42,7 +41,7 @@ def pool_now() -> dict[str, Any]:
             {
                 **facts,
                 "row": row,
-                "quarantined": is_quarantined(row),
+                "quarantined": row.quarantined,
                 "loaded": loaded,
                 "memory_percent": _percent(facts["memory_mb"], facts["memory_limit_mb"]),
                 "breaker": describe(breakers[row.pk], now.timestamp()) if breakers else None,
