@@ -191,6 +191,12 @@ def test_only_what_is_given_can_be_read_or_written(tmp_path: Path, out: Path) ->
         sandbox.ask("read", reads=[path], path=str(path), folder=str(out))
 
 
+def test_keys_are_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBPOOL_SECRET_KEY", "what nobody must know")
+    helper().kill()
+    assert "what nobody must know" not in psutil.Process(helper().pid).environ().values()
+
+
 def _made(folder: Path) -> bool:
     folder.mkdir()
     return True
