@@ -15,6 +15,7 @@ from collections.abc import Callable
 import redis.exceptions
 from django.conf import settings
 
+from browsers import clock
 from browsers.core.breaker import BreakerState
 from browsers.core.errors import BrowserCrash, BrowserError, DeadlinePassed
 from browsers.core.failures import Category, Rung
@@ -73,7 +74,7 @@ class Watch:
         except Exception:
             log.exception("%s: no repair could be asked for; the keeper asks again", self._id)
 
-    def look(self, session: BrowserSession) -> None:
+    def catch_up(self, session: BrowserSession) -> None:
         """What broke while the browser was being repaired, when nobody listens to events."""
         if not session.connected:
             why = "the page went away while the browser was being repaired"
@@ -102,7 +103,7 @@ class Watch:
         idle_since = self._status.idle_since
         if now < self._next_request or idle_since is None:
             return
-        if time.time() - idle_since < _ASK_AGAIN_S:
+        if clock.about_now().timestamp() - idle_since < _ASK_AGAIN_S:
             return
         if self._status.state == BrowserState.RECOVERING:
             self._next_request = now + _ASK_AGAIN_S

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
 
 from inference import sandbox
+from inference.conversion import documents
 from inference.errors import InvalidRequest, TooLarge
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
@@ -61,16 +61,25 @@ def read_items(path: Path, kind: str) -> Iterator[RawItem]:
 
 def _jsonl(path: Path) -> Iterator[RawItem]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_lines(file), start=1):
             if line.strip():
                 yield _json_item(f"line {number}", line)
 
 
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines; no more of one that is too long than shows that it is."""
+    most = documents.most_bytes() + 1
+    while line := file.readline(most):
+        yield line
+        while len(line) == most and not line.endswith(b"\n"):
+            line = file.readline(most)
+
+
 def _json_item(where: str, line: bytes) -> RawItem:
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:  # not UTF-8 is a ValueError too
-        return RawItem(where, None, f"not JSON: {error}")
+        values = documents.parse(line.strip())
+    except InvalidRequest as error:
+        return RawItem(where, None, str(error))
     if not isinstance(values, dict):
         found = type(values).__name__
         return RawItem(where, None, f"expected an object of input name → list, got {found}")

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.files.uploadedfile import UploadedFile
 
 from inference.batches import jobs, storage
+from inference.catalog.uploads import file_name
 from inference.models.batches import BatchJob
 
 
@@ -31,7 +32,7 @@ def job_from_upload(
     own, options = jobs.divide(given)
     storage.root().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="upload-", dir=storage.root()) as folder:
-        path = Path(folder) / Path(file.name or "input").name
+        path = Path(folder) / file_name(file, usual="input")
         with path.open("xb") as target:
             for chunk in file.chunks():
                 target.write(chunk)

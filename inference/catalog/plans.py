@@ -111,7 +111,7 @@ def steps_of(plan: Plan) -> list[PlanShard]:
     return list(plan.shards.all())
 
 
-def known_plan(
+def cached_plan(
     model: OnnxModel,
     strategy: str,
     num_shards: int | None,
@@ -142,9 +142,9 @@ def _known_plan(
     return plan, tuple(steps_of(plan))
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Look again what names stand for: a model may have been deleted and registered anew."""
-    registry.known_model.cache_clear()
+    registry.cached_model.cache_clear()
     _known_plan.cache_clear()
 
 

@@ -146,11 +146,11 @@ def tokenizer_of(model: OnnxModel) -> Tokenizer:
 
 
 @functools.lru_cache(maxsize=256)
-def known_model(name: str) -> OnnxModel:
+def cached_model(name: str) -> OnnxModel:
     """A registered model, remembered by this process.
 
     One that was deleted meanwhile is noticed when a run that refers to it is inserted: call
-    `plans.forget` then.
+    `plans.clear_cache` then.
 
     Raises:
         UnknownModel: as `get_model`.

@@ -20,6 +20,7 @@ from inference.models import OnnxModel, PlanShard
 from inference.store import outbox
 
 _MOST_MANIFEST_BYTES = 2**20
+_MOST_NAME_BYTES = 200  # file systems take 255, and some of them are ours
 
 
 class Conflict(WebpoolError):
@@ -107,8 +108,28 @@ def _tokenizer(file: UploadedFile | None, folder: Path) -> Path | None:
     return _save(file, folder / "tokenizer")
 
 
+def file_name(file: UploadedFile, *, usual: str) -> str:
+    """What an uploaded file is called, as a name that this machine can give it.
+
+    Raises:
+        InvalidRequest: it is too long, or no text.
+    """
+    name = Path(file.name or usual).name or usual
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            f"file name {name!a:.100}: expected text that has a form in UTF-8"
+        ) from None
+    if size > _MOST_NAME_BYTES or "\0" in name:
+        raise InvalidRequest(
+            f"file name {name[:40]!r}…: expected at most {_MOST_NAME_BYTES} bytes without NUL, got {size}"
+        )
+    return name
+
+
 def _save(file: UploadedFile, folder: Path) -> Path:
-    path = folder / Path(file.name or "model.onnx").name
+    path = folder / file_name(file, usual="model.onnx")
     if path.exists():
         raise InvalidRequest(f"two uploaded files are named {path.name!r}; names must differ")
     with path.open("xb") as target:

@@ -16,7 +16,6 @@ import statistics
 import threading
 from collections import deque
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from inference.client import calls, opening
@@ -148,12 +147,7 @@ class ModelShardingManager:
         await self.initialize_sharding()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     def _initialize(self) -> dict[str, Any]:

@@ -73,11 +73,15 @@ def example_shapes(model: onnx.ModelProto, *, first: int, other: int) -> dict[st
     return shapes
 
 
+# "?" is how some exporters write that a dimension has no name: two of them need not be equal.
+_UNNAMED = ("", "?")
+
+
 def named_dims(tensor: str, shape: Iterable[int | str | None]) -> tuple[int | str, ...]:
     """A shape whose dynamic dimensions all have a name; invented ones are the tensor's own."""
     return tuple(
         size
-        if (isinstance(size, int) and size >= 0) or (isinstance(size, str) and size)
+        if (isinstance(size, int) and size >= 0) or (isinstance(size, str) and size not in _UNNAMED)
         else f"{tensor}_dim{axis}"
         for axis, size in enumerate(shape)
     )
@@ -88,7 +92,9 @@ def name_dims(model: onnx.ModelProto) -> None:
     for item in model.graph.input:
         if item.type.HasField("tensor_type"):
             for axis, dim in enumerate(item.type.tensor_type.shape.dim):
-                if not dim.dim_param and not (dim.HasField("dim_value") and dim.dim_value >= 0):
+                if dim.dim_param in _UNNAMED and not (
+                    dim.HasField("dim_value") and dim.dim_value >= 0
+                ):
                     dim.dim_param = f"{item.name}_dim{axis}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.core.management.base import OutputWrapper
@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 
 def write_table(
-    out: OutputWrapper, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], none: str
+    out: OutputWrapper, rows: Collection[Any], columns: Sequence[str], none: str
 ) -> None:
-    """These columns of the rows; `none` is said where there are no rows."""
+    """These columns of the rows, mappings; `none` is said where there are no rows."""
     if not rows:
         out.write(none)
         return

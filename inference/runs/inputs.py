@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from inference.errors import InvalidRequest
 from inference.graph.shapes import InvalidInput, bind_dims, check_inputs, check_names
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
+from inference.sandbox import archives
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor, encode_array
 
@@ -100,8 +100,8 @@ def read_input_file(path: Path) -> dict[str, Any]:
     """
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            with path.open("rb") as file:
+                return dict(archives.read(file))
         if path.suffix == ".json":
             content = json.loads(path.read_text())
             if not isinstance(content, dict):
@@ -109,6 +109,6 @@ def read_input_file(path: Path) -> dict[str, Any]:
             return content
     except FileNotFoundError as error:
         raise InvalidRequest(f"{path}: no such file") from error
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"{path}: cannot be read as {path.suffix}: {error}") from error
     raise InvalidRequest(f"{path}: expected a file that ends in .npz or .json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -22,6 +22,7 @@ from rest_framework.views import set_rollback
 from browsers.core.failures import Category
 from inference import auth
 from inference.views import http
+from inference.wire.bodies import BoundedJSON
 
 
 class CallerAuthentication(BaseAuthentication):
@@ -40,17 +41,6 @@ def caller_of(request: Request) -> auth.Caller:
     """Who sent an authenticated request."""
     caller: Any = request.auth
     assert isinstance(caller, auth.Caller)
-    return caller
-
-
-def manager_of(request: Request) -> auth.Caller:
-    """Who sent it, when they may manage the pool.
-
-    Raises:
-        Forbidden: they may not.
-    """
-    caller = caller_of(request)
-    auth.check_manager(caller)
     return caller
 
 
@@ -93,11 +83,25 @@ class Pages(LimitOffsetPagination):
 
 class Door:  # a comment, not a docstring: views inherit those into the published schema
     # Mixin of every view of /api/, first in the list of bases.
+    # `rules` says what a caller needs, for each method that may change something; one without is closed.
+    rules: Mapping[str, str] = {}
     authentication_classes = [CallerAuthentication]
     permission_classes: list[Any] = []
+    parser_classes: Any = [BoundedJSON]
     renderer_classes: Any = [JSONRenderer]
     content_negotiation_class: Any = AlwaysFirst
     pagination_class: Any = Pages
+
+    def check_permissions(self, request: Request) -> None:
+        """Refuse a caller who lacks what the rule asks for; `OWNER` is left to who knows the owner."""
+        method = request.method or ""
+        if method in auth.SAFE_METHODS or not hasattr(self, method.lower()):
+            return
+        rule = self.rules.get(method)
+        if rule is None:
+            raise auth.Forbidden(f"{method} of this path is for nobody")
+        if rule not in (auth.ANYBODY, auth.OWNER):
+            auth.check(caller_of(request), rule)
 
     def get_exception_handler(self) -> Any:
         return answer_error
@@ -117,7 +121,10 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response:
         if getattr(error, "wait", None):
             headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
         category = Category.INVALID_INPUT if error.status_code < 500 else Category.INTERNAL
-        document = {"error": "; ".join(_sentences(error.detail)), "category": category}
+        document = {
+            "error": http.sayable("; ".join(_sentences(error.detail))),
+            "category": category,
+        }
         return Response(document, status=error.status_code, headers=headers)
     if isinstance(error, Http404):
         return Response(

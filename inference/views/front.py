@@ -41,20 +41,37 @@ def front(django: Application) -> Application:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await django(scope, receive, send)
+            return await _refuse_upgrade(send)
         path = scope["path"]
         ours = path == "/v2" or path.startswith("/v2/")
         try:
             request = ASGIRequest(scope, io.BytesIO())
             if (elsewhere := to_https(request)) is not None:
                 return await http.send_answer(send, elsewhere)
-            if not ours:
-                await _admit(request, scope)
+            _check_address(scope)
+            if ours:
+                return await open_inference(scope, receive, send)
+            await _admit(request, scope)
+            return await django(scope, receive, send)
         except Exception as error:
             return await http.send_answer(send, http.failure(http.as_webpool_error(error)))
-        return await (open_inference if ours else django)(scope, receive, send)
 
     return application
+
+
+async def _refuse_upgrade(send: Send) -> None:
+    """No path here speaks WebSocket, and the server itself handles the process's start and end."""
+    await send({"type": "websocket.close"})
+
+
+def _check_address(scope: Scope) -> None:
+    """Refuse the character that no row and no file name can hold.
+
+    Raises:
+        InvalidRequest.
+    """
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        raise InvalidRequest("the address holds a NUL character; expected text")
 
 
 def to_https(request: HttpRequest) -> Answer | None:
@@ -89,7 +106,7 @@ async def _admit(request: ASGIRequest, scope: Scope) -> None:
         local = auth.needs_no_lookup(request)
         caller = identify() if local else await serving.in_thread(identify)
         if uploads:
-            auth.check_manager(caller)
+            await serving.in_thread(auth.check, caller, auth.ADD_MODEL)
         scope["webpool.caller"] = caller
     elif uploads:  # the form's own CSRF token is in the body; the admin checks it
-        await serving.in_thread(auth.check_staff_login, request)
+        await serving.in_thread(auth.check_staff_login, request, auth.ADD_MODEL)

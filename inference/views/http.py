@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 import math
@@ -12,6 +13,7 @@ from typing import Any
 
 import redis.exceptions
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError
 from django.http import HttpRequest
 
@@ -36,6 +38,8 @@ REQUEST_LIMIT = "WEBPOOL_MAX_REQUEST_MB"
 UPLOAD_LIMIT = "WEBPOOL_MAX_UPLOAD_MB"
 _WORTH_COMPRESSING_BYTES = 1024
 _CHUNK_BYTES = 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MOST_DIGITS = 20  # of a length in bytes
 _WBITS = {"gzip": 31, "deflate": 15}
 
 
@@ -65,10 +69,17 @@ class Answer:
 
 def error_document(error: WebpoolError) -> dict[str, Any]:
     """What every door answers when it refuses or fails."""
-    document: dict[str, Any] = {"error": str(error), "category": error.category}
+    document: dict[str, Any] = {"error": sayable(str(error)), "category": error.category}
     if isinstance(error, RunFailed):
         document["run"] = error.run_id
     return document
+
+
+def sayable(text: str) -> str:
+    """The text in UTF-8, whatever a caller sent that it repeats, and without the server's own paths."""
+    for folder, name in ((settings.WEBPOOL_HOME, "WEBPOOL_HOME"), (settings.BASE_DIR, "webpool")):
+        text = text.replace(str(folder), name)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def error_headers(error: WebpoolError) -> dict[str, str]:
@@ -84,14 +95,34 @@ def as_webpool_error(error: Exception) -> WebpoolError:
     """Translate whatever went wrong into an error with a status; what nobody foresaw is logged."""
     if isinstance(error, WebpoolError):
         return error
+    if isinstance(
+        error, SuspiciousOperation
+    ):  # more files or fields than Django takes, and its like
+        return InvalidRequest(
+            f"a form of at most {settings.DATA_UPLOAD_MAX_NUMBER_FILES} files and "
+            f"{settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} fields was expected, with an address that stays where "
+            "it points; this request has more, or another form"
+        )
     if isinstance(error, redis.exceptions.ResponseError):
         return Unavailable(f"Redis refuses ({error}); see `manage.py doctor`")
     if isinstance(error, redis.exceptions.RedisError):
-        return Unavailable(f"Redis does not answer ({error}); start the pool with `make up`")
+        return Unavailable(
+            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
+        )
     if isinstance(error, DatabaseError):
-        return Unavailable(f"the database cannot be used ({error}); see `manage.py doctor`")
+        log.error("the database cannot be used", exc_info=error)
+        return Unavailable(
+            f"the database cannot be used ({type(error).__name__}); see `manage.py doctor` and the log"
+        )
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return Unavailable(
+            "the server's disk is full; nothing was kept: free some and send it again"
+        )
     log.error("a request failed", exc_info=error)
-    return WebpoolError(f"{type(error).__name__}: {error}; the server's log has the details")
+    # No word of what went wrong: it may name paths, or whatever else is the server's own.
+    return WebpoolError(
+        f"the server failed in a way that nobody foresaw ({type(error).__name__}); its log has the details"
+    )
 
 
 def failure(error: WebpoolError) -> Answer:
@@ -120,7 +151,7 @@ def check_declared_length(request: HttpRequest, limit: str = REQUEST_LIMIT) -> N
     declared = request.headers.get("Content-Length")
     if declared is None:
         return
-    if not (declared.isascii() and declared.isdigit()):
+    if not (declared.isascii() and declared.isdigit() and len(declared) <= _MOST_DIGITS):
         raise InvalidRequest(f"Content-Length: expected a number of bytes, got {declared!r:.40}")
     if int(declared) > limit_bytes(limit):
         raise too_large(f"{int(declared)} bytes", limit)
@@ -146,8 +177,8 @@ async def read_body(request: HttpRequest, receive: Receive) -> bytearray:
             return body
 
 
-def inflate(body: bytes | bytearray, encoding: str) -> bytes | bytearray:
-    """Undo a Content-Encoding; never yields more than settings.WEBPOOL_MAX_REQUEST_MB.
+def inflate(body: bytes | bytearray, encoding: str, *, most: int) -> bytes | bytearray:
+    """Undo a Content-Encoding; never builds more than `most` bytes and a piece.
 
     Raises:
         TooLarge: the content is larger than the limit once unpacked.
@@ -169,22 +200,25 @@ def inflate(body: bytes | bytearray, encoding: str) -> bytes | bytearray:
             while rest:
                 if stream.eof:  # gzip allows several members, one after another
                     stream = zlib.decompressobj(_WBITS[encoding])
-                _grow(unpacked, stream.decompress(rest, _CHUNK_BYTES))
+                _grow(unpacked, stream.decompress(rest, _CHUNK_BYTES), most)
                 rest = stream.unused_data if stream.eof else stream.unconsumed_tail
         while not stream.eof:
             piece = stream.decompress(b"", _CHUNK_BYTES)
             if not piece and not stream.eof:
                 raise InvalidRequest(f"the {encoding} body ends before its content does")
-            _grow(unpacked, piece)
+            _grow(unpacked, piece, most)
     except zlib.error as error:
         raise InvalidRequest(f"the body is not {encoding}: {error}") from None
     return unpacked
 
 
-def _grow(unpacked: bytearray, piece: bytes) -> None:
+def _grow(unpacked: bytearray, piece: bytes, most: int) -> None:
     unpacked += piece
-    if len(unpacked) > limit_bytes():
-        raise too_large(f"more than {limit_bytes()} bytes once unpacked")
+    if len(unpacked) > most:
+        raise TooLarge(
+            f"the request has more than {most} bytes once unpacked, and no more are taken "
+            f"(WEBPOOL_MAX_JSON_MB for JSON, {REQUEST_LIMIT} with binary tensors)"
+        )
 
 
 def accepted_encoding(header: str) -> str:

@@ -21,6 +21,7 @@ from django.http import HttpRequest
 from browsers.state.live import living
 from inference import auth
 from inference.catalog import registry
+from inference.conversion.documents import most_bytes, parse
 from inference.errors import InvalidRequest, UnknownModel
 from inference.models import Attempt, OnnxModel, Outcome, Run
 from inference.runs import creation, serving
@@ -32,7 +33,7 @@ from inference.store.tensors import TensorRef
 from inference.views import http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
 from inference.wire.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
-from inference.wire.oip.reading import InferRequest, decode_request, parse_json
+from inference.wire.oip.reading import InferRequest, decode_request
 from inference.wire.oip.writing import encode_response
 
 VERSION = "1"
@@ -145,8 +146,10 @@ async def _infer(
 
     def create() -> Run:
         model = _versioned(name, version)
-        content = http.inflate(body, request.headers.get("Content-Encoding", ""))
-        decoded = decode_request(content, request.headers.get(HEADER_LENGTH))
+        header_length = request.headers.get(HEADER_LENGTH)
+        most = most_bytes() if header_length is None else http.limit_bytes()
+        content = http.inflate(body, request.headers.get("Content-Encoding", ""), most=most)
+        decoded = decode_request(content, header_length)
         _check_outputs(model, decoded)
         wanted.append(decoded)
         return creation.create_run(
@@ -321,7 +324,7 @@ def _config_type(port: Mapping[str, Any]) -> str:
 
 
 def _index(body: bytes) -> list[dict[str, str]]:
-    wish = parse_json(body) if body.strip() else {}
+    wish = parse(body) if body.strip() else {}
     only_ready = wish.get("ready", False) if isinstance(wish, dict) else None
     if not isinstance(only_ready, bool):
         raise InvalidRequest('expected an empty body or {"ready": true or false}')

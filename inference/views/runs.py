@@ -16,9 +16,10 @@ from inference import auth
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
-from inference.models import Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Entrance, Run, RunShard, RunState, ShardState, StepKind
 from inference.runs import creation, options
 from inference.runs.answers import collect, get_run
+from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
 from inference.views.run_inputs import inputs_of
@@ -41,6 +42,7 @@ def _query(name: str, about: str) -> OpenApiParameter:
 class RunList(Door, generics.ListAPIView[Run]):
     """Runs, the latest first."""
 
+    rules = {"POST": auth.ANYBODY}
     serializer_class = RunSerializer
 
     def get_queryset(self) -> QuerySet[Run]:
@@ -99,7 +101,12 @@ class RunDetail(Door, APIView):
 class RunOutputs(Door, APIView):
     @extend_schema(
         parameters=[_query("names", "output names, by comma; all when left out")],
-        responses={200: OutputsSerializer, 409: ErrorSerializer, **ERRORS},
+        responses={
+            (200, "application/json"): OutputsSerializer,
+            (200, "application/octet-stream"): OpenApiTypes.BINARY,
+            409: ErrorSerializer,
+            **ERRORS,
+        },
     )
     def get(self, request: Request, run_id: str) -> HttpResponse:
         """The answer, in the form of /v2/; binary with `Accept: application/octet-stream`."""
@@ -122,6 +129,8 @@ class RunOutputs(Door, APIView):
 
 
 class RunCancel(Door, APIView):
+    rules = {"POST": auth.OWNER}
+
     @extend_schema(
         request=None, responses={200: RunDetailSerializer, 409: ErrorSerializer, **ERRORS}
     )
@@ -129,12 +138,12 @@ class RunCancel(Door, APIView):
         """End a run that nobody wants any more."""
         run = get_run(run_id)
         caller = caller_of(request)
-        if run.owner != caller.name:
-            auth.check_manager(caller)
-        endings.cancel(run.pk, f"cancelled by {caller.name}")
-        run = get_run(run.pk)
-        if run.state != RunState.CANCELLED:
-            raise uploads.Conflict(f"run {run.pk} has {run.state} already")
+        auth.check_owner(caller, run.owner, auth.CHANGE_RUN)
+        with audit.acting(Entrance.REST, caller.name, "cancel", f"run {run.pk}"):
+            endings.cancel(run.pk, f"cancelled by {caller.name}")
+            run = get_run(run.pk)
+            if run.state != RunState.CANCELLED:
+                raise uploads.Conflict(f"run {run.pk} has {run.state} already")
         return Response(RunDetailSerializer(run).data)
 
 

@@ -19,7 +19,7 @@ from django.test import Client
 
 from inference.batches import engine, jobs
 from inference.batches.options import JOB_OPTIONS
-from inference.catalog.plans import forget
+from inference.catalog.plans import clear_cache
 from inference.client.bridge import options_of as preferences
 from inference.client.manager import ModelShardingManager
 from inference.errors import InvalidRequest
@@ -67,7 +67,7 @@ def model(tmp_path: Path) -> Iterator[OnnxModel]:
     yield made
     Run.objects.filter(model=made).delete()
     made.delete()
-    forget()
+    clear_cache()
 
 
 @pytest.fixture

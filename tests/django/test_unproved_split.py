@@ -40,7 +40,7 @@ def pool(clean: None) -> Iterator[None]:
     publish("b")
     yield
     OnnxModel.objects.filter(name__in=("late", "early")).delete()
-    plans.forget()
+    plans.clear_cache()
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ def test_random_kills_lose_double_and_falsify_nothing(
          "--seconds", str(seconds), "--callers", "3", "--json", str(report)],
         cwd=ROOT, env=pool.env, capture_output=True, text=True, timeout=2400, check=False,
     )  # fmt: skip
-    burnt = RunningStack(tmp_path / "home" / "fire")
+    hurt = RunningStack(tmp_path / "home" / "fire")
     said = f"{done.stdout}\n{done.stderr}"
     print(said)
-    assert done.returncode == 0, f"{said}\n{burnt.logs()}"
-    assert not burnt.wait_gone()
+    assert done.returncode == 0, f"{said}\n{hurt.logs()}"
+    assert not hurt.wait_gone()
     told = json.loads(report.read_text())
     assert fewest <= len(told["strikes"]) <= kills
     assert told["answered"] + len(told["lost_in_store"]) == told["asked"]

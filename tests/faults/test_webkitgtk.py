@@ -11,10 +11,10 @@ import pytest
 from tests.support.faults import (
     Kill,
     check,
+    process_of,
     start,
     stop,
     submit,
-    victim,
     wait_computing,
 )
 from tests.support.stack import RunningStack
@@ -37,7 +37,7 @@ def test_a_kill_while_computing_costs_no_answer(
     pool.wait_ready()
     run_id = submit(pool, ["webkitgtk", "chromium"])
     wait_computing(pool, run_id, "webkitgtk")
-    kill = Kill(victim(pool, "webkitgtk", role))
+    kill = Kill(process_of(pool, "webkitgtk", role))
     run = pool.wait_run(run_id)
     check(pool, run, answer)
     kill.report(run)

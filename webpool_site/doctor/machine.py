@@ -22,7 +22,7 @@ MEMORY_PER_BROWSER_MB = 1024
 DISK_WANTED_MB = 2048
 
 
-def look(home: Path, *, host: str, port: int, pool_runs: bool) -> Iterator[Finding]:
+def findings(home: Path, *, host: str, port: int, pool_runs: bool) -> Iterator[Finding]:
     yield _python()
     yield Finding(AREA, "cores", Level.OK, str(os.cpu_count()), facts={"cores": os.cpu_count()})
     yield _memory()

@@ -17,7 +17,7 @@ from webpool_site.instance import Instance
 AREA = "services"
 
 
-def look(home: Path, *, redis_url: str) -> Iterator[Finding]:
+def findings(home: Path, *, redis_url: str) -> Iterator[Finding]:
     yield _database()
     yield _broker(redis_url, pool_runs=Instance(home).running())
     yield _pool(home)

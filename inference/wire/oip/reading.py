@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from browsers.core.protocol import WireTensor
+from inference.conversion.documents import parse
 from inference.errors import InvalidRequest
 from inference.wire.oip.datatypes import HEADER_LENGTH, kind_of, type_of_parameter
 from inference.wire.oip.tensors import declared, from_binary, from_json
@@ -48,7 +48,7 @@ def decode_request(body: bytes | bytearray | memoryview, header_length: str | No
     """
     view = memoryview(body)
     at = _json_length(view, header_length)
-    document = parse_json(view[:at])
+    document = parse(view[:at])
     if not isinstance(document, dict):
         raise InvalidRequest(f"expected a JSON object, got {kind_of(document)}")
     parameters = _parameters(document, "the request")
@@ -72,26 +72,6 @@ def decode_request(body: bytes | bytearray | memoryview, header_length: str | No
     if request_id is not None and not isinstance(request_id, str):
         raise InvalidRequest(f"'id': expected a string, got {kind_of(request_id)}")
     return InferRequest(request_id, inputs, _output_wishes(document), parameters, by_default)
-
-
-def parse_json(view: memoryview | bytes) -> Any:
-    """Strict JSON in UTF-8: no NaN, no infinity.
-
-    Raises:
-        InvalidRequest: it is not JSON.
-    """
-    try:
-        return json.loads(bytes(view), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            raise InvalidRequest("the JSON is nested too deeply") from None
-        raise InvalidRequest(
-            f"expected JSON in UTF-8, got {len(view)} bytes that are not: {error}"
-        ) from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON; send such tensors with the binary extension")
 
 
 def _json_length(view: memoryview, header: str | None) -> int:

@@ -18,6 +18,7 @@ from inference.store.tensors import decode_array, encode_array
 from inference.wire.oip.datatypes import DATATYPES, NAMES, kind_of
 
 _LONGEST = 2**31 - 1  # of a dimension
+_MOST_ELEMENTS = 2**48  # also beside a dimension of 0: numpy multiplies the others
 
 
 class NotJson(WebpoolError):
@@ -67,6 +68,10 @@ def _shape(name: str, shape: Any) -> tuple[int, ...]:
         raise InvalidRequest(
             f"input {name!r}: expected a shape of at most {MAX_RANK} whole numbers from 0 to {_LONGEST}, "
             f"such as [1, 128], got {shape!r:.100}"
+        )
+    if math.prod(dim for dim in shape if dim) > _MOST_ELEMENTS:
+        raise InvalidRequest(
+            f"input {name!r}: expected a shape of at most {_MOST_ELEMENTS} elements, got {shape!r:.100}"
         )
     return tuple(shape)
 

@@ -1,4 +1,4 @@
-"""Whom a failed computation counts against: the caller, where native onnxruntime, or a second browser, agrees."""
+"""Whom a failed computation counts against: the caller, where onnxruntime or a second browser agrees."""
 
 from __future__ import annotations
 

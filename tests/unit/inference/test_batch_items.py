@@ -50,7 +50,7 @@ def test_jsonl_items_are_lines_and_each_bad_one_says_which_it_is(tmp_path: Path)
     assert [item.where for item in items] == ["line 1", "line 3", "line 4", "line 5", "line 6"]
     assert [item.values for item in items] == [{"x": [1]}, None, None, None, {"x": [2]}]
     assert "expected an object" in items[1].error
-    assert "not JSON" in items[2].error
+    assert "expected JSON" in items[2].error
 
 
 def test_npz_items_lie_along_the_first_axis(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 
-class Injury(StrEnum):
+class Fault(StrEnum):
     KILL = "kill"
     """SIGKILL"""
     STOP = "stop"
@@ -38,28 +38,28 @@ _PIDFD_GETFD = 438
 _SO_ATTACH_FILTER, _BPF_RETURN = 26, 0x06
 
 
-class CannotHurt(Exception):
+class CannotInject(Exception):
     """This machine does not let us; the message says why."""
 
 
-def injure(process: psutil.Process, injury: Injury) -> None:
+def inject(process: psutil.Process, fault: Fault) -> None:
     """Do it, at once; `SLOW` goes on in a thread of its own for `SLOW_FOR_S`.
 
     Raises:
         psutil.NoSuchProcess: it is gone already.
-        CannotHurt: `CUT` and `SILENCE`, where this kernel does not lend us the socket.
+        CannotInject: `CUT` and `SILENCE`, where this kernel does not lend us the socket.
     """
-    match injury:
-        case Injury.KILL:
+    match fault:
+        case Fault.KILL:
             process.kill()
-        case Injury.STOP:
+        case Fault.STOP:
             process.suspend()
-        case Injury.SLOW:
+        case Fault.SLOW:
             process.suspend()
             threading.Thread(target=_pulses, args=(process,), daemon=True).start()
-        case Injury.CUT:
+        case Fault.CUT:
             cut_page(process)
-        case Injury.SILENCE:
+        case Fault.SILENCE:
             silence_page(process)
 
 
@@ -140,7 +140,7 @@ def _tcp_sockets(pid: int) -> Iterator[socket.socket]:
 def _borrowed(pid: int, number: int) -> socket.socket:
     """A duplicate of another process's socket."""
     if platform.system() != "Linux":
-        raise CannotHurt("a connection of another process can be cut on Linux only")
+        raise CannotInject("a connection of another process can be cut on Linux only")
     process = os.pidfd_open(pid)
     try:
         found = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, number, 0)
@@ -148,7 +148,7 @@ def _borrowed(pid: int, number: int) -> socket.socket:
     finally:
         os.close(process)
     if found < 0:
-        raise CannotHurt(
+        raise CannotInject(
             f"the socket of process {pid} cannot be borrowed ({os.strerror(error)}): this needs the right "
             "to trace it (CAP_SYS_PTRACE)"
         )

@@ -1,0 +1,25 @@
+"""The bodies that /api/ takes as JSON, within the limits of every door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from rest_framework.parsers import BaseParser
+
+from inference.conversion import documents
+
+
+class BoundedJSON(BaseParser):
+    """In place of Django REST framework's parser, which builds whatever comes."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """As `documents.parse`; the rest of a body that is too large stays unread."""
+        return documents.parse(stream.read(documents.most_bytes() + 1))

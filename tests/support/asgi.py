@@ -1,0 +1,87 @@
+"""The whole web application in this process, below HTTP: what its front refuses, Django never sees."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from webpool_site.asgi import application
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    query: str = "",
+    client: str = "127.0.0.1",
+    http_version: str = "1.1",
+) -> Answered:
+    """Send a request through every layer of the application, and wait for its whole answer.
+
+    A local caller of this machine, unless `client` or headers say otherwise.
+    """
+    return asyncio.run(_ask(method, path, body, headers or {}, query, client, http_version))
+
+
+async def _ask(
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    query: str,
+    client: str,
+    http_version: str,
+) -> Answered:
+    sent = {"host": "127.0.0.1", "content-length": str(len(body))}
+    sent |= {name.lower(): value for name, value in headers.items()}
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": http_version,
+        "scheme": "http",
+        "method": method,
+        "path": path,
+        "raw_path": quote(path).encode(),
+        "query_string": query.encode("latin-1"),
+        "root_path": "",
+        "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in sent.items()],
+        "client": (client, 50000),
+        "server": ("127.0.0.1", 8000),
+    }
+    answered = asyncio.Event()
+    messages: list[Any] = []
+    requests = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        if requests:
+            return requests.pop()
+        await answered.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            answered.set()
+
+    await application(scope, receive, send)
+    start = messages[0]
+    found = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
+    return Answered(
+        start["status"], found, b"".join(message.get("body", b"") for message in messages[1:])
+    )
