@@ -9,6 +9,12 @@ import redis.asyncio
 from django.conf import settings
 
 
+def place(url: str) -> str:
+    """Where a server is, as messages may say it: without user, password and parameters."""
+    scheme, separator, rest = url.partition("?")[0].partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 @functools.cache
 def client() -> redis.Redis:
     """For commands that answer at once; a server that hangs for 30 s is an error."""

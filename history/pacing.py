@@ -27,7 +27,7 @@ class Stopwatch:
 
 
 class Pace:
-    """Of one kind of work in one process."""
+    """Of one kind of work in one process, which may wait for others: only what processors did counts."""
 
     def __init__(self) -> None:
         self._rests_until = 0.0
@@ -38,8 +38,8 @@ class Pace:
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
         """Around the work; afterwards it rests."""
-        watch = Stopwatch()
+        began = time.process_time()
         try:
             yield
         finally:
-            self._rests_until = time.monotonic() + REST * watch.seconds()
+            self._rests_until = time.monotonic() + REST * (time.process_time() - began)

@@ -150,10 +150,11 @@ def _recommendations(
 
 def recommended(decided: Decided, now: datetime) -> list[BrowserRecommendation]:
     """The recommendations as rows, to be published."""
-    return [_row(key, one, now) for key, one in decided.recommendations.items()]
+    return [row_of(key, one, now) for key, one in decided.recommendations.items()]
 
 
-def _row(key: tuple[str, str], one: Recommendation, now: datetime) -> BrowserRecommendation:
+def row_of(key: tuple[str, str], one: Recommendation, now: datetime) -> BrowserRecommendation:
+    """A recommendation for (type, name) as the row that is published; not saved."""
     return BrowserRecommendation(
         timestamp=now,
         model_type=key[0],

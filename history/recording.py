@@ -56,6 +56,11 @@ def source_of(ledger: str, name: str) -> str:
     return f"{ledger}:{name}"
 
 
+def attempts_taken() -> int:
+    """The number up to which every attempt was taken over."""
+    return HistoryState.objects.current().attempts_taken
+
+
 def take_over(read: Read) -> int:
     """Take over whatever the database has and the history file has not; returns how many rows."""
     state = HistoryState.objects.current()

@@ -8,7 +8,7 @@ from history.core.samples import Blame
 
 _kinds: Callable[[], Sequence[str]] = tuple
 _available: Callable[[], Sequence[str]] = tuple
-_blame: Callable[[str], str | None] = {}.get
+_blame: Callable[[str], str | None] = dict[str, str]().get
 
 
 def use(

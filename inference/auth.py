@@ -2,13 +2,15 @@
 
 1. `Authorization: Bearer <key>`: an active key, within its requests per minute.
 2. A session of the admin's login; writes need Django's CSRF token.
-3. Nobody in particular: only while the server is bound to loopback, the caller is on loopback, no proxy
-   stands between, and, for writes, no web page of another site sent the request.
+3. Nobody in particular: only while the server is bound to loopback and knows of no other host name, the
+   caller is on loopback and names loopback as the host, nothing says that a proxy stands between, and, for
+   writes, no web page of another site sent the request. WEBPOOL_ANONYMOUS=0 lets none in.
 
 Everything else is refused. Health endpoints do not ask.
 
-Users without staff status, logged in or by their keys, start runs and cancel their own; models and plans are
-for staff, for keys of nobody in particular, and for anonymous callers where those are let in.
+What a user may do, logged in or by a key of theirs, is what Django's permissions say, whichever door they
+take. Everybody who is let in reads, starts runs and batch jobs, and steers their own. Keys of nobody in
+particular, and anonymous callers where those are let in, may do everything that /api/ offers.
 
 Redis key
     webpool:rate:<key's id>:<minute>    requests so far in that minute; expires after two minutes
@@ -40,6 +42,15 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _PROXY_HEADERS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded", "Via")
 _MINUTE_S = 60
 
+# What a request needs beyond being let in: a permission of Django's, nothing, or to own what it names.
+ANYBODY = ""
+OWNER = "owner"
+ADD_MODEL, DELETE_MODEL = "inference.add_onnxmodel", "inference.delete_onnxmodel"
+ADD_PLAN = "inference.add_plan"
+CHANGE_RUN = "inference.change_run"
+CHANGE_BATCH_JOB = "inference.change_batchjob"
+CHANGE_BROWSER = "browsers.change_browser"
+
 
 class Forbidden(WebpoolError):
     """The caller is known, or need not be, but the request may not come this way."""
@@ -54,10 +65,9 @@ class Caller:
     name: str
     user: Any = None
 
-    @property
-    def manages(self) -> bool:
-        """Whether models, plans and other people's runs are this caller's business."""
-        return self.user is None or bool(self.user.is_staff)
+    def may(self, permission: str) -> bool:
+        """Whether Django's permissions allow it; callers that are no user may do everything."""
+        return self.user is None or bool(self.user.has_perm(permission))
 
 
 def create_key(
@@ -119,24 +129,35 @@ def identify(request: HttpRequest, *, writes: bool) -> Caller:
     return Caller("anonymous")
 
 
-def check_manager(caller: Caller) -> None:
-    """Refuse what only staff may do.
+def check(caller: Caller, permission: str) -> None:
+    """Refuse a caller who lacks a permission. Blocks: it may ask the database.
 
     Raises:
-        Forbidden (403): the caller is a user without staff status, or a key of one.
+        Forbidden (403): names it.
     """
-    if not caller.manages:
+    if not caller.may(permission):
         raise Forbidden(
-            f"expected a user with staff status, got {caller.name}, who may start runs and cancel their "
-            "own; an administrator gives the status in the admin"
+            f"expected the permission {permission}, which {caller.name} has not; an administrator gives it "
+            "in the admin"
         )
 
 
-def check_staff_login(request: HttpRequest) -> None:
-    """Refuse whoever is not logged in to the admin. Blocks: it may ask the database.
+def check_owner(caller: Caller, owner: str, permission: str) -> None:
+    """Refuse who neither owns a thing nor may change those of others.
+
+    Raises:
+        Forbidden (403).
+    """
+    if owner != caller.name:
+        check(caller, permission)
+
+
+def check_staff_login(request: HttpRequest, permission: str) -> None:
+    """Refuse whoever is not logged in to the admin with a permission. Blocks: it may ask the database.
 
     Raises:
         Unauthorised (401): no session of a user with staff status.
+        Forbidden (403): one without the permission.
         InvalidRequest (400): the Host header names none of settings.ALLOWED_HOSTS.
     """
     check_host(request)
@@ -144,6 +165,7 @@ def check_staff_login(request: HttpRequest) -> None:
     user = _session_user(request) if logged_in else None
     if user is None or not user.is_staff:
         raise Unauthorised("expected a login with staff status, got none; log in at /admin/ first")
+    check(Caller(user.get_username(), user), permission)
 
 
 def needs_no_lookup(request: HttpRequest) -> bool:
@@ -170,13 +192,30 @@ def check_host(request: HttpRequest) -> None:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Whether an anonymous caller is let in: loopback server, loopback caller, nothing between."""
-    if not settings.WEBPOOL_ANONYMOUS_WRITES:
+    """Whether an anonymous caller is let in: loopback server, loopback caller, nothing between.
+
+    A proxy without a word of its own is told by the host that it passes on, or by its old HTTP.
+    """
+    if not settings.WEBPOOL_ANONYMOUS:
         return False
     if any(header in request.headers for header in _PROXY_HEADERS):
         return False
+    if getattr(request, "scope", {}).get("http_version") == "1.0":
+        return False
+    if not _is_loopback_host(request.get_host()):
+        return False
     try:
         return ip_address(request.META.get("REMOTE_ADDR") or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _is_loopback_host(host: str) -> bool:
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
 
@@ -190,7 +229,7 @@ def _by_key(authorization: str) -> Caller:
         raise Unauthorised("the API key is unknown or was switched off; make one in the admin")
     if row.requests_per_minute is not None:
         count_request(row.pk, row.requests_per_minute, time.time())
-    return Caller(f"key {row.name}"[:64], row.user)
+    return Caller(f"key {row.name}", row.user)
 
 
 def count_request(key_id: int, limit: int, now_s: float) -> None:
@@ -208,7 +247,7 @@ def count_request(key_id: int, limit: int, now_s: float) -> None:
         count, _ = pipe.execute()
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"Redis does not answer ({error}); start the pool with `make up`"
+            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
         ) from error
     if count > limit:
         raise Busy(

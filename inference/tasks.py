@@ -12,7 +12,7 @@ from inference.batches.retention import forget_old_jobs
 from inference.ledger import joins
 from inference.runs import retention
 from inference.scheduling import dispatch
-from inference.store import outbox
+from inference.store import audit, outbox
 
 _TAKING_OVER: Final = pacing.Pace()
 
@@ -65,11 +65,12 @@ def complete_history() -> None:
 
 @shared_task
 def forget_old_runs() -> None:
-    """Periodic, in the history worker: old runs and batch jobs, after their attempts became history."""
+    """Periodic, in the history worker: old runs, batch jobs (after their attempts became history), audit."""
     outbox.hand_over()
     now = timezone.now()
     retention.forget_old_runs(now)
     forget_old_jobs(now)
+    audit.forget_old_entries(now)
 
 
 @shared_task(ignore_result=False)

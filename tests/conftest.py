@@ -49,12 +49,12 @@ def django_db_setup(
     if connection.vendor == "postgresql":  # this process' own, and empty
         with django_db_blocker.unblock():
             call_command("migrate", interactive=False, verbosity=0)
-        return
-    name = str(connection.settings_dict["TEST"]["NAME"])
-    with django_db_blocker.unblock():
-        connection.close()
-        shutil.copy(migrated(), name)
-        settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
+    else:
+        name = str(connection.settings_dict["TEST"]["NAME"])
+        with django_db_blocker.unblock():
+            connection.close()
+            shutil.copy(migrated(), name)
+            settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
     request.config.stash[_DATABASE] = django_db_blocker
 
 

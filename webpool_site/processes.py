@@ -114,10 +114,9 @@ def browser_of(spec: ProcessSpec) -> str | None:
 
 
 def _web(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
-    options = ("--host", layout.host.strip("[]"), "--port", str(layout.port))
     return ProcessSpec(
         name="web",
-        argv=(sys.executable, "-m", "uvicorn", "webpool_site.asgi:application", *options, *_WEB),
+        argv=(sys.executable, "-m", "webpool_site.web", layout.host.strip("[]"), str(layout.port)),
         env={**environment(layout), "WEBPOOL_ROLE": "web"},
         cwd=REPOSITORY,
         ready=lambda pid: ports.accepts(layout.host, layout.port),
@@ -125,9 +124,6 @@ def _web(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
         restart=ESSENTIAL,
         critical=True,
     )
-
-
-_WEB = ("--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown", "3")
 
 
 def _beat(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:

@@ -32,8 +32,11 @@ WEBPOOL_PRODUCTION = env_bool("WEBPOOL_PRODUCTION", False)
 DEBUG = False
 SECRET_KEY = load_secret_key(WEBPOOL_HOME / "secret_key")
 ALLOWED_HOSTS = env_list("WEBPOOL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
-# Anonymous callers may write only while the server is bound to loopback.
-WEBPOOL_ANONYMOUS_WRITES = is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
+# Callers of this machine need no key while the server is bound to loopback. Another host name means that a
+# proxy passes strangers on: then nobody is let in without a key unless the operator asks for it.
+WEBPOOL_ANONYMOUS = env_bool("WEBPOOL_ANONYMOUS", "WEBPOOL_ALLOWED_HOSTS" not in os.environ) and (
+    is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
+)
 
 INSTALLED_APPS = [
     "unfold",
@@ -83,6 +86,7 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = WEBPOOL_HOME / "static"
 LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
@@ -163,6 +167,9 @@ WEBPOOL_TENSOR_TTL_S = env_int("WEBPOOL_TENSOR_TTL_S", 900)
 WEBPOOL_RUN_RETENTION_DAYS = env_float("WEBPOOL_RUN_RETENTION_DAYS", 7.0)
 WEBPOOL_MAX_RUNS_KEPT = env_int("WEBPOOL_MAX_RUNS_KEPT", 200_000)
 WEBPOOL_MAX_REQUEST_MB = env_int("WEBPOOL_MAX_REQUEST_MB", 256)
+# Connections at once, and how long a request's head, or a kilobyte per second of its body, may take to come.
+WEBPOOL_MAX_CONNECTIONS = env_int("WEBPOOL_MAX_CONNECTIONS", 900)
+WEBPOOL_READ_S = env_float("WEBPOOL_READ_S", 20.0)
 # A JSON document costs far more than its bytes: each of its values becomes an object before it is a tensor.
 WEBPOOL_MAX_JSON_MB = env_int("WEBPOOL_MAX_JSON_MB", 16)
 WEBPOOL_MAX_JSON_VALUES = env_int("WEBPOOL_MAX_JSON_VALUES", 1_000_000)
@@ -199,7 +206,14 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "webpool",
     "SITE_HEADER": "webpool",
-    "SIDEBAR": {"show_search": True, "show_all_applications": True},
+    "STYLES": ["/static/inference/pool.css"],
+    "COMMAND": {"search_callback": "inference.admin.finding.find"},
+    "SIDEBAR": {
+        "show_search": True,
+        "command_search": True,
+        "show_all_applications": False,
+        "navigation": "inference.admin.sidebar.groups",
+    },
 }
 
 LOGGING = {
@@ -211,6 +225,9 @@ LOGGING = {
     "loggers": {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        # What any stranger can cause: refusals, and addresses that point nowhere.
+        "django.request": {"level": "ERROR"},
+        "django.security": {"level": "CRITICAL"},
     },
     "root": {"handlers": ["stderr"], "level": os.environ.get("WEBPOOL_LOG_LEVEL", "INFO")},
 }

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from browsers import processes as browser_processes
 from browsers.core.failures import Category
+from browsers.redis import place
 from browsers.supervisor import (
     ChildStatus,
     Listener,
@@ -166,7 +167,7 @@ class Stack:
             valkey.prepare(self._home, maxmemory_mb=settings.WEBPOOL_REDIS_MAXMEMORY_MB)
         elif not valkey.answers(self._redis_url, timeout_s=2.0):
             raise StackError(
-                f"no Redis answers at {_without_password(self._redis_url)}: start it, correct "
+                f"no Redis answers at {place(self._redis_url)}: start it, correct "
                 "WEBPOOL_REDIS_URL, or unset it to use the embedded server"
             )
 
@@ -291,8 +292,3 @@ def worker_died(browser_id: str, reason: str) -> None:
     breakers.crashed(browser_id)
     live.withdraw(browser_id)
     results.owner_died(browser_id, reason)
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from pathlib import Path
 
 LOG_LIMIT_BYTES = 20 * 2**20
@@ -27,11 +29,15 @@ def append(path: Path, text: str) -> None:
 
 
 def rotate(path: Path, *, only_above_bytes: int) -> None:
-    """`x.log` becomes `x.log.1`, and so on; `LOGS_KEPT` old ones stay."""
+    """`x.log` is copied to `x.log.1`, and so on, and emptied; `LOGS_KEPT` old ones stay.
+
+    A child goes on writing to the same file, which it has opened for appending.
+    """
     if not path.exists() or path.stat().st_size <= only_above_bytes:
         return
     for number in range(LOGS_KEPT, 1, -1):
         older = path.with_name(f"{path.name}.{number - 1}")
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number}"))
-    path.replace(path.with_name(f"{path.name}.1"))
+    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    os.truncate(path, 0)

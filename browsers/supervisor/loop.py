@@ -22,6 +22,7 @@ from browsers.supervisor.notices import Notices
 from browsers.supervisor.records import RUNNING, Listener, State, describe_exit
 
 log = logging.getLogger(__name__)
+_LOOK_AT_LOGS_EVERY_S = 5.0
 
 READY_POLL_S = 0.05
 
@@ -42,6 +43,7 @@ class Loop:
         self.changed = threading.Condition()
         self.stopping = False
         self.failure: str | None = None
+        self._logs_at = 0.0
         self._run_dir = run_dir
         self._listener = listener
         self._notices = notices
@@ -63,13 +65,15 @@ class Loop:
     def _finished(self) -> bool:
         return self.stopping and not any(c.state in RUNNING for c in self.children.values())
 
-    def _until_next(self) -> float | None:
+    def _until_next(self) -> float:
         due = [child.due_at for child in self.children.values() if child.due_at is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        return max(0.0, min([*due, self._logs_at]) - time.monotonic())
 
     def _act_on_time(self) -> None:
         """Start what may start, kill what missed its deadline, go on with the stop."""
         now = time.monotonic()
+        if now >= self._logs_at:
+            self._rotate_logs()
         for child in list(self.children.values()):
             due = child.due_at is not None and now >= child.due_at
             if child.state in (State.STARTING, State.STOPPING) and due:
@@ -86,6 +90,13 @@ class Loop:
             for child in self.children.values():
                 if child.state in (State.STARTING, State.READY) and not self._needed(child):
                     self.signal_stop(child)
+
+    def _rotate_logs(self) -> None:
+        """Keep every log within its size, also of a child that lives for ever."""
+        self._logs_at = time.monotonic() + _LOOK_AT_LOGS_EVERY_S
+        for child in self.children.values():
+            with contextlib.suppress(OSError):  # it goes on growing
+                rotate(child.log_path, only_above_bytes=LOG_LIMIT_BYTES)
 
     def _may_start(self, child: Child) -> bool:
         """A first start waits for its dependencies; a restart does not: they heal by themselves."""
@@ -202,8 +213,6 @@ class Loop:
                 self.begin_stop()
             return
         child.due_at = time.monotonic() + spec.restart.delay_s(child.failures)
-        with contextlib.suppress(OSError):  # it goes on growing
-            rotate(child.log_path, only_above_bytes=LOG_LIMIT_BYTES)
         self.set(child, State.BACKING_OFF)
 
     def begin_stop(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import redis.exceptions
 from django.conf import settings
 
+from browsers import clock
 from browsers.core.breaker import BreakerState
 from browsers.core.errors import BrowserCrash, BrowserError, DeadlinePassed
 from browsers.core.failures import Category, Rung
@@ -102,7 +103,7 @@ class Watch:
         idle_since = self._status.idle_since
         if now < self._next_request or idle_since is None:
             return
-        if time.time() - idle_since < _ASK_AGAIN_S:
+        if clock.about_now().timestamp() - idle_since < _ASK_AGAIN_S:
             return
         if self._status.state == BrowserState.RECOVERING:
             self._next_request = now + _ASK_AGAIN_S

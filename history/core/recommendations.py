@@ -157,23 +157,21 @@ def of_model(
     ran = [arm for arm, known in reliable.items() if known.successes and not known.fails]
     if not ran and not failing:
         return None
-    refused = tuple(one for one in _unweighed(own, ()) if one.standing == Standing.REFUSED)
-    kept = tuple(one for one in pooled.evidence if one.arm not in failing)
-    shared = {"evidence": (*kept, *refused), "equivalent": (), "batches": ()}
+    refused = (one for one in _unweighed(own, ()) if one.standing == Standing.REFUSED)
+    kept = [one for one in pooled.evidence if one.arm not in failing]
+    evidence = (*kept, *refused)
     for one in kept:
         if one.ratio is not None and (one.arm in ran or not ran):
+            sure = min(one.within_best, pooled.confidence)
             return Recommendation(
-                one.browser, one.platform, min(one.within_best, pooled.confidence), one.samples,
-                Basis.MODEL_TYPE, **shared,
+                one.browser, one.platform, sure, one.samples, Basis.MODEL_TYPE, evidence
             )  # fmt: skip
     if not ran:
         return None
     best = max(sorted(ran, key=_key), key=lambda arm: reliable[arm].successes)
     samples = sum(one.samples for one in own if one.arm == best)
-    confidence = min(FEW_CONFIDENCE, pooled.confidence)
-    return Recommendation(
-        best.browser, best.platform, confidence, samples, Basis.MODEL, **shared
-    )  # fmt: skip
+    sure = min(FEW_CONFIDENCE, pooled.confidence)
+    return Recommendation(best.browser, best.platform, sure, samples, Basis.MODEL, evidence)
 
 
 def from_measurements(

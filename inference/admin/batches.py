@@ -11,15 +11,19 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectWidget,
 )
 
-from browsers.admin import ReadOnly, megabytes, pretty, table
+from browsers.admin import ReadOnly, pretty
+from browsers.core import units
+from inference import auth
+from inference.admin.audit import Audited, tell
 from inference.admin.options import option_fields
+from inference.admin.renewed import Renewed
 from inference.batches import jobs, report
 from inference.batches.options import JOB_OPTIONS
 from inference.batches.uploads import job_from_upload
@@ -88,14 +92,14 @@ class BatchInline(ReadOnly, TabularInline):
 
 
 @admin.register(BatchJob)
-class BatchJobAdmin(ReadOnly, ModelAdmin):
+class BatchJobAdmin(Audited, ReadOnly, Renewed):
     list_display = ["id", "model", "shown_state", "shown_progress", "source", "owner", "created_at"]
     list_filter = ["state", "model", "source_format"]
     search_fields = ["id", "owner", "source_name", "source_sha256"]
     actions = ["cancel", "resume", "retry_failed"]
+    part_template = "inference/batch_job.html"
     fieldsets = [
-        (None, {"fields": ["id", "shown_state", "shown_progress", "note", "model", "owner"]}),
-        ("Results", {"fields": ["download", "browsers"]}),
+        (None, {"fields": ["id", "model", "owner"]}),
         ("Input", {"fields": ["source", "source_sha256", "size", "source_format", "filled_in"]}),
         ("Asked for", {"fields": ["batch_size", "concurrency", "shown_options"]}),
         ("Times", {"fields": ["created_at", "started_at", "finished_at"]}),
@@ -109,6 +113,10 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """As Django's, which `ReadOnly` overrides: a job may be started here."""
         return bool(request.user.has_perm("inference.add_batchjob"))
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        """Whether jobs may be cancelled and sent on: their rows are the program's to change."""
+        return bool(request.user.has_perm(auth.CHANGE_BATCH_JOB))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fieldsets if obj else self.add_fieldsets
@@ -169,46 +177,38 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
     def source(self, job: BatchJob) -> str:
         return job.source_name
 
+    def part(self, row: Any) -> dict[str, Any]:
+        return {
+            "job": row,
+            "progress": self.shown_progress(row),
+            "browsers": report.computed_by(row),
+        }
+
+    def changes(self, row: BatchJob) -> bool:
+        return row.state == JobState.RUNNING
+
     @display(description="size")
     def size(self, job: BatchJob) -> str:
-        return megabytes(job.source_bytes / 2**20)
+        return units.size(job.source_bytes)
 
     @display(description="options")
     def shown_options(self, job: BatchJob) -> SafeString:
         return pretty(job.options)
 
-    @display(description="computed by")
-    def browsers(self, job: BatchJob) -> SafeString:
-        counts = report.computed_by(job)
-        return table(
-            ["browser", "attempts"],
-            [
-                [browser, ", ".join(f"{n} {o}" for o, n in c.items())]
-                for browser, c in counts.items()
-            ],
-        )
-
-    @display(description="download")
-    def download(self, job: BatchJob) -> SafeString | str:
-        if job.state == JobState.RUNNING:
-            return "when the job is at rest"
-        link = f"/api/batches/{job.pk}/output/"
-        return format_html(
-            '<a href="{0}?as=jsonl">JSONL</a> · <a href="{0}?as=npz">npz</a> · '
-            '<a href="{0}?as=parquet">Parquet</a>',
-            link,
-        )
-
-    @action(description="Cancel")
+    @action(description="Cancel", permissions=["steer"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
-        count = sum(jobs.cancel_job(job) for job in _whole(queryset))
+        count = 0
+        for job in _whole(queryset):
+            cancelled = jobs.cancel_job(job)
+            tell(request, "cancel", job, "" if cancelled else job.state, done=cancelled)
+            count += cancelled
         self.message_user(request, f"{count} jobs cancelled")
 
-    @action(description="Go on with what is left")
+    @action(description="Go on with what is left", permissions=["steer"])
     def resume(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
         self._go_on(request, queryset, retry_failed=False)
 
-    @action(description="Try failed batches again")
+    @action(description="Try failed batches again", permissions=["steer"])
     def retry_failed(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
         self._go_on(request, queryset, retry_failed=True)
 
@@ -218,8 +218,11 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
         count = 0
         for job in _whole(queryset):
             try:
-                count += jobs.resume_job(job, retry_failed=retry_failed)
+                goes_on = jobs.resume_job(job, retry_failed=retry_failed)
+                tell(request, "resume", job, "" if goes_on else job.state, done=goes_on)
+                count += goes_on
             except WebpoolError as error:
+                tell(request, "resume", job, str(error), done=False)
                 self.message_user(request, str(error), messages.ERROR)
         self.message_user(request, f"{count} jobs go on")
 

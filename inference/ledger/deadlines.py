@@ -16,8 +16,8 @@ from __future__ import annotations
 from datetime import datetime
 
 import redis.exceptions
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.ledger import endings, redispatch
 from inference.ledger.endings import Actions
@@ -27,7 +27,7 @@ from inference.scheduling.pool_view import snapshot
 
 def left_s(run: Run) -> float:
     """Seconds until the deadline; zero or less: it has passed."""
-    return (run.deadline_at - timezone.now()).total_seconds()
+    return (run.deadline_at - clock.now()).total_seconds()
 
 
 def finish_late(run: Run, now: datetime) -> Actions:

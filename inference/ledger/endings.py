@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import redis.exceptions
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.models import Run, RunShard, RunState
 from inference.store import run_moves, step_moves, tensors, transactions, wakeups
@@ -70,7 +70,7 @@ def _ended(run: Run, ending: Ending, made: Iterable[TensorRef]) -> Actions:
 def end_failed(run: Run, *, category: Category, error: str) -> bool:
     """End the run without an answer in a transaction of its own; False: it had ended before."""
     with transactions.of_run(run.pk):
-        after = fail(run, timezone.now(), category=category, error=error)
+        after = fail(run, clock.now(), category=category, error=error)
     follow_up(after)
     return bool(after)
 
@@ -80,7 +80,7 @@ def cancel(run_id: uuid.UUID | str, reason: str) -> bool:
     """End a run that nobody wants any more; False: it had ended before."""
     run = Run.objects.get(pk=run_id)
     with transactions.of_run(run.pk):
-        ending = run_moves.cancel(run.pk, reason, timezone.now())
+        ending = run_moves.cancel(run.pk, reason, clock.now())
         after = _ended_early(run, ending) if ending else []
     follow_up(after)
     return bool(after)

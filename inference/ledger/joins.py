@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis.exceptions
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.graph.join import join
 from inference.graph.steps import JoinSpec
@@ -24,7 +24,7 @@ from inference.store.tensors import TensorRef, WireTensor
 
 def execute(step_id: int, fence: int) -> bool:
     """Claim the join, do it, record it; False when somebody else has it or it moved on."""
-    step = claims.claim(step_id, fence, timezone.now())
+    step = claims.claim(step_id, fence, clock.now())
     if step is None:
         return False
     try:

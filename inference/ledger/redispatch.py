@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import redis.exceptions
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import BrowserView
@@ -74,7 +74,7 @@ def place_again(
 @transactions.repeated
 def redispatch(shard: RunShard) -> bool:
     """Send a queued or ready shard again, wherever is best now; False when it had moved on or waits."""
-    now, pool = timezone.now(), pool_now()
+    now, pool = clock.now(), pool_now()
     if shard.state == ShardState.READY and _still_waits(shard, pool):
         return False  # as before: nothing to write down
     shard = copy.copy(shard)
@@ -117,7 +117,7 @@ def move_queued(browser_id: str) -> int:
 
 def join_again(join: RunShard) -> bool:
     """Send a join again whose message or worker is gone; False when it had moved on."""
-    if not step_moves.resend(join, timezone.now()):
+    if not step_moves.resend(join, clock.now()):
         return False
     dispatch.send([join])
     return True

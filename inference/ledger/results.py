@@ -23,8 +23,8 @@ from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.core import retry
 from inference.core.placement import BrowserView
@@ -106,7 +106,7 @@ def record_success(
         shard=shard,
         number=shard.attempts,
         outcome=Outcome.SUCCEEDED,
-        finished_at=timezone.now(),
+        finished_at=clock.now(),
         **facts,
     )
     named = {tensor_of[name]: ref for name, ref in outputs.items()}
@@ -137,7 +137,7 @@ def ask_another(
         return None
     after: Actions = []
     with transactions.of_run(shard.run_id):
-        now = timezone.now()
+        now = clock.now()
         late = deadlines.finish_late(shard.run, now)
         mine = step_moves.ask(asked, doubt)
         outcome = Outcome.DOUBTED if mine else Outcome.SUPERSEDED
@@ -168,7 +168,7 @@ def _record(
     after: Actions = []
     stored = {name: ref.to_json() for name, ref in outputs.items()}
     with transactions.of_run(step.run_id):
-        now = timezone.now()  # here nothing is waited for any more
+        now = clock.now()  # here nothing is waited for any more
         late = deadlines.finish_late(step.run, now)
         mine = step_moves.finish(step, stored, now)
         if attempt is not None:
@@ -187,7 +187,7 @@ def advance(run: Run) -> bool:
     pool = pool_now()
     with transactions.of_run(run.pk):
         # Not as parts of a chord: what it should have brought has come in vain.
-        after = _go_on(run, pool, timezone.now(), lambda sent, _: dispatch.send(sent))
+        after = _go_on(run, pool, clock.now(), lambda sent, _: dispatch.send(sent))
     follow_up(after)
     return bool(after)
 
@@ -232,7 +232,7 @@ def fail_run(shard: RunShard, category: Category, message: str, facts: Mapping[s
     """End the run because of this shard: no retry anywhere could help."""
     shard = copy.copy(shard)
     with transactions.of_run(shard.run_id):
-        now = timezone.now()
+        now = clock.now()
         mine = step_moves.fail(shard, now)
         Attempt.objects.create(
             shard=shard,
@@ -264,13 +264,13 @@ def owner_died(browser_id: str, reason: str, *, category: Category = Category.BR
         lose(shard, category, reason) if shard.state == ShardState.RUNNING else redispatch(shard)
         for shard in held
     )
-    wake_waiters(timezone.now() - UNHEARD, browser_id)
+    wake_waiters(clock.now() - UNHEARD, browser_id)
     return taken
 
 
 def lose(shard: RunShard, category: Category, reason: str) -> bool:
     """Give up an attempt of which nothing more will be heard; False when the shard had moved on."""
-    facts = {"browser": shard.browser, "started_at": shard.claimed_at or timezone.now()}
+    facts = {"browser": shard.browser, "started_at": shard.claimed_at or clock.now()}
     return _give_up_attempt(shard, Outcome.LOST, category, reason, facts)
 
 
@@ -287,7 +287,7 @@ def _give_up_attempt(
     shard, pool = copy.copy(shard), pool_now()
     after: Actions = []
     with transactions.of_run(shard.run_id):
-        now = timezone.now()
+        now = clock.now()
         failed_on, last = shard.browser, decision.next == retry.Next.FAIL
         if not (step_moves.fail(shard, now) if last else step_moves.give_up(shard)):
             return False

@@ -24,8 +24,8 @@ import redis.exceptions
 from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from browsers.queues import CONTROL_QUEUE, queue_of
 from browsers.redis import client
@@ -172,10 +172,10 @@ def run_forever(
 ) -> None:
     """The control worker's sweep thread; `show_life` is called before each pass."""
     live.look_regularly()
-    unheard: datetime | None = timezone.now() - timedelta(minutes=1)
+    unheard: datetime | None = clock.now() - timedelta(minutes=1)
     while not stop.wait(every_s):
         show_life()
-        now = timezone.now()
+        now = clock.now()
         if not sweep(now):
             unheard = unheard or now - timedelta(seconds=settings.WEBPOOL_LEASE_S)
         elif unheard is not None:

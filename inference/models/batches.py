@@ -36,7 +36,7 @@ class BatchJob(models.Model):
     fingerprint = models.CharField(
         max_length=64, blank=True, help_text="of file, model, options and owner; blank: replaced"
     )
-    owner = models.CharField(max_length=64, blank=True, help_text="user or API key")
+    owner = models.CharField(max_length=160, blank=True, help_text="user or API key")
     note = models.TextField(blank=True, help_text="why nothing can be sent at the moment")
     wait_until = models.DateTimeField(null=True, help_text="nothing is sent before")
     created_at = models.DateTimeField()

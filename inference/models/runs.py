@@ -67,7 +67,7 @@ class Run(models.Model):
     )
     error_category = models.CharField(max_length=32, blank=True)
     error = models.TextField(blank=True)
-    owner = models.CharField(max_length=64, blank=True, help_text="user or API key")
+    owner = models.CharField(max_length=160, blank=True, help_text="user or API key")
     created_at = models.DateTimeField(db_index=True)
     deadline_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, db_index=True)

@@ -9,8 +9,8 @@ from typing import Any
 import redis.exceptions
 from django.conf import settings
 from django.db import IntegrityError
-from django.utils import timezone
 
+from browsers import clock
 from inference.catalog import plans, registry
 from inference.core.lifecycle import STEP
 from inference.core.placement import BrowserView
@@ -53,7 +53,7 @@ def create_run(request: RunRequest) -> Run:
         Unavailable: broker, store or pool is not there; nothing was stored.
     """
     deadline_s = _asked_or_set("deadline_s", request.deadline_s, "WEBPOOL_RUN_DEADLINE_S")
-    deadline_at = timezone.now() + timedelta(seconds=deadline_s)
+    deadline_at = clock.now() + timedelta(seconds=deadline_s)
     try:
         return _create_run(request, deadline_at)
     except IntegrityError:
@@ -75,7 +75,7 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
             f"the inputs are {total / 2**20:.0f} MB, the limit is {settings.WEBPOOL_MAX_REQUEST_MB} "
             "MB (WEBPOOL_MAX_REQUEST_MB)"
         )
-    now = timezone.now()
+    now = clock.now()
     run = Run(
         model=model,
         plan=plan,

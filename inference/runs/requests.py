@@ -9,6 +9,7 @@ from typing import Any
 import redis.exceptions
 from django.conf import settings
 
+from browsers.redis import place
 from inference.catalog import plans
 from inference.catalog.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView, named
@@ -61,8 +62,8 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
         pool = snapshot()
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"Redis at {settings.WEBPOOL_REDIS_URL} does not answer ({error}); start the pool with "
-            "`make up`"
+            f"Redis at {place(settings.WEBPOOL_REDIS_URL)} does not answer ({type(error).__name__}); start "
+            "the pool with `make up`"
         ) from error
     try:
         check_wishes(request.browsers, request.platform, request.pins, pool)

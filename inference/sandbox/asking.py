@@ -136,13 +136,13 @@ class Session:
         """Say which job it is."""
         return self._asked({"job": self._job, "given": given}, arrays)
 
-    def ask(self, **given: Any) -> Answer:
+    def ask(self, arrays: Mapping[str, Array] | None = None, **given: Any) -> Answer:
         """Ask the job.
 
         Raises:
             As the module's `ask`.
         """
-        return self._asked({"given": given}, None)
+        return self._asked({"given": given}, arrays)
 
     def _asked(self, question: Any, arrays: Mapping[str, Array] | None) -> Answer:
         until = time.monotonic() + self._limits.seconds

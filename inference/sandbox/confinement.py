@@ -31,7 +31,7 @@ _REFER, _TRUNCATE, _IOCTL = 1 << 13, 1 << 14, 1 << 15
 _ALL_RIGHTS: Final = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 _TCP, _SCOPED = 0b11, 0b11
 _OF_THE_SYSTEM: Final = (
-    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/dev/null", "/sys/devices/system",
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/sys/devices/system",
     "/sys/fs/cgroup", "/proc/cpuinfo", "/proc/meminfo", "/proc/self",
 )  # fmt: skip
 _OWN: Final = ("inference", "browsers")
@@ -97,6 +97,7 @@ def _landlock(reads: Iterable[str], writes: str | None) -> None:
     try:
         for path in (*_OF_THE_SYSTEM, *_libraries(), *reads):
             _allow(rules, path, _READ & rights)
+        _allow(rules, os.devnull, (_READ | _WRITE) & rights)
         if writes is not None:
             _allow(rules, writes, (_READ | _WRITE | _REFER | _TRUNCATE) & rights)
         _call(_libc.syscall, _RESTRICT_SELF, rules, 0)

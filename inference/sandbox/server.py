@@ -29,7 +29,7 @@ import tokenizers  # noqa: F401
 
 from inference.sandbox import confinement, jobs
 from inference.sandbox.helper import READY
-from inference.sandbox.jobs import answering, cutting, reading, tables, tokens, trying  # noqa: F401
+from inference.sandbox.jobs import answering, cutting, loading, reading, tables, tokens, trying  # noqa: F401
 
 _MOST_PACKET: Final = 2**17
 

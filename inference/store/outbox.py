@@ -33,6 +33,11 @@ def hand_over() -> int:
     return recording.take_over(_reader(after))
 
 
+def taken() -> int:
+    """Up to which number every attempt is history."""
+    return recording.attempts_taken()
+
+
 def after(mark: int) -> QuerySet[Attempt]:
     """The attempts with higher numbers, as far as none with a lower number than one of them is to come."""
     newest = Attempt.objects.aggregate(newest=Max("pk"))["newest"] or 0

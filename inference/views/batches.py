@@ -30,7 +30,9 @@ from inference.batches.uploads import job_from_upload
 from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.errors import InvalidRequest
+from inference.models import Entrance
 from inference.models.batches import Batch, BatchJob
+from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.wire.serializers.errors import ErrorSerializer
 
@@ -46,6 +48,7 @@ _TYPES = {
 class BatchJobList(Door, generics.ListAPIView[BatchJob]):
     """Batch jobs, the latest first."""
 
+    rules = {"POST": auth.ANYBODY}
     serializer_class = BatchJobSerializer
     parser_classes = [MultiPartParser, FormParser]
 
@@ -145,18 +148,23 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
 
 
 class BatchJobCancel(Door, APIView):
+    rules = {"POST": auth.OWNER}
+
     @extend_schema(
         request=None, responses={200: BatchJobDetailSerializer, 409: ErrorSerializer, **ERRORS}
     )
     def post(self, request: Request, job_id: str) -> Response:
         """Send no more batches and end those in flight; what is done stays."""
         job = _own_job(request, job_id)
-        if not jobs.cancel_job(job):
-            raise Conflict(f"batch job {job.pk} has ended already: {job.state}")
+        with audit.acting(Entrance.REST, caller_of(request).name, "cancel", f"batch job {job.pk}"):
+            if not jobs.cancel_job(job):
+                raise Conflict(f"batch job {job.pk} has ended already: {job.state}")
         return Response(BatchJobDetailSerializer(job).data)
 
 
 class BatchJobResume(Door, APIView):
+    rules = {"POST": auth.OWNER}
+
     @extend_schema(
         request=RetrySerializer,
         responses={202: BatchJobDetailSerializer, 409: ErrorSerializer, **ERRORS},
@@ -166,18 +174,18 @@ class BatchJobResume(Door, APIView):
         job = _own_job(request, job_id)
         form = RetrySerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        if not jobs.resume_job(job, retry_failed=form.validated_data["retry_failed"]):
-            raise Conflict(f"batch job {job.pk} has nothing left to do: {job.state}")
+        with audit.acting(Entrance.REST, caller_of(request).name, "resume", f"batch job {job.pk}"):
+            if not jobs.resume_job(job, retry_failed=form.validated_data["retry_failed"]):
+                raise Conflict(f"batch job {job.pk} has nothing left to do: {job.state}")
         return Response(BatchJobDetailSerializer(job).data, status=status.HTTP_202_ACCEPTED)
 
 
 def _own_job(request: Request, job_id: str) -> BatchJob:
-    """The job, for its owner and for managers.
+    """The job, for its owner and for whoever may change those of others.
 
     Raises:
         Forbidden: for others.
     """
     job, caller = jobs.get_job(job_id), caller_of(request)
-    if job.owner != caller.name:
-        auth.check_manager(caller)
+    auth.check_owner(caller, job.owner, auth.CHANGE_BATCH_JOB)
     return job

@@ -14,9 +14,12 @@ from rest_framework.views import APIView
 
 from browsers.models import Browser
 from browsers.state import breakers
+from inference import auth
 from inference.errors import Unavailable
+from inference.models import Entrance
 from inference.scheduling.pool_view import get_browser
-from inference.views.door import Door, manager_of
+from inference.store import audit
+from inference.views.door import Door, caller_of
 from inference.wire.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
@@ -49,13 +52,15 @@ class BrowserDetail(_Browsers, generics.RetrieveAPIView[Browser]):
 
 
 class BreakerReset(Door, APIView):
+    rules = {"POST": auth.CHANGE_BROWSER}
+
     @extend_schema(request=None, responses={200: BreakersSerializer, **ERRORS})
     def post(self, request: Request, pk: str) -> Response:
         """Close the circuit breakers of a browser, its own and those of models in it."""
-        manager_of(request)
-        browser = get_browser(pk)
+        browser, who = get_browser(pk), caller_of(request).name
         try:
-            breakers.reset(browser.pk)
+            with audit.acting(Entrance.REST, who, "reset breakers", f"browser {pk}"):
+                breakers.reset(browser.pk)
         except redis.exceptions.RedisError as error:
             raise Unavailable(
                 f"Redis does not answer ({error}); the breakers are as before"

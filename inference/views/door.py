@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -41,17 +41,6 @@ def caller_of(request: Request) -> auth.Caller:
     """Who sent an authenticated request."""
     caller: Any = request.auth
     assert isinstance(caller, auth.Caller)
-    return caller
-
-
-def manager_of(request: Request) -> auth.Caller:
-    """Who sent it, when they may manage the pool.
-
-    Raises:
-        Forbidden: they may not.
-    """
-    caller = caller_of(request)
-    auth.check_manager(caller)
     return caller
 
 
@@ -94,12 +83,25 @@ class Pages(LimitOffsetPagination):
 
 class Door:  # a comment, not a docstring: views inherit those into the published schema
     # Mixin of every view of /api/, first in the list of bases.
+    # `rules` says what a caller needs, for each method that may change something; one without is closed.
+    rules: Mapping[str, str] = {}
     authentication_classes = [CallerAuthentication]
     permission_classes: list[Any] = []
     parser_classes: Any = [BoundedJSON]
     renderer_classes: Any = [JSONRenderer]
     content_negotiation_class: Any = AlwaysFirst
     pagination_class: Any = Pages
+
+    def check_permissions(self, request: Request) -> None:
+        """Refuse a caller who lacks what the rule asks for; `OWNER` is left to who knows the owner."""
+        method = request.method or ""
+        if method in auth.SAFE_METHODS or not hasattr(self, method.lower()):
+            return
+        rule = self.rules.get(method)
+        if rule is None:
+            raise auth.Forbidden(f"{method} of this path is for nobody")
+        if rule not in (auth.ANYBODY, auth.OWNER):
+            auth.check(caller_of(request), rule)
 
     def get_exception_handler(self) -> Any:
         return answer_error

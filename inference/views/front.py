@@ -106,7 +106,7 @@ async def _admit(request: ASGIRequest, scope: Scope) -> None:
         local = auth.needs_no_lookup(request)
         caller = identify() if local else await serving.in_thread(identify)
         if uploads:
-            auth.check_manager(caller)
+            await serving.in_thread(auth.check, caller, auth.ADD_MODEL)
         scope["webpool.caller"] = caller
     elif uploads:  # the form's own CSRF token is in the body; the admin checks it
-        await serving.in_thread(auth.check_staff_login, request)
+        await serving.in_thread(auth.check_staff_login, request, auth.ADD_MODEL)

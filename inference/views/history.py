@@ -12,8 +12,9 @@ from rest_framework.views import APIView
 
 from history import answers
 from history.core.samples import PLATFORMS
-from history.errors import Refused
-from inference.errors import InvalidRequest
+from history.errors import HistoryBusy, Refused
+from inference import auth
+from inference.errors import InvalidRequest, Unavailable
 from inference.models import ModelType
 from inference.views.door import Door
 from inference.wire.serializers.errors import ERRORS
@@ -76,6 +77,8 @@ class _History(Door, APIView):
             return Response(ask(**asked.validated_data))
         except Refused as error:
             raise InvalidRequest(str(error)) from error
+        except HistoryBusy as error:
+            raise Unavailable(str(error)) from error
 
 
 _ANSWERS = {200: OpenApiTypes.OBJECT, **ERRORS}
@@ -132,6 +135,8 @@ class Anomalies(_History):
 
 
 class Judgement(_History):
+    rules = {"POST": auth.ANYBODY}
+
     @extend_schema(request=MetricsSerializer, responses=_ANSWERS)
     def post(self, request: Request) -> Response:
         """Whether the given metrics are unlike those measured before; stores nothing."""

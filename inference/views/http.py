@@ -76,7 +76,9 @@ def error_document(error: WebpoolError) -> dict[str, Any]:
 
 
 def sayable(text: str) -> str:
-    """The text in UTF-8, whatever a caller sent that it repeats."""
+    """The text in UTF-8, whatever a caller sent that it repeats, and without the server's own paths."""
+    for folder, name in ((settings.WEBPOOL_HOME, "WEBPOOL_HOME"), (settings.BASE_DIR, "webpool")):
+        text = text.replace(str(folder), name)
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -104,9 +106,14 @@ def as_webpool_error(error: Exception) -> WebpoolError:
     if isinstance(error, redis.exceptions.ResponseError):
         return Unavailable(f"Redis refuses ({error}); see `manage.py doctor`")
     if isinstance(error, redis.exceptions.RedisError):
-        return Unavailable(f"Redis does not answer ({error}); start the pool with `make up`")
+        return Unavailable(
+            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
+        )
     if isinstance(error, DatabaseError):
-        return Unavailable(f"the database cannot be used ({error}); see `manage.py doctor`")
+        log.error("the database cannot be used", exc_info=error)
+        return Unavailable(
+            f"the database cannot be used ({type(error).__name__}); see `manage.py doctor` and the log"
+        )
     if isinstance(error, OSError) and error.errno in _FULL:
         return Unavailable(
             "the server's disk is full; nothing was kept: free some and send it again"

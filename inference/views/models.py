@@ -12,11 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference import auth
 from inference.catalog import plans, registry, uploads
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, Plan
+from inference.models import Entrance, OnnxModel, Plan
 from inference.runs import options
-from inference.views.door import Door, manager_of
+from inference.store import audit
+from inference.views.door import Door, caller_of
 from inference.wire.bodies import BoundedJSON
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.models import (
@@ -33,6 +35,7 @@ from inference.wire.serializers.models import (
 class ModelList(Door, generics.ListAPIView[OnnxModel]):
     """Registered models."""
 
+    rules = {"POST": auth.ADD_MODEL}
     queryset = OnnxModel.objects.all()
     serializer_class = ModelSerializer
     parser_classes = [MultiPartParser, FormParser, BoundedJSON]
@@ -49,8 +52,9 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
 
         The same content under the same name again: the existing model.
         """
-        manager_of(request)
         model = _uploaded(request) if request.FILES else _described(request)
+        who = caller_of(request).name
+        audit.record(Entrance.REST, who, "add", f"model {model.name}", model.sha256)
         return Response(ModelDetailSerializer(model).data, status=status.HTTP_201_CREATED)
 
 
@@ -87,6 +91,8 @@ def _described(request: Request) -> OnnxModel:
 class ModelDetail(Door, APIView):
     """One model with what was read from its graph, legal cuts included."""
 
+    rules = {"DELETE": auth.DELETE_MODEL}
+
     @extend_schema(responses={200: ModelDetailSerializer, **ERRORS})
     def get(self, request: Request, name: str) -> Response:
         return Response(ModelDetailSerializer(registry.get_model(name)).data)
@@ -94,21 +100,23 @@ class ModelDetail(Door, APIView):
     @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
     def delete(self, request: Request, name: str) -> Response:
         """Remove a model with its plans, runs and files; refused while runs of it are active."""
-        manager_of(request)
-        uploads.remove_model(registry.get_model(name))
+        model, who = registry.get_model(name), caller_of(request).name
+        with audit.acting(Entrance.REST, who, "delete", f"model {model.name}") as said:
+            said.detail = model.sha256
+            uploads.remove_model(model)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class PlanList(Door, generics.ListAPIView[Plan]):
     """Plans that were cut so far: bytes, cost and crossing tensors of each shard."""
 
+    rules = {"POST": auth.ADD_PLAN}
     queryset = Plan.objects.select_related("model").prefetch_related("shards")
     serializer_class = PlanSerializer
 
     @extend_schema(request=PlanRequestSerializer, responses={200: PlanSerializer, **ERRORS})
     def post(self, request: Request) -> Response:
         """Cut a model, or show how it was cut before: same request, same plan."""
-        manager_of(request)
         form = PlanOfSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         own = form.validated_data

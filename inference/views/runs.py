@@ -16,9 +16,10 @@ from inference import auth
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
-from inference.models import Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Entrance, Run, RunShard, RunState, ShardState, StepKind
 from inference.runs import creation, options
 from inference.runs.answers import collect, get_run
+from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
 from inference.views.run_inputs import inputs_of
@@ -41,6 +42,7 @@ def _query(name: str, about: str) -> OpenApiParameter:
 class RunList(Door, generics.ListAPIView[Run]):
     """Runs, the latest first."""
 
+    rules = {"POST": auth.ANYBODY}
     serializer_class = RunSerializer
 
     def get_queryset(self) -> QuerySet[Run]:
@@ -127,6 +129,8 @@ class RunOutputs(Door, APIView):
 
 
 class RunCancel(Door, APIView):
+    rules = {"POST": auth.OWNER}
+
     @extend_schema(
         request=None, responses={200: RunDetailSerializer, 409: ErrorSerializer, **ERRORS}
     )
@@ -134,12 +138,12 @@ class RunCancel(Door, APIView):
         """End a run that nobody wants any more."""
         run = get_run(run_id)
         caller = caller_of(request)
-        if run.owner != caller.name:
-            auth.check_manager(caller)
-        endings.cancel(run.pk, f"cancelled by {caller.name}")
-        run = get_run(run.pk)
-        if run.state != RunState.CANCELLED:
-            raise uploads.Conflict(f"run {run.pk} has {run.state} already")
+        auth.check_owner(caller, run.owner, auth.CHANGE_RUN)
+        with audit.acting(Entrance.REST, caller.name, "cancel", f"run {run.pk}"):
+            endings.cancel(run.pk, f"cancelled by {caller.name}")
+            run = get_run(run.pk)
+            if run.state != RunState.CANCELLED:
+                raise uploads.Conflict(f"run {run.pk} has {run.state} already")
         return Response(RunDetailSerializer(run).data)
 
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import redis.exceptions
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.session import RunReport
@@ -45,7 +45,7 @@ def execute(shard_id: int, fence: int) -> None:
 
 
 def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
-    started = timezone.now()
+    started = clock.now()
     shard = claims.claim(shard_id, fence, started)
     if shard is None:
         return
@@ -91,7 +91,7 @@ def _patiently(ask: Callable[[], T], until: datetime) -> T:
         try:
             return ask()
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-            if timezone.now() >= until:
+            if clock.now() >= until:
                 raise
             time.sleep(_STORE_AGAIN_S)
 

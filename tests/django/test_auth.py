@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
 
-from browsers.redis import client
+from browsers.redis import client, place
 from inference import auth
 from inference.errors import Busy, InvalidRequest, Unauthorised
 from inference.models import ApiKey
+from inference.views import http
+from tests.support.asgi import ask
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -53,16 +55,19 @@ def test_loopback_needs_nothing() -> None:
         {"HTTP_X_FORWARDED_FOR": "127.0.0.1"},
         {"HTTP_FORWARDED": "for=127.0.0.1"},
         {"HTTP_VIA": "1.1 proxy"},
+        {"HTTP_HOST": "webpool.example"},
+        {"HTTP_HOST": "localhost.example:8000"},
     ],
 )
-def test_everybody_else_is_asked_for_reads_and_writes(extra: dict[str, str]) -> None:
+def test_everybody_else_is_asked_for_reads_and_writes(extra: dict[str, str], settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
     for writes in (True, False):
         with pytest.raises(Unauthorised, match="expected an API key"):
             auth.identify(post(**extra), writes=writes)
 
 
 def test_a_server_away_from_loopback_asks_loopback_callers_too(settings: Any) -> None:
-    settings.WEBPOOL_ANONYMOUS_WRITES = False
+    settings.WEBPOOL_ANONYMOUS = False
     with pytest.raises(Unauthorised):
         auth.identify(post(), writes=True)
 
@@ -155,7 +160,7 @@ def test_a_login_reads_and_writes_with_its_csrf_token_only() -> None:
     assert passed.status_code == 400, "past the door: the body is what is wrong now"
 
 
-def test_users_without_staff_status_cancel_their_own_runs_and_manage_nothing() -> None:
+def test_users_without_permissions_cancel_their_own_runs_and_manage_nothing() -> None:
     ann = User.objects.create_user("ann", password="a long passphrase")
     publish("chromium")
     own, of_others = make_run(owner="ann"), make_run(owner="anonymous")
@@ -180,8 +185,7 @@ def test_users_without_staff_status_cancel_their_own_runs_and_manage_nothing() -
     _, of_nobody = auth.create_key("ci")
     manager = Client(headers={"Host": "127.0.0.1", "Authorization": f"Bearer {of_nobody}"})
     assert manager.post(f"/api/runs/{of_others.pk}/cancel/", **AWAY).status_code == 200
-    ann.is_staff = True
-    ann.save()
+    ann.user_permissions.add(Permission.objects.get(codename="delete_onnxmodel"))
     assert logged_in.delete(f"/api/models/{model.name}/", **AWAY).status_code == 204
 
 
@@ -205,3 +209,26 @@ def test_the_command_shows_a_key_once(capsys: pytest.CaptureFixture[str]) -> Non
     for arguments in (["--user", "nobody"], ["--requests-per-minute", "0"]):
         with pytest.raises(CommandError, match=r"expected|no user"):
             call_command("create_api_key", "other", *arguments)
+
+
+def test_keys_with_long_names_own_what_is_theirs() -> None:
+    """Two names that differ at their end only."""
+    names = [f"{'x' * 63}{end}" for end in "ab"]
+    callers = [auth.identify(bearer(auth.create_key(name)[1]), writes=True).name for name in names]
+    assert callers == [f"key {name}" for name in names]
+    assert make_run(owner=callers[0]).owner == callers[0]
+
+
+def test_old_http_is_a_proxys() -> None:
+    assert ask("GET", "/api/models/").status == 200
+    assert ask("GET", "/api/models/", http_version="1.0").status == 401
+
+
+def test_no_answer_holds_the_password_of_redis_or_a_path(settings: Any) -> None:
+    """The tests' own server answers; the URL is what a refusal would repeat."""
+    assert place("redis://ann:secret@redis.example:6379/0?password=other") == (
+        "redis://redis.example:6379/0"
+    )
+    settings.WEBPOOL_HOME = "/srv/webpool/var"
+    document = http.error_document(InvalidRequest("/srv/webpool/var/files/x is gone"))
+    assert document["error"] == "WEBPOOL_HOME/files/x is gone"

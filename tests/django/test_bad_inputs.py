@@ -25,25 +25,25 @@ from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
 vi, nd = h.make_tensor_value_info, h.make_node
-TOP_K = (
+TOP_K: Any = (
     [nd("TopK", ["x", "k"], ["y", "i"])],
     [vi("x", T.FLOAT, ["n"]), vi("k", T.INT64, [1])],
     [vi("y", T.FLOAT, ["m"]), vi("i", T.INT64, ["m"])],
     {},
 )
-CONV = (
+CONV: Any = (
     [nd("Conv", ["x", "w"], ["y"])],
     [vi("x", T.FLOAT, ["n", "c", "h", "v"])],
     [vi("y", T.FLOAT, ["n", 3, "a", "b"])],
     {"w": np.ones((3, 2, 3, 3), np.float32)},
 )
-DIV = (
+DIV: Any = (
     [nd("Div", ["x", "d"], ["y"])],
     [vi("x", T.INT32, ["n"]), vi("d", T.INT32, ["n"])],
     [vi("y", T.INT32, ["n"])],
     {},
 )
-RESHAPE = (
+RESHAPE: Any = (
     [nd("Reshape", ["x", "s"], ["y"])],
     [vi("x", T.FLOAT, ["n"]), vi("s", T.INT64, [1])],
     [vi("y", T.FLOAT, ["m"])],
@@ -89,8 +89,8 @@ def floats(*shape: int) -> np.ndarray[Any, Any]:
         (
             "div",
             DIV,
-            {"x": np.int32([-(2**31)]), "d": np.int32([2])},
-            {"x": np.int32([-(2**31)]), "d": np.int32([-1])},
+            {"x": np.array([-(2**31)], np.int32), "d": np.array([2], np.int32)},
+            {"x": np.array([-(2**31)], np.int32), "d": np.array([-1], np.int32)},
         ),
     ],
 )
@@ -117,7 +117,7 @@ def test_such_a_run_ends_with_the_reason_and_no_browser_is_blamed(tmp_path: Path
 
 def test_inputs_that_kill_pages_end_after_the_second(tmp_path: Path) -> None:
     run, shard = step_of(tmp_path, "bad-kills", DIV)
-    killing = {"x": np.int32([-(2**31)]), "d": np.int32([-1])}
+    killing = {"x": np.array([-(2**31)], np.int32), "d": np.array([-1], np.int32)}
     first = shard.browser
     assert asked(shard, BrowserCrash("the page is gone"), **killing) == ""
     facts = {"browser": first, "started_at": timezone.now()}
@@ -128,4 +128,7 @@ def test_inputs_that_kill_pages_end_after_the_second(tmp_path: Path) -> None:
     assert again is not None
     again.plan_shard.sha256 = shard.plan_shard.sha256
     assert "SIGFPE" in asked(again, BrowserCrash("the page is gone"), **killing)
-    assert asked(again, BrowserCrash("gone"), x=np.int32([4]), d=np.int32([2])) == ""
+    assert (
+        asked(again, BrowserCrash("gone"), x=np.array([4], np.int32), d=np.array([2], np.int32))
+        == ""
+    )

@@ -103,6 +103,39 @@ def test_a_model_without_samples_is_answered_from_its_type() -> None:
     assert found["based_on"] == "model_type"
 
 
+def test_a_models_own_samples_decide_at_once() -> None:
+    """What was measured since the last recomputation, too, comes before what its type says."""
+    learn(*three_browsers())
+    recording.put([*series(5.0, browser="firefox", model_name="new", work="n" * 64)])
+    recording.take_over(lambda source, mark: ())
+    found = answers.recommendation("text", "new")
+    assert (found["recommended_browser"], found["based_on"]) == ("firefox", "model")
+    assert (found["sample_size"], found["known"]) == (30, True)
+    assert not BrowserRecommendation.objects.filter(model_name="new").exists()
+
+
+def test_models_that_no_browser_can_run_are_no_browsers_failures() -> None:
+    """56 right samples on Chromium; 40 models of the type that failed there, and one that ran on Firefox."""
+    incompatible = [
+        sample(
+            model_name=f"odd-{n}", work=f"{n:064x}", success=False, latency_ms=None, platform=None,
+            error_type="model_incompatible",
+        )
+        for n in range(40)
+    ]  # fmt: skip
+    learn(
+        *series(10.0, count=56, model_name="good"),
+        *incompatible,
+        *series(10.0, browser="firefox", model_name="another", work="c" * 64),
+    )
+    found = answers.recommendation("text", "good")
+    assert (found["recommended_browser"], found["sample_size"]) == ("chromium", 56)
+    of_type = answers.recommendation("text", "unknown")
+    assert of_type["confidence"] <= 0.7
+    assert {arm["failures"] for arm in of_type["config"]["evidence"]} == {0}
+    assert {one["metrics"]["failures"] for one in answers.scores()} == {0}
+
+
 def test_scores_carry_interval_samples_and_time() -> None:
     learn(*three_browsers())
     ordered = answers.scores(model_type="text")

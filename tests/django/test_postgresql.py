@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django.utils import timezone
 
+from browsers import clock
 from history.store import latest
 from inference.models import Attempt, Run
 from tests.support import racing
@@ -72,3 +76,30 @@ def test_an_attempt_that_is_committed_after_a_later_one_becomes_history(tmp_path
     numbers = dict(Attempt.objects.values_list("shard", "pk"))
     assert numbers[first.pk] < numbers[second.pk]
     assert sorted(row["source_id"] for row in kept(latest(history))) == sorted(numbers.values())
+
+
+def test_the_servers_clock_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_last", None)
+    monkeypatch.setattr(clock, "_ASK_EVERY_S", 0.0)
+    hour, little = timedelta(hours=1), timedelta(seconds=30)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
+            "$$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$"
+        )
+        cursor.execute("SET search_path = public, pg_catalog")
+    try:
+        assert abs(clock.about_now() - timezone.now()) < little, "nobody has asked yet"
+        assert abs(clock.now() - timezone.now() - hour) < little
+        assert abs(clock.about_now() - timezone.now() - hour) < little
+        assert abs(asyncio.run(_now()) - timezone.now() - hour) < little, "a loop does not ask"
+        cut_off()
+        assert abs(clock.now() - timezone.now() - hour) < little, "it goes on without the server"
+    finally:
+        connection.close()
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION public.clock_timestamp()")
+
+
+async def _now() -> datetime:
+    return clock.now()

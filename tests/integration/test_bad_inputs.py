@@ -1,4 +1,4 @@
-"""Inputs that the model itself refuses, sent to real browsers: they are the caller's, and no browser is blamed."""
+"""Inputs that the model itself refuses, sent to real browsers: the caller's; no browser is blamed."""
 
 from __future__ import annotations
 

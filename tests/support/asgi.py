@@ -30,23 +30,30 @@ def ask(
     *,
     query: str = "",
     client: str = "127.0.0.1",
+    http_version: str = "1.1",
 ) -> Answered:
     """Send a request through every layer of the application, and wait for its whole answer.
 
     A local caller of this machine, unless `client` or headers say otherwise.
     """
-    return asyncio.run(_ask(method, path, body, headers or {}, query, client))
+    return asyncio.run(_ask(method, path, body, headers or {}, query, client, http_version))
 
 
 async def _ask(
-    method: str, path: str, body: bytes, headers: Mapping[str, str], query: str, client: str
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    query: str,
+    client: str,
+    http_version: str,
 ) -> Answered:
     sent = {"host": "127.0.0.1", "content-length": str(len(body))}
     sent |= {name.lower(): value for name, value in headers.items()}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
-        "http_version": "1.1",
+        "http_version": http_version,
         "scheme": "http",
         "method": method,
         "path": path,

@@ -3,7 +3,8 @@
 Each process of the tests has a home of its own, beside what they share, in a folder that the first one makes
 and removes, whatever became of the others.
 
-With TESTS_DATABASE=postgresql the process' database is one on a server of its own, else a SQLite file.
+The process' database is a SQLite file; with TESTS_DATABASE=postgresql it is on a server of the process' own,
+and with the URL of an empty database, such as one behind a pooler, it is that one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ shared.share_browsers(Path(_home))
 
 _open = contextlib.ExitStack()
 atexit.register(_open.close)
-if os.environ.get("TESTS_DATABASE", "sqlite") == "postgresql":
-    os.environ["WEBPOOL_DATABASE_URL"] = postgres.create_database(
-        _open.enter_context(postgres.server()), "tests"
-    )
+_asked = os.environ.get("TESTS_DATABASE", "")
+if _asked == "postgresql":
+    _asked = postgres.create_database(_open.enter_context(postgres.server()), "tests")
+if _asked:
+    os.environ["WEBPOOL_DATABASE_URL"] = _asked

@@ -20,8 +20,10 @@ from inference.batches.readers import format_of
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.management.options import add_options, written
+from inference.models import Entrance
 from inference.models.batches import BatchJob, BatchState, JobState
 from inference.runs.options import OPTIONS, Door
+from inference.store import audit
 
 _OPTIONS = (*JOB_OPTIONS, *OPTIONS)
 _LOOK_EVERY_S = 0.2
@@ -113,7 +115,8 @@ class Command(WebpoolCommand):
                 time.sleep(_LOOK_EVERY_S)
 
     def _cancelled(self, job: BatchJob) -> None:
-        jobs.cancel_job(job)
+        with audit.acting(Entrance.COMMAND, audit.machine_user(), "cancel", f"batch job {job.pk}"):
+            jobs.cancel_job(job)
         self._say(f"cancelled; `manage.py run_batch --resume {job.pk}` goes on with what is left")
         sys.exit(_INTERRUPTED)
 
@@ -155,7 +158,8 @@ def request_of(options: dict[str, Any]) -> jobs.JobRequest:
 
 def _resumed(options: dict[str, Any]) -> BatchJob:
     job = jobs.get_job(options["resume"])
-    jobs.resume_job(job, retry_failed=options["retry_failed"])
+    with audit.acting(Entrance.COMMAND, audit.machine_user(), "resume", f"batch job {job.pk}"):
+        jobs.resume_job(job, retry_failed=options["retry_failed"])
     return job
 
 

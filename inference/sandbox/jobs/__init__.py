@@ -23,6 +23,7 @@ JOBS: Final = {
     "answers": "answering:answers",
     "check_tokenizer": "tokens:check",
     "tokens": "tokens:Tokens",
+    "loads": "loading:Loads",
     "rows": "tables:Rows",
     "try": "trying:attempt",
 }

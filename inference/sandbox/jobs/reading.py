@@ -6,22 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from inference.graph.costs import model_work
+from inference.graph.files import serialise
 from inference.graph.forms import traits as forms_of
+from inference.graph.lowering import lower
 from inference.graph.model import load
 from inference.graph.summary import read_packed
 from inference.sandbox.frames import Answer
 
 
-def read(path: str, folder: str) -> Answer:
+def read(path: str, folder: str, *, lowered: bool = False) -> Answer:
     """What the file says (`ModelSummary.to_json`), its work, and the model as one file in `folder`.
+
+    `lowered`: for an older runtime, as far as that changes nothing; `done` says what was.
 
     Raises:
         InvalidModel: it is no model that onnxruntime can run.
     """
+    done = ""
+    if lowered:
+        model = load(Path(path))
+        done = lower(model)
+        Path(path).write_bytes(serialise(model))
     summary, model, raw = read_packed(Path(path))
     packed = Path(folder) / summary.sha256
     packed.write_bytes(raw)
-    return Answer({"summary": summary.to_json(), "work": model_work(model)})
+    return Answer({"summary": summary.to_json(), "work": model_work(model), "done": done})
 
 
 def work(path: str) -> Answer:

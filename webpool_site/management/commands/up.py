@@ -77,10 +77,9 @@ class Command(WebpoolCommand):
     def _run(self, stack: Stack, asked: threading.Event, ready_file: Path | None) -> None:
         database.migrate()
         self._say(f"starting the pool in {settings.WEBPOOL_HOME}")
+        self._warn()
         if reaped := stack.start():
             self._say(f"  an earlier pool left these running, now killed: {', '.join(reaped)}")
-        if not containment().private_network:
-            self._say(f"  warning: {OPEN_DOOR}; {OPEN_DOOR_REMEDY}")
         waiter = _Waiter(stack)
         waiter.start()
         announced = False
@@ -97,6 +96,14 @@ class Command(WebpoolCommand):
                     ) as file:  # who reads it finds nothing or everything
                         file.write(json.dumps(facts).encode())
         self._say("stopping …")
+
+    def _warn(self) -> None:
+        try:
+            private = containment().private_network
+        except ValueError as error:
+            raise StackError(str(error)) from error
+        if not private:
+            self._say(f"  warning: {OPEN_DOOR}; {OPEN_DOOR_REMEDY}")
 
     def _announce(self, stack: Stack, missing: str) -> int:
         """Say that the pool serves; returns how many browsers are ready."""

@@ -1,0 +1,29 @@
+"""The login form of the admin, which takes a limited number of wrong passwords."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from unfold.forms import AuthenticationForm
+
+from inference.store import logins
+
+
+class CountedLogin(AuthenticationForm):
+    def clean(self) -> Any:
+        name = str(self.cleaned_data.get("username", ""))
+        address = str(self.request.META.get("REMOTE_ADDR", ""))
+        if left := logins.wait_s(name, address):
+            raise ValidationError(
+                f"too many wrong passwords; try again in {left} seconds", code="too_many"
+            )
+        try:
+            return super().clean()
+        except ValidationError:
+            logins.count_failure(name, address)
+            raise
+
+
+admin.site.login_form = CountedLogin

@@ -1,0 +1,178 @@
+"""The web server's own limits, over real sockets: what a stranger may hold without a key."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from browsers.lifeline import dies_with_parent
+from tests.support.shared import ROOT, migrated
+from tests.support.stack import free_port
+
+READ_S, MOST = 1.0, 8
+REQUEST = b"GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    home, port = tmp_path_factory.mktemp("web"), free_port()
+    (home / "db.sqlite3").write_bytes(Path(migrated()).read_bytes())
+    env = {
+        **os.environ, "WEBPOOL_HOME": str(home), "WEBPOOL_READ_S": str(READ_S),
+        "WEBPOOL_MAX_CONNECTIONS": str(MOST), "DJANGO_SETTINGS_MODULE": "webpool_site.settings",
+    }  # fmt: skip
+    command = [
+        *dies_with_parent(),
+        sys.executable,
+        "-m",
+        "webpool_site.web",
+        "127.0.0.1",
+        str(port),
+    ]
+    with (home / "web.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 180
+        while not answers(port):
+            assert process.poll() is None, (home / "web.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield port
+        assert (home / "web.log").read_bytes() == b"", "no stranger makes the log grow"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=120)
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), connected(port) as one:
+        one.sendall(REQUEST)
+        return one.recv(100).startswith(b"HTTP/1.1 200")
+    return False
+
+
+def until_closed(one: socket.socket) -> bytes:
+    """What comes until the server closes; a server that keeps it open fails by the socket's timeout."""
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := one.recv(65536):
+            said += piece
+    return said
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: ",
+        REQUEST + b"GET / HT",
+        b"POST /v2/models/x/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{",
+        b"POST /api/runs/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{",
+    ],
+    ids=[
+        "nothing",
+        "an empty line",
+        "half a head",
+        "half a second head",
+        "half a body",
+        "half a form",
+    ],
+)
+def test_what_is_half_sent_is_closed(port: int, sent: bytes) -> None:
+    with connected(port) as one:
+        one.sendall(sent)
+        until_closed(one)
+    assert answers(port)
+
+
+def test_a_body_that_drips_is_closed(port: int) -> None:
+    with connected(port) as one:
+        one.sendall(
+            b"POST /v2/models/x/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+        )
+        one.settimeout(0.2)
+        deadline = time.monotonic() + 120
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                one.sendall(b" ")
+                with contextlib.suppress(TimeoutError):
+                    if not one.recv(1000):
+                        break
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("endless", [b"X-%d: y\r\n", b"z"], ids=["headers", "one header"])
+def test_an_endless_head_is_cut_off(port: int, endless: bytes) -> None:
+    with connected(port) as one:
+        one.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 * 2**20:
+                piece = endless.replace(b"%d", str(sent).encode()) * 4096
+                one.sendall(piece)
+                sent += len(piece)
+        assert sent < 64 * 2**20
+    assert answers(port)
+
+
+def test_many_headers_and_a_long_address_are_refused(port: int) -> None:
+    for head in (b"X-A: y\r\n" * 500, b"X-A: " + b"y" * 100_000 + b"\r\n"):
+        with connected(port) as one:
+            one.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + head + b"\r\n")
+            said = until_closed(one)
+            assert not said or said.startswith(b"HTTP/1.1 431"), said[:100]
+    assert answers(port)
+
+
+def test_more_connections_than_allowed_are_refused_and_later_taken(port: int) -> None:
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connected(port)) for _ in range(3 * MOST)]
+        assert any(until_closed(one).startswith(b"HTTP/1.1 503") for one in held)
+        for one in held:
+            until_closed(one)
+    assert answers(port)
+
+
+def test_an_honest_connection_is_kept_and_a_slow_answer_waited_for(port: int) -> None:
+    with connected(port) as one:
+        for _ in range(3):
+            one.sendall(REQUEST)
+            assert one.recv(65536).startswith(b"HTTP/1.1 200")
+        body = b" " * 200_000
+        head = (
+            b"POST /v2/repository/index HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+        )
+        one.sendall(head % len(body) + body)
+        assert one.recv(65536).startswith(b"HTTP/1.1 ")
+
+
+def test_strangers_do_not_make_the_log_grow(port: int) -> None:
+    """What the fixture looks at when all is done."""
+    for sent in (
+        b"\0\0\0\r\n\r\n",
+        b"GET /static/../x HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+        UPGRADE,
+        b"GET /nothing HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n",
+        b"GET /api/runs/x/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    ):
+        with connected(port) as one:
+            one.sendall(sent)
+            assert until_closed(one).startswith(b"HTTP/1.1 ")
