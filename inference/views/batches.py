@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
-from django.http import HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
 from rest_framework import generics, status
 from rest_framework.parsers import FormParser, MultiPartParser
@@ -30,7 +30,7 @@ from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.errors import InvalidRequest
 from inference.models.batches import Batch, BatchJob
-from inference.views.door import Door, caller_of
+from inference.views.door import Door, asked, caller_of
 from inference.wire.serializers.errors import ErrorSerializer
 
 ERRORS = dict.fromkeys((400, 401, 403, 404, 413, 503), ErrorSerializer)
@@ -69,14 +69,7 @@ class BatchJobList(Door, generics.ListAPIView[BatchJob]):
         The caller's own job of the same file, model and options is answered with 200; it goes on if it
         was cancelled.
         """
-        given = cast("QueryDict", request.data)
-        fields = BatchUploadSerializer().get_fields()
-        if unknown := sorted(set(given) - set(fields)):
-            expected = ", ".join(fields)
-            raise InvalidRequest(f"unknown field {', '.join(unknown)}; expected {expected}")
-        form = BatchUploadSerializer(data=given)
-        form.is_valid(raise_exception=True)
-        wanted = dict(form.validated_data)
+        wanted = dict(asked(BatchUploadSerializer, request.data))
         job, new = job_from_upload(
             wanted.pop("file"),
             model=wanted.pop("model"),
@@ -175,9 +168,8 @@ class BatchJobResume(Door, APIView):
     def post(self, request: Request, job_id: str) -> Response:
         """Go on with a cancelled job, and with its failed batches if asked."""
         job = _own_job(request, job_id)
-        form = RetrySerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        if not jobs.resume_job(job, retry_failed=form.validated_data["retry_failed"]):
+        wanted = asked(RetrySerializer, request.data)
+        if not jobs.resume_job(job, retry_failed=wanted["retry_failed"]):
             raise Conflict(f"batch job {job.pk} has nothing left to do: {job.state}")
         return Response(BatchJobDetailSerializer(job).data, status=status.HTTP_202_ACCEPTED)
 

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from inference import auth
 from inference.ledger import draining
-from inference.views.door import Door, caller_of
+from inference.views.door import Door, asked, caller_of
 from inference.wire.serializers.browsers import (
     DrainingSerializer,
     DrainRequestSerializer,
@@ -29,9 +29,8 @@ class BrowserDrain(Door, APIView):
 
         `left` is what it still holds. It stays drained, over restarts too, until `undrain`.
         """
-        asked = DrainRequestSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        reason = asked.validated_data["reason"] or f"asked for by {caller_of(request).name}"
+        wanted = asked(DrainRequestSerializer, request.data)
+        reason = wanted["reason"] or f"asked for by {caller_of(request).name}"
         return Response(dataclasses.asdict(draining.drain(pk, reason=reason)))
 
 

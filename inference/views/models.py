@@ -16,7 +16,7 @@ from inference import auth
 from inference.catalog import plans, registry, uploads
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel, Plan
-from inference.views.door import Door
+from inference.views.door import Door, asked
 from inference.wire.bodies import BoundedJSON
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.models import (
@@ -55,9 +55,7 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
 
 def _uploaded(request: Request) -> OnnxModel:
     lists = {key: request.FILES.getlist(key) for key in ("components", "external_data")}
-    form = ModelUploadSerializer(data={**cast("QueryDict", request.data).dict(), **lists})
-    form.is_valid(raise_exception=True)
-    given = form.validated_data
+    given = asked(ModelUploadSerializer, {**cast("QueryDict", request.data).dict(), **lists})
     words = {
         "name": given["name"],
         "model_type": given["model_type"],
@@ -74,12 +72,9 @@ def _described(request: Request) -> OnnxModel:
         raise InvalidRequest(
             "expected an ONNX 'file' or a 'manifest' with its 'components' as files"
         )
-    form = ManifestRequestSerializer(data=request.data)
-    form.is_valid(raise_exception=True)
+    given = asked(ManifestRequestSerializer, request.data)
     return uploads.register_document(
-        form.validated_data["manifest"],
-        name=form.validated_data["name"],
-        model_type=form.validated_data["model_type"],
+        given["manifest"], name=given["name"], model_type=given["model_type"]
     )
 
 
@@ -109,9 +104,7 @@ class PlanList(Door, generics.ListAPIView[Plan]):
     @extend_schema(request=PlanRequestSerializer, responses={200: PlanSerializer, **ERRORS})
     def post(self, request: Request) -> Response:
         """Cut a model, or show how it was cut before: same request, same plan."""
-        form = PlanRequestSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        wanted = form.validated_data
+        wanted = asked(PlanRequestSerializer, request.data)
         model = registry.get_model(wanted["model"])
         strategy = wanted.get("strategy") or plans.usual_strategy(model)
         shards = plans.usual_shards(strategy, wanted.get("shards"))

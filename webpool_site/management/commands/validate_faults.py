@@ -18,6 +18,7 @@ from django.utils import timezone
 from browsers.state.live import living
 from inference.management.cli import WebpoolCommand
 from inference.models import Run
+from webpool_site.browser_list import BrowserListError, choose
 from webpool_site.instance import Instance
 from webpool_site.lab.faults import flapping, page, pressure
 from webpool_site.lab.faults import report as reports
@@ -86,6 +87,10 @@ class Command(WebpoolCommand):
                 )
             told = self._measure(tuple(sorted(living())), scenarios, strategies, options)
         else:
+            try:
+                choose(options["browsers"], home=settings.WEBPOOL_HOME)
+            except BrowserListError as error:
+                raise CommandError(f"--browsers: {error}", returncode=2) from error
             enter("faults")
             told = self._in_own_pool(scenarios, strategies, options)
         self._write(told, options)
