@@ -19,7 +19,7 @@ export default [
     languageOptions: { globals: { ...globals.browser, ...globals.worker } },
   },
   {
-    files: ['tests/js/**/*.js', 'tests/js/**/*.mjs', 'eslint.config.js'],
+    files: ['tests/js/**/*.js', 'tests/js/**/*.mjs', 'inference/sandbox/*.mjs', 'eslint.config.js'],
     languageOptions: { globals: globals.node },
   },
 ];

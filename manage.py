@@ -8,6 +8,9 @@ import sys
 
 
 def main() -> None:
+    # Set-up runs other programs' installers, whose files everybody may need.
+    if sys.argv[1:2] != ["setup"]:
+        os.umask(0o077)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
     from django.core.management import execute_from_command_line
 

@@ -13,11 +13,12 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from browsers.models import BackendProof, Browser, BrowserState, Incident, PoolEvent
-from browsers.state.glance import living_or_unknown
+from browsers.core import units
+from browsers.core.units import UNKNOWN
+from browsers.models import Browser, BrowserState, Incident, PoolEvent
+from browsers.state.glance import living_or_unknown, shown_state
 from browsers.state.live import DRAINING, LiveBrowser, LiveModel
 
-UNKNOWN = "unknown"
 NO_REDIS = "unknown (Redis does not answer)"
 _CELL = "text-align:left;padding:2px 14px 2px 0"
 
@@ -33,10 +34,6 @@ class ReadOnly:
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-def megabytes(count: float | None) -> str:
-    return UNKNOWN if count is None else f"{count:,.0f} MB"
 
 
 def pretty(value: Any) -> SafeString:
@@ -77,6 +74,8 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
     ]  # fmt: skip
     list_filter = ["state", "family", "host"]
     search_fields = ["id", "version"]
+    list_before_template = "inference/page_age.html"
+    change_form_outer_before_template = "inference/page_age.html"
     inlines = [IncidentInline]
     fieldsets = [
         (
@@ -119,11 +118,12 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
             BrowserState.RECOVERING: "warning",
             DRAINING: "warning",
             BrowserState.FAILED: "danger",
+            "down": "danger",
+            "unknown": "danger",
         },
     )
     def shown_state(self, row: Browser) -> str:
-        live = self._live(row)
-        return live.state if live else row.state
+        return shown_state(row, self._living)
 
     @display(description="backends")
     def shown_backends(self, row: Browser) -> str:
@@ -137,7 +137,7 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
     @display(description="memory")
     def memory(self, row: Browser) -> str:
         live = self._live(row)
-        return megabytes(live.memory_mb if live else None)
+        return units.megabytes(live.memory_mb if live else None)
 
     @display(description="models loaded")
     def loaded_count(self, row: Browser) -> str:
@@ -162,8 +162,8 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
                 [
                     sha256[:16],
                     model.backend,
-                    megabytes(model.bytes / 2**20),
-                    UNKNOWN if model.compute_ms is None else f"{model.compute_ms:.1f} ms",
+                    units.size(model.bytes),
+                    units.milliseconds(model.compute_ms),
                     _confirmed(model),
                 ]
                 for sha256, model in sorted(live.loaded.items())
@@ -186,32 +186,6 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
 class PoolEventAdmin(ReadOnly, ModelAdmin):
     list_display = ["at", "action", "browser", "reason", "browsers", "utilisation"]
     list_filter = ["action", "kind"]
-
-
-@admin.register(BackendProof)
-class BackendProofAdmin(ReadOnly, ModelAdmin):
-    """What came of trying files on backends; deleting a row has the backend tried again."""
-
-    list_display = [
-        "file",
-        "kind",
-        "version",
-        "backend",
-        "shapes",
-        "verdict",
-        "reason",
-        "cases",
-        "at",
-    ]
-    list_filter = ["verdict", "backend", "kind"]
-    search_fields = ["sha256", "reason"]
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(ModelAdmin.has_delete_permission(self, request, obj))
-
-    @display(description="file (SHA-256)")
-    def file(self, row: BackendProof) -> str:
-        return row.sha256[:16]
 
 
 def _confirmed(model: LiveModel) -> str:

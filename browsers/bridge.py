@@ -1,14 +1,16 @@
 """The worker's local server: gives a browser its page and files, and carries requests to the page.
 
-Files come from an aiohttp server in a thread of its own, on a free loopback port; the socket has
-another port (browsers/websocket.py). Everything lies under a random token; the socket also checks
+Files come from an aiohttp server in a thread of its own, on a free loopback port of the browser's
+network; the socket has another port (browsers/websocket.py). The page's address holds a random ticket,
+which is good for one load; whoever loads the page with it gets a cookie, and without that nothing is
+served. So no address, log or list of processes holds what would let somebody in. The socket also checks
 its Origin, so that no other page of the browser gets in:
 
-    /<token>/                    the page (static/browsers/runtime/index.html)
-    /<token>/<module>.js         its modules
-    /<token>/ort/<file>          onnxruntime-web's files
-    /<token>/files/<sha256>      model files, immutable
-    ws: /<token>                 binary frames of browsers/core/protocol.py
+    /                    the page (static/browsers/runtime/index.html)
+    /<module>.js         its modules
+    /ort/<file>          onnxruntime-web's files
+    /files/<sha256>      model files, immutable
+    ws: /                binary frames of browsers/core/protocol.py
 
 `request` is called from any other thread and blocks until the reply, the deadline or the end of the
 connection, whichever comes first.
@@ -27,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +37,7 @@ from aiohttp import web
 
 from browsers.core.errors import BrowserError, ConnectionLost, DeadlinePassed, from_page
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+from browsers.processes import Network
 from browsers.websocket import Closed, Connection, WebSocketServer
 
 log = logging.getLogger(__name__)
@@ -41,6 +45,7 @@ log = logging.getLogger(__name__)
 PAGE_DIR: Final = Path(__file__).parent / "static" / "browsers" / "runtime"
 
 _HOST: Final = "127.0.0.1"
+_COOKIE: Final = "webpool"
 # A connection that went silent while it was kept is not asked for the next page.
 _KEEP_ALIVE_S: Final = 2.0
 _MIME: Final[Mapping[str, str]] = {
@@ -91,15 +96,17 @@ class Bridge:
         self._files = files
         self._runtime_dir = runtime_dir
         self._on_event = on_event
-        self._token = secrets.token_urlsafe(24)
+        self._cookie = secrets.token_urlsafe(24)
+        self._ticket = ""
         self._port = 0
         self._ids = itertools.count(1)
         self._pending: dict[int, queue.SimpleQueue[Reply | BrowserError]] = {}
         self._page: Connection | None = None
         self._switching = threading.Lock()
-        self._sockets = WebSocketServer(path=f"/{self._token}", serve_page=self._serve_page)
+        self._sockets = WebSocketServer(admits=self._admits, serve_page=self._serve_page)
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
+        self._site: web.SockSite | None = None
         self._thread = threading.Thread(
             target=self._serve_files, name="webpool-bridge", daemon=True
         )
@@ -122,16 +129,30 @@ class Bridge:
         return self._page
 
     def url(self, *, threads: int) -> str:
-        """The page's address; `threads` is how many onnxruntime may use for WebAssembly."""
-        return f"{self.origin}/{self._token}/?threads={threads}&socket={self._sockets.port}"
+        """A new address of the page, for one load; an earlier one that nobody used is void.
+
+        `threads` is how many onnxruntime may use for WebAssembly.
+        """
+        self._ticket = secrets.token_urlsafe(24)
+        options = f"threads={threads}&socket={self._sockets.port}"
+        return f"{self.origin}/?{options}&ticket={self._ticket}"
 
     # --- life ---
 
     def start(self) -> None:
-        """Listen on a free loopback port."""
+        """Get ready to serve; nobody can connect before `listen`."""
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(timeout=10)
-        self._sockets.start(origin=self.origin)
+        asyncio.run_coroutine_threadsafe(self._set_up(), self._loop).result(timeout=10)
+
+    def listen(self, network: Network) -> None:
+        """Serve in that network, on free loopback ports, and no more where it served before.
+
+        OSError when the network is gone.
+        """
+        self.drop_connection()
+        files, pages = network.listener(), network.listener()
+        asyncio.run_coroutine_threadsafe(self._serve_at(files), self._loop).result(timeout=10)
+        self._sockets.listen(pages, origin=self.origin)
 
     def close(self) -> None:
         """Fail what is pending, close the socket, stop the server and its thread. Idempotent."""
@@ -155,19 +176,24 @@ class Bridge:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    async def _listen(self) -> None:
+    async def _set_up(self) -> None:
         app = web.Application(client_max_size=0)
-        app.router.add_get("/{token}/", self._index)
-        app.router.add_get("/{token}/ort/{name}", self._runtime)
-        app.router.add_get("/{token}/files/{sha256}", self._file)
-        app.router.add_get("/{token}/{name}", self._module)
+        app.router.add_get("/", self._index)
+        app.router.add_get("/ort/{name}", self._runtime)
+        app.router.add_get("/files/{sha256}", self._file)
+        app.router.add_get("/{name}", self._module)
         self._runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_KEEP_ALIVE_S
         )
         await self._runner.setup()
-        listener = socket.create_server((_HOST, 0))
+
+    async def _serve_at(self, listener: socket.socket) -> None:
+        assert self._runner is not None, "start() comes first"
+        former, self._site = self._site, web.SockSite(self._runner, listener)
+        if former is not None:
+            await former.stop()
         self._port = listener.getsockname()[1]
-        await web.SockSite(self._runner, listener).start()
+        await self._site.start()
 
     async def _stop(self) -> None:
         if self._runner is not None:
@@ -175,9 +201,25 @@ class Bridge:
 
     # --- files ---
 
-    def _check(self, request: web.Request) -> None:
-        token_fits = secrets.compare_digest(request.match_info["token"], self._token)
-        if not token_fits or request.host != f"{_HOST}:{self._port}":
+    def _admits(self, cookies: str | None) -> bool:
+        """Whether a request with this Cookie header comes from the page."""
+        try:
+            sent = SimpleCookie(cookies)[_COOKIE].value
+        except (CookieError, KeyError):
+            return False
+        return secrets.compare_digest(sent.encode(), self._cookie.encode())
+
+    def _takes(self, ticket: str) -> bool:
+        """Whether it is the ticket, which nobody can use again."""
+        fits = bool(self._ticket) and secrets.compare_digest(ticket.encode(), self._ticket.encode())
+        if fits:
+            self._ticket = ""
+        return fits
+
+    def _check(self, request: web.Request, *, admitted: bool = False) -> None:
+        """Refuse strangers, and a Host that another name was resolved to."""
+        admitted = admitted or self._admits(request.headers.get("Cookie"))
+        if not admitted or request.host != f"{_HOST}:{self._port}":
             raise web.HTTPNotFound
 
     def _answer(self, path: Path, extra: Mapping[str, str], mime: str) -> web.FileResponse:
@@ -188,7 +230,12 @@ class Bridge:
         )
 
     async def _index(self, request: web.Request) -> web.StreamResponse:
-        return self._static(request, PAGE_DIR, "index.html", {"Cache-Control": "no-store"})
+        with_ticket = self._takes(request.query.get("ticket", ""))
+        self._check(request, admitted=with_ticket)
+        headers = {"Cache-Control": "no-store"}
+        if with_ticket:
+            headers["Set-Cookie"] = f"{_COOKIE}={self._cookie}; HttpOnly; SameSite=Strict; Path=/"
+        return self._answer(PAGE_DIR / "index.html", headers, _MIME[".html"])
 
     async def _module(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]

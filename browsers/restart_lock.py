@@ -1,7 +1,7 @@
 """One after the other: while a machine is short of memory, its browsers are not restarted at the same time.
 
 Redis keys
-    webpool:restarting:<host>   the browser whose turn it is; expires when its worker dies
+    webpool:restarting:<host>   redis-py's lock; expires when the worker dies whose turn it is
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-import time
 from collections.abc import Iterator
 
 import redis.exceptions
@@ -28,28 +27,16 @@ def turn(browser_id: str, *, wait_s: float) -> Iterator[bool]:
     False: others kept it for longer than `wait_s`, or Redis does not answer.
     """
     key = f"webpool:restarting:{socket.gethostname()}"
-    mine = _taken(key, browser_id, wait_s)
+    lock = client().lock(key, timeout=_HELD_S, sleep=_LOOK_EVERY_S, blocking_timeout=wait_s)
+    try:
+        mine = lock.acquire()
+    except redis.exceptions.RedisError as error:
+        log.warning("%s: nobody can say whose turn it is (%s)", browser_id, error)
+        mine = False
     try:
         yield mine
     finally:
         if mine:
+            # It was ours for too long, or Redis is gone: it has expired, or will.
             with contextlib.suppress(redis.exceptions.RedisError):
-                _give_back(key, browser_id)
-
-
-def _taken(key: str, browser_id: str, wait_s: float) -> bool:
-    until = time.monotonic() + wait_s
-    try:
-        while not client().set(key, browser_id, nx=True, ex=_HELD_S):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_LOOK_EVERY_S)
-    except redis.exceptions.RedisError as error:
-        log.warning("%s: nobody can say whose turn it is (%s)", browser_id, error)
-        return False
-    return True
-
-
-def _give_back(key: str, browser_id: str) -> None:
-    if client().get(key) == browser_id.encode():
-        client().delete(key)
+                lock.release()

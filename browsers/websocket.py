@@ -1,4 +1,4 @@
-"""The page's WebSocket: binary messages over a free loopback port, without compression or size limit.
+"""The page's WebSocket: binary messages over a loopback port, without compression or size limit.
 
 The caller's thread writes to the socket itself (`websockets`' synchronous server), which saves the hops
 between threads and tasks that a server in an event loop costs on every request.
@@ -97,22 +97,30 @@ class Connection:
 class WebSocketServer:
     """Accepts pages; each connection is served by `serve_page` in its own thread.
 
-    `path` is the only one accepted and holds a secret; `origin` is what the page's Origin must be.
+    `admits` says whether a Cookie header is the page's; `origin` is what the page's Origin must be.
     """
 
-    def __init__(self, *, path: str, serve_page: Callable[[Connection], None]) -> None:
-        self._path = path
+    def __init__(
+        self,
+        *,
+        admits: Callable[[str | None], bool],
+        serve_page: Callable[[Connection], None],
+    ) -> None:
+        self._admits = admits
         self._serve_page = serve_page
-        self._listener = socket.create_server((_HOST, 0))
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            self._listener.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = 0
         self._server: Server | None = None
 
-    def start(self, *, origin: str) -> None:
+    def listen(self, listener: socket.socket, *, origin: str) -> None:
+        """Accept at this bound socket, and no more at an earlier one."""
+        self.close()
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            listener.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+        listener.listen()
+        self.port = listener.getsockname()[1]
         self._server = serve(
             lambda page: self._serve_page(Connection(page)),
-            sock=self._listener,
+            sock=listener,
             origins=[Origin(origin)],
             process_request=self._check,
             create_connection=_PageConnection,
@@ -128,8 +136,9 @@ class WebSocketServer:
         ).start()
 
     def _check(self, _: ServerConnection, request: Request) -> Response | None:
-        """Refuse every path but the secret one, and a Host that another name was resolved to."""
-        if request.path == self._path and request.headers.get("Host") == f"{_HOST}:{self.port}":
+        """Refuse strangers, and a Host that another name was resolved to."""
+        host_fits = request.headers.get("Host") == f"{_HOST}:{self.port}"
+        if host_fits and self._admits(request.headers.get("Cookie")):
             return None
         refusal = http.HTTPStatus.NOT_FOUND
         return Response(refusal.value, refusal.phrase, Headers({"Content-Length": "0"}))
@@ -138,4 +147,4 @@ class WebSocketServer:
         """Stop accepting; connections are closed by whoever serves them. Idempotent."""
         if self._server is not None:
             self._server.shutdown()
-        self._listener.close()
+            self._server = None

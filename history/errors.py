@@ -2,7 +2,7 @@
 
 HistoryError
 ├── Refused     a sample, file, name or filter that cannot be right; nothing was changed
-└── HistoryBusy (history.store)  another process writes
+└── HistoryBusy another process holds the history, or it is not ready: try again
 """
 
 from __future__ import annotations
@@ -14,3 +14,7 @@ class HistoryError(Exception):
 
 class Refused(HistoryError):
     """The caller gave something that cannot be right; nothing was changed."""
+
+
+class HistoryBusy(HistoryError):
+    """Another process holds the history, and did not finish in time; try again."""

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from history import announcing, recording, series, vocabulary
+from history import announcing, pacing, recording, series, vocabulary
 from history.core import regressions
 from history.core.configuration import published
 from history.core.recommendations import Recommendation, recommend
@@ -48,14 +48,17 @@ def recompute(now: datetime | None = None) -> Recomputed:
     Raises:
         HistoryBusy: another process writes the history.
     """
+    import scipy.stats  # noqa: F401  loaded once: that says nothing of how long the next time takes
+
     now = now or timezone.now()
-    began = time.monotonic()
     with recording.open_store() as store:
+        watch = pacing.Stopwatch()
         decided = decide(store, now)
-        changed = publish(decided, now)
-        _keep(store, decided, now)
+        rows = recommended(decided, now)
+        changed = publish(decided, rows, now)
+        keep(store, decided, rows, now)
         samples = store.count()
-    seconds = time.monotonic() - began
+    seconds = watch.seconds()
     HistoryState.objects.filter(pk=HistoryState.objects.current().pk).update(
         recomputed_at=now, recomputed_samples=samples, recompute_s=seconds
     )
@@ -78,11 +81,21 @@ def is_behind() -> bool:
     return state.samples != state.recomputed_samples
 
 
-def is_due() -> bool:
-    """Whether enough came in since the last time (WEBPOOL_HISTORY_RECOMPUTE_SAMPLES), or anything at all."""
+def rests(now: datetime) -> bool:
+    """Whether the last time was so long, and is so near, that history would take too much of the machine."""
+    state = HistoryState.objects.current()
+    if state.recomputed_at is None or state.recompute_s is None:
+        return False
+    return now < state.recomputed_at + timedelta(seconds=pacing.REST * state.recompute_s)
+
+
+def is_due(now: datetime | None = None) -> bool:
+    """Whether enough came in since the last time, WEBPOOL_HISTORY_RECOMPUTE_SAMPLES, and it has rested."""
     state = HistoryState.objects.current()
     if state.recomputed_at is None:
         return state.samples > 0
+    if rests(now or timezone.now()):
+        return False
     enough: int = settings.WEBPOOL_HISTORY_RECOMPUTE_SAMPLES
     return state.samples - state.recomputed_samples >= enough
 
@@ -111,8 +124,10 @@ def decide(history: Queries, now: datetime) -> Decided:
     return Decided(scores, _recommendations(known, scores), by_build, named)
 
 
-def _keep(store: HistoryStore, decided: Decided, now: datetime) -> None:
-    rows = [_row(key, one, now) for key, one in decided.recommendations.items()]
+def keep(
+    store: HistoryStore, decided: Decided, rows: Sequence[BrowserRecommendation], now: datetime
+) -> None:
+    """Into the history file, beside what it follows from."""
     with store.transaction():
         store.replace("browser_recommendations", [_recommendation_row(row) for row in rows])
         store.replace("browser_capability_scores", [_score_row(s, now) for s in decided.scores])
@@ -121,19 +136,25 @@ def _keep(store: HistoryStore, decided: Decided, now: datetime) -> None:
 def _recommendations(
     known: Sequence[Series], scores: Sequence[Score]
 ) -> dict[tuple[str, str], Recommendation]:
-    """For every model that was measured, and for each type (no name)."""
+    """For each type (no name), and for every model that has a say of its own."""
     available = vocabulary.available()
-    found = {}
-    for model_type in sorted({one.work.model_type for one in known}):
-        own = [one for one in known if one.work.model_type == model_type]
-        for name in ["", *sorted({one.work.model_name for one in own})]:
-            answer = recommend(model_type, name, own, scores, available)
-            if answer is not None:
-                found[model_type, name] = answer
-    return found
+    by_type: dict[str, list[Series]] = defaultdict(list)
+    for one in known:
+        by_type[one.work.model_type].append(one)
+    return {
+        (model_type, name): answer
+        for model_type in sorted(by_type)
+        for name, answer in recommend(model_type, by_type[model_type], scores, available).items()
+    }
 
 
-def _row(key: tuple[str, str], one: Recommendation, now: datetime) -> BrowserRecommendation:
+def recommended(decided: Decided, now: datetime) -> list[BrowserRecommendation]:
+    """The recommendations as rows, to be published."""
+    return [row_of(key, one, now) for key, one in decided.recommendations.items()]
+
+
+def row_of(key: tuple[str, str], one: Recommendation, now: datetime) -> BrowserRecommendation:
+    """A recommendation for (type, name) as the row that is published; not saved."""
     return BrowserRecommendation(
         timestamp=now,
         model_type=key[0],
@@ -148,12 +169,12 @@ def _row(key: tuple[str, str], one: Recommendation, now: datetime) -> BrowserRec
 
 
 @transaction.atomic
-def publish(decided: Decided, now: datetime) -> list[Regression]:
+def publish(
+    decided: Decided, rows: Sequence[BrowserRecommendation], now: datetime
+) -> list[Regression]:
     """Exchange what is published; returns the regressions that opened or closed."""
     BrowserRecommendation.objects.all().delete()
-    BrowserRecommendation.objects.bulk_create(
-        _row(key, one, now) for key, one in decided.recommendations.items()
-    )
+    BrowserRecommendation.objects.bulk_create(rows)
     CapabilityScore.objects.all().delete()
     CapabilityScore.objects.bulk_create(
         CapabilityScore(timestamp=now, **_score_fields(one)) for one in decided.scores

@@ -21,7 +21,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from history import vocabulary
-from history.core.samples import Kind, Observation, refusals
+from history.core.samples import Blame, Kind, Observation, refusals
 from history.errors import Refused
 from history.models import HistoryState, PendingSample
 
@@ -54,6 +54,11 @@ def open_store(*, patience_s: float = 30.0) -> HistoryStore:
 
 def source_of(ledger: str, name: str) -> str:
     return f"{ledger}:{name}"
+
+
+def attempts_taken() -> int:
+    """The number up to which every attempt was taken over."""
+    return HistoryState.objects.current().attempts_taken
 
 
 def take_over(read: Read) -> int:
@@ -89,6 +94,7 @@ def _observation(row: PendingSample, ledger: str) -> Observation:
         **{
             **fields,
             "kind": Kind(fields["kind"]),
+            "blame": Blame(blame) if (blame := fields.get("blame")) else None,
             "timestamp": datetime.fromisoformat(fields["timestamp"]),
             "source": source_of(ledger, row.source),
             "source_id": row.pk if row.key is None else row.key,

@@ -41,6 +41,7 @@ def load(
             latencies_ms=floats(row["latencies_ms"]),
             successes=row["successes"],
             failures=row["failures"],
+            model_failures=row["model_failures"],
             throughputs=floats(row["throughputs"]),
             memory_mb=floats(row["memory_mb"]),
         )

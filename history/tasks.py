@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery import shared_task
+from django.utils import timezone
 
 from history import recompute
 
@@ -10,4 +11,5 @@ from history import recompute
 @shared_task
 def recompute_history() -> None:
     """Periodic: age changes what counts, even where nothing new came in."""
-    recompute.recompute()
+    if not recompute.rests(timezone.now()):
+        recompute.recompute()

@@ -1,24 +1,41 @@
-"""The kinds of browser there are: told by webpool_site, for history knows no drivers."""
+"""What history must know of browsers and their failures: told by webpool_site, for it knows no browser."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-_tell: Callable[[], Sequence[str]] = tuple
-_tell_available: Callable[[], Sequence[str]] = tuple
+from history.core.samples import Blame
+
+_kinds: Callable[[], Sequence[str]] = tuple
+_available: Callable[[], Sequence[str]] = tuple
+_blame: Callable[[str], str | None] = dict[str, str]().get
 
 
-def use(tell: Callable[[], Sequence[str]], *, available: Callable[[], Sequence[str]]) -> None:
-    """Ask for the kinds when they are needed: importing the drivers takes a while."""
-    global _tell, _tell_available
-    _tell, _tell_available = tell, available
+def use(
+    *,
+    kinds: Callable[[], Sequence[str]],
+    available: Callable[[], Sequence[str]],
+    blame: Callable[[str], str | None],
+) -> None:
+    """Where to ask when it is needed: importing the drivers takes a while.
+
+    `blame`: what a failure of that `error_type` counts against, a value of `Blame`; None: it is not known.
+    """
+    global _kinds, _available, _blame
+    _kinds, _available, _blame = kinds, available, blame
 
 
 def browsers() -> tuple[str, ...]:
     """Every kind that webpool can drive."""
-    return tuple(_tell())
+    return tuple(_kinds())
 
 
 def available() -> tuple[str, ...]:
     """The kinds that this pool has."""
-    return tuple(_tell_available())
+    return tuple(_available())
+
+
+def blame_of(error_type: str | None) -> Blame:
+    """What a failure counts against that comes without saying so: the browser, unless its type is known."""
+    known = _blame(error_type) if error_type else None
+    return Blame(known) if known else Blame.BROWSER

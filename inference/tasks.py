@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from celery import shared_task
 from django.utils import timezone
 
-from history import recompute
+from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
 from inference.ledger import joins
 from inference.runs import retention
 from inference.scheduling import dispatch
-from inference.store import outbox
+from inference.store import audit, outbox
+
+_TAKING_OVER: Final = pacing.Pace()
 
 
 @shared_task
@@ -46,7 +48,10 @@ def send_step(step_id: int, fence: int) -> None:
 @shared_task
 def hand_over_attempts() -> None:
     """Periodic, in the one history worker: attempts become history, and history decides anew when due."""
-    outbox.hand_over()
+    if _TAKING_OVER.rests():
+        return
+    with _TAKING_OVER.working():
+        outbox.hand_over()
     if recompute.is_due():
         recompute.recompute()
 
@@ -60,11 +65,12 @@ def complete_history() -> None:
 
 @shared_task
 def forget_old_runs() -> None:
-    """Periodic, in the history worker: old runs and batch jobs, after their attempts became history."""
+    """Periodic, in the history worker: old runs, batch jobs (after their attempts became history), audit."""
     outbox.hand_over()
     now = timezone.now()
     retention.forget_old_runs(now)
     forget_old_jobs(now)
+    audit.forget_old_entries(now)
 
 
 @shared_task(ignore_result=False)

@@ -27,28 +27,54 @@ settings.register_profile(
 )
 settings.load_profile("webpool")
 
+_DATABASE: pytest.StashKey[Any] = pytest.StashKey()
+"""Set once this process has the tests' database: what lets code use it."""
+
 
 @pytest.fixture(scope="session")
 def django_db_setup(
-    django_test_environment: None, django_db_blocker: Any, django_db_modify_db_settings: None
+    request: pytest.FixtureRequest,
+    django_test_environment: None,
+    django_db_blocker: Any,
+    django_db_modify_db_settings: None,
 ) -> None:
     """In place of pytest-django's: it migrates anew in each process, and only where some test is marked.
 
     The tables are there for `database` too, which no mark asks for.
     """
     from django.conf import settings
+    from django.core.management import call_command
     from django.db import connection
 
-    name = str(connection.settings_dict["TEST"]["NAME"])
-    with django_db_blocker.unblock():
-        connection.close()
-        shutil.copy(migrated(), name)
-        settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
+    if connection.vendor == "postgresql":  # this process' own, and empty
+        with django_db_blocker.unblock():
+            call_command("migrate", interactive=False, verbosity=0)
+    else:
+        name = str(connection.settings_dict["TEST"]["NAME"])
+        with django_db_blocker.unblock():
+            connection.close()
+            shutil.copy(migrated(), name)
+            settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
+    request.config.stash[_DATABASE] = django_db_blocker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leaves_no_rows(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a file's tests wrote into the database is gone before the next file's begin.
+
+    Ids are not given out again: a process remembers plans by theirs.
+    """
+    yield
+    from django.core.management import call_command
+
+    if used := request.config.stash.get(_DATABASE, None):
+        with used.unblock():
+            call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
 
 
 @pytest.fixture(scope="session")
 def database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The ledger in a real SQLite file of the tests' own home, the same as `django_db` has.
+    """The ledger in a real SQLite file of the tests' own home, or on PostgreSQL; the same as `django_db` has.
 
     A process remembers plans by their ids: a second database would have others under the same ids.
     """

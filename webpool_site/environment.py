@@ -5,9 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+
+PRIVATE_FOLDER = 0o700
 
 
 def env_int(name: str, default: int) -> int:
@@ -50,6 +53,16 @@ def env_list(name: str, default: list[str]) -> list[str]:
     return [part.strip() for part in raw.split(",") if part.strip()] if raw else default
 
 
+def env_some_of(name: str, choices: list[str]) -> list[str]:
+    """Some of the choices, all of them by default."""
+    chosen = env_list(name, choices)
+    if unknown := [each for each in chosen if each not in choices]:
+        raise ImproperlyConfigured(
+            f"{name}: expected some of {','.join(choices)}, got {','.join(unknown)!r}"
+        )
+    return chosen
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -57,6 +70,30 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def private_home(home: Path) -> None:
+    """Make the home and its folders, which only this user may enter.
+
+    Raises:
+        ImproperlyConfigured: it is a folder that others use, or cannot be made.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = home.stat()
+        if found.st_mode & stat.S_ISVTX or found.st_uid != os.geteuid():
+            raise ImproperlyConfigured(
+                f"WEBPOOL_HOME: expected a folder of this user's own, as nobody else may enter it; "
+                f"{home} belongs to user {found.st_uid} or is one for everybody. Name another"
+            )
+        if stat.S_IMODE(found.st_mode) != PRIVATE_FOLDER:
+            home.chmod(PRIVATE_FOLDER)
+        for folder in ("run", "logs", "files", "models", "profiles"):
+            (home / folder).mkdir(exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"WEBPOOL_HOME: {home} cannot be made or written ({error}); name another folder"
+        ) from error
 
 
 def load_secret_key(path: Path) -> str:

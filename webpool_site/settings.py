@@ -8,20 +8,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from webpool_site.databases import database
 from webpool_site.environment import (
     env_bool,
     env_float,
     env_int,
     env_list,
+    env_some_of,
     is_loopback,
     load_secret_key,
+    private_home,
     redis_url,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 WEBPOOL_HOME = Path(os.environ.get("WEBPOOL_HOME", BASE_DIR / "var")).resolve()
-for _folder in ("run", "logs", "files", "models", "profiles"):
-    (WEBPOOL_HOME / _folder).mkdir(parents=True, exist_ok=True)
+private_home(WEBPOOL_HOME)
 
 # --- web -----------------------------------------------------------------------------------
 WEBPOOL_HOST = os.environ.get("WEBPOOL_HOST", "127.0.0.1")
@@ -38,7 +40,7 @@ WEBPOOL_ANONYMOUS = env_bool("WEBPOOL_ANONYMOUS", "WEBPOOL_ALLOWED_HOSTS" not in
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # its pages are imported with the URLs: workers have none
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -100,22 +102,7 @@ if WEBPOOL_PRODUCTION:
 
 # --- database: the truth ---------------------------------------------------------------------
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": Path(os.environ.get("WEBPOOL_DATABASE_PATH") or WEBPOOL_HOME / "db.sqlite3"),
-        "CONN_MAX_AGE": None,
-        # A file for tests, too: connections that share memory lock whole tables, which a file's do not.
-        "TEST": {"NAME": WEBPOOL_HOME / "test.sqlite3"},
-        "OPTIONS": {
-            "timeout": 30,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": (
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;"
-            ),
-        },
-    }
-}
+DATABASES = {"default": database(WEBPOOL_HOME, os.environ)}
 
 # --- broker, tensor store, live state -----------------------------------------------------------
 WEBPOOL_REDIS_URL = redis_url(WEBPOOL_HOME)
@@ -135,6 +122,8 @@ WEBPOOL_POOL_COOLDOWN_S = env_float("WEBPOOL_POOL_COOLDOWN_S", 30.0)
 WEBPOOL_POOL_MEMORY = env_float("WEBPOOL_POOL_MEMORY", 0.8)
 WEBPOOL_REMOTE_URL = os.environ.get("WEBPOOL_REMOTE_URL", "")
 WEBPOOL_ZONE = os.environ.get("WEBPOOL_ZONE", "local")
+# Which backends of its browsers the pool uses, where they have them.
+WEBPOOL_BACKENDS = env_some_of("WEBPOOL_BACKENDS", ["wasm", "webgpu", "webnn"])
 # WebAssembly threads per browser.
 WEBPOOL_THREADS = env_int("WEBPOOL_THREADS", 1)
 WEBPOOL_MEMORY_LIMIT_MB = {
@@ -191,6 +180,9 @@ WEBPOOL_READ_S = env_float("WEBPOOL_READ_S", 20.0)
 WEBPOOL_MAX_JSON_MB = env_int("WEBPOOL_MAX_JSON_MB", 16)
 WEBPOOL_MAX_JSON_VALUES = env_int("WEBPOOL_MAX_JSON_VALUES", 1_000_000)
 WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
+# What reading a model, a tokenizer or a packed file may take, beside eight times the file, 60 s per GB.
+WEBPOOL_SANDBOX_MEMORY_MB = env_int("WEBPOOL_SANDBOX_MEMORY_MB", 2048)
+WEBPOOL_SANDBOX_SECONDS = env_float("WEBPOOL_SANDBOX_SECONDS", 120.0)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20
@@ -220,7 +212,14 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "webpool",
     "SITE_HEADER": "webpool",
-    "SIDEBAR": {"show_search": True, "show_all_applications": True},
+    "STYLES": ["/static/inference/pool.css"],
+    "COMMAND": {"search_callback": "inference.admin.finding.find"},
+    "SIDEBAR": {
+        "show_search": True,
+        "command_search": True,
+        "show_all_applications": False,
+        "navigation": "inference.admin.sidebar.groups",
+    },
 }
 
 LOGGING = {

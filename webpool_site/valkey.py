@@ -219,6 +219,7 @@ def _private_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_uid != os.getuid():
         raise ValkeyError(f"{folder} belongs to another user: set WEBPOOL_HOME to a shorter path")
+    folder.chmod(0o700)
 
 
 def _quoted(path: Path) -> str:

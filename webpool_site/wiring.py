@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _stop_sweep = threading.Event()
-_RELIEF_EXPIRES_S = 60.0  # it is asked for again
 
 
 def connect() -> None:
     """Connect Celery's life-cycle signals to the part this process plays."""
-    vocabulary.use(_kinds, available=_kinds_here)
+    vocabulary.use(kinds=_kinds, available=_kinds_here, blame=_blame)
     if os.environ.get("WEBPOOL_BROWSER"):
         worker_init.connect(_start_browser, weak=False)
         worker_shutdown.connect(_stop_browser, weak=False)
@@ -52,6 +51,17 @@ def _kinds_here() -> tuple[str, ...]:
     return tuple(sorted(set(rows.values_list("kind", flat=True))))
 
 
+def _blame(error_type: str) -> str | None:
+    """What a failure counts against, in the words of history."""
+    from browsers.core.failures import Blame, Category
+
+    try:
+        blame = Category.of(error_type).blame
+    except ValueError:
+        return None
+    return str(Blame.BROWSER if blame == Blame.CRASH else blame)
+
+
 def _start_browser(**_: Any) -> None:
     from browsers import worker
 
@@ -60,11 +70,7 @@ def _start_browser(**_: Any) -> None:
         restarted=_restarted,
         ready=_ready,
         broken=_broken,
-        request_repair=_request_repair,
-        request_probe=_request_probe,
-        request_relief=_request_relief,
         hand_over=_hand_over,
-        request_check=_request_check,
         known=_known,
         loaded=_loaded,
     )
@@ -104,27 +110,6 @@ def _loaded(worker: BrowserWorker, event: LoadEvent) -> None:
     loads.record_load(worker, event)
 
 
-def _request_repair(browser_id: str) -> None:
-    from browsers.queues import queue_of
-    from browsers.tasks import repair_browser
-
-    repair_browser.apply_async(queue=queue_of(browser_id))
-
-
-def _request_probe(browser_id: str) -> None:
-    from browsers.queues import queue_of
-    from browsers.tasks import probe_browser
-
-    probe_browser.apply_async(queue=queue_of(browser_id))
-
-
-def _request_check(browser_id: str) -> None:
-    from browsers.queues import queue_of
-    from browsers.tasks import check_browser
-
-    check_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
-
-
 def _known(sha256: str) -> Known:
     from inference.catalog import known_answers
 
@@ -135,13 +120,6 @@ def _hand_over(browser_id: str, files: Collection[str]) -> int:
     from inference.scheduling import standbys
 
     return standbys.hand_over(browser_id, files)
-
-
-def _request_relief(browser_id: str) -> None:
-    from browsers.queues import queue_of
-    from browsers.tasks import relieve_browser
-
-    relieve_browser.apply_async(queue=queue_of(browser_id), expires=_RELIEF_EXPIRES_S)
 
 
 def _complete_history(**_: Any) -> None:

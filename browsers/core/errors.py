@@ -24,6 +24,7 @@ class BrowserError(Exception):
     """A failure in a browser; its category decides, the message explains.
 
     `first_rung`: where this one's repair starts, when that is not where its category's does.
+    `refused`: why no browser could have done it; the category still says what this one needs.
     """
 
     category: ClassVar[Category] = Category.INTERNAL
@@ -32,6 +33,7 @@ class BrowserError(Exception):
         super().__init__(message)
         self.message = message
         self.first_rung = first_rung or self.category.rung
+        self.refused = ""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.category}: {self.message}>"

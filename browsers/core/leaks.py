@@ -36,7 +36,7 @@ class LeakMeter(Generic[Key]):
         )
         self._last: tuple[float, Mapping[Key, int]] | None = None
 
-    def look(self, tree_mb: float, runs: Mapping[Key, int]) -> None:
+    def observe(self, tree_mb: float, runs: Mapping[Key, int]) -> None:
         last, self._last = self._last, (tree_mb, dict(runs))
         if last is None or runs.keys() != last[1].keys():
             self._looks.clear()  # memory stands at another level now

@@ -20,7 +20,7 @@ class Stillness:
         self._last = float("-inf")
         self._trusted_from = float("-inf")
 
-    def look(self, now_s: float) -> bool:
+    def observe(self, now_s: float) -> bool:
         """Note a look that was answered at `now_s` (monotonic); whether what it shows can be trusted.
 
         The first look cannot: nobody knows what was before.

@@ -7,6 +7,7 @@ unanswered GET or DELETE four times over.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -23,6 +24,9 @@ from selenium.webdriver.common.options import BaseOptions
 from selenium.webdriver.common.proxy import Proxy
 from selenium.webdriver.remote.client_config import ClientConfig
 from selenium.webdriver.remote.remote_connection import RemoteConnection
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import NewConnectionError
 
 from browsers.drivers.errors import (
     BrowserGone,
@@ -32,6 +36,7 @@ from browsers.drivers.errors import (
     PageTimeout,
     TabCrashed,
 )
+from browsers.processes import HOST, Network
 
 COMMAND_TIMEOUT_S = 30.0
 """How long any command may take before we stop waiting for the driver."""
@@ -57,9 +62,13 @@ def is_loopback(url: str) -> bool:
 
 
 def open_session(
-    url: str, options: BaseOptions | Sequence[BaseOptions], *, timeout_s: float
+    url: str,
+    options: BaseOptions | Sequence[BaseOptions],
+    *,
+    timeout_s: float,
+    network: Network = HOST,
 ) -> Remote:
-    """A new session at `url`; several options are alternatives, the first that fits is taken.
+    """A new session at `url` in `network`; several options are alternatives, the first that fits is taken.
 
     Raises Selenium's or urllib3's errors: callers translate them (`translated`).
     """
@@ -76,11 +85,37 @@ def open_session(
         },
     )
     session = Remote(
-        command_executor=RemoteConnection(client_config=config),
+        command_executor=_connection(network)(client_config=config),
         options=alternatives[0] if len(alternatives) == 1 else alternatives,
     )
     config.timeout = COMMAND_TIMEOUT_S
     return session
+
+
+def _connection(network: Network) -> type[RemoteConnection]:
+    """Selenium's connection, whose sockets are made in that network."""
+
+    class Inside(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            try:
+                made = network.tcp_socket()
+                made.settimeout(self.timeout)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                made.connect((self.host, self.port))
+            except OSError as error:
+                raise NewConnectionError(self, f"no connection ({error})") from error
+            return made
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Inside
+
+    class Connection(RemoteConnection):
+        def _get_connection_manager(self) -> urllib3.PoolManager:
+            manager: urllib3.PoolManager = super()._get_connection_manager()  # type: ignore[no-untyped-call]
+            manager.pool_classes_by_scheme = {"http": Pool}
+            return manager
+
+    return Connection if network.private else RemoteConnection
 
 
 def first_line(error: BaseException) -> str:

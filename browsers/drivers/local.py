@@ -98,7 +98,7 @@ class LocalDriver(ABC):
             raise LaunchFailed(reason, tried="nothing", log_tail="", remedy=remedy) from absent
         assert found.driver_path is not None, "what was located here has a driver here"
         with self.display(options) as display:
-            screen = {"DISPLAY": display.name} if display is not None else {}
+            screen = display.environment() if display is not None else {}
             return launch_local(
                 found,
                 options,

@@ -108,10 +108,11 @@ class WebKitGtkDriver(LocalDriver):
 
     @contextlib.contextmanager
     def display(self, options: LaunchOptions) -> Iterator[VirtualDisplay]:
-        # The X server lives through the wipe in launch_local: it keeps nothing in that directory.
+        # The X server lives through the wipe in launch_local: nothing of it is in that directory.
         profile_dir = wipe(options.profile_dir)
         display = xvfb.start_display(
             env=environment(profile_dir, {}),
+            cookie=profile_dir.with_name(f"{profile_dir.name}.xauthority"),
             log_path=options.log_path,
             timeout_s=options.start_timeout_s,
         )

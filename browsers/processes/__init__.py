@@ -14,27 +14,44 @@ lives as long as this process (`spawn`).
 
 containment.py  the container, found by trying
 starting.py     children that die with this process
+network.py      where a driver listens: a network of its own
+socket_broker.py  the first program in there
 trees.py        listed, measured, killed
 orphans.py      marked, found again, reaped
 politeness.py   giving way to others while they start
 """
 
 from browsers.processes.containment import MODE_VARIABLE, containment, user_namespaces
+from browsers.processes.network import (
+    HOST,
+    OPEN_DOOR,
+    OPEN_DOOR_REMEDY,
+    Network,
+    listening_port,
+    spawn_apart,
+)
 from browsers.processes.orphans import MARK_PROFILE, marks, reap_orphans
 from browsers.processes.starting import spawn, stop
-from browsers.processes.trees import kill_tree, pss_mb, running, tree
+from browsers.processes.trees import kill_tree, pss_mb, running, tree, wait_ended
 
 __all__ = [
+    "HOST",
     "MARK_PROFILE",
     "MODE_VARIABLE",
+    "OPEN_DOOR",
+    "OPEN_DOOR_REMEDY",
+    "Network",
     "containment",
     "kill_tree",
+    "listening_port",
     "marks",
     "pss_mb",
     "reap_orphans",
     "running",
     "spawn",
+    "spawn_apart",
     "stop",
     "tree",
     "user_namespaces",
+    "wait_ended",
 ]

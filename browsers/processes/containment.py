@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from browsers.lifeline import available, dies_with_parent
 
 MODE_VARIABLE = "WEBPOOL_CONTAINMENT"
 """Environment variable that chooses the container: `pid-namespace`, `user-namespace` or `session`."""
+
+BROKER = ("-I", "-S", str(Path(__file__).with_name("socket_broker.py")))
+"""What Python is to run as the first program of a private network."""
 
 _UNSHARE = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 _TRY_TIMEOUT_S = 10.0
@@ -22,8 +27,9 @@ class Containment:
     """How drivers are contained on this machine: found by trying, never assumed.
 
     `prefix` makes the driver the first process of a namespace. `namespace`: everything a driver started
-    ends with it. `dies_with_owner`: the kernel kills the driver when its starter is gone; without it
-    the leftovers of a killed worker stay until `reap_orphans`.
+    ends with it. `private_network`: that namespace has a network of its own, which no other user reaches.
+    `dies_with_owner`: the kernel kills the driver when its starter is gone; without it the leftovers of
+    a killed worker stay until `reap_orphans`.
     """
 
     mode: str
@@ -31,6 +37,7 @@ class Containment:
     namespace: bool
     dies_with_owner: bool
     note: str
+    private_network: bool = False
 
     def wrap(self, command: Sequence[str]) -> list[str]:
         return [*dies_with_parent(), *self.prefix, *command]
@@ -61,6 +68,9 @@ _MODES: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 
+# In a user namespace the first program needs its rights for a moment, to bring the loopback up.
+_NETWORK = {"pid-namespace": ("--net",), "user-namespace": ("--net", "--keep-caps")}
+
 
 @functools.cache
 def _containment(wanted: str) -> Containment:
@@ -68,8 +78,16 @@ def _containment(wanted: str) -> Containment:
     for mode in modes:
         prefix, note = _MODES[mode]
         if _works([*dies_with_parent(), *prefix, "true"]):
+            apart = (*prefix, *_NETWORK[mode])
+            broker = [sys.executable, *BROKER, "-1", "true"]
+            private = _works([*dies_with_parent(), *apart, *broker])
             return Containment(
-                mode=mode, prefix=prefix, namespace=True, dies_with_owner=available(), note=note
+                mode=mode,
+                prefix=apart if private else prefix,
+                namespace=True,
+                dies_with_owner=available(),
+                note=note,
+                private_network=private,
             )
     if available() and _works([*dies_with_parent(), "true"]):
         return Containment(

@@ -102,10 +102,12 @@ def _bounded(until: float, most_s: float) -> float:
     return max(0.05, min(most_s, until - time.monotonic()))
 
 
-def _wait_ended(process: psutil.Process, *, timeout_s: float) -> None:
+def wait_ended(processes: Iterable[psutil.Process], *, timeout_s: float) -> list[psutil.Process]:
+    """Give processes the time that they need to end; returns those that did not."""
     until = time.monotonic() + timeout_s
-    while running(process) and time.monotonic() < until:
+    while (alive := [p for p in processes if running(p)]) and time.monotonic() < until:
         time.sleep(0.005)
+    return alive
 
 
 def kill_tree(
@@ -133,7 +135,7 @@ def kill_tree(
         if inner and containment().namespace:
             with contextlib.suppress(psutil.Error):
                 root.resume()
-            _wait_ended(root, timeout_s=_bounded(until, _COLLECT_S))
+            wait_ended([root], timeout_s=_bounded(until, _COLLECT_S))
         kill_all([root], deadline_s=_bounded(until, 1.0))
         note(tree(root))
         left = [process for process in known.values() if running(process)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -35,10 +35,13 @@ _Report = TypeVar("_Report")
 class Backends:
     """What is known of one browser and its backends. Used by one thread; `facts` by any."""
 
-    def __init__(self, browser_id: str, page: Page, residents: Residents) -> None:
+    def __init__(
+        self, browser_id: str, page: Page, residents: Residents, allowed: Collection[str]
+    ) -> None:
         self.timed = False
         """Whether a browser of this version was timed."""
         self._id = browser_id
+        self._allowed = allowed
         self._page = page
         self._residents = residents
         self._probe_sha256 = probe.sha256()
@@ -105,17 +108,20 @@ class Backends:
     def _described(self, fields: Mapping[str, Any], engine: Mapping[str, Any]) -> BackendFacts:
         """A backend as the page describes it, with what was measured of it before."""
         former = {each.name: each for each in self._facts.backends} if self._facts else {}
-        measured = former.get(fields["name"]) if fields["available"] else None
+        allowed = fields["name"] in self._allowed
+        available = fields["available"] and allowed
+        measured = former.get(fields["name"]) if available else None
+        reason = fields["reason"] if allowed else "left out by WEBPOOL_BACKENDS"
         return BackendFacts(
             name=fields["name"],
-            available=fields["available"],
+            available=available,
             adapter=adapter_name(fields["adapter"]),
             software=is_software(fields["adapter"]) if fields["name"] == "webgpu" else None,
             features=tuple(fields["features"]),
             bundle=engine["bundle"],
             probe_ms=measured.probe_ms if measured else None,
             probe_ok=None,
-            error=measured.error if measured else fields["reason"],
+            error=measured.error if measured else reason,
         )
 
     # --- choosing ---

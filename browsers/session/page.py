@@ -13,6 +13,7 @@ from browsers.bridge import Bridge, PageEvent, Reply
 from browsers.core.errors import BrowserCrash, BrowserError, ConnectionLost, DeadlinePassed
 from browsers.core.failures import Category, Rung
 from browsers.core.protocol import WireTensor
+from browsers.processes import Network
 from browsers.reports import SessionEvent
 from browsers.session.deadline import Deadline
 from browsers.websocket import Connection
@@ -57,6 +58,20 @@ class Page:
     @property
     def url(self) -> str:
         return self.bridge.url(threads=self._threads)
+
+    def serve_in(self, network: Network) -> str:
+        """Serve the page in a browser's network; returns its address there.
+
+        Raises:
+            BrowserCrash: the network is gone, and the browser with it.
+        """
+        try:
+            self.bridge.listen(network)
+        except OSError as error:
+            raise BrowserCrash(
+                f"{self._id}: its network is gone ({error})", first_rung=Rung.RESTART
+            ) from error
+        return self.url
 
     # --- coming and going ---
 

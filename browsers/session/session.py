@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from browsers.reports import (
     RunReport,
     SessionEvent,
 )
-from browsers.session.backends import Backends
+from browsers.session.backends import BACKENDS, Backends
 from browsers.session.deadline import Deadline
 from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import ProofBook, Proving
@@ -43,6 +43,7 @@ class BrowserSession:
     thread and must not block. `on_load` is told of each load of a model, the probe's excepted, by the
     thread that uses the session. With `proofs`, where proofs are kept and what is known of a file, no
     backend computes a file before it answered it right; without, whoever uses the session checks its answers.
+    Of the browser's backends those in `backends` are used.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class BrowserSession:
         on_event: Callable[[SessionEvent], None],
         on_load: Callable[[LoadEvent], None] = lambda event: None,
         proofs: tuple[ProofBook, Callable[[str], Known]] | None = None,
+        backends: Collection[str] = BACKENDS,
     ) -> None:
         self.browser_id = browser_id
         self._on_load = on_load
@@ -83,7 +85,7 @@ class BrowserSession:
             hidden=probe_sha256,
             on_load=self._tell_load,
         )
-        self._backends = Backends(browser_id, self._page, self._residents)
+        self._backends = Backends(browser_id, self._page, self._residents, backends)
         self._proving = (
             Proving(browser_id, self._backends, self._residents, *proofs) if proofs else None
         )
@@ -147,7 +149,7 @@ class BrowserSession:
 
     def _bring_up(self, deadline: Deadline, *, polite: bool = False) -> None:
         self._page.expect()
-        browser = self._window.open(self._page.url, polite=polite)
+        browser = self._window.open(self._page.serve_in, polite=polite)
         greeting = self._greeting(deadline)
         self._residents.forget()
         self._backends.describe(browser, greeting, self._page.facts(deadline))

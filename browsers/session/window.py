@@ -21,6 +21,7 @@ from browsers.drivers import (
     QuitReport,
     TabCrashed,
 )
+from browsers.processes import Network
 
 _SPARE_TAB_FAMILIES: Final = ("chrome", "edge")
 
@@ -38,10 +39,14 @@ class Window:
         self._spare_tab: str | None = None
         self.browser: LaunchedBrowser | None = None
 
-    def open(self, url: str, *, polite: bool = False) -> LaunchedBrowser:
-        """Launch the browser and show the page; `browser` is set as soon as there is one to end."""
+    def open(self, serve_in: Callable[[Network], str], *, polite: bool = False) -> LaunchedBrowser:
+        """Launch the browser and show the page that `serve_in` its network tells the address of.
+
+        `browser` is set as soon as there is one to end.
+        """
         with _drivers_errors():
             self.browser = self._driver.launch(dataclasses.replace(self._launch, polite=polite))
+            url = serve_in(self.browser.network)
             with contextlib.suppress(PageTimeout):  # who waits for its greeting will know
                 self.browser.navigate(url)
             needs_spare = self.browser.installation.family in _SPARE_TAB_FAMILIES

@@ -194,7 +194,7 @@ def leases_count() -> bool:
     Asked after the leases were looked at.
     """
     up_s: int = client().info("server")["uptime_in_seconds"]
-    trusted = _stillness.look(time.monotonic()) if _stillness else True
+    trusted = _stillness.observe(time.monotonic()) if _stillness else True
     return trusted and up_s > settings.WEBPOOL_LEASE_S
 
 

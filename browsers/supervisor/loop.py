@@ -126,6 +126,7 @@ class Loop:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    umask=0o077,  # what the pool writes is for its user alone
                 )
         except OSError as error:
             log.error("%s could not be started: %s", spec.name, error)

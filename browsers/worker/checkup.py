@@ -53,7 +53,7 @@ class Checkup:
             return Finding(error)
         return None
 
-    def look(self) -> Finding | None:
+    def check(self) -> Finding | None:
         """Have the browser answer its driver, and one loaded file a known answer; None: it is well.
 
         What WebNN compiled for the sizes of a run would be loaded once more for this: it is not asked.

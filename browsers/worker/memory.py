@@ -71,7 +71,7 @@ class Memory:
         self._in_vain = 0 if enough else self._in_vain + 1
         self._not_before = time.monotonic() + again_after_s(self._in_vain)
 
-    def look(self) -> None:
+    def measure(self) -> None:
         """Measure; by its own thread, and by the main thread while it gives memory back."""
         with self._lock:
             self.facts = self._session.memory()
@@ -80,17 +80,17 @@ class Memory:
                 runs: Counter[str] = Counter()
                 for model in self._session.loaded():
                     runs[model.sha256] += model.runs
-                self._leaks.look(self.facts.tree_pss_mb, runs)
+                self._leaks.observe(self.facts.tree_pss_mb, runs)
 
     def start(self) -> None:
-        threading.Thread(target=self._look_on, name="memory", daemon=True).start()
+        threading.Thread(target=self._measure_on, name="memory", daemon=True).start()
 
     def stop(self) -> None:
         self._stop.set()
 
-    def _look_on(self) -> None:
+    def _measure_on(self) -> None:
         while not self._stop.wait(_EVERY_S):
             try:
-                self.look()
+                self.measure()
             except Exception:
                 log.exception("memory could not be looked at")

@@ -46,7 +46,7 @@ class Reliever:
         Raises:
             BrowserError: the browser broke on the way.
         """
-        self._memory.look()
+        self._memory.measure()
         why, enough = self._memory.shortage, not self._memory.shortage
         for relief in Relief:
             if enough:
@@ -79,7 +79,7 @@ class Reliever:
     def _settled(self) -> bool:
         until = time.monotonic() + _SETTLES_WITHIN_S
         while True:
-            self._memory.look()
+            self._memory.measure()
             if not self._memory.shortage or time.monotonic() >= until:
                 return not self._memory.shortage
             time.sleep(0.2)

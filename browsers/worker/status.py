@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
+from browsers import clock
 from browsers.core.answers.known import Checks
 from browsers.core.breakers import Breakers
 from browsers.core.leaks import Leak
@@ -53,7 +54,7 @@ class Status:
         self.facts: BrowserFacts | None = None
         self.memory = memory
         self.held: frozenset[str] = frozenset()
-        self.idle_since: float | None = time.time()
+        self.idle_since: float | None = clock.now().timestamp()
         self.breakers: Breakers = breakers.CLOSED
         self._id, self._kind, self._family = browser_id, kind, family
         self._session, self._pace, self._checks = session, pace, checks

@@ -15,11 +15,13 @@ from collections.abc import Callable
 import redis.exceptions
 from django.conf import settings
 
+from browsers import clock
 from browsers.core.breaker import BreakerState
 from browsers.core.errors import BrowserCrash, BrowserError, DeadlinePassed
 from browsers.core.failures import Category, Rung
 from browsers.models import BrowserState
 from browsers.session import BrowserSession, SessionEvent
+from browsers.worker.own_tasks import OwnTasks
 from browsers.worker.status import Status
 
 log = logging.getLogger(__name__)
@@ -31,28 +33,18 @@ _PULSE_WITHIN_S = 10.0
 
 
 class Watch:
-    """`request_…` send this worker's main thread a task: a repair, a probe, a relief, a known answer.
+    """Asks this worker's main thread for a repair, a probe, a relief, a known answer.
 
     Attributes:
         broken: what broke, until it is repaired.
         stuck_after: when the main thread has been in the browser's hands for too long (monotonic).
     """
 
-    def __init__(
-        self,
-        browser_id: str,
-        status: Status,
-        *,
-        request_repair: Callable[[str], None],
-        request_probe: Callable[[str], None],
-        request_relief: Callable[[str], None],
-        request_check: Callable[[str], None],
-    ) -> None:
+    def __init__(self, browser_id: str, status: Status) -> None:
         self.broken: SessionEvent | None = None
         self.stuck_after = float("inf")
         self._id, self._status = browser_id, status
-        self._request_repair, self._request_probe = request_repair, request_probe
-        self._request_relief, self._request_check = request_relief, request_check
+        self._tasks = OwnTasks(browser_id)
         self._stop = threading.Event()
         self._stopped: frozenset[str] = frozenset()  # what was found stopped at the last look
         self._next_request = self._next_relief = 0.0
@@ -78,11 +70,11 @@ class Watch:
         self._status.state = BrowserState.RECOVERING
         try:
             self._status.publish()
-            self._request_repair(self._id)
+            self._tasks.repair()
         except Exception:
             log.exception("%s: no repair could be asked for; the keeper asks again", self._id)
 
-    def look(self, session: BrowserSession) -> None:
+    def catch_up(self, session: BrowserSession) -> None:
         """What broke while the browser was being repaired, when nobody listens to events."""
         if not session.connected:
             why = "the page went away while the browser was being repaired"
@@ -107,24 +99,24 @@ class Watch:
         relief = self._status.memory.relief_is_due(now) and now >= self._next_relief
         if relief and self._status.state == BrowserState.READY:
             self._next_relief = now + _RELIEF_EVERY_S
-            self._request_relief(self._id)
+            self._tasks.relieve()
         idle_since = self._status.idle_since
         if now < self._next_request or idle_since is None:
             return
-        if time.time() - idle_since < _ASK_AGAIN_S:
+        if clock.about_now().timestamp() - idle_since < _ASK_AGAIN_S:
             return
         if self._status.state == BrowserState.RECOVERING:
             self._next_request = now + _ASK_AGAIN_S
-            self._request_repair(self._id)
+            self._tasks.repair()
         elif self._status.state == BrowserState.READY and self._half_open():
             self._next_request = now + _ASK_AGAIN_S
-            self._request_probe(self._id)
+            self._tasks.probe()
         elif self._status.state == BrowserState.READY and self._trial_due():
             self._next_request = now + _ASK_AGAIN_S
-            self._request_check(self._id)
+            self._tasks.check()
         elif self._status.state == BrowserState.READY and now >= self._next_check:
             self._next_check = now + settings.WEBPOOL_CHECK_EVERY_S
-            self._request_check(self._id)
+            self._tasks.check()
 
     def _half_open(self) -> bool:
         return self._status.breakers.state(time.time()) is BreakerState.HALF_OPEN

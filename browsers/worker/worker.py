@@ -11,6 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from browsers import clock
 from browsers.core.answers.known import Checks, Known
 from browsers.core.answers.proofs import Excluded
 from browsers.core.errors import BrowserError
@@ -45,10 +46,6 @@ class Hooks:
         ready: the browser takes work; shards may be waiting for it.
         hand_over: no repair helped; others are to load these files. Returns how many files others have now.
         broken: the browser is about to be repaired; what waits for it better goes elsewhere.
-        request_repair: send this worker's main thread a repair task.
-        request_probe: send it a task that answers the known-answer model.
-        request_relief: send it a task that gives memory back.
-        request_check: send it a task that tries a backend, or asks a file for its known answer.
         known: what is known of a file.
         loaded: a model file was loaded, or could not be; called by the main thread.
     """
@@ -56,11 +53,7 @@ class Hooks:
     restarted: Callable[[str], None]
     ready: Callable[[str], None]
     broken: Callable[[str], None]
-    request_repair: Callable[[str], None]
-    request_probe: Callable[[str], None]
-    request_relief: Callable[[str], None]
     hand_over: Callable[[str, Collection[str]], int]
-    request_check: Callable[[str], None]
     known: Callable[[str], Known]
     loaded: Callable[[BrowserWorker, LoadEvent], None] = lambda worker, event: None
 
@@ -88,6 +81,7 @@ class BrowserWorker:
             on_event=self._on_event,
             on_load=self._on_load,
             proofs=(ProofBook(kind, self._now), hooks.known),
+            backends=settings.WEBPOOL_BACKENDS,
         )
         self.pace = Pace()
         self.memory = Memory(self.session, limit_mb)
@@ -96,14 +90,8 @@ class BrowserWorker:
             browser_id, kind, driver.family, self.session,
             self.pace, self.memory, self._checks, limit_mb=limit_mb,
         )  # fmt: skip
-        self._watch = Watch(
-            browser_id,
-            self.status,
-            request_repair=hooks.request_repair,
-            request_probe=hooks.request_probe,
-            request_relief=hooks.request_relief,
-            request_check=hooks.request_check,
-        )
+        self._watch = Watch(browser_id, self.status)
+        self._excused: SessionEvent | None = None  # what a caller's inputs broke
         self._checkup = Checkup(browser_id, self.session, self._checks, hooks.known)
         self._ladder = Ladder(browser_id, self.session, self.status, self._forget, self._bounded)
         self._reliever = Reliever(
@@ -147,7 +135,7 @@ class BrowserWorker:
         self.status.save(BrowserState.READY, "")
         self.status.publish()
         self._hooks.ready(self.id)
-        self._watch.look(self.session)
+        self._watch.catch_up(self.session)
 
     def _on_event(self, event: SessionEvent) -> None:
         self._watch.heard(event)
@@ -167,7 +155,7 @@ class BrowserWorker:
         try:
             yield
         finally:
-            self.status.idle_since = time.time()
+            self.status.idle_since = clock.now().timestamp()
 
     @contextlib.contextmanager
     def _bounded(self, seconds: float) -> Iterator[None]:
@@ -190,10 +178,12 @@ class BrowserWorker:
         rows: int | None,
         deadline_s: float,
         meanwhile: Callable[[], object] | None = None,
+        why_refused: Callable[[BrowserError], str] | None = None,
     ) -> RunReport:
         """Compute in the browser; called by tasks in the main thread. `rows`: the batch, if any.
 
-        `meanwhile` is called while the page computes; it must not raise.
+        `meanwhile` is called while the page computes; it must not raise. `why_refused` is asked about a
+        failure before the browser is blamed: why no browser could have done it, or nothing.
 
         Raises:
             BrowserError: with its category, noted by the breakers. When the browser itself is in doubt,
@@ -215,10 +205,14 @@ class BrowserWorker:
         except Excluded:
             raise  # the backend's fault, who may compute the file on another one
         except BrowserError as error:
-            self.status.breakers = breakers.failed(self.id, error.category, sha256=sha256)
             if error.category.distrusted:
                 self.status.save(BrowserState.RECOVERING, str(error))
                 self.status.publish()
+            error.refused = why_refused(error) if why_refused else ""
+            blamed = Category.INVALID_INPUT if error.refused else error.category
+            if error.refused:
+                self._excused = self._watch.broken  # such as the engine, which stopped half way
+            self.status.breakers = breakers.failed(self.id, blamed, sha256=sha256)
             raise
         self.pace.note(sha256, report, rows)
         if not self.status.breakers.spotless(sha256):
@@ -302,7 +296,8 @@ class BrowserWorker:
         event = self._watch.broken
         if event is None:
             return self.repair(Category.INTERNAL, "left without a repair", None)
-        self.status.breakers = breakers.failed(self.id, self._really(event.category))
+        if event is not self._excused:
+            self.status.breakers = breakers.failed(self.id, self._really(event.category))
         return self.repair(event.category, f"{event.name}: {event.message}", event.first_rung)
 
     def _really(self, category: Category) -> Category:
@@ -337,7 +332,7 @@ class BrowserWorker:
         if self.status.state != BrowserState.READY:
             return True
         tries = self.session.trial_due and not self.memory.shortage
-        found = self._examine(self._checkup.try_backend if tries else self._checkup.look)
+        found = self._examine(self._checkup.try_backend if tries else self._checkup.check)
         return found is None or self._unwell(found)
 
     def _examine(self, ask: Callable[[], Finding | None]) -> Finding | None:

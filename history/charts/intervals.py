@@ -8,20 +8,21 @@ from collections.abc import Sequence
 from django.utils.safestring import SafeString
 
 from history.charts import svg
+from history.numbers import number
 
 _WIDTH, _ROW, _LEFT, _RIGHT = 960, 30, 250, 250
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """`middle` with its interval, or None where too little is known; `said` is written beside it."""
+    """`middle` with its interval, or None where too little is known; `remark` is written beside it."""
 
     name: str
     samples: int
     middle: float | None
     low: float | None
     high: float | None
-    said: str
+    remark: str
 
 
 def draw(rows: Sequence[Row], *, name: str, unit: str) -> SafeString:
@@ -35,7 +36,7 @@ def draw(rows: Sequence[Row], *, name: str, unit: str) -> SafeString:
     parts: list[SafeString] = []
     for tick in svg.ticks(low, high) if known else ():
         parts.append(svg.line(x(tick), 4, x(tick), bottom, "hp-grid"))
-        label = f"{svg.number(tick)} {unit}"
+        label = number(tick, unit)
         parts.append(svg.text(x(tick), bottom + 13, label, kind="hp-dim", anchor="middle"))
     for at, row in enumerate(rows):
         parts += _row(row, x, at * _ROW + _ROW / 2 + 4, unit)
@@ -47,7 +48,7 @@ def _row(row: Row, x: svg.Scale, y: float, unit: str) -> list[SafeString]:
         svg.text(
             _LEFT - 14, y + 4, f"{row.name} · n = {row.samples}", kind="hp-name", anchor="end"
         ),
-        svg.text(_WIDTH - _RIGHT + 14, y + 4, row.said),
+        svg.text(_WIDTH - _RIGHT + 14, y + 4, row.remark),
     ]
     if row.middle is None or row.low is None or row.high is None:
         middle = (_LEFT + _WIDTH - _RIGHT) / 2
@@ -56,8 +57,8 @@ def _row(row: Row, x: svg.Scale, y: float, unit: str) -> list[SafeString]:
             svg.text(middle, y + 4, "unknown", kind="hp-dim hp-unknown", anchor="middle"),
         ]
     title = (
-        f"{svg.number(row.middle)} {unit}, 95 % interval {svg.number(row.low)} to "
-        f"{svg.number(row.high)}, n = {row.samples}"
+        f"{number(row.middle, unit)}, 95 % interval {number(row.low)} to "
+        f"{number(row.high)}, n = {row.samples}"
     )
     parts.append(svg.line(x(row.low), y, x(row.high), y, "hp-interval", title))
     parts += [svg.line(x(end), y - 5, x(end), y + 5, "hp-interval") for end in (row.low, row.high)]

@@ -11,9 +11,10 @@ from django.utils.safestring import SafeString
 
 from history.answers import Line
 from history.charts import svg
-from history.core.anomalies import outliers
+from history.core.anomalies import LEAST_SAMPLES, outliers
 from history.core.changepoints import ChangePoint, change_points_of
-from history.core.series import MIN_SAMPLES, Arm, Floats
+from history.core.series import Arm, Floats
+from history.numbers import number
 
 _WIDTH, _STRIP, _LEFT, _RIGHT, _TOP = 960, 118, 64, 18, 22
 
@@ -66,26 +67,26 @@ def _strip(
 ) -> list[SafeString]:
     size = strip.latencies_ms.size
     median = float(np.median(strip.latencies_ms))
-    said = f"{strip.name} · n = {size} · median {svg.number(median)} ms"
-    if size < MIN_SAMPLES:
-        said += f" · fewer than {MIN_SAMPLES} samples: changes and anomalies are not known"
-    parts = [svg.text(_LEFT, top + 13, said, kind="hp-name")]
+    heading = f"{strip.name} · n = {size} · median {number(median, 'ms')}"
+    if size < 2 * LEAST_SAMPLES:
+        heading += f" · fewer than {2 * LEAST_SAMPLES} samples: anomalies are not known"
+    parts = [svg.text(_LEFT, top + 13, heading, kind="hp-name")]
     for tick in svg.ticks(y.low, y.high):
         parts.append(svg.line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "hp-grid"))
-        label = f"{svg.number(tick)} ms"
+        label = number(tick, "ms")
         parts.append(svg.text(_LEFT - 6, y(tick) + 3, label, kind="hp-dim", anchor="end"))
     odd = set(outliers(strip.latencies_ms))
     for at in range(size):
         when, ms = float(strip.at_s[at]), float(strip.latencies_ms[at])
         title = (
-            f"{svg.number(ms)} ms, {svg.moment(when, 0)} UTC, build {strip.builds[at] or 'unknown'}"
+            f"{number(ms, 'ms')}, {svg.moment(when, 0)} UTC, build {strip.builds[at] or 'unknown'}"
         )
         parts.append(svg.circle(x(when), y(ms), 2.2, "hp-point", title))
         if at in odd:
             parts.append(svg.circle(x(when), y(ms), 5, "hp-anomaly", f"anomaly: {title}"))
     for change in changes:
         at_x = x(float(strip.at_s[change.index]))
-        title = f"× {change.ratio:.2f}, p = {svg.number(change.p_value)}"
+        title = f"× {change.ratio:.2f}, p = {number(change.p_value)}"
         parts.append(svg.line(at_x, top + _TOP - 4, at_x, top + _STRIP - 8, "hp-change", title))
         parts.append(
             svg.text(at_x + 4, top + _TOP + 6, f"× {change.ratio:.2f}", kind="hp-change-text")

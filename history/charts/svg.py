@@ -54,11 +54,6 @@ def moment(at_s: float, span_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime(form)
 
 
-def number(value: float) -> str:
-    """Three significant digits, without an exponent where that reads well."""
-    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.2e}"
-
-
 def text(x: float, y: float, words: str, *, kind: str = "", anchor: str = "start") -> SafeString:
     return format_html(
         '<text x="{}" y="{}" text-anchor="{}" class="hp-text {}">{}</text>',

@@ -1,8 +1,10 @@
 """Is a measurement unlike the series before it?
 
 Two scores: plain z = (x − mean) / standard deviation, an anomaly beyond 2.5; robust z = 0.6745 · (x − median)
-/ MAD, beyond 3.5 (Iglewicz and Hoaglin). Latencies are compared as logarithms. A series that never varied
-has no deviation: then a change of more than `_CONSTANT` of its value is an anomaly.
+/ MAD, beyond 3.5 (Iglewicz and Hoaglin). Latencies are compared as logarithms. What is less than
+`_LEAST_CHANGE` off the median is no anomaly, however alike the others are; of a series that never varied,
+whatever is more. Fewer than `LEAST_SAMPLES` say nothing, and within a series, of which the odd one is a part,
+fewer than twice as many.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import math
 
 import numpy as np
 
-from history.core.series import MIN_SAMPLES, Floats, check_positive
+from history.core.series import Floats, check_positive
 
 PLAIN_LIMIT = 2.5
 ROBUST_LIMIT = 3.5
 _ROBUST_SCALE = 0.6745
-_CONSTANT = 0.01
+_LEAST_CHANGE = 0.05
+LEAST_SAMPLES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +48,21 @@ def judge(metric: str, value: float, series: Floats) -> Verdict:
     check_positive(metric, np.array([value], dtype=np.float64))
     check_positive(metric, series)
     baseline = float(np.median(series)) if series.size else None
-    if series.size < MIN_SAMPLES:
-        reason = f"{series.size} samples; {MIN_SAMPLES} are needed to tell"
+    if series.size < LEAST_SAMPLES:
+        reason = f"{series.size} samples; {LEAST_SAMPLES} are needed to tell"
         return Verdict(metric, value, None, None, None, baseline, series.size, reason)
     logs, x = np.log(series), math.log(value)
     z = _ratio(x - float(logs.mean()), float(logs.std(ddof=1)))
     mad = float(np.median(np.abs(logs - np.median(logs))))
     robust = _ratio(_ROBUST_SCALE * (x - float(np.median(logs))), mad)
     reasons = []
+    if abs(x - float(np.median(logs))) <= math.log1p(_LEAST_CHANGE):
+        return Verdict(metric, value, False, z, robust, baseline, series.size, "")
     if z is not None and abs(z) > PLAIN_LIMIT:
         reasons.append(f"|z| = {abs(z):.1f} > {PLAIN_LIMIT}")
     if robust is not None and abs(robust) > ROBUST_LIMIT:
         reasons.append(f"|robust z| = {abs(robust):.1f} > {ROBUST_LIMIT}")
-    if robust is None and abs(x - float(np.median(logs))) > math.log1p(_CONSTANT):
+    if robust is None:
         reasons.append(f"most of the series is {baseline:g}, this is not")
     return Verdict(
         metric, value, bool(reasons), z, robust, baseline, series.size, "; ".join(reasons)
@@ -71,10 +76,10 @@ def _ratio(difference: float, spread: float) -> float | None:
 def outliers(series: Floats) -> list[int]:
     """Positions in a series whose robust z is beyond the limit, for marks in a picture."""
     check_positive("series", series)
-    if series.size < MIN_SAMPLES:
+    if series.size < 2 * LEAST_SAMPLES:
         return []
     logs = np.log(series)
     distance = np.abs(logs - np.median(logs))
     mad = float(np.median(distance))
-    limit = ROBUST_LIMIT * mad / _ROBUST_SCALE if mad > 1e-9 else math.log1p(_CONSTANT)
+    limit = max(ROBUST_LIMIT * mad / _ROBUST_SCALE, math.log1p(_LEAST_CHANGE))
     return [int(i) for i in np.flatnonzero(distance > limit)]

@@ -7,6 +7,7 @@ same load. Where there are several such groups, the one with the most samples de
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from history.core.ranks import median
 from history.core.series import MIN_SAMPLES, Arm, Series, Work
 
 _CLOSE: Final = 1.05
@@ -54,7 +56,7 @@ def best_batch(times: Sequence[BatchTimes]) -> int | None:
 
 def _times(size: int, own: Sequence[Series]) -> BatchTimes:
     latencies = np.concatenate([one.latencies_ms for one in own])
-    return BatchTimes(size, float(np.exp(np.median(np.log(latencies)))) / size, latencies.size)
+    return BatchTimes(size, math.exp(median(np.log(latencies))) / size, latencies.size)
 
 
 def _of_any_batch(work: Work) -> Work:

@@ -79,6 +79,6 @@ def published(recommendation: Recommendation) -> dict[str, Any]:
         },
         "left_out": dict(config.left_out),
         "equivalent": list(recommendation.equivalent),
-        "evidence": [dataclasses.asdict(one) for one in recommendation.evidence],
-        "batches": [dataclasses.asdict(one) for one in recommendation.batches],
+        "evidence": [dict(vars(one)) for one in recommendation.evidence],
+        "batches": [dict(vars(one)) for one in recommendation.batches],
     }

@@ -7,12 +7,15 @@
 2. Success is uncertain by Jeffreys' posterior, Beta(successes + ½, failures + ½), over all of the arm's
    work. A failure costs another try, so that an answer costs latency / success rate.
 3. On each work the cost of every arm is divided by that of the best arm of the same draw. An arm's total is
-   the mean of these log ratios over the works it did, each weighted by how often the pool did it.
+   the mean of these log ratios over the works it did, each weighted by how often the pool did it. Of an
+   arm's works the `MOST_WORKS` with most samples decide.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -20,10 +23,14 @@ from typing import Final
 import numpy as np
 import scipy
 
+from history.core.draws import Draws
+from history.core.ranks import median
 from history.core.reliability import Reliability, of_arms
 from history.core.series import MIN_SAMPLES, Arm, Floats, Series, Work
 
-DRAWS: Final = 2000
+DRAWS: Final = 1000
+MOST_WORKS: Final = 1000
+"""So many works settle how arms compare, and keep the time of a decision in bounds."""
 _LEAST_SPREAD: Final = 0.01
 """Clocks and neighbours: no machine repeats itself more exactly than this, however few samples agree."""
 _MEDIAN_ERROR: Final = float(np.sqrt(np.pi / 2))
@@ -46,15 +53,20 @@ class Evidence:
     rivals: int
     reliability: Reliability
 
+    @functools.cached_property
+    def ascending(self) -> Floats:
+        """`log_ratio` in order of size."""
+        return np.sort(self.log_ratio)
 
-def draw_medians(latencies_ms: Floats, rng: np.random.Generator, draws: int = DRAWS) -> Floats:
-    """Draws of the median log latency, log ms, shape (draws,); needs two samples."""
-    logs = np.log(latencies_ms)
-    centre = float(np.median(logs))
-    spread = max(1.4826 * float(np.median(np.abs(logs - centre))), _LEAST_SPREAD)
+
+def draw_medians(values: Floats, draws: Draws) -> tuple[float, Floats]:
+    """The median of the logarithms, and draws of it, shape (draws.count,); needs two values above zero."""
+    logs = np.log(values)
+    centre = median(logs)
+    spread = max(1.4826 * median(np.abs(logs - centre)), _LEAST_SPREAD)
     size = effective_size(logs)
-    error = _MEDIAN_ERROR * spread / np.sqrt(size)
-    return centre + error * rng.standard_t(max(1.0, size - 1), draws)
+    error = _MEDIAN_ERROR * spread / math.sqrt(size)
+    return centre, centre + error * draws.student(size - 1)
 
 
 def effective_size(values: Floats) -> float:
@@ -71,43 +83,75 @@ def effective_size(values: Floats) -> float:
     return max(2.0, n * (1 - alike) / (1 + alike))
 
 
-def weigh(series: Sequence[Series], rng: np.random.Generator, draws: int = DRAWS) -> list[Evidence]:
-    """Each arm's evidence, in order of the arms' names; arms with fewer than `MIN_SAMPLES` are left out."""
+def weigh(
+    series: Sequence[Series], compared: Sequence[Sequence[Series]], draws: Draws
+) -> list[Evidence]:
+    """Each arm's evidence, in order of the arms' names; arms with fewer than `MIN_SAMPLES` are left out.
+
+    `compared`: the series of works that several arms did (`shared_works`).
+    """
     reliable = of_arms(series)
-    lost = {
-        arm: -np.log(np.maximum(rng.beta(r.successes + 0.5, r.failures + 0.5, draws), 1e-9))
-        for arm, r in sorted(reliable.items(), key=lambda item: item[0].key)
-    }
-    by_work = usable(series)
-    compared = [together for together in by_work.values() if len(together) > 1]
-    totals: dict[Arm, Floats] = {}
-    weights: dict[Arm, float] = defaultdict(float)
-    rivals: dict[Arm, set[Arm]] = defaultdict(set)
+    samples, works = _counts(series)
     # Work that one arm did alone says nothing of who is better; it counts only where there is no other.
-    for together in compared or by_work.values():
-        costs = {s.arm: draw_medians(s.latencies_ms, rng, draws) + lost[s.arm] for s in together}
-        best = np.min(list(costs.values()), axis=0)
+    if not compared:
+        nothing = np.zeros(draws.count)
+        alone = sorted({s.arm for s in series if s.samples >= MIN_SAMPLES}, key=_key)
+        return [Evidence(arm, nothing, samples[arm], works[arm], 0, reliable[arm]) for arm in alone]
+    arms = sorted({s.arm for together in compared for s in together}, key=_key)
+    lost = {
+        arm: -draws.log_success(reliable[arm].successes, reliable[arm].failures) for arm in arms
+    }
+    totals = {arm: np.zeros(draws.count) for arm in arms}
+    weights: dict[Arm, float] = dict.fromkeys(arms, 0.0)
+    rivals: dict[Arm, set[Arm]] = {arm: set() for arm in arms}
+    for together in compared:
+        costs = {s.arm: draw_medians(s.latencies_ms, draws)[1] + lost[s.arm] for s in together}
+        best = functools.reduce(np.minimum, costs.values())
         weight = float(sum(s.samples for s in together))
         for arm, cost in costs.items():
-            totals[arm] = totals.get(arm, np.zeros(draws)) + weight * (cost - best)
+            totals[arm] += weight * (cost - best)
             weights[arm] += weight
             rivals[arm] |= costs.keys() - {arm}
-    samples, works = _counts(series)
     return [
         Evidence(
-            arm, total / weights[arm], samples[arm], works[arm], len(rivals[arm]), reliable[arm]
+            arm,
+            totals[arm] / weights[arm],
+            samples[arm],
+            works[arm],
+            len(rivals[arm]),
+            reliable[arm],
         )
-        for arm, total in sorted(totals.items(), key=lambda item: item[0].key)
+        for arm in arms
     ]
 
 
-def usable(series: Sequence[Series]) -> dict[Work, list[Series]]:
-    """Series with enough samples by work, in order of works and arms."""
+def heaviest(works: Sequence[Sequence[Series]]) -> Sequence[Sequence[Series]]:
+    """Of many works those with most samples, in their order: of each arm at least `MOST_WORKS`, or all."""
+    if len(works) <= MOST_WORKS:
+        return works
+    sizes = [sum(one.samples for one in together) for together in works]
+    counts: dict[Arm, int] = defaultdict(int)
+    chosen = []
+    for at in sorted(range(len(works)), key=lambda at: (-sizes[at], at)):
+        if any(counts[one.arm] < MOST_WORKS for one in works[at]):
+            chosen.append(at)
+            for one in works[at]:
+                counts[one.arm] += 1
+    return [works[at] for at in sorted(chosen)]
+
+
+def _key(arm: Arm) -> tuple[str, str, str]:
+    return arm.key
+
+
+def shared_works(series: Sequence[Series]) -> Sequence[Sequence[Series]]:
+    """Series with enough samples of each work that several arms did, in order of works and arms."""
     by_work: dict[Work, list[Series]] = defaultdict(list)
-    for one in sorted(series, key=lambda s: (s.work, s.arm.key)):
+    for one in series:
         if one.samples >= MIN_SAMPLES:
             by_work[one.work].append(one)
-    return dict(by_work)
+    shared = sorted(work for work, together in by_work.items() if len(together) > 1)
+    return heaviest([sorted(by_work[work], key=lambda one: one.arm.key) for work in shared])
 
 
 def _counts(series: Sequence[Series]) -> tuple[dict[Arm, int], dict[Arm, int]]:
@@ -123,6 +167,9 @@ def within_best(evidence: Sequence[Evidence], margin: float = 0.05) -> Mapping[A
     """The probability of each arm that its cost is within `margin` of the best arm's."""
     if not evidence:
         return {}
-    ratios = np.stack([one.log_ratio for one in evidence])
-    close = ratios <= ratios.min(axis=0) + np.log1p(margin)
-    return {one.arm: float(p) for one, p in zip(evidence, close.mean(axis=1), strict=True)}
+    if len(evidence) == 1:
+        return {evidence[0].arm: 1.0}
+    limit = functools.reduce(np.minimum, [one.log_ratio for one in evidence]) + math.log1p(margin)
+    return {
+        one.arm: np.count_nonzero(one.log_ratio <= limit) / limit.size for one in evidence
+    }  # fmt: skip

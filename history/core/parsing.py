@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from history.core.samples import Kind, Observation
+from history.core.samples import Blame, Kind, Observation
 
 REQUIRED: Final = ("timestamp", "browser", "model_type", "model_name", "success")
 
@@ -26,6 +26,10 @@ def _number(value: Any) -> float:
 
 
 def _integer(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.removeprefix("-").isdecimal():
+        return int(value)  # not by way of a float, which holds 15 digits
     number = _number(value)
     if number != int(number):  # infinity and NaN raise here, too
         raise ValueError("expected a whole number")
@@ -56,6 +60,7 @@ def _document(value: Any) -> Mapping[str, Any]:
 _BY_TYPE: Final[dict[str, Callable[[Any], Any]]] = {
     "str": _text,
     "Kind": Kind,
+    "Blame": Blame,
     "int": _integer,
     "float": _number,
     "bool": _truth,
@@ -84,7 +89,7 @@ def parse(row: Mapping[str, Any], *, source: str, number: int) -> Observation:
     for name, value in given.items():
         try:
             fields[name] = _PARSERS[name](value)
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"{name} {str(value)[:80]!r}: {error}") from None
     if ("source" in given) != ("source_id" in given):
         raise ValueError("source and source_id: expected both or neither")

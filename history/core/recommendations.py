@@ -2,31 +2,38 @@
 
 Evidence in order: measurements of this very model, of models of its type, capability scores of other types,
 a documented starting preference. Confidence is the probability that the choice is within 5 % of the best arm
-(evidence.py). Scores of other types carry at most `SCORES_CONFIDENCE`, a starting preference
-`DEFAULT_CONFIDENCE`, which is no measurement.
+(evidence.py). Other models of the type carry at most `POOLED_CONFIDENCE`, scores of other types
+`SCORES_CONFIDENCE`, an arm that was compared with no other `UNCOMPARED_CONFIDENCE`, a model's own data that
+are too few to weigh `FEW_CONFIDENCE`, a starting preference `DEFAULT_CONFIDENCE`, which is no measurement.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
 import scipy
 
 from history.core.batching import BatchTimes, batch_times
-from history.core.evidence import Evidence, usable, weigh, within_best
+from history.core.draws import Draws
+from history.core.evidence import DRAWS, Evidence, shared_works, weigh, within_best
 from history.core.preferences import DEFAULT_CONFIDENCE, ON_BATTERY, STARTING_PREFERENCES
-from history.core.reliability import of_arms, of_browser
+from history.core.ranks import false_discoveries, quantile, slower
+from history.core.reliability import of_arms, of_browsers
 from history.core.scores import Score
-from history.core.series import MIN_SAMPLES, Arm, Series
+from history.core.series import MIN_SAMPLES, Arm, Floats, Series, Work
 
 EQUIVALENT: Final = 0.05
 SIGNIFICANT: Final = 0.05
+POOLED_CONFIDENCE: Final = 0.7
 SCORES_CONFIDENCE: Final = 0.5
+UNCOMPARED_CONFIDENCE: Final = 0.5
+FEW_CONFIDENCE: Final = 0.3
 
 
 class Basis(enum.StrEnum):
@@ -74,6 +81,10 @@ class ArmEvidence:
     standing: Standing
     why: str = ""
 
+    @property
+    def arm(self) -> Arm:
+        return Arm(self.browser, self.platform, self.software)
+
 
 @dataclasses.dataclass(frozen=True)
 class Recommendation:
@@ -97,117 +108,159 @@ class Recommendation:
 
 def recommend(
     model_type: str,
-    model_name: str,
     series: Sequence[Series],
     scores: Sequence[Score],
     available: Collection[str],
     *,
     on_battery: bool = False,
     seed: int = 0,
-) -> Recommendation | None:
-    """The browser for a model, or None when nothing is known and no preferred browser is there.
+) -> dict[str, Recommendation]:
+    """What is recommended for a type of model, by name of model; the empty name is any model of the type.
+
+    A name is left out where its model has no say of its own: then the type's answer holds. Nothing at all
+    when nothing is known and no preferred browser is there.
 
     Args:
-        model_name: empty for any model of the type.
         series: of all models of this type, whatever the arm; `seed` makes the draws repeatable.
         scores: of all types.
         available: kinds of browser that exist here; only a starting preference needs it.
     """
-    if model_name:
-        own = [one for one in series if one.work.model_name == model_name]
-        found = from_measurements(own, Basis.MODEL, seed=seed)
-        if found is not None:
-            return found
-    found = from_measurements(series, Basis.MODEL_TYPE, seed=seed)
-    if found is not None:
+    pooled = from_measurements(series, Basis.MODEL_TYPE, seed=seed)
+    if pooled is None:
+        failing = {name for name, found in of_browsers(series).items() if found.fails}
+        here = [browser for browser in available if browser not in failing]
+        pooled = _from_scores(scores, failing) or _from_preferences(
+            model_type, series, here, on_battery=on_battery
+        )
+    by_name: dict[str, list[Series]] = defaultdict(list)
+    for one in series:
+        by_name[one.work.model_name].append(one.for_its_model())
+    answers = {name: of_model(own, pooled, seed=seed) for name, own in sorted(by_name.items())}
+    return {
+        name: answer for name, answer in {"": pooled, **answers}.items() if answer is not None
+    }  # fmt: skip
+
+
+def of_model(
+    own: Sequence[Series], pooled: Recommendation | None, *, seed: int = 0
+) -> Recommendation | None:
+    """What a model's own measurements say; None where they leave the answer to its type, `pooled`.
+
+    With fewer than five samples of the same work it is the type's best among the arms on which this model
+    ran and does not fail; else the arm on which it ran most often.
+    """
+    found = from_measurements(own, Basis.MODEL, seed=seed)
+    if found is not None or pooled is None:
         return found
-    failing = _failing_browsers(series)
-    return _from_scores(scores, failing) or _from_preferences(
-        model_type, series, [b for b in available if b not in failing], on_battery=on_battery
-    )
+    reliable = of_arms(own)
+    failing = {arm for arm, known in reliable.items() if known.fails and arm.platform}
+    ran = [arm for arm, known in reliable.items() if known.successes and not known.fails]
+    if not ran and not failing:
+        return None
+    refused = (one for one in _unweighed(own, ()) if one.standing == Standing.REFUSED)
+    kept = [one for one in pooled.evidence if one.arm not in failing]
+    evidence = (*kept, *refused)
+    for one in kept:
+        if one.ratio is not None and (one.arm in ran or not ran):
+            sure = min(one.within_best, pooled.confidence)
+            return Recommendation(
+                one.browser, one.platform, sure, one.samples, Basis.MODEL_TYPE, evidence
+            )  # fmt: skip
+    if not ran:
+        return None
+    best = max(sorted(ran, key=_key), key=lambda arm: reliable[arm].successes)
+    samples = sum(one.samples for one in own if one.arm == best)
+    sure = min(FEW_CONFIDENCE, pooled.confidence)
+    return Recommendation(best.browser, best.platform, sure, samples, Basis.MODEL, evidence)
 
 
 def from_measurements(
     series: Sequence[Series], basis: Basis, *, seed: int = 0
 ) -> Recommendation | None:
     """The arm most likely within 5 % of the best of those that do not fail; None without five samples."""
-    weighed = weigh(series, np.random.default_rng(seed))
+    compared = shared_works(series)
+    weighed = weigh(series, compared, Draws(seed, DRAWS))
     sound = [one for one in weighed if not one.reliability.fails]
     if not sound:
         return None
     close = within_best(sound, EQUIVALENT)
-    order = sorted(sound, key=lambda e: (-close[e.arm], float(np.median(e.log_ratio)), e.arm.key))
+    order = sorted(
+        sound,
+        key=lambda e: (-close[e.arm], quantile(e.ascending, 0.5), -e.samples, e.arm.key),
+    )
     best = order[0]
-    p_values = slower_than(best.arm, [one.arm for one in order[1:]], series)
+    p_values = slower_than(best.arm, [one.arm for one in order[1:]], compared)
     listed = [
-        _shown(one, close[one.arm], p_values.get(one.arm), _standing(one, best, p_values))
-        for one in order
-    ]
+        _shown(one, best, close[one.arm], p_values.get(one.arm)) for one in order
+    ]  # fmt: skip
     return Recommendation(
         browser=best.arm.browser,
         platform=best.arm.platform,
-        confidence=close[best.arm],
+        confidence=min(close[best.arm], _most_sure(best, basis)),
         sample_size=best.samples,
         based_on=basis,
-        evidence=(*listed, *_refused(series, {one.arm for one in sound})),
+        evidence=(*listed, *_unweighed(series, {one.arm for one in sound})),
         equivalent=tuple(
-            str(one.arm)
-            for one, shown in zip(order, listed, strict=True)
-            if shown.standing == Standing.EQUIVALENT
+            str(one.arm) for one in listed if one.standing == Standing.EQUIVALENT
         ),
         batches=batch_times(series, best.arm) if basis == Basis.MODEL else (),
-    )
-
-
-def slower_than(best: Arm, others: Sequence[Arm], series: Sequence[Series]) -> dict[Arm, float]:
-    """Corrected p-values that each of `others` is slower than `best` on the same work."""
-    raw: dict[Arm, float] = {}
-    tests: dict[Arm, list[tuple[float, int]]] = defaultdict(list)
-    for together in usable(series).values():
-        of = {one.arm: one.latencies_ms for one in together}
-        for arm in others:
-            if arm in of and best in of:
-                test = scipy.stats.mannwhitneyu(of[arm], of[best], alternative="greater")
-                tests[arm].append((float(test.pvalue), of[arm].size + of[best].size))
-    for arm, found in tests.items():
-        if len(found) == 1:
-            raw[arm] = found[0][0]
-            continue
-        inside = np.clip([p for p, _ in found], 1e-300, 1 - 1e-16)
-        weights = np.sqrt([size for _, size in found])
-        raw[arm] = float(
-            scipy.stats.combine_pvalues(inside, method="stouffer", weights=weights).pvalue
-        )  # fmt: skip
-    if not raw:
-        return {}
-    return dict(
-        zip(raw, map(float, scipy.stats.false_discovery_control(list(raw.values()))), strict=True)
-    )
-
-
-def _standing(one: Evidence, best: Evidence, p_values: Mapping[Arm, float]) -> Standing:
-    if one is best:
-        return Standing.RECOMMENDED
-    low, high = np.quantile(one.log_ratio - best.log_ratio, [0.025, 0.975])
-    if max(-low, high) <= np.log1p(EQUIVALENT):
-        return Standing.EQUIVALENT
-    surely = low > np.log1p(EQUIVALENT)
-    return Standing.WORSE if surely or p_values.get(one.arm, 1.0) < SIGNIFICANT else (
-        Standing.UNDECIDED
     )  # fmt: skip
 
 
-def _shown(one: Evidence, within: float, p_value: float | None, standing: Standing) -> ArmEvidence:
-    low, middle, high = np.exp(np.quantile(one.log_ratio, [0.025, 0.5, 0.975]))
+def _most_sure(best: Evidence, basis: Basis) -> float:
+    """Other models say less than the model itself; who was compared with nobody is not known to be best."""
+    pooled = POOLED_CONFIDENCE if basis == Basis.MODEL_TYPE else 1.0
+    return min(pooled, 1.0 if best.rivals else UNCOMPARED_CONFIDENCE)
+
+
+def slower_than(
+    best: Arm, others: Sequence[Arm], compared: Sequence[Sequence[Series]]
+) -> dict[Arm, float]:
+    """Corrected p-values that each of `others` is slower than `best` on the same work."""
+    tests: dict[Arm, list[tuple[float, int]]] = defaultdict(list)
+    wanted = set(others)
+    for together in compared if wanted else ():
+        of = {one.arm: one.latencies_ms for one in together}
+        for arm in of.keys() & wanted if best in of else ():
+            tests[arm].append((slower(of[arm], of[best]), of[arm].size + of[best].size))
+    raw = {arm: _combined(tests[arm]) for arm in others if arm in tests}
+    return dict(zip(raw, false_discoveries(list(raw.values())), strict=True))
+
+
+def _combined(tests: Sequence[tuple[float, int]]) -> float:
+    """Stouffer's method over works, weighted by samples."""
+    if len(tests) == 1:
+        return tests[0][0]
+    inside = np.clip([p for p, _ in tests], 1e-300, 1 - 1e-16)
+    weights = np.sqrt([size for _, size in tests])
+    return float(scipy.stats.combine_pvalues(inside, method="stouffer", weights=weights).pvalue)
+
+
+def _standing(difference: Floats, p_value: float | None) -> Standing:
+    """`difference`: draws of the log of its cost over the recommended arm's, ascending."""
+    low, high = quantile(difference, 0.025), quantile(difference, 0.975)
+    if max(-low, high) <= math.log1p(EQUIVALENT):
+        return Standing.EQUIVALENT
+    surely = low > math.log1p(EQUIVALENT)
+    slower_too = p_value is not None and p_value < SIGNIFICANT
+    return Standing.WORSE if surely or slower_too else Standing.UNDECIDED
+
+
+def _shown(one: Evidence, best: Evidence, within: float, p_value: float | None) -> ArmEvidence:
+    low, middle, high = (math.exp(quantile(one.ascending, share)) for share in (0.025, 0.5, 0.975))
+    if one is best:
+        standing = Standing.RECOMMENDED
+    else:
+        standing = _standing(np.sort(one.log_ratio - best.log_ratio), p_value)
     return ArmEvidence(
         browser=one.arm.browser,
         platform=one.arm.platform,
         software=one.arm.software,
         samples=one.samples,
         works=one.works,
-        ratio=float(middle),
-        ratio_low=float(low),
-        ratio_high=float(high),
+        ratio=middle,
+        ratio_low=low,
+        ratio_high=high,
         within_best=within,
         p_value=p_value,
         successes=one.reliability.successes,
@@ -217,19 +270,24 @@ def _shown(one: Evidence, within: float, p_value: float | None, standing: Standi
     )
 
 
-def _refused(series: Sequence[Series], sound: Collection[Arm]) -> list[ArmEvidence]:
-    """Arms that fail, and those with too few samples to say anything."""
+def _unweighed(series: Sequence[Series], weighed: Collection[Arm]) -> list[ArmEvidence]:
+    """Arms that fail, and those of which too little is known to compare them."""
+    if all(one.arm in weighed for one in series):
+        return []
+    samples: dict[Arm, int] = defaultdict(int)
+    works: dict[Arm, set[Work]] = defaultdict(set)
+    for one in series:
+        samples[one.arm] += one.samples
+        works[one.arm].add(one.work)
     listed = []
     for arm, reliable in sorted(of_arms(series).items(), key=lambda item: item[0].key):
-        if arm in sound or not arm.platform:
+        if arm in weighed or not arm.platform:
             continue
-        own = [one for one in series if one.arm == arm]
-        samples = sum(one.samples for one in own)
-        why = str(reliable) if reliable.fails else f"{samples} samples; {MIN_SAMPLES} are needed"
+        why = str(reliable) if reliable.fails else _too_little(samples[arm])
         standing = Standing.REFUSED if reliable.fails else Standing.UNDECIDED
         listed.append(
             ArmEvidence(
-                arm.browser, arm.platform, arm.software, samples, len({s.work for s in own}),
+                arm.browser, arm.platform, arm.software, samples[arm], len(works[arm]),
                 None, None, None, 0.0, None,
                 reliable.successes, reliable.failures, reliable.low, standing, why,
             )
@@ -237,9 +295,14 @@ def _refused(series: Sequence[Series], sound: Collection[Arm]) -> list[ArmEviden
     return listed
 
 
-def _failing_browsers(series: Sequence[Series]) -> set[str]:
-    browsers = {one.arm.browser for one in series}
-    return {browser for browser in browsers if of_browser(series, browser).fails}
+def _too_little(samples: int) -> str:
+    if samples < MIN_SAMPLES:
+        return f"{samples} samples; {MIN_SAMPLES} are needed"
+    return f"{samples} samples, too few of them of work that another arm did, too"
+
+
+def _key(arm: Arm) -> tuple[str, str, str]:
+    return arm.key
 
 
 def _from_scores(scores: Sequence[Score], failing: Collection[str]) -> Recommendation | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import math
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -14,6 +14,14 @@ from typing import Any, Final
 class Kind(enum.StrEnum):
     EXECUTION = "execution"
     LOAD = "load"
+
+
+class Blame(enum.StrEnum):
+    """What a failure counts against."""
+
+    BROWSER = "browser"  # the browser, with whatever model
+    MODEL = "model"  # this model in that browser, which is otherwise well
+    NOBODY = "nobody"  # it is the same in every browser, or it was the caller's wish
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +39,7 @@ class Observation:
         work: SHA-256 of the file that was computed: only the same work is compared.
         shape: bucket of the input shapes (`core.shapes`).
         concurrent: other shards that the pool computed during it.
+        blame: of a failure; None: the history gives it one by its `error_type`, as it is kept.
         extra: everything that has no column, as JSON.
     """
 
@@ -48,6 +57,7 @@ class Observation:
     batch_size: int | None = None
     success: bool
     error_type: str | None = None
+    blame: Blame | None = None
     browser_id: str | None = None
     family: str | None = None
     host: str | None = None
@@ -73,15 +83,19 @@ MODEL_TYPES: Final = (
     "text", "text_embedding", "vision", "audio", "multimodal", "other", *PART_TYPES,
 )  # fmt: skip
 PLATFORMS: Final = ("webnn", "webgpu", "wasm")
+LONGEST_TEXT: Final = 1000
+_TEXTS: Final = ("family", "browser_version", "driver_version", "adapter", "work", "shape")
 CLOCKS_DIFFER: Final = timedelta(minutes=1)
 """So far into the future a timestamp may lie: the clocks of two machines are never quite alike."""
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:./ -]{0,127}")
-_NOT_NEGATIVE: Final = (
-    "source_id", "latency_ms", "throughput_tokens_per_sec", "memory_mb", "batch_size", "concurrent",
-    "bytes_in", "bytes_out", "queue_ms", "load_ms", "transfer_ms",
-)  # fmt: skip
+_HIGHEST: Final = {
+    "source_id": 2**63 - 1, "latency_ms": 1e12, "throughput_tokens_per_sec": 1e12, "memory_mb": 1e12,
+    "batch_size": 2**31 - 1, "concurrent": 2**31 - 1, "bytes_in": 2**53, "bytes_out": 2**53,
+    "queue_ms": 1e12, "load_ms": 1e12, "transfer_ms": 1e12,
+}  # fmt: skip
+"""Beyond these nothing was measured: 1e12 ms are 31 years."""
 
 
 def refusals(item: Observation, *, now: datetime, browsers: Collection[str]) -> Iterator[str]:
@@ -100,9 +114,32 @@ def refusals(item: Observation, *, now: datetime, browsers: Collection[str]) -> 
             yield f"{name} {value!r}: expected letters, digits and _ - : . / , at most 128"
     if item.timestamp > now + CLOCKS_DIFFER:
         yield f"timestamp {item.timestamp.isoformat()} lies in the future (it is {now.isoformat()})"
-    for name in _NOT_NEGATIVE:
+    for name, highest in _HIGHEST.items():
         value = getattr(item, name)
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            yield f"{name} {value}: expected a finite number, not below 0"
+        if value is not None and not 0 <= value <= highest:
+            yield f"{name} {str(value)[:40]}: expected a finite number from 0 to {highest:g}"
+    yield from _unwritable(item)
     if item.success and item.kind == Kind.EXECUTION and item.latency_ms is None:
         yield "latency_ms is missing: an execution that succeeded took some time"
+
+
+def _unwritable(item: Observation) -> Iterator[str]:
+    """Values that no file and no answer could hold."""
+    for name in _TEXTS:
+        value = getattr(item, name)
+        if value is not None and (len(value) > LONGEST_TEXT or not _is_utf8(value)):
+            yield f"{name} {value[:80]!a}: expected text of at most {LONGEST_TEXT} characters in UTF-8"
+    try:
+        text = json.dumps(dict(item.extra), default=str, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        what = "expected what JSON can say (no NaN, no infinity, no lone surrogate)"
+        yield f"extra: {what}: {str(error)[:200]!a}"
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

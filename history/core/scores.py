@@ -2,9 +2,9 @@
 
 1. Browsers are compared where they did the same work with the same backend on the same kind of adapter.
    There latency and memory become best / own and throughput own / best: no unit is left, the best has 1.
-2. These are averaged geometrically over all such places, each weighted by its samples, then over the metrics
-   with weights 1.0 (latency), 0.8 (throughput) and 0.5 (memory). A metric that was not measured is left out
-   with its weight.
+2. These are averaged geometrically over all such places (of thousands, those with most samples), each
+   weighted by its samples, then over the metrics with weights 1.0 (latency), 0.8 (throughput) and 0.5
+   (memory). A metric that was not measured is left out with its weight.
 3. The score is 100 times that, times Wilson's lower bound of the success rate.
 4. The interval (95 %) comes from draws of the medians (evidence.py); the confidence is the probability
    that the true score is within `CLOSE` points of the one shown, at most `ALONE` where no other browser did
@@ -14,14 +14,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from history.core.evidence import draw_medians
-from history.core.reliability import Reliability, of_browser
+from history.core.draws import Draws
+from history.core.evidence import draw_medians, heaviest
+from history.core.reliability import Reliability, of_browsers
 from history.core.series import MIN_SAMPLES, Floats, Series, Work
 
 WEIGHTS: Final[Mapping[str, float]] = {"latency": 1.0, "throughput": 0.8, "memory": 0.5}
@@ -62,26 +64,28 @@ class _Relative:
 
 def capability_scores(series: Sequence[Series], *, seed: int = 0) -> list[Score]:
     """Scores for every browser and model type with at least five samples, in order of type and name."""
-    types = sorted({one.work.model_type for one in series})
-    found: list[Score] = []
-    for model_type in types:
-        found += _of_type(model_type, [s for s in series if s.work.model_type == model_type], seed)
-    return found
+    by_type: dict[str, list[Series]] = defaultdict(list)
+    for one in series:
+        by_type[one.work.model_type].append(one)
+    return [score for name in sorted(by_type) for score in _of_type(name, by_type[name], seed)]
 
 
 def _of_type(model_type: str, series: Sequence[Series], seed: int) -> list[Score]:
-    rng = np.random.default_rng(seed)
+    draws = Draws(seed, _DRAWS)
     ordered = sorted(series, key=lambda s: (s.work, s.arm.key))
     parts = {
-        "latency": _relative(ordered, "latencies_ms", rng, higher_is_better=False),
-        "throughput": _relative(ordered, "throughputs", rng, higher_is_better=True),
-        "memory": _relative(ordered, "memory_mb", rng, higher_is_better=False),
+        "latency": _relative(ordered, "latencies_ms", draws, higher_is_better=False),
+        "throughput": _relative(ordered, "throughputs", draws, higher_is_better=True),
+        "memory": _relative(ordered, "memory_mb", draws, higher_is_better=False),
     }
+    reliable = of_browsers(series)
+    samples: dict[str, int] = defaultdict(int)
+    for one in series:
+        samples[one.arm.browser] += one.samples
     found = []
     for browser in sorted(parts["latency"]):
         known = {name: part[browser] for name, part in parts.items() if browser in part}
-        samples = sum(s.samples for s in series if s.arm.browser == browser)
-        found.append(_score(browser, model_type, known, of_browser(series, browser), samples))
+        found.append(_score(browser, model_type, known, reliable[browser], samples[browser]))
     return found
 
 
@@ -126,39 +130,43 @@ def _blend(known: Mapping[str, _Relative]) -> Floats:
 
 
 def _relative(
-    series: Sequence[Series], name: str, rng: np.random.Generator, *, higher_is_better: bool
+    series: Sequence[Series], name: str, draws: Draws, *, higher_is_better: bool
 ) -> dict[str, _Relative]:
-    """Each browser's metric relative to the best, over the places where it was compared."""
-    places: dict[_Place, dict[str, Floats]] = defaultdict(dict)
-    weights: dict[_Place, int] = defaultdict(int)
+    """Each browser's metric relative to the best, over the places where it was compared.
+
+    One that was nowhere compared is its own best.
+    """
+    places: dict[_Place, list[Series]] = defaultdict(list)
     for one in series:
-        values: Floats = getattr(one, name)
-        if values.size < MIN_SAMPLES:
-            continue
-        place = (one.work, one.arm.platform, str(one.arm.software))
-        medians = np.concatenate([[np.median(np.log(values))], draw_medians(values, rng, _DRAWS)])
-        places[place][one.arm.browser] = medians if higher_is_better else -medians
-        weights[place] += values.size
+        if getattr(one, name).size >= MIN_SAMPLES:
+            places[one.work, one.arm.platform, str(one.arm.software)].append(one)
+    compared = heaviest([together for together in places.values() if len(together) > 1])
+    totals: dict[str, Floats] = {}
+    weights: dict[str, int] = defaultdict(int)
+    rivals: dict[str, set[str]] = defaultdict(set)
+    for together in compared:
+        merits = {
+            one.arm.browser: _merit(getattr(one, name), draws, higher_is_better) for one in together
+        }
+        best = functools.reduce(np.maximum, merits.values())
+        weight = sum(getattr(one, name).size for one in together)
+        for browser, merit in merits.items():
+            totals[browser] = totals.get(browser, 0.0) + weight * (merit - best)
+            weights[browser] += weight
+            rivals[browser] |= merits.keys() - {browser}
+    alone = {one.arm.browser for together in places.values() for one in together} - totals.keys()
+    own_best = _Relative(np.zeros(1 + draws.count), frozenset())
     return {
-        browser: _over_places(browser, places, weights)
-        for browser in {b for merits in places.values() for b in merits}
+        **dict.fromkeys(alone, own_best),
+        **{
+            browser: _Relative(total / weights[browser], frozenset(rivals[browser]))
+            for browser, total in totals.items()
+        },
     }
 
 
-def _over_places(
-    browser: str,
-    places: Mapping[_Place, Mapping[str, Floats]],
-    weights: Mapping[_Place, int],
-) -> _Relative:
-    there = [place for place in sorted(places) if browser in places[place]]
-    compared = [place for place in there if len(places[place]) > 1]
-    logs = [
-        places[place][browser] - np.max(list(places[place].values()), axis=0)
-        for place in compared or there
-    ]
-    total = np.average(logs, axis=0, weights=[weights[place] for place in compared or there])
-    return _Relative(total, frozenset(_names(places[p] for p in there)) - {browser})
-
-
-def _names(merits: Iterable[Mapping[str, Floats]]) -> set[str]:
-    return {browser for one in merits for browser in one}
+def _merit(values: Floats, draws: Draws, higher_is_better: bool) -> Floats:
+    """Log of the median, then draws of it; the higher the better; shape (1 + draws.count,)."""
+    centre, drawn = draw_medians(values, draws)
+    medians = np.concatenate([[centre], drawn])
+    return medians if higher_is_better else -medians

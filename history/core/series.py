@@ -60,9 +60,11 @@ class Series:
 
     Attributes:
         latencies_ms: of successful, warm computations; shape (n,), positive, finite, in order of time.
-        successes: computations with a result, warm or not. `failures`: those that ended without one.
-            An arm without a platform stands for failures from before a backend was known: they count
-            against all arms of its browser.
+        successes: computations with a result, warm or not. `failures`: those that ended without one, by the
+            browser's own fault. An arm without a platform stands for failures from before a backend was
+            known: they count against all arms of its browser.
+        model_failures: what this model cannot do in that browser, which is otherwise well. What is the same
+            in every browser, or was its caller's wish, is counted nowhere.
         throughputs: tokens per second where tokens were counted; shape (m,).
         memory_mb: of the browser's process tree; shape (m,).
     """
@@ -72,20 +74,27 @@ class Series:
     latencies_ms: Floats
     successes: int
     failures: int = 0
+    model_failures: int = 0
     throughputs: Floats = dataclasses.field(default_factory=lambda: np.empty(0))
     memory_mb: Floats = dataclasses.field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         for name in ("latencies_ms", "throughputs", "memory_mb"):
             check_positive(name, getattr(self, name))
-        if self.successes < 0 or self.failures < 0:
-            raise ValueError(
-                f"successes and failures: expected counts, got {self.successes} and {self.failures}"
-            )
+        counts = self.successes, self.failures, self.model_failures
+        if min(counts) < 0:
+            raise ValueError(f"successes and failures: expected counts, got {counts}")
 
     @property
     def samples(self) -> int:
         return len(self.latencies_ms)
+
+    def for_its_model(self) -> Series:
+        """As it counts for this very model: also what only this model cannot do there is a failure."""
+        if not self.model_failures:
+            return self
+        failures = self.failures + self.model_failures
+        return dataclasses.replace(self, failures=failures, model_failures=0)
 
 
 def check_positive(name: str, values: Floats) -> None:

@@ -14,6 +14,7 @@ import scipy
 from history.core.series import MIN_SAMPLES, Floats, check_positive
 
 ALPHA = 0.05
+LEAST_HOURS = 1.0
 _AT_MOST = 600  # Theil–Sen looks at all pairs
 
 
@@ -22,7 +23,8 @@ class Trend:
     """How a series moves.
 
     Attributes:
-        direction: rising, falling, none (not significant), or unknown (too few samples).
+        direction: rising, falling, none (not significant), or unknown (too few samples, or within less than
+            `LEAST_HOURS`: what happens within minutes says nothing of a day).
         per_day: relative change per day, 0.01 is one per cent; with its 95 % interval. None: unknown.
     """
 
@@ -39,7 +41,7 @@ def trend(days: Floats, values: Floats) -> Trend:
     check_positive("values", values)
     if days.shape != values.shape or not np.all(np.isfinite(days)):
         raise ValueError(f"days: expected {values.size} finite numbers, got shape {days.shape}")
-    if values.size < MIN_SAMPLES or np.ptp(days) == 0:
+    if values.size < MIN_SAMPLES or np.ptp(days) * 24 < LEAST_HOURS:
         return Trend("unknown", None, None, None, None, values.size)
     picks = np.unique(np.linspace(0, values.size - 1, min(values.size, _AT_MOST)).astype(int))
     x, y = days[picks], np.log(values[picks])
@@ -49,5 +51,13 @@ def trend(days: Floats, values: Floats) -> Trend:
         p_value = 1.0
     significant = p_value < ALPHA and low * high > 0
     direction = "none" if not significant else "rising" if slope > 0 else "falling"
-    per_day, least, most = (float(np.expm1(v)) for v in (slope, low, high))
+    per_day, least, most = (_relative(float(v)) for v in (slope, low, high))
     return Trend(direction, per_day, least, most, p_value, values.size)
+
+
+def _relative(slope: float) -> float | None:
+    """The change of a value whose logarithm changes by `slope`; None beyond what a number holds."""
+    try:
+        return math.expm1(slope)
+    except OverflowError:
+        return None

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS browser_performance (
     batch_size INTEGER,
     success BOOLEAN NOT NULL,
     error_type VARCHAR,
+    blame VARCHAR,                -- what a failure counts against: browser, model or nobody
     browser_id VARCHAR,
     family VARCHAR,
     host VARCHAR,
@@ -62,7 +63,7 @@ CREATE TABLE IF NOT EXISTS browser_capability_scores (
     metrics JSON
 );
 -- Executions with what names their work and arm; `load`: the power of two not above `concurrent`, -1 where that is
--- not known. A latency counts when it is of a success that was no warm-up.
+-- not known. A latency counts when it is of a success that was no warm-up; beyond 1e-6 and 1e12 nothing was measured.
 CREATE VIEW IF NOT EXISTS executions AS
 SELECT
     model_type, model_name, coalesce(work, '') AS sha256, coalesce(shape, '') AS shape,
@@ -70,11 +71,13 @@ SELECT
     CASE
         WHEN concurrent IS NULL THEN -1
         WHEN concurrent = 0 THEN 0
-        ELSE 1 << floor(log2(concurrent))::INTEGER
+        ELSE 1::BIGINT << floor(log2(concurrent))::INTEGER
     END AS load,
     browser, coalesce(platform, '') AS platform, software, coalesce(host, '') AS host,
-    coalesce(adapter, '') AS adapter, browser_version AS build, success, timestamp,
-    CASE WHEN success AND warm IS NOT FALSE AND latency_ms > 0 THEN latency_ms END AS latency_ms,
-    throughput_tokens_per_sec, memory_mb
+    coalesce(adapter, '') AS adapter, browser_version AS build, success, blame, timestamp,
+    CASE WHEN success AND warm IS NOT FALSE AND latency_ms BETWEEN 1e-6 AND 1e12 THEN latency_ms END AS latency_ms,
+    CASE WHEN throughput_tokens_per_sec BETWEEN 1e-6 AND 1e12 THEN throughput_tokens_per_sec END
+        AS throughput_tokens_per_sec,
+    CASE WHEN memory_mb BETWEEN 1e-6 AND 1e12 THEN memory_mb END AS memory_mb
 FROM browser_performance
 WHERE kind = 'execution';

@@ -5,7 +5,7 @@ WITH numbered AS (
         ORDER BY timestamp DESC
     ) AS age
     FROM executions
-    WHERE timestamp >= $since
+    WHERE timestamp >= $since AND blame IS DISTINCT FROM 'nobody'
       AND ($model_type::VARCHAR IS NULL OR model_type = $model_type)
       AND ($model_name::VARCHAR IS NULL OR model_name = $model_name)
 )
@@ -16,7 +16,8 @@ SELECT
         FILTER (throughput_tokens_per_sec > 0 AND success AND age <= 500) AS throughputs,
     list(memory_mb ORDER BY timestamp) FILTER (memory_mb > 0 AND success AND age <= 500) AS memory_mb,
     count(*) FILTER (success) AS successes,
-    count(*) FILTER (NOT success) AS failures
+    count(*) FILTER (blame = 'browser') AS failures,
+    count(*) FILTER (blame = 'model') AS model_failures
 FROM numbered
 GROUP BY ALL
 ORDER BY ALL

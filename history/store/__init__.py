@@ -7,6 +7,6 @@ writes (`HistoryStore`), and everybody reads a snapshot of the file (`Snapshot`)
 from __future__ import annotations
 
 from history.store.snapshot import Snapshot, latest
-from history.store.writer import HistoryBusy, HistoryStore
+from history.store.writer import HistoryStore
 
-__all__ = ["HistoryBusy", "HistoryStore", "Snapshot", "latest"]
+__all__ = ["HistoryStore", "Snapshot", "latest"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -47,6 +48,7 @@ _BY_TYPE: Final[dict[str, Column]] = {
     "str": _TEXT,
     "str | None": _TEXT,
     "Kind": _TEXT,
+    "Blame | None": _TEXT,
     "int": ("{0}", _integers),
     "int | None": _INTEGER,
     "float | None": _DOUBLE,
@@ -66,6 +68,19 @@ def arrays(rows: Sequence[Observation]) -> dict[str, np.ndarray[Any, Any]]:
     return {
         name: convert(getattr(row, name) for row in rows) for name, (_, convert) in COLUMNS.items()
     }
+
+
+def plain_arrays(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    """One array per column of rows that have no missing value: times, numbers, texts, or documents."""
+    return {name: _plain([row[name] for row in rows]) for name in rows[0]}
+
+
+def _plain(values: Sequence[Any]) -> np.ndarray[Any, Any]:
+    if isinstance(values[0], datetime):
+        return _times(values)
+    if isinstance(values[0], Mapping):
+        return _documents(values)
+    return np.array(values, dtype=object if isinstance(values[0], str) else None)
 
 
 def expressions() -> str:

@@ -27,6 +27,7 @@ _OPTIONS: Final = {
     "parquet": "FORMAT parquet, COMPRESSION zstd",
 }
 _BATCH: Final = 2000
+_UTF8: Final = "utf-8-sig"  # spreadsheets begin their files with a byte order mark
 _CHUNK: Final = 2**18
 
 
@@ -66,15 +67,22 @@ def read(path: Path, file_format: str) -> Iterator[list[dict[str, Any]]]:
     """The rows of a file in batches.
 
     Raises:
-        Refused: it cannot be read, is not whole, or has columns that history does not know.
+        Refused: it cannot be read, is empty or not whole, or has columns that history does not know.
     """
     try:
+        if path.stat().st_size == 0:
+            raise Refused(f"{path.name} is empty: expected a whole {file_format} file")
         for batch in _READERS[file_format](path):
             _check_columns(batch[0])
             yield batch
+    except RecursionError as error:
+        raise Refused(f"{path.name} is no {file_format} file: it is nested too deeply") from error
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+    except (
+        ValueError,
+        csv.Error,
+    ) as error:  # a JSONDecodeError is one, as is a number too long to read
         raise Refused(f"{path.name} is not a whole {file_format} file: {error}") from error
     except duckdb.Error as error:
         raise Refused(
@@ -100,11 +108,11 @@ def _parquet(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 def _json(path: Path) -> Iterator[list[dict[str, Any]]]:
     """Not by DuckDB, which takes an array that was cut off for a shorter one."""
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding=_UTF8) as file:
         elements = _elements(file)
         while batch := list(itertools.islice(elements, _BATCH)):
-            if wrong := next((one for one in batch if not isinstance(one, dict)), None):
-                raise Refused(f"{path.name}: expected objects in the array, got {wrong!r}")
+            if wrong := [one for one in batch if not isinstance(one, dict)]:
+                raise Refused(f"{path.name}: expected objects in the array, got {wrong[0]!r:.80}")
             yield batch
 
 
@@ -118,6 +126,8 @@ def _elements(file: TextIO) -> Iterator[Any]:
             opened, at = True, at + 1
             continue
         if opened and text[at : at + 1] == "]":
+            if rest := (text[at + 1 :] + file.read(_CHUNK)).strip():
+                raise json.JSONDecodeError("expected nothing after the array", rest, 0)
             return
         try:
             if at == len(text) or not opened:
@@ -135,9 +145,14 @@ def _elements(file: TextIO) -> Iterator[Any]:
 def _csv(path: Path) -> Iterator[list[dict[str, Any]]]:
     expected: int | None = None
     count = 0
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding=_UTF8) as file:
         batch = []
-        for row in csv.DictReader(file, strict=True):
+        rows = csv.DictReader(file, strict=True)
+        if not rows.fieldnames:
+            raise Refused(f"{path.name} has no header: expected the names of the columns")
+        if len(set(rows.fieldnames)) < len(rows.fieldnames):
+            raise Refused(f"{path.name} names a column twice: {', '.join(rows.fieldnames)}")
+        for row in rows:
             count += 1
             if None in row or None in row.values():
                 raise Refused(

@@ -17,7 +17,9 @@ from typing import Any
 
 import duckdb
 
+from history.errors import HistoryBusy
 from history.store.reading import Queries, statement
+from history.store.upgrade import is_current
 
 
 def _link(path: Path) -> Path:
@@ -95,7 +97,14 @@ def latest(history: Path, *, memory_mb: int = 512) -> Snapshot:
 
 def _connect(path: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
     config: dict[str, Any] = {"memory_limit": f"{memory_mb}MB"}
-    return duckdb.connect(str(path), read_only=True, config=config)
+    db = duckdb.connect(str(path), read_only=True, config=config)
+    if not is_current(db):
+        db.close()
+        raise HistoryBusy(
+            f"{path} is of an older webpool: it is made anew when a pool starts, or now by "
+            "`manage.py history --recompute`"
+        )
+    return db
 
 
 def _empty() -> Snapshot:

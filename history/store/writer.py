@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import tempfile
@@ -13,15 +14,13 @@ from typing import Any
 
 import duckdb
 
+from history import vocabulary
 from history.core.samples import Observation
-from history.errors import HistoryError
+from history.errors import HistoryBusy, HistoryError
 from history.store import snapshot
-from history.store.columns import COLUMNS, arrays, expressions
+from history.store.columns import COLUMNS, arrays, expressions, plain_arrays
 from history.store.reading import Queries, statement
-
-
-class HistoryBusy(HistoryError):
-    """Another process writes the history, and did not finish in time; try again."""
+from history.store.upgrade import upgrade
 
 
 class HistoryStore(Queries):
@@ -36,7 +35,8 @@ class HistoryStore(Queries):
         self.path = path
         self._lock: int | None = _lock(path.with_suffix(".lock"), patience_s)
         try:
-            self._db = duckdb.connect(str(path), config={"memory_limit": f"{memory_mb}MB"})
+            self._db = _connect(path, patience_s, memory_mb)
+            upgrade(self._db)
             self._db.execute(statement("schema"))
         except BaseException:
             os.close(self._lock)
@@ -86,7 +86,7 @@ class HistoryStore(Queries):
         return added
 
     def _insert(self, observations: Sequence[Observation]) -> int:
-        incoming = arrays(observations)  # noqa: F841  DuckDB reads the variable by its name
+        incoming = arrays([_blamed(one) for one in observations])  # noqa: F841  DuckDB finds it by name
         row = self._db.execute(
             f"INSERT INTO browser_performance ({', '.join(COLUMNS)}) "
             f"SELECT {expressions()} FROM incoming ON CONFLICT DO NOTHING"
@@ -121,13 +121,12 @@ class HistoryStore(Queries):
         return int(row[0]) if row else 0
 
     def replace(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Exchange all rows of a small table; call within `transaction`."""
+        """Exchange all rows of a table of what was computed; call within `transaction`."""
         self._db.execute(f"DELETE FROM {table}")
-        for row in rows:
-            self._db.execute(
-                f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-                list(row.values()),
-            )
+        if rows:
+            incoming = plain_arrays(rows)  # noqa: F841  DuckDB reads the variable by its name
+            names = ", ".join(rows[0])
+            self._db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -139,6 +138,31 @@ class HistoryStore(Queries):
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
+
+
+def _connect(path: Path, patience_s: float, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    """Open the file; somebody who reads it with DuckDB's own tools keeps it from being opened here."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return duckdb.connect(str(path), config={"memory_limit": f"{memory_mb}MB"})
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise HistoryError(
+                    f"{path} cannot be opened: {str(error).splitlines()[0]}"
+                ) from error
+            if time.monotonic() > deadline:
+                raise HistoryBusy(
+                    f"another process has {path} open: close it, or read the copy "
+                    f"{path.with_suffix('.snapshot')}, and try again"
+                ) from error
+            time.sleep(0.1)
+
+
+def _blamed(one: Observation) -> Observation:
+    """A failure says what it counts against; a success blames nobody."""
+    blame = None if one.success else one.blame or vocabulary.blame_of(one.error_type)
+    return one if blame == one.blame else dataclasses.replace(one, blame=blame)
 
 
 def _lock(path: Path, patience_s: float) -> int:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from inference.admin import batches, keys, login, models, runs, schedules
+from inference.admin import audit, batches, keys, login, models, proofs, runs, schedules
 
-__all__ = ["batches", "keys", "login", "models", "runs", "schedules"]
+__all__ = ["audit", "batches", "keys", "login", "models", "proofs", "runs", "schedules"]

@@ -11,23 +11,26 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
-    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-    UnfoldBooleanWidget,
 )
 
-from browsers.admin import ReadOnly, megabytes, pretty, table
+from browsers.admin import ReadOnly, pretty
+from browsers.core import units
 from inference import auth
+from inference.admin.audit import Audited, tell
+from inference.admin.options import option_fields
+from inference.admin.renewed import Renewed
 from inference.batches import jobs, report
+from inference.batches.options import JOB_OPTIONS
 from inference.batches.uploads import job_from_upload
 from inference.errors import WebpoolError
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.runs.options import OPTIONS, Door, options_of
 
 
 class StartForm(forms.ModelForm):
@@ -39,32 +42,11 @@ class StartForm(forms.ModelForm):
     file = forms.FileField(
         widget=UnfoldAdminFileFieldWidget(), help_text=".jsonl, .npz or .parquet"
     )
-    batch_size = forms.IntegerField(
-        required=False,
-        widget=UnfoldAdminIntegerFieldWidget(),
-        help_text=f"empty: as history measured to be best, else {jobs.DEFAULT_BATCH_SIZE}",
-    )
-    concurrency = forms.IntegerField(
-        required=False,
-        widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="batches in flight; empty: as many as browsers are ready",
-    )
-    browsers = forms.CharField(
-        required=False, widget=UnfoldAdminTextInputWidget(), help_text="by comma; empty: any"
-    )
-    platform = forms.CharField(
-        required=False, widget=UnfoldAdminTextInputWidget(), help_text="webnn, webgpu or wasm"
-    )
-    again = forms.BooleanField(
-        required=False,
-        widget=UnfoldBooleanWidget(),
-        help_text="compute even what was computed before",
-    )
     owner = ""  # the class that a request gets knows who asks
 
     class Meta:
         model = BatchJob
-        fields = ["model", "batch_size", "concurrency"]
+        fields = ["model"]
 
     def _post_clean(self) -> None:
         """Create the job where Django would build the row."""
@@ -76,10 +58,9 @@ class StartForm(forms.ModelForm):
                 given["file"],
                 model=given["model"].name,
                 owner=self.owner,
-                batch_size=given["batch_size"],
-                concurrency=given["concurrency"],
-                options={name: given[name] for name in ("browsers", "platform") if given[name]},
-                again=given["again"],
+                given={
+                    name: value for name, value in given.items() if name not in ("file", "model")
+                },
             )
         except WebpoolError as error:
             self.add_error(None, str(error))
@@ -111,29 +92,23 @@ class BatchInline(ReadOnly, TabularInline):
 
 
 @admin.register(BatchJob)
-class BatchJobAdmin(ReadOnly, ModelAdmin):
+class BatchJobAdmin(Audited, ReadOnly, Renewed):
     list_display = ["id", "model", "shown_state", "shown_progress", "source", "owner", "created_at"]
     list_filter = ["state", "model", "source_format"]
     search_fields = ["id", "owner", "source_name", "source_sha256"]
     actions = ["cancel", "resume", "retry_failed"]
+    part_template = "inference/batch_job.html"
     fieldsets = [
-        (None, {"fields": ["id", "shown_state", "shown_progress", "note", "model", "owner"]}),
-        ("Results", {"fields": ["download", "browsers"]}),
+        (None, {"fields": ["id", "model", "owner"]}),
         ("Input", {"fields": ["source", "source_sha256", "size", "source_format", "filled_in"]}),
         ("Asked for", {"fields": ["batch_size", "concurrency", "shown_options"]}),
         ("Times", {"fields": ["created_at", "started_at", "finished_at"]}),
     ]
 
     add_fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    "model", "file", "batch_size", "concurrency", "browsers", "platform", "again",
-                ]
-            },
-        )
-    ]  # fmt: skip
+        (None, {"fields": ["model", "file", *(option.name for option in JOB_OPTIONS)]}),
+        ("Its runs", {"fields": [option.name for option in options_of(Door.JOBS)]}),
+    ]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """As Django's, which `ReadOnly` overrides: a job may be started here."""
@@ -151,7 +126,8 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
     ) -> Any:
         if obj:
             return super().get_form(request, obj, change, **kw)
-        return type("StartForm", (StartForm,), {"owner": request.user.get_username()})
+        fields = option_fields(Door.JOBS, (*JOB_OPTIONS, *OPTIONS))
+        return type("StartForm", (StartForm,), {**fields, "owner": request.user.get_username()})
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return [BatchInline] if obj else []
@@ -201,39 +177,31 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
     def source(self, job: BatchJob) -> str:
         return job.source_name
 
+    def part(self, row: Any) -> dict[str, Any]:
+        return {
+            "job": row,
+            "progress": self.shown_progress(row),
+            "browsers": report.computed_by(row),
+        }
+
+    def changes(self, row: BatchJob) -> bool:
+        return row.state == JobState.RUNNING
+
     @display(description="size")
     def size(self, job: BatchJob) -> str:
-        return megabytes(job.source_bytes / 2**20)
+        return units.size(job.source_bytes)
 
     @display(description="options")
     def shown_options(self, job: BatchJob) -> SafeString:
         return pretty(job.options)
 
-    @display(description="computed by")
-    def browsers(self, job: BatchJob) -> SafeString:
-        counts = report.computed_by(job)
-        return table(
-            ["browser", "attempts"],
-            [
-                [browser, ", ".join(f"{n} {o}" for o, n in c.items())]
-                for browser, c in counts.items()
-            ],
-        )
-
-    @display(description="download")
-    def download(self, job: BatchJob) -> SafeString | str:
-        if job.state == JobState.RUNNING:
-            return "when the job is at rest"
-        link = f"/api/batches/{job.pk}/output/"
-        return format_html(
-            '<a href="{0}?as=jsonl">JSONL</a> · <a href="{0}?as=npz">npz</a> · '
-            '<a href="{0}?as=parquet">Parquet</a>',
-            link,
-        )
-
     @action(description="Cancel", permissions=["steer"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
-        count = sum(jobs.cancel_job(job) for job in _whole(queryset))
+        count = 0
+        for job in _whole(queryset):
+            cancelled = jobs.cancel_job(job)
+            tell(request, "cancel", job, "" if cancelled else job.state, done=cancelled)
+            count += cancelled
         self.message_user(request, f"{count} jobs cancelled")
 
     @action(description="Go on with what is left", permissions=["steer"])
@@ -250,8 +218,11 @@ class BatchJobAdmin(ReadOnly, ModelAdmin):
         count = 0
         for job in _whole(queryset):
             try:
-                count += jobs.resume_job(job, retry_failed=retry_failed)
+                goes_on = jobs.resume_job(job, retry_failed=retry_failed)
+                tell(request, "resume", job, "" if goes_on else job.state, done=goes_on)
+                count += goes_on
             except WebpoolError as error:
+                tell(request, "resume", job, str(error), done=False)
                 self.message_user(request, str(error), messages.ERROR)
         self.message_user(request, f"{count} jobs go on")
 

@@ -10,7 +10,6 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 from unfold.widgets import (
@@ -19,7 +18,11 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from browsers.admin import ReadOnly, megabytes, pretty, table
+from browsers.admin import ReadOnly
+from browsers.core import units
+from inference.admin import model_page
+from inference.admin.audit import Audited, tell
+from inference.admin.renewed import Renewed
 from inference.catalog import uploads
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
@@ -104,17 +107,11 @@ class PlanInline(ReadOnly, TabularInline):
 
 
 @admin.register(OnnxModel)
-class OnnxModelAdmin(ModelAdmin):
+class OnnxModelAdmin(Audited, Renewed):
     list_display = ["name", "model_type", "size", "node_count", "max_shards", "created_at"]
     list_filter = ["model_type"]
     search_fields = ["name", "sha256"]
-    fieldsets = [
-        (None, {"fields": ["name", "model_type", "sha256", "size", "weights", "tokenizer"]}),
-        ("Graph", {"fields": ["node_count", "input_table", "output_table", "batch"]}),
-        ("Components", {"fields": ["component_table"]}),
-        ("Cuts", {"fields": ["max_shards", "cuts"]}),
-        ("Read from the graph", {"fields": ["shown_summary"]}),
-    ]
+    part_template = "inference/model.html"
     add_fieldsets = [
         (
             None,
@@ -136,7 +133,19 @@ class OnnxModelAdmin(ModelAdmin):
         return False
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.fieldsets if obj else self.add_fieldsets
+        """The page says it all above the fields, of which there are none."""
+        return [] if obj else self.add_fieldsets
+
+    def part(self, row: OnnxModel) -> dict[str, Any]:
+        return model_page.told(row)
+
+    def changes(self, row: OnnxModel) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OnnxModel]:
+        """Summaries are large: only the page of one model reads them."""
+        rows: QuerySet[OnnxModel] = super().get_queryset(request)
+        return rows.defer("summary")
 
     def get_form(
         self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
@@ -169,11 +178,11 @@ class OnnxModelAdmin(ModelAdmin):
         return counts, {}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: OnnxModel) -> None:
-        uploads.remove_model(obj)
+        self._remove(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[OnnxModel]) -> None:
         for model in queryset:
-            uploads.remove_model(model)
+            self._remove(request, model)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -191,83 +200,48 @@ class OnnxModelAdmin(ModelAdmin):
         except uploads.Conflict as error:
             return self._refused(request, error)
 
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[OnnxModel]) -> Any:
+        """Not before they are removed, which may be refused: `_remove` tells the audit log."""
+        return ModelAdmin.log_deletions(self, request, queryset)
+
+    def _remove(self, request: HttpRequest, model: OnnxModel) -> None:
+        uploads.remove_model(model)
+        tell(request, "delete", f"model {model.name}", model.sha256)
+
     def _refused(self, request: HttpRequest, error: WebpoolError) -> HttpResponse:
+        tell(request, "delete", "model", str(error), done=False)
         self.message_user(request, str(error), messages.ERROR)
         return HttpResponseRedirect(reverse("admin:inference_onnxmodel_changelist"))
 
     @display(description="size")
     def size(self, model: OnnxModel) -> str:
-        return megabytes(model.file_bytes / 2**20)
-
-    @display(description="weights")
-    def weights(self, model: OnnxModel) -> str:
-        return megabytes(model.weight_bytes / 2**20)
-
-    @display(description="inputs")
-    def input_table(self, model: OnnxModel) -> SafeString:
-        return _ports(model.inputs)
-
-    @display(description="splitting a batch by rows")
-    def batch(self, model: OnnxModel) -> str:
-        return str(model.batch)
-
-    @display(description="outputs")
-    def output_table(self, model: OnnxModel) -> SafeString:
-        return _ports(model.outputs)
-
-    @display(description="components")
-    def component_table(self, model: OnnxModel) -> SafeString | str:
-        if not model.components:
-            return "one file"
-        return table(
-            ["name", "file", "size", "nodes", "takes", "makes", "after"],
-            [_component(item, model.components) for item in model.components],
-        )
-
-    @display(description="legal cuts")
-    def cuts(self, model: OnnxModel) -> SafeString:
-        return pretty(model.summary.get("cuts", []))
-
-    @display(description="summary")
-    def shown_summary(self, model: OnnxModel) -> SafeString:
-        return pretty({key: value for key, value in model.summary.items() if key != "cuts"})
-
-
-def _component(item: dict[str, Any], components: list[dict[str, Any]]) -> list[str]:
-    return [
-        item["name"],
-        f"{item['model']} ({item['sha256'][:12]}…)",
-        megabytes(item["file_bytes"] / 2**20),
-        str(item["node_count"]),
-        _wires(item["inputs"], "←"),
-        _wires(item["outputs"], "→"),
-        ", ".join(components[index]["name"] for index in item["depends_on"]) or "nothing",
-    ]
-
-
-def _wires(ports: list[dict[str, Any]], arrow: str) -> str:
-    """Each port, with its tensor where that has another name."""
-    return ", ".join(
-        f"{port['name']} {arrow} {port['tensor']}" if "tensor" in port else port["name"]
-        for port in ports
-    )
-
-
-def _ports(ports: list[dict[str, Any]]) -> SafeString:
-    return table(
-        ["name", "type", "shape", "default"],
-        [[p["name"], p["dtype"], str(p["shape"]), p.get("default") or ""] for p in ports],
-    )
+        return units.size(model.file_bytes)
 
 
 class PlanShardInline(ReadOnly, TabularInline):
     model = PlanShard
     fields = [
-        "index", "kind", "group", "file_bytes", "weight_bytes", "copied_bytes", "cost", "node_count",
+        "index", "kind", "group", "file_size", "weight_size", "copied_size", "share", "node_count",
         "depends_on", "crossing_tensors",
     ]  # fmt: skip
     readonly_fields = fields
     extra = 0
+
+    @display(description="file")
+    def file_size(self, shard: PlanShard) -> str:
+        return units.size(shard.file_bytes)
+
+    @display(description="weights")
+    def weight_size(self, shard: PlanShard) -> str:
+        return units.size(shard.weight_bytes)
+
+    @display(description="copied weights")
+    def copied_size(self, shard: PlanShard) -> str:
+        return units.size(shard.copied_bytes)
+
+    @display(description="share of the work")
+    def share(self, shard: PlanShard) -> str:
+        return units.number(shard.cost)
 
     @display(description="from earlier shards")
     def crossing_tensors(self, shard: PlanShard) -> str:

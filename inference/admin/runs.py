@@ -5,44 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from browsers.admin import UNKNOWN, ReadOnly, pretty
+from browsers.admin import ReadOnly, pretty
+from browsers.core import units
+from inference.admin import run_page
+from inference.admin.renewed import Renewed
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.metrics import milliseconds, prediction_metrics
-from inference.runs.timeline import timeline
-
-
-def shown_ms(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:,.1f} ms"
+from inference.runs.options import recorded
 
 
 class RunShardInline(ReadOnly, TabularInline):
     model = RunShard
-    fields = [
-        "index",
-        "kind",
-        "state",
-        "browser",
-        "attempts",
-        "queued_at",
-        "claimed_at",
-        "finished_at",
-    ]
+    fields = ["index", "kind", "state", "browser", "queued_at", "claimed_at", "finished_at"]
     readonly_fields = fields
     extra = 0
     show_change_link = True
+    classes = ["collapse"]
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnly, ModelAdmin):
+class RunAdmin(ReadOnly, Renewed):
     list_display = [
         "id", "model", "plan_name", "shown_state", "time", "owner", "created_at", "error_category",
     ]  # fmt: skip
@@ -51,44 +41,27 @@ class RunAdmin(ReadOnly, ModelAdmin):
     date_hierarchy = "created_at"
     show_full_result_count = False
     inlines = [RunShardInline]
-    change_form_before_template = "inference/timeline.html"
-    fieldsets = [
-        (None, {"fields": ["id", "shown_state", "model", "plan_name", "time", "owner"]}),
-        ("Failure", {"fields": ["error_category", "error"]}),
-        (
-            "Asked for",
-            {
-                "fields": [
-                    "browsers",
-                    "platform",
-                    "pins",
-                    "strict",
-                    "critical",
-                    "redundancy",
-                    "max_retries",
-                    "filled_in",
-                ]
-            },
-        ),
-        ("Prediction", {"fields": ["shown_prediction"]}),
-        ("Times", {"fields": ["created_at", "deadline_at", "finished_at"]}),
-        ("Tensors", {"fields": ["shown_inputs", "shown_outputs"]}),
-    ]
+    part_template = "inference/run.html"
+
+    def part(self, row: Run) -> dict[str, Any]:
+        return run_page.told(row)
+
+    def changes(self, row: Run) -> bool:
+        return row.state == RunState.RUNNING
+
+    def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
+        """What was asked for, folded: of the options those that say something."""
+        fields = ["id"]
+        if obj:
+            fields += [name for name in (*recorded(), "filled_in") if getattr(obj, name)]
+            fields += ["deadline_at"]
+            fields += ["shown_prediction"] if obj.prediction else []
+            fields += ["shown_selection"] if obj.selection else []
+        return [("Asked for", {"fields": fields, "classes": ["collapse"]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         rows: QuerySet[Run] = super().get_queryset(request).select_related("model", "plan__model")
-        return rows
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        run = self.get_object(request, unquote(object_id))
-        shown = {"timeline": timeline(run) if run else None}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+        return rows.defer("model__summary", "plan__model__summary")
 
     @display(
         description="state",
@@ -109,19 +82,15 @@ class RunAdmin(ReadOnly, ModelAdmin):
 
     @display(description="time")
     def time(self, run: Run) -> str:
-        return shown_ms(milliseconds(run.created_at, run.finished_at))
+        return units.milliseconds(milliseconds(run.created_at, run.finished_at))
 
-    @display(description="strategy auto")
+    @display(description="what strategy auto expected")
     def shown_prediction(self, run: Run) -> SafeString:
         return pretty(prediction_metrics(run))
 
-    @display(description="inputs")
-    def shown_inputs(self, run: Run) -> SafeString:
-        return pretty(run.inputs)
-
-    @display(description="outputs")
-    def shown_outputs(self, run: Run) -> SafeString:
-        return pretty(run.outputs)
+    @display(description="how the browser was chosen")
+    def shown_selection(self, run: Run) -> SafeString:
+        return pretty(run.selection)
 
 
 class AttemptInline(ReadOnly, TabularInline):
@@ -143,7 +112,7 @@ class RunShardAdmin(ReadOnly, ModelAdmin):
     inlines = [AttemptInline]
     fields = [
         "run_link", "index", "kind", "plan_shard", "shown_state", "browser", "attempts", "fence", "avoid",
-        "ready_at", "queued_at", "claimed_at", "finished_at", "shown_outputs",
+        "ready_at", "queued_at", "claimed_at", "finished_at",
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RunShard]:
@@ -167,10 +136,6 @@ class RunShardAdmin(ReadOnly, ModelAdmin):
     )
     def shown_state(self, shard: RunShard) -> str:
         return shard.state
-
-    @display(description="outputs")
-    def shown_outputs(self, shard: RunShard) -> SafeString:
-        return pretty(shard.outputs)
 
 
 @admin.register(Attempt)
@@ -201,4 +166,4 @@ class AttemptAdmin(ReadOnly, ModelAdmin):
 
     @display(description="compute")
     def shown_compute(self, attempt: Attempt) -> str:
-        return shown_ms(attempt.compute_ms)
+        return units.milliseconds(attempt.compute_ms)

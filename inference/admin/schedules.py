@@ -1,10 +1,11 @@
-"""The periodic tasks of django-celery-beat, dressed like the rest of the admin."""
+"""The periodic tasks of django-celery-beat, at intervals alone, dressed like the rest of the admin."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django_celery_beat import admin as beat
 from django_celery_beat.models import (
@@ -16,6 +17,8 @@ from django_celery_beat.models import (
 )
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from inference.admin.audit import Audited, tell
 
 for _model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule):
     admin.site.unregister(_model)
@@ -33,8 +36,44 @@ class PeriodicTaskForm(beat.PeriodicTaskForm):
 
 
 @admin.register(PeriodicTask)
-class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
+class PeriodicTaskAdmin(Audited, beat.PeriodicTaskAdmin, ModelAdmin):
     form = PeriodicTaskForm
+    change_form_template = None  # beat's tells of crontabs
+    date_hierarchy = None
+    list_display = ["name", "enabled", "interval", "last_run_at"]
+    list_filter = ["enabled"]
+    readonly_fields = ["last_run_at"]
+    fieldsets = [
+        (None, {"fields": ["name", "regtask", "task", "enabled", "description"]}),
+        ("Schedule", {"fields": ["interval", "start_time", "last_run_at", "one_off"]}),
+        ("Arguments", {"fields": ["args", "kwargs"], "classes": ["collapse"]}),
+        (
+            "How it is sent",
+            {"fields": ["queue", "expires", "expire_seconds", "priority"], "classes": ["collapse"]},
+        ),
+    ]
+
+    @admin.action(description="Enable")
+    def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        _tell(request, "enable", queryset)
+        super().enable_tasks(request, queryset)
+
+    @admin.action(description="Disable")
+    def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        _tell(request, "disable", queryset)
+        super().disable_tasks(request, queryset)
+
+    @admin.action(description="Run now")
+    def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        _tell(request, "run now", queryset)
+        super().run_tasks(request, queryset)
+
+    actions = ["enable_tasks", "disable_tasks", "run_tasks"]
+
+
+def _tell(request: HttpRequest, action: str, tasks: QuerySet[PeriodicTask]) -> None:
+    for task in tasks:
+        tell(request, action, f"periodic task {task.name}")
 
     def get_actions(self, request: HttpRequest) -> Any:
         """Who may not change a task neither runs it nor switches it: the base asks nobody."""
@@ -44,20 +83,5 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
 
 
 @admin.register(IntervalSchedule)
-class IntervalScheduleAdmin(beat.IntervalScheduleAdmin, ModelAdmin):
-    pass
-
-
-@admin.register(CrontabSchedule)
-class CrontabScheduleAdmin(beat.CrontabScheduleAdmin, ModelAdmin):
-    pass
-
-
-@admin.register(SolarSchedule)
-class SolarScheduleAdmin(beat.SolarScheduleAdmin, ModelAdmin):
-    pass
-
-
-@admin.register(ClockedSchedule)
-class ClockedScheduleAdmin(beat.ClockedScheduleAdmin, ModelAdmin):
+class IntervalScheduleAdmin(Audited, beat.IntervalScheduleAdmin, ModelAdmin):
     pass

@@ -27,12 +27,14 @@ from django.utils import timezone
 from browsers.core.failures import Category
 from inference.batches import storage
 from inference.errors import Busy, InvalidRequest, RunFailed, Unavailable
+from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import Verdict
 from inference.ledger import endings
 from inference.models import Run, RunState, Strategy
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs import creation, requests
 from inference.runs.answers import collect
+from inference.runs.options import Door, parse_options
 from inference.store import tensors
 from inference.store.tensors import TensorRef, decode_array, encode_array
 
@@ -85,7 +87,7 @@ def _top_up(job: BatchJob, now: datetime) -> None:
 
 
 def _concurrency(job: BatchJob) -> int:
-    request = _request(job, Batch(job=job, index=0), {})
+    request = request_of(job, Batch(job=job, index=0), {})
     ready = [browser for browser in requests.pool_for(request) if browser.state == "ready"]
     count = len(requests.suitable(request, ready))
     if not count:
@@ -114,7 +116,7 @@ def _send(job: BatchJob, batch: Batch) -> None:
     """
     try:
         arrays = storage.read_arrays(storage.inputs_path(storage.folder_of(job.pk), batch.index))
-        request = _request(job, batch, arrays)
+        request = request_of(job, batch, arrays)
         run = creation.create_run(_in_few_parts(request, batch.item_count * batch.rows))
     except (Busy, Unavailable, redis.exceptions.RedisError):
         _mine(batch).update(state=BatchState.WAITING, attempts=F("attempts") - 1)
@@ -133,14 +135,14 @@ def _send(job: BatchJob, batch: Batch) -> None:
         endings.cancel(run.pk, f"batch {batch.index} was given to somebody else")
 
 
-def _request(job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]) -> creation.RunRequest:
-    options = dict(job.options)
-    options["browsers"] = tuple(options.get("browsers", ()))
+def request_of(
+    job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]
+) -> creation.RunRequest:
     return creation.RunRequest(
         model=job.model.name,
         inputs=[encode_array(name, array) for name, array in arrays.items()],
         owner=owner_of(batch),
-        **options,
+        **parse_options(job.options, Door.JOBS),
     )
 
 
@@ -198,7 +200,7 @@ def _keep(job: BatchJob, batch: Batch, run: Run) -> None:
         if wrong := _wrong_rows(job, batch, outputs):
             _fail(batch, Category.INTERNAL, wrong)
             return
-        with storage.written_whole(path) as file:
+        with atomic_write(path) as file:
             storage.write_arrays(file, outputs)
     if _done(job, batch):
         try:

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from inference.batches import storage
+from inference.batches.options import DEFAULT_BATCH_SIZE, JOB_OPTIONS, MOST_BATCH_SIZE
 from inference.batches.prepare import prepare
 from inference.batches.readers import format_of
 from inference.catalog import registry
@@ -25,16 +26,8 @@ from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs import creation, requests
-from inference.runs.options import parse_options
+from inference.runs.options import Door, parse_options
 from inference.scheduling import advice
-
-DEFAULT_BATCH_SIZE = 32
-MOST_BATCH_SIZE = 4096
-MOST_CONCURRENCY = 256
-_RUN_OPTIONS = (
-    "strategy", "shards", "data_parallel", "platform", "browsers", "max_retries", "deadline_s",
-    "strict", "critical", "redundancy", "allow_unproved_split",
-)  # fmt: skip
 
 
 class UnknownJob(InvalidRequest):
@@ -49,12 +42,10 @@ class JobRequest:
         model: name of a registered model.
         source: the file; its format by its extension.
         source_name: how the caller names it; empty: as the file is named.
-        batch_size: items in one run, at most; None: as history measured to be the cheapest, else 32. One
-            where it is not proved, nor allowed, that rows of a batch are independent.
-        concurrency: batches in flight; None: as many as browsers are ready.
-        options: of the runs, as `options.parse_options` takes them.
+        batch_size, concurrency, again: as `inference.batches.options` declares them; None: left out. A batch
+            is of one item where it is not proved, nor allowed, that rows of a batch are independent.
+        options: of the runs, as `parse_options` takes them.
         owner: user or API key, for the record.
-        again: compute anew even when this file was computed with these options before.
     """
 
     model: str
@@ -77,7 +68,8 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         BadItems: items that the model cannot take, by line.
         InvalidRequest, UnknownModel, UnknownBrowser, Unavailable: as `runs.create_run`.
     """
-    _check_sizes(request)
+    sizes = {name: getattr(request, name) for name in ("batch_size", "concurrency")}
+    parse_options(sizes, Door.JOBS, JOB_OPTIONS)
     model = registry.get_model(request.model)
     options = run_options(request.options)
     allowed = bool(options.get("allow_unproved_split"))
@@ -120,16 +112,26 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     return _insert(job, batches, again=request.again)
 
 
+def divide(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was asked of a job, as fields of `JobRequest`; and what of its runs, which `create_job` reads.
+
+    Raises:
+        InvalidRequest: the job's own options have a wrong value.
+    """
+    names = {option.name for option in JOB_OPTIONS}
+    own = {name: value for name, value in given.items() if name in names}
+    rest = {name: value for name, value in given.items() if name not in names}
+    return parse_options(own, Door.JOBS, JOB_OPTIONS), rest
+
+
 def run_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a job's runs as keyword arguments of `RunRequest`; flags that are off are left out.
 
     Raises:
         InvalidRequest: an unknown option, or one with a wrong value.
     """
-    if unknown := sorted(set(given) - set(_RUN_OPTIONS)):
-        expected = ", ".join(_RUN_OPTIONS)
-        raise InvalidRequest(f"unknown option {', '.join(unknown)}; expected {expected}")
-    return {name: value for name, value in parse_options(given).items() if value is not False}
+    options = parse_options(given, Door.JOBS)
+    return {name: value for name, value in options.items() if value is not False}
 
 
 def _batch_size(model: OnnxModel, asked: int | None, *, joins: bool) -> int:
@@ -141,16 +143,6 @@ def _batch_size(model: OnnxModel, asked: int | None, *, joins: bool) -> int:
 
 def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
-
-
-def _check_sizes(request: JobRequest) -> None:
-    asked = {
-        "batch_size": (request.batch_size, MOST_BATCH_SIZE),
-        "concurrency": (request.concurrency, MOST_CONCURRENCY),
-    }
-    for name, (value, most) in asked.items():
-        if value is not None and not 1 <= value <= most:
-            raise InvalidRequest(f"{name}: expected 1 to {most}, got {value}")
 
 
 def _check_wishes(request: creation.RunRequest) -> None:
@@ -225,6 +217,7 @@ def resume_job(job: BatchJob, *, retry_failed: bool = False) -> bool:
         Conflict: its failed batches have lost their input files.
     """
     with transaction.atomic():
+        BatchJob.objects.select_for_update().get(pk=job.pk)
         job.refresh_from_db()
         if retry_failed:
             _put_back_failed(job)

@@ -1,7 +1,7 @@
-"""Parquet through an in-memory DuckDB, which webpool has anyway: no second engine for one format.
+"""Parquet is written by an in-memory DuckDB, which webpool has anyway: no second engine for one format.
 
 Nothing here touches the history file, which has one writer: see history/store.py. DuckDB is imported when
-it is needed: most processes never read Parquet.
+it is needed: most processes never write Parquet.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
 
-_ROWS_AT_ONCE = 256
 _SQL_TYPES = {
     "float16": "FLOAT", "float32": "FLOAT", "float64": "DOUBLE",
     "int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT",
@@ -24,7 +23,7 @@ _SQL_TYPES = {
 
 
 class NotParquet(ValueError):
-    """Something cannot be read or written as Parquet; says what was found."""
+    """Something cannot be written as Parquet; says what was found."""
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
@@ -32,20 +31,6 @@ def _connect() -> duckdb.DuckDBPyConnection:
 
     # One core: the browsers need the others.
     return duckdb.connect(config={"threads": 1})
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows in the file's order, as column → value; lists are Python lists.
-
-    Raises:
-        NotParquet.
-    """
-    with _connect() as connection, _translated():
-        cursor = connection.execute("SELECT * FROM read_parquet([?])", [str(path)])
-        names = [column[0] for column in cursor.description or ()]
-        while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-            for row in rows:
-                yield dict(zip(names, row, strict=True))
 
 
 @contextlib.contextmanager

@@ -9,10 +9,9 @@ from typing import IO, Any
 
 from django.conf import settings
 
-from inference.batches.parquet import NotParquet, read_rows
+from inference import sandbox
 from inference.conversion import documents
 from inference.errors import InvalidRequest, TooLarge
-from inference.store import archives
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
 
@@ -56,7 +55,7 @@ def read_items(path: Path, kind: str) -> Iterator[RawItem]:
         yield from {"jsonl": _jsonl, "npz": _npz, "parquet": _parquet}[kind](path)
     except FileNotFoundError as error:
         raise InvalidRequest(f"{path}: no such file") from error
-    except (OSError, NotParquet, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise InvalidRequest(f"{path.name}: cannot be read as {kind}: {error}") from error
 
 
@@ -88,28 +87,36 @@ def _json_item(where: str, line: bytes) -> RawItem:
 
 
 def _npz(path: Path) -> Iterator[RawItem]:
-    most = settings.WEBPOOL_MAX_UPLOAD_MB * 2**20
-    try:
-        with path.open("rb") as file:
-            arrays = archives.read(file, most_bytes=most)
-    except archives.ArchiveTooLarge as error:
-        raise TooLarge(
-            f"{path.name}: {error.size / 2**20:.0f} MB when unpacked, the limit is "
-            f"{settings.WEBPOOL_MAX_UPLOAD_MB} MB (WEBPOOL_MAX_UPLOAD_MB); use jsonl or parquet"
-        ) from None
-    if scalars := [name for name, array in arrays.items() if not array.ndim]:
-        raise ValueError(f"{scalars[0]!r} is a scalar; the first axis of each array is the items")
-    counts = {name: len(array) for name, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{name}: {count}" for name, count in counts.items())
-        raise ValueError(f"the arrays' first axes, the items, differ in length ({listed})")
-    for index in range(next(iter(counts.values()), 0)):
-        yield RawItem(f"item {index}", {name: array[index, ...] for name, array in arrays.items()})
+    number = 0
+    for answer in _unpacked(path, "npz"):
+        for index in range(answer.document["count"]):
+            values = {name: array[index, ...] for name, array in answer.arrays.items()}
+            yield RawItem(f"item {number}", values)
+            number += 1
 
 
 def _parquet(path: Path) -> Iterator[RawItem]:
+    for answer in _unpacked(path, "parquet"):
+        for item in answer.document["items"]:
+            yield RawItem(f"row {item['number']}", item["values"], item["error"])
+
+
+def _unpacked(path: Path, kind: str) -> Iterator[sandbox.Answer]:
+    """What a packed file holds, a few items at a time; unpacked in the sandbox."""
     if not path.exists():
         raise FileNotFoundError(path)
-    for number, row in enumerate(read_rows(path), start=1):
-        # A column without a value is an input that was left out.
-        yield RawItem(f"row {number}", {k: v for k, v in row.items() if v is not None})
+    try:
+        with sandbox.opened(
+            "rows",
+            reads=[path],
+            path=str(path.absolute()),
+            kind=kind,
+            most_bytes=settings.WEBPOOL_MAX_UPLOAD_MB * 2**20,
+            most_row_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+        ) as session:
+            while (answer := session.ask()).document is not None:
+                yield answer
+    except sandbox.Refused as error:
+        if error.kind == "TooMuch":
+            raise TooLarge(f"{path.name}: {error}") from error
+        raise

@@ -18,6 +18,7 @@ import numpy as np
 
 from inference.batches import parquet, storage
 from inference.catalog.uploads import Conflict
+from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import Verdict
 from inference.graph.spec import TensorSpec
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
@@ -126,7 +127,7 @@ def write_output(job: BatchJob, target: Path, kind: str) -> None:
         "parquet": _write_parquet,
     }
     try:
-        with storage.written_whole(target) as file:
+        with atomic_write(target) as file:
             writers[kind](job, file)
     except parquet.NotParquet as error:
         raise Conflict(f"the results cannot be Parquet: {error}; ask for jsonl or npz") from error

@@ -9,8 +9,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.batches import report
-from inference.models import Redundancy, Strategy
+from inference.batches.options import JOB_OPTIONS
 from inference.models.batches import Batch, BatchJob, JobState
+from inference.runs.option_schema import with_options
+from inference.runs.options import OPTIONS, Door
 
 
 class CountsSerializer(serializers.Serializer[Any]):
@@ -101,31 +103,16 @@ class BatchSerializer(serializers.ModelSerializer[Batch]):
         ]  # fmt: skip
 
 
-class BatchUploadSerializer(serializers.Serializer[Any]):
+class BatchFileSerializer(serializers.Serializer[Any]):
     """multipart/form-data."""
 
     model = serializers.CharField()
     file = serializers.FileField(help_text=".jsonl, .npz or .parquet")
-    batch_size = serializers.IntegerField(
-        required=False,
-        help_text="items in one run, at most; without it as history measured to be best, else 32",
-    )
-    concurrency = serializers.IntegerField(required=False, help_text="batches in flight")
-    browsers = serializers.CharField(required=False, help_text="ids, kinds or families, by comma")
-    platform = serializers.CharField(required=False)
-    strategy = serializers.ChoiceField(choices=Strategy.choices, required=False)
-    shards = serializers.IntegerField(required=False)
-    data_parallel = serializers.IntegerField(required=False)
-    max_retries = serializers.IntegerField(required=False)
-    deadline_s = serializers.FloatField(required=False, help_text="of each run")
-    critical = serializers.BooleanField(required=False)
-    redundancy = serializers.ChoiceField(choices=Redundancy.choices, required=False)
-    allow_unproved_split = serializers.BooleanField(
-        required=False, help_text="join items even where rows of a batch were tried, not proved"
-    )
-    again = serializers.BooleanField(
-        default=False, help_text="compute even what was computed before"
-    )
+
+
+BatchUploadSerializer = with_options(
+    "BatchUploadSerializer", BatchFileSerializer, Door.JOBS, (*JOB_OPTIONS, *OPTIONS)
+)
 
 
 class RetrySerializer(serializers.Serializer[Any]):

@@ -9,16 +9,16 @@ WEBPOOL_HOME/batches/
 
 from __future__ import annotations
 
-import contextlib
-import os
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from django.conf import settings
+
+from inference.graph.atomic import sync
 
 Array = np.ndarray[Any, Any]
 
@@ -40,21 +40,6 @@ def result_path(folder: Path, index: int) -> Path:
     return folder / f"out-{index:06d}.npz"
 
 
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under `path` when the block ends well, and not at all otherwise."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def publish(part: Path, job_id: uuid.UUID) -> None:
     """Make a prepared folder the job's own, with everything in it on the disk.
 
@@ -65,15 +50,6 @@ def publish(part: Path, job_id: uuid.UUID) -> None:
     sync(part)
     part.rename(folder_of(job_id))
     sync(root())
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, Array]) -> None:

@@ -19,16 +19,17 @@ def job_from_upload(
     *,
     model: str,
     owner: str,
-    batch_size: int | None,
-    concurrency: int | None,
-    options: Mapping[str, Any],
-    again: bool,
+    given: Mapping[str, Any],
 ) -> tuple[BatchJob, bool]:
     """As `jobs.create_job`; the uploaded file itself is not kept. A cancelled equal job goes on.
+
+    Args:
+        given: options of the job and of its runs, as a form sends them.
 
     Raises:
         InvalidRequest: as `jobs.create_job`.
     """
+    own, options = jobs.divide(given)
     storage.root().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="upload-", dir=storage.root()) as folder:
         path = Path(folder) / file_name(file, usual="input")
@@ -38,11 +39,9 @@ def job_from_upload(
         request = jobs.JobRequest(
             model=model,
             source=path,
-            batch_size=batch_size,
-            concurrency=concurrency,
             options=options,
             owner=owner,
-            again=again,
+            **own,
         )
         job, new = jobs.create_job(request)
     if not new:

@@ -9,30 +9,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
-from inference.catalog import registry
+from inference import sandbox
+from inference.catalog import reading, registry
 from inference.catalog.tokenizer import Tokenizer
 from inference.errors import InvalidRequest
 from inference.graph.batching.batch_axis import refused
-from inference.graph.costs import model_work
 from inference.graph.ensemble.declared import Entry, InvalidManifest
 from inference.graph.ensemble.manifest import read_manifest
 from inference.graph.ensemble.parts import Wiring
 from inference.graph.ensemble.wiring import wire
 from inference.graph.ensemble.work_type import work_type
-from inference.graph.files import InvalidModel
-from inference.graph.model import load, pack
 from inference.graph.spec import TensorSpec
-from inference.graph.summary import read_model
 from inference.models import ModelType, OnnxModel
-from inference.store.files import files_dir, path_of
+from inference.store import transactions
+from inference.store.files import files_dir, keep, made_files, path_of
 from inference.store.ports import specs
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A file that a manifest names, as it was read; `path` is None when it is registered already."""
+    """A file that a manifest names, as it was read.
+
+    `path`: the model as one file, which is to be kept; None when it is registered already.
+    """
 
     path: Path | None
     sha256: str
@@ -62,10 +63,25 @@ def add_components(
         InvalidRequest: a bad manifest, wiring, file, name or tokenizer; nothing is kept then.
     """
     registry.check_words(name, model_type)
+    with made_files() as made:
+        return _added(
+            manifest, _Files(folder, made), name=name, model_type=model_type, tokenizer=tokenizer,
+            called=called,
+        )  # fmt: skip
+
+
+def _added(
+    manifest: bytes,
+    found: _Files,
+    *,
+    name: str,
+    model_type: str,
+    tokenizer: Path | None,
+    called: str,
+) -> OnnxModel:
     stored: set[str] = set()
     try:
         entries = read_manifest(manifest)
-        found = _Files(folder)
         parts = {entry.name: found.part(entry) for entry in entries.components}
         wiring = wire(entries, {key: (part.inputs, part.outputs) for key, part in parts.items()})
         sha256 = _fingerprint(wiring, parts)
@@ -74,9 +90,10 @@ def add_components(
             return registry.same_or_taken(existing, sha256)
         tokenizer_sha = Tokenizer.store(tokenizer, files_dir()) if tokenizer else ""
         stored.add(tokenizer_sha)
-        for part in parts.values():
-            if part.path is not None:
-                stored.add(pack(part.path, files_dir())[0])
+        for digest, path in {part.sha256: part.path for part in parts.values()}.items():
+            if path is not None:
+                keep(path, digest)
+                stored.add(digest)
         return _create(
             wiring,
             parts,
@@ -85,7 +102,7 @@ def add_components(
     except IntegrityError:  # somebody else registered the name meanwhile
         registry.discard(stored)
         return registry.same_or_taken(OnnxModel.objects.get(name=name), sha256)
-    except (InvalidManifest, InvalidModel, OSError, ValueError) as error:
+    except (InvalidManifest, OSError, ValueError) as error:
         registry.discard(stored)
         raise InvalidRequest(f"{called}: {error}") from error
     except BaseException:
@@ -96,8 +113,9 @@ def add_components(
 class _Files:
     """Finds what a manifest's `model` means; each file is read once."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, made: Path) -> None:
+        """`made`: where the files that are read are written as one each."""
+        self._folder, self._made = folder, made
         self._read: dict[str, Part] = {}
 
     def part(self, entry: Entry) -> Part:
@@ -105,7 +123,7 @@ class _Files:
 
         Raises:
             InvalidManifest: there is neither.
-            InvalidModel: the file is no model.
+            ValueError: the file is no model.
         """
         if entry.model not in self._read:
             self._read[entry.model] = self._find(entry)
@@ -122,9 +140,9 @@ class _Files:
                 )
             if path.is_file():
                 try:
-                    return _of_file(path)
-                except InvalidModel as error:
-                    raise InvalidModel(f"{where}: {path.name}: {error}") from error
+                    return _of_file(path, self._made)
+                except ValueError as error:
+                    raise ValueError(f"{where}: {path.name}: {error}") from error
         row = OnnxModel.objects.filter(name=entry.model).first()
         if row is None:
             files = ", ".join(sorted(p.name for p in self._folder.glob("*.onnx"))) or "none"
@@ -140,29 +158,30 @@ class _Files:
         return _of_row(row)
 
 
-def _of_file(path: Path) -> Part:
-    summary = read_model(path)
+def _of_file(path: Path, made: Path) -> Part:
+    read = reading.read(path, made)
     return Part(
-        path,
-        summary.sha256,
-        summary.file_bytes,
-        summary.weight_bytes,
-        summary.node_count,
-        model_work(load(path)),
-        summary.inputs,
-        summary.outputs,
-        summary.to_json(),
+        read.path,
+        read.sha256,
+        read.path.stat().st_size,
+        read.summary["weight_bytes"],
+        read.summary["node_count"],
+        read.work,
+        specs(read.summary["inputs"]),
+        specs(read.summary["outputs"]),
+        read.summary,
     )
 
 
 def _of_row(row: OnnxModel) -> Part:
+    path = path_of(row.sha256)
     return Part(
         None,
         row.sha256,
         row.file_bytes,
         row.weight_bytes,
         row.node_count,
-        model_work(load(path_of(row.sha256))),
+        float(sandbox.ask("work", reads=[path], path=str(path)).document),
         specs(row.inputs),
         specs(row.outputs),
         row.summary,
@@ -194,7 +213,7 @@ def _create(wiring: Wiring, parts: Mapping[str, Part], words: Mapping[str, str])
         InvalidRequest: a file of it was deleted meanwhile.
     """
     files = {part.sha256: part for part in parts.values()}
-    with transaction.atomic():
+    with transactions.alone(registry.FILES):
         model = OnnxModel.objects.create(
             **words,
             file_bytes=sum(part.file_bytes for part in files.values()),

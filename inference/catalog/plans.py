@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
+from inference import sandbox
 from inference.catalog import known_answers, registry
 from inference.catalog.component_plan import check_strategy, component_steps
 from inference.catalog.data_parallel import check_parallel, copies
 from inference.errors import InvalidRequest
-from inference.graph.cutting.blocks import NoBlocks, plan_attention_feedforward
-from inference.graph.cutting.cut import plan_layers
-from inference.graph.splitting.divide import NothingToSplit, TooManyParts
-from inference.graph.splitting.tensor import plan_tensor
-from inference.graph.splitting.write import write_steps
-from inference.graph.steps import JoinSpec, Role, Step, TooManyShards, WrittenStep
 from inference.models import OnnxModel, Plan, PlanShard, Strategy
-from inference.store.files import files_dir, path_of
+from inference.store import transactions
+from inference.store.files import keep, made_files, path_of
 
 # Strategies by which a plan can be made; `auto` chooses one of them.
 CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
 # Of these the graph, or the manifest, says how many shards there are.
 FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD, Strategy.COMPONENT)
-# What parts of blocks do, as history knows it.
-_PARTS = (Role.ATTENTION, Role.FEED_FORWARD)
 _WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
 
 
@@ -74,7 +67,7 @@ def ensure_plan(
         steps = copies(model, steps, data_parallel)
     known_answers.make(steps)
     try:
-        with transaction.atomic():
+        with transactions.alone(registry.FILES):
             plan = Plan.objects.create(**wanted)
             for step in steps:
                 step.plan = plan
@@ -84,9 +77,27 @@ def ensure_plan(
     return plan
 
 
-def usual_strategy(model: OnnxModel) -> str:
-    """How a model is cut when nobody says."""
-    return Strategy.COMPONENT if model.components else Strategy.LAYER
+def asked_plan(
+    model: OnnxModel,
+    strategy: str = "",
+    shards: int | None = None,
+    data_parallel: int = 1,
+    *,
+    allow_unproved_split: bool = False,
+) -> Plan:
+    """`ensure_plan` for who asks for a plan alone: what is left out is chosen as usual.
+
+    Raises:
+        InvalidRequest: as `ensure_plan`.
+    """
+    strategy = strategy or (Strategy.COMPONENT if model.components else Strategy.LAYER)
+    return ensure_plan(
+        model,
+        strategy,
+        usual_shards(strategy, shards),
+        data_parallel,
+        allow_unproved_split=allow_unproved_split,
+    )
 
 
 def usual_shards(strategy: str, asked: int | None) -> int | None:
@@ -100,7 +111,7 @@ def steps_of(plan: Plan) -> list[PlanShard]:
     return list(plan.shards.all())
 
 
-def known_plan(
+def cached_plan(
     model: OnnxModel,
     strategy: str,
     num_shards: int | None,
@@ -131,9 +142,9 @@ def _known_plan(
     return plan, tuple(steps_of(plan))
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Look again what names stand for: a model may have been deleted and registered anew."""
-    registry.known_model.cache_clear()
+    registry.cached_model.cache_clear()
     _known_plan.cache_clear()
 
 
@@ -145,56 +156,23 @@ def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanSh
     if whole or (strategy in _WHOLE_ALONE and num_shards == 1):
         return [_whole(model)]
     path = path_of(model.sha256)
-    try:
-        planned = _planned(path, strategy, num_shards)
-    except (TooManyShards, TooManyParts, NothingToSplit, NoBlocks) as error:
-        raise InvalidRequest(f"model {model.name}: {error}") from error
-    return [_row(step, planned) for step in write_steps(path, planned, files_dir())]
-
-
-def _planned(path: Path, strategy: str, num_shards: int | None) -> list[Step]:
-    if strategy == Strategy.LAYER:
-        return plan_layers(path, num_shards or 1)
-    if strategy == Strategy.TENSOR:
-        return plan_tensor(path, num_shards or 1)
-    planned = plan_attention_feedforward(path)
-    if num_shards not in (None, len(planned)):
-        raise InvalidRequest(
-            f"its blocks make {len(planned)} attention and feed-forward parts; {num_shards} shards "
-            "were asked for: leave the number out"
-        )
-    return planned
-
-
-def _row(written: WrittenStep, plan: Sequence[Step]) -> PlanShard:
-    step, file = written.step, written.file
-    row = PlanShard(
-        index=step.index,
-        kind=step.kind.value,
-        part=step.part,
-        group=step.group or ("" if step.join else step.role.value),
-        work_type=step.role.value if step.role in _PARTS else "",
-        cost=step.cost,
-        inputs=[spec.to_json() for spec in step.inputs],
-        outputs=[spec.to_json() for spec in step.outputs],
-        depends_on=list(step.depends_on),
-        crossing_bytes=step.crossing_bytes,
-        join=[_join(step.join, plan)] if step.join else [],
-    )
-    if file is not None:
-        row.sha256, row.file_bytes, row.node_count = file.sha256, file.bytes, file.node_count
-        row.weight_bytes, row.copied_bytes = file.weight_bytes, file.copied_bytes
-    return row
-
-
-def _join(join: JoinSpec, plan: Sequence[Step]) -> dict[str, object]:
-    made_by = {spec.name: step.index for step in plan for spec in step.outputs}
-    return {
-        "tensor": join.output.name,
-        "op": join.op,
-        "axis": join.axis,
-        "parts": [[made_by[part], part] for part in join.parts],
-    }
+    with made_files() as folder:
+        try:
+            rows = sandbox.ask(
+                "cut",
+                reads=[path],
+                writes=folder,
+                path=str(path),
+                strategy=strategy,
+                shards=num_shards,
+                folder=str(folder),
+            ).document
+            steps = [PlanShard(**row) for row in rows]
+            for sha256 in {step.sha256 for step in steps} - {""}:
+                keep(folder / Path(sha256).name, sha256)
+        except ValueError as error:
+            raise InvalidRequest(f"model {model.name}: {error}") from error
+    return steps
 
 
 def _whole(model: OnnxModel) -> PlanShard:

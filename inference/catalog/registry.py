@@ -6,19 +6,19 @@ import functools
 import re
 from pathlib import Path
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from browsers.models import BackendProof
-from inference.catalog import known_answers
+from inference.catalog import known_answers, reading
 from inference.catalog.tokenizer import Tokenizer
 from inference.errors import InvalidRequest, UnknownModel
-from inference.graph.files import InvalidModel
-from inference.graph.model import pack
-from inference.graph.summary import read_model
 from inference.models import ModelType, OnnxModel, PlanShard
-from inference.store.files import files_dir, path_of
+from inference.store import transactions
+from inference.store.files import files_dir, keep, made_files, path_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+# Whoever writes a row that names files, or deletes files that no row names, holds the lock of this name.
+FILES = "files"
 
 
 def add_model(
@@ -32,36 +32,41 @@ def add_model(
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
     """
     check_words(name, model_type)
-    tokenizer_sha = ""
+    kept: set[str] = set()
     try:
-        summary = read_model(path)
-        existing = OnnxModel.objects.filter(name=name).first()
-        if existing is not None:
-            return same_or_taken(existing, summary.sha256)
-        if tokenizer:
-            tokenizer_sha = Tokenizer.store(tokenizer, files_dir())
-        sha256, _ = pack(path, files_dir())
-    except (InvalidModel, ValueError) as error:
-        discard({tokenizer_sha})
+        with made_files() as folder:
+            read = reading.read(path, folder)
+            existing = OnnxModel.objects.filter(name=name).first()
+            if existing is not None:
+                return same_or_taken(existing, read.sha256)
+            if tokenizer:
+                kept.add(Tokenizer.store(tokenizer, files_dir()))
+            keep(read.path, read.sha256)
+    except ValueError as error:
+        discard(kept)
         raise InvalidRequest(f"{path.name}: {error}") from error
+    tokenizer_sha = next(iter(kept), "")
+    kept.add(read.sha256)
+    summary = read.summary
     try:
-        return OnnxModel.objects.create(
-            name=name,
-            model_type=model_type,
-            sha256=sha256,
-            file_bytes=path_of(sha256).stat().st_size,
-            weight_bytes=summary.weight_bytes,
-            node_count=summary.node_count,
-            max_shards=summary.max_shards,
-            batch_axis=summary.batch_axis.to_json(),
-            inputs=[spec.to_json() for spec in summary.inputs],
-            outputs=[spec.to_json() for spec in summary.outputs],
-            summary=summary.to_json(),
-            tokenizer=tokenizer_sha,
-        )
+        with transactions.alone(FILES):
+            return OnnxModel.objects.create(
+                name=name,
+                model_type=model_type,
+                sha256=read.sha256,
+                file_bytes=path_of(read.sha256).stat().st_size,
+                weight_bytes=summary["weight_bytes"],
+                node_count=summary["node_count"],
+                max_shards=summary["max_shards"],
+                batch_axis=summary["batch_axis"],
+                inputs=summary["inputs"],
+                outputs=summary["outputs"],
+                summary=summary,
+                tokenizer=tokenizer_sha,
+            )
     except IntegrityError:  # somebody else registered the name meanwhile
-        discard({sha256, tokenizer_sha})
-        return same_or_taken(OnnxModel.objects.get(name=name), sha256)
+        discard(kept)
+        return same_or_taken(OnnxModel.objects.get(name=name), read.sha256)
 
 
 def check_words(name: str, model_type: str) -> None:
@@ -82,7 +87,7 @@ def check_words(name: str, model_type: str) -> None:
 
 def discard(files: set[str]) -> None:
     """Delete files that no model and no plan names any more."""
-    with transaction.atomic():  # no row that names one can come between the look and the deed
+    with transactions.alone(FILES):  # no row that names one can come between the look and the deed
         gone = files - {""} - _still_named(files)
         BackendProof.objects.filter(sha256__in=gone).delete()
         for sha256 in gone:
@@ -141,11 +146,11 @@ def tokenizer_of(model: OnnxModel) -> Tokenizer:
 
 
 @functools.lru_cache(maxsize=256)
-def known_model(name: str) -> OnnxModel:
+def cached_model(name: str) -> OnnxModel:
     """A registered model, remembered by this process.
 
     One that was deleted meanwhile is noticed when a run that refers to it is inserted: call
-    `plans.forget` then.
+    `plans.clear_cache` then.
 
     Raises:
         UnknownModel: as `get_model`.

@@ -1,4 +1,4 @@
-"""Text to tensors, with the tokenizer a model was registered with."""
+"""Text to tensors, with the tokenizer a model was registered with; it runs in the sandbox."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer as RustTokenizer
 
+from inference import sandbox
 from inference.conversion.strings import text_of
 from inference.errors import InvalidRequest
 from inference.graph.files import store
 
-_MOST_TOKENS = 512  # where the tokenizer itself names no limit
 _FIELDS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-_PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
 
 
 class Tokenizer:
     """A tokenizer.json, producing the inputs that a model has.
+
+    It is read with the first texts, by a process that ends with this object.
 
     Raises:
         InvalidRequest: the model has no input that text can become.
     """
 
     def __init__(self, path: Path, inputs: Sequence[str]) -> None:
-        self._tokenizer = RustTokenizer.from_file(str(path))
-        self._inputs = [name for name in inputs if name in _FIELDS]
-        if "input_ids" not in self._inputs:
+        self._path = path
+        self._fields = {name: _FIELDS[name] for name in inputs if name in _FIELDS}
+        self._session: sandbox.Session | None = None
+        if "input_ids" not in self._fields:
             raise InvalidRequest(
                 f"the model takes {', '.join(inputs)}, no input_ids: it takes no text; send tensors"
             )
-        limit = (self._tokenizer.truncation or {}).get("max_length", _MOST_TOKENS)
-        self._tokenizer.enable_truncation(limit)
-        self._tokenizer.enable_padding(**_padding(self._tokenizer))
 
     @staticmethod
     def store(path: Path, folder: Path) -> str:
@@ -45,8 +43,8 @@ class Tokenizer:
         """
         try:
             raw = path.read_bytes()
-            RustTokenizer.from_str(raw.decode())
-        except Exception as error:  # tokenizers raises a bare Exception
+            sandbox.ask("check_tokenizer", reads=[path], path=str(path.absolute()))
+        except (OSError, sandbox.Refused) as error:
             raise ValueError(f"{path.name} is not a tokenizer.json: {error}") from error
         return store(raw, folder)[0]
 
@@ -54,17 +52,25 @@ class Tokenizer:
         """Texts as int64 arrays of [texts, longest], padded; longer texts are cut at the model's limit.
 
         Raises:
-            InvalidRequest: no text, or something that is no text, such as a lone surrogate.
+            InvalidRequest: no text, something that is no text, such as a lone surrogate, or text of which
+                the tokenizer makes more than can be held.
         """
         if not texts or not all(isinstance(text, str) for text in texts):
             raise InvalidRequest(f"expected a list of at least one text, got {texts!r:.80}")
         for index, text in enumerate(texts):
             _check_utf8(index, text)
-        encoded = self._tokenizer.encode_batch(list(texts))
-        return {
-            name: np.array([getattr(item, _FIELDS[name]) for item in encoded], dtype=np.int64)
-            for name in self._inputs
-        }
+        try:
+            if self._session is None:
+                self._session = sandbox.opened(
+                    "tokens",
+                    reads=[self._path],
+                    path=str(self._path.absolute()),
+                    fields=self._fields,
+                )
+            return self._session.ask(texts=list(texts)).arrays
+        except sandbox.Refused as error:
+            self._session = None
+            raise InvalidRequest(f"the texts could not become tokens: {error}") from error
 
 
 def _check_utf8(index: int, text: str) -> None:
@@ -75,15 +81,3 @@ def _check_utf8(index: int, text: str) -> None:
             f"text {index}: expected text that has a form in UTF-8, got {text[error.start]!r} as its "
             f"character {error.start} ({error.reason})"
         ) from None
-
-
-def _padding(tokenizer: RustTokenizer) -> dict[str, Any]:
-    """The tokenizer's own padding token, to the longest text rather than to a fixed length."""
-    own = tokenizer.padding
-    if own:
-        return {key: own[key] for key in ("direction", "pad_id", "pad_type_id", "pad_token")}
-    for token in _PAD_TOKENS:
-        number = tokenizer.token_to_id(token)
-        if number is not None:
-            return {"pad_id": number, "pad_token": token}
-    return {}

@@ -145,6 +145,7 @@ def remove_model(model: OnnxModel) -> None:
         Conflict: runs or batch jobs of it are active.
     """
     with transaction.atomic():
+        OnnxModel.objects.select_for_update().filter(pk=model.pk).first()  # no run of it comes now
         active = model.runs.filter(state="running").count()
         if active:
             raise Conflict(f"{active} runs of model {model.name} are active; cancel them or wait")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from inference.client import calls, opening
@@ -95,7 +94,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             Unavailable: it could not be loaded.
         """
         self.check_open()
-        options = _options(hardware_preferences or {})
+        options = options_of(hardware_preferences or {})
         return calls.in_thread(lambda: self._model(model_type, model_name, options))
 
     def accelerate_model(
@@ -125,7 +124,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         wishes = {**recovery, **({"platform": platform} if platform else {})}
         model = self.get_model(None, model_name, wishes)
         if prepare:
-            model.standby = calls.in_thread(lambda: self._load_standby(model, _options(wishes)))
+            model.standby = calls.in_thread(lambda: self._load_standby(model, options_of(wishes)))
         return model
 
     def execute_concurrent(
@@ -185,12 +184,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         self.initialize()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -322,16 +316,13 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         return done
 
 
-def _options(preferences: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(preferences: Mapping[str, Any]) -> dict[str, Any]:
     """`hardware_preferences` as options of a run, `browser` taken for `browsers`."""
-    from inference.runs.options import parse_options
+    from inference.runs.options import Door, parse_options
 
-    given = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in preferences.items()
-    }
+    given = dict(preferences)
     if "browser" in given:
         if "browsers" in given:
             raise InvalidRequest("hardware_preferences: expected browser or browsers, got both")
         given["browsers"] = given.pop("browser")
-    return parse_options(given)
+    return parse_options(given, Door.PREFERENCES)

@@ -15,8 +15,7 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
-from types import TracebackType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from inference.client import calls, opening
@@ -40,15 +39,10 @@ class ModelShardingManager:
             "data", "auto", "none"; None: "component" for a model that is made of components, else "layer".
         model_type: when given, must be the registered type.
         max_connections: use at most this many browsers at a time; None: all.
-        browsers: ids, kinds or families that may be used, in order.
-        platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
-        pins: shard index → "browser", "browser/platform" or "/platform".
-        critical: spread the shards over browser families, then zones, before speed counts.
-        data_parallel: over how many copies of the cut model a batch is split.
-        redundancy: compute each shard in two browsers: the `first` answer counts, or `compare`: both
-            must agree.
-        allow_unproved_split: split a batch even where it was only tried, not proved, that its rows are
-            computed each for itself.
+        options: of each run, such as `browsers`, `platform`, `pins`, `redundancy`; see docs/api.md.
+
+    Raises:
+        InvalidRequest: an option that there is not, or a value that cannot be.
 
     An asynchronous context manager: initialises, and closes at the end.
     """
@@ -60,26 +54,20 @@ class ModelShardingManager:
         shard_type: str | None = None,
         model_type: str | None = None,
         max_connections: int | None = None,
-        *,
-        browsers: Sequence[str] = (),
-        platform: str = "",
-        pins: Mapping[int, str] | None = None,
-        critical: bool = False,
-        data_parallel: int = 1,
-        redundancy: str = "",
-        allow_unproved_split: bool = False,
+        **options: Any,
     ) -> None:
+        opening.set_up_django()
+        from inference.runs.options import Door, parse_options
+
+        cut = {"strategy": shard_type, "shards": num_shards}
+        self.options = parse_options({**options, **cut}, Door.MANAGER)
         self.model_name, self.num_shards, self.shard_type = model_name, num_shards, shard_type
         self.model_type, self.max_connections = model_type, max_connections
-        self.browsers, self.platform, self.pins = tuple(browsers), platform, dict(pins or {})
-        self.critical, self.data_parallel, self.redundancy = critical, data_parallel, redundancy
-        self.allow_unproved_split = allow_unproved_split
         self._connections = Connections(max_connections)
         self._handle: opening.PoolHandle | None = None
         self._times_ms: deque[float] = deque(maxlen=_LATEST)
         self._succeeded = self._failed = 0
         self._latest: dict[str, Any] | None = None
-        opening.set_up_django()
 
     async def initialize_sharding(self) -> dict[str, Any]:
         """Join or start the pool, cut the model and load every shard into its browser.
@@ -110,7 +98,7 @@ class ModelShardingManager:
         Args:
             inputs: name → numpy array or (nested) list. A list that lacks only the batch dimension gets
                 it, and inputs with a declared default may be left out; `metrics["filled_in"]` says both.
-            max_retries: attempts after the first, per shard.
+            max_retries: attempts after the first, per shard; None: as the manager's.
 
         Returns:
             {"result": name → numpy array, "metrics": as `run_metrics`, with `filled_in` and `run`}.
@@ -123,7 +111,7 @@ class ModelShardingManager:
             raise RuntimeError("await initialize_sharding() first; a closed manager needs it again")
         try:
             answer = await calls.answer(
-                Call(self.model_name, lambda: self._request(inputs, max_retries))
+                Call(self.model_name, lambda: self.request(inputs, max_retries))
             )
         except Exception:
             self._failed += 1
@@ -159,12 +147,7 @@ class ModelShardingManager:
         await self.initialize_sharding()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     def _initialize(self) -> dict[str, Any]:
@@ -176,24 +159,20 @@ class ModelShardingManager:
         check_type(model, self.model_type)
         if self.shard_type is None:
             self.shard_type = "component" if model.components else "layer"
-        return preload.load_plan(self._request({}, None))
+        return preload.load_plan(self.request({}))
 
-    def _request(self, inputs: Mapping[str, Any], max_retries: int | None) -> RunRequest:
+    def request(self, inputs: Mapping[str, Any], max_retries: int | None = None) -> RunRequest:
+        """What a run of these inputs is asked for."""
         from browsers.state.live import living
         from inference.client.requests import request_for
 
         options = {
+            **self.options,
             "strategy": self.shard_type or "",
-            "shards": self.num_shards,
-            "data_parallel": self.data_parallel,
-            "redundancy": self.redundancy,
-            "allow_unproved_split": self.allow_unproved_split,
-            "browsers": self._connections.allowed(self.browsers, living),
-            "platform": self.platform,
-            "pins": self.pins,
-            "critical": self.critical,
-            "max_retries": max_retries,
+            "browsers": self._connections.allowed(self.options.get("browsers", ()), living),
         }
+        if max_retries is not None:
+            options["max_retries"] = max_retries
         return request_for(self.model_name, inputs, options)
 
 

@@ -27,8 +27,8 @@ def load_plan(request: RunRequest) -> dict[str, Any]:
     """
     from inference.tasks import load_shard
 
-    plans.forget()  # this is seldom: look what the model's name stands for now
-    model = registry.known_model(request.model)
+    plans.clear_cache()  # this is seldom: look what the model's name stands for now
+    model = registry.cached_model(request.model)
     pool = pool_for(request)
     request, _ = resolve(request, model, pool, rows=None)
     plan, steps = plan_for(request, model, pool, rows=None)

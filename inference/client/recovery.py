@@ -9,13 +9,15 @@ with ResourcePoolBridgeIntegrationWithRecovery() as pool:
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from inference.client import calls
-from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
+from inference.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
     from inference.client.bridge import ResourcePoolBridgeIntegrationWithRecovery
+    from inference.store.audit import Said
 
 _REPAIRED_WITHIN_S = 240.0
 # Sent by name: a script needs nothing of what drives a browser.
@@ -85,22 +87,29 @@ class ResourcePoolErrorRecovery:
         from inference.client.requests import OWNER
         from inference.ledger.operations import quarantine
 
-        return calls.in_thread(lambda: quarantine(browser, by=OWNER))
+        def quarantined() -> int:
+            with _acting("quarantine", browser):
+                return quarantine(browser, by=OWNER)
+
+        return calls.in_thread(quarantined)
 
     def release(self, browser: str) -> bool:
         """Let a quarantined or drained browser take work again; False when it was neither."""
         self._pool.check_open()
         from inference.ledger.operations import release
 
-        return calls.in_thread(lambda: release(browser))
+        def released() -> bool:
+            with _acting("release", browser):
+                return release(browser)
+
+        return calls.in_thread(released)
 
 
-def _known(browser: str) -> None:
-    from browsers.models import Browser
+def _acting(action: str, browser: str) -> AbstractContextManager[Said]:
+    from inference.models import Entrance
+    from inference.store import audit
 
-    if not Browser.objects.filter(pk=browser).exists():
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {browser!r}; known: {known}")
+    return audit.acting(Entrance.PYTHON, audit.machine_user(), action, f"browser {browser}")
 
 
 def _incidents(browser: str | None, limit: int, *, after: int = 0) -> list[dict[str, Any]]:
@@ -108,7 +117,9 @@ def _incidents(browser: str | None, limit: int, *, after: int = 0) -> list[dict[
 
     rows = Incident.objects.filter(pk__gt=after)
     if browser is not None:
-        _known(browser)
+        from inference.scheduling.pool_view import get_browser
+
+        get_browser(browser)
         rows = rows.filter(browser=browser)
     return [
         {
@@ -139,10 +150,12 @@ def _reset(browser: str) -> None:
     import redis.exceptions
 
     from browsers.state import breakers
+    from inference.scheduling.pool_view import get_browser
 
-    _known(browser)
+    get_browser(browser)
     try:
-        breakers.reset(browser)
+        with _acting("reset breakers", browser):
+            breakers.reset(browser)
     except redis.exceptions.RedisError as error:
         raise Unavailable(f"Redis does not answer ({error}); the breakers are as before") from error
 
@@ -155,27 +168,27 @@ def _repair(browser: str, rung: str) -> dict[str, Any]:
     from browsers.models import Incident
     from browsers.queues import queue_of
     from inference.client.requests import OWNER
+    from inference.scheduling.pool_view import get_browser
 
-    _known(browser)
+    get_browser(browser)
     repairs = [one.value for one in LADDER]
     if rung not in repairs:
         raise InvalidRequest(f"rung {rung!r}: expected one of {', '.join(repairs)}")
     last = Incident.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    asked = current_app.send_task(
-        _CLIMB,
-        (rung, f"asked for by {OWNER}, from {rung} on"),
-        queue=queue_of(browser),
-        expires=_REPAIRED_WITHIN_S,
-    )
-    try:
-        asked.get(timeout=_REPAIRED_WITHIN_S)
-    except CeleryTimeout as error:
-        raise Unavailable(
-            f"{browser} was not repaired within {_REPAIRED_WITHIN_S:g} s; is its worker there?"
-        ) from error
-    tried = _incidents(browser, limit=100, after=last)
-    return {
-        "browser": browser,
-        "repaired": any(one["repaired"] for one in tried),
-        "incidents": tried,
-    }
+    with _acting("repair", browser) as said:
+        asked = current_app.send_task(
+            _CLIMB,
+            (rung, f"asked for by {OWNER}, from {rung} on"),
+            queue=queue_of(browser),
+            expires=_REPAIRED_WITHIN_S,
+        )
+        try:
+            asked.get(timeout=_REPAIRED_WITHIN_S)
+        except CeleryTimeout as error:
+            raise Unavailable(
+                f"{browser} was not repaired within {_REPAIRED_WITHIN_S:g} s; is its worker there?"
+            ) from error
+        tried = _incidents(browser, limit=100, after=last)
+        repaired = any(one["repaired"] for one in tried)
+        said.detail = f"from {rung} on: {'repaired' if repaired else 'not repaired'}"
+    return {"browser": browser, "repaired": repaired, "incidents": tried}

@@ -30,7 +30,7 @@ def request_for(name: str, inputs: Mapping[str, Any], options: Mapping[str, Any]
     Raises:
         UnknownModel, InvalidRequest: as the registry, and as inputs are read.
     """
-    prepared = from_python(registry.known_model(name), inputs)
+    prepared = from_python(registry.cached_model(name), inputs)
     return RunRequest(
         model=name,
         inputs=prepared.tensors,

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 from django.conf import settings
 
+from inference.conversion.numbers import NOT_IN_JSON
 from inference.errors import InvalidRequest, TooLarge
 
 MOST_DEPTH = 48  # a tensor's 32 axes, and what a request puts around them
@@ -95,7 +96,7 @@ def _built(data: bytes) -> Any:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON; send such tensors with the binary extension")
+    raise ValueError(f"{name}: {NOT_IN_JSON}")
 
 
 def _check_text(document: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which way to try although another looks better: Thompson sampling over the ways a model could be run.
+"""Which arm to try although another looks better: Thompson sampling over the ways to run a model.
 
 1. What is believed of an arm (a kind of browser with a backend) is a normal distribution of the log of its
    cost relative to the best. An arm with measurements has them; one without has its probe's time and a wide
@@ -24,7 +24,7 @@ UNKNOWN_SPREAD: Final = 1.0
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Way:
+class Arm:
     """A kind of browser with a backend."""
 
     kind: str
@@ -55,28 +55,28 @@ def from_probe(probe_ms: float | None, fastest_ms: float | None) -> Belief:
     return Belief(math.log(probe_ms / fastest_ms), UNKNOWN_SPREAD)
 
 
-def probabilities(beliefs: Mapping[Way, Belief], rng: np.random.Generator) -> dict[Way, float]:
+def probabilities(beliefs: Mapping[Arm, Belief], rng: np.random.Generator) -> dict[Arm, float]:
     """For each arm the probability that it is the best; sums to 1; empty for no arms."""
     if not beliefs:
         return {}
-    ways = sorted(beliefs)
-    means = np.array([beliefs[way].mean for way in ways])
-    spreads = np.array([beliefs[way].spread for way in ways])
-    draws = means + spreads * rng.standard_normal((_DRAWS, len(ways)))
-    wins = np.bincount(np.argmin(draws, axis=1), minlength=len(ways))
-    return {way: float(count) / _DRAWS for way, count in zip(ways, wins, strict=True)}
+    arms = sorted(beliefs)
+    means = np.array([beliefs[arm].mean for arm in arms])
+    spreads = np.array([beliefs[arm].spread for arm in arms])
+    draws = means + spreads * rng.standard_normal((_DRAWS, len(arms)))
+    wins = np.bincount(np.argmin(draws, axis=1), minlength=len(arms))
+    return {arm: float(count) / _DRAWS for arm, count in zip(arms, wins, strict=True)}
 
 
-def draw(chances: Mapping[Way, float], uniform: float) -> Way:
+def draw(chances: Mapping[Arm, float], uniform: float) -> Arm:
     """The arm at `uniform` in [0, 1) of the cumulated chances."""
     total = 0.0
-    for way, chance in sorted(chances.items()):
+    for arm, chance in sorted(chances.items()):
         total += chance
         if uniform < total:
-            return way
-    return max(way for way, chance in chances.items() if chance > 0)
+            return arm
+    return max(arm for arm, chance in chances.items() if chance > 0)
 
 
-def propensity(way: Way, usual: Way, chances: Mapping[Way, float], share: float) -> float:
-    """The probability with which `way` was taken, where `usual` is what is taken without exploring."""
-    return share * chances.get(way, 0.0) + (1.0 - share) * (way == usual)
+def propensity(arm: Arm, usual: Arm, chances: Mapping[Arm, float], share: float) -> float:
+    """The probability with which `arm` was taken, where `usual` is what is taken without exploring."""
+    return share * chances.get(arm, 0.0) + (1.0 - share) * (arm == usual)

@@ -52,9 +52,7 @@ def assumed(shape: Iterable[int | str]) -> Shape:
 
 def item_bytes(dtype: str) -> int:
     """Bytes of one element; strings are assumed to take 16."""
-    if dtype in ("int4", "uint4"):
-        return 1
-    return {"bfloat16": 2, "string": 16}.get(dtype) or np.dtype(dtype).itemsize
+    return 16 if dtype == "string" else np.dtype(dtype).itemsize
 
 
 def work(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import EncodeError
+
+from inference.graph.atomic import atomic_write
 
 _LIMIT = 2**31 - 1  # protobuf's own limit for one message
 
@@ -45,16 +45,8 @@ def store(raw: bytes, folder: Path) -> tuple[str, Path]:
     path = folder / sha256
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".part-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_write(path) as file:
+            file.write(raw)
     return sha256, path
 
 

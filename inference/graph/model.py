@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import helper
-from onnx.external_data_helper import uses_external_data
 
+from inference.graph.external import stored_bytes, take_in
 from inference.graph.files import InvalidModel, first_line, refuse_large, serialise, store
 from inference.graph.spec import TensorSpec, dtype_of
 from inference.graph.structure import bodies, in_order
 from inference.graph.types import infer_types, name_dims, named_dims
 
 DEFAULT_PREFIX = "webpool.default."  # metadata_props: how a missing input is filled in
-# Types of which several elements share a byte.
-_PACKED_BITS: dict[int, int] = {
-    onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
-    onnx.TensorProto.INT2: 2, onnx.TensorProto.UINT2: 2,
-}  # fmt: skip
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -31,10 +24,10 @@ def load(path: Path) -> onnx.ModelProto:
         InvalidModel: missing, truncated, not ONNX, or inconsistent.
     """
     try:
-        refuse_large(path.stat().st_size)
+        size = path.stat().st_size
+        refuse_large(size)
         model = onnx.load(str(path), load_external_data=False)
-        refuse_large(path.stat().st_size + _external_bytes(model))
-        onnx.load_external_data_for_model(model, str(path.parent))
+        take_in(model, path, size)
     except InvalidModel:
         raise
     except FileNotFoundError as error:
@@ -51,7 +44,7 @@ def load(path: Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise InvalidModel("it holds no ONNX graph with an output; expected an .onnx file")
     for tensor in model.graph.initializer:
-        tensor.ClearField("data_location")  # inside the file now: the same model, the same bytes
+        tensor.ClearField("data_location")  # some exporters say that it is here: the same model
     normalise(model)
     return model
 
@@ -65,15 +58,6 @@ def normalise(model: onnx.ModelProto) -> None:
         copies = [onnx.NodeProto.FromString(nodes[i].SerializeToString()) for i in order]
         del model.graph.node[:]
         model.graph.node.extend(copies)
-
-
-def _external_bytes(model: onnx.ModelProto) -> int:
-    """Bytes of the weights that lie in other files, as their shapes declare them."""
-    return sum(
-        math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        for tensor in model.graph.initializer
-        if uses_external_data(tensor)
-    )
 
 
 def refuse_nul(graph: onnx.GraphProto) -> None:
@@ -201,7 +185,4 @@ def tensor_bytes(tensor: onnx.TensorProto) -> int:
         return len(tensor.raw_data)
     if tensor.data_type == onnx.TensorProto.STRING:
         return sum(map(len, tensor.string_data))
-    bits = _PACKED_BITS.get(tensor.data_type)
-    if bits is None:
-        bits = 8 * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return (math.prod(tensor.dims) * bits + 7) // 8
+    return stored_bytes(tensor)

@@ -12,6 +12,7 @@ def session(raw: bytes | str, *, optimise: bool = True) -> onnxruntime.Inference
 
     Raises:
         InvalidModel: onnxruntime refuses it, with its reason.
+        MemoryError: there is too little of it.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -23,4 +24,16 @@ def session(raw: bytes | str, *, optimise: bool = True) -> onnxruntime.Inference
             raw, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     except Exception as error:  # onnxruntime raises types of its own per status code
+        if out_of_memory(error):
+            raise MemoryError from error
         raise InvalidModel(f"onnxruntime refuses it: {first_line(error)}") from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether onnxruntime found no memory, of which it has no status code: C++ and its arena say so."""
+    said = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or "bad_alloc" in said
+        or "Failed to allocate memory for requested buffer" in said
+    )

@@ -11,11 +11,10 @@ from onnx import TensorProto
 
 _NAMES: dict[int, str] = {
     TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.DOUBLE: "float64",
-    TensorProto.BFLOAT16: "bfloat16", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8",
+    TensorProto.INT8: "int8", TensorProto.UINT8: "uint8",
     TensorProto.INT16: "int16", TensorProto.UINT16: "uint16", TensorProto.INT32: "int32",
     TensorProto.UINT32: "uint32", TensorProto.INT64: "int64", TensorProto.UINT64: "uint64",
-    TensorProto.BOOL: "bool", TensorProto.STRING: "string", TensorProto.INT4: "int4",
-    TensorProto.UINT4: "uint4",
+    TensorProto.BOOL: "bool", TensorProto.STRING: "string",
 }  # fmt: skip
 _CODES = {name: code for code, name in _NAMES.items()}
 # onnxruntime's own words for element types, as in "tensor(float)".
@@ -65,7 +64,7 @@ def dtype_of(code: int) -> str:
     """The name of an ONNX element type.
 
     Raises:
-        KeyError: a type webpool does not carry between browsers, such as float8.
+        KeyError: a type that has no form on the way to a browser, such as bfloat16 or int4.
     """
     return _NAMES[code]
 

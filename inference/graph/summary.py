@@ -61,15 +61,25 @@ def read_model(path: Path) -> ModelSummary:
     Raises:
         InvalidModel: says what was expected, what came and what to do.
     """
+    return read_packed(path)[0]
+
+
+def read_packed(path: Path) -> tuple[ModelSummary, onnx.ModelProto, bytes]:
+    """What the file says, the model, and its bytes as one file.
+
+    Raises:
+        InvalidModel: as `read_model`.
+    """
     try:
-        return _summary(load(path))
+        model = load(path)
+        raw = serialise(model)
+        return _summary(model, raw), model, raw
     except UnicodeDecodeError as error:
         raise InvalidModel(f"it holds a name that is not UTF-8: {error}") from error
 
 
-def _summary(model: onnx.ModelProto) -> ModelSummary:
+def _summary(model: onnx.ModelProto, raw: bytes) -> ModelSummary:
     refuse_nul(model.graph)
-    raw = serialise(model)
     runtime = session(raw)
     inputs, outputs = ports(model)
     cutter = Cutter(model)

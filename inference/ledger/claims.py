@@ -7,31 +7,28 @@ not passed; that counts the attempt.
 from __future__ import annotations
 
 import functools
+import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
-from inference.ledger.endings import OPEN_STATES
+from inference.core.lifecycle import STEP, ShardState
 from inference.models import PlanShard, Redundancy, Run, RunShard
-from inference.store.statements import Select, read_sql
+from inference.store import step_moves
+from inference.store.statements import Select
 from inference.store.tensors import TensorRef
 
-_CLAIM = Select(
-    RunShard,
-    ("claimed_at", "id", "fence", "claimed_at"),
-    sql=read_sql("claim"),
-)
 _RUN = Select(Run, ("id",))
 _STEPS = Select(RunShard, ("run_id",))
 
 
 def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
     """Take the step; None when somebody else has it, it moved on or it is late, a normal answer."""
-    taken = _CLAIM(claimed_at=now, id=step_id, fence=fence)
-    if not taken:
+    step = step_moves.claim(step_id, fence, now)
+    if step is None:
         return None
-    (step,) = taken
     (step.run,) = _RUN(id=step.run_id)
     _with_plan(step)
     return step
@@ -64,6 +61,26 @@ def steps_of(run: Run) -> list[RunShard]:
     return steps
 
 
+def all_done(steps: Sequence[RunShard]) -> bool:
+    """Whether of each step of the run one copy is done; `steps` are all of them."""
+    open_ones = {step.index for step in steps} - _done(steps)
+    return not open_ones
+
+
+def ready_now(steps: Sequence[RunShard]) -> list[RunShard]:
+    """Those that wait although all that they depend on is done; `steps` are all of the run's."""
+    done = _done(steps)
+    return [
+        step
+        for step in steps
+        if step.state == ShardState.WAITING and done.issuperset(step.plan_shard.depends_on)
+    ]
+
+
+def _done(steps: Sequence[RunShard]) -> set[int]:
+    return {step.index for step in steps if step.state == ShardState.DONE}
+
+
 def input_refs(shard: RunShard) -> list[tuple[str, TensorRef]]:
     """Where the shard's inputs are: the run's own, or what earlier steps left."""
     available: dict[str, Any] = dict(shard.run.inputs)
@@ -91,6 +108,20 @@ def part_refs(join: RunShard) -> dict[str, list[TensorRef]]:
     }
 
 
+def stalled(before: datetime) -> list[Run]:
+    """Runs whose last result, older than that, did not bring about what follows from it."""
+    of_run = RunShard.objects.filter(run=OuterRef("pk"))
+    runs = Run.objects.active().filter(Exists(of_run.filter(state=ShardState.DONE)))
+    found = runs.filter(~Exists(of_run.filter(finished_at__gte=before)))
+    steps: dict[uuid.UUID, list[RunShard]] = {}
+    for step in RunShard.objects.filter(run__in=found).order_by("run", "index", "copy"):
+        step.plan_shard = _plan_shard(step.plan_shard_id)
+        steps.setdefault(step.run_id, []).append(step)
+    lagging = [pk for pk, its in steps.items() if all_done(its) or ready_now(its)]
+    related = Run.objects.select_related("plan", "model").defer("model__summary")
+    return list(related.filter(pk__in=lagging)) if lagging else []
+
+
 def copies(step: RunShard) -> QuerySet[RunShard]:
     """The same step for other browsers; none where the first answer is not what counts."""
     if step.run.redundancy != Redundancy.FIRST:
@@ -100,4 +131,4 @@ def copies(step: RunShard) -> QuerySet[RunShard]:
 
 def others(step: RunShard) -> QuerySet[RunShard]:
     """Those copies of the step that may still answer."""
-    return copies(step).filter(state__in=OPEN_STATES)
+    return copies(step).filter(state__in=STEP.open)

@@ -16,18 +16,18 @@ from __future__ import annotations
 from datetime import datetime
 
 import redis.exceptions
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.ledger import endings, redispatch
 from inference.ledger.endings import Actions
-from inference.models import Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Run, RunShard, ShardState, StepKind
 from inference.scheduling.pool_view import snapshot
 
 
 def left_s(run: Run) -> float:
     """Seconds until the deadline; zero or less: it has passed."""
-    return (run.deadline_at - timezone.now()).total_seconds()
+    return (run.deadline_at - clock.now()).total_seconds()
 
 
 def finish_late(run: Run, now: datetime) -> Actions:
@@ -38,7 +38,7 @@ def finish_late(run: Run, now: datetime) -> Actions:
     if now < run.deadline_at:
         return []
     error = _error(run, "no answer")
-    return endings.finish(run, RunState.FAILED, now, category=Category.TIMEOUT, error=error)
+    return endings.fail(run, now, category=Category.TIMEOUT, error=error)
 
 
 def end_late(run: Run, now: datetime) -> bool:
@@ -49,7 +49,7 @@ def end_late(run: Run, now: datetime) -> bool:
     waiting = _waiting(run)
     if waiting is not None:
         category, why = Category.NO_BROWSER, _why_waiting(waiting)
-    return endings.end(run, RunState.FAILED, category=category, error=_error(run, why))
+    return endings.end_failed(run, category=category, error=_error(run, why))
 
 
 def _error(run: Run, why: str) -> str:

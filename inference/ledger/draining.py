@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from browsers.models import Browser
 from browsers.state import drains
 from browsers.state.live import living
-from inference.errors import UnknownBrowser
 from inference.ledger import redispatch, sweep
 from inference.models import RunShard, ShardState
-from inference.scheduling.pool_view import snapshot
+from inference.scheduling.pool_view import get_browser, snapshot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +35,7 @@ def drain(browser_id: str, *, reason: str) -> Draining:
         UnknownBrowser.
         RedisError: Redis does not answer; the row is marked all the same.
     """
-    _known(browser_id)
+    get_browser(browser_id)
     drains.mark(browser_id, reason=reason)
     moved = _move_queued(browser_id)
     others = sum(browser.state == "ready" for browser in living().values())
@@ -51,7 +49,7 @@ def undrain(browser_id: str) -> bool:
         UnknownBrowser.
         RedisError: Redis does not answer; the row is cleared all the same.
     """
-    _known(browser_id)
+    get_browser(browser_id)
     cleared = drains.clear(browser_id)
     if cleared:
         sweep.place_waiting()
@@ -72,9 +70,3 @@ def _move_queued(browser_id: str) -> int:
         for shard in redispatch.queued_on(browser_id)
         if redispatch.why_waiting(shard, pool) is None
     )
-
-
-def _known(browser_id: str) -> None:
-    if not Browser.objects.filter(pk=browser_id).exists():
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {browser_id!r}; known: {known}")

@@ -7,39 +7,30 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import redis.exceptions
-from django.db import transaction
-from django.db.models import F
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
-from inference.models import Run, RunShard, RunState, ShardState
-from inference.store import tensors, wakeups
-from inference.store.statements import Update
-from inference.store.tensors import TensorRef
+from inference.models import Run, RunShard, RunState
+from inference.store import run_moves, step_moves, tensors, transactions, wakeups
+from inference.store.doubts import doubt_of
+from inference.store.tensors import TensorRef, refs_of
 from inference.store.wakeups import Ending
 
 log = logging.getLogger(__name__)
-OPEN_STATES = (ShardState.WAITING, ShardState.READY, ShardState.QUEUED, ShardState.RUNNING)
 # How long ago a run may have ended without a word, when the one that ended it has died.
 UNHEARD = timedelta(seconds=10)
 Actions = list[Callable[[], None]]
-
-_END = Update(
-    Run,
-    dict.fromkeys(("state", "outputs", "error_category", "error", "finished_at")),
-    {"id": None, "state": "'running'"},
-)
 
 
 def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
     """Every shard is done: the model's outputs are known by reference.
 
-    Inside the caller's transaction, like `finish`; returns what to do after its commit.
+    Inside the caller's transaction, like `fail`; returns what to do after its commit.
     """
     available: dict[str, Any] = dict(run.inputs)
     for shard in shards:
@@ -47,42 +38,52 @@ def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
     outputs = {
         port["name"]: available[port.get("tensor", port["name"])] for port in run.model.outputs
     }
-    made = [shard.outputs for shard in shards]
-    return _finish(run, Ending(RunState.SUCCEEDED, outputs, "", "", now), made)
+    ending = run_moves.succeed(run.pk, outputs, now)
+    made = [ref for shard in shards for ref in refs_of(shard.outputs).values()]
+    return _ended(run, ending, made) if ending else []
 
 
-def finish(run: Run, state: RunState, now: datetime, *, category: Category, error: str) -> Actions:
-    """End the run without an answer."""
-    return _finish(run, Ending(state, {}, category, error, now), None)
+def fail(run: Run, now: datetime, *, category: Category, error: str) -> Actions:
+    """End the run without an answer; nothing to do: it had ended before."""
+    ending = run_moves.fail(run.pk, category, error, now)
+    return _ended_early(run, ending) if ending else []
 
 
-def _finish(run: Run, ending: Ending, made: Sequence[Mapping[str, Any]] | None) -> Actions:
-    """`made`: what the shards stored; None: ask the database."""
-    if not _END(**vars(ending), id=run.pk):
-        return []
-    if made is None:
-        run.shards.filter(state__in=OPEN_STATES).update(
-            state=ShardState.CANCELLED, fence=F("fence") + 1, finished_at=ending.finished_at
-        )
-        made = list(run.shards.values_list("outputs", flat=True))
+def _ended_early(run: Run, ending: Ending) -> Actions:
+    step_moves.cancel(run.shards.all(), ending.finished_at)
+    made: list[TensorRef] = []
+    for step in run.shards.only("outputs", "doubt"):
+        made += refs_of(step.outputs).values()
+        made += doubt.refs if (doubt := doubt_of(step)) else ()
+    return _ended(run, ending, made)
+
+
+def _ended(run: Run, ending: Ending, made: Iterable[TensorRef]) -> Actions:
+    """`made`: what the steps stored."""
     return [
         lambda: wakeups.announce({run.pk: ending}),
         lambda: _drop_all_but(ending.outputs, run, made),
     ]
 
 
-def end(run: Run, state: RunState, *, category: Category, error: str) -> bool:
-    """End the run in a transaction of its own; False when it already was terminal."""
-    with transaction.atomic():
-        after = finish(run, state, timezone.now(), category=category, error=error)
+@transactions.repeated
+def end_failed(run: Run, *, category: Category, error: str) -> bool:
+    """End the run without an answer in a transaction of its own; False: it had ended before."""
+    with transactions.of_run(run.pk):
+        after = fail(run, clock.now(), category=category, error=error)
     follow_up(after)
     return bool(after)
 
 
+@transactions.repeated
 def cancel(run_id: uuid.UUID | str, reason: str) -> bool:
-    """End a run that nobody wants any more; False when it was already terminal."""
+    """End a run that nobody wants any more; False: it had ended before."""
     run = Run.objects.get(pk=run_id)
-    return end(run, RunState.CANCELLED, category=Category.CANCELLED, error=reason)
+    with transactions.of_run(run.pk):
+        ending = run_moves.cancel(run.pk, reason, clock.now())
+        after = _ended_early(run, ending) if ending else []
+    follow_up(after)
+    return bool(after)
 
 
 def follow_up(after: Actions) -> None:
@@ -113,14 +114,10 @@ def drop_inputs(run: Run) -> None:
     follow_up([lambda: _drop_all_but({}, run, ())])
 
 
-def _drop_all_but(
-    outputs: Mapping[str, Any], run: Run, computed: Sequence[Mapping[str, Any]]
-) -> None:
+def _drop_all_but(outputs: Mapping[str, Any], run: Run, made: Iterable[TensorRef]) -> None:
     """Free everything a terminal run stored, except its outputs."""
     kept = {item["key"] for item in outputs.values()}
-    stored: list[TensorRef] = []
+    stored = list(made)
     for item in run.inputs.values():
         stored += [TensorRef.from_json(part) for part in item.get("parts", [item])]
-    for made in computed:
-        stored += [TensorRef.from_json(item) for item in made.values()]
     tensors.drop(ref for ref in stored if ref.key not in kept)

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis.exceptions
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.graph.join import join
 from inference.graph.steps import JoinSpec
 from inference.ledger import claims, endings, results
-from inference.models import PlanShard, RunState
+from inference.models import PlanShard
 from inference.store import tensors
 from inference.store.ports import specs
 from inference.store.tensors import TensorRef, WireTensor
@@ -24,7 +24,7 @@ from inference.store.tensors import TensorRef, WireTensor
 
 def execute(step_id: int, fence: int) -> bool:
     """Claim the join, do it, record it; False when somebody else has it or it moved on."""
-    step = claims.claim(step_id, fence, timezone.now())
+    step = claims.claim(step_id, fence, clock.now())
     if step is None:
         return False
     try:
@@ -38,7 +38,7 @@ def execute(step_id: int, fence: int) -> bool:
             Category.TENSOR_LOST if isinstance(error, tensors.TensorLost) else Category.INTERNAL
         )
         message = f"parts could not be joined: {error}"
-        endings.end(step.run, RunState.FAILED, category=category, error=message)
+        endings.end_failed(step.run, category=category, error=message)
         return False
     named = {tensor.name: ref for tensor, ref in zip(joined, stored, strict=True)}
     return results.record_join(step, named)

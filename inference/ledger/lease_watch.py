@@ -24,7 +24,7 @@ def watch_forever(stop: threading.Event) -> None:
     held: frozenset[str] | None = None
     while not stop.wait(LOOK_EVERY_S):
         try:
-            held = look(held)
+            held = check_leases(held)
         except redis.exceptions.RedisError:
             held = None  # leases that ended while nobody could renew them say nothing
         except (DatabaseError, OSError) as error:
@@ -35,7 +35,7 @@ def watch_forever(stop: threading.Event) -> None:
             held = None
 
 
-def look(before: frozenset[str] | None) -> frozenset[str]:
+def check_leases(before: frozenset[str] | None) -> frozenset[str]:
     """Who holds a lease now; the work of those who held one before and do not any more is moved."""
     now = live.holders()
     ended = (before or frozenset()) - now

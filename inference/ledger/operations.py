@@ -8,8 +8,8 @@ from browsers.models import Browser
 from browsers.queues import queue_of
 from browsers.state import breakers, drains
 from browsers.state.drains import QUARANTINED
-from inference.errors import UnknownBrowser
 from inference.ledger import draining, results
+from inference.scheduling.pool_view import get_browser
 
 # Sent by name: whoever asks for a restart needs nothing of what drives a browser.
 RESTART_BROWSER = "browsers.tasks.restart_browser"
@@ -22,7 +22,7 @@ def restart(browser_id: str, *, by: str) -> None:
         UnknownBrowser.
         OperationalError: the broker does not answer.
     """
-    _known(browser_id)
+    get_browser(browser_id)
     current_app.send_task(
         RESTART_BROWSER,
         (f"restart asked for by {by}",),
@@ -40,7 +40,7 @@ def quarantine(browser_id: str, *, by: str) -> int:
         UnknownBrowser.
         RedisError: Redis does not answer; the row is marked all the same.
     """
-    _known(browser_id)
+    get_browser(browser_id)
     drains.clear(browser_id)
     drains.mark(browser_id, reason=f"{QUARANTINED} by {by}")
     return results.owner_died(browser_id, f"{browser_id} was {QUARANTINED} by {by}")
@@ -58,15 +58,9 @@ def reset_breakers(browser_id: str) -> None:
         UnknownBrowser.
         RedisError: they are as before.
     """
-    _known(browser_id)
+    get_browser(browser_id)
     breakers.reset(browser_id)
 
 
 def is_quarantined(row: Browser) -> bool:
     return row.drained_at is not None and row.drain_reason.startswith(QUARANTINED)
-
-
-def _known(browser_id: str) -> None:
-    if not Browser.objects.filter(pk=browser_id).exists():
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {browser_id!r}; known: {known}")

@@ -11,26 +11,19 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import redis.exceptions
-from django.db import transaction
-from django.db.models import F
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
+from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import BrowserView
 from inference.ledger.claims import others, steps_of
-from inference.ledger.endings import Actions, finish, follow_up
-from inference.models import UNDER_WAY, Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.ledger.endings import Actions, fail, follow_up
+from inference.models import Attempt, Outcome, Run, RunShard, ShardState
 from inference.scheduling import dispatch
 from inference.scheduling.pool_view import snapshot
-from inference.store.statements import Update
+from inference.store import step_moves, transactions
 
 log = logging.getLogger(__name__)
-
-_PLACE = Update(
-    RunShard,
-    dict.fromkeys(("state", "browser", "fence", "avoid", "ready_at", "queued_at")),
-    {"id": None},
-)
 
 
 def pool_now() -> list[BrowserView]:
@@ -42,14 +35,6 @@ def pool_now() -> list[BrowserView]:
         return []
 
 
-def save_placed(steps: Sequence[RunShard]) -> None:
-    for step in steps:
-        _PLACE(
-            state=step.state, browser=step.browser, fence=step.fence, avoid=step.avoid,
-            ready_at=step.ready_at, queued_at=step.queued_at, id=step.pk,
-        )  # fmt: skip
-
-
 def fail_if_hopeless(
     run: Run, stuck: Sequence[dispatch.NoBrowser], steps: Iterable[RunShard], now: datetime
 ) -> Actions:
@@ -58,7 +43,7 @@ def fail_if_hopeless(
     for none in stuck:
         if none.lasting and none.shard not in under_way:
             error = f"{none}{_what_they_said(run, none.shard)}"
-            return finish(run, RunState.FAILED, now, category=Category.NO_BROWSER, error=error)
+            return fail(run, now, category=Category.NO_BROWSER, error=error)
     return []
 
 
@@ -77,26 +62,25 @@ def place_again(
     avoid = shard.avoid
     if prefer_same:  # a transient error does not count against the browser the first time
         shard.avoid = {}
-    sent, stuck = dispatch.assign(shard.run, [shard], siblings, pool, now)
+    queued, stuck = dispatch.assign(shard.run, [shard], siblings, pool, now)
     shard.avoid = avoid
-    save_placed([shard])
+    placed = step_moves.save_placed([shard])
+    sent = queued if placed else []
     if hopeless := fail_if_hopeless(shard.run, stuck, siblings, now):
         return False, hopeless
     return bool(sent), [lambda: dispatch.send(sent)]
 
 
+@transactions.repeated
 def redispatch(shard: RunShard) -> bool:
     """Send a queued or ready shard again, wherever is best now; False when it had moved on or waits."""
-    now, pool = timezone.now(), pool_now()
+    now, pool = clock.now(), pool_now()
     if shard.state == ShardState.READY and _still_waits(shard, pool):
         return False  # as before: nothing to write down
-    with transaction.atomic():
-        still = RunShard.objects.filter(
-            pk=shard.pk, fence=shard.fence, state__in=[ShardState.QUEUED, ShardState.READY]
-        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="")
-        if not still:
+    shard = copy.copy(shard)
+    with transactions.of_run(shard.run_id):
+        if not step_moves.recall(shard):
             return False
-        shard.fence += 1
         sent, after = place_again(shard, pool, now)
     follow_up(after)
     return sent
@@ -111,8 +95,7 @@ def _still_waits(shard: RunShard, pool: Sequence[BrowserView]) -> bool:
 
 def why_waiting(shard: RunShard, pool: Sequence[BrowserView]) -> dispatch.NoBrowser | None:
     """Why no browser of the pool takes a ready shard; None when one would."""
-    _, stuck = dispatch.assign(shard.run, [copy.copy(shard)], others(shard), pool)
-    return stuck[0] if stuck else None
+    return dispatch.why_none(shard, others(shard), pool)
 
 
 def queued_on(browser_id: str) -> list[RunShard]:
@@ -134,12 +117,7 @@ def move_queued(browser_id: str) -> int:
 
 def join_again(join: RunShard) -> bool:
     """Send a join again whose message or worker is gone; False when it had moved on."""
-    now = timezone.now()
-    still = RunShard.objects.filter(
-        pk=join.pk, fence=join.fence, state__in=[ShardState.QUEUED, ShardState.RUNNING]
-    ).update(state=ShardState.QUEUED, fence=F("fence") + 1, queued_at=now)
-    if not still:
+    if not step_moves.resend(join, clock.now()):
         return False
-    join.fence += 1
     dispatch.send([join])
     return True

@@ -18,48 +18,49 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, transaction
-from django.db.models import F, QuerySet
-from django.utils import timezone
+from django.db import DatabaseError
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.core import retry
 from inference.core.placement import BrowserView
-from inference.ledger import deadlines
-from inference.ledger.claims import others, plan_steps, steps_of
-from inference.ledger.endings import UNHEARD, Actions, finish, follow_up, succeed, wake_waiters
+from inference.ledger import deadlines, endings
+from inference.ledger.claims import (
+    all_done,
+    copies,
+    others,
+    plan_steps,
+    ready_now,
+    steps_of,
+)
+from inference.ledger.endings import UNHEARD, Actions, follow_up, succeed, wake_waiters
 from inference.ledger.redispatch import (
     fail_if_hopeless,
     place_again,
     pool_now,
     redispatch,
-    save_placed,
     why_waiting,
 )
 from inference.models import (
     Attempt,
     Outcome,
+    Run,
     RunShard,
-    RunState,
     ShardState,
     StepKind,
 )
 from inference.scheduling import dispatch
-from inference.store import tensors
-from inference.store.statements import Insert, Update
+from inference.store import doubts, step_moves, tensors, transactions
+from inference.store.doubts import Doubt, KeptAnswer
+from inference.store.statements import Insert
 from inference.store.tensors import TensorRef
 
 log = logging.getLogger(__name__)
 
-_DONE = Update(
-    RunShard,
-    {"state": "'done'", "outputs": None, "finished_at": None},
-    {"id": None, "fence": None, "state": "'running'"},
-)
 _ATTEMPT = Insert(Attempt)
 
 
@@ -105,59 +106,53 @@ def record_success(
         shard=shard,
         number=shard.attempts,
         outcome=Outcome.SUCCEEDED,
-        finished_at=timezone.now(),
+        finished_at=clock.now(),
         **facts,
     )
     named = {tensor_of[name]: ref for name, ref in outputs.items()}
     return _record(shard, named, attempt, glance or Glance(shard))
 
 
+@transactions.repeated
 def ask_another(
     shard: RunShard,
     outputs: Mapping[str, TensorRef],
-    why: str,
+    doubt: Doubt,
     facts: Mapping[str, Any],
     *,
     must: bool,
 ) -> Outcome | None:
     """Keep an answer beside the shard and send it to a browser that has not answered yet.
 
-    None, and nothing is changed, when no browser could take it now, unless one `must`: then it waits for
-    one. An answer that comes too late is written down as such.
+    `doubt`: why, and the earlier answers. None, and nothing is changed, when no browser could take it now,
+    unless one `must`: then it waits for one. An answer that comes too late is written down as such.
     """
     tensor_of = shard.plan_shard.tensor_of
-    answer = {
-        "browser": shard.browser,
-        "backend": facts["backend"],
-        "outputs": {tensor_of[name]: ref.to_json() for name, ref in outputs.items()},
-    }
+    named = {tensor_of[name]: ref for name, ref in outputs.items()}
+    doubt = doubt.after(KeptAnswer(shard.browser, facts["backend"], named))
     asked = copy.copy(shard)
-    asked.doubt = {"why": why, "answers": [*shard.kept_answers, answer]}
+    asked.doubt = doubts.to_json(doubt)
     pool = pool_now()
     if not must and why_waiting(asked, pool) is not None:
         return None
     after: Actions = []
-    with transaction.atomic():
-        now = timezone.now()
+    with transactions.of_run(shard.run_id):
+        now = clock.now()
         late = deadlines.finish_late(shard.run, now)
-        mine = RunShard.objects.filter(
-            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
-        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="", doubt=asked.doubt)
+        mine = step_moves.ask(asked, doubt)
         outcome = Outcome.DOUBTED if mine else Outcome.SUPERSEDED
         Attempt.objects.create(
             shard=shard, number=shard.attempts, outcome=outcome, finished_at=now, **facts
         )
         if mine:
-            asked.fence += 1
             _, after = place_again(asked, pool, now)
     follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
     return outcome
 
 
-def drop_answers(shard: RunShard) -> None:
-    """Free the answers that were kept to be confirmed."""
-    kept = [ref for answer in shard.kept_answers for ref in answer["outputs"].values()]
-    follow_up([lambda: tensors.drop(TensorRef.from_json(ref) for ref in kept)])
+def drop_answers(refs: Iterable[TensorRef]) -> None:
+    """Free answers of which nothing more is needed."""
+    follow_up([lambda: tensors.drop(refs)])
 
 
 def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
@@ -165,29 +160,36 @@ def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
     return _record(join, outputs, None, Glance(join))
 
 
+@transactions.repeated
 def _record(
     step: RunShard, outputs: Mapping[str, TensorRef], attempt: Attempt | None, glance: Glance
 ) -> bool:
-    pool = glance.pool()
+    step, pool = copy.copy(step), glance.pool()
     after: Actions = []
     stored = {name: ref.to_json() for name, ref in outputs.items()}
-    with transaction.atomic():
-        now = timezone.now()  # here nothing is waited for any more
+    with transactions.of_run(step.run_id):
+        now = clock.now()  # here nothing is waited for any more
         late = deadlines.finish_late(step.run, now)
-        mine = _DONE(outputs=stored, finished_at=now, id=step.pk, fence=step.fence)
+        mine = step_moves.finish(step, stored, now)
         if attempt is not None:
             attempt.outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
             _ATTEMPT([attempt])
         if mine:
-            step.state, step.outputs = ShardState.DONE, stored
-            _cancel(others(step), now)
+            step_moves.cancel(copies(step), now)
             after = _advance(step, pool, now)
     follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
-    return bool(mine)
+    return mine
 
 
-def _cancel(steps: QuerySet[RunShard], now: datetime) -> None:
-    steps.update(state=ShardState.CANCELLED, fence=F("fence") + 1, finished_at=now)
+@transactions.repeated
+def advance(run: Run) -> bool:
+    """Do for a run what the last result should have brought about; False: there was nothing to do."""
+    pool = pool_now()
+    with transactions.of_run(run.pk):
+        # Not as parts of a chord: what it should have brought has come in vain.
+        after = _go_on(run, pool, clock.now(), lambda sent, _: dispatch.send(sent))
+    follow_up(after)
+    return bool(after)
 
 
 def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> Actions:
@@ -195,22 +197,27 @@ def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> 
     run = finished.run
     if len(plan_steps(run.plan_id)) == 1:
         return succeed(run, [finished], now)
+    return _go_on(run, pool, now, dispatch.send_ready)
+
+
+def _go_on(
+    run: Run,
+    pool: Sequence[BrowserView],
+    now: datetime,
+    send: Callable[[Sequence[RunShard], Sequence[RunShard]], None],
+) -> Actions:
     steps = steps_of(run)
-    done = {step.index for step in steps if step.state == ShardState.DONE}
-    if len(done) == len(plan_steps(run.plan_id)):
+    if all_done(steps):
         return succeed(run, steps, now)
-    ready = [
-        step
-        for step in steps
-        if step.state == ShardState.WAITING and done.issuperset(step.plan_shard.depends_on)
-    ]
+    ready = ready_now(steps)
     if not ready:
         return []
     sent, stuck = dispatch.assign(run, ready, steps, pool, now)
-    save_placed(ready)
+    placed = step_moves.save_placed(ready)
+    sent = [step for step in sent if step in placed]
     if hopeless := fail_if_hopeless(run, stuck, steps, now):
         return hopeless
-    return [lambda: dispatch.send_ready(sent, steps)]
+    return [lambda: send(sent, steps)]
 
 
 def record_failure(
@@ -220,13 +227,13 @@ def record_failure(
     _give_up_attempt(shard, Outcome.FAILED, category, message, facts)
 
 
+@transactions.repeated
 def fail_run(shard: RunShard, category: Category, message: str, facts: Mapping[str, Any]) -> None:
     """End the run because of this shard: no retry anywhere could help."""
-    now = timezone.now()
-    with transaction.atomic():
-        mine = RunShard.objects.filter(
-            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
-        ).update(state=ShardState.FAILED, finished_at=now)
+    shard = copy.copy(shard)
+    with transactions.of_run(shard.run_id):
+        now = clock.now()
+        mine = step_moves.fail(shard, now)
         Attempt.objects.create(
             shard=shard,
             number=shard.attempts,
@@ -237,9 +244,7 @@ def fail_run(shard: RunShard, category: Category, message: str, facts: Mapping[s
             **facts,
         )
         error = f"shard {shard.index} on {shard.browser}: {message}"
-        after = (
-            finish(shard.run, RunState.FAILED, now, category=category, error=error) if mine else []
-        )
+        after = endings.fail(shard.run, now, category=category, error=error) if mine else []
     follow_up(after)
 
 
@@ -259,16 +264,17 @@ def owner_died(browser_id: str, reason: str, *, category: Category = Category.BR
         lose(shard, category, reason) if shard.state == ShardState.RUNNING else redispatch(shard)
         for shard in held
     )
-    wake_waiters(timezone.now() - UNHEARD, browser_id)
+    wake_waiters(clock.now() - UNHEARD, browser_id)
     return taken
 
 
 def lose(shard: RunShard, category: Category, reason: str) -> bool:
     """Give up an attempt of which nothing more will be heard; False when the shard had moved on."""
-    facts = {"browser": shard.browser, "started_at": shard.claimed_at or timezone.now()}
+    facts = {"browser": shard.browser, "started_at": shard.claimed_at or clock.now()}
     return _give_up_attempt(shard, Outcome.LOST, category, reason, facts)
 
 
+@transactions.repeated
 def _give_up_attempt(
     shard: RunShard, outcome: Outcome, category: Category, message: str, facts: Mapping[str, Any]
 ) -> bool:
@@ -278,14 +284,12 @@ def _give_up_attempt(
         max_retries=shard.run.max_retries,
         already_avoided=shard.browser in shard.avoid,
     )
-    pool = pool_now()
+    shard, pool = copy.copy(shard), pool_now()
     after: Actions = []
-    with transaction.atomic():
-        now = timezone.now()
-        still_mine = RunShard.objects.filter(
-            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
-        ).update(state=ShardState.READY, fence=F("fence") + 1, browser="")
-        if not still_mine:
+    with transactions.of_run(shard.run_id):
+        now = clock.now()
+        failed_on, last = shard.browser, decision.next == retry.Next.FAIL
+        if not (step_moves.fail(shard, now) if last else step_moves.give_up(shard)):
             return False
         Attempt.objects.create(
             shard=shard,
@@ -296,13 +300,10 @@ def _give_up_attempt(
             finished_at=now,
             **facts,
         )
-        failed_on, shard.fence = shard.browser, shard.fence + 1
-        if decision.next == retry.Next.FAIL:
-            shard.state, shard.browser, shard.finished_at = ShardState.FAILED, failed_on, now
-            shard.save(update_fields=["state", "browser", "finished_at"])
+        if last:
             if not others(shard).exists():
                 error = f"shard {shard.index} on {failed_on}: {message} ({decision.reason})"
-                after = finish(shard.run, RunState.FAILED, now, category=category, error=error)
+                after = endings.fail(shard.run, now, category=category, error=error)
         elif not (after := deadlines.finish_late(shard.run, now)):
             shard.avoid = {**shard.avoid, failed_on: category}
             _, after = place_again(

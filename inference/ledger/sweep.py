@@ -7,7 +7,8 @@
 3. Ready shards without a browser are placed.
 4. Queued shards whose message is lost are sent again.
 5. Joins whose message is lost, or whose worker is gone, are sent again.
-6. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
+6. A run of which a result did not bring about what follows, goes on.
+7. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
 
 One step's failure does not keep the others from their work.
 """
@@ -23,14 +24,14 @@ import redis.exceptions
 from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from browsers.queues import CONTROL_QUEUE, queue_of
 from browsers.redis import client
 from browsers.state import drains, live
 from browsers.state.live import LiveBrowser, living
-from inference.ledger import deadlines, endings, redispatch, results
+from inference.ledger import claims, deadlines, endings, redispatch, results
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def sweep(now: datetime) -> bool:
         _place_waiting,
         _send_lost_messages,
         _join_again,
+        _go_on,
     )
     complete = True
     for step in steps:
@@ -148,6 +150,12 @@ def _join_again(now: datetime) -> None:
             redispatch.join_again(join)
 
 
+def _go_on(now: datetime) -> None:
+    for run in claims.stalled(now - LOST_MESSAGE_AFTER):
+        if results.advance(run):
+            log.warning("run %s stood still between two steps; it goes on", run)
+
+
 def restart_joins() -> None:
     """Send every join again that was under way: the control worker, just started, does none yet."""
     for join in _joins().filter(state=ShardState.RUNNING):
@@ -164,10 +172,10 @@ def run_forever(
 ) -> None:
     """The control worker's sweep thread; `show_life` is called before each pass."""
     live.look_regularly()
-    unheard: datetime | None = timezone.now() - timedelta(minutes=1)
+    unheard: datetime | None = clock.now() - timedelta(minutes=1)
     while not stop.wait(every_s):
         show_life()
-        now = timezone.now()
+        now = clock.now()
         if not sweep(now):
             unheard = unheard or now - timedelta(seconds=settings.WEBPOOL_LEASE_S)
         elif unheard is not None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from browsers.core.answers.agreement import disagreement, same_bits
@@ -27,10 +28,11 @@ from inference.ledger import results
 from inference.ledger.claims import copies, others
 from inference.models import Outcome, PlanShard, Redundancy, RunShard, ShardState
 from inference.store import tensors
+from inference.store.doubts import Doubt, KeptAnswer, doubt_of
 from inference.store.tensors import TensorRef, WireTensor, decode_array
 
 log = logging.getLogger(__name__)
-AS_ASKED = "computed twice, as asked"
+_AS_ASKED = "computed twice, as asked"
 
 
 def settle(
@@ -43,21 +45,30 @@ def settle(
     """Record a computed shard, or have it computed once more elsewhere."""
     named = {tensor.name: ref for tensor, ref in zip(outputs, refs, strict=True)}
     odd = _odd(shard, outputs)
-    if shard.kept_answers:
-        _confirm(shard, outputs, named, odd, facts, glance)
+    earlier = doubt_of(shard)
+    if earlier and earlier.answers:
+        _confirm(shard, earlier, outputs, named, odd, facts, glance)
         return
-    compared = shard.run.redundancy == Redundancy.COMPARE
-    why = AS_ASKED if compared else "; ".join(odd)
-    must = compared or (bool(why) and others(shard).exists())  # its other copy may know better
-    asked = results.ask_another(shard, named, why, facts, must=must) if why else None
+    doubt = _doubt(shard, odd)
+    asked = None
+    if doubt is not None:
+        must = doubt.compared or others(shard).exists()  # its other copy may know better
+        asked = results.ask_another(shard, named, doubt, facts, must=must)
     if asked is None and results.record_success(shard, named, facts, glance):
         _blame_copies(shard, outputs, facts["backend"])
-    elif asked is Outcome.SUPERSEDED:
-        _blame_late(shard, outputs, why)
+    elif doubt is not None and asked is Outcome.SUPERSEDED:
+        _blame_late(shard, outputs, doubt.why)
+
+
+def _doubt(shard: RunShard, odd: Sequence[str]) -> Doubt | None:
+    if shard.run.redundancy == Redundancy.COMPARE:
+        return Doubt(_AS_ASKED, compared=True)
+    return Doubt("; ".join(odd), compared=False) if odd else None
 
 
 def _confirm(
     shard: RunShard,
+    doubt: Doubt,
     outputs: Sequence[WireTensor],
     named: Mapping[str, TensorRef],
     odd: Sequence[str],
@@ -65,48 +76,55 @@ def _confirm(
     glance: results.Glance,
 ) -> None:
     """Compare an answer with the earlier ones: take it, ask one more browser, or fail the run."""
-    why = shard.doubted_as
-    backend = facts["backend"]
-    found = [(answer, _agrees(shard, answer, outputs, backend)) for answer in shard.kept_answers]
-    answers = [answer for answer, same in found if same is not None]
+    why, backend = doubt.why, facts["backend"]
+    found = [(answer, _agrees(shard, answer, outputs, backend)) for answer in doubt.answers]
+    answers = tuple(answer for answer, same in found if same is not None)
     agrees = [same for _, same in found if same is not None]
-    shard.doubt = {"why": why, "answers": answers}
-    overrules = backend == "wasm" or all(answer["backend"] != "wasm" for answer in answers)
-    verdict = judge(agrees, odd=bool(odd), asked_as_odd=why != AS_ASKED, overrules=overrules)
+    doubt = replace(doubt, answers=answers)
+    overrules = backend == "wasm" or all(answer.backend != "wasm" for answer in answers)
+    asked_as_odd = not doubt.compared
+    verdict = judge(agrees, odd=bool(odd), asked_as_odd=asked_as_odd, overrules=overrules)
     if verdict.next is Next.ASK:
-        results.ask_another(shard, named, why, facts, must=True)
+        results.ask_another(shard, named, doubt, facts, must=True)
         return
     if verdict.next is Next.FAIL:
-        browsers = ", ".join([*(answer["browser"] for answer in answers), shard.browser])
+        browsers = ", ".join([*(answer.browser for answer in answers), shard.browser])
         results.fail_run(
             shard,
             Category.INTERNAL,
             f"{browsers} answered differently, and nobody decides ({why})",
             facts,
         )
+        results.drop_answers(named.values())
         return
     if results.record_success(shard, named, facts, glance):
         for at in verdict.wrong:
-            _blame(shard, answers[at]["browser"], shard.browser, why)
+            _blame(shard, answers[at].browser, shard.browser, why)
         if odd and not verdict.wrong:
             _remember(shard.plan_shard, odd)
-        results.drop_answers(shard)
+        results.drop_answers(doubt.refs)
         _blame_copies(shard, outputs, backend)
 
 
 def _blame_copies(shard: RunShard, outputs: Sequence[WireTensor], backend: str) -> None:
     """Hold the answers that were kept of the shard's copies against the one that counts."""
     for other in copies(shard).filter(doubt__isnull=False):
-        for answer in other.kept_answers:
+        doubt = doubt_of(other)
+        if doubt is None:
+            continue
+        for answer in doubt.answers:
             if _agrees(shard, answer, outputs, backend) is False:
-                _blame(shard, answer["browser"], shard.browser, other.doubted_as)
-        results.drop_answers(other)
+                _blame(shard, answer.browser, shard.browser, doubt.why)
+        results.drop_answers(doubt.refs)
 
 
 def _blame_late(shard: RunShard, outputs: Sequence[WireTensor], why: str) -> None:
     """Hold an odd answer that comes too late against the one that counts, as far as that is still known."""
     first = copies(shard).filter(state=ShardState.DONE).first()
-    if first and _agrees(shard, {"outputs": first.outputs}, outputs, "") is False:
+    if first is None:
+        return
+    counts = KeptAnswer(first.browser, "", tensors.refs_of(first.outputs))
+    if _agrees(shard, counts, outputs, "") is False:
         _blame(shard, shard.browser, first.browser, why)
 
 
@@ -126,7 +144,7 @@ def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
 
 
 def _agrees(
-    shard: RunShard, earlier: Mapping[str, Any], outputs: Sequence[WireTensor], backend: str
+    shard: RunShard, earlier: KeptAnswer, outputs: Sequence[WireTensor], backend: str
 ) -> bool | None:
     """Whether an earlier answer is the same; None where the store has lost it: it says nothing any more.
 
@@ -134,12 +152,11 @@ def _agrees(
     """
     names = [tensor.name for tensor in outputs]
     tensor_of = shard.plan_shard.tensor_of
-    refs = earlier["outputs"]
     try:
-        kept = tensors.fetch([(name, TensorRef.from_json(refs[tensor_of[name]])) for name in names])
+        kept = tensors.fetch([(name, earlier.outputs[tensor_of[name]]) for name in names])
     except tensors.TensorLost:
         return None
-    if earlier.get("backend") == backend == "wasm":
+    if earlier.backend == backend == "wasm":
         return same_bits(outputs, kept)
     tolerance = known_answers.known(shard.plan_shard.sha256).tolerance
     return not disagreement(outputs, kept, tolerance=tolerance)

@@ -1,29 +1,29 @@
-"""The tables of inference: the catalog, runs with their steps and attempts, keys, batch jobs."""
+"""The tables of inference: the catalog, runs with steps and attempts, keys, batch jobs, the audit log."""
 
 from __future__ import annotations
 
+from inference.core.lifecycle import RunState, ShardState
+from inference.models.audit import AuditEntry, Entrance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.models.catalog import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
 from inference.models.keys import ApiKey
 from inference.models.runs import (
-    UNDER_WAY,
     Attempt,
     Outcome,
     Redundancy,
     Run,
     RunQuerySet,
     RunShard,
-    RunState,
-    ShardState,
 )
 
 __all__ = [
-    "UNDER_WAY",
     "ApiKey",
     "Attempt",
+    "AuditEntry",
     "Batch",
     "BatchJob",
     "BatchState",
+    "Entrance",
     "JobState",
     "ModelType",
     "OnnxModel",

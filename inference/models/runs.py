@@ -1,18 +1,26 @@
 """The ledger: runs, their shards, and every attempt to compute one.
 
-A shard moves waiting → ready → queued → running → done | failed | cancelled. Every dispatch raises its
-`fence`; a claim or a result that carries an older fence changes nothing.
+How the states of runs and steps change is told in `inference.core.lifecycle`; who writes them, there too.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.db import models
 from django.db.models import Q
 
+from inference.core.lifecycle import RUN, RunState, ShardState
 from inference.models.catalog import OnnxModel, Plan, PlanShard, StepKind
+
+_READS: dict[str, str] = {
+    ShardState.WAITING: "waiting for what it depends on",
+    ShardState.READY: "ready, no browser yet",
+}
+
+
+def _choices(states: type[RunState] | type[ShardState]) -> list[tuple[str, str]]:
+    return [(state.value, _READS.get(state, state.value.capitalize())) for state in states]
 
 
 class Redundancy(models.TextChoices):
@@ -21,13 +29,6 @@ class Redundancy(models.TextChoices):
     NONE = "", "no"
     FIRST = "first", "the first answer counts"
     COMPARE = "compare", "both answers must agree"
-
-
-class RunState(models.TextChoices):
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -41,7 +42,7 @@ class Run(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model = models.ForeignKey(OnnxModel, on_delete=models.CASCADE, related_name="runs")
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="runs")
-    state = models.CharField(max_length=16, choices=RunState.choices, default=RunState.RUNNING)
+    state = models.CharField(max_length=16, choices=_choices(RunState), default=RUN.initial)
     platform = models.CharField(max_length=16, blank=True, help_text="asked for; blank: any")
     strict = models.BooleanField(default=False)
     critical = models.BooleanField(
@@ -93,19 +94,6 @@ class Run(models.Model):
         return [step for step in self.shards.all() if step.kind == StepKind.JOIN]
 
 
-class ShardState(models.TextChoices):
-    WAITING = "waiting", "waiting for what it depends on"
-    READY = "ready", "ready, no browser yet"
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-UNDER_WAY = (ShardState.QUEUED, ShardState.RUNNING)
-
-
 class RunShard(models.Model):
     """One step of one run; the row that workers claim. Joins have no attempts and no browser.
 
@@ -117,14 +105,14 @@ class RunShard(models.Model):
     index = models.PositiveIntegerField()
     copy = models.PositiveSmallIntegerField(default=0, help_text="0, or 1: the same once more")
     kind = models.CharField(max_length=8, choices=StepKind.choices, help_text="as in its plan")
-    state = models.CharField(max_length=16, choices=ShardState.choices)
+    state = models.CharField(max_length=16, choices=_choices(ShardState))
     fence = models.PositiveIntegerField(default=0, help_text="raised at every dispatch")
     attempts = models.PositiveIntegerField(default=0, help_text="claims so far")
     browser = models.CharField(max_length=64, blank=True, help_text="where it was sent")
     avoid = models.JSONField(default=dict, help_text="browser on which it failed → category")
     doubt = models.JSONField(
         null=True, help_text="answers that another browser is asked to confirm, and why"
-    )
+    )  # read and written by inference.store.doubts
     outputs = models.JSONField(default=dict)
     ready_at = models.DateTimeField(null=True)
     queued_at = models.DateTimeField(null=True)
@@ -146,16 +134,6 @@ class RunShard(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} #{self.index}" + ("b" if self.copy else "")
-
-    @property
-    def doubted_as(self) -> str:
-        """Why another browser is asked to confirm what was answered; "": nothing is to be confirmed."""
-        return str(self.doubt["why"]) if self.doubt else ""
-
-    @property
-    def kept_answers(self) -> list[dict[str, Any]]:
-        """What is to be confirmed, in order: `browser`, and `outputs`, references by tensor."""
-        return list(self.doubt["answers"]) if self.doubt else []
 
 
 class Outcome(models.TextChoices):

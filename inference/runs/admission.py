@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db.models import Min
-from django.utils import timezone
 
+from browsers import clock
 from inference.errors import Busy
 from inference.models import Run
 from inference.store.statements import read_sql, rows
@@ -37,7 +37,7 @@ def retry_after_s(excess: int) -> float:
 
     Where nothing finished in that time, it is the time until the next deadline, when one must end.
     """
-    now = timezone.now()
+    now = clock.now()
     finished = Run.objects.filter(finished_at__gt=now - _WINDOW).count()
     if finished:
         return max(1.0, math.ceil(excess * _WINDOW.total_seconds() / finished))

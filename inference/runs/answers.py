@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import redis.exceptions
 from django.core.exceptions import ValidationError
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.errors import (
     InvalidRequest,
@@ -48,7 +48,7 @@ def wait_run(run: Run) -> Run:
 
 def end_at_deadline(run: Run) -> None:
     """End a run whose deadline has passed, unless it has ended, and read how it ended."""
-    deadlines.end_late(run, timezone.now())
+    deadlines.end_late(run, clock.now())
     refresh(run, None)
 
 

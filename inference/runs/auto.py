@@ -153,7 +153,7 @@ def _way(
     model: OnnxModel, strategy: str, shards: int, rows: int | None, data_parallel: int = 1
 ) -> costs.Way:
     # A batch is split here only where `decide` found that it may be.
-    _, steps = plans.known_plan(model, strategy, shards, data_parallel, allow_unproved_split=True)
+    _, steps = plans.cached_plan(model, strategy, shards, data_parallel, allow_unproved_split=True)
     return costs.Way(strategy, shards, tuple(map(_step, steps)), rows, data_parallel)
 
 

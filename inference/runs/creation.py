@@ -8,10 +8,11 @@ from typing import Any
 
 import redis.exceptions
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db import IntegrityError
 
+from browsers import clock
 from inference.catalog import plans, registry
+from inference.core.lifecycle import STEP
 from inference.core.placement import BrowserView
 from inference.core.split import shares
 from inference.errors import (
@@ -25,23 +26,19 @@ from inference.models import (
     Redundancy,
     Run,
     RunShard,
-    ShardState,
     StepKind,
 )
 from inference.runs import admission, quotas
 from inference.runs.answers import collect, end_at_deadline, wait_run
 from inference.runs.inputs import Prepared, prepare
-from inference.runs.options import deadline_seconds
+from inference.runs.options import option
 from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
 from inference.scheduling import dispatch
-from inference.store import tensors
+from inference.store import tensors, transactions
 from inference.store.statements import Insert
 from inference.store.tensors import WireTensor
 
 _RUN, _STEPS = Insert(Run), Insert(RunShard)
-
-
-_MOST_RETRIES = 100
 
 
 def create_run(request: RunRequest) -> Run:
@@ -55,19 +52,20 @@ def create_run(request: RunRequest) -> Run:
         Busy: beyond the admission limit; nothing was stored.
         Unavailable: broker, store or pool is not there; nothing was stored.
     """
-    deadline_at = timezone.now() + timedelta(seconds=_deadline_s(request.deadline_s))
+    deadline_s = _asked_or_set("deadline_s", request.deadline_s, "WEBPOOL_RUN_DEADLINE_S")
+    deadline_at = clock.now() + timedelta(seconds=deadline_s)
     try:
         return _create_run(request, deadline_at)
     except IntegrityError:
         # The model was deleted and registered anew since this process looked: look again, once.
-        plans.forget()
+        plans.clear_cache()
         return _create_run(request, deadline_at)
 
 
 def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
-    max_retries = _max_retries(request.max_retries)
+    max_retries = _asked_or_set("max_retries", request.max_retries, "WEBPOOL_MAX_RETRIES")
     pool = pool_for(request)
-    model = registry.known_model(request.model)
+    model = registry.cached_model(request.model)
     prepared = prepare(model, request.inputs)
     request, prediction = resolve(request, model, pool, rows=_rows(prepared))
     plan, plan_shards = plan_for(request, model, pool, rows=_rows(prepared))
@@ -77,7 +75,7 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
             f"the inputs are {total / 2**20:.0f} MB, the limit is {settings.WEBPOOL_MAX_REQUEST_MB} "
             "MB (WEBPOOL_MAX_REQUEST_MB)"
         )
-    now = timezone.now()
+    now = clock.now()
     run = Run(
         model=model,
         plan=plan,
@@ -137,7 +135,7 @@ def new_steps(run: Run, plan_shards: Iterable[PlanShard]) -> list[RunShard]:
             index=plan_shard.index,
             copy=copy,
             kind=plan_shard.kind,
-            state=ShardState.WAITING,
+            state=STEP.initial,
         )
         for plan_shard in plan_shards
         for copy in range(2 if doubled and plan_shard.kind == StepKind.COMPUTE else 1)
@@ -150,17 +148,12 @@ def _rows(prepared: Prepared) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _max_retries(asked: int | None) -> int:
-    value = settings.WEBPOOL_MAX_RETRIES if asked is None else asked
-    if not 0 <= value <= _MOST_RETRIES:
-        raise InvalidRequest(f"max_retries: expected 0 to {_MOST_RETRIES}, got {value}")
-    return value
-
-
-def _deadline_s(asked: float | None) -> float:
+def _asked_or_set(name: str, asked: float | None, setting: str) -> Any:
+    """The caller's value of an option, else the setting's, which is checked as well."""
+    kind = option(name).kind
     if asked is None:
-        return deadline_seconds("WEBPOOL_RUN_DEADLINE_S", settings.WEBPOOL_RUN_DEADLINE_S)
-    return deadline_seconds("deadline_s", asked)
+        return kind.read(setting, getattr(settings, setting))
+    return kind.read(name, asked)
 
 
 def _store_inputs(
@@ -206,8 +199,9 @@ def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
     return pieces
 
 
+@transactions.repeated
 def _insert(run: Run, shards: Sequence[RunShard]) -> None:
-    with transaction.atomic():
+    with transactions.alone("admission"):
         quotas.admit(run.owner)
         admission.admit()  # here no other request can come between the count and the row
         _RUN([run])

@@ -15,7 +15,7 @@ from inference.errors import InvalidRequest
 from inference.graph.shapes import InvalidInput, bind_dims, check_inputs, check_names
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
-from inference.store import archives
+from inference.sandbox import archives
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor, encode_array
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from inference.catalog.data_parallel import splits_batch
-from inference.ledger.endings import OPEN_STATES
+from inference.core.lifecycle import STEP
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState, StepKind
 
 
@@ -61,7 +61,7 @@ def batch_split(run: Run) -> str | None:
 
 def _counted(shards: Sequence[RunShard]) -> list[RunShard]:
     """One of each shard: the copy that is done, else the one that is nearest to it."""
-    nearest = (ShardState.FAILED, ShardState.CANCELLED, *OPEN_STATES, ShardState.DONE)
+    nearest = (ShardState.FAILED, ShardState.CANCELLED, *STEP.open, ShardState.DONE)
     best: dict[int, RunShard] = {}
     for shard in shards:
         known = best.get(shard.index)

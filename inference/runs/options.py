@@ -1,169 +1,168 @@
-"""How a caller says where and how a run should go: the words of every door, checked once.
+"""How a caller says where and how a run should go: each option declared once, for every door.
 
-A door whose parameters are scalars (the Open Inference Protocol) writes lists with commas:
-`browsers: "chromium,firefox"`, `pins: "0=chromium/webgpu,1=/wasm"`.
+A door makes its fields of these declarations and reads values with `parse_options`, so that all of them take
+the same words and refuse the same values with the same text. Adding an option is a row here and its use.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+import dataclasses
+import enum
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.conf import settings
-
 from inference.errors import InvalidRequest
-from inference.models import Redundancy, Strategy
+from inference.models import Redundancy, Run, Strategy
+from inference.runs.option_kinds import (
+    Choice,
+    Flag,
+    Kind,
+    Microseconds,
+    Names,
+    Pins,
+    Seconds,
+    Whole,
+)
+from inference.scheduling.wishes import PLATFORMS
 
-MOST_RETRIES = 100
-_PIN = re.compile(r"(\d{1,6})=([\w.-]*(?:/\w+)?)")
+
+class Door(enum.Enum):
+    """Where callers come in."""
+
+    V2 = "parameters of /v2/"
+    RUNS = "POST /api/runs/"
+    INFER = "manage.py infer"
+    JOBS = "manage.py run_batch, POST /api/batches/, the admin's form"
+    PLANS = "manage.py plan, POST /api/plans/"
+    PREFERENCES = "hardware_preferences of get_model"
+    MANAGER = "ModelShardingManager"
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether values may come as people write them: `true`, `2.5`; an empty one is none."""
+        return self in (Door.INFER, Door.JOBS, Door.PLANS)
 
 
-def parse_pins(items: Iterable[str]) -> dict[int, str]:
-    """`["0=chromium/webgpu", "1=/wasm"]` → `{0: "chromium/webgpu", 1: "/wasm"}`.
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        name: as every door calls it.
+        kind: what its value may be.
+        help: what it does, and what happens where it is left out.
+        doors: those that take it.
+        field: of `RunRequest`; empty: `name`.
+        flag: of the command line; empty: made of `name`.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    doors: frozenset[Door]
+    field: str = ""
+    flag: str = ""
+
+    @property
+    def target(self) -> str:
+        return self.field or self.name
+
+    @property
+    def command_flag(self) -> str:
+        return self.flag or "--" + self.name.replace("_", "-")
+
+    def read(self, value: Any) -> Any:
+        """Raises InvalidRequest, as its kind."""
+        return self.kind.read(self.name, value)
+
+
+_RUNS = frozenset(Door) - {Door.PLANS}
+_CUTS = frozenset(Door)
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "strategy", Choice(tuple(Strategy.values)),
+        "how the model is cut; left out: component for a model of several files, layer for several shards, "
+        "else none", _CUTS,
+    ),
+    Option(
+        "shards", Whole(1, 10_000),
+        "how many; left out: as many as browsers, graph and batch allow (of a plan: 2)", _CUTS,
+    ),
+    Option(
+        "data_parallel", Whole(1, 10_000),
+        "over how many copies of the cut model the batch is split", _CUTS,
+    ),
+    Option(
+        "allow_unproved_split", Flag(),
+        "split or join a batch even where it was tried, not proved, that its rows are independent", _CUTS,
+    ),
+    Option("browsers", Names(), "ids, kinds or families that may be used, in order; left out: any", _RUNS),
+    Option(
+        "platform", Choice(PLATFORMS), "left out: the fastest measured one of each browser", _RUNS
+    ),
+    Option(
+        "pins", Pins(), "shard to browser and platform; wins over everything else",
+        _RUNS - {Door.JOBS}, flag="--pin",
+    ),
+    Option("strict", Flag(), "refuse a backend that left a node to another execution provider", _RUNS),
+    Option(
+        "critical", Flag(), "spread the shards over browser families, then zones, before speed counts", _RUNS
+    ),
+    Option(
+        "redundancy", Choice(tuple(filter(None, Redundancy.values))),
+        "compute each shard in two browsers: the first answer counts, or compare: they must agree", _RUNS,
+    ),
+    Option(
+        "max_retries", Whole(0, 100),
+        "attempts of each shard after the first; left out: WEBPOOL_MAX_RETRIES", _RUNS,
+    ),
+    Option(
+        "deadline_s", Seconds(),
+        "seconds until a run fails; left out: WEBPOOL_RUN_DEADLINE_S", _RUNS, flag="--deadline",
+    ),
+    Option(
+        "timeout", Microseconds(), "the deadline as the protocol has it", frozenset({Door.V2}),
+        field="deadline_s",
+    ),
+)  # fmt: skip
+
+
+def option(name: str) -> Option:
+    return next(one for one in OPTIONS if one.name == name)
+
+
+def options_of(door: Door, options: Sequence[Option] = OPTIONS) -> list[Option]:
+    """What a door takes, in the order that its readers see."""
+    return [one for one in options if door in one.doors]
+
+
+def recorded() -> list[str]:
+    """The options that a run's row keeps as they were asked for."""
+    columns = {field.name for field in Run._meta.get_fields()}
+    return [one.name for one in OPTIONS if one.name in columns]
+
+
+def parse_options(
+    given: Mapping[str, Any], door: Door, options: Sequence[Option] = OPTIONS
+) -> dict[str, Any]:
+    """A door's values as keyword arguments of `RunRequest`; None is the same as left out.
 
     Raises:
-        InvalidRequest: an entry of another form, or a shard that is pinned twice.
+        InvalidRequest: an option that this door does not take, or a value that cannot be.
     """
-    pins: dict[int, str] = {}
-    for item in items:
-        match = _PIN.fullmatch(item)
-        if not match or not match[2]:
-            raise InvalidRequest(
-                f"pin {item!r}: expected SHARD=BROWSER, SHARD=BROWSER/PLATFORM or SHARD=/PLATFORM, "
-                "such as 0=chromium/webgpu"
-            )
-        if int(match[1]) in pins:
-            raise InvalidRequest(f"pin {item!r}: shard {match[1]} is pinned twice")
-        pins[int(match[1])] = match[2]
-    return pins
-
-
-def parse_options(given: Mapping[str, Any], known: Iterable[str] = ()) -> dict[str, Any]:
-    """Turn a door's parameters into keyword arguments of `RunRequest`.
-
-    Takes strategy, shards, data_parallel, platform, browsers, pins, max_retries, deadline_s, timeout
-    (microseconds, as the Open Inference Protocol has it), strict, critical, redundancy and
-    allow_unproved_split. `known` names further parameters that the door reads itself.
-
-    Raises:
-        InvalidRequest: an unknown parameter or a value of the wrong form.
-    """
-    unknown = sorted(set(given) - set(_READERS) - set(known))
-    if unknown:
-        raise InvalidRequest(
-            f"unknown parameter {', '.join(unknown)}; expected {', '.join([*_READERS, *known])}"
-        )
-    if "timeout" in given and "deadline_s" in given:
-        raise InvalidRequest("expected timeout (microseconds) or deadline_s, got both")
-    options: dict[str, Any] = {}
-    for name, read in _READERS.items():
-        if (value := given.get(name)) is not None:
-            options["deadline_s" if name == "timeout" else name] = read(name, value)
-    return options
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequest(f"parameter {name}: expected a string, got {value!r:.100}")
-    return value.strip()
-
-
-def _strategy(name: str, value: Any) -> str:
-    if value not in Strategy.values:
-        raise InvalidRequest(
-            f"parameter {name}: expected one of {', '.join(Strategy.values)}, got {value!r:.100}"
-        )
-    return str(value)
-
-
-def _redundancy(name: str, value: Any) -> str:
-    if value not in Redundancy.values:
-        expected = ", ".join(filter(None, Redundancy.values))
-        raise InvalidRequest(f"parameter {name}: expected one of {expected}, got {value!r:.100}")
-    return str(value)
-
-
-def _names(name: str, value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else _text(name, value).split(",")
-    return tuple(part for item in parts if (part := _text(name, item)))
-
-
-def _pins(name: str, value: Any) -> dict[int, str]:
-    if isinstance(value, dict):
-        return parse_pins(f"{index}={_text(name, wish)}" for index, wish in value.items())
-    return parse_pins(_names(name, value))
-
-
-def _whole(least: int, most: int) -> Any:
-    def read(name: str, value: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value):
-            value = int(value)
-        if type(value) is not int or not least <= value <= most:
-            raise InvalidRequest(
-                f"parameter {name}: expected a whole number from {least} to {most}, got {_shown(value)}"
-            )
-        return value
-
+    taken = options_of(door, options)
+    if unknown := sorted(set(given) - {one.name for one in taken}):
+        expected = ", ".join(one.name for one in taken)
+        raise InvalidRequest(f"unknown parameter {', '.join(unknown)}; expected {expected}")
+    read: dict[str, Any] = {}
+    for one in taken:
+        value = given.get(one.name)
+        if door.takes_text and isinstance(value, str):
+            value = one.kind.from_text(value) if value else None
+        if value is None:
+            continue
+        if one.target in read:
+            raise InvalidRequest(f"expected {one.target} or {one.name}, got both")
+        read[one.target] = one.read(value)
     return read
-
-
-def longest_deadline_s() -> float:
-    """A run's tensors must outlive it, and its answer must be there for a while yet."""
-    return settings.WEBPOOL_TENSOR_TTL_S / 2
-
-
-def deadline_seconds(name: str, value: Any) -> float:
-    """A deadline in seconds, as every door and setting gives it.
-
-    Raises:
-        InvalidRequest: no number, not above 0, not finite, or beyond `longest_deadline_s`.
-    """
-    most = longest_deadline_s()
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value <= most:
-        raise InvalidRequest(
-            f"{name}: expected a number of seconds above 0, at most {most:g}; got {_shown(value)}"
-        )
-    return float(value)
-
-
-def _microseconds(name: str, value: Any) -> float:
-    most = int(longest_deadline_s() * 1e6)
-    if type(value) is not int or not 1 <= value <= most:
-        raise InvalidRequest(
-            f"parameter {name}: expected a whole number of microseconds from 1 to {most}, "
-            f"got {_shown(value)}"
-        )
-    return value / 1e6
-
-
-def _shown(value: Any) -> str:
-    """A value for a message; Python writes no whole number of more than 4,300 digits."""
-    try:
-        return f"{value!r:.100}"
-    except ValueError:
-        return f"{type(value).__name__} of too many digits to be shown"
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidRequest(f"parameter {name}: expected true or false, got {value!r:.100}")
-    return value
-
-
-_READERS: Mapping[str, Any] = {
-    "strategy": _strategy,
-    "shards": _whole(1, 10_000),
-    "data_parallel": _whole(1, 10_000),
-    "platform": _text,
-    "browsers": _names,
-    "pins": _pins,
-    "max_retries": _whole(0, MOST_RETRIES),
-    "deadline_s": deadline_seconds,
-    "timeout": _microseconds,
-    "strict": _flag,
-    "critical": _flag,
-    "redundancy": _redundancy,
-    "allow_unproved_split": _flag,
-}

@@ -28,22 +28,7 @@ class RunRequest:
     Attributes:
         model: name of a registered model.
         inputs: wire tensors, one per model input; inputs with a declared default may be missing.
-        strategy: none (whole), layer, attention_feedforward, data, component, or auto, which predicts and
-            chooses; empty: component for a model that is made of components, layer for more than one
-            shard, else none.
-        shards: how many; None: one per suitable browser, as far as graph or batch allow.
-        data_parallel: over how many copies of the cut model the batch is split.
-        allow_unproved_split: split a batch even where it was only tried, not proved, that its rows are
-            computed each for itself.
-        browsers: ids, kinds or families that may be used, in order; empty: any.
-        platform: webnn, webgpu or wasm; empty: the fastest measured one of each browser.
-        pins: shard index → "browser", "browser/platform" or "/platform"; wins over everything else.
-        strict: refuse a backend that left any node to another execution provider.
-        critical: spread the shards over browser families, then zones, before speed counts.
-        redundancy: compute each shard in two browsers: the `first` answer counts, or `compare`: both
-            must agree.
-        max_retries: attempts after the first; None: settings.WEBPOOL_MAX_RETRIES.
-        deadline_s: seconds until the run fails; None: settings.WEBPOOL_RUN_DEADLINE_S.
+        strategy … deadline_s: as `inference.runs.options` declares them; empty or None: left out.
         owner: user or API key, for the record.
         filled_in: what the door added to what the caller sent, one sentence each.
     """
@@ -180,7 +165,7 @@ def plan_for(
         raise InvalidRequest(
             f"a batch of {rows} cannot be split into {parts} parts; send more rows or ask for fewer"
         )
-    plan, steps = plans.known_plan(
+    plan, steps = plans.cached_plan(
         model,
         request.strategy,
         count,

@@ -22,7 +22,7 @@ from django.conf import settings
 from history.core.preferences import STARTING_PREFERENCES
 from history.models import BrowserRecommendation, CapabilityScore
 from inference.core import exploration
-from inference.core.exploration import Belief, Way
+from inference.core.exploration import Arm, Belief
 from inference.core.placement import BrowserView, Hints, ShardView, Wishes, peak_mb
 from inference.models import OnnxModel, Run
 
@@ -34,13 +34,13 @@ class ModelHistory:
     """What history published of a model, or of its type.
 
     Attributes:
-        beliefs: of each way with at least five samples that does not fail.
-        failing: kinds of browser all of whose ways fail.
+        beliefs: of each arm with at least five samples that does not fail.
+        failing: kinds of browser all of whose arms fail.
         platforms: the best backend of each kind that was measured on more than one.
     """
 
     recommendation: Mapping[str, Any]
-    beliefs: Mapping[Way, Belief]
+    beliefs: Mapping[Arm, Belief]
     failing: frozenset[str]
     platforms: Mapping[str, str]
     hints: Hints
@@ -54,7 +54,7 @@ class _Published:
         self._read_at = -_REFRESH_S
         self._by_key: dict[tuple[str, str], ModelHistory] = {}
         self._scores: dict[str, dict[str, float]] = {}
-        self._chances: dict[Any, dict[Way, float]] = {}
+        self._chances: dict[Any, dict[Arm, float]] = {}
 
     def of(self, model_type: str, model_name: str) -> ModelHistory | None:
         if time.monotonic() - self._read_at >= _REFRESH_S:
@@ -88,17 +88,17 @@ class _Published:
             self._by_key, self._scores, self._chances = by_key, dict(scores), {}
             self._read_at = time.monotonic()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self._read_at = -_REFRESH_S
 
-    def chances(self, known: ModelHistory, ways: Mapping[Way, float | None]) -> dict[Way, float]:
-        """The probability of each feasible way to be the best; `ways` has their probes' times."""
-        key = (id(known), tuple(sorted(ways.items(), key=lambda item: item[0])))
+    def chances(self, known: ModelHistory, arms: Mapping[Arm, float | None]) -> dict[Arm, float]:
+        """The probability of each feasible arm to be the best; `arms` has their probes' times."""
+        key = (id(known), tuple(sorted(arms.items(), key=lambda item: item[0])))
         found = self._chances.get(key)
         if found is None:
-            fastest = min((ms for ms in ways.values() if ms), default=None)
-            beliefs = {way: exploration.from_probe(ms, fastest) for way, ms in ways.items()}
-            beliefs |= {way: known.beliefs[way] for way in ways.keys() & known.beliefs.keys()}
+            fastest = min((ms for ms in arms.values() if ms), default=None)
+            beliefs = {arm: exploration.from_probe(ms, fastest) for arm, ms in arms.items()}
+            beliefs |= {arm: known.beliefs[arm] for arm in arms.keys() & known.beliefs.keys()}
             found = exploration.probabilities(beliefs, np.random.default_rng())
             with self._lock:
                 self._chances[key] = found
@@ -108,9 +108,9 @@ class _Published:
 _PUBLISHED = _Published()
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Read what is published again before the next decision."""
-    _PUBLISHED.forget()
+    _PUBLISHED.clear()
 
 
 def recommend_for(model_type: str, model_name: str) -> dict[str, Any] | None:
@@ -172,33 +172,33 @@ def select(
         return None  # nothing to deviate from: placement measures as it goes
     platforms = dict(known.platforms)
     share = 0.0 if wishes.critical else settings.WEBPOOL_EXPLORE_SHARE
-    ways = feasible(shard, pool, known.failing)
-    chances = _PUBLISHED.chances(known, ways) if share and len(ways) > 1 else {}
+    arms = feasible(shard, pool, known.failing)
+    chances = _PUBLISHED.chances(known, arms) if share and len(arms) > 1 else {}
     share = share if chances else 0.0
     names = [backend.name for backend in usual.backends]
     best = platforms.get(usual.kind, names[0])
-    here = Way(usual.kind, best if best in names else names[0])
-    way = exploration.draw(chances, random.random()) if random.random() < share else here
-    explores = way != here
+    here = Arm(usual.kind, best if best in names else names[0])
+    arm = exploration.draw(chances, random.random()) if random.random() < share else here
+    explores = arm != here
     return {
         "by": "explore" if explores else "history",
-        "browser": way.kind,
-        "platform": way.platform,
-        "platforms": {way.kind: way.platform} if explores else platforms,
-        "propensity": exploration.propensity(way, here, chances, share),
+        "browser": arm.kind,
+        "platform": arm.platform,
+        "platforms": {arm.kind: arm.platform} if explores else platforms,
+        "propensity": exploration.propensity(arm, here, chances, share),
         "explore_share": share,
     }
 
 
 def feasible(
     shard: ShardView, pool: Iterable[BrowserView], failing: frozenset[str]
-) -> dict[Way, float | None]:
+) -> dict[Arm, float | None]:
     """Ways that may be explored, with the time of their probe.
 
     Not those of a browser that is not ready, fails, has an open breaker, is short of memory, or would have
     to unload something to make room.
     """
-    ways: dict[Way, float | None] = {}
+    arms: dict[Arm, float | None] = {}
     for browser in pool:
         if browser.state != "ready" or browser.short_of_memory or browser.kind in failing:
             continue
@@ -207,10 +207,10 @@ def feasible(
         if not _has_room(shard, browser):
             continue
         for backend in browser.backends:
-            way = Way(browser.kind, backend.name)
-            times = [ms for ms in (ways.get(way), backend.probe_ms) if ms is not None]
-            ways[way] = min(times, default=None)
-    return ways
+            arm = Arm(browser.kind, backend.name)
+            times = [ms for ms in (arms.get(arm), backend.probe_ms) if ms is not None]
+            arms[arm] = min(times, default=None)
+    return arms
 
 
 def _has_room(shard: ShardView, browser: BrowserView) -> bool:
@@ -234,22 +234,24 @@ def platform_for(run: Run, kind: str, offered: Collection[str], *, attempt: int)
 
 def _parsed(row: Mapping[str, Any]) -> ModelHistory:
     evidence = row["config"].get("evidence", [])
-    beliefs: dict[Way, Belief] = {}
+    beliefs: dict[Arm, Belief] = {}
     refused: set[str] = set()
-    for arm in evidence:
-        if arm["standing"] == "refused":
-            refused.add(arm["browser"])
-        elif arm["ratio"] is not None:
-            way = Way(arm["browser"], arm["platform"])
-            belief = exploration.from_interval(arm["ratio"], arm["ratio_low"], arm["ratio_high"])
-            if way not in beliefs or belief.mean < beliefs[way].mean:
-                beliefs[way] = belief
-    best: dict[str, Way] = {}
-    for way in sorted(beliefs, key=lambda way: (beliefs[way].mean, way)):
-        best.setdefault(way.kind, way)
-    several = {way.kind for way in beliefs if best[way.kind] != way}
+    for measured in evidence:
+        if measured["standing"] == "refused":
+            refused.add(measured["browser"])
+        elif measured["ratio"] is not None:
+            arm = Arm(measured["browser"], measured["platform"])
+            belief = exploration.from_interval(
+                measured["ratio"], measured["ratio_low"], measured["ratio_high"]
+            )
+            if arm not in beliefs or belief.mean < beliefs[arm].mean:
+                beliefs[arm] = belief
+    best: dict[str, Arm] = {}
+    for arm in sorted(beliefs, key=lambda arm: (beliefs[arm].mean, arm)):
+        best.setdefault(arm.kind, arm)
+    several = {arm.kind for arm in beliefs if best[arm.kind] != arm}
     failing = frozenset(refused - best.keys())
-    ratios = {kind: float(np.exp(beliefs[way].mean)) for kind, way in best.items()}
+    ratios = {kind: float(np.exp(beliefs[arm].mean)) for kind, arm in best.items()}
     return ModelHistory(
         recommendation=row,
         beliefs=beliefs,

@@ -10,14 +10,14 @@ import numpy as np
 from django.utils import timezone
 
 from browsers.models import Browser
-from inference.core.exploration import Way
+from inference.core.exploration import Arm
 from inference.core.regret import Outcome, Regret, regret
 from inference.models import Attempt
 from inference.models import Outcome as Ended
 
 
 def regrets(*, model: str | None = None, days: float = 7.0) -> list[dict[str, Any]]:
-    """Per model and plan, warm first attempts only, as the way that was chosen really ran it."""
+    """Per model and plan, warm first attempts only, as the arm that was chosen really ran it."""
     kinds = dict(Browser.objects.values_list("id", "kind"))
     rows = Attempt.objects.filter(
         outcome=Ended.SUCCEEDED, number=1, warm=True, compute_ms__gt=0,
@@ -31,10 +31,10 @@ def regrets(*, model: str | None = None, days: float = 7.0) -> list[dict[str, An
     for name, plan, selected, browser, backend, took in rows.values_list(
         *columns, "browser", "backend", "compute_ms"
     ):
-        way = Way(kinds.get(browser, ""), backend)
+        arm = Arm(kinds.get(browser, ""), backend)
         # Sent elsewhere for the load's sake: not what the propensity is of.
-        if way == Way(selected["browser"], selected["platform"]):
-            groups[name, plan].append(Outcome(way, selected["propensity"], took))
+        if arm == Arm(selected["browser"], selected["platform"]):
+            groups[name, plan].append(Outcome(arm, selected["propensity"], took))
     return [
         _shown(name, plan, regret(outcomes, np.random.default_rng(0)))
         for (name, plan), outcomes in sorted(groups.items())
@@ -50,12 +50,12 @@ def _shown(model: str, plan: int, found: Regret) -> dict[str, Any]:
         "regret_ms": found.regret_ms,
         "low_ms": found.low_ms,
         "high_ms": found.high_ms,
-        "ways": [
-            {"way": _name(way), "runs": runs, "expected_ms": found.ways.get(way)}
-            for way, runs in sorted(found.runs.items())
+        "arms": [
+            {"arm": _name(arm), "runs": runs, "expected_ms": found.arms.get(arm)}
+            for arm, runs in sorted(found.runs.items())
         ],
     }
 
 
-def _name(way: Way) -> str:
-    return f"{way.kind}/{way.platform}"
+def _name(arm: Arm) -> str:
+    return f"{arm.kind}/{arm.platform}"

@@ -17,12 +17,12 @@ from typing import Any, cast
 import redis.exceptions
 from celery import current_app, signature
 from celery.utils import uuid
-from django.utils import timezone
 from kombu.exceptions import KombuError
 
 from browsers.core.failures import Category, Retry
 from browsers.queues import CONTROL_QUEUE, queue_of
 from browsers.redis import client
+from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import (
     BrowserView,
     NoBrowser,
@@ -32,7 +32,6 @@ from inference.core.placement import (
 )
 from inference.graph.steps import Role
 from inference.models import (
-    UNDER_WAY,
     PlanShard,
     Redundancy,
     Run,
@@ -44,6 +43,8 @@ from inference.models import (
 from inference.scheduling import advice
 from inference.scheduling.pool_view import absent
 from inference.scheduling.wishes import asked_of
+from inference.store import step_moves
+from inference.store.doubts import answers_of
 
 log = logging.getLogger(__name__)
 # Tasks are sent by name: whoever sends needs nothing of what computes them.
@@ -98,7 +99,7 @@ def assign(
     ready: Sequence[RunShard],
     steps: Iterable[RunShard],
     pool: Sequence[BrowserView],
-    now: datetime | None = None,
+    now: datetime,
 ) -> tuple[list[RunShard], list[NoBrowser]]:
     """Choose where each of `ready` goes and set its fields (unsaved).
 
@@ -106,27 +107,58 @@ def assign(
     READY and are tried again by the sweep. `steps` are the run's others. Copies of a shard never share a
     browser.
     """
-    now = now or timezone.now()
-    steps = list(steps)
-    used = Counter(step.browser for step in steps if step.browser)
-    homes = {s.plan_shard.part: s.browser for s in reversed(steps) if s.browser}
-    copied = run.redundancy == Redundancy.FIRST
+    choice = _Choice(run, steps, pool)
     queued, stuck = [], []
     for step in ready:
-        step.ready_at = step.ready_at or now
-        if step.kind == StepKind.COMPUTE:
-            view = shard_view(step.plan_shard, homes)
-            wishes = wishes_of(run, step.plan_shard)
-            taken = _of_copies(step, [*steps, *ready]) if copied else {}
-            none = _choose_browser(step, view, pool, wishes, used, taken)
-            if none is not None:
-                step.state, step.browser = ShardState.READY, ""
-                stuck.append(none)
-                continue
-        step.state, step.queued_at = ShardState.QUEUED, now
-        step.fence += 1
-        queued.append(step)
+        found = choice.browser_for(step, ready) if step.kind == StepKind.COMPUTE else ""
+        if isinstance(found, NoBrowser):
+            step_moves.hold(step, now)
+            stuck.append(found)
+        else:
+            step_moves.queue(step, found, now)
+            queued.append(step)
     return queued, stuck
+
+
+def why_none(
+    step: RunShard, steps: Iterable[RunShard], pool: Sequence[BrowserView]
+) -> NoBrowser | None:
+    """Why no browser of the pool would take a shard now, whatever its state; None: one would."""
+    found = _Choice(step.run, steps, pool).browser_for(step)
+    return found if isinstance(found, NoBrowser) else None
+
+
+class _Choice:
+    """The choice of browsers for several shards of a run, one after the other.
+
+    `steps` are the run's others, with the browsers that they have.
+    """
+
+    def __init__(self, run: Run, steps: Iterable[RunShard], pool: Sequence[BrowserView]) -> None:
+        self._run, self._steps, self._pool = run, list(steps), pool
+        self._used = Counter(step.browser for step in self._steps if step.browser)
+        self._homes = {s.plan_shard.part: s.browser for s in reversed(self._steps) if s.browser}
+
+    def browser_for(self, shard: RunShard, beside: Sequence[RunShard] = ()) -> str | NoBrowser:
+        """The best browser's id, or why there is none; `beside`: shards chosen for together with it."""
+        view = shard_view(shard.plan_shard, self._homes)
+        wishes = wishes_of(self._run, shard.plan_shard)
+        copied = self._run.redundancy == Redundancy.FIRST
+        taken = _of_copies(shard, [*self._steps, *beside]) if copied else {}
+        # A backend that was only tried says nothing of what its browser can do.
+        tried = shard.attempts <= 1 and bool(self._run.selection)
+        refused = {b: why for b, why in shard.avoid.items() if _never_there(why) and not tried}
+        soft = {b: why for b, why in shard.avoid.items() if b not in refused}
+        asked = {**taken, **{answer.browser: _ANSWERED for answer in answers_of(shard)}}
+        refused |= asked
+        try:
+            ranked = candidates(
+                view, self._pool, wishes, avoid=soft, refused=refused, used=self._used
+            )
+        except NoBrowser:
+            return _why_none(view, self._pool, wishes, refused, second=bool(asked))
+        self._used[ranked[0].browser] += 1
+        return ranked[0].browser
 
 
 def shard_view(step: PlanShard, homes: Mapping[int | None, str] | None = None) -> ShardView:
@@ -141,29 +173,6 @@ def _of_copies(step: RunShard, steps: Iterable[RunShard]) -> dict[str, str]:
     """Browsers that have another copy of the step."""
     same = (other for other in steps if other.index == step.index and other.copy != step.copy)
     return {other.browser: _HAS_COPY for other in same if other.state in UNDER_WAY}
-
-
-def _choose_browser(
-    shard: RunShard,
-    view: ShardView,
-    pool: Sequence[BrowserView],
-    wishes: Wishes,
-    used: Counter[str],
-    taken: Mapping[str, str],
-) -> NoBrowser | None:
-    # A backend that was only tried says nothing of what its browser can do.
-    tried = shard.attempts <= 1 and bool(shard.run.selection)
-    refused = {b: why for b, why in shard.avoid.items() if _never_there(why) and not tried}
-    soft = {b: why for b, why in shard.avoid.items() if b not in refused}
-    asked = {**taken, **{answer["browser"]: _ANSWERED for answer in shard.kept_answers}}
-    refused |= asked
-    try:
-        best = candidates(view, pool, wishes, avoid=soft, refused=refused, used=used)[0]
-    except NoBrowser:
-        return _why_none(view, pool, wishes, refused, second=bool(asked))
-    used[best.browser] += 1
-    shard.browser = best.browser
-    return None
 
 
 def _never_there(why: str) -> bool:

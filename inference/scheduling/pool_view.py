@@ -13,6 +13,7 @@ from browsers.models import Browser, BrowserState
 from browsers.state.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from browsers.state.live import LiveBrowser, living
 from inference.core.placement import BackendView, BrowserView
+from inference.errors import UnknownBrowser
 from inference.store.statements import read_sql, rows
 
 _OUTSTANDING = read_sql("outstanding")
@@ -49,6 +50,19 @@ def absent(pool: Iterable[BrowserView], *, hoped_for: bool = False) -> list[Brow
         )
         for row in rows.exclude(pk__in=[browser.id for browser in pool])
     ]  # fmt: skip
+
+
+def get_browser(browser_id: str) -> Browser:
+    """The row of a browser, whether it lives or not.
+
+    Raises:
+        UnknownBrowser: names those that there are.
+    """
+    row = Browser.objects.filter(pk=browser_id).first()
+    if row is None:
+        ids = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
+        raise UnknownBrowser(f"no browser has the id {browser_id!r}; known: {ids}")
+    return row
 
 
 def _view(live: LiveBrowser, waiting: int) -> BrowserView:

@@ -1,39 +1,66 @@
-"""Hand finished attempts over to history: the attempt row is the outbox."""
+"""Hand finished attempts over to history: the attempt row is the outbox.
+
+Attempts are taken in order of their numbers, and what is taken is noted as the last number. With several
+writers one may be committed after another with a higher number: so they are taken only when no transaction
+is left that may bring a lower one. Which those are is known: an attempt gets its number under its run's lock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
+from browsers.core.failures import Category
 from browsers.models import Browser
 from history import recording
-from history.core.samples import Observation
+from history.core.samples import Blame, Observation
 from history.core.shapes import shape_bucket
 from inference.models import Attempt, OnnxModel, Outcome, RunShard, ShardState
+from inference.store import transactions
 
+log = logging.getLogger(__name__)
 _BATCH: Final = 5000
+_PATIENCE_S = 5.0
 
 
 def hand_over() -> int:
     """Take every attempt that history does not have yet; returns how many. One process at a time."""
-    return recording.take_over(_after(Attempt.objects.all()))
+    return recording.take_over(_reader(after))
+
+
+def taken() -> int:
+    """Up to which number every attempt is history."""
+    return recording.attempts_taken()
+
+
+def after(mark: int) -> QuerySet[Attempt]:
+    """The attempts with higher numbers, as far as none with a lower number than one of them is to come."""
+    newest = Attempt.objects.aggregate(newest=Max("pk"))["newest"] or 0
+    if newest <= mark:
+        return Attempt.objects.none()
+    if not transactions.others_have_ended(_PATIENCE_S):
+        log.warning("a transaction goes on for long: attempts become history when it has ended")
+        return Attempt.objects.none()
+    return Attempt.objects.filter(pk__gt=mark, pk__lte=newest)
 
 
 def keep_attempts_of(model: OnnxModel) -> int:
     """Before a model is deleted with its attempts: leave to history what it may not have yet."""
-    return recording.keep_attempts(_after(Attempt.objects.filter(shard__run__model=model)))
+    of_model = Attempt.objects.filter(shard__run__model=model)
+    return recording.keep_attempts(_reader(lambda mark: of_model.filter(pk__gt=mark)))
 
 
-def _after(attempts: QuerySet[Attempt]) -> recording.Read:
+def _reader(attempts_after: Callable[[int], QuerySet[Attempt]]) -> recording.Read:
     machines = {row.pk: (row.kind, row.host or None) for row in Browser.objects.all()}
 
     def read(source: str, mark: int) -> Sequence[Observation]:
         rows = list(
-            attempts.filter(pk__gt=mark)
+            attempts_after(mark)
             .select_related("shard__run__model", "shard__run__plan", "shard__plan_shard")
             .defer("shard__run__model__summary")
             .order_by("pk")[:_BATCH]
@@ -69,6 +96,7 @@ def observation(
         batch_size=_batch_size(row),
         success=succeeded,
         error_type=row.error_category or None,
+        blame=None if succeeded else _blame(row),
         browser_id=row.browser,
         family=row.family or None,
         host=host,
@@ -100,6 +128,20 @@ def observation(
             "run": str(run.pk),
         },
     )
+
+
+def _blame(row: Attempt) -> Blame | None:
+    """What a failure counts against; None: its category says it.
+
+    A backend that the caller named, or `strict`, may be more than a model or a browser can do there, where
+    another backend would have served.
+    """
+    unfit = row.error_category in (Category.UNSUPPORTED_OPERATION, Category.BROWSER_CAPABILITY)
+    run = row.shard.run
+    pinned_platform = run.pins.get(str(row.shard.index), "").partition("/")[2]
+    if unfit and (run.strict or run.platform or pinned_platform):
+        return Blame.NOBODY
+    return None
 
 
 def _per_second(tokens: int | None, compute_ms: float | None) -> float | None:

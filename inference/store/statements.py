@@ -16,6 +16,8 @@ from django.db import connection, models
 
 M = TypeVar("M", bound=models.Model)
 Fields = Sequence["models.Field[Any, Any]"]
+# What a column must be: an SQL expression, one of several words, or None: as given at the call.
+Condition = str | tuple[str, ...] | None
 _FOLDER = Path(__file__).parent / "sql"
 
 
@@ -63,18 +65,20 @@ class Update:
     """UPDATE of one model's rows: what `change` names is set where all that `where` names fits.
 
     Each maps a field to an SQL expression, such as "fence + 1", or to None: the value is given at the call.
+    `where` may name several words, of which one must be there.
     """
 
     def __init__(
         self,
         model: type[models.Model],
         change: Mapping[str, str | None],
-        where: Mapping[str, str | None],
+        where: Mapping[str, Condition],
     ) -> None:
         self._model = model
         self._change = list(zip(_fields(model, change), change.values(), strict=True))
         self._where = list(zip(_fields(model, where), where.values(), strict=True))
-        self._given = [field for field, sql in (*self._change, *self._where) if sql is None]
+        given = [*self._change, *self._where]
+        self._given = [field for field, sql in given if sql is None]
 
     def __call__(self, **values: Any) -> int:
         """Returns how many rows fitted."""
@@ -85,7 +89,7 @@ class Update:
     @functools.cached_property
     def _sql(self) -> str:
         change = ", ".join(f"{_quoted([field])} = {sql or '%s'}" for field, sql in self._change)
-        where = " AND ".join(f"{_quoted([field])} = {sql or '%s'}" for field, sql in self._where)
+        where = " AND ".join(f"{_quoted([field])} {condition_sql(it)}" for field, it in self._where)
         return f"UPDATE {_name(self._model)} SET {change} WHERE {where}"
 
 
@@ -137,6 +141,14 @@ class Select(Generic[M]):
             if converters:
                 found.append((at, column, converters))
         return found
+
+
+def condition_sql(condition: Condition) -> str:
+    """The SQL after the column's name."""
+    if isinstance(condition, tuple):
+        words = ", ".join(f"'{word}'" for word in condition)
+        return f"IN ({words})" if len(condition) > 1 else f"= {words}"
+    return f"= {condition or '%s'}"
 
 
 def rows(sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:

@@ -55,6 +55,11 @@ class TensorRef:
         }
 
 
+def refs_of(items: Mapping[str, Any]) -> dict[str, TensorRef]:
+    """References by name, as a row keeps them."""
+    return {name: TensorRef.from_json(item) for name, item in items.items()}
+
+
 def encode_array(name: str, array: np.ndarray[Any, Any]) -> WireTensor:
     """Turn a numpy array into a wire tensor; arrays of `str` become strings.
 
@@ -144,3 +149,37 @@ def drop(refs: Iterable[TensorRef]) -> None:
     keys = [ref.key for ref in refs]
     if keys:
         client().unlink(*keys)
+
+
+def peek(refs: Sequence[TensorRef], count: int) -> list[list[Any] | None]:
+    """The first `count` values of each tensor without reading it whole; None: the store has given it up.
+
+    Of strings as many as lie in the first 64 KiB.
+    """
+    pipe = client().pipeline(transaction=False)
+    for ref in refs:
+        pipe.strlen(ref.key)
+        pipe.getrange(ref.key, 0, _peeked_bytes(ref, count) - 1)
+    answers = pipe.execute() if refs else []
+    return [
+        _first_values(ref, start, count) if length == ref.nbytes else None
+        for ref, length, start in zip(refs, answers[::2], answers[1::2], strict=True)
+    ]
+
+
+def _peeked_bytes(ref: TensorRef, count: int) -> int:
+    return 2**16 if ref.dtype == "string" else count * _DTYPES[ref.dtype].itemsize
+
+
+def _first_values(ref: TensorRef, start: bytes, count: int) -> list[Any]:
+    if ref.dtype != "string":
+        return cast("list[Any]", np.frombuffer(start, dtype=_DTYPES[ref.dtype]).tolist())
+    values: list[Any] = []
+    at = 0
+    while len(values) < count and at + 4 <= len(start):
+        end = at + 4 + int.from_bytes(start[at : at + 4], "little")
+        if end > len(start):
+            break
+        values.append(start[at + 4 : end].decode())
+        at = end
+    return values

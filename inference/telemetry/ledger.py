@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Count
 
 from browsers.core.quantiles import quantiles
-from inference.ledger.endings import OPEN_STATES
+from inference.core.lifecycle import STEP
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunShard, RunState
 from inference.runs.metrics import milliseconds
 
@@ -22,7 +22,7 @@ _AT_MOST = 20_000
 
 def counts() -> dict[str, Any]:
     """Models registered, runs kept by state, open shards by state, attempts kept by outcome and place."""
-    open_shards = RunShard.objects.filter(run__state=RunState.RUNNING, state__in=OPEN_STATES)
+    open_shards = RunShard.objects.filter(run__state=RunState.RUNNING, state__in=STEP.open)
     attempts = Attempt.objects.order_by().values_list("outcome", "browser", "backend")
     return {
         "models_registered": OnnxModel.objects.count(),

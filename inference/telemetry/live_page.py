@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 
 from browsers.connections import connection_facts
-from browsers.models import Browser, Incident
+from browsers.models import Browser, BrowserState, Incident
 from browsers.state.breakers import describe
-from browsers.state.glance import breakers_or_unknown, living_or_unknown
+from browsers.state.drains import QUARANTINED
+from browsers.state.glance import breakers_or_unknown, living_or_unknown, shown_state
+from browsers.state.live import LiveBrowser, living
 from inference.ledger.operations import is_quarantined
 from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
 from inference.wire.serializers.browsers import file_names
@@ -25,24 +28,24 @@ _RECENT = timedelta(hours=1)
 def pool_now() -> dict[str, Any]:
     """Template context: `browsers`, `incidents`, `runs`, counts of models and active runs."""
     now = timezone.now()
-    living = living_or_unknown()
+    known = living_or_unknown()
     rows = {row.pk: row for row in Browser.objects.all()}
-    names = file_names({sha for live in (living or {}).values() for sha in live.loaded})
+    names = file_names({sha for live in (known or {}).values() for sha in live.loaded})
     held = _held()
     repairs = _last_repairs(now - _RECENT)
     breakers = breakers_or_unknown(rows)
     browsers = []
-    for facts in connection_facts(living, now.timestamp()):
+    for facts in connection_facts(known, now.timestamp()):
         row = rows.get(facts["id"])
         if row is None:
             continue  # it is new: the next look has it
-        live = (living or {}).get(row.pk)
+        live = (known or {}).get(row.pk)
         loaded = sorted(names.get(sha, sha[:12]) for sha in live.loaded) if live else None
         browsers.append(
             {
                 **facts,
                 "row": row,
-                "quarantined": is_quarantined(row),
+                "shown_state": QUARANTINED if is_quarantined(row) else shown_state(row, known),
                 "loaded": loaded,
                 "memory_percent": _percent(facts["memory_mb"], facts["memory_limit_mb"]),
                 "breaker": describe(breakers[row.pk], now.timestamp()) if breakers else None,
@@ -53,7 +56,8 @@ def pool_now() -> dict[str, Any]:
         )
     return {
         "browsers": browsers,
-        "redis_unknown": living is None,
+        "redis_unknown": known is None,
+        "alarm": _alarm(known, rows.values()),
         "models": OnnxModel.objects.count(),
         "active": Run.objects.filter(state=RunState.RUNNING).count(),
         "waiting": RunShard.objects.filter(
@@ -63,6 +67,35 @@ def pool_now() -> dict[str, Any]:
         "runs": Run.objects.select_related("model", "plan")[:_RUNS],
         "at": now,
     }
+
+
+def alarm_now() -> str:
+    """Why no browser takes work now; "": one does."""
+    return _alarm(living_or_unknown(), Browser.objects.all())
+
+
+def takes_work() -> set[str]:
+    """Ids of the browsers on which new shards are placed.
+
+    Raises:
+        RedisError: Redis does not answer: nobody knows.
+    """
+    return {live.id for live in living().values() if live.state == BrowserState.READY}
+
+
+def _alarm(living: Mapping[str, LiveBrowser] | None, rows: Iterable[Browser]) -> str:
+    if living is None:
+        return "Redis does not answer: nobody knows which browsers live, and no run goes on."
+    if any(live.state == BrowserState.READY for live in living.values()):
+        return ""
+    states = Counter(
+        QUARANTINED if is_quarantined(row) else shown_state(row, living) for row in rows
+    )
+    listed = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    return (
+        f"No browser takes work ({listed or 'none has ever started'}): runs wait until one does, or fail at "
+        "their deadlines."
+    )
 
 
 def _held() -> defaultdict[str, Counter[str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tabulate import tabulate
+
 UNKNOWN = "unknown"
 Document = Mapping[str, Any]
 
@@ -127,10 +129,6 @@ def _seconds(value: float | None) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as their widest cell; nothing where there are no rows."""
-    if not rows:
-        return
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-    for row in (head, *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+    """Nothing where there are no rows."""
+    if rows:
+        yield from tabulate(rows, head, tablefmt="plain", disable_numparse=True).splitlines()

@@ -1,4 +1,4 @@
-"""The live pool on the admin's first page."""
+"""The live pool on the admin's first page, and on every page whether no browser takes work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 
-from inference.telemetry.live_page import pool_now
+from inference.telemetry.live_page import alarm_now, pool_now
 
 register = template.Library()
 
@@ -15,3 +15,9 @@ register = template.Library()
 def live_pool() -> dict[str, Any]:
     """Browsers with what their workers say now, incidents and runs."""
     return pool_now()
+
+
+@register.inclusion_tag("inference/banner.html")
+def pool_banner() -> dict[str, Any]:
+    """What an operator must know wherever they are: that no browser takes work."""
+    return {"alarm": alarm_now()}

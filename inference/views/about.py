@@ -1,10 +1,12 @@
-"""/api/schema/ and /api/docs/, and the answer to paths that are not there."""
+"""/, /api/schema/ and /api/docs/, and the answer to paths that are not there."""
 
 from __future__ import annotations
 
 from urllib.parse import quote
 
-from django.http import HttpResponse, HttpResponsePermanentRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.request import Request
@@ -13,6 +15,12 @@ from rest_framework.views import APIView
 from inference import auth
 from inference.errors import InvalidRequest
 from inference.views.door import Door
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """What webpool is and where to go; it tells nothing of the pool, so that anybody may read it."""
+    return render(request, "inference/home.html", {"address": request.build_absolute_uri("/")[:-1]})
 
 
 class Schema(Door, SpectacularAPIView):

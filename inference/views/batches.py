@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 from inference import auth
 from inference.batches import jobs, results
 from inference.batches.serializers import (
+    BatchFileSerializer,
     BatchJobDetailSerializer,
     BatchJobSerializer,
     BatchSerializer,
@@ -29,7 +30,9 @@ from inference.batches.uploads import job_from_upload
 from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.errors import InvalidRequest
+from inference.models import Entrance
 from inference.models.batches import Batch, BatchJob
+from inference.store import audit
 from inference.views.door import Door, asked, caller_of
 from inference.wire.serializers.errors import ErrorSerializer
 
@@ -69,15 +72,15 @@ class BatchJobList(Door, generics.ListAPIView[BatchJob]):
         The caller's own job of the same file, model and options is answered with 200; it goes on if it
         was cancelled.
         """
-        wanted = dict(asked(BatchUploadSerializer, request.data))
+        given = cast("QueryDict", request.data)
+        form = BatchFileSerializer(data=given)
+        form.is_valid(raise_exception=True)
+        own = form.validated_data
         job, new = job_from_upload(
-            wanted.pop("file"),
-            model=wanted.pop("model"),
+            own["file"],
+            model=own["model"],
             owner=caller_of(request).name,
-            batch_size=wanted.pop("batch_size", None),
-            concurrency=wanted.pop("concurrency", None),
-            again=wanted.pop("again"),
-            options=wanted,
+            given={name: value for name, value in given.items() if name not in own},
         )
         return Response(
             BatchJobDetailSerializer(job).data,
@@ -153,8 +156,9 @@ class BatchJobCancel(Door, APIView):
     def post(self, request: Request, job_id: str) -> Response:
         """Send no more batches and end those in flight; what is done stays."""
         job = _own_job(request, job_id)
-        if not jobs.cancel_job(job):
-            raise Conflict(f"batch job {job.pk} has ended already: {job.state}")
+        with audit.acting(Entrance.REST, caller_of(request).name, "cancel", f"batch job {job.pk}"):
+            if not jobs.cancel_job(job):
+                raise Conflict(f"batch job {job.pk} has ended already: {job.state}")
         return Response(BatchJobDetailSerializer(job).data)
 
 
@@ -169,8 +173,9 @@ class BatchJobResume(Door, APIView):
         """Go on with a cancelled job, and with its failed batches if asked."""
         job = _own_job(request, job_id)
         wanted = asked(RetrySerializer, request.data)
-        if not jobs.resume_job(job, retry_failed=wanted["retry_failed"]):
-            raise Conflict(f"batch job {job.pk} has nothing left to do: {job.state}")
+        with audit.acting(Entrance.REST, caller_of(request).name, "resume", f"batch job {job.pk}"):
+            if not jobs.resume_job(job, retry_failed=wanted["retry_failed"]):
+                raise Conflict(f"batch job {job.pk} has nothing left to do: {job.state}")
         return Response(BatchJobDetailSerializer(job).data, status=status.HTTP_202_ACCEPTED)
 
 

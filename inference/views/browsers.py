@@ -14,15 +14,17 @@ from rest_framework.views import APIView
 
 from browsers.models import Browser
 from browsers.state import breakers
-from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from inference import auth
-from inference.errors import Unavailable, UnknownBrowser
-from inference.views.door import Door
+from inference.errors import Unavailable
+from inference.models import Entrance
+from inference.scheduling.pool_view import get_browser
+from inference.store import audit
+from inference.views.door import Door, caller_of
 from inference.wire.serializers.browsers import (
     BreakersSerializer,
     BrowserDetailSerializer,
     BrowserSerializer,
-    file_names,
+    what_is_known_now,
 )
 from inference.wire.serializers.errors import ERRORS
 
@@ -31,11 +33,7 @@ class _Browsers(Door, generics.GenericAPIView[Browser]):
     queryset = Browser.objects.all()
 
     def get_serializer_context(self) -> dict[str, Any]:
-        alive = living_or_unknown()
-        files = {sha256 for live in (alive or {}).values() for sha256 in live.loaded}
-        known = breakers_or_unknown(Browser.objects.values_list("pk", flat=True))
-        facts = {"living": alive, "breakers": known, "names": file_names(files)}
-        return {**super().get_serializer_context(), **facts}
+        return {**super().get_serializer_context(), **what_is_known_now()}
 
 
 class BrowserList(_Browsers, generics.ListAPIView[Browser]):
@@ -50,15 +48,7 @@ class BrowserDetail(_Browsers, generics.RetrieveAPIView[Browser]):
     serializer_class = BrowserDetailSerializer
 
     def get_object(self) -> Browser:
-        return _known_browser(self.kwargs["pk"])
-
-
-def _known_browser(wanted: str) -> Browser:
-    row = Browser.objects.filter(pk=wanted).first()
-    if row is None:
-        known = ", ".join(Browser.objects.values_list("pk", flat=True)) or "none"
-        raise UnknownBrowser(f"no browser has the id {wanted!r}; known: {known}")
-    return row
+        return get_browser(self.kwargs["pk"])
 
 
 class BreakerReset(Door, APIView):
@@ -67,9 +57,10 @@ class BreakerReset(Door, APIView):
     @extend_schema(request=None, responses={200: BreakersSerializer, **ERRORS})
     def post(self, request: Request, pk: str) -> Response:
         """Close the circuit breakers of a browser, its own and those of models in it."""
-        browser = _known_browser(pk)
+        browser, who = get_browser(pk), caller_of(request).name
         try:
-            breakers.reset(browser.pk)
+            with audit.acting(Entrance.REST, who, "reset breakers", f"browser {pk}"):
+                breakers.reset(browser.pk)
         except redis.exceptions.RedisError as error:
             raise Unavailable(
                 f"Redis does not answer ({error}); the breakers are as before"

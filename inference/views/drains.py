@@ -11,6 +11,8 @@ from rest_framework.views import APIView
 
 from inference import auth
 from inference.ledger import draining
+from inference.models import Entrance
+from inference.store import audit
 from inference.views.door import Door, asked, caller_of
 from inference.wire.serializers.browsers import (
     DrainingSerializer,
@@ -30,8 +32,12 @@ class BrowserDrain(Door, APIView):
         `left` is what it still holds. It stays drained, over restarts too, until `undrain`.
         """
         wanted = asked(DrainRequestSerializer, request.data)
-        reason = wanted["reason"] or f"asked for by {caller_of(request).name}"
-        return Response(dataclasses.asdict(draining.drain(pk, reason=reason)))
+        who = caller_of(request).name
+        reason = wanted["reason"] or f"asked for by {who}"
+        with audit.acting(Entrance.REST, who, "drain", f"browser {pk}") as said:
+            done = draining.drain(pk, reason=reason)
+            said.detail = str(done)
+        return Response(dataclasses.asdict(done))
 
 
 class BrowserUndrain(Door, APIView):
@@ -40,4 +46,8 @@ class BrowserUndrain(Door, APIView):
     @extend_schema(request=None, responses={200: UndrainedSerializer, **ERRORS})
     def post(self, request: Request, pk: str) -> Response:
         """The browser takes shards again."""
-        return Response({"browser": pk, "was_drained": draining.undrain(pk)})
+        who = caller_of(request).name
+        with audit.acting(Entrance.REST, who, "release", f"browser {pk}") as said:
+            was_drained = draining.undrain(pk)
+            said.detail = "takes shards again" if was_drained else "was not drained"
+        return Response({"browser": pk, "was_drained": was_drained})

@@ -12,9 +12,9 @@ from rest_framework.views import APIView
 
 from history import answers
 from history.core.samples import PLATFORMS
-from history.errors import Refused
+from history.errors import HistoryBusy, Refused
 from inference import auth
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, Unavailable
 from inference.models import ModelType
 from inference.views.door import Door, asked
 from inference.wire.serializers.errors import ERRORS
@@ -75,6 +75,8 @@ class _History(Door, APIView):
             return Response(ask(**asked(serializer, data)))
         except Refused as error:
             raise InvalidRequest(str(error)) from error
+        except HistoryBusy as error:
+            raise Unavailable(str(error)) from error
 
 
 _ANSWERS = {200: OpenApiTypes.OBJECT, **ERRORS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import redis.exceptions
@@ -17,7 +18,9 @@ from kombu.exceptions import OperationalError
 from inference import auth
 from inference.errors import WebpoolError
 from inference.ledger import draining, operations
-from inference.telemetry.live_page import pool_now
+from inference.models import Entrance, Run, RunState
+from inference.store import audit
+from inference.telemetry.live_page import alarm_now, pool_now, takes_work
 
 PAGE = "/admin/pool/"
 
@@ -33,23 +36,67 @@ def page(request: HttpRequest) -> HttpResponse:
 @require_GET
 @never_cache
 def rows(request: HttpRequest) -> HttpResponse:
-    """What changes on the page; inference/static/inference/pool.js asks for it."""
-    return render(request, "inference/pool.html", pool_now())
+    """What changes on the page; inference/static/inference/live.js asks for it."""
+    return render(request, "inference/rows.html", pool_now())
 
 
 @require_POST
 def act(request: HttpRequest, browser_id: str) -> HttpResponse:
-    """Do `action` to a browser and go back to the page, which says what was done or why not."""
+    """Do `action` to a browser and go back to the page, which says what was done or why not.
+
+    What would leave no browser that takes work is asked back first, with what would follow.
+    """
     if not request.user.has_perm(auth.CHANGE_BROWSER):
         raise PermissionDenied
     action = _ACTIONS.get(request.POST.get("action", ""))
     if action is None:
         return HttpResponseBadRequest(f"action: expected one of {', '.join(sorted(_ACTIONS))}")
     try:
-        messages.success(request, action(browser_id, request.user.get_username()))
+        if action.consequence and "confirmed" not in request.POST and _is_last(browser_id):
+            return _ask_back(request, browser_id, action)
+        _do(request, browser_id, action)
     except (WebpoolError, redis.exceptions.RedisError, OperationalError) as error:
         messages.error(request, format_html("{}: {}", browser_id, str(error)))
     return redirect(PAGE)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Action:
+    """What a button does.
+
+    Attributes:
+        do: with the browser's id and who asks; returns what was done, in words.
+        consequence: what follows when no other browser takes work; empty where nothing is taken away.
+    """
+
+    name: str
+    do: Callable[[str, str], str]
+    consequence: str = ""
+
+
+def _is_last(browser_id: str) -> bool:
+    return takes_work() == {browser_id}
+
+
+def _ask_back(request: HttpRequest, browser_id: str, action: _Action) -> HttpResponse:
+    context = {
+        **admin.site.each_context(request),
+        "title": "No browser will take work",
+        "browser": browser_id,
+        "action": action.name,
+        "consequence": action.consequence,
+        "active": Run.objects.filter(state=RunState.RUNNING).count(),
+    }
+    return render(request, "inference/confirm.html", context)
+
+
+def _do(request: HttpRequest, browser_id: str, action: _Action) -> None:
+    who = request.user.get_username()
+    with audit.acting(Entrance.ADMIN, who, action.name, f"browser {browser_id}") as said:
+        said.detail = action.do(browser_id, who)
+    # A success that leaves nobody to work is none: the banner says what is so now.
+    level = messages.WARNING if action.consequence and alarm_now() else messages.SUCCESS
+    messages.add_message(request, level, said.detail)
 
 
 def _restart(browser_id: str, by: str) -> str:
@@ -80,10 +127,14 @@ def _reset(browser_id: str, by: str) -> str:
     return f"the breakers of {browser_id}, its own and those of models in it, are closed"
 
 
-_ACTIONS: dict[str, Callable[[str, str], str]] = {
-    "restart": _restart,
-    "drain": _drain,
-    "quarantine": _quarantine,
-    "release": _release,
-    "reset": _reset,
+_ACTIONS = {
+    "restart": _Action("restart", _restart),
+    "drain": _Action(
+        "drain", _drain, "It finishes what it computes; after that nothing is computed."
+    ),
+    "quarantine": _Action(
+        "quarantine", _quarantine, "What it computes is taken from it, and nothing is computed."
+    ),
+    "release": _Action("release", _release),
+    "reset": _Action("reset breakers", _reset),
 }

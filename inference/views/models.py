@@ -15,8 +15,10 @@ from rest_framework.views import APIView
 from inference import auth
 from inference.catalog import plans, registry, uploads
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, Plan
-from inference.views.door import Door, asked
+from inference.models import Entrance, OnnxModel, Plan
+from inference.runs import options
+from inference.store import audit
+from inference.views.door import Door, asked, caller_of
 from inference.wire.bodies import BoundedJSON
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.models import (
@@ -24,6 +26,7 @@ from inference.wire.serializers.models import (
     ModelDetailSerializer,
     ModelSerializer,
     ModelUploadSerializer,
+    PlanOfSerializer,
     PlanRequestSerializer,
     PlanSerializer,
 )
@@ -50,6 +53,8 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
         The same content under the same name again: the existing model.
         """
         model = _uploaded(request) if request.FILES else _described(request)
+        who = caller_of(request).name
+        audit.record(Entrance.REST, who, "add", f"model {model.name}", model.sha256)
         return Response(ModelDetailSerializer(model).data, status=status.HTTP_201_CREATED)
 
 
@@ -90,7 +95,10 @@ class ModelDetail(Door, APIView):
     @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
     def delete(self, request: Request, name: str) -> Response:
         """Remove a model with its plans, runs and files; refused while runs of it are active."""
-        uploads.remove_model(registry.get_model(name))
+        model, who = registry.get_model(name), caller_of(request).name
+        with audit.acting(Entrance.REST, who, "delete", f"model {model.name}") as said:
+            said.detail = model.sha256
+            uploads.remove_model(model)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -104,17 +112,12 @@ class PlanList(Door, generics.ListAPIView[Plan]):
     @extend_schema(request=PlanRequestSerializer, responses={200: PlanSerializer, **ERRORS})
     def post(self, request: Request) -> Response:
         """Cut a model, or show how it was cut before: same request, same plan."""
-        wanted = asked(PlanRequestSerializer, request.data)
-        model = registry.get_model(wanted["model"])
-        strategy = wanted.get("strategy") or plans.usual_strategy(model)
-        shards = plans.usual_shards(strategy, wanted.get("shards"))
-        plan = plans.ensure_plan(
-            model,
-            strategy,
-            shards,
-            wanted["data_parallel"],
-            allow_unproved_split=wanted["allow_unproved_split"],
-        )
+        form = PlanOfSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        own = form.validated_data
+        given = {name: value for name, value in dict(request.data).items() if name not in own}
+        wishes = options.parse_options(given, options.Door.PLANS)
+        plan = plans.asked_plan(registry.get_model(own["model"]), **wishes)
         return Response(PlanSerializer(plan).data)
 
 

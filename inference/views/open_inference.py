@@ -27,7 +27,7 @@ from inference.models import Attempt, OnnxModel, Outcome, Run
 from inference.runs import creation, serving
 from inference.runs.answers import collect
 from inference.runs.metrics import batch_split
-from inference.runs.options import parse_options
+from inference.runs.options import Door, parse_options
 from inference.store import tensors
 from inference.store.tensors import TensorRef
 from inference.views import http
@@ -157,7 +157,7 @@ async def _infer(
                 model=name,
                 inputs=decoded.inputs,
                 owner=caller.name,
-                **parse_options(decoded.parameters),
+                **parse_options(decoded.parameters, Door.V2),
             )
         )
 

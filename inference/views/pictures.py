@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
@@ -13,13 +14,16 @@ from django.views.decorators.http import require_GET
 from browsers.models import Browser
 from history import answers
 from history.charts import heatmap, intervals
-from history.charts.told import compared_works, evidence, works_over_time
+from history.charts.pictures import compared_works, evidence, works_over_time
 from history.models import BrowserRecommendation, CapabilityScore, Regression
 from inference.models import ModelType, OnnxModel
 
 _DAYS = (1, 7, 30)
 _CLOSED = 50
+_MOST_REGRESSIONS = 200
 _MOST_WORKS = 6
+_MOST_NAMES = 1000
+_ON_A_PAGE = 20
 
 
 def _page(request: HttpRequest, name: str, title: str, **context: Any) -> HttpResponse:
@@ -30,12 +34,14 @@ def _page(request: HttpRequest, name: str, title: str, **context: Any) -> HttpRe
 @require_GET
 def latency_page(request: HttpRequest) -> HttpResponse:
     """Latency over time per browser, and browsers compared, on the same work of one model."""
-    models = list(OnnxModel.objects.all())
-    wanted = request.GET.get("model", "")
-    model = next((one for one in models if one.name == wanted), models[0] if models else None)
+    models = OnnxModel.objects.defer("summary").order_by("name")
+    wanted = request.GET.get("model", "").strip()
+    model = models.filter(name=wanted).first() if wanted else models.first()
     days = _number(request.GET.get("days"), 7)
     context: dict[str, Any] = {
-        "models": models, "model": model, "days": days, "choices": _DAYS, "most": _MOST_WORKS,
+        "names": models.values_list("name", flat=True)[:_MOST_NAMES], "model": model,
+        "wanted": wanted or (model.name if model else ""), "days": days, "choices": _DAYS,
+        "most": _MOST_WORKS,
     }  # fmt: skip
     if model is not None:
         age, lines = answers.timelines(model_name=model.name, days=days)
@@ -46,7 +52,9 @@ def latency_page(request: HttpRequest) -> HttpResponse:
             "comparisons": compared_works(compared["works"])[:_MOST_WORKS],
             "history_days": settings.WEBPOOL_HISTORY_DAYS,
         }
-    return _page(request, "latency", "Latency", **context)
+    page = _page(request, "latency", "Latency", **context)
+    page.status_code = 404 if wanted and model is None else 200
+    return page
 
 
 @require_GET
@@ -55,12 +63,15 @@ def scores_page(request: HttpRequest) -> HttpResponse:
     scores = list(CapabilityScore.objects.all())
     known = {score.browser for score in scores}
     browsers = sorted(known | set(Browser.objects.values_list("kind", flat=True)))
-    recommendations = [
+    wanted = request.GET.get("model", "").strip()
+    rows = BrowserRecommendation.objects.filter(model_name__icontains=wanted)
+    page = Paginator(rows, _ON_A_PAGE).get_page(request.GET.get("page"))
+    page.object_list = [
         {
             "row": row,
-            "plot": intervals.draw(evidence(row.config), name=f"evidence-{row.pk}", unit="× best"),
+            "chart": intervals.draw(evidence(row.config), name=f"evidence-{row.pk}", unit="× best"),
         }
-        for row in BrowserRecommendation.objects.all()
+        for row in page.object_list
     ]
     return _page(
         request,
@@ -68,7 +79,8 @@ def scores_page(request: HttpRequest) -> HttpResponse:
         "Scores and recommendations",
         scores=scores,
         heat=heatmap.draw(scores, browsers, ModelType.values) if browsers else "",
-        recommendations=recommendations,
+        recommendations=page,
+        wanted=wanted,
     )
 
 
@@ -79,8 +91,9 @@ def regressions_page(request: HttpRequest) -> HttpResponse:
         request,
         "regressions",
         "Regressions",
-        open=Regression.objects.filter(closed_at=None),
+        open=Regression.objects.filter(closed_at=None)[:_MOST_REGRESSIONS],
         closed=Regression.objects.exclude(closed_at=None)[:_CLOSED],
+        most=_MOST_REGRESSIONS,
     )
 
 

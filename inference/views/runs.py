@@ -16,10 +16,10 @@ from inference import auth
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
-from inference.models import Run, RunShard, RunState, ShardState, StepKind
-from inference.runs import creation
+from inference.models import Entrance, Run, RunShard, RunState, ShardState, StepKind
+from inference.runs import creation, options
 from inference.runs.answers import collect, get_run
-from inference.runs.options import parse_options
+from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
 from inference.views.run_inputs import inputs_of
@@ -51,12 +51,10 @@ class RunList(Door, generics.ListAPIView[Run]):
         if model := asked.get("model"):
             rows = rows.filter(model=registry.get_model(model))
         if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, RunState.values))
+            rows = rows.filter(state=_one_of("state", state, list(RunState)))
         return rows
 
-    @extend_schema(
-        parameters=[_query("model", "name"), _query("state", ", ".join(RunState.values))]
-    )
+    @extend_schema(parameters=[_query("model", "name"), _query("state", ", ".join(list(RunState)))])
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
@@ -70,7 +68,7 @@ class RunList(Door, generics.ListAPIView[Run]):
         if not isinstance(name := given.get("model"), str):
             raise InvalidRequest(f"'model': expected the name of a model, got {name!r:.100}")
         model = registry.get_model(name)
-        options = {key: value for key, value in given.items() if key not in own}
+        wishes = {key: value for key, value in given.items() if key not in own}
         inputs, filled_in = inputs_of(model, given)
         run = creation.create_run(
             creation.RunRequest(
@@ -78,7 +76,7 @@ class RunList(Door, generics.ListAPIView[Run]):
                 inputs=inputs,
                 filled_in=filled_in,
                 owner=caller_of(request).name,
-                **parse_options(options),
+                **options.parse_options(wishes, options.Door.RUNS),
             )
         )
         body = RunDetailSerializer(get_run(run.pk)).data
@@ -141,10 +139,11 @@ class RunCancel(Door, APIView):
         run = get_run(run_id)
         caller = caller_of(request)
         auth.check_owner(caller, run.owner, auth.CHANGE_RUN)
-        endings.cancel(run.pk, f"cancelled by {caller.name}")
-        run = get_run(run.pk)
-        if run.state != RunState.CANCELLED:
-            raise uploads.Conflict(f"run {run.pk} has {run.state} already")
+        with audit.acting(Entrance.REST, caller.name, "cancel", f"run {run.pk}"):
+            endings.cancel(run.pk, f"cancelled by {caller.name}")
+            run = get_run(run.pk)
+            if run.state != RunState.CANCELLED:
+                raise uploads.Conflict(f"run {run.pk} has {run.state} already")
         return Response(RunDetailSerializer(run).data)
 
 
@@ -162,7 +161,7 @@ class ShardList(Door, generics.ListAPIView[RunShard]):
         if browser := asked.get("browser"):
             rows = rows.filter(browser=browser)
         if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, ShardState.values))
+            rows = rows.filter(state=_one_of("state", state, list(ShardState)))
         return rows.order_by("-id")
 
     @extend_schema(

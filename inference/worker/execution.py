@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import redis.exceptions
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.session import RunReport
@@ -24,6 +24,7 @@ from inference.scheduling.wishes import asked_of
 from inference.store import tensors
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor
+from inference.worker.judging import why_refused
 from inference.worker.timeouts import Durations
 from inference.worker.tokens import tokens_of
 
@@ -44,7 +45,7 @@ def execute(shard_id: int, fence: int) -> None:
 
 
 def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
-    started = timezone.now()
+    started = clock.now()
     shard = claims.claim(shard_id, fence, started)
     if shard is None:
         return
@@ -59,7 +60,8 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         refs = _patiently(lambda: tensors.store(shard.run_id, outputs), shard.run.deadline_at)
         facts.update(_measured(report))
     except BrowserError as error:
-        results.record_failure(shard, error.category, str(error), facts)
+        category = Category.INVALID_INPUT if error.refused else error.category
+        results.record_failure(shard, category, error.refused or str(error), facts)
         if error.category.distrusted and not worker.repair(
             error.category, str(error), error.first_rung
         ):
@@ -89,7 +91,7 @@ def _patiently(ask: Callable[[], T], until: datetime) -> T:
         try:
             return ask()
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-            if timezone.now() >= until:
+            if clock.now() >= until:
                 raise
             time.sleep(_STORE_AGAIN_S)
 
@@ -123,6 +125,7 @@ def _compute(
             # hangs: whoever asks for an answer too soon must not cost others their loaded models.
             deadline_s=durations.allowed_s(sha256, shapes, weight_bytes, loaded=loaded),
             meanwhile=meanwhile,
+            why_refused=lambda error: why_refused(shard, inputs, error),
         )
     except BrowserError as error:
         if error.category == Category.TIMEOUT:

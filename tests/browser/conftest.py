@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from browsers.drivers import Missing, get_driver
+from tests.support.pages import Page, pages
 
 
 @pytest.fixture
@@ -43,3 +44,9 @@ def _port(log: Path) -> str:
             return port
         time.sleep(0.05)
     pytest.fail(f"the driver did not say its port: {log.read_text()}")
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with pages() as served:
+        yield served

@@ -24,8 +24,9 @@ from browsers.state import breakers
 from history import recording
 from history.models import BrowserRecommendation, CapabilityScore, Regression
 from history.recompute import recompute
-from inference.models import ModelType, OnnxModel
+from inference.models import ModelType, OnnxModel, Run, RunState
 from inference.scheduling.pool_view import snapshot
+from tests.support.accessibility import violations
 from tests.support.history import sample, series
 from tests.support.ledger import make_run, publish
 
@@ -104,8 +105,8 @@ def visit(
     chromium.get(f"{live_server.url}/static/inference/pool.css")
     chromium.add_cookie({"name": "sessionid", "value": login.cookies["sessionid"].value})
 
-    def open_page(path: str) -> webdriver.Chrome:
-        chromium.get(live_server.url + path)
+    def open_page(path: str, *, local: bool = True) -> webdriver.Chrome:
+        chromium.get(live_server.url + path if local else path)
         return chromium
 
     yield open_page
@@ -229,11 +230,11 @@ def test_an_empty_history_draws_nothing_and_says_so(
 
 def test_the_live_page_renews_itself_and_its_buttons_work(visit: Any) -> None:
     page = visit("/admin/pool/")
-    assert "500 of" in words(page, "#b-firefox-memory")
+    assert "500 MB of" in words(page, "#b-firefox-memory")
     button = "document.querySelector('[data-browser=firefox] button')"
     page.execute_script(f"{button}.mark = 'same'")
     publish("firefox", memory_mb=750.0)
-    until(lambda: "750 of" in words(page, "#b-firefox-memory"))
+    until(lambda: "750 MB of" in words(page, "#b-firefox-memory"))
     marked = page.execute_script(f"return {button}.mark")
     assert marked == "same", "buttons are not exchanged under somebody's finger"
     breakers.crashed("firefox")
@@ -244,6 +245,104 @@ def test_the_live_page_renews_itself_and_its_buttons_work(visit: Any) -> None:
     until(lambda: "firefox takes no new shards" in words(page, "body"))
     assert {view.id: view.state for view in snapshot()}["firefox"] == "draining"
     until(lambda: words(page, "#b-firefox-state").startswith("draining"))
+
+
+def offline(page: webdriver.Chrome, gone: bool) -> None:
+    page.execute_cdp_cmd("Network.enable", {})
+    conditions = {
+        "offline": gone,
+        "latency": 0,
+        "downloadThroughput": -1,
+        "uploadThroughput": -1,
+    }
+    page.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
+
+
+@pytest.mark.parametrize("path", ["/admin/pool/", "/admin/"])
+def test_without_news_from_the_server_nothing_looks_like_now(visit: Any, path: str) -> None:
+    page = visit(path)
+    until(lambda: words(page, "#b-firefox-state") == "ready")
+    assert words(page, "#live-old") == ""
+    offline(page, True)
+    until(lambda: words(page, "#live-old").startswith("No news since"))
+    assert count(page, "#pool.wp-old") == 1
+    assert words(page, "#live-age") == ""
+    publish("firefox", state="recovering")
+    offline(page, False)
+    until(lambda: words(page, "#live-old") == "" and count(page, "#pool.wp-old") == 0)
+    until(lambda: words(page, "#b-firefox-state") == "recovering")
+    page.get_log("browser")  # that the server was gone is no mistake of the page
+
+
+def test_that_nobody_takes_work_is_seen_without_a_reload(visit: Any) -> None:
+    page = visit("/admin/pool/")
+    assert words(page, "#pool-banner") == ""
+    for kind in KINDS:
+        publish(kind, state="recovering")
+    until(lambda: words(page, "#pool-banner").startswith("No browser takes work (3 recovering)"))
+    publish("firefox")
+    until(lambda: words(page, "#pool-banner") == "")
+
+
+def test_a_page_that_does_not_renew_itself_says_so_in_time(visit: Any) -> None:
+    page = visit("/admin/browsers/browser/")
+    assert "does not renew itself" in words(page, "#page-age")
+    until(lambda: "reload the page" in words(page, "#page-age"))
+    assert count(page, "#content-main.wp-old") == 1
+
+
+def test_a_running_run_is_followed_to_its_end(visit: Any, model: OnnxModel) -> None:
+    run = Run.objects.get(model=model)
+    page = visit(f"/admin/inference/run/{run.pk}/change/")
+    assert "running" in words(page, "#run-facts")
+    Run.objects.filter(pk=run.pk).update(
+        state=RunState.FAILED, error="it was too late", error_category="timeout"
+    )
+    until(lambda: "timeout: it was too late" in words(page, "#run-error"))
+    assert "failed" in words(page, "#run-facts")
+
+
+def test_main_pages_fit_a_phone_and_can_be_read_by_all(
+    visit: Any, model: OnnxModel, request: pytest.FixtureRequest
+) -> None:
+    run = Run.objects.get(model=model)
+    small = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page = visit("about:blank", local=False)
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", small)
+    request.addfinalizer(lambda: page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {}))
+    wrong: list[str] = []
+    for path in (
+        "/",
+        "/admin/",
+        "/admin/pool/",
+        f"/admin/pictures/latency/?model={model.name}",
+        "/admin/pictures/scores/",
+        "/admin/pictures/regressions/",
+        "/admin/browsers/browser/",
+        "/admin/inference/run/",
+        f"/admin/inference/run/{run.pk}/change/",
+        f"/admin/inference/onnxmodel/{model.pk}/change/",
+        "/admin/inference/auditentry/",
+    ):
+        visit(path)
+        wide = page.execute_script("return document.documentElement.scrollWidth")
+        wrong += [f"{path} is {wide} px wide"] if wide > 390 else []
+        wrong += [f"{path}: {one}" for one in violations(page)]
+        page.execute_script("document.documentElement.classList.add('dark')")
+        wrong += [f"{path}, dark: {one}" for one in violations(page, rules=["color-contrast"])]
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_buttons_are_within_reach_on_a_phone(visit: Any, request: pytest.FixtureRequest) -> None:
+    page = visit("about:blank", local=False)
+    small = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", small)
+    request.addfinalizer(lambda: page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {}))
+    visit("/admin/pool/")
+    for box in boxes(page, "[data-browser] button"):
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert box["height"] >= 24
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ from browsers.drivers.remote import RemoteDriver
 from browsers.drivers.unpack import PACKAGE
 from browsers.processes import MARK_PROFILE
 from tests.browser.bench import KINDS, driver_or_skip
-from tests.support.pages import page_server
+from tests.support.pages import Page
 
 ADAPTER = """
 const done = arguments[arguments.length - 1];
@@ -67,12 +66,6 @@ def options(tmp_path: Path) -> LaunchOptions:
     )
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[str]:
-    with page_server() as url:
-        yield url
-
-
 def end(browser: LaunchedBrowser) -> None:
     report = browser.quit(10)
     assert report.left == ()
@@ -104,21 +97,22 @@ def test_unknown_kind_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_life_of_a_browser(kind: str, options: LaunchOptions, page: str) -> None:
+def test_life_of_a_browser(kind: str, options: LaunchOptions, page: Page) -> None:
     driver = driver_or_skip(kind)
     found = driver.find()
     assert isinstance(found, Installation)
     browser = driver.launch(options)
     try:
         assert found.version.removesuffix("esr") == browser.version
-        browser.navigate(page)
+        address = page(browser)
+        browser.navigate(address)
         assert browser.execute("return document.getElementById('p').textContent") == "here"
         assert browser.execute("return [crossOriginIsolated, typeof SharedArrayBuffer]") == [
             True,
             "function",
         ]
         browser.refresh()
-        assert browser.current_url() == page
+        assert browser.current_url() == address
         with pytest.raises(CommandFailed, match="no such thing"):
             browser.execute("throw new Error('no such thing')")
 
@@ -134,10 +128,11 @@ def test_life_of_a_browser(kind: str, options: LaunchOptions, page: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["chromium", "chromium-npm", "firefox"])
-def test_webgpu_adapter(kind: str, options: LaunchOptions, page: str) -> None:
+def test_webgpu_adapter(kind: str, options: LaunchOptions, page: Page) -> None:
     browser = driver_or_skip(kind).launch(options)
     try:
-        browser.navigate(page)
+        address = page(browser)
+        browser.navigate(address)
         adapter = browser.execute_async(ADAPTER)
         assert isinstance(adapter, dict), adapter
         assert isinstance(adapter["software"], bool)
@@ -203,7 +198,7 @@ def test_a_damaged_npm_package_is_missing_and_leaves_nothing(damage: str, tmp_pa
     assert list((tmp_path / "home/tools").iterdir()) == []
 
 
-def test_remote_webdriver(remote_url: str, tmp_path: Path, page: str) -> None:
+def test_remote_webdriver(remote_url: str, tmp_path: Path, page: Page) -> None:
     found = driver_or_skip("chromium").find()
     assert isinstance(found, Installation)
     driver = RemoteDriver(remote_url)
@@ -214,7 +209,8 @@ def test_remote_webdriver(remote_url: str, tmp_path: Path, page: str) -> None:
     try:
         assert browser.installation.family == "chrome"
         assert browser.version == found.version
-        browser.navigate(page)
+        address = page(browser)
+        browser.navigate(address)
         assert browser.execute("return crossOriginIsolated") is True
         assert browser.processes() == []
         assert browser.pss_mb() is None

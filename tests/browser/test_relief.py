@@ -39,7 +39,7 @@ def worker(
 def grown(worker: BrowserWorker, settings: Any) -> float:
     """Run the model; by how many MB the browser grew."""
     right(worker, settings)
-    worker.memory.look()
+    worker.memory.measure()
     assert worker.memory.tree_mb is not None
     assert worker.session.fresh_mb is not None
     return worker.memory.tree_mb - worker.session.fresh_mb
@@ -67,7 +67,7 @@ def test_above_its_limit_it_gives_back_until_it_is_below(
     assert not worker.memory.shortage
     assert worker.session.fresh_mb is not None
     worker.memory._limit_mb = worker.session.fresh_mb + growth / 2
-    worker.memory.look()
+    worker.memory.measure()
     assert "its limit is" in worker.memory.shortage
     assert worker.memory.relief_is_due(time.monotonic())
     assert worker.status.live().short_of_memory
@@ -88,7 +88,7 @@ def test_while_the_machine_is_short_browsers_restart_one_after_the_other(
 ) -> None:
     grown(worker, settings)
     settings.WEBPOOL_MACHINE_MEMORY = 0.0
-    worker.memory.look()
+    worker.memory.measure()
     assert worker.memory.machine_short
     assert worker.relieve()
     assert tried() == [("unload", False), ("refresh", False), ("restart", False)]

@@ -47,7 +47,14 @@ NUMBERS = np.random.default_rng(0)
 ROWS = NUMBERS.standard_normal((4, 64)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+# npm's headless Chromium is another build of Chromium; tests of eviction, relief and faults run it.
+EACH = [
+    pytest.param(kind, marks=pytest.mark.soak("as chromium")) if kind == "chromium-npm" else kind
+    for kind in KINDS
+]
+
+
+@pytest.fixture(scope="module", params=EACH)
 def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:

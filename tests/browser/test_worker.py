@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,8 @@ from browsers.core.answers.known import Known
 from browsers.core.protocol import WireTensor
 from browsers.drivers import Role, get_driver
 from browsers.models import BrowserState
+from browsers.queues import queue_of
+from browsers.redis import client
 from browsers.session import RunReport
 from browsers.worker import BrowserWorker, Hooks
 from tests.support import small_models
@@ -26,11 +26,7 @@ HOOKS = Hooks(
     restarted=lambda browser_id: None,
     ready=lambda browser_id: None,
     broken=lambda browser_id: None,
-    request_repair=lambda browser_id: None,
-    request_probe=lambda browser_id: None,
-    request_relief=lambda browser_id: None,
     hand_over=lambda browser_id, files: 0,
-    request_check=lambda browser_id: None,
     known=lambda sha256: Known(why_none="none was made"),
 )
 X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
@@ -84,11 +80,17 @@ def test_a_browser_that_dies_while_nobody_listens_is_noticed_all_the_same(
     settings: Any, database: None, valkey: Any, tmp_path: Path
 ) -> None:
     """At the end of a repair its events are not heard, and nothing is placed on it that would tell."""
-    asked = threading.Event()
-    hooks = dataclasses.replace(HOOKS, request_repair=lambda browser_id: asked.set())
     settings.WEBPOOL_HOME = tmp_path
-    worker = BrowserWorker("chromium-npm", "chromium-npm", hooks)
+    queue = queue_of("chromium-npm")
+    client().delete(queue)
+    worker = BrowserWorker("chromium-npm", "chromium-npm", HOOKS)
     worker.start()
+
+    def asked() -> bool:
+        """Whether a repair was asked for, in a message that this takes off its queue."""
+        (*messages,) = client().lrange(queue, 0, -1)
+        client().delete(queue)
+        return any(b"repair_browser" in message for message in messages)
 
     def die_unheard() -> None:
         worker.status.state = BrowserState.RECOVERING
@@ -100,17 +102,20 @@ def test_a_browser_that_dies_while_nobody_listens_is_noticed_all_the_same(
         while worker.session.connected:
             assert time.monotonic() < until
             time.sleep(0.01)
-        assert not asked.wait(0.2)
+        assert not asked()
 
     try:
         die_unheard()
         worker._become_ready()
-        assert asked.is_set()
+        assert asked()
         assert worker.repair_if_broken()
-        asked.clear()
+        client().delete(queue)  # while it lasted, the keeper may have asked once more
         die_unheard()
         worker.status.state = BrowserState.READY
-        assert asked.wait(30), "the page's pulse is felt"
+        until = time.monotonic() + 60
+        while not asked():
+            assert time.monotonic() < until, "the page's pulse is felt"
+            time.sleep(0.05)
         assert worker.repair_if_broken()
         assert worker.session.ping(10) > 0
     finally:

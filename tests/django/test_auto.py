@@ -71,7 +71,7 @@ def test_a_slow_batch_goes_over_copies_of_the_layers_where_whole_fits_nowhere(
     model: OnnxModel,
 ) -> None:
     whole_mb = model.weight_bytes * 3.7 / 1e6
-    _, layers = plans.known_plan(model, "layer", 2)
+    _, layers = plans.cached_plan(model, "layer", 2)
     loaded = {layer.sha256: LiveModel("wasm", layer.file_bytes, 400.0, 50.0) for layer in layers}
     for browser in "abcd":
         publish(browser, memory_limit_mb=whole_mb * 0.8, loaded=loaded)
@@ -82,7 +82,7 @@ def test_a_slow_batch_goes_over_copies_of_the_layers_where_whole_fits_nowhere(
 
 def test_what_hops_and_joins_took_is_measured_apart(model: OnnxModel) -> None:
     assert auto.hop_rates(1) == costs.Rates()
-    plan, (part, *_, join) = plans.known_plan(model, "data", 2)
+    plan, (part, *_, join) = plans.cached_plan(model, "data", 2)
     now = timezone.now()
     run = Run.objects.create(
         model=model, plan=plan, state=RunState.SUCCEEDED, max_retries=1, inputs={}, created_at=now,

@@ -28,7 +28,7 @@ from inference.batches import engine, jobs, report, results, storage
 from inference.batches.feeder import feed, jobs_to_feed
 from inference.batches.prepare import BadItems
 from inference.batches.retention import forget_old_jobs
-from inference.catalog.plans import forget
+from inference.catalog.plans import clear_cache
 from inference.catalog.uploads import Conflict, remove_model
 from inference.errors import InvalidRequest, Unavailable
 from inference.ledger import endings
@@ -61,7 +61,7 @@ def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
     BatchJob.objects.all().delete()
     Run.objects.all().delete()
     OnnxModel.objects.filter(pk=made.pk).delete()
-    forget()
+    clear_cache()
     client().flushall()
 
 
@@ -371,7 +371,7 @@ def test_a_job_that_names_no_batch_size_takes_what_history_measured(
 
     source = write_jsonl(tmp_path / "in.jsonl", rows(4))
     request = jobs.JobRequest(model=model.name, source=source, again=True)
-    advice.forget()
+    advice.clear_cache()
     assert jobs.create_job(request)[0].batch_size == jobs.DEFAULT_BATCH_SIZE
     found = from_measurements([in_batches_of(1), in_batches_of(2)], Basis.MODEL)
     assert found is not None
@@ -380,12 +380,12 @@ def test_a_job_that_names_no_batch_size_takes_what_history_measured(
         recommended_browser="chromium", confidence=1.0, sample_size=10, based_on=found.based_on,
         config=published(found),
     )  # fmt: skip
-    advice.forget()
+    advice.clear_cache()
     job, _ = jobs.create_job(request)
     assert (job.batch_size, job.batch_count) == (2, 2)
     assert jobs.create_job(dataclasses.replace(request, batch_size=4))[0].batch_count == 1
     BrowserRecommendation.objects.all().delete()
-    advice.forget()
+    advice.clear_cache()
 
 
 def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_path: Path) -> None:
@@ -406,14 +406,14 @@ def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "batch_size: expected 1 to"),
-        ({"concurrency": 0}, "concurrency: expected 1 to"),
+        ({"batch_size": 0}, "batch_size: expected a whole number from 1 to"),
+        ({"concurrency": 0}, "concurrency: expected a whole number from 1 to"),
         ({"options": {"browsers": "lynx"}}, "no browser of the pool is named 'lynx'"),
         (
             {"options": {"platform": "webnn"}},
             "no browser of the pool offers webnn; backends: a: wasm",
         ),
-        ({"options": {"pins": "0=a"}}, "unknown option pins"),
+        ({"options": {"pins": "0=a"}}, "unknown parameter pins"),
         ({"model": "nosuch"}, "no model named 'nosuch'"),
     ],
 )

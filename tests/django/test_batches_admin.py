@@ -16,7 +16,7 @@ from django.utils import timezone
 from browsers.core.failures import Category
 from browsers.redis import client
 from inference.batches import engine, jobs
-from inference.catalog.plans import forget
+from inference.catalog.plans import clear_cache
 from inference.models import OnnxModel, Run
 from inference.models.batches import BatchJob, JobState
 from tests.support.batches import break_one, chain_model, compute, new_job
@@ -41,7 +41,7 @@ def job(database: None, valkey: Any, tmp_path: Path) -> Iterator[BatchJob]:
     yield made
     Run.objects.all().delete()
     OnnxModel.objects.filter(pk=made.model_id).delete()
-    forget()
+    clear_cache()
     client().flushall()
 
 

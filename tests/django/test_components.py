@@ -47,7 +47,7 @@ def forget() -> None:
     for model in OnnxModel.objects.all():
         model.runs.all().delete()
         uploads.remove_model(model)
-    plans.forget()
+    plans.clear_cache()
     for name in stored():  # what other tests left
         path_of(name).unlink()
 

@@ -11,10 +11,11 @@ from django.utils import timezone
 from browsers.models import Browser, Incident
 from browsers.redis import client
 from browsers.state import breakers
-from inference.ledger import claims, results, verification
+from inference.ledger import claims, endings, results, verification
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.answers import collect
 from inference.store import tensors
+from inference.store.doubts import doubt_of
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -61,8 +62,9 @@ def test_an_odd_answer_that_another_browser_gives_too_is_the_answer_and_is_remem
     run = run_of("a", "b")
     waiting = answer(run, 0.0, 0.0)
     assert (run.state, waiting.browser) == (RunState.RUNNING, "b")
-    assert waiting.doubt is not None
-    assert waiting.doubt["why"] == "t1 is all zero"
+    doubt = doubt_of(waiting)
+    assert doubt is not None
+    assert (doubt.why, doubt.compared) == ("t1 is all zero", False)
     answer(run, 0.0, 0.0)
     assert (run.state, result(run)) == (RunState.SUCCEEDED, [0.0, 0.0])
     assert outcomes(run) == [("a", Outcome.DOUBTED), ("b", Outcome.SUCCEEDED)]
@@ -124,12 +126,20 @@ def test_an_answer_that_the_store_has_lost_is_asked_for_again() -> None:
     assert not Incident.objects.exists()
 
 
+def test_answers_that_wait_to_be_confirmed_are_freed_with_their_run() -> None:
+    run = run_of("a", "b")
+    answer(run, 0.0)
+    assert endings.cancel(run.pk, "nobody wants it")
+    assert not client().keys(f"webpool:tensor:{run.pk}:*")
+
+
 def test_three_that_differ_fail_the_run() -> None:
     run = run_of("a", "b", "c", redundancy="compare")
     for value in (1.0, 5.0, 9.0):
         answer(run, value)
     assert (run.state, run.error_category) == (RunState.FAILED, "internal")
     assert "a, b, c answered differently" in run.error
+    assert not client().keys(f"webpool:tensor:{run.pk}:*"), "all three were freed"
 
 
 def test_a_comparison_needs_two_browsers() -> None:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from inference.batches import jobs, parquet, storage
 from inference.batches.prepare import BadItems
 from inference.catalog import registry
-from inference.catalog.plans import forget
+from inference.catalog.plans import clear_cache
 from inference.client.requests import request_for
 from inference.errors import InvalidRequest
 from inference.graph.spec import dtype_of
@@ -89,7 +89,7 @@ def model(
     made = registry.add_model(path, name="exact-inputs")
     yield made
     made.delete()
-    forget()
+    clear_cache()
 
 
 @pytest.fixture(autouse=True)

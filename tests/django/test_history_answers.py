@@ -6,6 +6,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,16 @@ from browsers.models import Browser
 from history import answers, recording, transfer
 from history.announcing import regression_changed
 from history.errors import Refused
-from history.models import BrowserRecommendation, CapabilityScore, PendingSample, Regression
+from history.models import (
+    BrowserRecommendation,
+    CapabilityScore,
+    HistoryState,
+    PendingSample,
+    Regression,
+)
 from history.performance import BrowserPerformanceHistory
 from history.recompute import is_behind, is_due, recompute
+from history.tasks import recompute_history
 from inference import tasks
 from inference.store import outbox
 from tests.support.history import sample, series
@@ -95,6 +103,39 @@ def test_a_model_without_samples_is_answered_from_its_type() -> None:
     assert found["based_on"] == "model_type"
 
 
+def test_a_models_own_samples_decide_at_once() -> None:
+    """What was measured since the last recomputation, too, comes before what its type says."""
+    learn(*three_browsers())
+    recording.put([*series(5.0, browser="firefox", model_name="new", work="n" * 64)])
+    recording.take_over(lambda source, mark: ())
+    found = answers.recommendation("text", "new")
+    assert (found["recommended_browser"], found["based_on"]) == ("firefox", "model")
+    assert (found["sample_size"], found["known"]) == (30, True)
+    assert not BrowserRecommendation.objects.filter(model_name="new").exists()
+
+
+def test_models_that_no_browser_can_run_are_no_browsers_failures() -> None:
+    """56 right samples on Chromium; 40 models of the type that failed there, and one that ran on Firefox."""
+    incompatible = [
+        sample(
+            model_name=f"odd-{n}", work=f"{n:064x}", success=False, latency_ms=None, platform=None,
+            error_type="model_incompatible",
+        )
+        for n in range(40)
+    ]  # fmt: skip
+    learn(
+        *series(10.0, count=56, model_name="good"),
+        *incompatible,
+        *series(10.0, browser="firefox", model_name="another", work="c" * 64),
+    )
+    found = answers.recommendation("text", "good")
+    assert (found["recommended_browser"], found["sample_size"]) == ("chromium", 56)
+    of_type = answers.recommendation("text", "unknown")
+    assert of_type["confidence"] <= 0.7
+    assert {arm["failures"] for arm in of_type["config"]["evidence"]} == {0}
+    assert {one["metrics"]["failures"] for one in answers.scores()} == {0}
+
+
 def test_scores_carry_interval_samples_and_time() -> None:
     learn(*three_browsers())
     ordered = answers.scores(model_type="text")
@@ -118,6 +159,25 @@ def test_computing_twice_changes_nothing() -> None:
     recompute()
     assert published() == before
     assert not is_due()
+
+
+def test_history_rests_many_times_as_long_as_it_worked(settings: Any) -> None:
+    """However much comes in: at most a twentieth of one core, of which taking over may use half."""
+    settings.WEBPOOL_HISTORY_RECOMPUTE_SAMPLES = 1
+    learn(*three_browsers())
+    recording.put(three_browsers())
+    recording.take_over(lambda source, mark: ())
+    began = HistoryState.objects.current().recomputed_at
+    assert began is not None
+    HistoryState.objects.update(recompute_s=10.0)
+    assert not is_due(began + timedelta(seconds=20 * 10 + 199))
+    assert is_due(began + timedelta(seconds=401))
+    recompute_history()
+    tasks.hand_over_attempts()
+    assert HistoryState.objects.current().recomputed_at == began
+    HistoryState.objects.update(recompute_s=0.0)
+    recompute_history()
+    assert HistoryState.objects.current().recomputed_at != began
 
 
 def test_a_slower_build_opens_a_regression_that_its_successor_closes(settings: Any) -> None:

@@ -142,3 +142,27 @@ def test_a_shard_is_compared_with_what_does_the_same_kind_of_work() -> None:
         attempt(run, shard=step)
     outbox.hand_over()
     assert sorted(row["model_type"] for row in rows()) == ["attention", "other"]
+
+
+@pytest.mark.parametrize(
+    ("category", "asked", "blame"),
+    [
+        ("browser_crash", {}, "browser"),
+        ("model_incompatible", {}, "nobody"),
+        ("out_of_memory", {"strict": True}, "model"),
+        ("unsupported_operation", {}, "model"),
+        ("unsupported_operation", {"strict": True}, "nobody"),
+        ("unsupported_operation", {"platform": "webnn"}, "nobody"),
+        ("browser_capability", {"pins": {"0": "firefox/webgpu"}}, "nobody"),
+        ("browser_capability", {"pins": {"0": "firefox"}}, "model"),
+    ],
+)
+def test_a_failure_counts_against_whom_it_is_due_to(
+    category: str, asked: dict[str, Any], blame: str
+) -> None:
+    run = make_run()
+    Run.objects.filter(pk=run.pk).update(**asked)
+    attempt(run, outcome=Outcome.FAILED, error_category=category, compute_ms=None, backend="")
+    outbox.hand_over()
+    (row,) = rows()
+    assert row["blame"] == blame

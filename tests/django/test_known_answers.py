@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,16 @@ def test_of_a_file_whose_answers_cannot_be_read_the_file_itself_is_known(tmp_pat
     assert not known.answers
     assert "none was kept" in known.why_none
     assert known.index_limits["input_ids"] == 100
+
+
+def test_callers_that_are_first_at_once_all_find_the_answers(tmp_path: Path) -> None:
+    model = registry.add_model(micro.chain(tmp_path / "chain.onnx"), name="known-at-once")
+    steps = plans.steps_of(plans.ensure_plan(model, "none", 1))
+    (sha256,) = files(steps)
+    kept = known_answers.path_of(sha256)
+    for _ in range(5):
+        kept.unlink()
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda _: known_answers.make(steps), range(8)))
+        assert known_answers.known(sha256).answers
+        assert list(kept.parent.glob("*.part")) == []

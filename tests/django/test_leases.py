@@ -28,14 +28,14 @@ def test_what_a_browser_held_when_its_lease_ended_goes_to_another(settings: Any)
     run = make_run(shards=1, browsers=["a", "b"])
     shard = run.shards.get(index=0)
     assert claims.claim(shard.pk, shard.fence, timezone.now()) is not None
-    held = lease_watch.look(None)
+    held = lease_watch.check_leases(None)
     assert held == {"a", "b"}
-    assert lease_watch.look(held) == held
+    assert lease_watch.check_leases(held) == held
     client().delete("webpool:browser:a")
-    assert lease_watch.look(held) == {"b"}, "the server is young: leases may yet be renewed"
+    assert lease_watch.check_leases(held) == {"b"}, "the server is young: leases may yet be renewed"
     assert run.shards.get(index=0).browser == "a"
     settings.WEBPOOL_LEASE_S = -1.0  # as when the server has been up for long
-    assert lease_watch.look(held) == {"b"}
+    assert lease_watch.check_leases(held) == {"b"}
     moved = run.shards.get(index=0)
     assert (moved.state, moved.browser) == (ShardState.QUEUED, "b")
     (lost,) = moved.attempt_rows.all()

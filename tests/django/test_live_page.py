@@ -51,7 +51,7 @@ def staff(database: None) -> Iterator[Client]:
 
 def cell(page: str, cell_id: str) -> str:
     """The words of one live cell."""
-    found = re.search(rf'<td id="{cell_id}" data-live>(.*?)</td>', page, re.DOTALL)
+    found = re.search(rf'<td id="{cell_id}"[^>]* data-live>(.*?)</td>', page, re.DOTALL)
     assert found, f"{cell_id} is not on the page"
     return " ".join(re.sub(r"<[^>]+>", " ", found[1]).split())
 
@@ -68,7 +68,7 @@ def test_the_page_shows_memory_work_and_incidents_and_says_unknown(staff: Client
         browser_id="a", category="device_lost", message="gone", rung="refresh", repaired=True
     )
     page = staff.get(PAGE).content.decode()
-    assert cell(page, "b-a-memory").startswith("950 of 1000 MB")
+    assert cell(page, "b-a-memory").startswith("950 MB of 1,000 MB")
     assert cell(page, "b-b-memory") == "unknown"
     assert cell(page, "b-a-repair").startswith("refresh")
     assert "device_lost" in page
@@ -121,3 +121,36 @@ def test_nonsense_and_strangers_are_refused(staff: Client, run: Run) -> None:
     assert stranger.post(f"{PAGE}a/", {"action": "drain"}).status_code == 403
     reader.delete()
     assert not Browser.objects.filter(drained_at__isnull=False).exists()
+
+
+def alarm(page: str) -> str:
+    """The words of the banner; "" while it is hidden."""
+    found = re.search(r'<div id="pool-banner"[^>]*?( hidden)?>(.*?)</div>', page, re.DOTALL)
+    assert found, "there is no banner on the page"
+    return "" if found[1] else found[2]
+
+
+def test_the_last_browser_is_not_taken_away_without_being_asked(staff: Client, run: Run) -> None:
+    act(staff, "a", "drain")
+    assert alarm(staff.get(PAGE).content.decode()) == ""
+    asked = act(staff, "b", "quarantine")
+    assert "b is the only browser that takes work" in asked
+    assert "1 active run will stand still" in asked
+    assert {view.state for view in snapshot() if view.id == "b"} == {"ready"}, "nothing is done yet"
+    confirmed = {"action": "quarantine", "confirmed": "yes"}
+    page = staff.post(f"{PAGE}b/", confirmed, follow=True).content.decode()
+    assert "No browser takes work (1 draining, 1 quarantined)" in alarm(page)
+    for path in ("/admin/", "/admin/inference/run/", "/admin/pictures/scores/", f"{PAGE}rows/"):
+        assert "No browser takes work" in alarm(staff.get(path).content.decode()), path
+    act(staff, "b", "release")
+    assert alarm(staff.get("/admin/").content.decode()) == ""
+
+
+def test_a_silent_browser_is_not_shown_as_ready(staff: Client, run: Run) -> None:
+    client().delete("webpool:browser:a", "webpool:browser:b")
+    page = staff.get(PAGE).content.decode()
+    assert cell(page, "b-a-state") == "down"
+    assert "No browser takes work (2 down)" in alarm(page)
+    listed = staff.get("/admin/browsers/browser/").content.decode()
+    assert "down" in listed
+    assert "does not renew itself" in listed

@@ -30,9 +30,9 @@ POOL = [living("chromium", "wasm"), living("firefox", "wasm", "webgpu")]
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    advice.forget()
+    advice.clear_cache()
     yield
-    advice.forget()
+    advice.clear_cache()
 
 
 def publish(browser: str, platform: str) -> None:
@@ -40,7 +40,7 @@ def publish(browser: str, platform: str) -> None:
         timestamp=timezone.now(), model_type="text", model_name="minilm", recommended_browser=browser,
         recommended_platform=platform, confidence=0.9, sample_size=40, based_on=BasedOn.MODEL,
     )  # fmt: skip
-    advice.forget()
+    advice.clear_cache()
 
 
 def chosen(*, with_history: bool = True, bounded: bool = True, **options: object) -> Selection:

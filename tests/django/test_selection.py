@@ -40,7 +40,7 @@ def _publish(measured: list[Series]) -> None:
         confidence=found.confidence, sample_size=found.sample_size, based_on=found.based_on,
         config=published(found),
     )  # fmt: skip
-    advice.forget()
+    advice.clear_cache()
 
 
 def _noisy(median_ms: float, seed: int) -> np.ndarray:
@@ -49,9 +49,9 @@ def _noisy(median_ms: float, seed: int) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    advice.forget()
+    advice.clear_cache()
     yield
-    advice.forget()
+    advice.clear_cache()
 
 
 def _first(pool: list[BrowserView], wishes: Wishes) -> str:
@@ -178,6 +178,6 @@ def test_what_is_known_of_a_kind_of_work_places_its_shards() -> None:
             timestamp=timezone.now(), browser=kind, model_type="attention", score=score,
             confidence=0.9, sample_size=20, low=score, high=score,
         )  # fmt: skip
-    advice.forget()
+    advice.clear_cache()
     assert _at_first([_browser("chromium"), quick], "attention") == "chromium-1"
     assert _at_first([_browser("chromium"), quick], "feed_forward") == "firefox-1"

@@ -126,3 +126,42 @@ def test_a_shard_pinned_to_a_browser_that_was_stopped_for_good_fails_at_once() -
     results.owner_died("a", "killed")
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")
+
+
+def test_a_join_that_waits_although_its_parts_are_done_is_sent() -> None:
+    publish("a")
+    run = make_run("data", 2)
+    for index in (0, 1):
+        compute(claimed(run, index), "t1", np.zeros(1, np.float32))
+    client().delete("control")
+    RunShard.objects.filter(run=run, index=2).update(state=ShardState.WAITING, fence=0)
+    sweep.sweep(timezone.now())
+    assert run.shards.get(index=2).state == ShardState.WAITING, (
+        "its last part may be about to send it"
+    )
+    sweep.sweep(timezone.now() + timedelta(seconds=5))
+    assert (run.shards.get(index=2).state, client().llen("control")) == (ShardState.QUEUED, 1)
+    assert joined(run, 2)
+    run.refresh_from_db()
+    assert run.state == RunState.SUCCEEDED
+
+
+def test_a_run_whose_steps_are_all_done_is_ended() -> None:
+    publish("a")
+    run = make_run(shards=2)
+    for index, name in enumerate(("t1", "t2")):
+        compute(claimed(run, index), name, np.zeros(1, np.float32))
+    Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING, outputs={}, finished_at=None)
+    sweep.sweep(timezone.now() + timedelta(seconds=5))
+    run.refresh_from_db()
+    assert (run.state, list(run.outputs)) == (RunState.SUCCEEDED, ["t2"])
+
+
+def test_a_run_that_computes_is_left_alone() -> None:
+    publish("a")
+    run = make_run(shards=3)
+    compute(claimed(run, 0), "t1", np.zeros(1, np.float32))
+    claimed(run, 1)
+    before = list(run.shards.values())
+    sweep.sweep(timezone.now() + timedelta(seconds=5))
+    assert list(run.shards.values()) == before

@@ -22,7 +22,6 @@ from inference.models import OnnxModel, Run
 from inference.models.batches import BatchJob, JobState
 from inference.runs import auto, creation
 from inference.runs.metrics import run_metrics
-from inference.runs.options import parse_options
 from inference.scheduling.pool_view import snapshot
 from inference.store.tensors import encode_array
 from tests.support.batches import compute, right_answer, rows, write_jsonl
@@ -41,7 +40,7 @@ def pool(clean: None) -> Iterator[None]:
     publish("b")
     yield
     OnnxModel.objects.filter(name__in=("late", "early")).delete()
-    plans.forget()
+    plans.clear_cache()
 
 
 @pytest.fixture
@@ -150,12 +149,6 @@ def test_a_split_says_what_it_rests_on(clean: None) -> None:
     run.model.batch_axis = BatchAxis(Verdict.TRIED, ("t0",), "why", (2, 3)).to_json()
     assert run_metrics(run)["batch_split"] == "tried"
     assert run_metrics(make_run("layer", 2))["batch_split"] is None
-
-
-def test_every_door_reads_the_option_in_the_same_way() -> None:
-    assert parse_options({"allow_unproved_split": True}) == {"allow_unproved_split": True}
-    with pytest.raises(InvalidRequest, match="allow_unproved_split: expected true or false"):
-        parse_options({"allow_unproved_split": "yes"})
 
 
 def batch_job(model: OnnxModel, folder: Path, count: int, **options: Any) -> BatchJob:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.faults import right_answer, slow_model
+from tests.support.pages import Page, pages
 
 
 @pytest.fixture(scope="module")
@@ -18,3 +20,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def answer(model: Path) -> np.ndarray:
     return right_answer(model)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with pages() as served:
+        yield served

@@ -15,6 +15,7 @@ import pytest
 
 from inference.graph.reference import equal, reference
 from inference.zoo import micro
+from tests.support.faults import add
 from tests.support.stack import ROOT, RunningStack
 
 COUNT = 160
@@ -22,10 +23,10 @@ COUNT = 160
 
 @pytest.fixture
 def pool(tmp_path: Path) -> RunningStack:
-    running = RunningStack(tmp_path / "home", browsers="chromium,firefox")
+    running = RunningStack(tmp_path / "home", browsers="chromium,firefox", backends="wasm")
     running.migrate()
-    running.manage("add_model", str(micro.chain(tmp_path / "m.onnx", size=64)), "--name", "m")
     running.start()
+    add(running, micro.chain(tmp_path / "m.onnx", size=64), "m")
     return running
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from browsers.drivers import (
 from browsers.drivers.launch.private import remove
 from tests.browser.bench import KINDS, driver_or_skip
 from tests.browser.test_drivers import ADAPTER, marked_with
-from tests.support.pages import page_server
+from tests.support.pages import Page
 
 OWNER = """
 import json, sys, time
@@ -43,12 +43,10 @@ print(json.dumps([process.pid for process in browser.processes()]), flush=True)
 time.sleep(600)
 """
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[str]:
-    with page_server() as url:
-        yield url
+# npm's headless Chromium is another build of Chromium with the same driver and the same processes.
+_ALIKE = pytest.mark.soak("as chromium")
+EACH = [pytest.param(kind, marks=_ALIKE) if kind == "chromium-npm" else kind for kind in KINDS]
+CHROMIUMS = ["chromium", pytest.param("chromium-npm", marks=_ALIKE)]
 
 
 def options(home: Path, name: str = "b") -> LaunchOptions:
@@ -111,7 +109,7 @@ def assert_nothing_left(
     assert marked_with(browser.options.profile_dir) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 @pytest.mark.parametrize("mode", ["pid-namespace", "user-namespace"])
 def test_a_killed_worker_takes_everything_along(
     kind: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -178,7 +176,7 @@ def test_a_browser_outlives_the_thread_that_launched_it(tmp_path: Path) -> None:
         launched[0].quit(10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 @pytest.mark.parametrize("role", [Role.DRIVER, Role.BROWSER])
 def test_killed_driver_or_browser(kind: str, role: Role, tmp_path: Path) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
@@ -194,7 +192,7 @@ def test_killed_driver_or_browser(kind: str, role: Role, tmp_path: Path) -> None
         assert_nothing_left(browser, recorded, deadline_s=8)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 @pytest.mark.parametrize("roles", [{Role.BROWSER}, set(Role)], ids=["browser", "everything"])
 def test_quit_of_a_stopped_browser(kind: str, roles: set[Role], tmp_path: Path) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
@@ -207,13 +205,14 @@ def test_quit_of_a_stopped_browser(kind: str, roles: set[Role], tmp_path: Path) 
         assert_nothing_left(browser, recorded, deadline_s=8)
 
 
-@pytest.mark.parametrize("kind", ["chromium", "chromium-npm"])
+@pytest.mark.parametrize("kind", CHROMIUMS)
 def test_a_crashed_tab_is_told_apart_and_a_spare_one_goes_on(
-    kind: str, tmp_path: Path, page: str
+    kind: str, tmp_path: Path, page: Page
 ) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
     try:
-        browser.navigate(page)
+        address = page(browser)
+        browser.navigate(address)
         before = {process.pid for process in browser.with_role(Role.CONTENT)}
         spare = browser.open_spare_tab()
         (content,) = (p for p in browser.with_role(Role.CONTENT) if p.pid in before)
@@ -223,16 +222,17 @@ def test_a_crashed_tab_is_told_apart_and_a_spare_one_goes_on(
             browser.execute("return 1")
         assert browser.alive()
         browser.switch_tab(spare)
-        browser.navigate(page)
+        browser.navigate(address)
         assert browser.execute("return document.title") == "webpool test page"
     finally:
         assert browser.quit(10).left == ()
 
 
-def test_firefox_survives_its_content_process(tmp_path: Path, page: str) -> None:
+def test_firefox_survives_its_content_process(tmp_path: Path, page: Page) -> None:
     browser = driver_or_skip("firefox").launch(options(tmp_path))
     try:
-        browser.navigate(page)
+        address = page(browser)
+        browser.navigate(address)
         for process in browser.with_role(Role.CONTENT):
             process.kill()
         until = time.monotonic() + 30
@@ -250,25 +250,26 @@ def has_other(browser: LaunchedBrowser, dead: psutil.Process) -> bool:
     return any(process != dead for process in browser.with_role(Role.GPU))
 
 
-@pytest.mark.parametrize("kind", ["chromium", "chromium-npm"])
+@pytest.mark.parametrize("kind", CHROMIUMS)
 def test_gpu_processes_come_back_however_often_they_die(
-    kind: str, tmp_path: Path, page: str
+    kind: str, tmp_path: Path, page: Page
 ) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
     try:
+        address = page(browser)
         for _ in range(5):
-            browser.navigate(page)
+            browser.navigate(address)
             assert isinstance(browser.execute_async(ADAPTER), dict)
             (gpu,) = browser.with_role(Role.GPU)
             gpu.kill()
             assert wait_for(partial(has_other, browser, gpu))
-        browser.navigate(page)
+        browser.navigate(address)
         assert isinstance(browser.execute_async(ADAPTER), dict)
     finally:
         assert browser.quit(10).left == ()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 def test_a_stopped_driver_costs_one_timeout(kind: str, tmp_path: Path) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
     recorded = [process.pid for process in browser.processes()]

@@ -16,10 +16,10 @@ from tests.support.faults import (
     ROWS,
     Kill,
     check,
+    process_of,
     right_answer,
     start,
     stop,
-    victim,
     wait_claimed,
 )
 from tests.support.stack import RunningStack
@@ -29,8 +29,8 @@ FIRST, SECOND = "chromium", "chromium-npm"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """It computes for two or three seconds on the software adapter."""
-    return slow(tmp_path_factory.mktemp("model") / "slow.onnx", matmuls=50)
+    """It computes for a second or two on the software adapter."""
+    return slow(tmp_path_factory.mktemp("model") / "slow.onnx", matmuls=30)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def answer(model: Path) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
-    running = start(tmp_path_factory.mktemp("device"), model, [FIRST, SECOND])
+    running = start(
+        tmp_path_factory.mktemp("device"), model, [FIRST, SECOND], backends="wasm,webgpu"
+    )
     try:
         for browser in (FIRST, SECOND):  # the first run compiles shaders
             assert running.wait_run(on_webgpu(running, browser))["state"] == "succeeded"
@@ -56,7 +58,7 @@ def on_webgpu(pool: RunningStack, browser: str = "") -> str:
 def wait_gpu_computes(pool: RunningStack, run_id: str, browser: str) -> psutil.Process:
     """The GPU process once the run is claimed and computes in it: the adapter is software."""
     wait_claimed(pool, run_id, browser)
-    gpu = victim(pool, browser, "gpu")
+    gpu = process_of(pool, browser, "gpu")
     before = gpu.cpu_times().user
     deadline = time.monotonic() + 60
     while gpu.cpu_times().user < before + 0.3:
@@ -83,7 +85,7 @@ def test_a_run_pinned_to_webgpu_is_computed_again_by_a_new_engine(
     pool: RunningStack, answer: np.ndarray
 ) -> None:
     pool.wait_ready()
-    proper = victim(pool, FIRST, "browser")
+    proper = process_of(pool, FIRST, "browser")
     run_id = on_webgpu(pool, FIRST)
     kill = Kill(wait_gpu_computes(pool, run_id, FIRST))
     run = pool.wait_run(run_id)
@@ -95,7 +97,7 @@ def test_a_run_pinned_to_webgpu_is_computed_again_by_a_new_engine(
         (FIRST, "succeeded", "", "webgpu"),
     ]
     assert repairs(pool, FIRST) == [("device_lost", "restart_engine", True)]
-    assert victim(pool, FIRST, "browser") == proper, "the browser itself was not restarted"
+    assert process_of(pool, FIRST, "browser") == proper, "the browser itself was not restarted"
     again = pool.wait_run(on_webgpu(pool, FIRST))
     check(pool, again, answer)
     assert attempts(again) == [(FIRST, "succeeded", "", "webgpu")]
@@ -125,7 +127,7 @@ def test_a_device_lost_while_idle_is_replaced_before_anybody_asks(
 ) -> None:
     pool.wait_ready()
     known = len(repairs(pool, FIRST))
-    Kill(victim(pool, FIRST, "gpu"))
+    Kill(process_of(pool, FIRST, "gpu"))
     deadline = time.monotonic() + 60
     while not (done := repairs(pool, FIRST, but=known)):
         assert time.monotonic() < deadline, pool.logs()

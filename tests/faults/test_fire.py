@@ -24,17 +24,17 @@ def test_random_kills_lose_double_and_falsify_nothing(
     tmp_path: Path, kills: int, seconds: int, fewest: int
 ) -> None:
     report = tmp_path / "fire.json"
-    pool = RunningStack(tmp_path / "home", browsers="chromium,firefox")
+    pool = RunningStack(tmp_path / "home", browsers="chromium,firefox", backends="wasm")
     done = subprocess.run(
         [sys.executable, "manage.py", "fire", "--kills", str(kills), "--seed", "7", "--every", "0.7",
          "--seconds", str(seconds), "--callers", "3", "--json", str(report)],
         cwd=ROOT, env=pool.env, capture_output=True, text=True, timeout=2400, check=False,
     )  # fmt: skip
-    burnt = RunningStack(tmp_path / "home" / "fire")
+    hurt = RunningStack(tmp_path / "home" / "fire")
     said = f"{done.stdout}\n{done.stderr}"
     print(said)
-    assert done.returncode == 0, f"{said}\n{burnt.logs()}"
-    assert not burnt.wait_gone()
+    assert done.returncode == 0, f"{said}\n{hurt.logs()}"
+    assert not hurt.wait_gone()
     told = json.loads(report.read_text())
     assert fewest <= len(told["strikes"]) <= kills
     assert told["answered"] + len(told["lost_in_store"]) == told["asked"]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import small_models
 from tests.support.stack import RunningStack
-from webpool_site.lab.faults.targets import NoVictim, Victim, Victims
+from webpool_site.lab.faults.targets import NoTarget, Target, Targets
 
 BROWSER = "chromium-npm"
 X = np.random.default_rng(0).standard_normal((3, 64)).astype(np.float32)
@@ -61,7 +61,7 @@ def ask(pool: RunningStack) -> tuple[str, str]:
 
 
 def test_a_full_disk_costs_no_answer_and_no_pool(small_disk: Path) -> None:
-    pool = RunningStack(small_disk / "home", browsers=BROWSER)
+    pool = RunningStack(small_disk / "home", browsers=BROWSER, backends="wasm")
     pool.home.mkdir()
     pool.migrate()
     (small_disk / "m.onnx").write_bytes(small_models.block(seed=1))
@@ -72,11 +72,11 @@ def test_a_full_disk_costs_no_answer_and_no_pool(small_disk: Path) -> None:
         right = pool.outputs(pool.wait_run(taken[0])["id"])["y"]
         filled = fill(small_disk)
         refusals: list[str] = []
-        victims = Victims(pool.home)
-        for victim in (Victim.PAGE, Victim.WORKER, Victim.WEB):
-            with contextlib.suppress(NoVictim, psutil.NoSuchProcess):  # it may be down already
-                victims.find(victim, BROWSER).kill()
-            until = time.monotonic() + 8
+        targets = Targets(pool.home)
+        for target in (Target.PAGE, Target.WORKER, Target.WEB):
+            with contextlib.suppress(NoTarget, psutil.NoSuchProcess):  # it may be down already
+                targets.find(target, BROWSER).kill()
+            until = time.monotonic() + 5
             while time.monotonic() < until:
                 run, why = ask(pool)
                 (taken if run else refusals).append(run or why)

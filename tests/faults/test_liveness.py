@@ -21,10 +21,10 @@ from tests.support.faults import (
     ROWS,
     Kill,
     check,
+    process_of,
     start,
     stop,
     submit,
-    victim,
     wait_computing,
 )
 from tests.support.stack import RunningStack
@@ -49,7 +49,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Runn
 
 
 def lost_after(run: dict[str, Any], at: dt.datetime) -> tuple[float, str]:
-    """Seconds from then until the attempt of the victim was given up, and the reason."""
+    """Seconds from then until the attempt of the target was given up, and the reason."""
     (lost,) = [a for s in run["shards"] for a in s["attempt_rows"] if a["outcome"] == "lost"]
     finished = dt.datetime.fromisoformat(lost["finished_at"])
     return (finished - at).total_seconds(), lost["error"]
@@ -61,7 +61,7 @@ def test_a_stopped_worker_loses_its_work_at_once_and_is_replaced(
     pool.wait_ready()
     run_id = submit(pool, ["firefox", "chromium-npm"])
     wait_computing(pool, run_id, "firefox")
-    worker = victim(pool, "firefox", "worker")
+    worker = process_of(pool, "firefox", "worker")
     for below in worker.children(recursive=True):  # its browser stands still as well
         below.send_signal(signal.SIGSTOP)
     at = dt.datetime.now(dt.UTC)
@@ -87,7 +87,7 @@ def test_a_worker_that_dies_without_its_supervisor_is_noticed_by_its_lease(
     pool.process.send_signal(signal.SIGSTOP)
     try:
         at = dt.datetime.now(dt.UTC)
-        kill = Kill(victim(pool, "firefox", "worker"))
+        kill = Kill(process_of(pool, "firefox", "worker"))
         run = pool.wait_run(run_id)
     finally:
         pool.process.send_signal(signal.SIGCONT)

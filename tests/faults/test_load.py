@@ -22,7 +22,7 @@ import redis
 
 from inference.zoo.micro import chain
 from tests.support.callers import SIZE, question, way
-from tests.support.faults import ROWS, slow_model, stop
+from tests.support.faults import add, stop
 from tests.support.stack import ROOT, RunningStack
 from webpool_site import valkey
 
@@ -48,10 +48,10 @@ def send(pool: RunningStack, path: str, document: Any) -> tuple[int, Any, Any]:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[RunningStack]:
-    running = RunningStack(tmp_path / "home", browsers="chromium,firefox")
+    running = RunningStack(tmp_path / "home", browsers="chromium,firefox", backends="wasm")
     running.migrate()
-    running.manage("add_model", str(chain(tmp_path / "chain.onnx")), "--name", "chain")
     running.start()
+    add(running, chain(tmp_path / "chain.onnx"), "chain")
     yield running
     stop(running)
 
@@ -76,9 +76,12 @@ def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
         cwd=ROOT, env=pool.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     began = time.monotonic()
-    with ThreadPoolExecutor(EACH_DOOR) as threads:
-        answers = list(threads.map(call, range(EACH_DOOR)))
-    out, err = python.communicate(timeout=240)
+    try:
+        with ThreadPoolExecutor(EACH_DOOR) as threads:
+            answers = list(threads.map(call, range(EACH_DOOR)))
+        out, err = python.communicate(timeout=240)
+    finally:
+        python.kill()
     assert python.returncode == 0, err
     answers += json.loads(out)
     print(f"LOAD {len(answers)} answers in {time.monotonic() - began:.1f} s")
@@ -111,13 +114,17 @@ def test_beyond_the_limit_callers_are_told_when_to_come_back_and_nothing_is_stor
     tmp_path: Path,
 ) -> None:
     pool = RunningStack(
-        tmp_path / "home", browsers="chromium", extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)}
+        tmp_path / "home",
+        browsers="chromium",
+        backends="wasm",
+        extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)},
     )
     pool.migrate()
-    pool.manage("add_model", str(slow_model(tmp_path)), "--name", "slow")
     pool.start()
     try:
-        document = {"model": "slow", "inputs": {"x": ROWS.tolist()}}
+        add(pool, chain(tmp_path / "chain.onnx"), "chain")
+        pool.manage("drain", "chromium")  # until all have asked, none of their runs ends
+        document = {"model": "chain", "inputs": {"x": question(0).tolist()}}
         with ThreadPoolExecutor(20) as threads:
             answers = list(threads.map(lambda _: send(pool, "/api/runs/", document), range(20)))
         let_in = [answer for status, _, answer in answers if status == 202]
@@ -130,6 +137,7 @@ def test_beyond_the_limit_callers_are_told_when_to_come_back_and_nothing_is_stor
         store = redis.Redis.from_url(valkey.url(pool.home))
         owners = {key.split(b":")[2].decode() for key in store.scan_iter("webpool:tensor:*")}
         assert owners <= {answer["id"] for answer in let_in}
+        pool.manage("drain", "chromium", "--undo")
         for answer in let_in:
             assert pool.wait_run(answer["id"])["state"] == "succeeded"
         assert send(pool, "/api/runs/", document)[0] == 202

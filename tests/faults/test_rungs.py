@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.faults import check, start, stop, submit, victim
+from tests.support.faults import check, process_of, start, stop, submit
 from tests.support.stack import RunningStack
-from webpool_site.lab.faults.injection import Injury, injure
+from webpool_site.lab.faults.injection import Fault, inject
 
 HURT, OTHER = "chromium", "firefox"
 
@@ -48,29 +48,29 @@ def repaired_by(pool: RunningStack, known: int, within_s: float = 90.0) -> list[
 
 
 @pytest.mark.parametrize(
-    ("role", "injury", "expected"),
+    ("role", "fault", "expected"),
     [
-        ("worker", Injury.CUT, ["ping"]),
-        ("worker", Injury.SILENCE, ["reconnect"]),
-        ("page", Injury.KILL, ["refresh"]),
-        ("browser", Injury.KILL, ["restart"]),
-        ("browser", Injury.STOP, ["restart"]),
+        ("worker", Fault.CUT, ["ping"]),
+        ("worker", Fault.SILENCE, ["reconnect"]),
+        ("page", Fault.KILL, ["refresh"]),
+        ("browser", Fault.KILL, ["restart"]),
+        ("browser", Fault.STOP, ["restart"]),
     ],
 )
 def test_a_fault_is_repaired_by_its_rung(
-    pool: RunningStack, answer: Any, role: str, injury: Injury, expected: list[str]
+    pool: RunningStack, answer: Any, role: str, fault: Fault, expected: list[str]
 ) -> None:
     pool.wait_ready()
     compute(pool, HURT, answer)
-    proper, known = victim(pool, HURT, "browser"), len(incidents(pool))
+    proper, known = process_of(pool, HURT, "browser"), len(incidents(pool))
     loads = loaded(pool)
-    injure(victim(pool, HURT, role), injury)
+    inject(process_of(pool, HURT, role), fault)
     tried = repaired_by(pool, known)
     assert [rung for rung, _ in tried if rung not in ("ping", *expected)] == []
     assert tried[-1] == (expected[-1], True)
     assert all(not helped for _, helped in tried[:-1])
     pool.wait_ready()
-    assert (victim(pool, HURT, "browser") == proper) == (expected[-1] != "restart")
+    assert (process_of(pool, HURT, "browser") == proper) == (expected[-1] != "restart")
     if expected[-1] in ("ping", "reconnect"):
         assert loaded(pool) == loads, "no model was lost for it"
     compute(pool, HURT, answer)
@@ -92,7 +92,7 @@ def test_a_browser_that_cannot_be_started_hands_over_and_is_quarantined_until_it
     private.rename(hidden)
     private.write_text("in the way of every start")
     try:
-        injure(victim(pool, HURT, "browser"), Injury.KILL)
+        inject(process_of(pool, HURT, "browser"), Fault.KILL)
         assert repaired_by(pool, known)[-2:] == [("restart", False), ("hand_over", True)]
         pinned = submit(pool, [HURT])  # it is expected back, so far
         until = time.monotonic() + 120

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.faults import Kill, check, start, stop, submit, victim, wait_computing
+from tests.support.faults import Kill, check, process_of, start, stop, submit, wait_computing
 from tests.support.stack import RunningStack
 
 FIRST, SECOND = "chromium", "firefox"
@@ -35,7 +35,7 @@ def test_a_run_goes_on_where_its_model_was_loaded_beforehand(
         time.sleep(0.1)
     run_id = submit(pool, [FIRST, SECOND])
     wait_computing(pool, run_id, FIRST)
-    kill = Kill(victim(pool, FIRST, "browser"))
+    kill = Kill(process_of(pool, FIRST, "browser"))
     run = pool.wait_run(run_id)
     check(pool, run, answer)
     kill.report(run)

@@ -18,11 +18,11 @@ import pytest
 
 from tests.support.faults import (
     check,
+    process_of,
     slow_model,
     start,
     stop,
     submit,
-    victim,
     wait_claimed,
 )
 from tests.support.stack import RunningStack
@@ -56,7 +56,7 @@ def lose_store(pool: RunningStack) -> None:
     supervisor = psutil.Process(pool.process.pid)
     supervisor.suspend()
     try:
-        victim(pool, "", "valkey").kill()
+        process_of(pool, "", "valkey").kill()
         shutil.rmtree(pool.home / "valkey" / "appendonlydir")
     finally:
         supervisor.resume()
@@ -129,7 +129,7 @@ def test_a_store_that_comes_back_with_its_data_is_served_from_at_once(
 ) -> None:
     pool.wait_ready()
     began = time.monotonic()
-    victim(pool, "", "valkey").kill()
+    process_of(pool, "", "valkey").kill()
     served = seconds_until_served(pool, answer, began)
     print(f"RECOVERY store restarted: served after {served:.2f} s")
     assert served < SERVES_WITHIN_S
@@ -141,7 +141,7 @@ def test_a_store_that_stands_still_for_longer_than_a_lease_makes_nobody_look_dea
     pool.wait_ready()
     run_id = submit(pool, [FIRST, SECOND])
     wait_claimed(pool, run_id, FIRST)
-    store = victim(pool, "", "valkey")
+    store = process_of(pool, "", "valkey")
     store.suspend()  # the supervisor ends it after 2 s, and starts another with its data
     run = pool.wait_run(run_id)
     assert not store.is_running()

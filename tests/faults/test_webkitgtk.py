@@ -11,10 +11,10 @@ import pytest
 from tests.support.faults import (
     Kill,
     check,
+    process_of,
     start,
     stop,
     submit,
-    victim,
     wait_computing,
 )
 from tests.support.stack import RunningStack
@@ -27,14 +27,17 @@ def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Runn
     stop(running)
 
 
-@pytest.mark.parametrize("role", ["browser", "page", "worker"])
+@pytest.mark.parametrize(
+    "role",
+    ["page", "worker", pytest.param("browser", marks=pytest.mark.soak("its page dies with it"))],
+)
 def test_a_kill_while_computing_costs_no_answer(
     pool: RunningStack, answer: np.ndarray, role: str
 ) -> None:
     pool.wait_ready()
     run_id = submit(pool, ["webkitgtk", "chromium"])
     wait_computing(pool, run_id, "webkitgtk")
-    kill = Kill(victim(pool, "webkitgtk", role))
+    kill = Kill(process_of(pool, "webkitgtk", role))
     run = pool.wait_run(run_id)
     check(pool, run, answer)
     kill.report(run)

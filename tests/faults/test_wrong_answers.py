@@ -20,17 +20,29 @@ X = np.random.default_rng(0).standard_normal((3, 64)).astype(np.float32)
 RIGHT, OTHER = small_models.block(seed=1), small_models.block(seed=2)
 
 
-@pytest.fixture
-def pool(tmp_path: Path) -> Iterator[RunningStack]:
-    """Two models that take and give the same types and shapes; not started yet."""
-    pool = RunningStack(
-        tmp_path / "home", browsers=BROWSER, extra_env={"WEBPOOL_CHECK_EVERY_S": "1"}
-    )
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a pool that never ran, with two models that take and give the same types and shapes."""
+    folder = tmp_path_factory.mktemp("models")
+    pool = RunningStack(folder / "home")
     pool.migrate()
     for name, content in (("m", RIGHT), ("other", OTHER)):
-        (tmp_path / "m.onnx").write_bytes(content)
-        pool.manage("add_model", str(tmp_path / "m.onnx"), "--name", name)
+        (folder / "m.onnx").write_bytes(content)
+        pool.manage("add_model", str(folder / "m.onnx"), "--name", name)
         pool.manage("plan", name, "--strategy", "none")
+    return pool.home
+
+
+@pytest.fixture
+def pool(home: Path, tmp_path: Path) -> Iterator[RunningStack]:
+    """Not started yet."""
+    pool = RunningStack(
+        tmp_path / "home",
+        browsers=BROWSER,
+        backends="wasm",
+        extra_env={"WEBPOOL_CHECK_EVERY_S": "1"},
+    )
+    shutil.copytree(home, pool.home, symlinks=True)
     yield pool
     pool.stop()
     assert not pool.wait_gone()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults import ROWS, check, right_answer, slow_model, stop
+from tests.support.faults import ROWS, add, check, right_answer, slow_model, stop
 from tests.support.stack import RunningStack
 
 
@@ -30,12 +30,23 @@ def wait_for(
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("kind", ["chromium-npm", "firefox", "webkitgtk"])
+_LONG = pytest.mark.soak("one kind of browser shows it")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "chromium-npm",
+        pytest.param("firefox", marks=_LONG),
+        pytest.param("webkitgtk", marks=_LONG),
+    ],
+)
 def test_a_pool_grows_under_load_and_shrinks_when_idle(tmp_path: Path, kind: str) -> None:
     model = slow_model(tmp_path)
     pool = RunningStack(
         tmp_path / "home",
         browsers=kind,
+        backends="wasm",
         extra_env={
             "WEBPOOL_POOL_ADAPTIVE": "1",
             "WEBPOOL_POOL_MAX": "2",
@@ -44,9 +55,9 @@ def test_a_pool_grows_under_load_and_shrinks_when_idle(tmp_path: Path, kind: str
         },
     )
     pool.migrate()
-    pool.manage("add_model", str(model), "--name", "slow")
     pool.start()
     try:
+        add(pool, model, "slow")
         document = {"model": "slow", "inputs": {"x": ROWS.tolist()}}
         runs: list[str] = []
 

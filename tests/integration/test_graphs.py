@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from inference.graph.model import load
 from inference.graph.reference import equal, example_inputs, reference
 from inference.graph.summary import read_model
 from inference.zoo import small
+from tests.support.doors import ask
 from tests.support.stack import RunningStack
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {
@@ -29,28 +29,6 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 }
 # A refusal names the reason; anything else that is not an answer is a failure.
 REFUSALS = ("cannot run it", "no browser can take shard", "Static", "static", "not supported")
-
-
-@pytest.fixture(scope="module")
-def client(stack: RunningStack) -> triton.InferenceServerClient:
-    return triton.InferenceServerClient(
-        f"127.0.0.1:{stack.port}", connection_timeout=120, network_timeout=120
-    )
-
-
-def ask(
-    client: triton.InferenceServerClient, model: str, inputs: dict[str, Any], **parameters: Any
-) -> dict[str, np.ndarray]:
-    """One request with binary tensors, as any client of the protocol sends it."""
-    sent = []
-    for name, array in inputs.items():
-        port = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-        port.set_data_from_numpy(array)
-        sent.append(port)
-    answer = client.infer(model, sent, parameters=parameters)
-    return {
-        item["name"]: answer.as_numpy(item["name"]) for item in answer.get_response()["outputs"]
-    }
 
 
 def check(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:

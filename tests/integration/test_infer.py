@@ -61,7 +61,7 @@ def test_every_installed_family_is_in_the_pool(stack: RunningStack) -> None:
     assert {"wasm", "webgpu", "webnn"} <= {backend for _, backend in offers(stack)}
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("shards", [1, 2, 7])
 def test_layer_shards_over_all_browsers(
     stack: RunningStack, sample: dict[str, Any], tmp_path: Path, shards: int
 ) -> None:
@@ -178,7 +178,7 @@ REFUSED = [
         ["infer", "minilm", "--text", "x", "--strategy", "data", "--shards", "2"],
         "cannot be split into 2 parts",
     ),
-    (["plan", "minilm", "--shards", "0"], "expected at least 1"),
+    (["plan", "minilm", "--shards", "0"], "a whole number from 1"),
 ]
 
 

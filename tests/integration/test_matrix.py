@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from inference.graph.reference import equal, largest_difference, reference
 from inference.zoo import families
-from tests.integration.test_graphs import ask
-from tests.support.doors import multipart, send, upload
+from tests.support.doors import ask, multipart, send, upload
 from tests.support.ensembles import in_order
 from tests.support.matrix import BLOCKLESS, Case, cases, component_cases, components, question
 from tests.support.stack import RunningStack
@@ -23,24 +22,11 @@ from tests.support.stack import RunningStack
 HALF = ("float16", "int4-float16")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("zoo")
-
-
-@pytest.fixture(scope="module")
-def client(stack: RunningStack) -> Iterator[triton.InferenceServerClient]:
-    with triton.InferenceServerClient(
-        f"127.0.0.1:{stack.port}", connection_timeout=120, network_timeout=120
-    ) as made:
-        yield made
-
-
 @pytest.mark.parametrize("case", cases(), ids=str)
 def test_a_strategy_over_a_model(
-    stack: RunningStack, client: triton.InferenceServerClient, folder: Path, case: Case
+    stack: RunningStack, client: triton.InferenceServerClient, zoo: Path, case: Case
 ) -> None:
-    path, inputs = question(folder, case.file, case.precision)
+    path, inputs = question(zoo, case.file, case.precision)
     name = f"{case.file.replace('.', '-')}-{case.precision}"
     registered = upload(stack, path, name)
     assert registered.status in (200, 201), registered.body
@@ -56,9 +42,9 @@ def test_a_strategy_over_a_model(
 
 @pytest.mark.parametrize("case", component_cases(), ids=str)
 def test_components_of_a_family(
-    stack: RunningStack, client: triton.InferenceServerClient, folder: Path, case: Case
+    stack: RunningStack, client: triton.InferenceServerClient, zoo: Path, case: Case
 ) -> None:
-    parts = list(components(folder, case.file, case.precision).values())
+    parts = list(components(zoo, case.file, case.precision).values())
     manifest = parts[0].path.with_name("manifest.json")
     manifest.write_text(json.dumps(families.manifest(parts)))
     name = f"{case.file}-{case.precision}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from onnx import numpy_helper as nh
 from tritonclient.utils import InferenceServerException
 
 from inference.graph.reference import equal, reference
-from tests.integration.test_graphs import ask
-from tests.support.doors import upload
+from tests.support.doors import ask, upload
 from tests.support.stack import RunningStack
 
 F, I = T.FLOAT, T.INT32  # noqa: E741
@@ -28,14 +26,6 @@ PREFERS_WEBNN = "chromium-npm"
 
 def numbers(*shape: int) -> np.ndarray:
     return (RANDOM.standard_normal(shape) / 2).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def client(stack: RunningStack) -> Iterator[triton.InferenceServerClient]:
-    with triton.InferenceServerClient(
-        f"127.0.0.1:{stack.port}", connection_timeout=120, network_timeout=120
-    ) as made:
-        yield made
 
 
 def register(

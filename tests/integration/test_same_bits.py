@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from tests.integration.test_graphs import ask
-from tests.support.doors import upload
+from tests.support.doors import ask, upload
 from tests.support.matrix import FILES, question
 from tests.support.stack import RunningStack
 
@@ -24,24 +22,18 @@ CUTS = (
 BLOCKLESS = {"clip.similarity"}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bits")
+_MORE = {"clip.vision_encoder", "clip.similarity", "whisper.encoder", "t5.encoder"}
+_EACH_FAMILY = [
+    pytest.param(file, marks=pytest.mark.soak("another of its family")) if file in _MORE else file
+    for file in FILES
+]
 
 
-@pytest.fixture(scope="module")
-def client(stack: RunningStack) -> Iterator[triton.InferenceServerClient]:
-    with triton.InferenceServerClient(
-        f"127.0.0.1:{stack.port}", connection_timeout=120, network_timeout=120
-    ) as made:
-        yield made
-
-
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", _EACH_FAMILY)
 def test_wasm_gives_the_same_bits_in_every_browser_whole_or_cut(
-    stack: RunningStack, client: triton.InferenceServerClient, folder: Path, file: str
+    stack: RunningStack, client: triton.InferenceServerClient, zoo: Path, file: str
 ) -> None:
-    path, inputs = question(folder, file, "float32")
+    path, inputs = question(zoo, file, "float32")
     name = f"{file.replace('.', '-')}-bits"
     registered = upload(stack, path, name)
     assert registered.status in (200, 201), registered.body

@@ -39,7 +39,8 @@ class Pool:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("WEBPOOL_")}
-        return {**kept, "WEBPOOL_HOME": str(self.home), "PORT": str(self.port), **more}
+        ours = {"WEBPOOL_HOME": str(self.home), "PORT": str(self.port), "WEBPOOL_BACKENDS": "wasm"}
+        return {**kept, **ours, **more}
 
     def said(self) -> str:
         return (self.home / "up.txt").read_text()

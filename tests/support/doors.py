@@ -68,6 +68,17 @@ def triton_input(name: str, array: np.ndarray[Any, Any], *, binary: bool) -> tri
     return tensor
 
 
+def ask(
+    client: triton.InferenceServerClient, model: str, inputs: Mapping[str, Any], **parameters: Any
+) -> dict[str, np.ndarray]:
+    """One request with binary tensors, as any client of the protocol sends it."""
+    sent = [triton_input(name, array, binary=True) for name, array in inputs.items()]
+    answer = client.infer(model, sent, parameters=parameters)
+    return {
+        item["name"]: answer.as_numpy(item["name"]) for item in answer.get_response()["outputs"]
+    }
+
+
 def ended(stack: RunningStack, run_id: str) -> str | None:
     state: str = stack.get(f"/api/runs/{run_id}/")["state"]
     return None if state == "running" else state

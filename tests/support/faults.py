@@ -14,8 +14,9 @@ import onnxruntime
 import psutil
 
 from inference.zoo.micro import slow
+from tests.support.doors import upload
 from tests.support.stack import RunningStack
-from webpool_site.lab.faults.targets import Victim, Victims
+from webpool_site.lab.faults.targets import Target, Targets
 
 # From the kill to the answer: seconds on a quiet machine. Two pools share two cores in these tests, where a
 # browser with its worker needs up to 70 s to start; how fast recovery is, `make bench` and the validator say.
@@ -33,12 +34,23 @@ def right_answer(model: Path) -> np.ndarray:
     return session.run(None, {"x": ROWS})[0]
 
 
-def start(folder: Path, model: Path, browsers: Sequence[str]) -> RunningStack:
-    running = RunningStack(folder / "home", browsers=",".join(browsers))
+def start(
+    folder: Path, model: Path, browsers: Sequence[str], *, backends: str = "wasm", **env: str
+) -> RunningStack:
+    """A pool with the slow model."""
+    running = RunningStack(
+        folder / "home", browsers=",".join(browsers), backends=backends, extra_env=env
+    )
     running.migrate()
-    running.manage("add_model", str(model), "--name", "slow")
     running.start()
+    add(running, model, "slow")
     return running
+
+
+def add(pool: RunningStack, model: Path, name: str) -> None:
+    """Register a model with a pool that runs: sooner done than by the command."""
+    answer = upload(pool, model, name)
+    assert answer.status == 201, answer.body
 
 
 def stop(running: RunningStack) -> None:
@@ -71,9 +83,9 @@ def wait_claimed(pool: RunningStack, run_id: str, browser: str) -> None:
     raise AssertionError(f"no shard was computed by {browser}\n{pool.logs()}")
 
 
-def victim(pool: RunningStack, browser: str, role: str) -> psutil.Process:
+def process_of(pool: RunningStack, browser: str, role: str) -> psutil.Process:
     """The worker, its driver, the browser proper, its GPU process or the process of the page."""
-    return Victims(pool.home).find(Victim(role), browser)
+    return Targets(pool.home).find(Target(role), browser)
 
 
 class Kill:

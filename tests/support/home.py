@@ -2,17 +2,21 @@
 
 Each process of the tests has a home of its own, beside what they share, in a folder that the first one makes
 and removes, whatever became of the others.
+
+The process' database is a SQLite file; with TESTS_DATABASE=postgresql it is on a server of the process' own,
+and with the URL of an empty database, such as one behind a pooler, it is that one.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from tests.support import shared
+from tests.support import postgres, shared
 
 if shared.FOLDER not in os.environ:
     os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="webpool-tests-")
@@ -21,6 +25,7 @@ _home = tempfile.mkdtemp(prefix="home-", dir=os.environ[shared.FOLDER])
 os.environ["WEBPOOL_HOME"] = _home
 for _name in (
     "WEBPOOL_DATABASE_PATH",
+    "WEBPOOL_DATABASE_URL",
     "WEBPOOL_HISTORY_PATH",
     "WEBPOOL_REDIS_URL",
     "WEBPOOL_HOST",
@@ -29,3 +34,11 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 shared.share_browsers(Path(_home))
+
+_open = contextlib.ExitStack()
+atexit.register(_open.close)
+_asked = os.environ.get("TESTS_DATABASE", "")
+if _asked == "postgresql":
+    _asked = postgres.create_database(_open.enter_context(postgres.server()), "tests")
+if _asked:
+    os.environ["WEBPOOL_DATABASE_URL"] = _asked

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from browsers.drivers import LaunchedBrowser
+from browsers.processes import Network
+
+Page = Callable[[LaunchedBrowser], str]
+"""The address of a page, in the network of the browser that is to show it."""
 
 HTML = b"<!doctype html><meta charset=utf-8><title>webpool test page</title><p id=p>here</p>"
 
@@ -26,9 +32,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def page_server() -> Iterator[str]:
-    """The address of a page that lives as long as the context."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+def page_server(network: Network) -> Iterator[str]:
+    """The address of a page in a browser's network that lives as long as the context."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = network.listener()
+    server.server_address = server.socket.getsockname()
+    server.server_activate()
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="page-server", daemon=True)
     thread.start()
@@ -38,3 +48,10 @@ def page_server() -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def pages() -> Iterator[Page]:
+    """Pages that live as long as the context."""
+    with ExitStack() as servers:
+        yield lambda browser: servers.enter_context(page_server(browser.network))

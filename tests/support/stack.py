@@ -44,12 +44,15 @@ class RunningStack:
     browsers: str = "auto"
     port: int = dataclasses.field(default_factory=free_port)
     extra_env: dict[str, str] = dataclasses.field(default_factory=dict)
+    backends: str = ""
+    """Those its browsers use: one that has WebAssembly only to check starts in half the time."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def env(self) -> dict[str, str]:
         ours = {"WEBPOOL_HOME": str(self.home), "PORT": str(self.port)}
-        return {**os.environ, **ours, "WEBPOOL_BROWSERS": self.browsers, **self.extra_env}
+        browsers = {"WEBPOOL_BROWSERS": self.browsers, "WEBPOOL_BACKENDS": self.backends}
+        return {**os.environ, **ours, **browsers, **self.extra_env}
 
     @property
     def url(self) -> str:

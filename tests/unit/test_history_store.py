@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +15,9 @@ import duckdb
 import pytest
 
 from history import series
-from history.core.samples import Kind, Observation
-from history.store import HistoryBusy, HistoryStore, latest
+from history.core.samples import Blame, Kind, Observation
+from history.errors import HistoryBusy, HistoryError
+from history.store import HistoryStore, latest
 from tests.support.history import kept as kept_in
 from tests.support.history import sample
 
@@ -53,7 +56,7 @@ FULL = Observation(
 )
 BARE = Observation(
     source="ledger:attempt", source_id=2, timestamp=FULL.timestamp, browser="firefox",
-    model_type="text", model_name="m", success=False,
+    model_type="text", model_name="m", success=False, blame=Blame.BROWSER,
 )  # fmt: skip
 
 
@@ -154,3 +157,79 @@ def test_load_is_bucketed_by_powers_of_two(tmp_path: Path) -> None:
         found = series.load(store, datetime.fromisoformat("2020-01-01"))
     loads = {latency: one.work.load for one in found for latency in one.latencies_ms}
     assert [loads[number + 1.0] for number in range(len(buckets))] == list(buckets.values())
+
+
+def test_a_failure_is_kept_with_what_it_counts_against(tmp_path: Path) -> None:
+    """By its category, as repairs and breakers see it, unless whoever recorded it knew better."""
+    kinds = {
+        "browser_crash": "browser", "timeout": "browser", "out_of_memory": "model",
+        "model_incompatible": "nobody", "invalid_input": "nobody", "gone_fishing": "browser",
+    }  # fmt: skip
+    failures = [
+        dataclasses.replace(BARE, source_id=number, error_type=error_type, blame=None)
+        for number, error_type in enumerate(kinds)
+    ]
+    known = dataclasses.replace(failures[0], source_id=100, blame=Blame.NOBODY)
+    with HistoryStore(tmp_path / "h.duckdb") as store:
+        store.record([*failures, known])
+    rows = kept(tmp_path / "h.duckdb")
+    assert [row["blame"] for row in rows] == [*kinds.values(), "nobody"]
+
+
+def test_a_file_of_an_older_webpool_is_kept_and_its_failures_are_given_their_blame(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "h.duckdb"
+    failures = [
+        dataclasses.replace(BARE, source_id=1, error_type="model_incompatible", blame=None),
+        dataclasses.replace(BARE, source_id=2, error_type=None, blame=None),
+    ]
+    with HistoryStore(path) as store:
+        store.record([*failures, dataclasses.replace(FULL, source_id=3)])
+    _as_it_was_before(path)
+    with pytest.raises(HistoryBusy, match="history --recompute"):
+        latest(path)
+    with HistoryStore(path) as store:
+        assert store.record([dataclasses.replace(FULL, source_id=4)]) == 1
+    assert [row["blame"] for row in kept(path)] == ["nobody", "browser", None, None]
+    assert len(kept_in(latest(path))) == 4
+
+
+def _as_it_was_before(path: Path) -> None:
+    """Without the column, as the older file and its copy for readers were."""
+    copy = path.with_suffix(".snapshot").resolve()
+    with duckdb.connect(str(path)) as db:
+        db.execute("DROP VIEW executions")
+        db.execute("ALTER TABLE browser_performance DROP COLUMN blame")
+    copy.write_bytes(path.read_bytes())
+
+
+_READING = """
+import duckdb, sys
+db = duckdb.connect(sys.argv[1], read_only=True)
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_file_that_somebody_reads_is_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "h.duckdb"
+    with HistoryStore(path):
+        pass
+    reader = subprocess.Popen(
+        [sys.executable, "-c", _READING, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with reader:
+        assert reader.stdout is not None and reader.stdout.readline()
+        with pytest.raises(HistoryBusy, match="try again"):
+            HistoryStore(path, patience_s=0.1)
+        reader.communicate()
+    with HistoryStore(path, patience_s=0.1):
+        pass
+
+
+def test_a_file_that_is_no_history_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "h.duckdb").write_text("no database")
+    with pytest.raises(HistoryError, match="cannot be opened"):
+        HistoryStore(tmp_path / "h.duckdb", patience_s=0.1)

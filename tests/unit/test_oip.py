@@ -222,7 +222,7 @@ def test_json_and_binary_tensors_in_one_request() -> None:
             None,
             "got inf",
         ),
-        (b'{"inputs": [{"data": [NaN]}]}', None, "NaN is not JSON"),
+        (b'{"inputs": [{"data": [NaN]}]}', None, "JSON has neither NaN nor infinity"),
         (b"[" * 100_000, None, "nested too deeply"),
         (b'{"inputs": "\xff"}', None, "expected JSON in UTF-8"),
     ],

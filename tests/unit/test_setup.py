@@ -85,7 +85,7 @@ def test_the_requirements_are_pinned() -> None:
 
 def test_where_this_user_may_not_install_it_says_what_to_run(monkeypatch) -> None:
     monkeypatch.setattr(debian, "is_debian", lambda: True)
-    monkeypatch.setattr(debian, "missing_packages", lambda: ["firefox-esr", "xvfb"])
+    monkeypatch.setattr(debian, "missing_packages", lambda _wanted: ["firefox-esr", "xvfb"])
     monkeypatch.setattr(debian.os, "geteuid", lambda: 1000)
     assert debian.install() == (
         "no root, so not installed: firefox-esr, xvfb. To have them: "

@@ -22,12 +22,13 @@ MEMORY_PER_BROWSER_MB = 1024
 DISK_WANTED_MB = 2048
 
 
-def look(home: Path, *, host: str, port: int, pool_runs: bool) -> Iterator[Finding]:
+def findings(home: Path, *, host: str, port: int, pool_runs: bool) -> Iterator[Finding]:
     yield _python()
     yield Finding(AREA, "cores", Level.OK, str(os.cpu_count()), facts={"cores": os.cpu_count()})
     yield _memory()
     yield _disk(home)
     yield _containment()
+    yield _apart()
     yield _node()
     yield _packages()
     yield _port(host, port, pool_runs=pool_runs)
@@ -85,6 +86,20 @@ def _containment() -> Finding:
             "namespace": containment.namespace,
             "dies_with_owner": containment.dies_with_owner,
         },
+    )
+
+
+def _apart() -> Finding:
+    private = processes.containment().private_network
+    return Finding(
+        AREA,
+        "other users",
+        Level.OK if private else Level.NOTE,
+        "cannot reach the pool's drivers and browsers, which have networks of their own"
+        if private
+        else processes.OPEN_DOOR,
+        "" if private else processes.OPEN_DOOR_REMEDY,
+        {"private_network": private},
     )
 
 

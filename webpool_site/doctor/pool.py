@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AREA = "browsers"
 
 
-def look(home: Path) -> Iterator[Finding]:
+def findings(home: Path) -> Iterator[Finding]:
     found = find_all(home=home)
     for one in found:
         yield _installed(one) if isinstance(one, Installation) else _missing(one)

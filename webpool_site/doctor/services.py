@@ -17,7 +17,7 @@ from webpool_site.instance import Instance
 AREA = "services"
 
 
-def look(home: Path, *, redis_url: str) -> Iterator[Finding]:
+def findings(home: Path, *, redis_url: str) -> Iterator[Finding]:
     yield _database()
     yield _broker(redis_url, pool_runs=Instance(home).running())
     yield _pool(home)
@@ -25,6 +25,9 @@ def look(home: Path, *, redis_url: str) -> Iterator[Finding]:
 
 def _database() -> Finding:
     what = f"{connection.vendor} {connection.settings_dict['NAME']}"
+    remedy = "make the file and its folder writable, or set WEBPOOL_HOME"
+    if connection.vendor == "postgresql":
+        remedy = "start the server, or mend WEBPOOL_DATABASE_URL"
     try:
         executor = MigrationExecutor(connection)
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -34,13 +37,7 @@ def _database() -> Finding:
             )
         _write_and_undo()
     except DatabaseError as error:
-        return Finding(
-            AREA,
-            "database",
-            Level.BAD,
-            f"{what}: {error}",
-            "make the file and its folder writable, or set WEBPOOL_HOME",
-        )
+        return Finding(AREA, "database", Level.BAD, f"{what}: {error}", remedy)
     return Finding(AREA, "database", Level.OK, f"{what}: migrated and writable")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -13,5 +15,9 @@ def migrate() -> str:
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if not plan:
         return "is up to date"
-    call_command("migrate", interactive=False, verbosity=0)
+    before = os.umask(0o077)  # WEBPOOL_DATABASE_PATH may lie outside the home, which is private
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    finally:
+        os.umask(before)
     return f"{len(plan)} migrations applied"

@@ -1,10 +1,11 @@
-"""Browsers and drivers as Debian packages, where this user may install them."""
+"""Browsers, drivers, and what only tests need, as Debian packages, where this user may install them."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from webpool_site.setup.step import SetupError, run
@@ -17,6 +18,7 @@ PACKAGES = (
     "webkit2gtk-driver",
     "xvfb",  # the display that WebKitGTK cannot do without
 )
+FOR_TESTS = ("postgresql",)
 APT = ("apt-get", "-q", "-y", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300")
 INSTALL = ("install", "--no-install-recommends")
 
@@ -29,26 +31,27 @@ def is_debian() -> bool:
     return "ID=debian" in lines and shutil.which("apt-get") is not None
 
 
-def missing_packages() -> list[str]:
-    """Which of `PACKAGES` are not installed; empty where there is no dpkg."""
+def missing_packages(wanted: Sequence[str] = PACKAGES) -> list[str]:
+    """Which of them are not installed; empty where there is no dpkg."""
     if shutil.which("dpkg-query") is None:
         return []
     done = subprocess.run(
-        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *PACKAGES],
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *wanted],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         check=False,
     )
     there = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
-    return [package for package in PACKAGES if package not in there]
+    return [package for package in wanted if package not in there]
 
 
-def install() -> str:
+def install(*, development: bool = False) -> str:
     """Install what is missing; says what somebody else would have to do where it may not."""
+    wanted = (*PACKAGES, *FOR_TESTS) if development else PACKAGES
     if not is_debian():
         return "not Debian: install chromium, firefox and their drivers with your package manager"
-    missing = missing_packages()
+    missing = missing_packages(wanted)
     if not missing:
         return "packages are there"
     command = f"apt-get install --no-install-recommends {' '.join(missing)}"
@@ -57,7 +60,7 @@ def install() -> str:
     if os.environ.get("WEBPOOL_APT") == "0":
         return f"WEBPOOL_APT=0, so not installed: {', '.join(missing)}. To have them: {command}"
     _install(missing)
-    still = missing_packages()
+    still = missing_packages(wanted)
     if still:
         raise SetupError(f"apt-get ended well, but {', '.join(still)} is not installed")
     return f"installed {', '.join(missing)}"

@@ -73,10 +73,15 @@ class LaunchedBrowser:
         """As the running browser says, else as its program says."""
         return str(self.session.capabilities.get("browserVersion") or self.installation.version)
 
+    @property
+    def network(self) -> processes.Network:
+        """Where what the browser is to reach must listen."""
+        return self.server.network if self.server is not None else processes.HOST
+
     # --- commands ---
 
     def navigate(self, url: str) -> None:
-        with translated(f"navigate to {url}"):
+        with translated(f"navigate to {url.partition('?')[0]}"):  # the rest may let somebody in
             self.session.get(url)
 
     def refresh(self) -> None:
@@ -197,12 +202,13 @@ class LaunchedBrowser:
             screen = self.display.process if self.display is not None else None
             ours = [process for process in recorded if process != screen]
             drivers = {self.server.root} | {
-                each.process for each in label(ours) if each.role is Role.DRIVER
+                each.process for each in label(ours) if each.role in (Role.DRIVER, Role.CONTAINER)
             }
             browsers = [process for process in ours if process not in drivers]
-            _wait_ended(browsers, timeout_s=min(_GRACE_S, rest / 2) if polite else 0.0)
-            killed = [process for process in browsers if processes.running(process)]
+            grace_s = min(_GRACE_S, rest / 2) if polite else 0.0
+            killed = processes.wait_ended(browsers, timeout_s=grace_s)
             left = processes.kill_tree(self.server.root, ours, deadline_s=rest)
+            self.server.network.close()
             if not left:
                 self.server.popen.wait()
             if self.display is not None:
@@ -234,10 +240,3 @@ class LaunchedBrowser:
         thread.start()
         thread.join(timeout_s)
         return answered.is_set()
-
-
-def _wait_ended(processes_: list[psutil.Process], *, timeout_s: float) -> None:
-    """Give processes that were asked to end the moment that they need for it."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until and any(map(processes.running, processes_)):
-        time.sleep(0.01)

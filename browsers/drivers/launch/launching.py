@@ -63,11 +63,14 @@ def launch_local(
     rest = max(1.0, options.start_timeout_s - (time.monotonic() - began))
     watch = _Watch(server.root)
     try:
-        session = open_session(server.url, make_options(profile_dir), timeout_s=rest)
+        session = open_session(
+            server.url, make_options(profile_dir), timeout_s=rest, network=server.network
+        )
     except BaseException as error:
         log_tail = server.log_tail()
         processes.kill_tree(server.root, deadline_s=5.0)
         server.popen.wait()
+        server.network.close()
         remove(profile_dir)
         if not isinstance(error, (WebDriverException, urllib3.exceptions.HTTPError, OSError)):
             raise

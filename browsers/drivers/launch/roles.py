@@ -8,10 +8,12 @@ from enum import StrEnum
 
 import psutil
 
+from browsers.processes.containment import BROKER
+
 
 class Role(StrEnum):
     CONTAINER = "container"
-    """our wrapper, parent of the driver"""
+    """our wrappers around the driver"""
     DISPLAY = "display"
     """the X server of a browser that cannot do without one"""
     DRIVER = "driver"
@@ -29,6 +31,7 @@ class TreeProcess:
     process: psutil.Process
 
 
+_BROKER = BROKER[-1]
 _DRIVERS = ("chromedriver", "geckodriver", "msedgedriver", "safaridriver", "WebKitWebDriver")
 _BROWSERS = ("chromium", "chrome", "firefox", "MiniBrowser", "msedge", "Safari")
 _FIREFOX_OWN = ("WebExtensions", "Privileged Cont")
@@ -38,7 +41,7 @@ _FIREFOX_OWN = ("WebExtensions", "Privileged Cont")
 def _of(program: str, name: str, arguments: list[str]) -> Role:
     if program.startswith(_DRIVERS):
         return Role.DRIVER
-    if program in ("unshare", "setpriv"):
+    if program in ("unshare", "setpriv") or _BROKER in arguments:
         return Role.CONTAINER
     if program in ("Xvfb", "xkbcomp"):
         return Role.DISPLAY

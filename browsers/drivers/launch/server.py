@@ -31,6 +31,7 @@ _NOT_INHERITED = frozenset(
         "ftp_proxy",
         "no_proxy",
         "display",
+        "xauthority",
         "wayland_display",
         "dbus_session_bus_address",
         "xdg_config_home",
@@ -69,7 +70,7 @@ def environment(profile_dir: Path, extra: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class DriverServer:
-    """A running WebDriver server. `root` is the process that we created, `url` where it listens."""
+    """A running WebDriver server. `root` is the process that we created; it listens at `url` in `network`."""
 
     command: tuple[str, ...]
     url: str
@@ -77,6 +78,7 @@ class DriverServer:
     root: psutil.Process
     log_path: Path
     log_start: int
+    network: processes.Network
 
     def log_tail(self) -> str:
         return tail(self.log_path, since=self.log_start)
@@ -89,8 +91,11 @@ def _log_size(path: Path) -> int:
         return 0
 
 
-def _port(root: psutil.Process, log_path: Path, since: int) -> int | None:
-    """The port that the driver announced in its log, else the one it is seen listening on."""
+def _port(root: psutil.Process, log_path: Path, since: int, *, private: bool) -> int | None:
+    """The port that the driver announced in its log, else the one it is seen listening on.
+
+    In a network of its own (`private`) nobody else listens yet.
+    """
     try:
         with log_path.open("rb") as log:
             log.seek(since)
@@ -99,6 +104,9 @@ def _port(root: psutil.Process, log_path: Path, since: int) -> int | None:
     except OSError:
         pass
     try:
+        if private:
+            ports = (processes.listening_port(each.pid) for each in root.children(recursive=True))
+            return next((port for port in ports if port is not None), None)
         for process in [root, *root.children(recursive=True)]:
             for connection in process.net_connections(kind="tcp4"):
                 if connection.status == psutil.CONN_LISTEN:
@@ -146,7 +154,7 @@ def _start_once(
     tried = " ".join(command)
     log_start = _log_size(log_path)
     try:
-        popen = processes.spawn(command, env=env, log_path=log_path)
+        popen, network = processes.spawn_apart(command, env=env, log_path=log_path)
     except OSError as error:
         raise LaunchFailed(
             f"the driver could not be started ({error})", tried=tried, log_tail="", remedy=remedy
@@ -157,7 +165,8 @@ def _start_once(
         if not processes.running(root):
             reason = f"the driver ended with exit code {popen.wait()}"
             break
-        if (port := _port(root, log_path, log_start)) is not None:
+        port = _port(root, log_path, log_start, private=network.private)
+        if port is not None:
             return DriverServer(
                 command=tuple(command),
                 url=f"http://127.0.0.1:{port}",
@@ -165,8 +174,10 @@ def _start_once(
                 root=root,
                 log_path=log_path,
                 log_start=log_start,
+                network=network,
             )
         time.sleep(0.01)
     processes.kill_tree(root, deadline_s=5.0)
     popen.wait()
+    network.close()
     raise LaunchFailed(reason, tried=tried, log_tail=tail(log_path, since=log_start), remedy=remedy)

@@ -17,17 +17,17 @@ class Command(HistoryCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        told = answers.found_anomalies(
+        answer = answers.found_anomalies(
             **filters(options, "browser", "model_type", "model_name", "platform", "days")
         )
         if options["json"]:
-            self.write_json(told)
+            self.write_json(answer)
             return
-        odd = [one for one in told["series"] if one["latest"]["anomaly"]]
-        unknown = sum(one["latest"]["anomaly"] is None for one in told["series"])
+        odd = [one for one in answer["series"] if one["latest"]["anomaly"]]
+        unknown = sum(one["latest"]["anomaly"] is None for one in answer["series"])
         self.stdout.write(
-            f"{len(odd)} of {len(told['series'])} series end with an anomaly; {unknown} have too few "
-            f"samples to tell; as of {told['as_of'] or 'never'}"
+            f"{len(odd)} of {len(answer['series'])} series end with an anomaly; {unknown} have too few "
+            f"samples to tell; as of {answer['as_of'] or 'never'}"
         )
         for one in odd:
             latest = one["latest"]

@@ -29,15 +29,17 @@ class Command(HistoryCommand):
                 f"{done.recommendations} recommendations, {done.opened} regressions opened, "
                 f"{done.closed} closed"
             )
-        told = answers.performance(
+        answer = answers.performance(
             **filters(options, "browser", "model_type", "model_name", "days"), most=options["limit"]
         )
         scores = answers.scores(**filters(options, "browser", "model_type"))
         if options["json"]:
-            self.write_json({**told, "scores": scores})
+            self.write_json({**answer, "scores": scores})
             return
-        self.stdout.write(f"as of {told['as_of']}" if told["as_of"] else "nothing was recorded yet")
-        for row in told["samples"]:
+        self.stdout.write(
+            f"as of {answer['as_of']}" if answer["as_of"] else "nothing was recorded yet"
+        )
+        for row in answer["samples"]:
             outcome = "ok" if row["success"] else row["error_type"] or "failed"
             self.stdout.write(
                 f"{row['timestamp']:%Y-%m-%d %H:%M:%S}  {row['kind']:<9} {row['browser']:<13} "

@@ -97,7 +97,9 @@ class _Trial:
         """A small batch, with the first size of other dimensions at which an answer tells anything."""
         found = _Found()
         for size in _SIZES:
-            if self._elements(_ROWS, size) > _MOST_ELEMENTS and found.reason:
+            if (elements := self._elements(_ROWS, size)) > _MOST_ELEMENTS:
+                large = f"a trial batch is too large to be tried: an input has {elements} elements"
+                found.reason = found.reason or large
                 break
             self._other = size
             try:

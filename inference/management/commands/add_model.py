@@ -10,7 +10,8 @@ from typing import Any
 from inference.catalog import components, registry
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
-from inference.models import ModelType, OnnxModel
+from inference.models import Entrance, ModelType, OnnxModel
+from inference.store import audit
 
 
 class Command(WebpoolCommand):
@@ -28,6 +29,9 @@ class Command(WebpoolCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         model = _register(options["path"], options)
+        audit.record(
+            Entrance.COMMAND, audit.machine_user(), "add", f"model {model.name}", model.sha256
+        )
         if options["json"]:
             facts = {"name": model.name, "type": model.model_type, "sha256": model.sha256}
             self.stdout.write(json.dumps({**facts, **model.summary}, indent=2))

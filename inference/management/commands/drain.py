@@ -6,10 +6,13 @@ import dataclasses
 import json
 import time
 from argparse import ArgumentParser
+from contextlib import AbstractContextManager
 from typing import Any
 
 from inference.ledger import draining
 from inference.management.cli import WebpoolCommand
+from inference.models import Entrance
+from inference.store import audit
 
 _LOOK_EVERY_S = 0.2
 
@@ -31,20 +34,30 @@ class Command(WebpoolCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         browser_id = options["browser"]
         if options["undo"]:
-            cleared = draining.undrain(browser_id)
+            with self._acting("release", browser_id):
+                cleared = draining.undrain(browser_id)
             report: dict[str, Any] = {"browser": browser_id, "was_drained": cleared}
             text = "takes shards again" if cleared else "was not drained"
         else:
-            now = draining.drain(browser_id, reason=options["reason"])
+            with self._acting("drain", browser_id) as said:
+                now = draining.drain(browser_id, reason=options["reason"])
+                said.detail = f"{options['reason']}: {now}"
             now = dataclasses.replace(now, left=self._wait(browser_id, now.left, options["wait"]))
             report = dataclasses.asdict(now)
             text = (
                 f"takes no new shards: {now.moved} moved, {now.left} left, "
                 f"{now.others} other browsers take shards"
             )
+        if not report.get("others", 1):
+            self.stderr.write(
+                "no browser takes shards now: runs wait until one does, or fail at their deadlines"
+            )
         self.stdout.write(json.dumps(report) if options["json"] else f"{browser_id} {text}")
         if options["wait"] and report.get("left"):
             raise SystemExit(1)
+
+    def _acting(self, action: str, browser_id: str) -> AbstractContextManager[audit.Said]:
+        return audit.acting(Entrance.COMMAND, audit.machine_user(), action, f"browser {browser_id}")
 
     def _wait(self, browser_id: str, left: int, seconds: float) -> int:
         until = time.monotonic() + seconds

@@ -12,12 +12,13 @@ import numpy as np
 
 from inference.catalog import registry
 from inference.errors import InvalidRequest
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
-from inference.models import Strategy
+from inference.management.options import add_options, read_options
 from inference.runs import creation
 from inference.runs.inputs import from_python, read_input_file
 from inference.runs.metrics import run_metrics
-from inference.runs.options import parse_pins
+from inference.runs.options import Door
 from inference.store.tensors import WireTensor, decode_array
 
 
@@ -26,35 +27,7 @@ class Command(WebpoolCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("model")
-        parser.add_argument("--strategy", choices=Strategy.values, default=None)
-        parser.add_argument("--shards", type=int)
-        parser.add_argument(
-            "--data-parallel",
-            type=int,
-            help="over how many copies of the cut model a batch is split",
-        )
-        parser.add_argument(
-            "--allow-unproved-split",
-            action="store_true",
-            help="split a batch even where it was tried, not proved, that its rows are independent",
-        )
-        parser.add_argument("--browsers", default="", help="ids, kinds or families, by comma")
-        parser.add_argument("--platform", default="", help="webgpu, webnn or wasm")
-        parser.add_argument(
-            "--pin", action="append", default=[], metavar="SHARD=BROWSER[/PLATFORM]"
-        )
-        parser.add_argument("--strict", action="store_true", help="every node on the platform")
-        parser.add_argument(
-            "--critical", action="store_true", help="spread shards over families, then zones"
-        )
-        parser.add_argument(
-            "--redundancy",
-            choices=["first", "compare"],
-            default="",
-            help="compute in two browsers: the first answer counts, or both must agree",
-        )
-        parser.add_argument("--max-retries", type=int)
-        parser.add_argument("--deadline", type=float, metavar="SECONDS")
+        add_options(parser, Door.INFER)
         source = parser.add_mutually_exclusive_group(required=True)
         source.add_argument("--input", type=Path, metavar="FILE", help=".npz or .json")
         source.add_argument("--text", action="append", help="for models with a tokenizer")
@@ -62,6 +35,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: Any, **options: Any) -> None:
+        wishes = read_options(options, Door.INFER)
         if options["output"]:
             _check_place(options["output"])
         model = registry.get_model(options["model"])
@@ -74,19 +48,8 @@ class Command(WebpoolCommand):
         request = creation.RunRequest(
             model=model.name,
             inputs=prepared.tensors,
-            strategy=options["strategy"] or "",
-            shards=options["shards"],
-            data_parallel=options["data_parallel"] or 1,
-            browsers=tuple(filter(None, options["browsers"].split(","))),
-            platform=options["platform"],
-            pins=parse_pins(options["pin"]),
-            strict=options["strict"],
-            critical=options["critical"],
-            redundancy=options["redundancy"],
-            allow_unproved_split=options["allow_unproved_split"],
-            max_retries=options["max_retries"],
-            deadline_s=options["deadline"],
             owner="command line",
+            **wishes,
         )
         run, outputs = creation.infer(request)
         if options["output"]:
@@ -147,11 +110,9 @@ def _check_place(path: Path) -> None:
 
 def write_npz(path: Path, outputs: list[WireTensor]) -> None:
     """Write all outputs, completely or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
+    with atomic_write(path) as file:
         savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
         savez(file, allow_pickle=False, **{t.name: _plain_array(t) for t in outputs})
-    temporary.replace(path)
 
 
 def _plain_array(tensor: WireTensor) -> np.ndarray[Any, Any]:

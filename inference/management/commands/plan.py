@@ -17,8 +17,10 @@ from inference.catalog.memory_plan import Placed, parse_pool, plan_in_memory
 from inference.errors import InvalidRequest
 from inference.graph.model import load
 from inference.management.cli import WebpoolCommand
+from inference.management.options import add_options, read_options
 from inference.models import OnnxModel, Plan, Strategy
 from inference.runs import auto
+from inference.runs.options import Door
 from inference.runs.requests import RunRequest, pool_for
 from inference.store.files import path_of
 from inference.zoo.families import SHAPES, shape_only
@@ -40,20 +42,7 @@ class Command(WebpoolCommand):
             "--pool", metavar="BROWSERS",
             help="plan into the memory of these: kind[:count][@GB] by comma, such as chrome:3@4,firefox",
         )  # fmt: skip
-        parser.add_argument("--strategy", choices=Strategy.values, default=None)
-        parser.add_argument("--shards", type=int, help="2, unless graph or components decide")
-        parser.add_argument(
-            "--data-parallel",
-            type=int,
-            default=1,
-            metavar="N",
-            help="over how many copies of the cut model a batch is split",
-        )
-        parser.add_argument(
-            "--allow-unproved-split",
-            action="store_true",
-            help="split a batch even where it was tried, not proved, that its rows are independent",
-        )
+        add_options(parser, Door.PLANS)
         parser.add_argument(
             "--rows", type=int, help="with strategy auto: the batch, if it may be split"
         )
@@ -67,19 +56,14 @@ class Command(WebpoolCommand):
         if options["pool"]:
             self._fit(options)
             return
+        wishes = read_options(options, Door.PLANS)
         model = registry.get_model(options["model"])
-        strategy = options["strategy"] or plans.usual_strategy(model)
-        if strategy == Strategy.AUTO:
-            self._predict(model, options)
+        if wishes.get("strategy") == Strategy.AUTO:
+            self._predict(
+                model, options, allow_unproved_split=wishes.get("allow_unproved_split", False)
+            )
             return
-        shards = plans.usual_shards(strategy, options["shards"])
-        plan = plans.ensure_plan(
-            model,
-            strategy,
-            shards,
-            options["data_parallel"],
-            allow_unproved_split=options["allow_unproved_split"],
-        )
+        plan = plans.asked_plan(model, **wishes)
         report = describe(plan)
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))
@@ -93,13 +77,15 @@ class Command(WebpoolCommand):
             self._print(step)
         self.stdout.write(f"splitting a batch by rows: {model.batch}")
 
-    def _predict(self, model: OnnxModel, options: dict[str, Any]) -> None:
+    def _predict(
+        self, model: OnnxModel, options: dict[str, Any], *, allow_unproved_split: bool
+    ) -> None:
         pool = pool_for(RunRequest(model=model.name, inputs=()))
         decision = auto.decide(
             model,
             pool,
             rows=options["rows"],
-            allow_unproved_split=options["allow_unproved_split"],
+            allow_unproved_split=allow_unproved_split,
         )
         if options["json"]:
             self.stdout.write(json.dumps(decision.explanation, indent=2))

@@ -1,4 +1,4 @@
-"""manage.py regret: what the pool's choices cost against the best single way, from runs with propensities."""
+"""manage.py regret: what the pool's choices cost against the best single arm, from runs with propensities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inference.scheduling.advice_report import regrets
 
 
 class Command(BaseCommand):
-    help = "Regret of the pool's choices against the best single way, per model, as measured."
+    help = "Regret of the pool's choices against the best single arm, per model, as measured."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--model", help="only this model")
@@ -31,12 +31,12 @@ class Command(BaseCommand):
 
 def _line(one: dict[str, Any]) -> str:
     runs = ", ".join(
-        f"{way['way']} {way['runs']} runs"
-        + (f", {way['expected_ms']:.1f} ms" if way["expected_ms"] is not None else "")
-        for way in one["ways"]
+        f"{arm['arm']} {arm['runs']} runs"
+        + (f", {arm['expected_ms']:.1f} ms" if arm["expected_ms"] is not None else "")
+        for arm in one["arms"]
     )
     if one["regret_ms"] is None:
-        return f"{one['model']}: too few runs on other ways to tell ({runs})"
+        return f"{one['model']}: too few runs on other arms to tell ({runs})"
     return (
         f"{one['model']}: {one['mean_ms']:.1f} ms a run, {one['regret_ms']:+.2f} ms against always "
         f"{one['best']} (95 %: {one['low_ms']:+.2f} to {one['high_ms']:+.2f}); {runs}"

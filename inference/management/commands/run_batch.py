@@ -15,12 +15,17 @@ from typing import Any
 from tqdm import tqdm
 
 from inference.batches import jobs, report, results
+from inference.batches.options import JOB_OPTIONS
 from inference.batches.readers import format_of
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
-from inference.models import Strategy
+from inference.management.options import add_options, written
+from inference.models import Entrance
 from inference.models.batches import BatchJob, BatchState, JobState
+from inference.runs.options import OPTIONS, Door
+from inference.store import audit
 
+_OPTIONS = (*JOB_OPTIONS, *OPTIONS)
 _LOOK_EVERY_S = 0.2
 _SAY_EVERY_S = 5.0
 _INTERRUPTED = 130
@@ -40,42 +45,9 @@ class Command(WebpoolCommand):
         parser.add_argument(
             "--output", type=Path, metavar="FILE", help="default: FILE.out.* beside the input"
         )
-        parser.add_argument(
-            "--batch-size", type=int,
-            help="items in one run, at most; default: as history measured to be best, else "
-            f"{jobs.DEFAULT_BATCH_SIZE}",
-        )  # fmt: skip
-        parser.add_argument("--browsers", default="", help="ids, kinds or families, by comma")
-        parser.add_argument("--platform", default="", help="webgpu, webnn or wasm")
-        parser.add_argument("--strategy", choices=Strategy.values, default=None)
-        parser.add_argument("--shards", type=int)
-        parser.add_argument(
-            "--data-parallel",
-            type=int,
-            help="over how many copies of the cut model a batch is split",
-        )
-        parser.add_argument(
-            "--allow-unproved-split",
-            action="store_true",
-            help="split or join a batch even where it was tried, not proved, that its rows are independent",
-        )
-        parser.add_argument(
-            "--critical", action="store_true", help="spread shards over families, then zones"
-        )
-        parser.add_argument(
-            "--redundancy",
-            choices=["first", "compare"],
-            default="",
-            help="compute in two browsers: the first answer counts, or both must agree",
-        )
-        parser.add_argument(
-            "--concurrency", type=int, help="batches in flight; default: one per ready browser"
-        )
+        add_options(parser, Door.JOBS, _OPTIONS)
         parser.add_argument("--resume", metavar="JOB", help="go on with a job")
         parser.add_argument("--retry-failed", action="store_true", help="its failed batches too")
-        parser.add_argument(
-            "--again", action="store_true", help="compute even what was computed before"
-        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -99,30 +71,7 @@ class Command(WebpoolCommand):
     def _created(self, options: dict[str, Any]) -> BatchJob:
         if not options["model"] or not options["input"]:
             raise InvalidRequest("expected MODEL and --input FILE, or --resume JOB")
-        request = jobs.JobRequest(
-            model=options["model"],
-            source=options["input"],
-            source_name=str(options["input"].absolute()),
-            batch_size=options["batch_size"],
-            concurrency=options["concurrency"],
-            options={
-                name: options[name]
-                for name in (
-                    "browsers",
-                    "platform",
-                    "strategy",
-                    "shards",
-                    "data_parallel",
-                    "critical",
-                    "redundancy",
-                    "allow_unproved_split",
-                )
-                if options[name]
-            },
-            owner="command line",
-            again=options["again"],
-        )
-        job, new = jobs.create_job(request)
+        job, new = jobs.create_job(request_of(options))
         self._say(
             f"job {job.pk}: {job.item_count} items in {job.batch_count} batches of at most {job.batch_size}; "
             "it goes on if this command is killed, Ctrl-C cancels it"
@@ -166,7 +115,8 @@ class Command(WebpoolCommand):
                 time.sleep(_LOOK_EVERY_S)
 
     def _cancelled(self, job: BatchJob) -> None:
-        jobs.cancel_job(job)
+        with audit.acting(Entrance.COMMAND, audit.machine_user(), "cancel", f"batch job {job.pk}"):
+            jobs.cancel_job(job)
         self._say(f"cancelled; `manage.py run_batch --resume {job.pk}` goes on with what is left")
         sys.exit(_INTERRUPTED)
 
@@ -193,9 +143,23 @@ class Command(WebpoolCommand):
         self.stderr.write(text, lambda plain: plain)
 
 
+def request_of(options: dict[str, Any]) -> jobs.JobRequest:
+    """Raises InvalidRequest: an option with a value that cannot be."""
+    own, of_runs = jobs.divide(written(options, Door.JOBS, _OPTIONS))
+    return jobs.JobRequest(
+        model=options["model"],
+        source=options["input"],
+        source_name=str(options["input"].absolute()),
+        options=of_runs,
+        owner="command line",
+        **own,
+    )
+
+
 def _resumed(options: dict[str, Any]) -> BatchJob:
     job = jobs.get_job(options["resume"])
-    jobs.resume_job(job, retry_failed=options["retry_failed"])
+    with audit.acting(Entrance.COMMAND, audit.machine_user(), "resume", f"batch job {job.pk}"):
+        jobs.resume_job(job, retry_failed=options["retry_failed"])
     return job
 
 

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from browsers.connections import loaded_models
 from browsers.models import Browser, Incident
 from browsers.state import breakers
+from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from browsers.state.live import LiveBrowser
 from inference.models import OnnxModel, PlanShard
 
@@ -101,8 +102,16 @@ class IncidentSerializer(serializers.ModelSerializer[Incident]):
         fields = ["at", "category", "message", "rung", "repaired", "duration_ms", "reclaimed_mb"]
 
 
+def what_is_known_now() -> dict[str, Any]:
+    """The context of the serializers of browsers."""
+    alive = living_or_unknown()
+    files = {sha256 for live in (alive or {}).values() for sha256 in live.loaded}
+    known = breakers_or_unknown(Browser.objects.values_list("pk", flat=True))
+    return {"living": alive, "breakers": known, "names": file_names(files)}
+
+
 class BrowserSerializer(serializers.ModelSerializer[Browser]):
-    """Context: `living` and `breakers` (by id, None: not known), and `names` (as `file_names`)."""
+    """Context: `living` and `breakers` (by id, None: not known), and `names`, as `what_is_known_now` says."""
 
     breaker = serializers.SerializerMethodField()
     live = serializers.SerializerMethodField()

@@ -9,7 +9,9 @@ from rest_framework import serializers
 
 from browsers.models import BackendProof
 from inference.graph.batching.batch_axis import Verdict
-from inference.models import ModelType, OnnxModel, Plan, PlanShard, Strategy
+from inference.models import ModelType, OnnxModel, Plan, PlanShard
+from inference.runs.option_schema import with_options
+from inference.runs.options import Door
 
 
 class BatchAxisSerializer(serializers.Serializer[Any]):
@@ -149,17 +151,8 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
         ]  # fmt: skip
 
 
-class PlanRequestSerializer(serializers.Serializer[Any]):
+class PlanOfSerializer(serializers.Serializer[Any]):
     model = serializers.CharField()
-    strategy = serializers.ChoiceField(
-        choices=Strategy.choices,
-        required=False,
-        help_text="left out: component for a model of components, else layer",
-    )
-    shards = serializers.IntegerField(
-        required=False, min_value=1, help_text="2, unless graph or components decide"
-    )
-    data_parallel = serializers.IntegerField(required=False, min_value=1, default=1)
-    allow_unproved_split = serializers.BooleanField(
-        default=False, help_text="split a batch even where its rows were tried, not proved"
-    )
+
+
+PlanRequestSerializer = with_options("PlanRequestSerializer", PlanOfSerializer, Door.PLANS)

@@ -7,8 +7,10 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from inference.models import Attempt, Redundancy, Run, RunShard, Strategy
+from inference.models import Attempt, Run, RunShard
 from inference.runs.metrics import milliseconds, run_metrics
+from inference.runs.option_schema import with_options
+from inference.runs.options import Door, recorded
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
@@ -21,9 +23,8 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields = [
-            "id", "model", "strategy", "num_shards", "data_parallel", "state", "platform", "strict",
-            "critical", "redundancy", "browsers", "pins", "max_retries", "owner", "error_category", "error",
-            "created_at", "deadline_at", "finished_at", "inference_time_ms",
+            "id", "model", "strategy", "num_shards", "data_parallel", "state", *recorded(), "owner",
+            "error_category", "error", "created_at", "deadline_at", "finished_at", "inference_time_ms",
         ]  # fmt: skip
 
     def get_inference_time_ms(self, row: Run) -> float | None:
@@ -81,7 +82,7 @@ class RunDetailSerializer(RunSerializer):
         return run_metrics(row)
 
 
-class RunRequestSerializer(serializers.Serializer[Any]):
+class RunInputsSerializer(serializers.Serializer[Any]):
     """A run to start. Give either `inputs` or `texts`."""
 
     model = serializers.CharField()
@@ -92,27 +93,9 @@ class RunRequestSerializer(serializers.Serializer[Any]):
     texts = serializers.ListField(
         child=serializers.CharField(allow_blank=True), required=False, help_text="with a tokenizer"
     )
-    strategy = serializers.ChoiceField(choices=Strategy.choices, required=False)
-    shards = serializers.IntegerField(required=False)
-    data_parallel = serializers.IntegerField(
-        required=False, help_text="over how many copies of the cut model a batch is split"
-    )
-    platform = serializers.CharField(required=False, allow_blank=True)
-    browsers = serializers.ListField(child=serializers.CharField(), required=False)
-    pins = serializers.DictField(child=serializers.CharField(), required=False)
-    max_retries = serializers.IntegerField(required=False)
-    deadline_s = serializers.FloatField(required=False)
-    strict = serializers.BooleanField(required=False)
-    critical = serializers.BooleanField(
-        required=False, help_text="spread its shards over browser families, then zones"
-    )
-    redundancy = serializers.ChoiceField(
-        choices=Redundancy.choices, required=False,
-        help_text="compute each shard in two browsers: first (answer counts), compare (they must agree)",
-    )  # fmt: skip
-    allow_unproved_split = serializers.BooleanField(
-        required=False, help_text="split a batch even where its rows were tried, not proved"
-    )
+
+
+RunRequestSerializer = with_options("RunRequestSerializer", RunInputsSerializer, Door.RUNS)
 
 
 class OutputsSerializer(serializers.Serializer[Any]):

@@ -17,6 +17,7 @@ import pytest
 from browsers.bridge import Bridge, NotLoaded, PageEvent
 from browsers.core.errors import ConnectionLost, DeadlinePassed, InvalidInput
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+from browsers.processes import HOST
 
 SHA256 = "ab" * 32
 Page = aiohttp.ClientWebSocketResponse
@@ -36,15 +37,17 @@ class Served:
             on_event=self.events.append,
         )
         self.bridge.start()
+        self.bridge.listen(HOST)
         self.url = self.bridge.url(threads=2)
         self.base = self.url.split("?")[0]
-        parts = urlsplit(self.url)
-        port = parse_qs(parts.query)["socket"][0]
-        self.socket_url = f"ws://127.0.0.1:{port}{parts.path.rstrip('/')}"
+        port = parse_qs(urlsplit(self.url).query)["socket"][0]
+        self.socket_url = f"ws://127.0.0.1:{port}/"
+        _, headers, _ = asyncio.run(get(self.url))
+        self.cookie: str = headers["Set-Cookie"].partition(";")[0]
 
     @asynccontextmanager
     async def page(self, **headers: str) -> AsyncIterator[Page]:
-        headers.setdefault("Origin", self.bridge.origin)
+        headers = {"Origin": self.bridge.origin, "Cookie": self.cookie, **headers}
         async with (
             aiohttp.ClientSession() as client,
             client.ws_connect(self.socket_url, headers=headers, max_msg_size=0) as socket,
@@ -86,7 +89,7 @@ def reply(frame: bytes, fields: dict[str, Any], tensors: list[WireTensor] | None
 
 
 async def check_served(served: Served, path: str, mime: str) -> None:
-    status, headers, body = await get(served.base + path)
+    status, headers, body = await get(served.base + path, Cookie=served.cookie)
     assert (status, headers["Content-Type"].split(";")[0]) == (200, mime)
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
@@ -109,7 +112,7 @@ def test_the_page_and_its_files_are_served_isolated(served: Served, path: str, m
 
 
 def test_model_files_are_immutable_and_whole(served: Served) -> None:
-    _, headers, body = asyncio.run(get(served.base + f"files/{SHA256}"))
+    _, headers, body = asyncio.run(get(served.base + f"files/{SHA256}", Cookie=served.cookie))
     assert "immutable" in headers["Cache-Control"]
     assert body == bytes(range(256)) * 1000
 
@@ -126,19 +129,36 @@ def test_model_files_are_immutable_and_whole(served: Served) -> None:
     ],
 )
 def test_nothing_else_is_served(served: Served, path: str) -> None:
-    status, _, _ = asyncio.run(get(served.base + path))
+    status, _, _ = asyncio.run(get(served.base + path, Cookie=served.cookie))
     assert status == 404
 
 
-def test_nothing_is_served_without_the_token_or_to_another_host_name(served: Served) -> None:
-    assert asyncio.run(get(f"{served.bridge.origin}/wrong/"))[0] == 404
-    assert asyncio.run(get(f"{served.bridge.origin}/"))[0] == 404
-    assert asyncio.run(get(served.base, Host="evil.example"))[0] == 404
+def test_nothing_is_served_without_the_cookie_or_to_another_host_name(served: Served) -> None:
+    assert asyncio.run(get(served.base))[0] == 404
+    assert asyncio.run(get(served.base + "main.js"))[0] == 404
+    assert asyncio.run(get(served.base + f"files/{SHA256}", Cookie="webpool=wrong"))[0] == 404
+    assert asyncio.run(get(served.base, Cookie=served.cookie))[0] == 200
+    assert asyncio.run(get(served.base, Cookie=served.cookie, Host="evil.example"))[0] == 404
+
+
+def test_the_pages_address_lets_one_load_in(served: Served) -> None:
+    assert asyncio.run(get(served.url))[0] == 404, "it was used"
+    unused, fresh = served.bridge.url(threads=2), served.bridge.url(threads=2)
+    assert asyncio.run(get(unused))[0] == 404, "there is a later one"
+    status, headers, _ = asyncio.run(get(fresh))
+    assert status == 200
+    assert "HttpOnly" in headers["Set-Cookie"]
+    assert asyncio.run(get(fresh))[0] == 404
+    assert served.cookie.partition("=")[2] not in fresh
 
 
 @pytest.mark.parametrize(
     ("headers", "status"),
-    [({"Origin": "http://evil.example"}, 403), ({"Host": "evil.example"}, 404)],
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Host": "evil.example"}, 404),
+        ({"Cookie": "webpool=wrong"}, 404),
+    ],
 )
 def test_the_socket_lets_in_only_its_own_page(
     served: Served, headers: dict[str, str], status: int

@@ -39,7 +39,7 @@ def meter(growth_mb: float, looks: int, runs_each: int = 20, noise: float = 3.0)
     found = LeakMeter[str]()
     for at in range(looks):
         wobble = noise if at % 2 else -noise
-        found.look(800.0 + growth_mb * at * runs_each + wobble, {"m": 20 + at * runs_each})
+        found.observe(800.0 + growth_mb * at * runs_each + wobble, {"m": 20 + at * runs_each})
     return found
 
 
@@ -61,9 +61,9 @@ def test_too_few_looks_or_runs_say_nothing() -> None:
 
 def test_growth_while_something_else_happened_is_nobodys() -> None:
     found = meter(0.5, looks=20)
-    found.look(2000.0, {"m": 500, "n": 0})  # another model was loaded
+    found.observe(2000.0, {"m": 500, "n": 0})  # another model was loaded
     assert found.leak("m") is None
     for at in range(20):  # and both ran
-        found.look(2000.0 + at, {"m": 500 + 20 * at, "n": 20 * at})
+        found.observe(2000.0 + at, {"m": 500 + 20 * at, "n": 20 * at})
     assert found.leak("m") is None
     assert found.leak("n") is None

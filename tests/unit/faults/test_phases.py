@@ -10,8 +10,8 @@ from webpool_site.lab.faults.phases import Lengths, Phase, Worked, covered, phas
 USUAL = Lengths(load=100.0, transfer=20.0, compute=200.0)
 
 
-def strike(at: float, victim: str = "page", browser: str = "a") -> Strike:
-    return Strike(at, victim, browser, pid=1, started=0.0, name="x", stopped=False)
+def strike(at: float, target: str = "page", browser: str = "a") -> Strike:
+    return Strike(at, target, browser, pid=1, started=0.0, name="x", stopped=False)
 
 
 def worked(began: float, ended: float, lengths: Lengths | None, browser: str = "a") -> Worked:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import cProfile
+
 import numpy as np
 import pytest
 
 from history.core.recommendations import (
     DEFAULT_CONFIDENCE,
+    FEW_CONFIDENCE,
+    POOLED_CONFIDENCE,
     SCORES_CONFIDENCE,
+    UNCOMPARED_CONFIDENCE,
     Basis,
     Recommendation,
     Standing,
@@ -24,7 +29,8 @@ def _noisy(median_ms: float, size: int = 40, seed: int = 0) -> np.ndarray:
 
 def _recommend(measured: list[Series], name: str = "minilm", **options) -> Recommendation | None:
     available = options.pop("available", _BROWSERS)
-    return recommend("text", name, measured, options.pop("scores", ()), available, **options)
+    found = recommend("text", measured, options.pop("scores", ()), available, **options)
+    return found.get(name) or found.get("")
 
 
 def test_the_fastest_is_named_with_its_evidence() -> None:
@@ -135,3 +141,105 @@ def test_the_order_of_series_and_the_unit_change_nothing() -> None:
 def test_the_same_samples_give_the_same_answer() -> None:
     measured = [series(_noisy(10 + i, seed=i), b) for i, b in enumerate(_BROWSERS)]
     assert _recommend(measured, seed=3) == _recommend(measured, seed=3)
+
+
+def _others(count: int, browser: str, **facts) -> list[Series]:
+    """As many other models of the type, each with one series in that browser."""
+    return [
+        series([], browser, work=Work("text", f"other-{n}", f"{n:064x}"), **facts)
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def _of_type(browser: str) -> list[Series]:
+    """Another model that ran there."""
+    return [series(_noisy(10), browser, work=Work("text", "bert", "cd" * 32))]
+
+
+def test_what_other_models_cannot_do_there_says_nothing_of_this_model() -> None:
+    """56 right samples on Chromium; 40 models of the type that Chromium cannot run, and one on Firefox."""
+    own = series(_noisy(10, 56), "chromium")
+    measured = [own, *_others(40, "chromium", model_failures=3), *_of_type("firefox")]
+    found = _recommend(measured)
+    assert found is not None
+    assert (found.browser, found.based_on, found.sample_size) == ("chromium", Basis.MODEL, 56)
+    assert all(one.failures == 0 for one in found.evidence)
+    assert found.confidence <= UNCOMPARED_CONFIDENCE, "it was compared with nobody"
+    pooled = _recommend(measured, name="unknown")
+    assert pooled is not None
+    refused = [one.browser for one in pooled.evidence if one.standing == Standing.REFUSED]
+    assert refused == []
+    assert pooled.confidence <= POOLED_CONFIDENCE
+    scores = {one.browser: one.metrics["failures"] for one in capability_scores(measured)}
+    assert scores == {"chromium": 0, "firefox": 0}
+
+
+def test_what_a_model_cannot_do_there_counts_for_this_model() -> None:
+    own = [series(_noisy(10), "chromium", model_failures=30), series(_noisy(20, seed=1), "firefox")]
+    found = _recommend(own)
+    assert found is not None
+    assert found.browser == "firefox"
+    assert [one.browser for one in found.evidence if one.standing == Standing.REFUSED] == [
+        "chromium"
+    ]
+
+
+@pytest.mark.parametrize("right", [1, 4])
+def test_a_few_own_samples_choose_among_what_its_type_knows(right: int) -> None:
+    """Firefox is the fastest of the type; the model itself was only seen to run on Chromium."""
+    other = Work("text", "bert", "cd" * 32)
+    known = [
+        series(_noisy(10), "firefox", work=other), series(_noisy(30), "chromium", work=other),
+        *_of_type("webkitgtk"),
+    ]  # fmt: skip
+    found = _recommend([*known, series([10.0] * right, "chromium")])
+    assert found is not None
+    assert (found.browser, found.based_on) == ("chromium", Basis.MODEL_TYPE)
+    assert found.confidence < 0.1, "it is the slower one of the type"
+    alone = _recommend([*known, series([10.0] * right, "edge")])
+    assert alone is not None
+    assert (alone.browser, alone.based_on, alone.sample_size) == ("edge", Basis.MODEL, right)
+    assert alone.confidence <= FEW_CONFIDENCE
+
+
+def test_a_model_that_fails_in_its_types_best_browser_takes_the_next() -> None:
+    other = Work("text", "bert", "cd" * 32)
+    found = _recommend([
+        series(_noisy(10), "firefox", work=other), series(_noisy(30), "chromium", work=other),
+        series([], "firefox", model_failures=8),
+    ])  # fmt: skip
+    assert found is not None
+    assert (found.browser, found.based_on) == ("chromium", Basis.MODEL_TYPE)
+
+
+def test_a_few_failures_refuse_nobody() -> None:
+    known = [series(_noisy(10), "firefox"), series(_noisy(20, seed=1), "chromium")]
+    for failures, standing in ((4, Standing.UNDECIDED), (5, Standing.REFUSED)):
+        found = _recommend([*known, series([], "webkitgtk", failures=failures)])
+        assert found is not None
+        (last,) = [one for one in found.evidence if one.browser == "webkitgtk"]
+        assert last.standing == standing
+
+
+def test_a_type_of_many_models_costs_as_many_times_more() -> None:
+    """Calls made, not time: four times as many models must not take sixteen times the work."""
+    few, many = (_calls(count) for count in (100, 400))
+    assert many / few < 5
+
+
+def _calls(models: int) -> int:
+    """How many calls a recommendation for each takes; a quarter of the models knows too little."""
+    measured = [
+        series(_noisy(10 + at, 5 if n % 4 else 3, seed=n), browser,
+               work=Work("text", f"m{n}", f"{n:064x}"))
+        for n in range(models)
+        for at, browser in enumerate(("chromium", "firefox"))
+    ]  # fmt: skip
+    counting = cProfile.Profile(builtins=True)
+    counting.enable()
+    try:
+        found = recommend("text", measured, capability_scores(measured), _BROWSERS)
+    finally:
+        counting.disable()
+    assert len(found) == models + 1
+    return sum(entry.callcount for entry in counting.getstats())

@@ -44,8 +44,15 @@ class TestAnomalies:
         assert verdict.anomaly is True
         assert 30 in outliers(baseline)
 
-    def test_four_samples_tell_nothing(self) -> None:
-        assert judge("latency_ms", 60.0, np.full(4, 10.0)).anomaly is None
+    def test_few_samples_tell_nothing(self) -> None:
+        assert judge("latency_ms", 60.0, np.full(9, 10.0)).anomaly is None
+        assert outliers(np.array([10.0, 10.1, 9.9, 10.0, 10.2, 60.0])) == []
+
+    def test_what_is_hardly_off_is_none_however_alike_the_others_are(self) -> None:
+        alike = np.concatenate([np.full(30, 10.0), [10.01], [10.4]])
+        assert judge("latency_ms", 10.4, alike).anomaly is False
+        assert outliers(alike) == []
+        assert outliers(np.append(alike, 11.0)) == [32]
 
     def test_garbage_is_refused(self) -> None:
         with pytest.raises(ValueError, match="finite numbers above zero"):
@@ -73,6 +80,14 @@ class TestTrends:
         assert trend(np.zeros(9), np.ones(9)).direction == "unknown"
         with pytest.raises(ValueError, match="days"):
             trend(np.arange(3.0), np.ones(4))
+
+    def test_a_few_seconds_say_nothing_of_a_day(self) -> None:
+        seconds = np.arange(12.0) / 86_400
+        assert trend(seconds, np.linspace(10, 30, 12)).direction == "unknown"
+
+    def test_a_slope_beyond_what_a_number_holds_has_a_direction_and_no_size(self) -> None:
+        found = trend(np.arange(61.0) / 60 / 24, np.geomspace(1e-6, 1e12, 61))
+        assert (found.direction, found.per_day) == ("rising", None)
 
 
 class TestChangePoints:

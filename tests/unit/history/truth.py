@@ -16,13 +16,14 @@ def series(
     *,
     work: Work = WORK,
     failures: int = 0,
+    model_failures: int = 0,
     software: bool | None = None,
     memory_mb: object = (),
 ) -> Series:
     values = np.asarray(latencies_ms, dtype=np.float64)
     memory = np.asarray(memory_mb, dtype=np.float64)
     arm = Arm(browser, platform, software)
-    return Series(work, arm, values, values.size, failures, memory_mb=memory)
+    return Series(work, arm, values, values.size, failures, model_failures, memory_mb=memory)
 
 
 def latencies(rng: np.random.Generator, median_ms: float, size: int, *, spread: float) -> Floats:

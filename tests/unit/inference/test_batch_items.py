@@ -16,6 +16,7 @@ from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import RawItem, format_of, read_items
 from inference.batches.results import plain, split
 from inference.errors import InvalidRequest, TooLarge
+from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
@@ -124,7 +125,7 @@ def test_strings_are_kept(tmp_path: Path) -> None:
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", x=[1])
-    with pytest.raises(RuntimeError), storage.written_whole(path) as file:
+    with pytest.raises(RuntimeError), atomic_write(path) as file:
         file.write(b"half")
         raise RuntimeError
     assert storage.read_arrays(path)["x"].tolist() == [1]

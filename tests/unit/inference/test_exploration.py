@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.core.exploration import (
+    Arm,
     Belief,
-    Way,
     draw,
     from_interval,
     from_probe,
@@ -17,7 +17,7 @@ from inference.core.exploration import (
     propensity,
 )
 
-A, B, C = Way("chromium", "wasm"), Way("firefox", "wasm"), Way("firefox", "webgpu")
+A, B, C = Arm("chromium", "wasm"), Arm("firefox", "wasm"), Arm("firefox", "webgpu")
 _BELIEFS = st.dictionaries(
     st.sampled_from([A, B, C]),
     st.builds(Belief, st.floats(-3, 3), st.floats(0, 2)),
@@ -35,8 +35,8 @@ def test_chances_sum_to_one_and_an_arm_is_drawn_from_them(beliefs, seed, uniform
 @given(_BELIEFS, st.floats(0, 1), st.sampled_from([A, B, C]))
 def test_propensities_of_all_arms_sum_to_one(beliefs, share, usual) -> None:
     chances = probabilities(beliefs, np.random.default_rng(0))
-    ways = {A, B, C}
-    assert sum(propensity(w, usual, chances, share) for w in ways) == pytest.approx(1)
+    arms = {A, B, C}
+    assert sum(propensity(w, usual, chances, share) for w in arms) == pytest.approx(1)
 
 
 def test_draws_come_as_often_as_their_chances_say() -> None:

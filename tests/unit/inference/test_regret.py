@@ -3,21 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.core.exploration import Way, draw, propensity
+from inference.core.exploration import Arm, draw, propensity
 from inference.core.regret import Outcome, regret
 
-FAST, SLOW = Way("chromium", "wasm"), Way("firefox", "wasm")
+FAST, SLOW = Arm("chromium", "wasm"), Arm("firefox", "wasm")
 
 
-def _runs(usual: Way, share: float, size: int, seed: int) -> list[Outcome]:
-    """A pool that takes `usual`, and explores both ways alike; the truth is 10 and 20 ms."""
+def _runs(usual: Arm, share: float, size: int, seed: int) -> list[Outcome]:
+    """A pool that takes `usual`, and explores both arms alike; the truth is 10 and 20 ms."""
     rng = np.random.default_rng(seed)
     chances = {FAST: 0.5, SLOW: 0.5}
     found = []
     for _ in range(size):
-        way = draw(chances, rng.random()) if rng.random() < share else usual
-        took = (10.0 if way == FAST else 20.0) * float(np.exp(0.05 * rng.normal()))
-        found.append(Outcome(way, propensity(way, usual, chances, share), took))
+        arm = draw(chances, rng.random()) if rng.random() < share else usual
+        took = (10.0 if arm == FAST else 20.0) * float(np.exp(0.05 * rng.normal()))
+        found.append(Outcome(arm, propensity(arm, usual, chances, share), took))
     return found
 
 

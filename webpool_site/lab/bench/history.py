@@ -21,6 +21,7 @@ from browsers.core.failures import Category
 from history import answers, recompute
 from history.core.samples import Observation
 from history.store import HistoryStore
+from webpool_site.lab.bench import many_models
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Progress, Row, Table, row
 
@@ -55,7 +56,7 @@ def measure(pool: Pool | None) -> Iterator[Row | Table | str]:
                 times.append(time.perf_counter() - began)
         with transaction.atomic():
             began = time.perf_counter()
-            recompute.publish(decided, now)
+            recompute.publish(decided, recompute.recommended(decided, now), now)
             publish_s = time.perf_counter() - began
             asked, right = _ask(generator)
             transaction.set_rollback(True)
@@ -70,6 +71,7 @@ def measure(pool: Pool | None) -> Iterator[Row | Table | str]:
         ),
     )
     yield row("one recommendation with its evidence", asked, goal_ms=10.0)
+    yield from many_models.measure()
 
 
 def _ask(generator: Made) -> tuple[list[float], int]:

@@ -57,7 +57,12 @@ PARTS = (
     Part("throughput", "what more browsers and more streams bring", "throughput"),
     Part("table", "memory, throughput, latency and recovery of three families", "table"),
     Part("memory", "what a model takes in a browser, by precision of its weights", "memory", False),
-    Part("history", "a million samples: recording, deciding, asking", "history", False),
+    Part(
+        "history",
+        "a million samples, ten thousand models: recording, deciding, asking",
+        "history",
+        False,
+    ),
 )
 
 

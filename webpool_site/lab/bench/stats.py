@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,24 +37,22 @@ class Table:
 
     def text(self) -> str:
         """Aligned for people: numbers to the right, three digits or so."""
-        cells = [self.columns, *(tuple(short(value) for value in line) for line in self.lines)]
-        widths = [max(len(line[at]) for line in cells) for at in range(len(self.columns))]
-        numeric = [
-            all(value is None or isinstance(value, (int, float)) for value in column)
-            for column in zip(*self.lines, strict=True)
-        ] or [False] * len(widths)
-        printed = [
-            "  ".join(
-                cell.rjust(width) if right else cell.ljust(width)
-                for cell, width, right in zip(line, widths, numeric, strict=True)
-            ).rstrip()
-            for line in cells
+        cells = [[short(value) for value in line] for line in self.lines]
+        align = [
+            "right" if _numeric(column) else "left" for column in zip(*self.lines, strict=True)
         ]
-        return "\n".join([self.title, *printed])
+        table = tabulate(
+            cells, self.columns, tablefmt="plain", disable_numparse=True, colalign=align or None
+        )
+        return f"{self.title}\n{table}"
 
     def to_json(self) -> dict[str, Any]:
         lines = [dict(zip(self.columns, line, strict=True)) for line in self.lines]
         return {"title": self.title, "lines": lines}
+
+
+def _numeric(column: Sequence[Any]) -> bool:
+    return all(value is None or isinstance(value, (int, float)) for value in column)
 
 
 class Progress(str):

@@ -28,15 +28,15 @@ from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Progress, Table, short
 from webpool_site.lab.bench.subjects import BATCH, Subject, subjects
 from webpool_site.lab.faults.health import NotHealed, wait_whole
-from webpool_site.lab.faults.injection import Injury, injure
+from webpool_site.lab.faults.injection import Fault, inject
 from webpool_site.lab.faults.scenarios import SCENARIOS
-from webpool_site.lab.faults.targets import NoVictim, Victim, Victims
+from webpool_site.lab.faults.targets import NoTarget, Target, Targets
 from webpool_site.lab.faults.trial import Attack, Trial
 
 _MOST_RUNS = 10
 _KILLS = 3
 _BUDGET_S, _LATEST = 600.0, 1.5
-_TRIES = 2  # per kill: a run may be over before the blow
+_TRIES = 2  # per kill: a run may be over before the injection
 _HEAL_WITHIN_S = 60.0
 _STRIKE_AT = 0.3  # of what the shard computes
 _COLUMNS = (
@@ -93,7 +93,7 @@ def measure(pool: Pool) -> Iterator[Table | str]:
             yield Progress(_progress(line, time.monotonic() - began))
         except InvalidRequest as refusal:
             yield f"{named}: refused: {refusal}"
-        except (NotHealed, NoVictim, WebpoolError) as failure:
+        except (NotHealed, NoTarget, WebpoolError) as failure:
             yield f"{named}: not measured: {failure}"
     about = {one.family: one.about for one in found}
     for family, those in lines.items():
@@ -115,10 +115,10 @@ class _Budget:
 
 
 def _progress(line: Sequence[Any], took_s: float) -> str:
-    told = dict(zip(_COLUMNS, line, strict=True))
+    case = dict(zip(_COLUMNS, line, strict=True))
     return (
-        f"  {told['family']} {told['strategy']}, {told['shards']} shards: {short(told['p50 ms'])} ms, "
-        f"recovery {short(told['recovery ms'])} ms, right: {told['right']} ({took_s:.0f} s)"
+        f"  {case['family']} {case['strategy']}, {case['shards']} shards: {short(case['p50 ms'])} ms, "
+        f"recovery {short(case['recovery ms'])} ms, right: {case['right']} ({took_s:.0f} s)"
     )
 
 
@@ -209,9 +209,9 @@ class _Line:
 
     def _empty_browsers(self) -> None:
         """Kill them, so that they hold no model; their workers start them again."""
-        victims = Victims(self._home)
+        targets = Targets(self._home)
         for browser in self._browsers:
-            injure(victims.find(Victim.BROWSER, browser), Injury.KILL)
+            inject(targets.find(Target.BROWSER, browser), Fault.KILL)
         until = time.monotonic() + _HEAL_WITHIN_S
         while any(living()[b].loaded for b in self._browsers if b in living()):
             if time.monotonic() > until:
@@ -227,7 +227,7 @@ class _Line:
 
     def _pss_mb(self, browser: str) -> float | None:
         """Of the browser's process tree, without its driver."""
-        return pss_mb(tree(Victims(self._home).find(Victim.BROWSER, browser)))
+        return pss_mb(tree(Targets(self._home).find(Target.BROWSER, browser)))
 
 
 def _sum(parts: Any) -> float | None:

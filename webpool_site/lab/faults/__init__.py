@@ -2,7 +2,7 @@
 
 targets.py     a pool's processes, found in the process table alone
 injection.py   SIGKILL, SIGSTOP, pulses of both, a cut connection
-scenarios.py   which injuries make a scenario
+scenarios.py   which faults make a scenario
 work.py        a model, questions, and onnxruntime's answers computed before
 trial.py       one run that is hurt, and what became of it
 campaign.py    scenarios over strategies and browsers

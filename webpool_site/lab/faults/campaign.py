@@ -18,15 +18,15 @@ from browsers.state import breakers
 from browsers.state.live import living
 from inference.errors import InvalidRequest
 from webpool_site.lab.faults.health import wait_whole
-from webpool_site.lab.faults.injection import CannotHurt
+from webpool_site.lab.faults.injection import CannotInject
 from webpool_site.lab.faults.scenarios import AGAIN, Scenario
-from webpool_site.lab.faults.targets import NoVictim, Victims
+from webpool_site.lab.faults.targets import NoTarget, Targets
 from webpool_site.lab.faults.trial import Attack, Trial, ask
 from webpool_site.lab.faults.work import Question
 
 OWNER = "validate_faults"
 HEAL_WITHIN_S = 120.0
-# When, of the time that the first shard computes, the blow comes.
+# When, of the time that the first shard computes, the injection comes.
 _EARLIEST, _LATEST = 0.1, 0.8
 _TRIES_PER_HIT = 3
 
@@ -52,7 +52,7 @@ class Result:
 
     Attributes:
         undisturbed_ms: whole runs of the same question that nobody hurt, in the same session.
-        healed_s: from the first blow until the pool was whole again, for each trial.
+        healed_s: from the first injection until the pool was whole again, for each trial.
         repairs: what the browser's worker did about it: category, rung and whether that helped. Empty where
             its worker died too.
         orphans: processes that were hurt, or hung on one that was, and outlived the healing.
@@ -80,7 +80,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Campaign:
-    """How often, on which pool. `random` decides when the blows come."""
+    """How often, on which pool. `random` decides when the injections come."""
 
     home: Path
     browsers: tuple[str, ...]
@@ -100,16 +100,19 @@ class Campaign:
 
     def _inapplicable(self, case: Case) -> str:
         """Why there is nothing to try; asked while the pool is whole."""
-        victims = Victims(self.home)
+        targets = Targets(self.home)
         try:
-            for blow in case.scenario.blows:
-                victims.find(blow.victim, case.browser)
-        except NoVictim as none:
+            for injection in case.scenario.injections:
+                targets.find(injection.target, case.browser)
+        except NoTarget as none:
             return str(none)
         platform = case.scenario.platform
         if platform not in {backend.name for backend in living()[case.browser].backends}:
             return f"{case.browser} has no {platform}"
-        if any(blow.whom == AGAIN for blow in case.scenario.blows) and not case.standby:
+        if (
+            any(injection.whom == AGAIN for injection in case.scenario.injections)
+            and not case.standby
+        ):
             return "nobody takes over from a browser that is alone"
         return ""
 
@@ -137,7 +140,7 @@ class Campaign:
         moment, before = self.random.uniform(_EARLIEST, _LATEST), timezone.now()
         try:
             trial = attack.run(self.question, after_s=moment * usual.first_ms / 1000, **how)
-        except CannotHurt as why:
+        except CannotInject as why:
             return dataclasses.replace(result, not_applicable=str(why))
         result = dataclasses.replace(result, trials=(*result.trials, trial))
         if not attack.began:
@@ -180,7 +183,7 @@ class Campaign:
             ask(self.question, **{**how, "browsers": (browser,)})
 
     def _wait_whole(self) -> None:
-        """Repaired, and trusted again: what the next blow costs is not told by the one before."""
+        """Repaired, and trusted again: what the next injection costs is not told by the one before."""
         wait_whole(self.home, self.browsers, timeout_s=HEAL_WITHIN_S)
         for browser in self.browsers:
             breakers.reset(browser)

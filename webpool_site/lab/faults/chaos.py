@@ -19,12 +19,12 @@ from pathlib import Path
 import psutil
 
 from browsers.processes import running
-from webpool_site.lab.faults.targets import OF_BROWSER, SERVICES, NoVictim, Victim, Victims
+from webpool_site.lab.faults.targets import OF_BROWSER, SERVICES, NoTarget, Target, Targets
 
 # How often each is chosen. Services too: the pool must live without any of them for a while.
-WEIGHTS: Mapping[Victim, int] = {
-    Victim.PAGE: 40, Victim.GPU: 10, Victim.BROWSER: 14, Victim.DRIVER: 7, Victim.WORKER: 7,
-    Victim.CONTROL: 6, Victim.WEB: 4, Victim.VALKEY: 8, Victim.HISTORY: 2, Victim.BEAT: 2,
+WEIGHTS: Mapping[Target, int] = {
+    Target.PAGE: 40, Target.GPU: 10, Target.BROWSER: 14, Target.DRIVER: 7, Target.WORKER: 7,
+    Target.CONTROL: 6, Target.WEB: 4, Target.VALKEY: 8, Target.HISTORY: 2, Target.BEAT: 2,
 }  # fmt: skip
 _STOPPED_SHARE = 0.12
 # Nobody replaces a stopped service: it is continued after a while. So is half of what a browser has.
@@ -42,7 +42,7 @@ class Strike:
     """One signal to one process. `at` and `started` in Unix time; `continued_s`: SIGCONT after so long."""
 
     at: float
-    victim: str
+    target: str
     browser: str
     pid: int
     started: float
@@ -51,18 +51,18 @@ class Strike:
     continued_s: float | None = None
 
 
-class Arsonist:
+class ChaosMonkey:
     """Draws strikes and carries them out."""
 
     def __init__(
         self,
-        victims: Victims,
+        targets: Targets,
         *,
         random_: random.Random,
         every_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._victims, self._random, self._every_s, self._clock = victims, random_, every_s, clock
+        self._targets, self._random, self._every_s, self._clock = targets, random_, every_s, clock
         self._stopped: dict[psutil.Process, float] = {}
 
     def strikes(self, count: int, *, for_s: float) -> Iterator[Strike]:
@@ -93,14 +93,14 @@ class Arsonist:
     def _strike(self, over: float) -> Strike | None:
         """Hit the first that is drawn and found, whatever it does just now; None when the time is over."""
         while self._clock() < over:
-            (victim,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            (target,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
             at_work = self._random.random() < _AT_WORK_SHARE
             lived_s = self._random.uniform(0.0, _LONGEST_LIFE_S) if at_work else None
             until = min(over, self._clock() + _WAIT_S)
             while self._clock() < until:
-                with contextlib.suppress(NoVictim, psutil.NoSuchProcess):
-                    browser = self._browser(lived_s) if victim in OF_BROWSER else ""
-                    return self._hit(self._victims.find(victim, browser), victim, browser)
+                with contextlib.suppress(NoTarget, psutil.NoSuchProcess):
+                    browser = self._browser(lived_s) if target in OF_BROWSER else ""
+                    return self._hit(self._targets.find(target, browser), target, browser)
                 self._sleep(_LOOK_EVERY_S)
         return None
 
@@ -108,22 +108,22 @@ class Arsonist:
         """Any browser; with `lived_s` one whose page is there and has been for so long.
 
         Raises:
-            NoVictim: there is none, or the one that was drawn is too young.
+            NoTarget: there is none, or the one that was drawn is too young.
         """
-        found = self._victims.browsers()
+        found = self._targets.browsers()
         if not found:
-            raise NoVictim("no browser has a worker now")
+            raise NoTarget("no browser has a worker now")
         browser = self._random.choice(found)
         if lived_s is not None:
-            born = self._victims.find(Victim.PAGE, browser).create_time()
+            born = self._targets.find(Target.PAGE, browser).create_time()
             if self._clock() - born < lived_s:
-                raise NoVictim(f"the page of {browser} has just come up")
+                raise NoTarget(f"the page of {browser} has just come up")
         return browser
 
-    def _hit(self, process: psutil.Process, victim: Victim, browser: str) -> Strike:
+    def _hit(self, process: psutil.Process, target: Target, browser: str) -> Strike:
         started, name = process.create_time(), process.name()
         stop = self._random.random() < _STOPPED_SHARE
-        lasting = victim not in (*SERVICES, Victim.WORKER) and self._random.random() < 0.5
+        lasting = target not in (*SERVICES, Target.WORKER) and self._random.random() < 0.5
         continued_s = None
         if stop and not lasting:
             continued_s = self._random.uniform(_SHORTEST_STOP_S, _LONGEST_STOP_S)
@@ -134,7 +134,7 @@ class Arsonist:
                 self._stopped[process] = at + continued_s
         else:
             process.kill()
-        return Strike(at, victim.value, browser, process.pid, started, name, stop, continued_s)
+        return Strike(at, target.value, browser, process.pid, started, name, stop, continued_s)
 
 
 def main() -> None:
@@ -145,8 +145,10 @@ def main() -> None:
     parser.add_argument("--every", type=float, required=True, help="mean seconds between strikes")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="at most so long")
     given = parser.parse_args()
-    arsonist = Arsonist(Victims(given.home), random_=random.Random(given.seed), every_s=given.every)
-    for strike in arsonist.strikes(given.kills, for_s=given.seconds):
+    monkey = ChaosMonkey(
+        Targets(given.home), random_=random.Random(given.seed), every_s=given.every
+    )
+    for strike in monkey.strikes(given.kills, for_s=given.seconds):
         sys.stdout.write(json.dumps(asdict(strike)) + "\n")
         sys.stdout.flush()
 

@@ -15,7 +15,7 @@ from webpool_site.lab.faults.chaos import Strike
 from webpool_site.lab.faults.load import OWNER, Load
 from webpool_site.lab.faults.phases import Lengths, Worked, covered
 from webpool_site.lab.faults.proof import prove
-from webpool_site.lab.faults.targets import Victim
+from webpool_site.lab.faults.targets import Target
 
 
 def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
@@ -23,8 +23,8 @@ def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
     everything = dict(Run.objects.values_list("pk", "owner"))
     proof = prove(everything)
     ours = {pk for pk, owner in everything.items() if owner == OWNER}
-    struck = Counter(strike.victim for strike in strikes)
-    lost_in_store = _lost_in_store(load.failed) if struck[Victim.VALKEY] else {}
+    struck = Counter(strike.target for strike in strikes)
+    lost_in_store = _lost_in_store(load.failed) if struck[Target.VALKEY] else {}
     return {
         "strikes": len(strikes),
         "struck": dict(struck),
@@ -89,52 +89,53 @@ def _worked() -> list[Worked]:
     ]
 
 
-def burnt(told: Mapping[str, Any]) -> list[str]:
+def violations(report: Mapping[str, Any]) -> list[str]:
     """What should not be: empty when nothing was lost, doubled, wrong, failed or left."""
-    proof = told["proof"]
+    proof = report["proof"]
     wrongs = {
-        "lost": proof["lost"] or told["unknown_to_ledger"],
+        "lost": proof["lost"] or report["unknown_to_ledger"],
         "doubled": proof["doubled"],
-        "written down, although its caller was told of an error": told["unknown_to_callers"],
-        "wrong": told["wrong"] or proof["unproved"],
-        "failed": told["failed"],
-        "never told to a caller": not told["all_ended_in_time"],
-        "errors that no caller should see": told["unexpected"],
-        "orphans": told["orphans"],
+        "written down, although its caller was told of an error": report["unknown_to_callers"],
+        "wrong": report["wrong"] or proof["unproved"],
+        "failed": report["failed"],
+        "never told to a caller": not report["all_ended_in_time"],
+        "errors that no caller should see": report["unexpected"],
+        "orphans": report["orphans"],
         "shards left open": proof["open_shards"],
-        "attempts that history lacks": told["history"]["missing"],
-        "attempts that history has twice": told["history"]["doubled"],
-        "not whole again": told["whole_again_s"] is None,
+        "attempts that history lacks": report["history"]["missing"],
+        "attempts that history has twice": report["history"]["doubled"],
+        "not whole again": report["whole_again_s"] is None,
     }
     return [f"{name}: {what}" for name, what in wrongs.items() if what]
 
 
-def sentence(told: Mapping[str, Any]) -> list[str]:
+def sentence(report: Mapping[str, Any]) -> list[str]:
     """The outcome for a person."""
-    proof = told["proof"]
+    proof = report["proof"]
     lines = [
-        f"{told['strikes']} strikes ({told['stopped']} of them SIGSTOP): "
-        + ", ".join(f"{n} {victim}" for victim, n in sorted(told["struck"].items())),
+        f"{report['strikes']} strikes ({report['stopped']} of them SIGSTOP): "
+        + ", ".join(f"{n} {target}" for target, n in sorted(report["struck"].items())),
         (
-            f"{told['answered']} of {told['asked']} requests answered right, {told['http_answered']} more "
-            f"over HTTP ({told['http_asked_again']} asked again after a broken connection)"
+            f"{report['answered']} of {report['asked']} requests answered right, "
+            f"{report['http_answered']} more over HTTP ("
+            f"{report['http_asked_again']} asked again after a broken connection)"
         ),
-        f"lost {len(proof['lost'])}, doubled {len(proof['doubled'])}, wrong {len(told['wrong'])}, failed "
-        f"{len(told['failed'])}, orphans {len(told['orphans'])}; failed because a killed Valkey had not "
-        f"written their tensors yet {len(told['lost_in_store'])}; attempts "
+        f"lost {len(proof['lost'])}, doubled {len(proof['doubled'])}, wrong {len(report['wrong'])}, failed "
+        f"{len(report['failed'])}, orphans {len(report['orphans'])}; failed because a killed Valkey had not "
+        f"written their tensors yet {len(report['lost_in_store'])}; attempts "
         + ", ".join(f"{n} {outcome}" for outcome, n in sorted(proof["attempts"].items())),
         (
-            f"refused and asked again: {told['refused'] or 'none'}; whole again after "
-            f"{told['whole_again_s']} s; seed {told['seed']}"
+            f"refused and asked again: {report['refused'] or 'none'}; whole again after "
+            f"{report['whole_again_s']} s; seed {report['seed']}"
         ),
     ]
-    history = told["history"]
+    history = report["history"]
     lines.append(
         f"history: {history['missing']} of {history['attempts']} attempts missing, "
         f"{history['doubled']} doubled"
     )
     phases: Counter[str] = Counter()
-    for counted in told["phases"].values():
+    for counted in report["phases"].values():
         phases.update(counted)
     lines.append("attempts struck while: " + ", ".join(f"{p} {n}" for p, n in phases.most_common()))
     return lines

@@ -21,7 +21,7 @@ from browsers.state.live import living
 from webpool_site.lab.faults.campaign import HEAL_WITHIN_S, OWNER
 from webpool_site.lab.faults.health import wait_whole
 from webpool_site.lab.faults.report import percentile
-from webpool_site.lab.faults.targets import NoVictim, Victim, Victims
+from webpool_site.lab.faults.targets import NoTarget, Target, Targets
 from webpool_site.lab.faults.trial import Trial, ask
 from webpool_site.lab.faults.work import Question
 
@@ -53,9 +53,9 @@ def flap(
     with _Killer(home, browser) as killer:
         rough = asked(question, _FOR_S, ())
     wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
-    told = _figures(browser, killer.kills, calm, rough)
-    say(f"  {NAME}, {browser}: {told}")
-    return told
+    figures = _figures(browser, killer.kills, calm, rough)
+    say(f"  {NAME}, {browser}: {figures}")
+    return figures
 
 
 def _figures(
@@ -83,15 +83,15 @@ def asked(question: Question, for_s: float, browsers: tuple[str, ...]) -> list[T
     until = time.monotonic() + for_s
 
     def caller(_: int) -> list[Trial]:
-        told = []
+        figures = []
         try:
             while time.monotonic() < until:
-                told.append(
+                figures.append(
                     ask(question, strategy="none", platform="wasm", browsers=browsers, owner=OWNER)
                 )
         finally:
             connection.close()
-        return told
+        return figures
 
     with ThreadPoolExecutor(_CALLERS) as threads:
         return [trial for some in threads.map(caller, range(_CALLERS)) for trial in some]
@@ -102,7 +102,7 @@ class _Killer:
 
     def __init__(self, home: Path, browser: str) -> None:
         self.kills = 0
-        self._victims, self._browser = Victims(home), browser
+        self._targets, self._browser = Targets(home), browser
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -111,8 +111,8 @@ class _Killer:
             live = living().get(self._browser)
             if live is None or live.state != "ready":
                 continue
-            with contextlib.suppress(NoVictim, psutil.NoSuchProcess):
-                self._victims.find(Victim.BROWSER, self._browser).kill()
+            with contextlib.suppress(NoTarget, psutil.NoSuchProcess):
+                self._targets.find(Target.BROWSER, self._browser).kill()
                 self.kills += 1
                 time.sleep(_LOOK_EVERY_S)  # until its worker has noticed
 

@@ -10,7 +10,7 @@ import redis.exceptions
 
 from browsers.state.live import living
 from webpool_site import readiness
-from webpool_site.lab.faults.targets import NoVictim, Victim, Victims
+from webpool_site.lab.faults.targets import NoTarget, Target, Targets
 
 _LOOK_EVERY_S = 0.05
 
@@ -27,13 +27,13 @@ def missing(home: Path, browsers: Collection[str]) -> str:
         return f"Valkey ({error})"
     if lacking := sorted(set(browsers) - ready):
         return ", ".join(lacking)
-    victims = Victims(home)
+    targets = Targets(home)
     try:
-        control = victims.find(Victim.CONTROL)
-        victims.find(Victim.WEB)
+        control = targets.find(Target.CONTROL)
+        targets.find(Target.WEB)
         for browser in browsers:  # its worker may not have noticed yet that it died
-            victims.find(Victim.PAGE, browser)
-    except NoVictim as none:
+            targets.find(Target.PAGE, browser)
+    except NoTarget as none:
         return str(none)
     if not readiness.is_ready(home / "run" / "control.ready", control.pid):
         return "the control worker is starting"

@@ -10,13 +10,14 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from pathlib import Path
 
 import psutil
 
 
-class Injury(StrEnum):
+class Fault(StrEnum):
     KILL = "kill"
     """SIGKILL"""
     STOP = "stop"
@@ -37,28 +38,28 @@ _PIDFD_GETFD = 438
 _SO_ATTACH_FILTER, _BPF_RETURN = 26, 0x06
 
 
-class CannotHurt(Exception):
+class CannotInject(Exception):
     """This machine does not let us; the message says why."""
 
 
-def injure(process: psutil.Process, injury: Injury) -> None:
+def inject(process: psutil.Process, fault: Fault) -> None:
     """Do it, at once; `SLOW` goes on in a thread of its own for `SLOW_FOR_S`.
 
     Raises:
         psutil.NoSuchProcess: it is gone already.
-        CannotHurt: `CUT` and `SILENCE`, where this kernel does not lend us the socket.
+        CannotInject: `CUT` and `SILENCE`, where this kernel does not lend us the socket.
     """
-    match injury:
-        case Injury.KILL:
+    match fault:
+        case Fault.KILL:
             process.kill()
-        case Injury.STOP:
+        case Fault.STOP:
             process.suspend()
-        case Injury.SLOW:
+        case Fault.SLOW:
             process.suspend()
             threading.Thread(target=_pulses, args=(process,), daemon=True).start()
-        case Injury.CUT:
+        case Fault.CUT:
             cut_page(process)
-        case Injury.SILENCE:
+        case Fault.SILENCE:
             silence_page(process)
 
 
@@ -96,23 +97,50 @@ def _drop_what_arrives(page: socket.socket) -> None:
 
 
 def _to_connections(worker: psutil.Process, act: Callable[[socket.socket], object]) -> int:
-    """Do it to every connection that a page has to this worker."""
-    connections = worker.net_connections("tcp")
-    ours = {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
-    accepted = [
-        c.fd for c in connections if c.status == psutil.CONN_ESTABLISHED and c.laddr.port in ours
-    ]
-    for number in accepted:
-        # An OSError: it was closed meanwhile.
-        with contextlib.suppress(OSError), _borrowed(worker.pid, number) as page:
-            act(page)
-    return len(accepted)
+    """Do it to every connection that a page has to this worker, in whichever network."""
+    with contextlib.ExitStack() as borrowed:
+        ours = [borrowed.enter_context(each) for each in _tcp_sockets(worker.pid)]
+        listening = {each.getsockname() for each in ours if _listens(each)}
+        accepted = [each for each in ours if not _listens(each) and _local(each) in listening]
+        for page in accepted:
+            with contextlib.suppress(OSError):  # it was closed meanwhile
+                act(page)
+        return len(accepted)
+
+
+def _listens(each: socket.socket) -> bool:
+    return bool(each.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _local(each: socket.socket) -> object:
+    """Its own address, while it is connected."""
+    with contextlib.suppress(OSError):
+        each.getpeername()
+        return each.getsockname()
+    return None
+
+
+def _tcp_sockets(pid: int) -> Iterator[socket.socket]:
+    """Duplicates of another process's sockets; the caller closes them."""
+    folder = Path(f"/proc/{pid}/fd")
+    try:
+        descriptors = list(folder.iterdir())
+    except FileNotFoundError:
+        raise psutil.NoSuchProcess(pid) from None
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # it was closed meanwhile
+            if descriptor.readlink().name.startswith("socket:"):
+                found = _borrowed(pid, int(descriptor.name))
+                if found.family == socket.AF_INET and found.type == socket.SOCK_STREAM:
+                    yield found
+                else:
+                    found.close()
 
 
 def _borrowed(pid: int, number: int) -> socket.socket:
     """A duplicate of another process's socket."""
     if platform.system() != "Linux":
-        raise CannotHurt("a connection of another process can be cut on Linux only")
+        raise CannotInject("a connection of another process can be cut on Linux only")
     process = os.pidfd_open(pid)
     try:
         found = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, number, 0)
@@ -120,7 +148,7 @@ def _borrowed(pid: int, number: int) -> socket.socket:
     finally:
         os.close(process)
     if found < 0:
-        raise CannotHurt(
+        raise CannotInject(
             f"the socket of process {pid} cannot be borrowed ({os.strerror(error)}): this needs the right "
             "to trace it (CAP_SYS_PTRACE)"
         )

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 from django.conf import settings
@@ -25,7 +24,7 @@ from inference.errors import WebpoolError
 from webpool_site.browser_list import choose
 from webpool_site.instance import Instance
 from webpool_site.lab.faults.health import NotHealed, wait_whole
-from webpool_site.lab.faults.targets import Victims
+from webpool_site.lab.faults.targets import Targets
 
 _ENTERED = "WEBPOOL_OWN_HOME"
 _STOP_WITHIN_S = 60.0
@@ -148,16 +147,11 @@ class OwnPool:
         helpers = {p.pid for p in psutil.Process().children(recursive=True)}
         if self._process is not None:
             helpers -= {self._process.pid}
-        return [p for p in Victims(self.home).processes() if p.pid not in mine | helpers]
+        return [p for p in Targets(self.home).processes() if p.pid not in mine | helpers]
 
     def __enter__(self) -> OwnPool:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()

@@ -25,12 +25,12 @@ figure { display: inline-block; margin: 0 2rem 1rem 0 } figure b { font-size: 1.
 
 def page(report: Mapping[str, Any]) -> str:
     """One page, without scripts or anything from elsewhere."""
-    told = report["summary"]
+    summary = report["summary"]
     counts = [
-        ("right", f"{told['right']} of {told['hits']}", told["right"] != told["hits"]),
-        *((name, told[name], bool(told[name])) for name in ("lost", "doubled", "wrong")),
-        ("failed", sum(told["failed"].values()), bool(told["failed"])),
-        ("orphans", len(told["orphans"]), bool(told["orphans"])),
+        ("right", f"{summary['right']} of {summary['hits']}", summary["right"] != summary["hits"]),
+        *((name, summary[name], bool(summary[name])) for name in ("lost", "doubled", "wrong")),
+        ("failed", sum(summary["failed"].values()), bool(summary["failed"])),
+        ("orphans", len(summary["orphans"]), bool(summary["orphans"])),
     ]
     head = "".join(
         f'<figure class="{"bad" if wrong else "good"}"><b>{escape(str(value))}</b>{name}</figure>'

@@ -64,7 +64,7 @@ def phase_at(elapsed_ms: float, lengths: Lengths) -> Phase:
 
 
 def covered(strikes: Sequence[Strike], attempts: Iterable[Worked]) -> dict[str, dict[str, int]]:
-    """For each kind of victim: how many attempts were struck in which phase.
+    """For each kind of target: how many attempts were struck in which phase.
 
     A strike on a part of a browser concerns the attempt of that browser; one on a service, all that were
     under way.
@@ -82,8 +82,8 @@ def covered(strikes: Sequence[Strike], attempts: Iterable[Worked]) -> dict[str, 
             for attempt in by_browser.get(browser, ())
             if attempt.began <= strike.at <= attempt.ended
         ]
-        counted[strike.victim].update(phase.value for phase in struck or [Phase.IDLE])
-    return {victim: dict(phases) for victim, phases in sorted(counted.items())}
+        counted[strike.target].update(phase.value for phase in struck or [Phase.IDLE])
+    return {target: dict(phases) for target, phases in sorted(counted.items())}
 
 
 def _usual(attempts: Iterable[Worked]) -> dict[str, Lengths]:

@@ -72,7 +72,7 @@ def press(
     wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
     reliefs = list(Incident.objects.filter(category=Category.MEMORY_PRESSURE, at__gte=began))
     given_back = [one.reclaimed_mb for one in reliefs if one.reclaimed_mb is not None]
-    told = {
+    figures = {
         "not_applicable": None,
         "taken_mb": round(wanted / 2**20),
         "asked": len(calm) + len(pressed),
@@ -82,8 +82,8 @@ def press(
         "reliefs": dict(Counter(one.rung for one in reliefs)),
         "given_back_mb": round(sum(given_back), 1) if given_back else None,
     }
-    say(f"  {NAME}: {told}")
-    return told
+    say(f"  {NAME}: {figures}")
+    return figures
 
 
 @contextlib.contextmanager

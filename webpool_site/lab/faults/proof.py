@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from django.db.models import Count, Q
 
-from inference.models import Outcome, Run, RunShard, RunState, ShardState, StepKind
+from inference.core.lifecycle import STEP
+from inference.models import Outcome, Run, RunShard, RunState, StepKind
 
 _AT_ONCE = 500  # SQLite takes so many values in one question
 
@@ -58,8 +59,7 @@ def prove(run_ids: Iterable[uuid.UUID]) -> Proof:
         for run, index, state, count in rows:
             results.setdefault(run, Counter())[index] += count
             ended = states[run][0] != RunState.RUNNING
-            closed = (ShardState.DONE, ShardState.FAILED, ShardState.CANCELLED)
-            open_shards += ended and state not in closed
+            open_shards += ended and state not in STEP.ended
         for outcome, count in (
             steps.values_list("attempt_rows__outcome").annotate(n=Count("attempt_rows")).order_by()
         ):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 from webpool_site.lab.faults.campaign import Result
 from webpool_site.lab.faults.proof import Proof
@@ -83,12 +84,16 @@ def summary(
 
 
 def passed(report: Mapping[str, Any]) -> bool:
-    told = report["summary"]
+    summary = report["summary"]
     rough = [*report["flapping"], *report["memory_pressure"]]
     if any(not each["not_applicable"] and each["right"] != each["asked"] for each in rough):
         return False
     return report["proof"]["holds"] and not (
-        told["lost"] or told["doubled"] or told["wrong"] or told["failed"] or told["orphans"]
+        summary["lost"]
+        or summary["doubled"]
+        or summary["wrong"]
+        or summary["failed"]
+        or summary["orphans"]
     )
 
 
@@ -109,47 +114,44 @@ def cells(case: Mapping[str, Any]) -> list[str]:
 def lines(report: Mapping[str, Any]) -> list[str]:
     """The table as text."""
     tried = [case for case in report["cases"] if not case["not_applicable"]]
-    rows = [list(COLUMNS), *(cells(case) for case in tried)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    told = [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    told += [
+    rows = [cells(case) for case in tried]
+    shown = tabulate(rows, COLUMNS, tablefmt="plain", disable_numparse=True).splitlines()
+    shown += [
         f"not applicable: {case['scenario']}, {case['strategy']}, {case['browser']}: "
         f"{case['not_applicable']}"
         for case in report["cases"]
         if case["not_applicable"]
     ]
-    told += [flapped(each) for each in report["flapping"]]
-    told += [pressed(each) for each in report["memory_pressure"]]
+    shown += [flapped(each) for each in report["flapping"]]
+    shown += [pressed(each) for each in report["memory_pressure"]]
     counted = report["summary"]
-    told.append(
+    shown.append(
         f"{counted['right']} of {counted['hits']} right; lost {counted['lost']}, doubled "
         f"{counted['doubled']}, wrong {counted['wrong']}, failed {sum(counted['failed'].values())}, "
         f"orphans {len(counted['orphans'])}; seed {report['seed']}"
     )
-    return told
+    return shown
 
 
-def pressed(told: Mapping[str, Any]) -> str:
+def pressed(figures: Mapping[str, Any]) -> str:
     """A machine short of memory in one line."""
-    if told["not_applicable"]:
-        return f"not applicable: memory_pressure: {told['not_applicable']}"
-    reliefs = ", ".join(f"{n}× {what}" for what, n in told["reliefs"].items()) or "no relief"
+    if figures["not_applicable"]:
+        return f"not applicable: memory_pressure: {figures['not_applicable']}"
+    reliefs = ", ".join(f"{n}× {what}" for what, n in figures["reliefs"].items()) or "no relief"
     return (
-        f"memory_pressure: {told['taken_mb']} MB taken by another process; {reliefs}; "
-        f"{told['given_back_mb']} MB given back; requests p95 {told['pressed_p95_ms']} ms, before "
-        f"{told['calm_p95_ms']} ms; {told['right']} of {told['asked']} right"
+        f"memory_pressure: {figures['taken_mb']} MB taken by another process; {reliefs}; "
+        f"{figures['given_back_mb']} MB given back; requests p95 {figures['pressed_p95_ms']} ms, before "
+        f"{figures['calm_p95_ms']} ms; {figures['right']} of {figures['asked']} right"
     )
 
 
-def flapped(told: Mapping[str, Any]) -> str:
+def flapped(figures: Mapping[str, Any]) -> str:
     """A flapping browser in one line."""
-    if told["not_applicable"]:
-        return f"not applicable: flapping, {told['browser']}: {told['not_applicable']}"
+    if figures["not_applicable"]:
+        return f"not applicable: flapping, {figures['browser']}: {figures['not_applicable']}"
     return (
-        f"flapping: {told['browser']} killed {told['kills']} times; requests p95 "
-        f"{told['flapping_p95_ms']} ms, without it {told['healthy_p95_ms']} ms: ratio {told['p95_ratio']}; "
-        f"{told['right']} of {told['asked']} right"
+        f"flapping: {figures['browser']} killed {figures['kills']} times; requests p95 "
+        f"{figures['flapping_p95_ms']} ms, without it {figures['healthy_p95_ms']} ms: "
+        f"ratio {figures['p95_ratio']}; "
+        f"{figures['right']} of {figures['asked']} right"
     )

@@ -17,7 +17,7 @@ from browsers.drivers.launch import roles
 from browsers.processes import running, tree
 
 
-class Victim(StrEnum):
+class Target(StrEnum):
     """What can be hurt: parts of a browser, and the pool's services."""
 
     PAGE = "page"
@@ -33,27 +33,27 @@ class Victim(StrEnum):
     BEAT = "beat"
 
 
-OF_BROWSER = (Victim.PAGE, Victim.GPU, Victim.BROWSER, Victim.DRIVER, Victim.WORKER)
-SERVICES = (Victim.CONTROL, Victim.WEB, Victim.VALKEY, Victim.HISTORY, Victim.BEAT)
+OF_BROWSER = (Target.PAGE, Target.GPU, Target.BROWSER, Target.DRIVER, Target.WORKER)
+SERVICES = (Target.CONTROL, Target.WEB, Target.VALKEY, Target.HISTORY, Target.BEAT)
 
 _ROLE = {
-    Victim.PAGE: roles.Role.CONTENT,
-    Victim.GPU: roles.Role.GPU,
-    Victim.BROWSER: roles.Role.BROWSER,
-    Victim.DRIVER: roles.Role.DRIVER,
+    Target.PAGE: roles.Role.CONTENT,
+    Target.GPU: roles.Role.GPU,
+    Target.BROWSER: roles.Role.BROWSER,
+    Target.DRIVER: roles.Role.DRIVER,
 }
 # How Chromium, Firefox and WebKit name the thread of a dedicated Web Worker.
 _ENGINE_THREADS = (b"DedicatedWorker", b"DOM Worker", b"WebCore: Worker")
 _QUEUE = "browser."
-_PLAYED_BY = {Victim.WEB: "uvicorn", Victim.BEAT: "beat"}
+_PLAYED_BY = {Target.WEB: "uvicorn", Target.BEAT: "beat"}
 _SERVICE_WORDS = frozenset({"celery", "uvicorn"})
 
 
-class NoVictim(Exception):
+class NoTarget(Exception):
     """The pool has no such process now; the message says what was looked for."""
 
 
-class Victims:
+class Targets:
     """The processes of the pool on `home`, looked up anew at each question."""
 
     def __init__(self, home: Path) -> None:
@@ -66,26 +66,26 @@ class Victims:
         queues = (_queue(words) for _, words in self._services())
         return sorted(q.removeprefix(_QUEUE) for q in queues if q.startswith(_QUEUE))
 
-    def find(self, victim: Victim, browser: str = "") -> psutil.Process:
+    def find(self, target: Target, browser: str = "") -> psutil.Process:
         """The process that plays the part; `browser` is needed for the parts of one.
 
         Raises:
-            NoVictim: there is none.
+            NoTarget: there is none.
         """
-        if victim in SERVICES:
-            return self._service(victim)
+        if target in SERVICES:
+            return self._service(target)
         worker = self._worker(browser)
-        if victim == Victim.WORKER:
+        if target == Target.WORKER:
             return worker
         found = [
             labelled.process
             for labelled in roles.label(tree(worker))
-            if labelled.role == _ROLE[victim]
+            if labelled.role == _ROLE[target]
         ]
-        if victim == Victim.PAGE:
+        if target == Target.PAGE:
             found = [process for process in found if _has_engine(process)]
         if not found:
-            raise NoVictim(f"{browser} has no process of its own for the part {victim.value}")
+            raise NoTarget(f"{browser} has no process of its own for the part {target.value}")
         return _topmost(found)
 
     def processes(self) -> list[psutil.Process]:
@@ -107,18 +107,18 @@ class Victims:
         for pid, words in self._services():
             if _queue(words) == f"{_QUEUE}{browser}" and (found := _living(pid)) is not None:
                 return found
-        raise NoVictim(f"{browser or 'no browser was named: it'} has no worker")
+        raise NoTarget(f"{browser or 'no browser was named: it'} has no worker")
 
-    def _service(self, victim: Victim) -> psutil.Process:
-        pids = self._valkeys() if victim == Victim.VALKEY else self._pids_of(victim)
+    def _service(self, target: Target) -> psutil.Process:
+        pids = self._valkeys() if target == Target.VALKEY else self._pids_of(target)
         for pid in pids:
             if (found := _living(pid)) is not None:
                 return found
-        raise NoVictim(f"the pool on {self._home} has no process {victim.value}")
+        raise NoTarget(f"the pool on {self._home} has no process {target.value}")
 
-    def _pids_of(self, victim: Victim) -> Iterator[int]:
+    def _pids_of(self, target: Target) -> Iterator[int]:
         for pid, words in self._services():
-            if _PLAYED_BY.get(victim) in words or _queue(words) == victim.value:
+            if _PLAYED_BY.get(target) in words or _queue(words) == target.value:
                 yield pid
 
     def _valkeys(self) -> Iterator[int]:

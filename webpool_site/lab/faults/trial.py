@@ -11,15 +11,15 @@ from typing import Any
 
 import psutil
 
-from browsers.processes import running
+from browsers.processes import running, wait_ended
 from inference.errors import WebpoolError
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs import creation
 from inference.runs.answers import collect, wait_run
 from inference.runs.metrics import milliseconds
-from webpool_site.lab.faults.injection import Injury, injure
-from webpool_site.lab.faults.scenarios import AGAIN, Blow, Scenario
-from webpool_site.lab.faults.targets import NoVictim, Victims
+from webpool_site.lab.faults.injection import Fault, inject
+from webpool_site.lab.faults.scenarios import AGAIN, Injection, Scenario
+from webpool_site.lab.faults.targets import NoTarget, Targets
 from webpool_site.lab.faults.work import Question
 
 _LOOK_EVERY_S = 0.003
@@ -27,7 +27,7 @@ _CLAIM_WITHIN_S = 60.0
 
 
 class _Missed(Exception):
-    """The run had ended, or was not where it should be, when the blow came."""
+    """The run had ended, or was not where it should be, when the injection came."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Trial:
         took_ms: from its creation to its end, by the ledger.
         first_ms: how long its first shard was computed.
         retries: attempts after the first on the same browser, `reroutes`: on another.
-        missed: why a blow came too late or found nobody; empty when all of them were dealt.
+        missed: why an injection came too late or found nobody; empty when all of them were dealt.
     """
 
     run: str
@@ -57,7 +57,7 @@ class Trial:
 
 def ask(question: Question, **how: Any) -> Trial:
     """One run that nobody hurts."""
-    return _told(*_ended(question, creation.create_run(question.asked(**how))))
+    return _trial_of(*_ended(question, creation.create_run(question.asked(**how))))
 
 
 class Attack:
@@ -66,7 +66,7 @@ class Attack:
     def __init__(self, scenario: Scenario, *, home: Path, browser: str) -> None:
         self._scenario = scenario
         self._browser = browser
-        self._victims = Victims(home)
+        self._targets = Targets(home)
         self._hurt: list[psutil.Process] = []
         self._hang_on: list[psutil.Process] = []
         self.began = 0.0
@@ -75,57 +75,55 @@ class Attack:
         """Ask, hurt what computes `after_s` after its claim, and see what comes.
 
         Raises:
-            NoVictim: what should be hurt is not there, or any more.
-            CannotHurt: this machine does not let us.
+            NoTarget: what should be hurt is not there, or any more.
+            CannotInject: this machine does not let us.
         """
         ready = {
-            blow: self._victims.find(blow.victim, self._browser)
-            for blow in self._scenario.blows
-            if not blow.whom
+            injection: self._targets.find(injection.target, self._browser)
+            for injection in self._scenario.injections
+            if not injection.whom
         }
         run = creation.create_run(question.asked(**how))
         missed = ""
         try:
             self._strike(run, ready, after_s)
-        except (_Missed, NoVictim) as why:
+        except (_Missed, NoTarget) as why:
             missed = str(why)
         finally:
             run, right = _ended(question, run)
             if self._scenario.resume:
                 self._resume()
-        return dataclasses.replace(_told(run, right), missed=missed)
+        return dataclasses.replace(_trial_of(run, right), missed=missed)
 
     def _resume(self) -> None:
         for process in self._hurt:
             if running(process):
                 process.resume()
 
-    def _strike(self, run: Run, ready: Mapping[Blow, psutil.Process], after_s: float) -> None:
+    def _strike(self, run: Run, ready: Mapping[Injection, psutil.Process], after_s: float) -> None:
         claimed = _wait_claimed(run, self._browser)
         time.sleep(after_s)
         if not RunShard.objects.filter(pk=claimed.pk, state=ShardState.RUNNING).exists():
-            raise _Missed(f"shard {claimed.index} was done before the blow")
+            raise _Missed(f"shard {claimed.index} was done before the injection")
         self.began = time.monotonic()
         second = ""
-        for blow in self._scenario.blows:
-            if blow.whom != AGAIN:
-                self._do(ready[blow], blow.injury)
+        for injection in self._scenario.injections:
+            if injection.whom != AGAIN:
+                self._do(ready[injection], injection.fault)
                 continue
             second = second or _wait_claimed(run, but=self._browser).browser
-            self._do(self._victims.find(blow.victim, second), blow.injury)
+            self._do(self._targets.find(injection.target, second), injection.fault)
 
-    def _do(self, process: psutil.Process, injury: Injury) -> None:
+    def _do(self, process: psutil.Process, fault: Fault) -> None:
         below = process.children(recursive=True)
-        injure(process, injury)
+        inject(process, fault)
         self._hurt.append(process)
-        if injury in (Injury.KILL, Injury.STOP) and not self._scenario.resume:
+        if fault in (Fault.KILL, Fault.STOP) and not self._scenario.resume:
             self._hang_on += [process, *below]
 
     def left(self, *, timeout_s: float) -> tuple[str, ...]:
         """Those of the hurt that should be gone and are not, when they had so long to go."""
-        until = time.monotonic() + timeout_s
-        while (there := [p for p in self._hang_on if running(p)]) and time.monotonic() < until:
-            time.sleep(_LOOK_EVERY_S)
+        there = wait_ended(self._hang_on, timeout_s=timeout_s)
         return tuple(f"{process.name()} ({process.pid})" for process in there)
 
 
@@ -152,7 +150,7 @@ def _ended(question: Question, run: Run) -> tuple[Run, bool | None]:
         return run, None
 
 
-def _told(run: Run, right: bool | None) -> Trial:
+def _trial_of(run: Run, right: bool | None) -> Trial:
     attempts = list(Attempt.objects.filter(shard__run=run).order_by("shard__index", "number"))
     pairs = [
         (one.browser, after.browser)

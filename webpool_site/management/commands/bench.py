@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from browsers.state.live import living
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from webpool_site.lab.bench.parts import PARTS, Line, Part, Pool, UnknownPart, chosen
 from webpool_site.lab.bench.stats import Progress, Row, Table, short
@@ -49,11 +50,10 @@ class Command(WebpoolCommand):
         for part in parts:
             if not part.uses_pool:
                 report["parts"][part.name] = self._measure(part, None)
-        temporary = options["output"].with_suffix(".part")
-        temporary.write_text(json.dumps(report, indent=2))
-        temporary.replace(options["output"])
+        with atomic_write(options["output"]) as file:
+            file.write(json.dumps(report, indent=2).encode())
         self._say(f"written to {options['output']} ({time.monotonic() - began:.0f} s)")
-        if failed := [name for name, told in report["parts"].items() if told["failed"]]:
+        if failed := [name for name, measured in report["parts"].items() if measured["failed"]]:
             raise CommandError(f"these parts failed: {', '.join(failed)}", returncode=1)
 
     def _in_pool(self, parts: Sequence[Part], report: dict[str, Any], n: int) -> None:
@@ -69,31 +69,31 @@ class Command(WebpoolCommand):
         """One part's lines, printed as they come; its failure does not cost the other parts."""
         self._say(f"\n== {part.name}: {part.about}")
         began = time.monotonic()
-        told: dict[str, Any] = {"rows": [], "tables": [], "remarks": [], "failed": None}
+        measured: dict[str, Any] = {"rows": [], "tables": [], "remarks": [], "failed": None}
         try:
             for number, line in enumerate(part.measure()(pool)):
                 if number == 0 and isinstance(line, Row):
                     self._say(f"{'case':<72}{'n':>5}{'median ms':>11}{'p95 ms':>9}  goal")
                 self._say(_text(line))
-                _keep(line, told)
+                _keep(line, measured)
         except Exception as error:
-            told["failed"] = f"{type(error).__name__}: {error}"
-            self._say(f"FAILED: {told['failed']}")
-        told["seconds"] = round(time.monotonic() - began, 1)
-        return told
+            measured["failed"] = f"{type(error).__name__}: {error}"
+            self._say(f"FAILED: {measured['failed']}")
+        measured["seconds"] = round(time.monotonic() - began, 1)
+        return measured
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
 
 
-def _keep(line: Line, told: dict[str, Any]) -> None:
+def _keep(line: Line, measured: dict[str, Any]) -> None:
     if isinstance(line, Row):
-        told["rows"].append({**dataclasses.asdict(line), "reached": line.reached})
+        measured["rows"].append({**dataclasses.asdict(line), "reached": line.reached})
     elif isinstance(line, Table):
-        told["tables"].append(line.to_json())
+        measured["tables"].append(line.to_json())
     elif not isinstance(line, Progress):
-        told["remarks"].append(line)
+        measured["remarks"].append(line)
 
 
 def _text(line: Line) -> str:

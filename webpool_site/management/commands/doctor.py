@@ -30,9 +30,11 @@ class Command(WebpoolCommand):
         instance = Instance(home)
         runs = instance.running()
         findings = [
-            *pool.look(home),
-            *services.look(home, redis_url=settings.WEBPOOL_REDIS_URL),
-            *machine.look(home, host=settings.WEBPOOL_HOST, port=_port(instance), pool_runs=runs),
+            *pool.findings(home),
+            *services.findings(home, redis_url=settings.WEBPOOL_REDIS_URL),
+            *machine.findings(
+                home, host=settings.WEBPOOL_HOST, port=_port(instance), pool_runs=runs
+            ),
         ]
         can_run = not any(finding.level is Level.BAD for finding in findings)
         self.stdout.write(_as_json(findings, can_run) if json else _as_text(findings, can_run))

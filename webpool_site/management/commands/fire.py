@@ -14,10 +14,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from webpool_site.lab.faults import report as reports
 from webpool_site.lab.faults.chaos import Strike
-from webpool_site.lab.faults.fire import burnt, kept_by_history, sentence, verdict
+from webpool_site.lab.faults.fire import kept_by_history, sentence, verdict, violations
 from webpool_site.lab.faults.health import NotHealed, wait_whole
 from webpool_site.lab.faults.load import Load
 from webpool_site.lab.faults.own_pool import OwnPool, enter
@@ -74,8 +75,8 @@ class Command(WebpoolCommand):
                 strikes, whole = self._burn(pool, options)
             finally:
                 ended = load.stop(_ENDED_WITHIN_S)
-            told = verdict(load, strikes)
-        told |= {
+            report = verdict(load, strikes)
+        report |= {
             "history": kept_by_history(),
             "seed": seed,
             "machine": reports.machine(),
@@ -85,17 +86,17 @@ class Command(WebpoolCommand):
             "orphans": list(pool.left),
         }
         if options["json"]:
-            options["json"].write_text(
-                json.dumps({**told, "strikes": [asdict(s) for s in strikes]})
-            )
-        for line in sentence(told):
+            listed = [asdict(strike) for strike in strikes]
+            with atomic_write(options["json"]) as file:
+                file.write(json.dumps({**report, "strikes": listed}).encode())
+        for line in sentence(report):
             self._say(line)
-        if why := burnt(told):
+        if why := violations(report):
             raise CommandError("; ".join(why), returncode=1)
 
     def _burn(self, pool: OwnPool, options: dict[str, Any]) -> tuple[list[Strike], float | None]:
         """Let the other process strike; what it did, and how long until the pool was whole again."""
-        arsonist = subprocess.Popen(
+        monkey = subprocess.Popen(
             [sys.executable, "-m", "webpool_site.lab.faults.chaos", str(pool.home),
              "--kills", str(options["kills"]), "--seed", str(options["seed"]),
              "--every", str(options["every"]), "--seconds", str(options["seconds"])],
@@ -103,9 +104,9 @@ class Command(WebpoolCommand):
         )  # fmt: skip
         strikes: list[Strike] = []
         tell_at = time.monotonic() + _TELL_EVERY_S
-        assert arsonist.stdout is not None
+        assert monkey.stdout is not None
         try:
-            for line in arsonist.stdout:
+            for line in monkey.stdout:
                 strikes.append(Strike(**json.loads(line)))
                 if time.monotonic() > tell_at:
                     tell_at += _TELL_EVERY_S
@@ -113,8 +114,8 @@ class Command(WebpoolCommand):
         except KeyboardInterrupt:
             self._say(f"interrupted after {len(strikes)} strikes; what was done is proved")
         finally:
-            arsonist.terminate()
-            arsonist.wait()
+            monkey.terminate()
+            monkey.wait()
         began = time.monotonic()
         try:
             wait_whole(pool.home, pool.browsers, timeout_s=_WHOLE_WITHIN_S)

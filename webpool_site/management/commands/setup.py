@@ -20,14 +20,18 @@ class Command(WebpoolCommand):
     help = "Install node's packages and browsers, prepare database, admin user and sample model."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--development", action="store_true", help="also npm's lint tools")
+        parser.add_argument(
+            "--development",
+            action="store_true",
+            help="also what tests and lint need",
+        )
         parser.add_argument("--only", default="", help="comma-separated names of steps")
 
     def handle(self, *_: Any, development: bool, only: str, **options: Any) -> None:
         steps: dict[str, Callable[[], str]] = {
             "node": node.install_node,
             "npm": lambda: node.install_packages(development=development),
-            "debian": debian.install,
+            "debian": lambda: debian.install(development=development),
             "browsers": lambda: browsers.report(settings.WEBPOOL_HOME),
             "database": database.migrate,
             "admin": _admin,

@@ -14,7 +14,9 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
+from browsers.processes import OPEN_DOOR, OPEN_DOOR_REMEDY, containment
 from browsers.supervisor import State
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from webpool_site.setup import admin_user, database
 from webpool_site.stack import Stack, StackError
@@ -75,6 +77,7 @@ class Command(WebpoolCommand):
     def _run(self, stack: Stack, asked: threading.Event, ready_file: Path | None) -> None:
         database.migrate()
         self._say(f"starting the pool in {settings.WEBPOOL_HOME}")
+        self._warn()
         if reaped := stack.start():
             self._say(f"  an earlier pool left these running, now killed: {', '.join(reaped)}")
         waiter = _Waiter(stack)
@@ -87,8 +90,20 @@ class Command(WebpoolCommand):
                 announced = True
                 browsers = self._announce(stack, waiter.browsers_missing)
                 if ready_file is not None:
-                    _write(ready_file, {"browsers": browsers, "missing": waiter.browsers_missing})
+                    facts = {"browsers": browsers, "missing": waiter.browsers_missing}
+                    with atomic_write(
+                        ready_file
+                    ) as file:  # who reads it finds nothing or everything
+                        file.write(json.dumps(facts).encode())
         self._say("stopping …")
+
+    def _warn(self) -> None:
+        try:
+            private = containment().private_network
+        except ValueError as error:
+            raise StackError(str(error)) from error
+        if not private:
+            self._say(f"  warning: {OPEN_DOOR}; {OPEN_DOOR_REMEDY}")
 
     def _announce(self, stack: Stack, missing: str) -> int:
         """Say that the pool serves; returns how many browsers are ready."""
@@ -114,13 +129,6 @@ class Command(WebpoolCommand):
         with contextlib.suppress(OSError):
             self.stdout.write(text)
             self.stdout.flush()
-
-
-def _write(path: Path, facts: dict[str, Any]) -> None:
-    """All at once: who reads it finds nothing or everything."""
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(facts))
-    temporary.replace(path)
 
 
 class _Waiter(threading.Thread):

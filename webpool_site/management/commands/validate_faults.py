@@ -16,6 +16,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from browsers.state.live import living
+from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from inference.models import Run
 from webpool_site.browser_list import BrowserListError, choose
@@ -54,7 +55,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--hurt", default="", help="only these browsers, by comma")
         parser.add_argument("--runs", type=int, default=5, help="per case (default: 5)")
-        parser.add_argument("--seed", type=int, default=1, help="when the blows come")
+        parser.add_argument("--seed", type=int, default=1, help="when the injections come")
         parser.add_argument(
             "--standby",
             choices=("warm", "none", "both"),
@@ -85,18 +86,18 @@ class Command(WebpoolCommand):
                     "no pool runs on this home: start it with `make up`, or leave --join out",
                     returncode=2,
                 )
-            told = self._measure(tuple(sorted(living())), scenarios, strategies, options)
+            report = self._measure(tuple(sorted(living())), scenarios, strategies, options)
         else:
             try:
                 choose(options["browsers"], home=settings.WEBPOOL_HOME)
             except BrowserListError as error:
                 raise CommandError(f"--browsers: {error}", returncode=2) from error
             enter("faults")
-            told = self._in_own_pool(scenarios, strategies, options)
-        self._write(told, options)
-        if told["interrupted"]:
+            report = self._in_own_pool(scenarios, strategies, options)
+        self._write(report, options)
+        if report["interrupted"]:
             raise CommandError("interrupted: this is what was measured until then", returncode=130)
-        if not reports.passed(told):
+        if not reports.passed(report):
             raise CommandError("an answer was lost, doubled, wrong or missing", returncode=1)
 
     def _in_own_pool(
@@ -110,9 +111,9 @@ class Command(WebpoolCommand):
 
         call_command("migrate", verbosity=0)
         with pool:
-            told = self._measure(pool.browsers, scenarios, strategies, options)
-        told["summary"]["orphans"] += pool.left
-        return told
+            report = self._measure(pool.browsers, scenarios, strategies, options)
+        report["summary"]["orphans"] += pool.left
+        return report
 
     def _measure(
         self,
@@ -126,14 +127,14 @@ class Command(WebpoolCommand):
         hurt = _chosen(options["hurt"] or "all", browsers, "browser")
         of_runs = [name for name in scenarios if name in SCENARIOS]
         cases = _cases(of_runs, strategies, hurt, options["standby"], others=len(browsers) > 1)
-        told: list[dict[str, Any]] = []
+        figures: list[dict[str, Any]] = []
         flapped: list[dict[str, Any]] = []
         pressed: list[dict[str, Any]] = []
         interrupted = False
         try:
             for name, some in cases.items():
                 results = self._campaign(name, browsers, options).results(some)
-                told.extend(reports.figures(result) for result in results)
+                figures.extend(reports.figures(result) for result in results)
             if flapping.NAME in scenarios:
                 flapped += self._flap(browsers, hurt, seed)
             if pressure.NAME in scenarios:
@@ -150,11 +151,11 @@ class Command(WebpoolCommand):
             "seed": seed,
             "interrupted": interrupted,
             "browsers": versions,
-            "cases": told,
+            "cases": figures,
             "flapping": flapped,
             "memory_pressure": pressed,
             "proof": {**asdict(proof), "holds": proof.holds},
-            "summary": reports.summary(told, proof, ()),
+            "summary": reports.summary(figures, proof, ()),
         }
 
     def _campaign(
@@ -191,13 +192,15 @@ class Command(WebpoolCommand):
         home = settings.WEBPOOL_HOME
         return [pressure.press(home=home, browsers=browsers, question=question, say=self._say)]
 
-    def _write(self, told: dict[str, Any], options: dict[str, Any]) -> None:
-        for line in reports.lines(told):
+    def _write(self, report: dict[str, Any], options: dict[str, Any]) -> None:
+        for line in reports.lines(report):
             self._say(line)
         if options["json"]:
-            options["json"].write_text(json.dumps(told, indent=2) + "\n")
+            with atomic_write(options["json"]) as file:
+                file.write((json.dumps(report, indent=2) + "\n").encode())
         if options["html"]:
-            options["html"].write_text(page.page(told))
+            with atomic_write(options["html"]) as file:
+                file.write(page.page(report).encode())
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)

@@ -16,8 +16,7 @@ import { decodeHeader, encodeFrame } from './protocol.js';
 
 const params = new URLSearchParams(location.search);
 const threads = params.get('threads') ?? '1';
-const token = location.pathname.split('/')[1];
-const socketUrl = `ws://${location.hostname}:${params.get('socket')}/${token}`;
+const socketUrl = `ws://${location.hostname}:${params.get('socket')}/`;
 const page = crypto.randomUUID();
 const RECONNECT_MS = [0, 10, 20, 50, 100, 250, 500, 1000];
 const MEASURE_EVERY_MS = 15_000;

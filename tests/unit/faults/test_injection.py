@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from webpool_site.lab.faults.injection import SLOW_FOR_S, Injury, injure
-from webpool_site.lab.faults.targets import NoVictim, Victim, Victims
+from webpool_site.lab.faults.injection import SLOW_FOR_S, Fault, inject
+from webpool_site.lab.faults.targets import NoTarget, Target, Targets
 
 SERVER = """
 import socket, sys
@@ -59,7 +59,7 @@ def connected(server: subprocess.Popen[str]) -> psutil.Process:
 
 def test_a_connection_goes_silent_and_neither_end_is_told(server: subprocess.Popen[str]) -> None:
     with socket.create_connection(("127.0.0.1", port(server)), timeout=1) as ours:
-        injure(connected(server), Injury.SILENCE)
+        inject(connected(server), Fault.SILENCE)
         ours.sendall(b"x")
         with pytest.raises(TimeoutError):
             ours.recv(1)
@@ -69,7 +69,7 @@ def test_a_connection_goes_silent_and_neither_end_is_told(server: subprocess.Pop
 
 def test_a_connection_is_cut_while_both_ends_live(server: subprocess.Popen[str]) -> None:
     with socket.create_connection(("127.0.0.1", port(server)), timeout=5) as ours:
-        injure(connected(server), Injury.CUT)
+        inject(connected(server), Fault.CUT)
         assert ours.recv(1) == b"", "our end is told"
     assert server.stdout is not None
     assert server.stdout.readline() == "b''\n", "so is the other"
@@ -78,26 +78,26 @@ def test_a_connection_is_cut_while_both_ends_live(server: subprocess.Popen[str])
 
 def test_stop_and_kill_are_signals(server: subprocess.Popen[str]) -> None:
     process = psutil.Process(server.pid)
-    injure(process, Injury.STOP)
+    inject(process, Fault.STOP)
     wait_status(process, psutil.STATUS_STOPPED)
-    injure(process, Injury.KILL)
+    inject(process, Fault.KILL)
     assert server.wait(5) == -signal.SIGKILL
     with pytest.raises(psutil.NoSuchProcess):
-        injure(process, Injury.STOP)
+        inject(process, Fault.STOP)
 
 
 def test_a_slowed_process_goes_on_in_the_end(server: subprocess.Popen[str]) -> None:
     process = psutil.Process(server.pid)
-    injure(process, Injury.SLOW)
+    inject(process, Fault.SLOW)
     wait_status(process, psutil.STATUS_STOPPED)
     time.sleep(SLOW_FOR_S + 0.5)
     assert process.status() != psutil.STATUS_STOPPED
 
 
 def test_a_home_without_a_pool_has_nobody(tmp_path: Path) -> None:
-    victims = Victims(tmp_path)
-    assert victims.browsers() == []
-    assert victims.processes() == []
-    for victim, browser in ((Victim.PAGE, "firefox"), (Victim.VALKEY, ""), (Victim.CONTROL, "")):
-        with pytest.raises(NoVictim, match="no"):
-            victims.find(victim, browser)
+    targets = Targets(tmp_path)
+    assert targets.browsers() == []
+    assert targets.processes() == []
+    for target, browser in ((Target.PAGE, "firefox"), (Target.VALKEY, ""), (Target.CONTROL, "")):
+        with pytest.raises(NoTarget, match="no"):
+            targets.find(target, browser)

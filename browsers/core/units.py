@@ -1,0 +1,58 @@
+"""Numbers with their units as people read them: one way for every page. None is `unknown`, never a zero."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+UNKNOWN: Final = "unknown"
+_KIB: Final = 1024.0
+
+
+def number(value: float | None) -> str:
+    """About three significant digits, thousands with commas, whole numbers whole."""
+    if value is None:
+        return UNKNOWN
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.2e}"
+    if abs(value) < 1e-4:
+        return f"{value:.2e}"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
+
+
+def milliseconds(value: float | None) -> str:
+    """A time given in milliseconds, in the unit that reads best: `0.35 ms`, `1.25 s`, `2 min 5 s`."""
+    if value is None:
+        return UNKNOWN
+    if abs(value) < 1000:
+        return f"{number(value if abs(value) < 100 else round(value))} ms"
+    if abs(value) < 60_000:
+        return f"{number(value / 1000)} s"
+    minutes, seconds = divmod(round(value / 1000), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def megabytes(value: float | None) -> str:
+    """A size given in MB of 2²⁰ bytes."""
+    return UNKNOWN if value is None else size(value * _KIB * _KIB)
+
+
+def size(count: float | None) -> str:
+    """A size given in bytes: `312 bytes`, `1.2 KB`, `86.7 MB`, `1.5 GB`, in powers of 1024."""
+    if count is None:
+        return UNKNOWN
+    if abs(count) < _KIB:
+        return f"{number(count)} byte{'' if count == 1 else 's'}"
+    value, unit = count / _KIB, "KB"
+    for larger in ("MB", "GB", "TB"):
+        if abs(value) < _KIB:
+            break
+        value, unit = value / _KIB, larger
+    return f"{number(value if abs(value) < 100 else round(value))} {unit}"

@@ -1,0 +1,92 @@
+"""What the page of a model says of it: ports, size, operators counted, shards, proofs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from django.db.models import Count
+
+from browsers.models import BackendProof
+from inference.models import OnnxModel, PlanShard
+
+_MOST_PROOFS: Final = 100
+
+
+def told(model: OnnxModel) -> dict[str, Any]:
+    """Template context of templates/inference/model.html."""
+    parts = _graphs(model)
+    return {
+        "model": model,
+        "inputs": [_port(port) for port in model.inputs],
+        "outputs": [_port(port) for port in model.outputs],
+        "components": [_component(item, model.components) for item in model.components],
+        "operators": _operators(parts),
+        "graphs": [
+            {
+                "name": name,
+                "producer": part["producer"],
+                "layers": part["layers"],
+                "opsets": ", ".join(f"{domain} {v}" for domain, v in part["opsets"].items()),
+                "cuts": part["cuts"],
+            }
+            for name, part in parts.items()
+            if part
+        ],
+        "proofs": _proofs(model),
+        "runs": list(model.runs.order_by().values("state").annotate(n=Count("pk"))),
+    }
+
+
+def _graphs(model: OnnxModel) -> dict[str, dict[str, Any]]:
+    """What was read from each file, by component; under the model's own name where it is one file."""
+    parts: dict[str, dict[str, Any]] = model.summary.get("components") or {
+        model.name: model.summary
+    }
+    return parts
+
+
+def _operators(parts: dict[str, dict[str, Any]]) -> list[tuple[str, int]]:
+    counts: Counter[str] = Counter()
+    for part in parts.values():
+        counts.update(part.get("operators", {}))
+    return counts.most_common()
+
+
+def _port(port: dict[str, Any]) -> dict[str, Any]:
+    shape = " × ".join(map(str, port["shape"])) or "one value"
+    return {
+        "name": port["name"],
+        "dtype": port["dtype"],
+        "shape": shape,
+        "default": port.get("default"),
+    }
+
+
+def _proofs(model: OnnxModel) -> list[dict[str, Any]]:
+    """What came of trying the model's files, its shards' included, on backends: counted by verdict."""
+    files = {model.sha256: "the whole model"}
+    files |= {item["sha256"]: item["name"] for item in model.components}
+    cut = PlanShard.objects.filter(plan__model=model).exclude(sha256="").select_related("plan")
+    for shard in cut:
+        files.setdefault(shard.sha256, f"{shard.plan.way} shard {shard.index}")
+    rows = BackendProof.objects.filter(sha256__in=files).order_by("kind", "backend", "verdict")
+    return [{"file": files[row.sha256], "row": row} for row in rows[:_MOST_PROOFS]]
+
+
+def _component(item: dict[str, Any], components: list[dict[str, Any]]) -> dict[str, Any]:
+    after = ", ".join(components[index]["name"] for index in item["depends_on"])
+    return {
+        **item,
+        "takes": _wires(item["inputs"], "←"),
+        "makes": _wires(item["outputs"], "→"),
+        "after": after or "nothing",
+    }
+
+
+def _wires(ports: list[dict[str, Any]], arrow: str) -> str:
+    """Each port, with its tensor where that has another name."""
+    return ", ".join(
+        f"{port['name']} {arrow} {port['tensor']}" if "tensor" in port else port["name"]
+        for port in ports
+    )

@@ -1,0 +1,65 @@
+"""A page of the admin whose upper part tells of one row and renews itself while that changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from unfold.admin import ModelAdmin
+
+
+class Renewed(ModelAdmin):
+    """Shows `part_template` above a row's fields, with what `part` says of it.
+
+    The template is asked for again at `now/` by static/inference/live.js, until `changes` says no.
+    """
+
+    part_template: str
+    change_form_outer_before_template = "inference/part.html"
+
+    def part(self, row: Any) -> dict[str, Any]:
+        """Template context."""
+        raise NotImplementedError
+
+    def changes(self, row: Any) -> bool:
+        """Whether the row may be another one in a second."""
+        raise NotImplementedError
+
+    def get_urls(self) -> list[URLPattern]:
+        now = self.admin_site.admin_view(never_cache(self._now))
+        name = f"{self.opts.app_label}_{self.opts.model_name}_now"
+        return [path("<path:object_id>/now/", now, name=name), *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        shown = self._context(row) if row else {}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+
+    def _now(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404(f"no {self.opts.verbose_name} has the id {object_id}")
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        return render(request, "inference/part.html", self._context(row))
+
+    def _context(self, row: Any) -> dict[str, Any]:
+        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_now", args=[row.pk])
+        return {
+            "part_template": self.part_template,
+            "rows": address if self.changes(row) else "",
+            "at": timezone.now(),
+            **self.part(row),
+        }

@@ -1,0 +1,70 @@
+"""A stranger's model file, read in the sandbox."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from inference import sandbox
+from inference.catalog.loadable import loads
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """What came of a file.
+
+    Attributes:
+        path: the model as one file, in the folder that was given.
+        summary: as `ModelSummary.to_json`.
+        work: its estimated work.
+    """
+
+    path: Path
+    sha256: str
+    summary: dict[str, Any]
+    work: float
+
+
+def read(path: Path, folder: Path) -> Read:
+    """Read and check a file, and write it as one into a folder.
+
+    Where the browsers' runtime is too old for it, it is written for an older one, if that changes nothing;
+    its summary's `runtime` says so, or why that runtime could not be asked.
+
+    Raises:
+        ValueError: it is no model that onnxruntime and the browsers' runtime can run, or it could not be
+            read within the limits.
+    """
+    # Where its external data may lie: beside it, also where it is a link into another folder.
+    folders = [path.parent, path.resolve().parent]
+    beside = [file for file in path.parent.iterdir() if file.is_file()] if path.is_file() else []
+    found, _ = _asked(path, folder, folders, beside)
+    said = loads(found.path)
+    done = ""
+    if said.refused:
+        lowered, done = _asked(found.path, folder, [], [found.path], lowered=True)
+        again = loads(lowered.path) if done else said
+        if again.refused:
+            raise ValueError(f"onnxruntime-web, which browsers run, refuses it: {said.refused}")
+        found, said = lowered, again
+    found.summary["runtime"] = {"lowered": done, "unknown": said.unknown}
+    return found
+
+
+def _asked(
+    path: Path, folder: Path, reads: list[Path], files: list[Path], *, lowered: bool = False
+) -> tuple[Read, str]:
+    said = sandbox.ask(
+        "read",
+        reads=reads,
+        writes=folder,
+        limits=sandbox.limits_for(files),
+        path=str(path.absolute()),
+        folder=str(folder),
+        lowered=lowered,
+    ).document
+    summary = said["summary"]
+    sha256 = str(summary["sha256"])
+    made = Read(folder / Path(sha256).name, sha256, summary, float(said["work"]))
+    return made, str(said["done"])

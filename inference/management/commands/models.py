@@ -1,0 +1,46 @@
+"""manage.py models: list the registered models, show one, or remove it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from inference.catalog import registry, uploads
+from inference.errors import InvalidRequest
+from inference.management.cli import WebpoolCommand
+from inference.management.listing import write_json, write_table
+from inference.models import OnnxModel
+from inference.wire.serializers.models import ModelDetailSerializer, ModelSerializer
+
+_COLUMNS = ("name", "model_type", "file_bytes", "node_count", "max_shards", "created_at")
+
+
+class Command(WebpoolCommand):
+    help = "List the registered models; with a name, show that one."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", nargs="?", help="show this model, as JSON")
+        parser.add_argument(
+            "--remove", action="store_true", help="remove it with its plans, runs and files"
+        )
+        parser.add_argument("--json", action="store_true", help="as GET /api/models/")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        if not options["name"]:
+            if options["remove"]:
+                raise InvalidRequest("--remove: expected the name of a model before it")
+            return self._list(as_json=options["json"])
+        model = registry.get_model(options["name"])
+        if not options["remove"]:
+            return write_json(self.stdout, ModelDetailSerializer(model).data)
+        uploads.remove_model(model)
+        self.stdout.write(f"{model.name} was removed")
+        return None
+
+    def _list(self, *, as_json: bool) -> None:
+        rows = ModelSerializer(OnnxModel.objects.order_by("name"), many=True).data
+        if as_json:
+            write_json(self.stdout, rows)
+        else:
+            none = "no model is registered; `manage.py add_model FILE` registers one"
+            write_table(self.stdout, rows, _COLUMNS, none)

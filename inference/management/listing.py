@@ -1,0 +1,30 @@
+"""What the commands that list and show things share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.core.management.base import OutputWrapper
+from tabulate import tabulate
+
+
+def write_table(
+    out: OutputWrapper, rows: Collection[Any], columns: Sequence[str], none: str
+) -> None:
+    """These columns of the rows, mappings; `none` is said where there are no rows."""
+    if not rows:
+        out.write(none)
+        return
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    out.write(tabulate(cells, columns, tablefmt="plain", disable_numparse=True))
+
+
+def write_json(out: OutputWrapper, document: Any) -> None:
+    """The document that the REST API gives for the same question."""
+    out.write(json.dumps(document, indent=2, default=str))
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None or value == "" else str(value)

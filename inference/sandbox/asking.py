@@ -1,0 +1,224 @@
+"""Ask a sandboxed child: one question, or a session of many to one child."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from inference.sandbox import frames
+from inference.sandbox.frames import Answer, Array, BadFrame
+from inference.sandbox.helper import Helper, helper
+from inference.sandbox.limits import Limits, limits_for
+
+log = logging.getLogger(__name__)
+_END_S: Final = 10.0
+_AT_ONCE = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))  # of this process's questions
+_BY_MEMORY: Final = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
+
+
+class Refused(ValueError):
+    """The job says that what it was given is wrong; `kind` is the name of its exception."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Ended(Refused):
+    """The child was ended: too much memory, too much time, a signal; the message says which.
+
+    `by_signal`: by one that its own computation raised.
+    """
+
+    def __init__(self, message: str, *, by_signal: bool = False) -> None:
+        super().__init__(message)
+        self.by_signal = by_signal
+
+
+class Failed(RuntimeError):
+    """The job broke in a way that nobody meant; its own words, the traceback is in the log."""
+
+
+def ask(
+    job: str,
+    *,
+    reads: Sequence[Path] = (),
+    writes: Path | None = None,
+    limits: Limits | None = None,
+    arrays: Mapping[str, Array] | None = None,
+    **given: Any,
+) -> Answer:
+    """Do one job in a child of its own.
+
+    Args:
+        reads: what it may read, beside Python's own files.
+        writes: a folder that it may write to.
+        limits: None: those for the files that it reads.
+        given: what the job takes, as JSON can say it; `arrays` beside it.
+
+    Raises:
+        Refused: the job refuses what it was given.
+        Ended: the child did not survive it.
+        Failed: an error of ours.
+    """
+    with _AT_ONCE, Session(job, reads, writes, limits or limits_for(reads)) as session:
+        return session.first(given, arrays)
+
+
+def opened(
+    job: str, *, reads: Sequence[Path] = (), limits: Limits | None = None, **given: Any
+) -> Session:
+    """A job that answers many questions; close it, or let it go.
+
+    Raises:
+        As `ask`.
+    """
+    session = Session(job, reads, None, limits or limits_for(reads))
+    try:
+        session.first(given)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+class Session:
+    """One child, and what is asked of it. To be used by one thread at a time."""
+
+    def __init__(
+        self, job: str, reads: Sequence[Path], writes: Path | None, limits: Limits
+    ) -> None:
+        self._job, self._limits = job, limits
+        mine, theirs = socket.socketpair()
+        ended, status = os.pipe()
+        confine = {
+            "memory_mb": limits.memory_mb,
+            "cpu_s": int(limits.seconds * (os.cpu_count() or 1)) + 60,
+            "reads": [str(path.resolve()) for path in reads],
+            "writes": None if writes is None else str(writes.resolve()),
+        }
+        try:
+            self._helper, self._number = _open(confine, theirs, status)
+        except BaseException:
+            mine.close()
+            os.close(ended)
+            raise
+        finally:
+            theirs.close()
+            os.close(status)
+        self._socket, self._ended = mine, ended
+        self._close = weakref.finalize(self, _closed, mine, ended)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The child ends, whatever it does."""
+        if self._close.alive:
+            self._helper.end(self._number)
+        self._close()
+
+    def first(self, given: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> Answer:
+        """Say which job it is."""
+        return self._asked({"job": self._job, "given": given}, arrays)
+
+    def ask(self, arrays: Mapping[str, Array] | None = None, **given: Any) -> Answer:
+        """Ask the job.
+
+        Raises:
+            As the module's `ask`.
+        """
+        return self._asked({"given": given}, arrays)
+
+    def _asked(self, question: Any, arrays: Mapping[str, Array] | None) -> Answer:
+        until = time.monotonic() + self._limits.seconds
+        try:
+            self._socket.settimeout(self._limits.seconds)
+            with contextlib.suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # what it says comes next
+                frames.send(self._socket, question, arrays)
+            answer = frames.receive(self._socket, until)
+        except TimeoutError:
+            self._helper.end(self._number)
+            if self._exit_code() is None:
+                self._helper.kill()  # it stands still, with all its children
+            raise Ended(
+                f"it took longer than {self._limits.seconds:.0f} s, so it was stopped (the limit is "
+                "WEBPOOL_SANDBOX_SECONDS)"
+            ) from None
+        except BadFrame as error:
+            self._helper.end(self._number)
+            raise Failed(
+                f"a sandboxed {self._job} answered in no form that is known: {error}"
+            ) from error
+        if answer is None:
+            raise self._death()
+        return self._read(answer)
+
+    def _read(self, answer: Answer) -> Answer:
+        said = answer.document
+        if not isinstance(said, dict):
+            raise Failed(f"a sandboxed {self._job} answered {said!r:.100}")
+        if "refused" in said:
+            raise Refused(str(said["refused"]), str(said.get("kind", "")))
+        if "failed" in said:
+            log.error("a sandboxed %s failed:\n%s", self._job, str(said.get("traceback"))[:4000])
+            raise Failed(str(said["failed"]))
+        return Answer(said.get("answer"), answer.arrays)
+
+    def _death(self) -> Exception:
+        """What to raise about a child that closed its socket without an answer."""
+        code = self._exit_code()
+        limit = f"{self._limits.memory_mb} MB of memory (the limit is WEBPOOL_SANDBOX_MEMORY_MB)"
+        if code == frames.OUT_OF_MEMORY:
+            return Ended(f"it needed more than {limit}")
+        if code is None or code >= 0:
+            return Failed(f"a sandboxed {self._job} ended without an answer (exit status {code})")
+        name = signal.Signals(-code)
+        if name == signal.SIGXCPU:
+            return Ended(
+                "it computed too long, so it was stopped (the limit is WEBPOOL_SANDBOX_SECONDS)"
+            )
+        if name == signal.SIGKILL:
+            return Ended("it was killed from outside; most often the machine has no memory left")
+        more = f"; it may have needed more than {limit}" if name in _BY_MEMORY else ""
+        said = signal.strsignal(name)
+        return Ended(
+            f"it ended the process that computed it ({name.name}: {said}){more}", by_signal=True
+        )
+
+    def _exit_code(self) -> int | None:
+        """How the child ended, as Python writes it; None where the helper does not tell."""
+        readable, _, _ = select.select([self._ended], [], [], _END_S)
+        told = os.read(self._ended, 4096) if readable else b""
+        return int(json.loads(told)["code"]) if told else None
+
+
+def _open(confine: dict[str, Any], job: socket.socket, status: int) -> tuple[Helper, int]:
+    found = helper()
+    try:
+        return found, found.open(confine, job, status)
+    except OSError:  # it has died since it was looked at
+        found.kill()
+    found = helper()
+    return found, found.open(confine, job, status)
+
+
+def _closed(mine: socket.socket, ended: int) -> None:
+    mine.close()
+    os.close(ended)

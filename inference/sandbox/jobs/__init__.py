@@ -1,0 +1,71 @@
+"""What can be asked of a sandboxed child: functions by their names. They run in the child alone.
+
+A job takes what was asked as keywords and gives an `Answer`. One that is a class is asked again and again:
+each time it is called. A ValueError is a refusal, which the caller is told.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import traceback
+from typing import Any, Final
+
+from inference.sandbox import frames
+
+_HERE: Final = "inference.sandbox.jobs."
+JOBS: Final = {
+    "read": "reading:read",
+    "work": "reading:work",
+    "traits": "reading:traits",
+    "cut": "cutting:cut",
+    "answers": "answering:answers",
+    "check_tokenizer": "tokens:check",
+    "tokens": "tokens:Tokens",
+    "loads": "loading:Loads",
+    "rows": "tables:Rows",
+    "try": "trying:attempt",
+}
+
+
+def serve(sock: socket.socket) -> None:
+    """Do the job that comes first, and answer what is asked until the other side closes."""
+    first = frames.receive(sock)
+    if first is None:
+        return
+    job = _found(first.document["job"])
+    if not isinstance(job, type):
+        _say(sock, job, first)
+        return
+    made: list[Any] = []
+    begun = _say(sock, lambda **given: made.append(job(**given)), first)
+    while begun and (asked := frames.receive(sock)) is not None:
+        _say(sock, made[0], asked)
+
+
+def _found(name: str) -> Any:
+    module, _, attribute = JOBS[name].partition(":")
+    return getattr(importlib.import_module(_HERE + module), attribute)
+
+
+def _say(sock: socket.socket, job: Any, asked: frames.Answer) -> bool:
+    """Answer one question; whether there was an answer."""
+    given = dict(asked.document["given"])
+    if asked.arrays:
+        given["arrays"] = asked.arrays
+    try:
+        answer = job(**given) or frames.Answer(None)
+        frames.send(sock, {"answer": answer.document}, answer.arrays)
+    except MemoryError:
+        os._exit(frames.OUT_OF_MEMORY)  # there may be too little of it to say so
+    except (ValueError, frames.BadFrame) as error:
+        frames.send(sock, {"refused": str(error), "kind": type(error).__name__})
+        return False
+    except BrokenPipeError:
+        return False
+    except Exception as error:
+        told = "".join(traceback.format_exception(error))[-4000:]
+        frames.send(sock, {"failed": f"{type(error).__name__}: {error}"[:1000], "traceback": told})
+        return False
+    return True

@@ -1,0 +1,229 @@
+"""Known answers of a plan's files: its steps run one after another on seeded inputs.
+
+There are several cases: normal numbers, small whole ones (ties, zeros), other sizes of dynamic dimensions.
+A file that draws random numbers, takes strings, is too large to be run here or refuses all cases has none,
+and the reason is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from browsers.core.answers.known import RULES
+from inference.graph.join import join
+from inference.graph.model import load, ports
+from inference.graph.reference import example_inputs
+from inference.graph.runtime import session
+from inference.graph.shapes import bind_dims
+from inference.graph.spec import TensorSpec
+from inference.graph.steps import JoinSpec
+from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed
+from inference.sandbox.frames import Answer
+from inference.sandbox.jobs.reading import traits_of
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+_MOST_KEPT: Final = 4_000_000  # bytes of one case of a file, if it is not its first
+_MOST_ELEMENTS: Final = 2**26  # in one input; nothing larger is made up
+# Of dimensions that are not fixed; deep nets leave nothing of small images.
+_SIZES: Final = (4, 8, 64, 224)
+_UNLIKE: Final = (2, 3, 5)  # sizes of different dimensions, so that one is not taken for the other
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """One step of a plan, as far as its answers go; `path` of a compute step's file.
+
+    `inputs` and `outputs` are ports as the database keeps them; `tensor_of`: under which name the plan knows
+    each output.
+    """
+
+    sha256: str
+    path: str
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    tensor_of: dict[str, str]
+    join: list[dict[str, Any]]
+
+    def taken(self) -> list[TensorSpec]:
+        return [TensorSpec.from_json(port) for port in self.inputs]
+
+
+def answers(steps: Sequence[Mapping[str, Any]], folder: str) -> Answer:
+    """Write `<sha256>.npz` into the folder for each file of the plan.
+
+    Args:
+        steps: in their order, with the fields of `_Step`.
+    """
+    read = [_Step(**step) for step in steps]
+    found = {step.sha256: _Found() for step in read if not step.join}
+    paths = {step.sha256: Path(step.path) for step in read if not step.join}
+    told = {sha256: _traits(path) for sha256, path in paths.items()}
+    # Casts of negative numbers to unsigned ones differ between processors: such files are not asked for them.
+    positive = any(traits["narrows"] for traits in told.values())
+    _answer(read, found, positive=positive)
+    for sha256, one in found.items():
+        _keep(Path(folder) / f"{sha256}.npz", paths[sha256], told[sha256], one)
+    return Answer(None)
+
+
+@dataclasses.dataclass
+class _Case:
+    """One question to a whole plan: how its inputs are made, and the tensors so far."""
+
+    seed: int
+    size: int
+    whole: bool = False
+    unlike: bool = False
+    positive: bool = False
+    values: Arrays = dataclasses.field(default_factory=dict)
+    failed: str = ""
+
+
+@dataclasses.dataclass
+class _Found:
+    """What is going to be kept of a file."""
+
+    answers: list[tuple[Arrays, Arrays]] = dataclasses.field(default_factory=list)
+    why_none: str = ""
+
+
+def _answer(steps: Sequence[_Step], found: Mapping[str, _Found], *, positive: bool) -> None:
+    """Fill in the answers; sizes are raised until every file has one."""
+    why = ""
+    for size in _SIZES:
+        cases = [
+            _Case(20, size, positive=positive),
+            _Case(21, size, whole=True, unlike=size == _SIZES[0], positive=positive),
+        ]
+        if size <= _SIZES[1]:
+            cases.append(_Case(22, size, positive=positive))
+        try:
+            _run(steps, cases, found)
+        except Exception as error:  # a file that cannot be loaded alone, whatever onnxruntime says
+            why = why or f"{type(error).__name__}: {str(error)[:300]}"
+        why = why or next((case.failed for case in cases if case.failed), "")
+        if all(one.answers or one.why_none for one in found.values()):
+            return
+    for one in found.values():
+        if not one.answers:
+            one.why_none = one.why_none or f"onnxruntime answers no made-up input: {why}"
+
+
+def _run(steps: Sequence[_Step], cases: Sequence[_Case], found: Mapping[str, _Found]) -> None:
+    for step in steps:
+        alive = [case for case in cases if not case.failed]
+        if not alive:
+            return
+        if step.join:
+            for case in alive:
+                case.values.update(_joined(step, case.values))
+            continue
+        runtime = session(step.path)  # kept no longer than this
+        lacking = not found[step.sha256].answers
+        for case in alive:
+            try:
+                inputs, outputs = _asked(step, case, runtime)
+            except Exception as error:  # whatever a graph makes of inputs that nobody meant for it
+                case.failed = str(error).splitlines()[0][:300] if str(error) else repr(error)
+                continue
+            if lacking:
+                _note(found[step.sha256], inputs, outputs)
+
+
+def _asked(step: _Step, case: _Case, runtime: Any) -> tuple[Arrays, Arrays]:
+    """One step's inputs and outputs; what it makes is there for those that follow."""
+    taken = {p["name"]: p.get("tensor", p["name"]) for p in step.inputs}
+    missing = [port for port in step.taken() if taken[port.name] not in case.values]
+    if missing:
+        case.values.update(
+            {taken[name]: array for name, array in _made_up(step, missing, case).items()}
+        )
+    inputs = {name: case.values[tensor] for name, tensor in taken.items() if tensor in case.values}
+    names = [port["name"] for port in step.outputs]
+    outputs = dict(zip(names, map(np.asarray, runtime.run(names, inputs)), strict=True))
+    if not all(array.size for array in outputs.values()):
+        raise ValueError("an output is empty: the inputs are too small")
+    case.values.update({step.tensor_of[name]: array for name, array in outputs.items()})
+    return inputs, outputs
+
+
+def _made_up(step: _Step, missing: Sequence[Any], case: _Case) -> Arrays:
+    names = sorted({dim for port in missing for dim in port.shape if isinstance(dim, str)})
+    sizes = {name: _UNLIKE[i % len(_UNLIKE)] for i, name in enumerate(names)} if case.unlike else {}
+    for port in missing:
+        shape = [d if isinstance(d, int) else sizes.get(d, case.size) for d in port.shape]
+        if math.prod(shape) > _MOST_ELEMENTS:
+            raise ValueError(f"its input {port.name!r} of {shape} is too large to be made up")
+    made = example_inputs(
+        load(Path(step.path)), missing, seed=case.seed, dims=sizes, other=case.size
+    )
+    if case.whole:
+        masks = {port.name for port in missing if port.default}
+        made = {name: _whole(array, mask=name in masks) for name, array in made.items()}
+    if case.positive:
+        made = {n: np.abs(a) if a.dtype.kind == "f" else a for n, a in made.items()}
+    return made
+
+
+def _whole(array: np.ndarray[Any, Any], *, mask: bool) -> np.ndarray[Any, Any]:
+    """Whole numbers for floats; a mask that hides the last token."""
+    if array.dtype.kind == "f":
+        return np.rint(array).astype(array.dtype)
+    if mask and array.ndim and array.shape[-1] > 1:
+        array = array.copy()
+        array[..., -1] = 1 - array[..., -1]
+    return array
+
+
+def _note(found: _Found, inputs: Arrays, outputs: Arrays) -> None:
+    if any(a.dtype == object for a in (*inputs.values(), *outputs.values())):
+        found.why_none = "it takes or gives strings"
+        return
+    size = sum(a.nbytes for a in (*inputs.values(), *outputs.values()))
+    if not found.answers or size <= _MOST_KEPT:
+        found.answers.append((inputs, outputs))
+
+
+def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
+    made: Arrays = {}
+    given = {port["name"]: TensorSpec.from_json(port) for port in step.outputs}
+    for item in step.join:
+        parts = tuple(part for _, part in item["parts"])
+        spec = JoinSpec(item["op"], item["axis"], parts, given[item["tensor"]])
+        made[item["tensor"]] = join(spec, [values[part] for part in parts])
+    return made
+
+
+def _traits(path: Path) -> dict[str, Any]:
+    """What the graph tells; of one that cannot be followed, that it may hold every bad form."""
+    try:
+        return traits_of(path)
+    except MemoryError:
+        raise
+    except Exception:  # whatever an odd graph makes of the reader
+        return UNTOLD
+
+
+def _keep(target: Path, path: Path, meta: Mapping[str, Any], found: _Found) -> None:
+    if meta["random"]:
+        found.answers.clear()
+        found.why_none = f"it draws random numbers ({', '.join(meta['random'])})"
+    dims: list[dict[str, int]] = []
+    if found.answers:
+        taken, _ = ports(load(path))
+        dims = [
+            bind_dims(taken, {n: a.shape for n, a in inputs.items()}) for inputs, _ in found.answers
+        ]
+    named = {META: packed({**meta, "rules": RULES, "why_none": found.why_none, "dims": dims})}
+    for number, (inputs, outputs) in enumerate(found.answers):
+        named |= {f"{number}:{IN}{name}": array for name, array in inputs.items()}
+        named |= {f"{number}:{OUT}{name}": array for name, array in outputs.items()}
+    savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
+    with target.open("wb") as file:
+        savez(file, **named)

@@ -1,0 +1,64 @@
+"""The audit log: each action of an operator is written down with its result, whichever door it came by."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from inference.models import AuditEntry, Entrance
+
+KEPT: Final = timedelta(days=365)
+MOST_KEPT: Final = 100_000
+
+
+@dataclass
+class Said:
+    """What came of an action, in words; the door fills it in."""
+
+    detail: str = ""
+
+
+@contextmanager
+def acting(door: Entrance, who: str, action: str, target: str) -> Iterator[Said]:
+    """Write down what is done inside, and that it failed when it raises."""
+    said = Said()
+    try:
+        yield said
+    except Exception as error:
+        record(door, who, action, target, str(error) or type(error).__name__, done=False)
+        raise
+    record(door, who, action, target, said.detail)
+
+
+def record(
+    door: Entrance, who: str, action: str, target: str, detail: str = "", *, done: bool = True
+) -> None:
+    """Write one entry; words that are too long for their column are cut."""
+    AuditEntry.objects.create(
+        door=door, who=who[:160], action=action[:64], target=target[:255], detail=detail, done=done
+    )
+
+
+def machine_user() -> str:
+    """Who runs this process, for doors that ask for no login."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def forget_old_entries(now: datetime) -> int:
+    """Delete entries older than a year, and the oldest beyond the number kept; returns how many."""
+    count, _ = AuditEntry.objects.filter(at__lt=now - KEPT).delete()
+    last = AuditEntry.objects.order_by("-pk").values_list("pk", flat=True)[
+        MOST_KEPT : MOST_KEPT + 1
+    ]
+    if oldest := next(iter(last), None):
+        surplus, _ = AuditEntry.objects.filter(pk__lte=oldest).delete()
+        count += surplus
+    return count

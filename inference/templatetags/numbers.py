@@ -1,0 +1,14 @@
+"""Measured values as people read them: {{ value|number:"ms" }}; |ms, |mb and |size choose the unit."""
+
+from __future__ import annotations
+
+from django import template
+
+from browsers.core import units
+from history import numbers
+
+register = template.Library()
+register.filter("number", numbers.number)
+register.filter("ms", units.milliseconds)
+register.filter("mb", units.megabytes)
+register.filter("size", units.size)

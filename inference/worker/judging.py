@@ -1,0 +1,55 @@
+"""Ask native onnxruntime, in the sandbox, whether a failed computation's inputs were the reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from browsers.core.errors import BrowserError
+from browsers.core.failures import Category
+from inference import sandbox
+from inference.core.bad_inputs import Native, Said, callers, suspect
+from inference.models import Attempt, Outcome, RunShard
+from inference.store.files import path_of
+from inference.store.tensors import WireTensor, decode_array
+
+log = logging.getLogger(__name__)
+_MOST_BYTES: Final = 1_000_000_000  # of a file: it is in memory several times while it is tried
+_MOST_S: Final = 30.0
+
+
+def why_refused(shard: RunShard, inputs: Sequence[WireTensor], error: BrowserError) -> str:
+    """Why no browser could compute these inputs; empty: the error is this browser's."""
+    failed = Said(shard.browser, error.category, str(error))
+    tried = Attempt.objects.filter(shard=shard, outcome__in=(Outcome.FAILED, Outcome.LOST))
+    earlier = [
+        Said(browser, Category.of(category), message)
+        for browser, category, message in tried.order_by("pk").values_list(
+            "browser", "error_category", "error"
+        )
+    ]
+    if not suspect(failed, earlier):
+        return ""
+    native, reason = _native(shard, inputs)
+    return callers(failed, earlier, native, reason)
+
+
+def _native(shard: RunShard, inputs: Sequence[WireTensor]) -> tuple[Native, str]:
+    path = path_of(shard.plan_shard.sha256)
+    if shard.plan_shard.file_bytes > _MOST_BYTES:
+        return Native.UNKNOWN, ""
+    try:
+        reason = sandbox.ask(
+            "try",
+            reads=[path],
+            limits=sandbox.limits_for([path], seconds=_MOST_S),
+            arrays={tensor.name: decode_array(tensor) for tensor in inputs},
+            path=str(path),
+        ).document["refused"]
+    except sandbox.Ended as error:
+        return (Native.REFUSES if error.by_signal else Native.UNKNOWN), str(error)
+    except (sandbox.Refused, sandbox.Failed, OSError) as error:
+        log.warning("native onnxruntime could not be asked about shard %s: %s", shard, error)
+        return Native.UNKNOWN, ""
+    return (Native.REFUSES, str(reason)) if reason else (Native.TAKES, "")

@@ -1,0 +1,134 @@
+"""Inputs that only the model can refuse, asked of native onnxruntime over the step's own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from django.utils import timezone
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+from browsers.core.errors import BrowserCrash, InternalError
+from browsers.core.failures import Category
+from browsers.state import breakers
+from inference.catalog import registry
+from inference.ledger import claims, results
+from inference.models import PlanShard, Run, RunShard, RunState
+from inference.store.tensors import encode_array
+from inference.worker.judging import why_refused
+from tests.support.ledger import make_run, publish
+
+pytestmark = pytest.mark.usefixtures("clean")
+vi, nd = h.make_tensor_value_info, h.make_node
+TOP_K: Any = (
+    [nd("TopK", ["x", "k"], ["y", "i"])],
+    [vi("x", T.FLOAT, ["n"]), vi("k", T.INT64, [1])],
+    [vi("y", T.FLOAT, ["m"]), vi("i", T.INT64, ["m"])],
+    {},
+)
+CONV: Any = (
+    [nd("Conv", ["x", "w"], ["y"])],
+    [vi("x", T.FLOAT, ["n", "c", "h", "v"])],
+    [vi("y", T.FLOAT, ["n", 3, "a", "b"])],
+    {"w": np.ones((3, 2, 3, 3), np.float32)},
+)
+DIV: Any = (
+    [nd("Div", ["x", "d"], ["y"])],
+    [vi("x", T.INT32, ["n"]), vi("d", T.INT32, ["n"])],
+    [vi("y", T.INT32, ["n"])],
+    {},
+)
+RESHAPE: Any = (
+    [nd("Reshape", ["x", "s"], ["y"])],
+    [vi("x", T.FLOAT, ["n"]), vi("s", T.INT64, [1])],
+    [vi("y", T.FLOAT, ["m"])],
+    {},
+)
+
+
+def step_of(folder: Path, name: str, made: Any) -> tuple[Run, RunShard]:
+    """A claimed shard whose file is that model."""
+    nodes, ins, outs, weights = made
+    held = [nh.from_array(array, n) for n, array in weights.items()]
+    graph = h.make_graph(nodes, "g", ins, outs, held)
+    onnx.save(
+        h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), folder / "m.onnx"
+    )
+    model = registry.add_model(folder / "m.onnx", name=name)
+    publish("a")
+    publish("b")
+    run = make_run("layer", 1)
+    PlanShard.objects.filter(plan=run.plan).update(sha256=model.sha256)
+    row = run.shards.get()
+    shard = claims.claim(row.pk, row.fence, timezone.now())
+    assert shard is not None
+    shard.plan_shard.sha256 = model.sha256
+    return run, shard
+
+
+def asked(shard: RunShard, error: Any = None, **inputs: Any) -> str:
+    wire = [encode_array(name, np.asarray(array)) for name, array in inputs.items()]
+    return why_refused(shard, wire, error or InternalError("whatever a browser says"))
+
+
+def floats(*shape: int) -> np.ndarray[Any, Any]:
+    return np.ones(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "good", "bad"),
+    [
+        ("topk", TOP_K, {"x": floats(3), "k": [2]}, {"x": floats(3), "k": [9]}),
+        ("conv", CONV, {"x": floats(1, 2, 6, 6)}, {"x": floats(1, 5, 6, 6)}),
+        ("reshape", RESHAPE, {"x": floats(6), "s": [6]}, {"x": floats(6), "s": [4]}),
+        (
+            "div",
+            DIV,
+            {"x": np.array([-(2**31)], np.int32), "d": np.array([2], np.int32)},
+            {"x": np.array([-(2**31)], np.int32), "d": np.array([-1], np.int32)},
+        ),
+    ],
+)
+def test_what_native_onnxruntime_cannot_do_is_the_callers(
+    tmp_path: Path, name: str, made: Any, good: dict[str, Any], bad: dict[str, Any]
+) -> None:
+    _, shard = step_of(tmp_path, f"bad-{name}", made)
+    assert asked(shard, **good) == ""
+    assert "cannot compute these inputs" in asked(shard, **bad)
+
+
+def test_such_a_run_ends_with_the_reason_and_no_browser_is_blamed(tmp_path: Path) -> None:
+    run, shard = step_of(tmp_path, "bad-ends", TOP_K)
+    reason = asked(shard, x=floats(3), k=[9])
+    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    results.record_failure(shard, Category.INVALID_INPUT, reason, facts)
+    breakers.failed(shard.browser, Category.INVALID_INPUT, sha256=shard.plan_shard.sha256)
+    run.refresh_from_db()
+    assert (run.state, run.error_category) == (RunState.FAILED, Category.INVALID_INPUT)
+    assert reason in run.error
+    assert run.shards.get().attempts == 1
+    assert breakers.read(["a", "b"])["a"] == breakers.CLOSED
+
+
+def test_inputs_that_kill_pages_end_after_the_second(tmp_path: Path) -> None:
+    run, shard = step_of(tmp_path, "bad-kills", DIV)
+    killing = {"x": np.array([-(2**31)], np.int32), "d": np.array([-1], np.int32)}
+    first = shard.browser
+    assert asked(shard, BrowserCrash("the page is gone"), **killing) == ""
+    facts = {"browser": first, "started_at": timezone.now()}
+    results.record_failure(shard, Category.BROWSER_CRASH, "the page is gone", facts)
+    row = run.shards.get()
+    assert row.browser != first
+    again = claims.claim(row.pk, row.fence, timezone.now())
+    assert again is not None
+    again.plan_shard.sha256 = shard.plan_shard.sha256
+    assert "SIGFPE" in asked(again, BrowserCrash("the page is gone"), **killing)
+    assert (
+        asked(again, BrowserCrash("gone"), x=np.array([4], np.int32), d=np.array([2], np.int32))
+        == ""
+    )

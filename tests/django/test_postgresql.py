@@ -1,0 +1,105 @@
+"""What is PostgreSQL's own, where the tests' database is one (tests/integration/test_on_postgresql.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from browsers import clock
+from history.store import latest
+from inference.models import Attempt, Run
+from tests.support import racing
+from tests.support.history import kept
+from tests.support.ledger import make_run, publish
+from tests.support.racers import racers
+
+pytestmark = [
+    pytest.mark.usefixtures("clean"),
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="the tests' database is SQLite"),
+]
+
+
+def cut_off() -> None:
+    """End this thread's connection from outside, as a server does that is started anew."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    described = settings.DATABASES["default"]
+    with psycopg.connect(
+        host=described["HOST"], user=described["USER"], dbname="postgres", autocommit=True
+    ) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
+
+
+def test_a_connection_that_was_cut_off_fails_once_and_is_opened_again() -> None:
+    assert not Run.objects.exists()
+    cut_off()
+    with pytest.raises(Exception, match="terminat"):
+        Run.objects.exists()
+    assert not Run.objects.exists()
+    with transaction.atomic():
+        assert not Run.objects.exists()
+    cut_off()
+    with pytest.raises(Exception, match=r"terminat|closed|lost"), transaction.atomic():
+        Run.objects.exists()
+    with transaction.atomic():
+        assert not Run.objects.exists()
+
+
+def test_a_transaction_that_lost_its_connection_is_not_continued_on_another() -> None:
+    with pytest.raises(Exception, match=r"terminat|closed|lost"), transaction.atomic():
+        cut_off()
+        with pytest.raises(Exception, match="terminat"):
+            Run.objects.exists()
+        Run.objects.exists()
+    assert not Run.objects.exists()
+
+
+def test_an_attempt_that_is_committed_after_a_later_one_becomes_history(tmp_path: Path) -> None:
+    publish("a")
+    history = tmp_path / "history.duckdb"
+    first, second = (make_run("layer", 1).shards.get() for _ in range(2))
+    with racers(2, {"WEBPOOL_HISTORY_PATH": str(history)}) as two:
+        _, taken_meanwhile = two.race(
+            (racing.hold_back, (first.pk, first.fence)),
+            (racing.answer_and_hand_over, (second.pk, second.fence)),
+        )
+        (taken,) = two.race((racing.hand_over, ()))
+    assert (taken_meanwhile, taken) == (0, 2)
+    numbers = dict(Attempt.objects.values_list("shard", "pk"))
+    assert numbers[first.pk] < numbers[second.pk]
+    assert sorted(row["source_id"] for row in kept(latest(history))) == sorted(numbers.values())
+
+
+def test_the_servers_clock_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_last", None)
+    monkeypatch.setattr(clock, "_ASK_EVERY_S", 0.0)
+    hour, little = timedelta(hours=1), timedelta(seconds=30)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
+            "$$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$"
+        )
+        cursor.execute("SET search_path = public, pg_catalog")
+    try:
+        assert abs(clock.about_now() - timezone.now()) < little, "nobody has asked yet"
+        assert abs(clock.now() - timezone.now() - hour) < little
+        assert abs(clock.about_now() - timezone.now() - hour) < little
+        assert abs(asyncio.run(_now()) - timezone.now() - hour) < little, "a loop does not ask"
+        cut_off()
+        assert abs(clock.now() - timezone.now() - hour) < little, "it goes on without the server"
+    finally:
+        connection.close()
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION public.clock_timestamp()")
+
+
+async def _now() -> datetime:
+    return clock.now()

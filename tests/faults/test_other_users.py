@@ -1,0 +1,167 @@
+"""Other users of this machine: no driver, display, socket, file or token of a pool is of use to them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from browsers.lifeline import dies_with_parent
+from tests.browser.bench import driver_or_skip
+from tests.support.other_users import as_nobody, attack, doors
+from tests.support.shared import ROOT
+from tests.support.stack import RunningStack
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try as another user")
+
+KINDS = ("chromium", "firefox", "webkitgtk")
+PLAIN = 64_321
+ADDRESS = re.compile(r"127\.0\.0\.1:\d+/\S*[A-Za-z0-9_-]{20}")
+OWNER = """
+import json, sys
+from pathlib import Path
+from browsers.drivers import LaunchOptions, get_driver
+from browsers.processes import containment
+
+kind, home = sys.argv[1], Path(sys.argv[2])
+browser = get_driver(kind).launch(
+    LaunchOptions(profile_dir=home / "profiles" / kind, log_path=home / "logs" / "b.log"))
+facts = {"pids": [each.pid for each in browser.processes()], "mode": containment().mode}
+print(json.dumps(facts), flush=True)
+sys.stdin.read()
+browser.quit()
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that everybody may enter: what is below it must protect itself."""
+    made = Path(tempfile.mkdtemp(prefix="webpool-other-users-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def test_another_user_can_do_nothing_with_a_pool_of_root(folder: Path) -> None:
+    for kind in KINDS:
+        driver_or_skip(kind)
+    pool = RunningStack(folder / "home", browsers=",".join(KINDS))
+    pool.migrate()
+    try:
+        pool.start()
+        found = doors(everything(pool), below=folder)
+        assert found.ports == {pool.port}, "only the web server listens where others are"
+        assert len(found.inner) >= 3 * len(KINDS), "a driver's port and two of the page, for each"
+        assert any("X11" in name for name in found.sockets)
+        assert any("valkey" in name for name in found.sockets)
+        assert any(name.endswith("db.sqlite3") for name in found.files)
+        assert as_nobody(partial(attack, found, pool.home)) == []
+        assert not told_tokens(pool)
+        assert not readable_by_others(pool.home)
+    finally:
+        pool.stop()
+
+
+def everything(pool: RunningStack) -> set[psutil.Process]:
+    """Every process of the pool, also what has overwritten the marks in its environment."""
+    assert pool.process is not None
+    up = psutil.Process(pool.process.pid)
+    return {up, *up.children(recursive=True), *pool.processes()}
+
+
+def told_tokens(pool: RunningStack) -> list[str]:
+    """Addresses with a secret in what others, or whoever gets a log, can read."""
+    texts = {str(log): log.read_text(errors="replace") for log in pool.home.rglob("*.log")}
+    for process in everything(pool):
+        with contextlib.suppress(psutil.Error):
+            texts[f"process {process.pid}"] = " ".join(process.cmdline())
+    assert len(texts) > 10
+    return [
+        f"{where}: {match[0]}" for where, text in texts.items() if (match := ADDRESS.search(text))
+    ]
+
+
+def readable_by_others(home: Path) -> list[str]:
+    """What the pool's processes wrote with rights for others, beside the home being closed to them."""
+    written = [home, *(home / "logs").iterdir(), *(home / "valkey").rglob("*")]
+    written += [each for each in (home / "run").iterdir() if not each.is_dir()]
+    return [str(each) for each in written if each.stat().st_mode & 0o077]
+
+
+def plain_python() -> str:
+    """An interpreter that a plain user may start; this one may lie in a home that is closed."""
+    for program in (sys.executable, "/usr/bin/python3.11"):
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            subprocess.run(
+                [program, "-c", "import browsers.drivers"],
+                cwd=ROOT, env=plain_environment(), user=PLAIN, group=PLAIN, extra_groups=[],
+                capture_output=True, check=True,
+            )  # fmt: skip
+            return program
+    pytest.skip(f"no Python here that user {PLAIN} may start with {ROOT} and its packages")
+
+
+def plain_environment() -> dict[str, str]:
+    import selenium
+
+    packages = Path(selenium.__file__).parents[1]
+    return {"PATH": os.defpath, "PYTHONPATH": f"{ROOT}:{packages}", "HOME": "/nonexistent"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_user_can_do_nothing_with_a_browser_of_a_plain_user(
+    kind: str, folder: Path
+) -> None:
+    driver_or_skip(kind)
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, PLAIN, PLAIN)
+    with subprocess.Popen(
+        [*dies_with_parent(), plain_python(), "-c", OWNER, kind, str(home)],
+        cwd=ROOT, env=plain_environment(), user=PLAIN, group=PLAIN, extra_groups=[], umask=0o077,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as owner:  # fmt: skip
+        assert owner.stdout is not None
+        facts = json.loads(owner.stdout.readline() or "{}")
+        assert facts, (home / "logs" / "b.log").read_text()
+        pids = [psutil.Process(pid) for pid in [*facts["pids"], owner.pid]]
+        assert {each.uids().real for each in pids} == {PLAIN}
+        if facts["mode"] == "session":
+            pytest.skip("this kernel gives plain users no namespaces; doctor says so")
+        found = doors(pids, below=folder)
+        assert found.ports == frozenset()
+        assert found.inner
+        assert as_nobody(partial(attack, found, home)) == []
+
+
+def test_who_tries_finds_what_is_open(folder: Path) -> None:
+    """Else the tests above could not fail."""
+    (folder / "open.txt").write_text("x")
+    (folder / "open.txt").chmod(0o644)
+    with (
+        (folder / "open.txt").open("rb"),
+        socket.socket(socket.AF_UNIX) as ours,
+        socket.create_server(("127.0.0.1", 0)) as web,
+    ):
+        ours.bind(str(folder / "open.sock"))
+        ours.listen()
+        (folder / "open.sock").chmod(0o777)
+        found = doors([psutil.Process()], below=folder)
+        assert web.getsockname()[1] in found.ports
+        won = as_nobody(partial(attack, dataclasses.replace(found, pids=()), folder))
+    assert f"{folder}/open.txt can be read" in won
+    assert f"socket {folder}/open.sock lets us in" in won
+    assert f"{folder} can be listed" in won

@@ -1,0 +1,80 @@
+"""Inputs that the model itself refuses, sent to real browsers: the caller's; no browser is blamed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+from tritonclient.http import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from tests.support.doors import send, triton_input, upload
+from tests.support.stack import RunningStack
+
+vi, nd = h.make_tensor_value_info, h.make_node
+CASES: dict[str, tuple[Any, ...]] = {
+    "topk": (
+        [nd("TopK", ["x", "k"], ["y", "i"])],
+        [vi("x", T.FLOAT, ["n"]), vi("k", T.INT64, [1])],
+        [vi("y", T.FLOAT, ["m"]), vi("i", T.INT64, ["m"])],
+        {},
+        {"x": np.ones(3, np.float32), "k": np.array([9])},
+    ),
+    "conv": (
+        [nd("Conv", ["x", "w"], ["y"])],
+        [vi("x", T.FLOAT, ["n", "c", "h", "v"])],
+        [vi("y", T.FLOAT, ["n", 3, "a", "b"])],
+        {"w": np.ones((3, 2, 3, 3), np.float32)},
+        {"x": np.ones((1, 5, 6, 6), np.float32)},
+    ),
+    "gather": (
+        [nd("Gather", ["w", "x"], ["y"])],
+        [vi("x", T.INT64, ["n"])],
+        [vi("y", T.FLOAT, ["n", 2])],
+        {"w": np.ones((3, 2), np.float32)},
+        {"x": np.array([7])},
+    ),
+    "overflow": (
+        [nd("Div", ["x", "d"], ["y"])],
+        [vi("x", T.INT32, ["n"]), vi("d", T.INT32, ["n"])],
+        [vi("y", T.INT32, ["n"])],
+        {},
+        {"x": np.array([-(2**31)], np.int32), "d": np.array([-1], np.int32)},
+    ),
+}
+
+
+def breakers(stack: RunningStack) -> dict[str, tuple[str, int]]:
+    rows = stack.browser_rows()
+    return {row["id"]: (row["breaker"]["state"], row["breaker"]["failures"]) for row in rows}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_model_refuses_is_the_callers(
+    stack: RunningStack, tmp_path: Path, name: str
+) -> None:
+    nodes, ins, outs, weights, inputs = CASES[name]
+    graph = h.make_graph(nodes, "g", ins, outs, [nh.from_array(a, n) for n, a in weights.items()])
+    made = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, tmp_path / "m.onnx")
+    added = upload(stack, tmp_path / "m.onnx", f"refuses-{name}")
+    assert added.status == 201, added.body
+    before = breakers(stack)
+    client = InferenceServerClient(f"127.0.0.1:{stack.port}", network_timeout=300)
+    given = [triton_input(port, array, binary=True) for port, array in inputs.items()]
+    for _ in range(3):
+        with pytest.raises(InferenceServerException, match="cannot compute these inputs") as got:
+            client.infer(f"refuses-{name}", given, parameters={"platform": "wasm"})
+        assert got.value.status() == "400"
+    assert breakers(stack) == before
+    runs = stack.get(f"/api/runs/?model=refuses-{name}")["results"]
+    for run in runs:
+        shards = stack.get(f"/api/runs/{run['id']}/")["metrics"]["shards"]
+        assert [shard["attempts"] for shard in shards] == [1]
+    assert send(stack, "DELETE", f"/api/models/refuses-{name}/").status in (200, 204)

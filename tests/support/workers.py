@@ -1,0 +1,77 @@
+"""The part of the browsers' workers and of the control worker, played over the real queues and ledger."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from django.utils import timezone
+
+from browsers.core.failures import Category
+from browsers.queues import queue_of
+from browsers.redis import client
+from inference.ledger import claims, joins, results, verification
+from inference.models import Run, RunShard, ShardState, StepKind
+from inference.scheduling import dispatch
+from inference.store import tensors
+from tests.support.ledger import publish
+
+
+def with_messages(browsers: Sequence[str]) -> list[str]:
+    return [browser for browser in browsers if client().llen(queue_of(browser))]
+
+
+def next_message(browser: str) -> tuple[int, int]:
+    """Take the oldest message from a browser's queue: a step's id and a fence."""
+    raw = cast("bytes", client().rpop(queue_of(browser)))
+    (step, fence), _, _ = json.loads(base64.b64decode(json.loads(raw)["body"]))
+    return step, fence
+
+
+def facts(shard: RunShard) -> dict[str, Any]:
+    return {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+
+
+def answer(shard: RunShard, value: float) -> None:
+    """As a worker ends a computation: store, then settle."""
+    (port,) = shard.plan_shard.outputs
+    wires = [tensors.encode_array(port["name"], np.array([value], np.float32))]
+    refs = tensors.store(shard.run_id, wires)
+    verification.settle(shard, wires, refs, facts(shard), results.Glance(shard))
+
+
+def fail(shard: RunShard, category: Category) -> None:
+    results.record_failure(shard, category, "it broke", facts(shard))
+
+
+def claim(message: tuple[int, int]) -> RunShard | None:
+    step, fence = message
+    return claims.claim(step, fence, timezone.now())
+
+
+def become_idle(browser: str) -> None:
+    """The worker says that it is done with everything that it ever claimed."""
+    publish(browser, idle_since=time.time())
+
+
+def send_first(run: Run) -> None:
+    """What `create_run` sends after its commit."""
+    steps = claims.steps_of(run)
+    dispatch.send_ready([step for step in steps if step.state == ShardState.QUEUED], steps)
+
+
+def joins_to_do() -> list[RunShard]:
+    return list(RunShard.objects.filter(state=ShardState.QUEUED, kind=StepKind.JOIN))
+
+
+def follow_chords() -> None:
+    """What the bodies of chords do: joins, and shards that wait for several, are done or sent."""
+    for join in joins_to_do():
+        joins.execute(join.pk, join.fence)
+    for step in RunShard.objects.filter(state=ShardState.QUEUED).select_related("plan_shard"):
+        if len(step.plan_shard.depends_on) > 1:
+            dispatch.send_step(step.pk, step.fence)

@@ -1,0 +1,68 @@
+"""Whom a failed computation counts against: the caller, where onnxruntime or a second browser agrees."""
+
+from __future__ import annotations
+
+import pytest
+
+from browsers.core.failures import Category
+from inference.core.bad_inputs import Native, Said, callers, suspect
+
+SAID = "Non-zero status code returned while running TopK node"
+TOLD = [Category.INTERNAL, Category.UNSUPPORTED_OPERATION, Category.OUT_OF_MEMORY]
+DEAD = [Category.BROWSER_CRASH, Category.CONNECTION]
+
+
+def said(browser: str = "b", category: Category = Category.INTERNAL, message: str = SAID) -> Said:
+    return Said(browser, category, message)
+
+
+@pytest.mark.parametrize("category", TOLD)
+def test_what_a_runtime_told_is_asked_about_at_once(category: Category) -> None:
+    assert suspect(said(category=category), [])
+
+
+@pytest.mark.parametrize("category", DEAD)
+def test_a_death_may_be_chance_and_a_second_one_is_asked_about(category: Category) -> None:
+    assert not suspect(said(category=category), [])
+    assert not suspect(said(category=category), [said("a")])
+    assert suspect(said(category=category), [said("a", Category.BROWSER_CRASH)])
+
+
+@pytest.mark.parametrize("category", set(Category) - {*TOLD, *DEAD})
+def test_of_other_failures_inputs_are_not_the_reason(category: Category) -> None:
+    assert not suspect(said(category=category), [said("a", Category.BROWSER_CRASH)])
+
+
+@pytest.mark.parametrize("category", [*TOLD, *DEAD])
+def test_what_native_onnxruntime_refuses_is_the_callers(category: Category) -> None:
+    told = callers(said(category=category), [], Native.REFUSES, "k is larger than the axis")
+    assert "k is larger than the axis" in told
+
+
+@pytest.mark.parametrize("earlier", [[], [said("a")], [said("a"), said("c")]])
+def test_what_it_takes_is_the_browsers_whoever_fails_else(earlier: list[Said]) -> None:
+    assert callers(said(), earlier, Native.TAKES, "") == ""
+
+
+@pytest.mark.parametrize(
+    ("earlier", "both"),
+    [
+        ([], False),
+        ([said("b")], False),  # the same browser once more
+        ([said("a", message="device busy")], False),
+        ([said("a", Category.TIMEOUT)], False),
+        ([said("a")], True),
+        ([said("c", message="other"), said("a")], True),
+    ],
+)
+def test_where_it_cannot_be_asked_two_browsers_must_say_the_same(
+    earlier: list[Said], both: bool
+) -> None:
+    told = callers(said(), earlier, Native.UNKNOWN, "")
+    assert bool(told) is both
+    assert not both or ("a and b" in told and SAID in told)
+
+
+def test_two_deaths_alone_say_nothing_of_the_inputs() -> None:
+    dead = said(category=Category.BROWSER_CRASH, message="gone")
+    assert callers(dead, [said("a", Category.BROWSER_CRASH, "gone")], Native.UNKNOWN, "") == ""

@@ -1,0 +1,104 @@
+"""Models that the browsers' runtime cannot load: lowered where that changes nothing, else refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+from inference.catalog import reading
+from inference.catalog.loadable import loads
+from inference.graph.lowering import lower
+from inference.graph.runtime import session
+
+vi, nd = h.make_tensor_value_info, h.make_node
+
+
+def product(**more: Any) -> onnx.ModelProto:
+    weights = [nh.from_array(np.arange(16, dtype=np.float32).reshape(4, 4), "w")]
+    ports = [vi("x", T.FLOAT, ["n", 4])], [vi("y", T.FLOAT, ["n", 4])]
+    return h.make_model(
+        h.make_graph([nd("MatMul", ["x", "w"], ["y"])], "g", *ports, weights), **more
+    )
+
+
+def at(opset: int) -> dict[str, Any]:
+    return {"opset_imports": [h.make_opsetid("", opset)]}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("more", [{}, at(17), {"ir_version": 10}])
+def test_what_onnx_makes_by_default_is_lowered_and_computes_the_same(
+    tmp_path: Path, out: Path, more: dict[str, Any]
+) -> None:
+    made = product(**more)
+    onnx.save(made, tmp_path / "m.onnx")
+    assert loads(tmp_path / "m.onnx").refused
+    read = reading.read(tmp_path / "m.onnx", out)
+    assert read.summary["runtime"]["lowered"]
+    assert not loads(read.path).refused
+    x = np.ones((2, 4), np.float32)
+    before, after = (
+        session(str(path)).run(None, {"x": x}) for path in (tmp_path / "m.onnx", read.path)
+    )
+    assert before[0].tolist() == after[0].tolist()
+
+
+def test_what_the_runtime_loads_stays_as_it_is(tmp_path: Path, out: Path) -> None:
+    onnx.save(product(**at(17), ir_version=8), tmp_path / "m.onnx")
+    summary = reading.read(tmp_path / "m.onnx", out).summary
+    assert summary["runtime"] == {"lowered": "", "unknown": ""}
+    assert summary["opsets"] == {"ai.onnx": 17}
+
+
+def test_what_it_never_loads_is_refused_in_its_words(tmp_path: Path, out: Path) -> None:
+    celu = nd("Celu", ["x"], ["y"])  # another operator since opset 28
+    graph = h.make_graph([celu], "g", [vi("x", T.FLOAT, ["n"])], [vi("y", T.FLOAT, ["n"])])
+    onnx.save(h.make_model(graph, **at(28), ir_version=10), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match="onnxruntime-web, which browsers run, refuses it"):
+        reading.read(tmp_path / "m.onnx", out)
+
+
+def test_without_node_it_is_said_that_nobody_was_asked(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(product(**at(17), ir_version=8), tmp_path / "m.onnx")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    summary = reading.read(tmp_path / "m.onnx", out).summary
+    assert summary["runtime"]["unknown"] in ("there is no node here", "")
+
+
+def test_an_operator_that_changed_keeps_its_opset() -> None:
+    ports = [vi("x", T.FLOAT, ["n"])], [vi("y", T.FLOAT, ["n"])]
+    body = h.make_graph([nd("Gelu", ["x"], ["t"])], "b", [], [vi("t", T.FLOAT, ["n"])])
+    yes = nd("Constant", [], ["c"], value=h.make_tensor("c", T.BOOL, [], [True]))
+    choice = nd("If", ["c"], ["y"], then_branch=body, else_branch=body)
+    made = h.make_model(h.make_graph([yes, choice], "g", *ports), **at(28), ir_version=14)
+    assert "opset 28" in lower(made)
+    (opset,) = made.opset_import
+    assert opset.version == max(
+        onnx.defs.get_schema(name, 28, "").since_version for name in ("Gelu", "Constant", "If")
+    )
+
+
+@pytest.mark.parametrize("kind", [T.BFLOAT16, T.INT4, T.UINT4])
+def test_ports_of_types_that_cannot_travel_are_refused(
+    tmp_path: Path, out: Path, kind: int
+) -> None:
+    graph = h.make_graph(
+        [nd("Cast", ["x"], ["y"], to=kind)], "g", [vi("x", T.FLOAT, ["n"])], [vi("y", kind, ["n"])]
+    )
+    onnx.save(h.make_model(graph, **at(21), ir_version=10), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match=r"no form on the way to a browser|onnxruntime refuses"):
+        reading.read(tmp_path / "m.onnx", out)

@@ -1,0 +1,294 @@
+"""What a stranger's file does ends its own process, and is told; nothing else is hurt or read."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import onnx
+import psutil
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+from inference import sandbox
+from inference.batches.readers import read_items
+from inference.catalog import reading
+from inference.catalog.tokenizer import Tokenizer
+from inference.errors import InvalidRequest, TooLarge
+from inference.sandbox import frames
+from inference.sandbox.helper import helper
+from inference.sandbox.limits import Limits
+from inference.zoo import micro
+
+vi, nd = h.make_tensor_value_info, h.make_node
+SOON_S = 180.0
+
+
+def saved(
+    path: Path, nodes: list[Any], ins: list[Any], outs: list[Any], weights: dict[str, Any]
+) -> Path:
+    held = [nh.from_array(np.asarray(array), name) for name, array in weights.items()]
+    graph = h.make_graph(nodes, "g", ins, outs, held)
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def endless(path: Path) -> Path:
+    """A loop whose condition stays true."""
+    body = h.make_graph(
+        [nd("Identity", ["c"], ["c2"]), nd("Identity", ["s"], ["s2"])],
+        "b",
+        [vi("i", T.INT64, []), vi("c", T.BOOL, []), vi("s", T.FLOAT, None)],
+        [vi("c2", T.BOOL, []), vi("s2", T.FLOAT, None)],
+    )
+    ports = [vi("x", T.FLOAT, ["n", 4])], [vi("y", T.FLOAT, ["n", 4])]
+    loop = nd("Loop", ["", "t", "x"], ["y"], body=body)
+    return saved(path, [loop], *ports, {"t": np.array(True)})
+
+
+def read(path: Path, folder: Path, **limits: Any) -> Any:
+    made = {"memory_mb": 2048, "seconds": SOON_S} | limits
+    return sandbox.ask(
+        "read",
+        reads=[path.parent],
+        writes=folder,
+        limits=Limits(**made),
+        path=str(path),
+        folder=str(folder),
+    )
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+# --- what ends a process ---------------------------------------------------------------------------
+
+
+def test_constants_that_raise_sigfpe_are_refused_with_the_signal(tmp_path: Path, out: Path) -> None:
+    nodes = [nd("Div", ["a", "b"], ["q"]), nd("Add", ["x", "q"], ["y"])]
+    path = saved(
+        tmp_path / "m.onnx",
+        nodes,
+        [vi("x", T.INT32, [1])],
+        [vi("y", T.INT32, [1])],
+        {"a": np.array([-(2**31)], np.int32), "b": np.array([-1], np.int32)},
+    )
+    with pytest.raises(sandbox.Ended, match="SIGFPE"):
+        reading.read(path, out)
+    assert not list(out.iterdir())
+    assert reading.read(micro.chain(tmp_path / "well.onnx"), out).path.exists()
+
+
+def test_a_model_that_never_ends_is_stopped(tmp_path: Path, out: Path) -> None:
+    path = endless(tmp_path / "m.onnx")
+    before = psutil.Process(helper().pid).children()
+    with pytest.raises(sandbox.Ended, match=r"longer than 2 s.*WEBPOOL_SANDBOX_SECONDS"):
+        read(path, out, seconds=2.0)
+    assert set(psutil.Process(helper().pid).children()) <= set(before)
+
+
+def test_a_model_that_wants_too_much_memory_is_told_the_limit(tmp_path: Path, out: Path) -> None:
+    nodes = [nd("ConstantOfShape", ["s"], ["z"]), nd("Add", ["x", "z"], ["y"])]
+    path = saved(
+        tmp_path / "m.onnx",
+        nodes,
+        [vi("x", T.FLOAT, [1])],
+        [vi("y", T.FLOAT, ["n"])],
+        {"s": np.array([2**29], np.int64)},  # folded while the session is made
+    )
+    with pytest.raises(sandbox.Ended, match=r"256 MB.*WEBPOOL_SANDBOX_MEMORY_MB"):
+        read(path, out, memory_mb=256)
+
+
+def test_inputs_that_are_too_large_to_be_made_up_cost_nothing(tmp_path: Path, out: Path) -> None:
+    ports = [vi("x", T.FLOAT, ["n", 16384, 8192])], [vi("y", T.FLOAT, ["n", 16384, 8192])]
+    path = saved(tmp_path / "m.onnx", [nd("Neg", ["x"], ["y"])], *ports, {})
+    summary = read(path, out, memory_mb=256).document["summary"]
+    assert (summary["batch_axis"]["verdict"], summary["batch_axis"]["tried"]) == ("proved", [])
+
+
+# --- what is packed ---------------------------------------------------------------------------------
+
+
+def packed(path: Path, query: str) -> Path:
+    duckdb.connect().execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+    return path
+
+
+def test_a_small_parquet_file_with_a_huge_row_is_refused_in_that_row(
+    tmp_path: Path, settings: Any
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
+    query = "SELECT [0.5::FLOAT for i in range(n)] AS x FROM (VALUES (2), (200000)) v(n)"
+    path = packed(tmp_path / "in.parquet", query)
+    assert path.stat().st_size < 2**16
+    first, second = read_items(path, "parquet")
+    assert first.values == {"x": [0.5, 0.5]}
+    assert second.values is None
+    assert "WEBPOOL_MAX_REQUEST_MB" in second.error
+
+
+def test_a_parquet_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, settings: Any) -> None:
+    settings.WEBPOOL_MAX_UPLOAD_MB = 1
+    path = packed(
+        tmp_path / "in.parquet", "SELECT [1.5::FLOAT for i in range(5000)] AS x FROM range(40)"
+    )
+    assert path.stat().st_size < 2**14
+    with pytest.raises(TooLarge, match="WEBPOOL_MAX_UPLOAD_MB"):
+        list(read_items(path, "parquet"))
+
+
+def test_an_npz_whose_header_claims_terabytes_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", x=np.zeros(8, np.float32))
+    raw = (tmp_path / "in.npz").read_bytes()
+    (tmp_path / "in.npz").write_bytes(raw.replace(b"'shape': (8,), ", b"'shape':(10**13,), "))
+    with pytest.raises(InvalidRequest):
+        list(read_items(tmp_path / "in.npz", "npz"))
+
+
+def test_a_tokenizer_that_makes_too_much_of_a_text_is_the_callers_matter(
+    tmp_path: Path, settings: Any
+) -> None:
+    from tokenizers import Regex, normalizers
+    from tokenizers import Tokenizer as Words
+    from tokenizers.models import WordLevel
+
+    settings.WEBPOOL_SANDBOX_MEMORY_MB = 256
+    words = Words(WordLevel({"?": 0}, unk_token="?"))
+    swell = normalizers.Replace(Regex("a"), "a" * 2**12)
+    words.normalizer = normalizers.Sequence([swell, swell, swell])
+    words.save(str(tmp_path / "words.json"))
+    tokenizer = Tokenizer(tmp_path / "words.json", ["input_ids"])
+    with pytest.raises(InvalidRequest, match="could not become tokens"):
+        tokenizer.encode(["a"])
+    assert tokenizer.encode(["b"])["input_ids"].tolist() == [[0]]
+
+
+# --- what is not given ------------------------------------------------------------------------------
+
+
+def test_only_what_is_given_can_be_read_or_written(tmp_path: Path, out: Path) -> None:
+    if not _landlock():
+        pytest.skip("this kernel has no Landlock")
+    path = micro.chain(tmp_path / "there" / "m.onnx") if _made(tmp_path / "there") else None
+    assert path is not None
+    with pytest.raises((sandbox.Refused, sandbox.Failed), match=r"Permission|denied|read"):
+        sandbox.ask("work", reads=[out], path=str(path))
+    with pytest.raises(sandbox.Failed, match="Permission denied"):
+        sandbox.ask("read", reads=[path], path=str(path), folder=str(out))
+
+
+def _made(folder: Path) -> bool:
+    folder.mkdir()
+    return True
+
+
+def _landlock() -> bool:
+    from inference.sandbox import confinement
+
+    return bool(confinement._libc.syscall(444, None, 0, 1) > 0)
+
+
+# --- processes --------------------------------------------------------------------------------------
+
+
+def test_a_helper_that_was_killed_is_started_again(tmp_path: Path, out: Path) -> None:
+    path = micro.chain(tmp_path / "m.onnx")
+    read(path, out)
+    gone = psutil.Process(helper().pid)
+    gone.kill()
+    gone.wait(SOON_S)
+    assert read(path, out).document["work"] > 0
+
+
+def test_a_child_ends_with_its_helper(tmp_path: Path, out: Path) -> None:
+    path, told = endless(tmp_path / "m.onnx"), []
+
+    def asked() -> None:
+        try:
+            read(path, out)
+        except Exception as error:
+            told.append(error)
+
+    before = {child.pid for child in psutil.Process(helper().pid).children()}
+    thread = threading.Thread(target=asked)
+    thread.start()
+    children: list[psutil.Process] = []
+    until = time.monotonic() + SOON_S
+    while not children and time.monotonic() < until:
+        children = [c for c in psutil.Process(helper().pid).children() if c.pid not in before]
+    os.kill(helper().pid, signal.SIGKILL)
+    thread.join(SOON_S)
+    assert told
+    psutil.wait_procs(children, SOON_S)
+    assert children
+    assert not any(child.is_running() for child in children)
+
+
+def test_a_session_that_is_let_go_ends_its_child(tmp_path: Path) -> None:
+    (tmp_path / "in.parquet").touch()
+    path = packed(tmp_path / "in.parquet", "SELECT 1 AS x")
+    before = psutil.Process(helper().pid).children()
+    session = sandbox.opened(
+        "rows", reads=[path], path=str(path), kind="parquet", most_bytes=99, most_row_bytes=99
+    )
+    children = [c for c in psutil.Process(helper().pid).children() if c not in before]
+    assert children
+    del session
+    gc.collect()
+    _, alive = psutil.wait_procs(children, SOON_S)
+    assert not alive
+
+
+# --- answers are not trusted ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"name": "x", "dtype": "float32", "shape": [3], "bytes": 8},
+        {"name": "x", "dtype": "object", "shape": [1], "bytes": 8},
+        {"name": "x", "dtype": "float32", "shape": [-1], "bytes": -4},
+        {"name": 7, "dtype": "int8", "shape": [1], "bytes": 1},
+        {"name": "x", "dtype": "int8", "shape": [2**40], "bytes": 2**40},
+    ],
+)
+def test_an_array_of_another_size_or_type_is_no_answer(described: dict[str, Any]) -> None:
+    import json
+
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        head = json.dumps({"document": None, "arrays": [described]}).encode()
+        theirs.sendall(len(head).to_bytes(4, "little") + head)
+        with pytest.raises(frames.BadFrame):
+            frames.receive(mine)
+
+
+def test_arrays_and_strings_travel_as_they_are() -> None:
+    arrays = {
+        "f": np.array([[1.5, -0.0]], np.float16),
+        "s": np.array(["one", "zwei\0"], dtype=object),
+        "e": np.zeros((0, 3), np.int64),
+    }
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        frames.send(theirs, {"a": [1]}, arrays)
+        got = frames.receive(mine)
+    assert got is not None
+    assert got.document == {"a": [1]}
+    assert {n: (a.shape, a.tolist()) for n, a in got.arrays.items()} == {
+        n: (a.shape, a.tolist()) for n, a in arrays.items()
+    }
