@@ -28,7 +28,7 @@ from inference.models import (
     RunShard,
     StepKind,
 )
-from inference.runs import admission
+from inference.runs import admission, quotas
 from inference.runs.answers import collect, end_at_deadline, wait_run
 from inference.runs.inputs import Prepared, prepare
 from inference.runs.options import option
@@ -102,6 +102,7 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
     if lasting is not None:
         raise InvalidRequest(str(lasting))
     try:
+        quotas.check_stored(run.owner)
         split = _split(run, shards, pool, _rows(prepared))
         run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
     except redis.exceptions.RedisError as error:
@@ -203,6 +204,7 @@ def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
 @transactions.repeated
 def _insert(run: Run, shards: Sequence[RunShard]) -> None:
     with transactions.alone("admission"):
+        quotas.admit(run.owner)
         admission.admit()  # here no other request can come between the count and the row
         _RUN([run])
         _STEPS(shards)
