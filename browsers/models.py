@@ -18,6 +18,16 @@ class BrowserState(models.TextChoices):
     FAILED = "failed"
 
 
+class DrainKind(models.TextChoices):
+    """Why a browser takes nothing new."""
+
+    NONE = "", "not drained"
+    ASKED = "asked", "asked for"
+    SHRINKING = "shrinking", "the pool shrinks"
+    QUARANTINED = "quarantined", "quarantined"  # not trusted, nor expected back
+    GIVEN_UP = "given_up", "quarantined by the pool"  # until it starts once
+
+
 class Browser(models.Model):
     """One browser, owned by one Celery worker that consumes the queue `browser.<id>`."""
 
@@ -57,6 +67,7 @@ class Browser(models.Model):
     drained_at = models.DateTimeField(
         null=True, help_text="since then it takes no new shards; null: it takes them"
     )
+    drain_kind = models.CharField(max_length=16, blank=True, choices=DrainKind.choices)
     drain_reason = models.TextField(blank=True)
 
     class Meta:
@@ -64,6 +75,10 @@ class Browser(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+    @property
+    def quarantined(self) -> bool:
+        return self.drain_kind in (DrainKind.QUARANTINED, DrainKind.GIVEN_UP)
 
 
 class Incident(models.Model):

@@ -24,7 +24,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from browsers.core import sizing
-from browsers.models import Browser, BrowserState, PoolAction, PoolEvent
+from browsers.models import Browser, BrowserState, DrainKind, PoolAction, PoolEvent
 from browsers.state import drains
 from browsers.state.live import LiveBrowser, living
 from browsers.supervisor import ProcessSpec, State, Supervisor
@@ -172,7 +172,8 @@ class Resizer(threading.Thread):
         slot = next(slot for slot in self._slots if slot.id == browser_id)
         self._leaving = _Leaving(slot)
         self._tell(PoolAction.DRAINED, slot, reason)
-        draining.drain(browser_id, reason=f"{drains.BY_THE_POOL}: {reason}")
+        kind = DrainKind.SHRINKING
+        draining.drain(browser_id, kind=kind, reason=f"{kind.label}: {reason}")
 
     def _go_on(self) -> None:
         """The change that is under way, if any."""
@@ -189,7 +190,8 @@ class Resizer(threading.Thread):
             self._starting = None
             self._leaving = _Leaving(slot)
             self._tell(PoolAction.DRAINED, slot, "it did not get ready in time")
-            drains.mark(slot.id, reason=f"{drains.BY_THE_POOL}: it did not get ready in time")
+            kind = DrainKind.SHRINKING
+            drains.mark(slot.id, kind, reason=f"{kind.label}: it did not get ready in time")
 
     def _await_end(self, leaving: _Leaving) -> None:
         slot, now = leaving.slot, time.monotonic()

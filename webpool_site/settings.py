@@ -159,6 +159,12 @@ WEBPOOL_REGRESSION_WEBHOOK = os.environ.get("WEBPOOL_REGRESSION_WEBHOOK", "")
 
 # --- runs: admission, deadlines, retention -------------------------------------------------
 WEBPOOL_MAX_ACTIVE_RUNS = env_int("WEBPOOL_MAX_ACTIVE_RUNS", 512)
+# What one key or person may have of it: half, so that no one stops the others.
+WEBPOOL_MAX_RUNS_PER_OWNER = env_int(
+    "WEBPOOL_MAX_RUNS_PER_OWNER", max(1, WEBPOOL_MAX_ACTIVE_RUNS // 2)
+)
+WEBPOOL_MAX_STORED_SHARE = env_float("WEBPOOL_MAX_STORED_SHARE", 0.25)
+WEBPOOL_MAX_SHARDS_PER_RUN = env_int("WEBPOOL_MAX_SHARDS_PER_RUN", 256)
 WEBPOOL_RUN_DEADLINE_S = env_float("WEBPOOL_RUN_DEADLINE_S", 120.0)
 WEBPOOL_ATTEMPT_TIMEOUT_S = env_float("WEBPOOL_ATTEMPT_TIMEOUT_S", 60.0)
 WEBPOOL_MAX_RETRIES = env_int("WEBPOOL_MAX_RETRIES", 3)

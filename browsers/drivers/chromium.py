@@ -100,10 +100,11 @@ def sandbox_flags() -> list[str]:
     """No sandbox only where Chromium refuses to start with one."""
     if sys.platform != "linux":
         return []
-    root = os.geteuid() == 0
+    user = processes.identity()
+    root = os.geteuid() == 0 and user is None
     setuid_helper = Path("/usr/lib/chromium/chrome-sandbox").exists()
     helper_works = setuid_helper and processes.containment().mode == "session"
-    if root or not (processes.user_namespaces() or helper_works):
+    if root or not (processes.user_namespaces(user.uid if user else None) or helper_works):
         return ["--no-sandbox"]
     return []
 

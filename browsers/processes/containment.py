@@ -79,7 +79,7 @@ def _containment(wanted: str) -> Containment:
         prefix, note = _MODES[mode]
         if _works([*dies_with_parent(), *prefix, "true"]):
             apart = (*prefix, *_NETWORK[mode])
-            broker = [sys.executable, *BROKER, "-1", "true"]
+            broker = [sys.executable, *BROKER, "-1", "-", "true"]
             private = _works([*dies_with_parent(), *apart, *broker])
             return Containment(
                 mode=mode,
@@ -125,8 +125,9 @@ def containment() -> Containment:
 
 
 @functools.cache
-def user_namespaces() -> bool:
-    """Whether an ordinary user may create working user namespaces: a browser's sandbox needs them."""
+def user_namespaces(uid: int | None = None) -> bool:
+    """Whether that user (None: this one) may create user namespaces: a browser's sandbox needs them."""
+    other = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
     return _works(
-        ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"]
+        [*other, "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"]
     )

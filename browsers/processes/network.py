@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from browsers.processes.containment import BROKER, containment
+from browsers.processes.identity import identity
 from browsers.processes.starting import spawn
 
 LOOPBACK: Final = "127.0.0.1"
@@ -78,16 +79,25 @@ HOST: Final = Network()
 
 
 def spawn_apart(
-    command: Sequence[str], *, env: Mapping[str, str], log_path: Path
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    log_path: Path,
+    folders: Sequence[Path] = (),
 ) -> tuple[subprocess.Popen[bytes], Network]:
-    """Start `command` contained, in a network of its own where that works. OSError: it cannot be started."""
+    """Start `command` contained, in a network of its own and as a user of its own, where that works.
+
+    `folders` are what that user is to reach. OSError: it cannot be started.
+    """
     if not containment().private_network:
         return spawn(command, env=env, log_path=log_path), HOST
+    user = identity()
+    become = user.text(folders) if user is not None else "-"
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         try:
             process = spawn(
-                [sys.executable, *BROKER, str(theirs.fileno()), *command],
+                [sys.executable, *BROKER, str(theirs.fileno()), become, *command],
                 env=env,
                 log_path=log_path,
                 pass_fds=[theirs.fileno()],

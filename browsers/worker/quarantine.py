@@ -13,7 +13,7 @@ from django.db.models import F
 
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category, Rung
-from browsers.models import Browser, Incident
+from browsers.models import Browser, DrainKind, Incident
 from browsers.state import drains
 from browsers.state.live import living
 
@@ -30,7 +30,7 @@ def start_failed(browser_id: str, error: Exception) -> None:
     failed = rows.values_list("failed_starts", flat=True).first() or 0
     if failed < AFTER:
         return
-    reason = f"{drains.QUARANTINED_BY_THE_POOL}: it could not be started {failed} times in a row: {error}"
+    reason = f"{DrainKind.GIVEN_UP.label}: it could not be started {failed} times in a row: {error}"
     if _mark(browser_id, reason[:2000]):
         log.error("%s is quarantined: %s", browser_id, error)
         Incident.objects.create(
@@ -46,8 +46,7 @@ def started(browser_id: str) -> None:
     """It runs and answers right: what the pool put into quarantine it lets out."""
     rows = Browser.objects.filter(pk=browser_id)
     rows.update(failed_starts=0)
-    reason = rows.values_list("drain_reason", flat=True).first() or ""
-    if reason.startswith(drains.QUARANTINED_BY_THE_POOL):
+    if rows.filter(drain_kind=DrainKind.GIVEN_UP).exists():
         try:
             drains.clear(browser_id)
         except redis.exceptions.RedisError as error:
@@ -56,7 +55,7 @@ def started(browser_id: str) -> None:
 
 def _mark(browser_id: str, reason: str) -> bool:
     try:
-        return drains.mark(browser_id, reason=reason)
+        return drains.mark(browser_id, DrainKind.GIVEN_UP, reason=reason)
     except redis.exceptions.RedisError as error:  # the row is marked, the sweep repeats it
         log.warning("%s: %s", browser_id, error)
         return True

@@ -91,6 +91,7 @@ class BrowserWorker:
             self.pace, self.memory, self._checks, limit_mb=limit_mb,
         )  # fmt: skip
         self._watch = Watch(browser_id, self.status)
+        self._excused: SessionEvent | None = None  # what a caller's inputs broke
         self._checkup = Checkup(browser_id, self.session, self._checks, hooks.known)
         self._ladder = Ladder(browser_id, self.session, self.status, self._forget, self._bounded)
         self._reliever = Reliever(
@@ -209,6 +210,8 @@ class BrowserWorker:
                 self.status.publish()
             error.refused = why_refused(error) if why_refused else ""
             blamed = Category.INVALID_INPUT if error.refused else error.category
+            if error.refused:
+                self._excused = self._watch.broken  # such as the engine, which stopped half way
             self.status.breakers = breakers.failed(self.id, blamed, sha256=sha256)
             raise
         self.pace.note(sha256, report, rows)
@@ -293,7 +296,8 @@ class BrowserWorker:
         event = self._watch.broken
         if event is None:
             return self.repair(Category.INTERNAL, "left without a repair", None)
-        self.status.breakers = breakers.failed(self.id, self._really(event.category))
+        if event is not self._excused:
+            self.status.breakers = breakers.failed(self.id, self._really(event.category))
         return self.repair(event.category, f"{event.name}: {event.message}", event.first_rung)
 
     def _really(self, category: Category) -> Category:

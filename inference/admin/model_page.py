@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Final
 
 from django.db.models import Count
 
 from browsers.models import BackendProof
+from inference.core.ports import Port, read_ports
 from inference.models import OnnxModel, PlanShard
 
 _MOST_PROOFS: Final = 100
@@ -18,8 +20,8 @@ def told(model: OnnxModel) -> dict[str, Any]:
     parts = _graphs(model)
     return {
         "model": model,
-        "inputs": [_port(port) for port in model.inputs],
-        "outputs": [_port(port) for port in model.outputs],
+        "inputs": [_port(port) for port in model.input_ports],
+        "outputs": [_port(port) for port in model.output_ports],
         "components": [_component(item, model.components) for item in model.components],
         "operators": _operators(parts),
         "graphs": [
@@ -53,14 +55,9 @@ def _operators(parts: dict[str, dict[str, Any]]) -> list[tuple[str, int]]:
     return counts.most_common()
 
 
-def _port(port: dict[str, Any]) -> dict[str, Any]:
-    shape = " × ".join(map(str, port["shape"])) or "one value"
-    return {
-        "name": port["name"],
-        "dtype": port["dtype"],
-        "shape": shape,
-        "default": port.get("default"),
-    }
+def _port(port: Port) -> dict[str, Any]:
+    shape = " × ".join(map(str, port.shape)) or "one value"
+    return {"name": port.name, "dtype": port.dtype, "shape": shape, "default": port.default}
 
 
 def _proofs(model: OnnxModel) -> list[dict[str, Any]]:
@@ -78,15 +75,15 @@ def _component(item: dict[str, Any], components: list[dict[str, Any]]) -> dict[s
     after = ", ".join(components[index]["name"] for index in item["depends_on"])
     return {
         **item,
-        "takes": _wires(item["inputs"], "←"),
-        "makes": _wires(item["outputs"], "→"),
+        "takes": _wires(read_ports(item["inputs"]), "←"),
+        "makes": _wires(read_ports(item["outputs"]), "→"),
         "after": after or "nothing",
     }
 
 
-def _wires(ports: list[dict[str, Any]], arrow: str) -> str:
+def _wires(ports: Iterable[Port], arrow: str) -> str:
     """Each port, with its tensor where that has another name."""
     return ", ".join(
-        f"{port['name']} {arrow} {port['tensor']}" if "tensor" in port else port["name"]
+        f"{port.name} {arrow} {port.tensor}" if port.tensor != port.name else port.name
         for port in ports
     )

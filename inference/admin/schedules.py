@@ -70,16 +70,16 @@ class PeriodicTaskAdmin(Audited, beat.PeriodicTaskAdmin, ModelAdmin):
 
     actions = ["enable_tasks", "disable_tasks", "run_tasks"]
 
-
-def _tell(request: HttpRequest, action: str, tasks: QuerySet[PeriodicTask]) -> None:
-    for task in tasks:
-        tell(request, action, f"periodic task {task.name}")
-
     def get_actions(self, request: HttpRequest) -> Any:
         """Who may not change a task neither runs it nor switches it: the base asks nobody."""
         if self.has_change_permission(request):
             return super().get_actions(request)
         return {}
+
+
+def _tell(request: HttpRequest, action: str, tasks: QuerySet[PeriodicTask]) -> None:
+    for task in tasks:
+        tell(request, action, f"periodic task {task.name}")
 
 
 @admin.register(IntervalSchedule)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
+from inference.core.ports import Port, read_ports
 from inference.errors import InvalidRequest
 from inference.graph.costs import assumed, item_bytes
 from inference.models import OnnxModel, PlanShard, Strategy
@@ -48,7 +47,7 @@ def check_strategy(model: OnnxModel, strategy: str, num_shards: int | None) -> N
 def component_steps(model: OnnxModel) -> list[PlanShard]:
     """One step per component, in an order in which they can run."""
     seen: set[str] = set()
-    given = {port["name"] for port in model.inputs}
+    given = {port.name for port in model.input_ports}
     steps = []
     for index, item in enumerate(model.components):
         steps.append(
@@ -67,8 +66,8 @@ def component_steps(model: OnnxModel) -> list[PlanShard]:
                 node_count=item["node_count"],
                 crossing_bytes=sum(
                     _example_bytes(port)
-                    for port in item["inputs"]
-                    if port.get("tensor", port["name"]) not in given
+                    for port in read_ports(item["inputs"])
+                    if port.tensor not in given
                 ),
             )
         )
@@ -76,5 +75,5 @@ def component_steps(model: OnnxModel) -> list[PlanShard]:
     return steps
 
 
-def _example_bytes(port: Mapping[str, Any]) -> int:
-    return math.prod(assumed(port["shape"])) * item_bytes(port["dtype"])
+def _example_bytes(port: Port) -> int:
+    return math.prod(assumed(port.shape)) * item_bytes(port.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 
+from inference.core.ports import Joined
 from inference.errors import InvalidRequest
 from inference.graph.batching.batch_axis import Verdict
 from inference.models import OnnxModel, PlanShard, StepKind, Strategy
@@ -64,26 +65,23 @@ def copies(model: OnnxModel, steps: Sequence[PlanShard], parts: int) -> list[Pla
     """
     tensor_parts = 1 + max((step.part for step in steps if step.part is not None), default=-1)
     repeated = [step for part in range(parts) for step in _copy(steps, part, parts, tensor_parts)]
-    made_by = {
-        port.get("tensor", port["name"]): step.index for step in steps for port in step.outputs
-    }
-    outputs = [port.get("tensor", port["name"]) for port in model.outputs]
+    made_by = {port.tensor: step.index for step in steps for port in step.output_ports}
     joined = [
-        {
-            "tensor": name,
-            "op": "concat",
-            "axis": 0,
-            "parts": [[part * len(steps) + made_by[name], name] for part in range(parts)],
-        }
-        for name in outputs
+        Joined(
+            name,
+            "concat",
+            0,
+            tuple((part * len(steps) + made_by[name], name) for part in range(parts)),
+        )
+        for name in (port.tensor for port in model.output_ports)
     ]
-    waits_for = sorted({step for item in joined for step, _ in item["parts"]})
+    waits_for = sorted({step for item in joined for step, _ in item.parts})
     join = PlanShard(
         index=len(repeated),
         kind=StepKind.JOIN,
         outputs=model.outputs,
         depends_on=waits_for,
-        join=joined,
+        join=[item.to_json() for item in joined],
     )
     return [*repeated, join]
 
@@ -97,10 +95,7 @@ def _copy(
         one.batch_part = batch_part
         one.index = step.index + offset
         one.depends_on = [index + offset for index in step.depends_on]
-        one.join = [
-            {**item, "parts": [[index + offset, name] for index, name in item["parts"]]}
-            for item in step.join
-        ]
+        one.join = [item.after(offset).to_json() for item in step.joined]
         if step.part is not None:
             one.part = step.part + batch_part * tensor_parts
         one.cost = step.cost / parts

@@ -40,24 +40,31 @@ def loads(path: Path) -> Loads:
         return Loads(unknown=f"there is no {'node' if node is None else 'onnxruntime-web'} here")
     model = np.fromfile(path, np.uint8)
     with _LOCK:
-        try:
-            if _session is None:
-                _session = sandbox.opened(
-                    "loads",
-                    reads=[node, _SCRIPT, dist],
-                    limits=sandbox.limits_for(seconds=settings.WEBPOOL_SANDBOX_SECONDS),
-                    node=str(node),
-                    script=str(_SCRIPT),
-                    dist=str(dist),
-                )
-            said = _session.ask({"model": model}).document["refused"]
-        except (sandbox.Refused, sandbox.Failed, OSError) as error:
-            if _session is not None:
-                _session.close()
-            _session = None
-            log.warning("the browsers' runtime could not be asked about a model: %s", error)
-            return Loads(unknown=str(error)[:300])
-    return Loads(refused=str(said)[:600])
+        while True:
+            kept = _session is not None
+            try:
+                if _session is None:
+                    _session = _opened(node, dist)
+                said = _session.ask({"model": model}).document["refused"]
+            except (sandbox.Refused, sandbox.Failed, OSError) as error:
+                if _session is not None:
+                    _session.close()
+                _session = None
+                if kept:
+                    continue  # it may have ended before it was asked: a new one tells
+                log.warning("the browsers' runtime could not be asked about a model: %s", error)
+                return Loads(unknown=str(error)[:300])
+            return Loads(refused=str(said)[:600])
+
+
+def _opened(node: Path, dist: Path) -> sandbox.Session:
+    return sandbox.opened(
+        "loads",
+        reads=[node, _SCRIPT, dist],
+        node=str(node),
+        script=str(_SCRIPT),
+        dist=str(dist),
+    )
 
 
 def _node() -> Path | None:

@@ -10,15 +10,15 @@ import functools
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 
 from inference.core.lifecycle import STEP, ShardState
 from inference.models import PlanShard, Redundancy, Run, RunShard
 from inference.store import step_moves
+from inference.store.inputs import inputs_of
 from inference.store.statements import Select
-from inference.store.tensors import TensorRef
+from inference.store.tensors import TensorRef, refs_of
 
 _RUN = Select(Run, ("id",))
 _STEPS = Select(RunShard, ("run_id",))
@@ -83,28 +83,23 @@ def _done(steps: Sequence[RunShard]) -> set[int]:
 
 def input_refs(shard: RunShard) -> list[tuple[str, TensorRef]]:
     """Where the shard's inputs are: the run's own, or what earlier steps left."""
-    available: dict[str, Any] = dict(shard.run.inputs)
+    part = shard.plan_shard.batch_part
+    available = {name: item.for_part(part) for name, item in inputs_of(shard.run).items()}
     if shard.plan_shard.depends_on:
         for step in steps_of(shard.run):
             if step.index in shard.plan_shard.depends_on:
-                available.update(step.outputs)
-    named = []
-    for port in shard.plan_shard.inputs:
-        item = available.get(port.get("tensor", port["name"]))
-        if item is None:
-            continue  # an input with a declared default that the caller left out
-        if "parts" in item:
-            item = item["parts"][shard.plan_shard.batch_part]
-        named.append((port["name"], TensorRef.from_json(item)))
-    return named
+                available.update(refs_of(step.outputs))
+    # An input with a declared default that the caller left out is not there.
+    ports = shard.plan_shard.input_ports
+    return [(port.name, available[port.tensor]) for port in ports if port.tensor in available]
 
 
 def part_refs(join: RunShard) -> dict[str, list[TensorRef]]:
     """For each tensor that a join makes, where its parts are, in order."""
-    left = {step.index: step.outputs for step in steps_of(join.run) if step.outputs}
+    left = {step.index: refs_of(step.outputs) for step in steps_of(join.run) if step.outputs}
     return {
-        item["tensor"]: [TensorRef.from_json(left[step][tensor]) for step, tensor in item["parts"]]
-        for item in join.plan_shard.join
+        item.tensor: [left[step][tensor] for step, tensor in item.parts]
+        for item in join.plan_shard.joined
     }
 
 

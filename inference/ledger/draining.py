@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from browsers.models import DrainKind
 from browsers.state import drains
 from browsers.state.live import living
 from inference.ledger import redispatch, sweep
@@ -28,7 +29,7 @@ class Draining:
     others: int
 
 
-def drain(browser_id: str, *, reason: str) -> Draining:
+def drain(browser_id: str, *, reason: str, kind: DrainKind = DrainKind.ASKED) -> Draining:
     """From now on nothing new is placed on the browser; idempotent, it lasts until `undrain`.
 
     Raises:
@@ -36,7 +37,7 @@ def drain(browser_id: str, *, reason: str) -> Draining:
         RedisError: Redis does not answer; the row is marked all the same.
     """
     get_browser(browser_id)
-    drains.mark(browser_id, reason=reason)
+    drains.mark(browser_id, kind, reason=reason)
     moved = _move_queued(browser_id)
     others = sum(browser.state == "ready" for browser in living().values())
     return Draining(browser_id, moved=moved, left=left(browser_id), others=others)

@@ -18,6 +18,7 @@ from browsers.core.failures import Category
 from inference.models import Run, RunShard, RunState
 from inference.store import run_moves, step_moves, tensors, transactions, wakeups
 from inference.store.doubts import doubt_of
+from inference.store.inputs import inputs_of
 from inference.store.tensors import TensorRef, refs_of
 from inference.store.wakeups import Ending
 
@@ -32,12 +33,10 @@ def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
 
     Inside the caller's transaction, like `fail`; returns what to do after its commit.
     """
-    available: dict[str, Any] = dict(run.inputs)
+    available: dict[str, Any] = dict(run.inputs)  # a model may hand one through
     for shard in shards:
         available.update(shard.outputs)
-    outputs = {
-        port["name"]: available[port.get("tensor", port["name"])] for port in run.model.outputs
-    }
+    outputs = {port.name: available[port.tensor] for port in run.model.output_ports}
     ending = run_moves.succeed(run.pk, outputs, now)
     made = [ref for shard in shards for ref in refs_of(shard.outputs).values()]
     return _ended(run, ending, made) if ending else []
@@ -118,6 +117,6 @@ def _drop_all_but(outputs: Mapping[str, Any], run: Run, made: Iterable[TensorRef
     """Free everything a terminal run stored, except its outputs."""
     kept = {item["key"] for item in outputs.values()}
     stored = list(made)
-    for item in run.inputs.values():
-        stored += [TensorRef.from_json(part) for part in item.get("parts", [item])]
+    for item in inputs_of(run).values():
+        stored += item.refs
     tensors.drop(ref for ref in stored if ref.key not in kept)

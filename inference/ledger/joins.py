@@ -6,13 +6,13 @@ the parts, or, when the chord lost a member, as a message of its own. It is idem
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import redis.exceptions
 
 from browsers import clock
 from browsers.core.failures import Category
+from inference.core.ports import Joined
 from inference.graph.join import join
 from inference.graph.steps import JoinSpec
 from inference.ledger import claims, endings, results
@@ -30,7 +30,7 @@ def execute(step_id: int, fence: int) -> bool:
     try:
         refs = claims.part_refs(step)
         joined = [
-            _joined(item, step.plan_shard, refs[item["tensor"]]) for item in step.plan_shard.join
+            _joined(item, step.plan_shard, refs[item.tensor]) for item in step.plan_shard.joined
         ]
         stored = tensors.store(step.run_id, joined)
     except (tensors.TensorLost, ValueError, redis.exceptions.OutOfMemoryError) as error:
@@ -44,13 +44,13 @@ def execute(step_id: int, fence: int) -> bool:
     return results.record_join(step, named)
 
 
-def _joined(item: Mapping[str, Any], step: PlanShard, refs: Sequence[TensorRef]) -> WireTensor:
-    name = item["tensor"]
+def _joined(item: Joined, step: PlanShard, refs: Sequence[TensorRef]) -> WireTensor:
+    name = item.tensor
     parts = tensors.fetch([(name, ref) for ref in refs])
-    if item["axis"] == 0:
+    if item.axis == 0:
         return join_rows(name, parts)
     (output,) = (spec for spec in specs(step.outputs) if spec.name == name)
-    spec = JoinSpec(item["op"], item["axis"], tuple(part for _, part in item["parts"]), output)
+    spec = JoinSpec(item.op, item.axis, tuple(part for _, part in item.parts), output)
     return tensors.encode_array(name, join(spec, [tensors.decode_array(part) for part in parts]))
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from celery import current_app
 
-from browsers.models import Browser
+from browsers.models import DrainKind
 from browsers.queues import queue_of
 from browsers.state import breakers, drains
-from browsers.state.drains import QUARANTINED
 from inference.ledger import draining, results
 from inference.scheduling.pool_view import get_browser
 
@@ -42,8 +41,8 @@ def quarantine(browser_id: str, *, by: str) -> int:
     """
     get_browser(browser_id)
     drains.clear(browser_id)
-    drains.mark(browser_id, reason=f"{QUARANTINED} by {by}")
-    return results.owner_died(browser_id, f"{browser_id} was {QUARANTINED} by {by}")
+    drains.mark(browser_id, DrainKind.QUARANTINED, reason=f"quarantined by {by}")
+    return results.owner_died(browser_id, f"{browser_id} was quarantined by {by}")
 
 
 def release(browser_id: str) -> bool:
@@ -60,7 +59,3 @@ def reset_breakers(browser_id: str) -> None:
     """
     get_browser(browser_id)
     breakers.reset(browser_id)
-
-
-def is_quarantined(row: Browser) -> bool:
-    return row.drained_at is not None and row.drain_reason.startswith(QUARANTINED)

@@ -20,7 +20,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from django.db import DatabaseError
 
@@ -28,7 +27,8 @@ from browsers import clock
 from browsers.core.failures import Category
 from inference.core import retry
 from inference.core.placement import BrowserView
-from inference.ledger import deadlines, endings
+from inference.ledger import attempts, deadlines, endings
+from inference.ledger.attempts import AttemptFacts
 from inference.ledger.claims import (
     all_done,
     copies,
@@ -46,7 +46,6 @@ from inference.ledger.redispatch import (
     why_waiting,
 )
 from inference.models import (
-    Attempt,
     Outcome,
     Run,
     RunShard,
@@ -56,12 +55,9 @@ from inference.models import (
 from inference.scheduling import dispatch
 from inference.store import doubts, step_moves, tensors, transactions
 from inference.store.doubts import Doubt, KeptAnswer
-from inference.store.statements import Insert
 from inference.store.tensors import TensorRef
 
 log = logging.getLogger(__name__)
-
-_ATTEMPT = Insert(Attempt)
 
 
 class Glance:
@@ -94,7 +90,7 @@ class Glance:
 def record_success(
     shard: RunShard,
     outputs: Mapping[str, TensorRef],
-    facts: Mapping[str, Any],
+    facts: AttemptFacts,
     glance: Glance | None = None,
 ) -> bool:
     """Write down a result and send what it made ready; False when the shard had moved on.
@@ -102,15 +98,8 @@ def record_success(
     `outputs` by the names of the file's ports.
     """
     tensor_of = shard.plan_shard.tensor_of
-    attempt = Attempt(
-        shard=shard,
-        number=shard.attempts,
-        outcome=Outcome.SUCCEEDED,
-        finished_at=clock.now(),
-        **facts,
-    )
     named = {tensor_of[name]: ref for name, ref in outputs.items()}
-    return _record(shard, named, attempt, glance or Glance(shard))
+    return _record(shard, named, facts, glance or Glance(shard))
 
 
 @transactions.repeated
@@ -118,7 +107,7 @@ def ask_another(
     shard: RunShard,
     outputs: Mapping[str, TensorRef],
     doubt: Doubt,
-    facts: Mapping[str, Any],
+    facts: AttemptFacts,
     *,
     must: bool,
 ) -> Outcome | None:
@@ -129,7 +118,7 @@ def ask_another(
     """
     tensor_of = shard.plan_shard.tensor_of
     named = {tensor_of[name]: ref for name, ref in outputs.items()}
-    doubt = doubt.after(KeptAnswer(shard.browser, facts["backend"], named))
+    doubt = doubt.after(KeptAnswer(shard.browser, facts.backend, named))
     asked = copy.copy(shard)
     asked.doubt = doubts.to_json(doubt)
     pool = pool_now()
@@ -141,9 +130,7 @@ def ask_another(
         late = deadlines.finish_late(shard.run, now)
         mine = step_moves.ask(asked, doubt)
         outcome = Outcome.DOUBTED if mine else Outcome.SUPERSEDED
-        Attempt.objects.create(
-            shard=shard, number=shard.attempts, outcome=outcome, finished_at=now, **facts
-        )
+        attempts.write(shard, outcome, facts, now)
         if mine:
             _, after = place_again(asked, pool, now)
     follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
@@ -162,8 +149,9 @@ def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
 
 @transactions.repeated
 def _record(
-    step: RunShard, outputs: Mapping[str, TensorRef], attempt: Attempt | None, glance: Glance
+    step: RunShard, outputs: Mapping[str, TensorRef], facts: AttemptFacts | None, glance: Glance
 ) -> bool:
+    answered_at = clock.now()
     step, pool = copy.copy(step), glance.pool()
     after: Actions = []
     stored = {name: ref.to_json() for name, ref in outputs.items()}
@@ -171,9 +159,9 @@ def _record(
         now = clock.now()  # here nothing is waited for any more
         late = deadlines.finish_late(step.run, now)
         mine = step_moves.finish(step, stored, now)
-        if attempt is not None:
-            attempt.outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
-            _ATTEMPT([attempt])
+        if facts is not None:
+            outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
+            attempts.write(step, outcome, facts, answered_at)
         if mine:
             step_moves.cancel(copies(step), now)
             after = _advance(step, pool, now)
@@ -220,29 +208,19 @@ def _go_on(
     return [lambda: send(sent, steps)]
 
 
-def record_failure(
-    shard: RunShard, category: Category, message: str, facts: Mapping[str, Any]
-) -> None:
+def record_failure(shard: RunShard, category: Category, message: str, facts: AttemptFacts) -> None:
     """Write down a failed attempt, then retry, move or give up as `core.retry` decides."""
     _give_up_attempt(shard, Outcome.FAILED, category, message, facts)
 
 
 @transactions.repeated
-def fail_run(shard: RunShard, category: Category, message: str, facts: Mapping[str, Any]) -> None:
+def fail_run(shard: RunShard, category: Category, message: str, facts: AttemptFacts) -> None:
     """End the run because of this shard: no retry anywhere could help."""
     shard = copy.copy(shard)
     with transactions.of_run(shard.run_id):
         now = clock.now()
         mine = step_moves.fail(shard, now)
-        Attempt.objects.create(
-            shard=shard,
-            number=shard.attempts,
-            outcome=Outcome.FAILED,
-            error_category=category,
-            error=message,
-            finished_at=now,
-            **facts,
-        )
+        attempts.write(shard, Outcome.FAILED, facts, now, category=category, error=message)
         error = f"shard {shard.index} on {shard.browser}: {message}"
         after = endings.fail(shard.run, now, category=category, error=error) if mine else []
     follow_up(after)
@@ -270,13 +248,13 @@ def owner_died(browser_id: str, reason: str, *, category: Category = Category.BR
 
 def lose(shard: RunShard, category: Category, reason: str) -> bool:
     """Give up an attempt of which nothing more will be heard; False when the shard had moved on."""
-    facts = {"browser": shard.browser, "started_at": shard.claimed_at or clock.now()}
+    facts = AttemptFacts(shard.browser, started_at=shard.claimed_at or clock.now())
     return _give_up_attempt(shard, Outcome.LOST, category, reason, facts)
 
 
 @transactions.repeated
 def _give_up_attempt(
-    shard: RunShard, outcome: Outcome, category: Category, message: str, facts: Mapping[str, Any]
+    shard: RunShard, outcome: Outcome, category: Category, message: str, facts: AttemptFacts
 ) -> bool:
     decision = retry.decide(
         category,
@@ -291,15 +269,7 @@ def _give_up_attempt(
         failed_on, last = shard.browser, decision.next == retry.Next.FAIL
         if not (step_moves.fail(shard, now) if last else step_moves.give_up(shard)):
             return False
-        Attempt.objects.create(
-            shard=shard,
-            number=shard.attempts,
-            outcome=outcome,
-            error_category=category,
-            error=message,
-            finished_at=now,
-            **facts,
-        )
+        attempts.write(shard, outcome, facts, now, category=category, error=message)
         if last:
             if not others(shard).exists():
                 error = f"shard {shard.index} on {failed_on}: {message} ({decision.reason})"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from browsers.core.answers.agreement import disagreement, same_bits
 from browsers.core.failures import Category
@@ -25,6 +24,7 @@ from browsers.state import breakers
 from inference.catalog import known_answers
 from inference.core.verification import Next, judge, suspicion
 from inference.ledger import results
+from inference.ledger.attempts import AttemptFacts
 from inference.ledger.claims import copies, others
 from inference.models import Outcome, PlanShard, Redundancy, RunShard, ShardState
 from inference.store import tensors
@@ -39,7 +39,7 @@ def settle(
     shard: RunShard,
     outputs: Sequence[WireTensor],
     refs: Sequence[TensorRef],
-    facts: Mapping[str, Any],
+    facts: AttemptFacts,
     glance: results.Glance,
 ) -> None:
     """Record a computed shard, or have it computed once more elsewhere."""
@@ -55,7 +55,7 @@ def settle(
         must = doubt.compared or others(shard).exists()  # its other copy may know better
         asked = results.ask_another(shard, named, doubt, facts, must=must)
     if asked is None and results.record_success(shard, named, facts, glance):
-        _blame_copies(shard, outputs, facts["backend"])
+        _blame_copies(shard, outputs, facts.backend)
     elif doubt is not None and asked is Outcome.SUPERSEDED:
         _blame_late(shard, outputs, doubt.why)
 
@@ -72,11 +72,11 @@ def _confirm(
     outputs: Sequence[WireTensor],
     named: Mapping[str, TensorRef],
     odd: Sequence[str],
-    facts: Mapping[str, Any],
+    facts: AttemptFacts,
     glance: results.Glance,
 ) -> None:
     """Compare an answer with the earlier ones: take it, ask one more browser, or fail the run."""
-    why, backend = doubt.why, facts["backend"]
+    why, backend = doubt.why, facts.backend
     found = [(answer, _agrees(shard, answer, outputs, backend)) for answer in doubt.answers]
     answers = tuple(answer for answer, same in found if same is not None)
     agrees = [same for _, same in found if same is not None]
@@ -130,7 +130,7 @@ def _blame_late(shard: RunShard, outputs: Sequence[WireTensor], why: str) -> Non
 
 def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
     """What is odd about those outputs that are the model's, and that two browsers have not agreed on yet."""
-    ours = {port["name"] for port in shard.run.model.outputs}
+    ours = {port.name for port in shard.run.model.output_ports}
     tensor_of = shard.plan_shard.tensor_of
     found = [
         f"{tensor_of[tensor.name]} is {what}"

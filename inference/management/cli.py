@@ -1,4 +1,4 @@
-"""What the commands share: a failure is one line on stderr and exit code 2."""
+"""What the commands share: a failure is one line on stderr; exit code 1 for a run that failed, else 2."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import redis.exceptions
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from inference.errors import WebpoolError
+from inference.errors import RunFailed, WebpoolError
 from inference.models import Entrance
 from inference.store import audit
 
 
 class WebpoolCommand(BaseCommand):
-    """A command whose expected failures end as one clear line and exit code 2."""
+    """A command whose expected failures end as one clear line.
+
+    Exit code 1: what was asked for was run, and failed. 2: it could not be asked for, or not here.
+    """
 
     requires_system_checks: list[str] = []
 
@@ -26,6 +29,8 @@ class WebpoolCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             return super().execute(*args, **options)
+        except RunFailed as error:
+            raise CommandError(str(error), returncode=1) from error
         except WebpoolError as error:
             raise CommandError(str(error), returncode=2) from error
         except redis.exceptions.ResponseError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from inference.core.ports import Joined, Port, read_ports
 from inference.graph.batching.batch_axis import BatchAxis
 
 
@@ -53,6 +54,14 @@ class OnnxModel(models.Model):
     def batch(self) -> BatchAxis:
         """Whether a batch may be split."""
         return BatchAxis.from_json(self.batch_axis)
+
+    @property
+    def input_ports(self) -> tuple[Port, ...]:
+        return read_ports(self.inputs)
+
+    @property
+    def output_ports(self) -> tuple[Port, ...]:
+        return read_ports(self.outputs)
 
 
 class Strategy(models.TextChoices):
@@ -164,6 +173,19 @@ class PlanShard(models.Model):
         return f"{self.plan} #{self.index}"
 
     @property
+    def input_ports(self) -> tuple[Port, ...]:
+        return read_ports(self.inputs)
+
+    @property
+    def output_ports(self) -> tuple[Port, ...]:
+        return read_ports(self.outputs)
+
+    @property
+    def joined(self) -> tuple[Joined, ...]:
+        """What a join makes."""
+        return tuple(Joined.from_json(item) for item in self.join)
+
+    @property
     def tensor_of(self) -> dict[str, str]:
         """Under which name the run knows what each of its outputs makes."""
-        return {port["name"]: port.get("tensor", port["name"]) for port in self.outputs}
+        return {port.name: port.tensor for port in self.output_ports}

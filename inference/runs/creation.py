@@ -28,13 +28,14 @@ from inference.models import (
     RunShard,
     StepKind,
 )
-from inference.runs import admission
+from inference.runs import admission, quotas
 from inference.runs.answers import collect, end_at_deadline, wait_run
 from inference.runs.inputs import Prepared, prepare
 from inference.runs.options import option
 from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
 from inference.scheduling import dispatch
 from inference.store import tensors, transactions
+from inference.store.inputs import to_json
 from inference.store.statements import Insert
 from inference.store.tensors import WireTensor
 
@@ -101,6 +102,7 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
     if lasting is not None:
         raise InvalidRequest(str(lasting))
     try:
+        quotas.check_stored(run.owner)
         split = _split(run, shards, pool, _rows(prepared))
         run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
     except redis.exceptions.RedisError as error:
@@ -161,12 +163,13 @@ def _store_inputs(
     """`split`: how many rows each part of the batch gets; None: it stays whole."""
     if split is None:
         refs = tensors.store(run.pk, inputs)
-        return {tensor.name: ref.to_json() for tensor, ref in zip(inputs, refs, strict=True)}
+        pairs = zip(inputs, refs, strict=True)
+        return {tensor.name: to_json([ref], split=False) for tensor, ref in pairs}
     stored: dict[str, Any] = {}
     for tensor in inputs:
         pieces = split_rows(tensor, split) if tensor.name in batched else [tensor] * len(split)
         refs = tensors.store(run.pk, pieces)
-        stored[tensor.name] = {"parts": [ref.to_json() for ref in refs]}
+        stored[tensor.name] = to_json(refs, split=True)
     return stored
 
 
@@ -201,6 +204,7 @@ def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
 @transactions.repeated
 def _insert(run: Run, shards: Sequence[RunShard]) -> None:
     with transactions.alone("admission"):
+        quotas.admit(run.owner)
         admission.admit()  # here no other request can come between the count and the row
         _RUN([run])
         _STEPS(shards)

@@ -15,7 +15,7 @@ from inference.catalog.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView, named
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
 from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
-from inference.runs import auto
+from inference.runs import auto, quotas
 from inference.scheduling.pool_view import absent, snapshot
 from inference.scheduling.wishes import check_wishes
 from inference.store.tensors import WireTensor
@@ -159,6 +159,7 @@ def plan_for(
     """
     check_strategy(model, request.strategy, request.shards)
     count = _shard_count(request, model, pool, rows)
+    quotas.check_shards(count, request.data_parallel, request.redundancy)
     parts = count if request.strategy == Strategy.DATA else request.data_parallel
     if rows is not None and parts is not None and parts > max(rows, 1):
         raise InvalidRequest(

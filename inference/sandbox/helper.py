@@ -20,6 +20,10 @@ _END_S: Final = 5.0
 _SEND_S: Final = 30.0
 _START_S: Final = 120.0  # it imports its libraries, on a busy machine
 READY: Final = b"ready"
+_PASSED_ON: Final = (
+    "PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV",
+    "WEBPOOL_HOME",
+)  # fmt: skip
 
 
 class Helper:
@@ -42,7 +46,7 @@ class Helper:
                 stdout=subprocess.DEVNULL,
                 cwd=_ROOT,
                 # One thread while it forks; children compute with onnxruntime's own.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "0"},
+                env={**_environment(), "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "0"},
                 start_new_session=True,  # Ctrl-C is its owner's matter
             )
         self._control.settimeout(_START_S)
@@ -84,6 +88,11 @@ class Helper:
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs; keys and addresses of services stay here."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 _current: Helper | None = None

@@ -6,11 +6,9 @@ import time
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db.models import Q
 from django.utils import timezone
 
-from browsers.models import Browser, BrowserState
-from browsers.state.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
+from browsers.models import Browser, BrowserState, DrainKind
 from browsers.state.live import LiveBrowser, living
 from inference.core.placement import BackendView, BrowserView
 from inference.errors import UnknownBrowser
@@ -39,10 +37,8 @@ def absent(pool: Iterable[BrowserView], *, hoped_for: bool = False) -> list[Brow
     """
     long_ago = timezone.now() - _COMES_BACK_WITHIN
     rows = Browser.objects.exclude(state=BrowserState.STOPPED, state_changed_at__lt=long_ago)
-    given_up = Q(drain_reason__startswith=QUARANTINED)
-    if hoped_for:
-        given_up &= ~Q(drain_reason__startswith=QUARANTINED_BY_THE_POOL)
-    rows = rows.exclude(given_up)
+    given_up = [DrainKind.QUARANTINED, *([] if hoped_for else [DrainKind.GIVEN_UP])]
+    rows = rows.exclude(drain_kind__in=given_up)
     return [
         BrowserView(
             id=row.id, kind=row.kind, family=row.family, state="down", backends=(), loaded={},

@@ -22,6 +22,7 @@ from history.core.samples import Blame, Observation
 from history.core.shapes import shape_bucket
 from inference.models import Attempt, OnnxModel, Outcome, RunShard, ShardState
 from inference.store import transactions
+from inference.store.inputs import batch_of
 
 log = logging.getLogger(__name__)
 _BATCH: Final = 5000
@@ -150,12 +151,8 @@ def _per_second(tokens: int | None, compute_ms: float | None) -> float | None:
 
 def _batch_size(row: Attempt) -> int | None:
     """Rows of the batch, where the model has a batch axis; else unknown."""
-    run = row.shard.run
-    item = next((run.inputs[name] for name in run.model.batch.inputs if name in run.inputs), None)
-    if item is None:
-        return None
-    ref = item["parts"][row.shard.plan_shard.batch_part] if "parts" in item else item
-    return int(ref["shape"][0]) if ref["shape"] else None
+    ref = batch_of(row.shard.run, row.shard.plan_shard.batch_part)
+    return ref.shape[0] if ref and ref.shape else None
 
 
 def _meanwhile(rows: Sequence[Attempt]) -> Sequence[int]:

@@ -151,10 +151,10 @@ def condition_sql(condition: Condition) -> str:
     return f"= {condition or '%s'}"
 
 
-def rows(sql: str) -> list[tuple[Any, ...]]:
-    """What a statement without parameters returns."""
+def rows(sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    """What a statement returns."""
     with connection.cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(sql, parameters)
         return cast("list[tuple[Any, ...]]", cursor.fetchall())
 
 

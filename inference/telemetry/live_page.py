@@ -10,12 +10,10 @@ from typing import Any
 from django.utils import timezone
 
 from browsers.connections import connection_facts
-from browsers.models import Browser, BrowserState, Incident
+from browsers.models import Browser, BrowserState, DrainKind, Incident
 from browsers.state.breakers import describe
-from browsers.state.drains import QUARANTINED
 from browsers.state.glance import breakers_or_unknown, living_or_unknown, shown_state
 from browsers.state.live import LiveBrowser, living
-from inference.ledger.operations import is_quarantined
 from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
 from inference.wire.serializers.browsers import file_names
 
@@ -45,7 +43,7 @@ def pool_now() -> dict[str, Any]:
             {
                 **facts,
                 "row": row,
-                "shown_state": QUARANTINED if is_quarantined(row) else shown_state(row, known),
+                "shown_state": _shown(row, known),
                 "loaded": loaded,
                 "memory_percent": _percent(facts["memory_mb"], facts["memory_limit_mb"]),
                 "breaker": describe(breakers[row.pk], now.timestamp()) if breakers else None,
@@ -88,14 +86,16 @@ def _alarm(living: Mapping[str, LiveBrowser] | None, rows: Iterable[Browser]) ->
         return "Redis does not answer: nobody knows which browsers live, and no run goes on."
     if any(live.state == BrowserState.READY for live in living.values()):
         return ""
-    states = Counter(
-        QUARANTINED if is_quarantined(row) else shown_state(row, living) for row in rows
-    )
+    states = Counter(_shown(row, living) for row in rows)
     listed = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return (
         f"No browser takes work ({listed or 'none has ever started'}): runs wait until one does, or fail at "
         "their deadlines."
     )
+
+
+def _shown(row: Browser, living: Mapping[str, LiveBrowser] | None) -> str:
+    return DrainKind.QUARANTINED.label if row.quarantined else shown_state(row, living)
 
 
 def _held() -> defaultdict[str, Counter[str]]:

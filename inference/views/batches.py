@@ -33,7 +33,7 @@ from inference.errors import InvalidRequest
 from inference.models import Entrance
 from inference.models.batches import Batch, BatchJob
 from inference.store import audit
-from inference.views.door import Door, caller_of
+from inference.views.door import Door, asked, caller_of
 from inference.wire.serializers.errors import ErrorSerializer
 
 ERRORS = dict.fromkeys((400, 401, 403, 404, 413, 503), ErrorSerializer)
@@ -172,10 +172,9 @@ class BatchJobResume(Door, APIView):
     def post(self, request: Request, job_id: str) -> Response:
         """Go on with a cancelled job, and with its failed batches if asked."""
         job = _own_job(request, job_id)
-        form = RetrySerializer(data=request.data)
-        form.is_valid(raise_exception=True)
+        wanted = asked(RetrySerializer, request.data)
         with audit.acting(Entrance.REST, caller_of(request).name, "resume", f"batch job {job.pk}"):
-            if not jobs.resume_job(job, retry_failed=form.validated_data["retry_failed"]):
+            if not jobs.resume_job(job, retry_failed=wanted["retry_failed"]):
                 raise Conflict(f"batch job {job.pk} has nothing left to do: {job.state}")
         return Response(BatchJobDetailSerializer(job).data, status=status.HTTP_202_ACCEPTED)
 

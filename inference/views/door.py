@@ -17,10 +17,12 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import set_rollback
 
 from browsers.core.failures import Category
 from inference import auth
+from inference.errors import InvalidRequest
 from inference.views import http
 from inference.wire.bodies import BoundedJSON
 
@@ -42,6 +44,23 @@ def caller_of(request: Request) -> auth.Caller:
     caller: Any = request.auth
     assert isinstance(caller, auth.Caller)
     return caller
+
+
+def asked(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:
+    """What a caller sent, checked; a name that nothing reads is a mistake, not a wish to be ignored.
+
+    Raises:
+        InvalidRequest: an unknown name.
+        ValidationError: a value of the wrong form.
+    """
+    form = serializer(data=data)
+    if isinstance(data, Mapping) and (unknown := sorted(set(map(str, data)) - set(form.fields))):
+        raise InvalidRequest(
+            f"unknown {', '.join(map(repr, unknown))}; expected {', '.join(form.fields) or 'nothing'}"
+        )
+    form.is_valid(raise_exception=True)
+    given: dict[str, Any] = form.validated_data
+    return given
 
 
 class CallerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from inference import auth
 from inference.ledger import draining
 from inference.models import Entrance
 from inference.store import audit
-from inference.views.door import Door, caller_of
+from inference.views.door import Door, asked, caller_of
 from inference.wire.serializers.browsers import (
     DrainingSerializer,
     DrainRequestSerializer,
@@ -31,10 +31,9 @@ class BrowserDrain(Door, APIView):
 
         `left` is what it still holds. It stays drained, over restarts too, until `undrain`.
         """
-        asked = DrainRequestSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        wanted = asked(DrainRequestSerializer, request.data)
         who = caller_of(request).name
-        reason = asked.validated_data["reason"] or f"asked for by {who}"
+        reason = wanted["reason"] or f"asked for by {who}"
         with audit.acting(Entrance.REST, who, "drain", f"browser {pk}") as said:
             done = draining.drain(pk, reason=reason)
             said.detail = str(done)

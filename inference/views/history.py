@@ -16,7 +16,7 @@ from history.errors import HistoryBusy, Refused
 from inference import auth
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import ModelType
-from inference.views.door import Door
+from inference.views.door import Door, asked
 from inference.wire.serializers.errors import ERRORS
 
 
@@ -71,10 +71,8 @@ class _History(Door, APIView):
     def answer(
         self, ask: Any, serializer: type[serializers.Serializer[Any]], data: Any
     ) -> Response:
-        asked = serializer(data=data)
-        asked.is_valid(raise_exception=True)
         try:
-            return Response(ask(**asked.validated_data))
+            return Response(ask(**asked(serializer, data)))
         except Refused as error:
             raise InvalidRequest(str(error)) from error
         except HistoryBusy as error:

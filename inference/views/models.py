@@ -18,7 +18,7 @@ from inference.errors import InvalidRequest
 from inference.models import Entrance, OnnxModel, Plan
 from inference.runs import options
 from inference.store import audit
-from inference.views.door import Door, caller_of
+from inference.views.door import Door, asked, caller_of
 from inference.wire.bodies import BoundedJSON
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.models import (
@@ -60,9 +60,7 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
 
 def _uploaded(request: Request) -> OnnxModel:
     lists = {key: request.FILES.getlist(key) for key in ("components", "external_data")}
-    form = ModelUploadSerializer(data={**cast("QueryDict", request.data).dict(), **lists})
-    form.is_valid(raise_exception=True)
-    given = form.validated_data
+    given = asked(ModelUploadSerializer, {**cast("QueryDict", request.data).dict(), **lists})
     words = {
         "name": given["name"],
         "model_type": given["model_type"],
@@ -79,12 +77,9 @@ def _described(request: Request) -> OnnxModel:
         raise InvalidRequest(
             "expected an ONNX 'file' or a 'manifest' with its 'components' as files"
         )
-    form = ManifestRequestSerializer(data=request.data)
-    form.is_valid(raise_exception=True)
+    given = asked(ManifestRequestSerializer, request.data)
     return uploads.register_document(
-        form.validated_data["manifest"],
-        name=form.validated_data["name"],
-        model_type=form.validated_data["model_type"],
+        given["manifest"], name=given["name"], model_type=given["model_type"]
     )
 
 

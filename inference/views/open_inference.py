@@ -22,6 +22,7 @@ from browsers.state.live import living
 from inference import auth
 from inference.catalog import registry
 from inference.conversion.documents import most_bytes, parse
+from inference.core.ports import read_ports
 from inference.errors import InvalidRequest, UnknownModel
 from inference.models import Attempt, OnnxModel, Outcome, Run
 from inference.runs import creation, serving
@@ -168,7 +169,7 @@ async def _infer(
 
 
 def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
-    known = [port["name"] for port in model.outputs]
+    known = [port.name for port in model.output_ports]
     for wish in request.outputs:
         if wish.name not in known:
             raise InvalidRequest(f"output {wish.name!r}: model {model.name} has {', '.join(known)}")
@@ -303,10 +304,10 @@ def configuration(model: OnnxModel) -> dict[str, Any]:
 def _steps(model: OnnxModel) -> list[dict[str, Any]]:
     """A model's components as Triton describes an ensemble."""
 
-    def mapped(ports: list[dict[str, Any]]) -> dict[str, str]:
-        return {port["name"]: port.get("tensor", port["name"]) for port in ports}
+    def mapped(items: list[dict[str, Any]]) -> dict[str, str]:
+        return {port.name: port.tensor for port in read_ports(items)}
 
-    outputs = {port.get("tensor", port["name"]): port["name"] for port in model.outputs}
+    outputs = {port.tensor: port.name for port in model.output_ports}
     return [
         {
             "model_name": item["name"],

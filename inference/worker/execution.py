@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -18,10 +19,12 @@ from browsers.session import RunReport
 from browsers.worker import BrowserWorker, end_process, owned
 from inference.graph.shapes import bind_dims
 from inference.ledger import claims, results, verification
+from inference.ledger.attempts import AttemptFacts
 from inference.models import RunShard
 from inference.scheduling import advice
 from inference.scheduling.wishes import asked_of
 from inference.store import tensors
+from inference.store.inputs import batch_of
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor
 from inference.worker.judging import why_refused
@@ -54,11 +57,11 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         refs_in = claims.input_refs(shard)
         inputs = _patiently(lambda: tensors.fetch(refs_in), shard.run.deadline_at)
         glance = results.Glance(shard)
-        facts.update(_sizes(shard, inputs))
+        facts = _sized(facts, shard, inputs)
         report = _compute(worker, shard, inputs, glance.take)
         outputs = report.outputs
         refs = _patiently(lambda: tensors.store(shard.run_id, outputs), shard.run.deadline_at)
-        facts.update(_measured(report))
+        facts = _measured(facts, report)
     except BrowserError as error:
         category = Category.INVALID_INPUT if error.refused else error.category
         results.record_failure(shard, category, error.refused or str(error), facts)
@@ -149,46 +152,45 @@ def _preferred(worker: BrowserWorker, shard: RunShard) -> str:
 
 def _rows(shard: RunShard) -> int | None:
     """How many rows of the batch the shard computes; None where the model's batch cannot be split."""
-    batched = shard.run.model.batch.inputs
-    given = (shard.run.inputs[name] for name in batched if name in shard.run.inputs)
-    part = shard.plan_shard.batch_part
-    refs = (item if part is None else item["parts"][part] for item in given)
-    return next((ref["shape"][0] for ref in refs), None)
+    ref = batch_of(shard.run, shard.plan_shard.batch_part)
+    return ref.shape[0] if ref else None
 
 
-def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> dict[str, Any]:
+def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> AttemptFacts:
     """What is known of the attempt before it has a result."""
     queued = shard.queued_at or started
-    return {
-        "browser": worker.id,
-        "family": worker.facts.family,
-        "browser_version": worker.facts.version,
-        "driver_version": worker.facts.driver_version or "",
-        "queue_ms": (started - queued).total_seconds() * 1000,
-        "memory_mb": worker.memory_mb,
-        "started_at": started,
-    }
+    return AttemptFacts(
+        browser=worker.id,
+        started_at=started,
+        family=worker.facts.family,
+        browser_version=worker.facts.version,
+        driver_version=worker.facts.driver_version or "",
+        queue_ms=(started - queued).total_seconds() * 1000,
+        memory_mb=worker.memory_mb,
+    )
 
 
-def _sizes(shard: RunShard, inputs: Sequence[WireTensor]) -> dict[str, Any]:
-    """What history needs of the inputs to compare like with like."""
-    return {
-        "shapes": {tensor.name: tensor.shape for tensor in inputs},
-        "bytes_in": sum(len(tensor.data) for tensor in inputs),
-        "tokens": tokens_of(shard, inputs),
-    }
+def _sized(facts: AttemptFacts, shard: RunShard, inputs: Sequence[WireTensor]) -> AttemptFacts:
+    """With what history needs of the inputs to compare like with like."""
+    return replace(
+        facts,
+        shapes={tensor.name: tensor.shape for tensor in inputs},
+        bytes_in=sum(len(tensor.data) for tensor in inputs),
+        tokens=tokens_of(shard, inputs),
+    )
 
 
-def _measured(report: RunReport) -> Mapping[str, Any]:
-    return {
-        "backend": report.backend,
-        "adapter": report.adapter or "",
-        "software": report.software,
-        "nodes": report.nodes,
-        "unproved": report.unproved,
-        "warm": report.warm,
-        "load_ms": report.load_ms,
-        "compute_ms": report.compute_ms,
-        "transfer_ms": report.transfer_ms,
-        "bytes_out": sum(len(tensor.data) for tensor in report.outputs),
-    }
+def _measured(facts: AttemptFacts, report: RunReport) -> AttemptFacts:
+    return replace(
+        facts,
+        backend=report.backend,
+        adapter=report.adapter or "",
+        software=report.software,
+        nodes=report.nodes,
+        unproved=report.unproved,
+        warm=report.warm,
+        load_ms=report.load_ms,
+        compute_ms=report.compute_ms,
+        transfer_ms=report.transfer_ms,
+        bytes_out=sum(len(tensor.data) for tensor in report.outputs),
+    )

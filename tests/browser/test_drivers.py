@@ -153,6 +153,7 @@ def test_a_browser_that_ends_at_once_is_a_failed_launch(
         "echo cannot go on >&2\nexit 3\n"
     )
     script.chmod(0o755)
+    tmp_path.chmod(0o755)  # a user of their own starts browsers
     variant = Variant(
         kind="chromium",
         family="chrome",

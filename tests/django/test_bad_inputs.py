@@ -18,6 +18,7 @@ from browsers.core.failures import Category
 from browsers.state import breakers
 from inference.catalog import registry
 from inference.ledger import claims, results
+from inference.ledger.attempts import AttemptFacts
 from inference.models import PlanShard, Run, RunShard, RunState
 from inference.store.tensors import encode_array
 from inference.worker.judging import why_refused
@@ -105,7 +106,7 @@ def test_what_native_onnxruntime_cannot_do_is_the_callers(
 def test_such_a_run_ends_with_the_reason_and_no_browser_is_blamed(tmp_path: Path) -> None:
     run, shard = step_of(tmp_path, "bad-ends", TOP_K)
     reason = asked(shard, x=floats(3), k=[9])
-    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now())
     results.record_failure(shard, Category.INVALID_INPUT, reason, facts)
     breakers.failed(shard.browser, Category.INVALID_INPUT, sha256=shard.plan_shard.sha256)
     run.refresh_from_db()
@@ -120,7 +121,7 @@ def test_inputs_that_kill_pages_end_after_the_second(tmp_path: Path) -> None:
     killing = {"x": np.array([-(2**31)], np.int32), "d": np.array([-1], np.int32)}
     first = shard.browser
     assert asked(shard, BrowserCrash("the page is gone"), **killing) == ""
-    facts = {"browser": first, "started_at": timezone.now()}
+    facts = AttemptFacts(first, timezone.now())
     results.record_failure(shard, Category.BROWSER_CRASH, "the page is gone", facts)
     row = run.shards.get()
     assert row.browser != first

@@ -19,6 +19,7 @@ from inference.catalog.component_plan import default_strategy
 from inference.errors import InvalidRequest
 from inference.graph.reference import equal, reference
 from inference.ledger import claims, redispatch, results
+from inference.ledger.attempts import AttemptFacts
 from inference.models import OnnxModel, PlanShard, Run, RunShard, RunState, ShardState
 from inference.runs import creation
 from inference.runs.answers import collect
@@ -257,7 +258,7 @@ def compute(shard: RunShard) -> None:
     outputs = [tensors.encode_array(name, array) for name, array in made.items()]
     refs = tensors.store(shard.run_id, outputs)
     named = {tensor.name: ref for tensor, ref in zip(outputs, refs, strict=True)}
-    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now())
     assert results.record_success(shard, named, facts)
 
 

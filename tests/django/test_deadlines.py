@@ -23,6 +23,7 @@ from browsers.state import live
 from inference.catalog import registry
 from inference.errors import RunFailed
 from inference.ledger import claims, deadlines, joins, results, sweep, verification
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunShard, RunState
 from inference.runs import creation, serving
 from inference.runs.answers import collect, wait_run
@@ -43,8 +44,8 @@ def claimed(run: Run, index: int) -> RunShard:
     return shard
 
 
-def facts(shard: RunShard) -> dict[str, Any]:
-    return {"browser": shard.browser, "backend": "wasm", "started_at": timezone.now()}
+def facts(shard: RunShard) -> AttemptFacts:
+    return AttemptFacts(shard.browser, timezone.now(), backend="wasm")
 
 
 def stored(shard: RunShard, name: str, value: float = 1.0) -> tensors.TensorRef:

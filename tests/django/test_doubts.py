@@ -12,6 +12,7 @@ from browsers.models import Browser, Incident
 from browsers.redis import client
 from browsers.state import breakers
 from inference.ledger import claims, endings, results, verification
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.answers import collect
 from inference.store import tensors
@@ -35,7 +36,7 @@ def answer(run: Run, *values: float) -> RunShard:
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     wires = [tensors.encode_array("t1", np.array(values, np.float32))]
-    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     refs = tensors.store(run.pk, wires)
     verification.settle(shard, wires, refs, facts, results.Glance(shard))
     run.refresh_from_db()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from browsers.core.failures import Category
 from browsers.redis import client
 from browsers.state import live
 from inference.ledger import claims, endings, joins, results, sweep
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.store import tensors, wakeups
 from tests.support.ledger import make_run, publish
@@ -27,8 +27,8 @@ def claimed(run: Run, index: int) -> RunShard:
     return shard
 
 
-def facts(shard: RunShard) -> dict[str, Any]:
-    return {"browser": shard.browser, "started_at": timezone.now()}
+def facts(shard: RunShard) -> AttemptFacts:
+    return AttemptFacts(shard.browser, timezone.now())
 
 
 def compute(shard: RunShard, name: str, value: float = 1.0) -> bool:

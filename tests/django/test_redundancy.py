@@ -9,10 +9,10 @@ import pytest
 from django.utils import timezone
 
 from browsers.core.failures import Category
-from browsers.models import Browser, Incident
+from browsers.models import Browser, DrainKind, Incident
 from browsers.redis import client
-from browsers.state.drains import QUARANTINED, QUARANTINED_BY_THE_POOL
 from inference.ledger import claims, joins, redispatch, results, sweep, verification
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.answers import collect
 from inference.runs.metrics import run_metrics
@@ -40,12 +40,12 @@ def claimed(run: Run, index: int, copy: int) -> RunShard:
 
 def answer(shard: RunShard, name: str, value: float) -> bool:
     refs = tensors.store(shard.run_id, [tensors.encode_array(name, np.array([value], np.float32))])
-    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     return results.record_success(shard, {name: refs[0]}, facts)
 
 
 def fail(shard: RunShard, category: Category = Category.INTERNAL) -> None:
-    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     results.record_failure(shard, category, "it broke", facts)
 
 
@@ -141,11 +141,12 @@ def test_one_copy_that_failed_for_good_does_not_end_the_run_but_both_do() -> Non
 
 
 @pytest.mark.parametrize(
-    ("reason", "waits"),
-    [(f"{QUARANTINED_BY_THE_POOL}: five failed starts", True), (f"{QUARANTINED}: by hand", False)],
+    ("kind", "waits"), [(DrainKind.GIVEN_UP, True), (DrainKind.QUARANTINED, False)]
 )
-def test_a_second_browser_that_the_pool_quarantined_is_waited_for(reason: str, waits: bool) -> None:
-    Browser.objects.create(pk="b", kind="b", family="b", drain_reason=reason)
+def test_a_second_browser_that_the_pool_quarantined_is_waited_for(
+    kind: DrainKind, waits: bool
+) -> None:
+    Browser.objects.create(pk="b", kind="b", family="b", drain_kind=kind)
     run = run_on("a")
     none = redispatch.why_waiting(run.shards.get(copy=1), snapshot())
     assert none is not None
@@ -166,7 +167,7 @@ def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
 
 def settled(shard: RunShard, value: float) -> None:
     wires = [tensors.encode_array("t1", np.array([value], np.float32))]
-    facts = {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     verification.settle(
         shard, wires, tensors.store(shard.run_id, wires), facts, results.Glance(shard)
     )

@@ -12,6 +12,7 @@ from django.utils import timezone
 from browsers.models import Browser, BrowserState
 from browsers.redis import client
 from inference.ledger import claims, joins, results, sweep
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
 from inference.store import tensors, wakeups
 from tests.support.ledger import make_run, publish
@@ -28,7 +29,7 @@ def claimed(run: Run, index: int) -> RunShard:
 
 def compute(shard: RunShard, name: str, rows: np.ndarray) -> None:
     refs = tensors.store(shard.run_id, [tensors.encode_array(name, rows)])
-    facts = {"browser": shard.browser, "started_at": timezone.now()}
+    facts = AttemptFacts(shard.browser, timezone.now())
     assert results.record_success(shard, {name: refs[0]}, facts)
 
 

@@ -21,9 +21,10 @@ import pytest
 
 from browsers.lifeline import dies_with_parent
 from tests.browser.bench import driver_or_skip
-from tests.support.other_users import as_nobody, attack, doors
+from tests.support.other_users import NOBODY, as_nobody, attack, doors
 from tests.support.shared import ROOT
 from tests.support.stack import RunningStack
+from webpool_site.lab.faults.targets import Target, Targets
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can try as another user")
 
@@ -63,6 +64,10 @@ def test_another_user_can_do_nothing_with_a_pool_of_root(folder: Path) -> None:
     try:
         pool.start()
         found = doors(everything(pool), below=folder)
+        for kind in KINDS:
+            for part in (Target.DRIVER, Target.BROWSER, Target.PAGE):
+                ours = Targets(pool.home).find(part, kind).uids().effective
+                assert ours not in (0, NOBODY), f"{part} of {kind}"
         assert found.ports == {pool.port}, "only the web server listens where others are"
         assert len(found.inner) >= 3 * len(KINDS), "a driver's port and two of the page, for each"
         assert any("X11" in name for name in found.sockets)

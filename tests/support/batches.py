@@ -14,6 +14,7 @@ from browsers.core.failures import Category
 from inference.batches import jobs
 from inference.catalog import registry
 from inference.ledger import claims, results
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, OnnxModel, Outcome, RunShard, RunState, ShardState
 from inference.models.batches import BatchJob
 from inference.store import tensors
@@ -86,5 +87,5 @@ def succeeded_attempts(job: BatchJob) -> dict[str, int]:
     return counts
 
 
-def _facts(shard: RunShard) -> dict[str, Any]:
-    return {"browser": shard.browser, "started_at": timezone.now()}
+def _facts(shard: RunShard) -> AttemptFacts:
+    return AttemptFacts(shard.browser, timezone.now())

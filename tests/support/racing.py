@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from django.conf import settings
 from django.db import transaction
@@ -12,6 +10,7 @@ from django.utils import timezone
 from browsers.redis import client
 from inference.errors import Busy
 from inference.ledger import claims, results
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, RunShard
 from inference.runs import creation
 from inference.store import outbox, tensors
@@ -19,7 +18,7 @@ from tests.support.racers import Racing
 
 _WITHIN_S = 180
 _LOOKED = "test:looked"
-_Computed = tuple[RunShard, dict[str, tensors.TensorRef], dict[str, Any]]
+_Computed = tuple[RunShard, dict[str, tensors.TensorRef], AttemptFacts]
 
 
 def answer(step_id: int, fence: int, port: str) -> Racing:
@@ -33,7 +32,7 @@ def _computed(step_id: int, fence: int, port: str) -> _Computed:
     step = claims.claim(step_id, fence, timezone.now())
     assert step is not None
     (ref,) = tensors.store(step.run_id, [tensors.encode_array(port, np.ones(1, np.float32))])
-    facts = {"browser": step.browser, "backend": "wasm", "started_at": timezone.now()}
+    facts = AttemptFacts(step.browser, timezone.now(), backend="wasm")
     return step, {port: ref}, facts
 
 

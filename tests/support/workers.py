@@ -6,7 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from django.utils import timezone
@@ -15,6 +15,7 @@ from browsers.core.failures import Category
 from browsers.queues import queue_of
 from browsers.redis import client
 from inference.ledger import claims, joins, results, verification
+from inference.ledger.attempts import AttemptFacts
 from inference.models import Run, RunShard, ShardState, StepKind
 from inference.scheduling import dispatch
 from inference.store import tensors
@@ -32,8 +33,8 @@ def next_message(browser: str) -> tuple[int, int]:
     return step, fence
 
 
-def facts(shard: RunShard) -> dict[str, Any]:
-    return {"browser": shard.browser, "backend": "webgpu", "started_at": timezone.now()}
+def facts(shard: RunShard) -> AttemptFacts:
+    return AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
 
 
 def answer(shard: RunShard, value: float) -> None:

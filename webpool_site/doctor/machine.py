@@ -29,6 +29,7 @@ def findings(home: Path, *, host: str, port: int, pool_runs: bool) -> Iterator[F
     yield _disk(home)
     yield _containment()
     yield _apart()
+    yield _user()
     yield _node()
     yield _packages()
     yield _port(host, port, pool_runs=pool_runs)
@@ -100,6 +101,26 @@ def _apart() -> Finding:
         else processes.OPEN_DOOR,
         "" if private else processes.OPEN_DOOR_REMEDY,
         {"private_network": private},
+    )
+
+
+def _user() -> Finding:
+    """As whom browsers run, which matters where the pool is root's."""
+    user = processes.identity()
+    as_root = user is None and os.geteuid() == 0
+    if as_root:
+        said = "browsers run as root, and Chromium without its sandbox"
+    else:
+        said = f"browsers run as user {user.uid if user else os.geteuid()}"
+    return Finding(
+        AREA,
+        "browsers' user",
+        Level.NOTE if as_root else Level.OK,
+        said,
+        f"run the pool as a plain user; or unset {processes.USER_VARIABLE} and allow namespaces"
+        if as_root
+        else "",
+        {"uid": user.uid if user else os.geteuid()},
     )
 
 

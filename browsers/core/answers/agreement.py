@@ -78,12 +78,13 @@ def _differs(got: WireTensor, want: WireTensor, tolerance: float, least_scale: f
         return ""
     if want.dtype not in _FLOATS:
         return "has other values"
-    return _floats_differ(numbers(got), numbers(want), tolerance, least_scale)
+    return floats_differ(numbers(got), numbers(want), tolerance, least_scale)
 
 
-def _floats_differ(
+def floats_differ(
     got: np.ndarray[Any, Any], want: np.ndarray[Any, Any], tolerance: float, least_scale: float
 ) -> str:
+    """How floats of one shape differ by more than `disagreement` allows; empty: they do not."""
     if tolerance and want.dtype.itemsize == 2:
         tolerance = max(tolerance, HALF)
     one, other = got.astype(np.float64), want.astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from browsers.drivers.client import first_line, open_session
 from browsers.drivers.errors import LaunchFailed
 from browsers.drivers.installation import Installation, LaunchOptions
 from browsers.drivers.launch.launched import LaunchedBrowser
-from browsers.drivers.launch.private import remove, wipe
+from browsers.drivers.launch.private import remove, scratch, wipe
 from browsers.drivers.launch.roles import Role, label
 from browsers.drivers.launch.server import environment, start_server
 from browsers.drivers.launch.xvfb import VirtualDisplay
@@ -48,12 +49,20 @@ def launch_local(
     profile_dir = wipe(options.profile_dir)
     options = dataclasses.replace(options, profile_dir=profile_dir)
     try:
+        wanted = make_options(profile_dir)
+        env = environment(profile_dir, {**env, **(display.admit(profile_dir) if display else {})})
+        _hand_over(installation, profile_dir)
         server = start_server(
             [*(politeness.prefix() if options.polite else ()), *command],
-            env=environment(profile_dir, env),
+            env=env,
             log_path=options.log_path,
             timeout_s=options.start_timeout_s,
             remedy=remedy,
+            folders=[
+                profile_dir,
+                scratch(profile_dir),
+                *(each.parent for each in _programs(installation)),
+            ],
         )
     except LaunchFailed:
         remove(profile_dir)
@@ -63,9 +72,7 @@ def launch_local(
     rest = max(1.0, options.start_timeout_s - (time.monotonic() - began))
     watch = _Watch(server.root)
     try:
-        session = open_session(
-            server.url, make_options(profile_dir), timeout_s=rest, network=server.network
-        )
+        session = open_session(server.url, wanted, timeout_s=rest, network=server.network)
     except BaseException as error:
         log_tail = server.log_tail()
         processes.kill_tree(server.root, deadline_s=5.0)
@@ -90,6 +97,29 @@ def launch_local(
         server=server,
         display=display,
     )
+
+
+def _programs(installation: Installation) -> list[Path]:
+    """Browser and driver."""
+    paths = (installation.browser_path, installation.driver_path)
+    return [path.absolute() for path in paths if path is not None]
+
+
+def _hand_over(installation: Installation, profile_dir: Path) -> None:
+    """Give the private directories to the user as whom the browser runs, who must be able to start it."""
+    user = processes.identity()
+    if user is None:
+        return
+    for path in _programs(installation):
+        if not (path.parent.stat().st_mode & path.stat().st_mode & stat.S_IXOTH):
+            raise LaunchFailed(
+                f"browsers run as user {user.uid}, who may not start {path}",
+                tried="nothing",
+                log_tail="",
+                remedy=f"chmod -R a+rX {path.parent}; {processes.USER_VARIABLE}=root runs them as root",
+            )
+    user.own(profile_dir)
+    user.own(scratch(profile_dir))
 
 
 class _Watch:

@@ -123,8 +123,9 @@ def start_server(
     log_path: Path,
     timeout_s: float,
     remedy: str,
+    folders: Sequence[Path],
 ) -> DriverServer:
-    """Start a driver and wait until it listens on loopback.
+    """Start a driver and wait until it listens on loopback; `folders` are what it is to reach.
 
     The command asks for port 0 by itself, or says `{port}` where a driver wants to be told a free one;
     as that can be taken in between, such a driver is tried again.
@@ -134,7 +135,9 @@ def start_server(
     for attempt in range(1, _PORT_ATTEMPTS + 1):
         filled = [argument.replace("{port}", str(_free_port())) for argument in command]
         try:
-            return _start_once(filled, env=env, log_path=log_path, until=until, remedy=remedy)
+            return _start_once(
+                filled, env=env, log_path=log_path, until=until, remedy=remedy, folders=folders
+            )
         except LaunchFailed as error:
             taken = filled != list(command) and "in use" in error.log_tail.lower()
             if not taken or attempt == _PORT_ATTEMPTS:
@@ -149,12 +152,18 @@ def _free_port() -> int:
 
 
 def _start_once(
-    command: Sequence[str], *, env: Mapping[str, str], log_path: Path, until: float, remedy: str
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    log_path: Path,
+    until: float,
+    remedy: str,
+    folders: Sequence[Path],
 ) -> DriverServer:
     tried = " ".join(command)
     log_start = _log_size(log_path)
     try:
-        popen, network = processes.spawn_apart(command, env=env, log_path=log_path)
+        popen, network = processes.spawn_apart(command, env=env, log_path=log_path, folders=folders)
     except OSError as error:
         raise LaunchFailed(
             f"the driver could not be started ({error})", tried=tried, log_tail="", remedy=remedy

@@ -38,9 +38,12 @@ class VirtualDisplay:
     popen: subprocess.Popen[bytes]
     process: psutil.Process
 
-    def environment(self) -> dict[str, str]:
-        """What a client needs in its environment."""
-        return {"DISPLAY": self.name, "XAUTHORITY": str(self.cookie)}
+    def admit(self, profile_dir: Path) -> dict[str, str]:
+        """Put the cookie into a browser's private directory; returns what its environment needs."""
+        copy = profile_dir / "xauthority"
+        copy.write_bytes(self.cookie.read_bytes())
+        copy.chmod(0o600)
+        return {"DISPLAY": self.name, "XAUTHORITY": str(copy)}
 
     def stop(self, deadline_s: float) -> None:
         """End it; asked politely first, so that it removes its lock and socket."""

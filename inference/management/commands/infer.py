@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from inference.catalog import registry
+from inference.errors import InvalidRequest
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from inference.management.options import add_options, read_options
@@ -34,6 +36,8 @@ class Command(WebpoolCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         wishes = read_options(options, Door.INFER)
+        if options["output"]:
+            _check_place(options["output"])
         model = registry.get_model(options["model"])
         if options["text"]:
             values: dict[str, Any] = dict(registry.tokenizer_of(model).encode(options["text"]))
@@ -90,6 +94,18 @@ def preview(tensor: WireTensor, count: int = 5) -> str:
         f"{item:.5g}" if isinstance(item, np.floating) else str(item) for item in flat[:count]
     )
     return shown + (", …" if flat.size > count else "")
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place where the outputs could not be written, before they are computed.
+
+    Raises:
+        InvalidRequest.
+    """
+    if not path.parent.is_dir():
+        raise InvalidRequest(f"--output {path}: {path.parent} is no folder; make it first")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InvalidRequest(f"--output {path}: expected a file in a folder that can be written to")
 
 
 def write_npz(path: Path, outputs: list[WireTensor]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from browsers.core.answers.known import RULES
+from inference.core.ports import Joined, read_ports
 from inference.graph.join import join
 from inference.graph.model import load, ports
 from inference.graph.reference import example_inputs
@@ -138,7 +139,7 @@ def _run(steps: Sequence[_Step], cases: Sequence[_Case], found: Mapping[str, _Fo
 
 def _asked(step: _Step, case: _Case, runtime: Any) -> tuple[Arrays, Arrays]:
     """One step's inputs and outputs; what it makes is there for those that follow."""
-    taken = {p["name"]: p.get("tensor", p["name"]) for p in step.inputs}
+    taken = {port.name: port.tensor for port in read_ports(step.inputs)}
     missing = [port for port in step.taken() if taken[port.name] not in case.values]
     if missing:
         case.values.update(
@@ -193,10 +194,10 @@ def _note(found: _Found, inputs: Arrays, outputs: Arrays) -> None:
 def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
     made: Arrays = {}
     given = {port["name"]: TensorSpec.from_json(port) for port in step.outputs}
-    for item in step.join:
-        parts = tuple(part for _, part in item["parts"])
-        spec = JoinSpec(item["op"], item["axis"], parts, given[item["tensor"]])
-        made[item["tensor"]] = join(spec, [values[part] for part in parts])
+    for item in map(Joined.from_json, step.join):
+        parts = tuple(part for _, part in item.parts)
+        spec = JoinSpec(item.op, item.axis, parts, given[item.tensor])
+        made[item.tensor] = join(spec, [values[part] for part in parts])
     return made
 
 

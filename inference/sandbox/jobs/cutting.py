@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from inference.core.ports import Joined
 from inference.graph.cutting.blocks import plan_attention_feedforward
 from inference.graph.cutting.cut import plan_layers
 from inference.graph.splitting.tensor import plan_tensor
@@ -60,7 +61,7 @@ def _row(written: WrittenStep, plan: Sequence[Step]) -> dict[str, Any]:
         "outputs": [spec.to_json() for spec in step.outputs],
         "depends_on": list(step.depends_on),
         "crossing_bytes": step.crossing_bytes,
-        "join": [_join(step.join, plan)] if step.join else [],
+        "join": [_join(step.join, plan).to_json()] if step.join else [],
     }
     if file is not None:
         row |= {
@@ -73,11 +74,7 @@ def _row(written: WrittenStep, plan: Sequence[Step]) -> dict[str, Any]:
     return row
 
 
-def _join(join: JoinSpec, plan: Sequence[Step]) -> dict[str, Any]:
+def _join(join: JoinSpec, plan: Sequence[Step]) -> Joined:
     made_by = {spec.name: step.index for step in plan for spec in step.outputs}
-    return {
-        "tensor": join.output.name,
-        "op": join.op,
-        "axis": join.axis,
-        "parts": [[made_by[part], part] for part in join.parts],
-    }
+    parts = tuple((made_by[part], part) for part in join.parts)
+    return Joined(join.output.name, join.op, join.axis, parts)

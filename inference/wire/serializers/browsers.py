@@ -124,7 +124,7 @@ class BrowserSerializer(serializers.ModelSerializer[Browser]):
         fields = [
             "id", "kind", "family", "state", "reason", "version", "driver_version", "user_agent", "host",
             "zone", "cores", "system_memory_mb", "gpu", "memory_limit_mb", "backends", "starts",
-            "repairs", "state_changed_at", "drained_at", "drain_reason", "breaker",
+            "repairs", "state_changed_at", "drained_at", "drain_kind", "drain_reason", "breaker",
             "live", "live_unknown",
         ]  # fmt: skip
 

@@ -126,8 +126,9 @@ class PlanShardSerializer(serializers.ModelSerializer[PlanShard]):
 
 def crossing(shard: PlanShard) -> list[dict[str, Any]]:
     """The tensors that a shard takes from earlier shards."""
-    callers = {port["name"] for port in shard.plan.model.inputs}
-    return [port for port in shard.inputs if port.get("tensor", port["name"]) not in callers]
+    callers = {port.name for port in shard.plan.model.input_ports}
+    ports = zip(shard.inputs, shard.input_ports, strict=True)
+    return [item for item, port in ports if port.tensor not in callers]
 
 
 class PlanJoinSerializer(serializers.ModelSerializer[PlanShard]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import signal
 import threading
 from argparse import ArgumentParser
@@ -14,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
-from browsers.processes import OPEN_DOOR, OPEN_DOOR_REMEDY, containment
+from browsers.processes import OPEN_DOOR, OPEN_DOOR_REMEDY, containment, identity
 from browsers.supervisor import State
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
@@ -99,11 +100,13 @@ class Command(WebpoolCommand):
 
     def _warn(self) -> None:
         try:
-            private = containment().private_network
+            private, user = containment().private_network, identity()
         except ValueError as error:
             raise StackError(str(error)) from error
         if not private:
             self._say(f"  warning: {OPEN_DOOR}; {OPEN_DOOR_REMEDY}")
+        if user is None and os.geteuid() == 0:
+            self._say("  warning: browsers run as root, and Chromium without its sandbox")
 
     def _announce(self, stack: Stack, missing: str) -> int:
         """Say that the pool serves; returns how many browsers are ready."""

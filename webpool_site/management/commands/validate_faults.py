@@ -19,6 +19,7 @@ from browsers.state.live import living
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from inference.models import Run
+from webpool_site.browser_list import BrowserListError, choose
 from webpool_site.instance import Instance
 from webpool_site.lab.faults import flapping, page, pressure
 from webpool_site.lab.faults import report as reports
@@ -87,6 +88,10 @@ class Command(WebpoolCommand):
                 )
             report = self._measure(tuple(sorted(living())), scenarios, strategies, options)
         else:
+            try:
+                choose(options["browsers"], home=settings.WEBPOOL_HOME)
+            except BrowserListError as error:
+                raise CommandError(f"--browsers: {error}", returncode=2) from error
             enter("faults")
             report = self._in_own_pool(scenarios, strategies, options)
         self._write(report, options)

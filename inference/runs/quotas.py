@@ -1,0 +1,98 @@
+"""What one owner may have of the pool, so that the others get theirs.
+
+Callers of this machine who are nobody in particular, scripts and batch jobs (which pace themselves) are not
+counted: only keys and people are told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from browsers.redis import client
+from inference.errors import Busy, InvalidRequest
+from inference.models import Redundancy, Run
+from inference.store.statements import read_sql, rows
+
+_ACTIVE = read_sql("owner_runs")
+_NOBODY = ("", "anonymous", "command line", "python")
+_COME_BACK_S = 5.0
+# Below this share of the store's memory nobody's outputs are in anybody's way.
+_SHORT_ABOVE = 0.5
+
+
+def check_shards(shards: int | None, copies: int, redundancy: str) -> None:
+    """Refuse a run of more steps than one run may have, before anything is cut for it.
+
+    Raises:
+        InvalidRequest.
+    """
+    steps = (shards or 1) * copies * (2 if redundancy == Redundancy.FIRST else 1)
+    if steps > settings.WEBPOOL_MAX_SHARDS_PER_RUN:
+        raise InvalidRequest(
+            f"the run would have {steps} shards, expected at most {settings.WEBPOOL_MAX_SHARDS_PER_RUN} "
+            "(WEBPOOL_MAX_SHARDS_PER_RUN); ask for fewer shards or copies"
+        )
+
+
+def admit(owner: str) -> None:
+    """Let one more run of the owner in; in the transaction that counts all runs.
+
+    Raises:
+        Busy: as many of theirs are active as settings.WEBPOOL_MAX_RUNS_PER_OWNER allows.
+    """
+    if not _counted(owner):
+        return
+    ((active,),) = rows(_ACTIVE, [owner])
+    if active >= settings.WEBPOOL_MAX_RUNS_PER_OWNER:
+        raise Busy(
+            f"{active} runs of {owner} are active, the limit for one owner is "
+            f"{settings.WEBPOOL_MAX_RUNS_PER_OWNER} (WEBPOOL_MAX_RUNS_PER_OWNER); send it again later",
+            retry_after_s=_COME_BACK_S,
+        )
+
+
+def check_stored(owner: str) -> None:
+    """Refuse who fills the tensor store with answers that they do not fetch, once it is short.
+
+    Raises:
+        Busy: they hold more than settings.WEBPOOL_MAX_STORED_SHARE of it.
+        RedisError: it does not answer.
+    """
+    if not _counted(owner):
+        return
+    memory: Any = client().info("memory")
+    whole = int(memory.get("maxmemory", 0))
+    if not whole or int(memory["used_memory"]) < _SHORT_ABOVE * whole:
+        return
+    held = _held_bytes(owner)
+    if held > settings.WEBPOOL_MAX_STORED_SHARE * whole:
+        raise Busy(
+            f"the tensor store is short, and {held / 2**20:.0f} MB of it are outputs of {owner} that nobody "
+            f"fetched; one owner may hold {settings.WEBPOOL_MAX_STORED_SHARE:.0%} of it then "
+            f"(WEBPOOL_MAX_STORED_SHARE); they expire {settings.WEBPOOL_TENSOR_TTL_S} s after they were made",
+            retry_after_s=_COME_BACK_S,
+        )
+
+
+def _counted(owner: str) -> bool:
+    return owner not in _NOBODY and not owner.startswith("batch ")
+
+
+def _held_bytes(owner: str) -> int:
+    """The outputs of theirs that the store still has."""
+    since = timezone.now() - timedelta(seconds=settings.WEBPOOL_TENSOR_TTL_S)
+    made = Run.objects.filter(owner=owner, finished_at__gte=since).values_list("outputs", flat=True)
+    return sum(_lengths(item["key"] for outputs in made for item in outputs.values()))
+
+
+def _lengths(keys: Iterable[str]) -> list[int]:
+    pipe = client().pipeline(transaction=False)
+    for key in keys:
+        pipe.strlen(key)
+    lengths: list[int] = pipe.execute()
+    return lengths

@@ -1,0 +1,42 @@
+"""Where a run's inputs are, as `Run.inputs` keeps them: each whole, or in the parts of a split batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inference.models import Run
+from inference.store.tensors import TensorRef
+
+
+@dataclass(frozen=True)
+class StoredInput:
+    """`refs`: one, or, if it is `split`, one for each part of the batch."""
+
+    refs: tuple[TensorRef, ...]
+    split: bool = False
+
+    def for_part(self, batch_part: int | None) -> TensorRef:
+        """What a step reads that computes this part of the batch; None: the whole batch."""
+        return self.refs[batch_part or 0] if self.split else self.refs[0]
+
+
+def inputs_of(run: Run) -> dict[str, StoredInput]:
+    return {name: _from_json(item) for name, item in run.inputs.items()}
+
+
+def batch_of(run: Run, batch_part: int | None) -> TensorRef | None:
+    """One of the inputs whose rows are the batch, or of that part of it; None where there is none."""
+    stored = inputs_of(run)
+    named = (stored[name] for name in run.model.batch.inputs if name in stored)
+    return next((item.for_part(batch_part) for item in named), None)
+
+
+def to_json(refs: Sequence[TensorRef], *, split: bool) -> dict[str, Any]:
+    return {"parts": [ref.to_json() for ref in refs]} if split else refs[0].to_json()
+
+
+def _from_json(item: Mapping[str, Any]) -> StoredInput:
+    refs = tuple(TensorRef.from_json(part) for part in item.get("parts", [item]))
+    return StoredInput(refs, split="parts" in item)
