@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import redis.exceptions
@@ -9,6 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
 from inference.errors import RunFailed, WebpoolError
+from inference.models import Entrance
+from inference.store import audit
 
 
 class WebpoolCommand(BaseCommand):
@@ -18,6 +21,10 @@ class WebpoolCommand(BaseCommand):
     """
 
     requires_system_checks: list[str] = []
+
+    def acting(self, action: str, target: str) -> AbstractContextManager[audit.Said]:
+        """Write down in the audit log what the user of the machine does inside."""
+        return audit.acting(Entrance.COMMAND, audit.machine_user(), action, target)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:

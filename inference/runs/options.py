@@ -139,7 +139,7 @@ def options_of(door: Door, options: Sequence[Option] = OPTIONS) -> list[Option]:
 
 def recorded() -> list[str]:
     """The options that a run's row keeps as they were asked for."""
-    columns = {field.name for field in Run._meta.get_fields()}
+    columns = {field.name for field in Run._meta.concrete_fields}
     return [one.name for one in OPTIONS if one.name in columns]
 
 

@@ -75,10 +75,18 @@ def test_buttons_of_the_live_page_are_told_with_their_result(staff: Client, pool
 
 def test_rest_tells_the_name_of_the_key(keyed: Client, pool: None) -> None:
     run = make_run()
-    assert keyed.post("/api/browsers/a/drain/").status_code == 200
-    assert keyed.post("/api/browsers/a/undrain/").status_code == 200
-    assert keyed.post("/api/browsers/a/breaker/reset/").status_code == 200
-    assert keyed.post(f"/api/runs/{run.pk}/cancel/").status_code == 200
+    assert keyed.post("/api/browsers/a/drain/", content_type="application/json").status_code == 200
+    assert (
+        keyed.post("/api/browsers/a/undrain/", content_type="application/json").status_code == 200
+    )
+    assert (
+        keyed.post("/api/browsers/a/breaker/reset/", content_type="application/json").status_code
+        == 200
+    )
+    assert (
+        keyed.post(f"/api/runs/{run.pk}/cancel/", content_type="application/json").status_code
+        == 200
+    )
     again = keyed.delete(f"/api/models/{run.model.name}/").status_code
     assert again == 204
     assert entries() == [
@@ -107,7 +115,9 @@ def test_commands_tell_the_user_of_the_machine(pool: None) -> None:
     call_command("drain", "a", "--undo", stdout=told)
     with pytest.raises(CommandError):
         call_command("drain", "nobody", stdout=told)
+    call_command("browsers", "b", "--release", stdout=told)
     call_command("create_api_key", "from-a-command", stdout=told)
+    call_command("api_keys", "--revoke", "from-a-command", stdout=told)
     ApiKey.objects.get(name="from-a-command").delete()
     me = audit.machine_user()
     assert entries() == [
@@ -115,7 +125,9 @@ def test_commands_tell_the_user_of_the_machine(pool: None) -> None:
         (me, "command", "drain", "browser b", True),
         (me, "command", "release", "browser a", True),
         (me, "command", "drain", "browser nobody", False),
+        (me, "command", "release", "browser b", True),
         (me, "command", "add", "API key from-a-command", True),
+        (me, "command", "revoke", "API key from-a-command", True),
     ]
 
 

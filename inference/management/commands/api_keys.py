@@ -22,8 +22,9 @@ class Command(WebpoolCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         if name := options["revoke"]:
-            if not ApiKey.objects.filter(name=name).update(active=False):
-                raise InvalidRequest(f"no API key is named {name!r}")
+            with self.acting("revoke", f"API key {name}"):
+                if not ApiKey.objects.filter(name=name).update(active=False):
+                    raise InvalidRequest(f"no API key is named {name!r}")
             self.stdout.write(f"the key {name} is let in no more")
             return
         rows = [

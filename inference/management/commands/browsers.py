@@ -43,28 +43,30 @@ class Command(WebpoolCommand):
             "release": self._release,
             "reset_breakers": self._reset_breakers,
         }
-        act = next((act for name, act in acts.items() if options[name]), None)
+        asked = next((name for name in acts if options[name]), None)
         if not browser_id:
-            if act is not None:
+            if asked:
                 raise InvalidRequest("expected the id of a browser before the option")
             return self._list(as_json=options["json"])
-        if act is not None:
-            return act(browser_id)
+        if asked:
+            with self.acting(asked.replace("_", " "), f"browser {browser_id}") as said:
+                said.detail = acts[asked](browser_id)
+            return self.stdout.write(said.detail)
         row = get_browser(browser_id)
         told = BrowserDetailSerializer(row, context=what_is_known_now()).data
         return write_json(self.stdout, told)
 
-    def _quarantine(self, browser_id: str) -> None:
+    def _quarantine(self, browser_id: str) -> str:
         taken = operations.quarantine(browser_id, by="an operator")
-        self.stdout.write(f"{browser_id} is quarantined; {taken} shards were taken from it")
+        return f"{browser_id} is quarantined; {taken} shards were taken from it"
 
-    def _release(self, browser_id: str) -> None:
+    def _release(self, browser_id: str) -> str:
         freed = operations.release(browser_id)
-        self.stdout.write(f"{browser_id} {'takes work again' if freed else 'was not held back'}")
+        return f"{browser_id} {'takes work again' if freed else 'was not held back'}"
 
-    def _reset_breakers(self, browser_id: str) -> None:
+    def _reset_breakers(self, browser_id: str) -> str:
         operations.reset_breakers(browser_id)
-        self.stdout.write(f"the breakers of {browser_id} are closed")
+        return f"the breakers of {browser_id} are closed"
 
     def _list(self, *, as_json: bool) -> None:
         found = Browser.objects.order_by("pk")

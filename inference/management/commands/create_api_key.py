@@ -11,8 +11,6 @@ from django.contrib.auth import get_user_model
 from inference.auth import create_key
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
-from inference.models import Entrance
-from inference.store import audit
 
 
 class Command(WebpoolCommand):
@@ -33,8 +31,8 @@ class Command(WebpoolCommand):
             user = get_user_model().objects.filter(username=options["user"]).first()
             if user is None:
                 raise InvalidRequest(f"no user is named {options['user']!r}")
-        who, name = audit.machine_user(), options["name"]
-        with audit.acting(Entrance.COMMAND, who, "add", f"API key {name}"):
+        name = options["name"]
+        with self.acting("add", f"API key {name}"):
             row, key = create_key(name, user=user, requests_per_minute=limit)
         if options["json"]:
             self.stdout.write(json.dumps({"name": row.name, "key": key}))

@@ -6,13 +6,10 @@ import dataclasses
 import json
 import time
 from argparse import ArgumentParser
-from contextlib import AbstractContextManager
 from typing import Any
 
 from inference.ledger import draining
 from inference.management.cli import WebpoolCommand
-from inference.models import Entrance
-from inference.store import audit
 
 _LOOK_EVERY_S = 0.2
 
@@ -34,12 +31,12 @@ class Command(WebpoolCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         browser_id = options["browser"]
         if options["undo"]:
-            with self._acting("release", browser_id):
+            with self.acting("release", f"browser {browser_id}"):
                 cleared = draining.undrain(browser_id)
             report: dict[str, Any] = {"browser": browser_id, "was_drained": cleared}
             text = "takes shards again" if cleared else "was not drained"
         else:
-            with self._acting("drain", browser_id) as said:
+            with self.acting("drain", f"browser {browser_id}") as said:
                 now = draining.drain(browser_id, reason=options["reason"])
                 said.detail = f"{options['reason']}: {now}"
             now = dataclasses.replace(now, left=self._wait(browser_id, now.left, options["wait"]))
@@ -55,9 +52,6 @@ class Command(WebpoolCommand):
         self.stdout.write(json.dumps(report) if options["json"] else f"{browser_id} {text}")
         if options["wait"] and report.get("left"):
             raise SystemExit(1)
-
-    def _acting(self, action: str, browser_id: str) -> AbstractContextManager[audit.Said]:
-        return audit.acting(Entrance.COMMAND, audit.machine_user(), action, f"browser {browser_id}")
 
     def _wait(self, browser_id: str, left: int, seconds: float) -> int:
         until = time.monotonic() + seconds

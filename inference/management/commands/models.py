@@ -33,7 +33,9 @@ class Command(WebpoolCommand):
         model = registry.get_model(options["name"])
         if not options["remove"]:
             return write_json(self.stdout, ModelDetailSerializer(model).data)
-        uploads.remove_model(model)
+        with self.acting("delete", f"model {model.name}") as said:
+            said.detail = model.sha256
+            uploads.remove_model(model)
         self.stdout.write(f"{model.name} was removed")
         return None
 

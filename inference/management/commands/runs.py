@@ -47,8 +47,9 @@ class Command(WebpoolCommand):
         run = get_run(options["id"])
         if not options["cancel"]:
             return write_json(self.stdout, RunDetailSerializer(run).data)
-        if not endings.cancel(run.pk, "cancelled by an operator"):
-            raise uploads.Conflict(f"run {run.pk} has {get_run(run.pk).state} already")
+        with self.acting("cancel", f"run {run.pk}"):
+            if not endings.cancel(run.pk, "cancelled by an operator"):
+                raise uploads.Conflict(f"run {run.pk} has {get_run(run.pk).state} already")
         self.stdout.write(f"run {run.pk} was cancelled")
         return None
 
