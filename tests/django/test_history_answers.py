@@ -323,7 +323,8 @@ def test_what_python_callers_record_is_kept_with_what_they_said(home: Path) -> N
     ]  # fmt: skip
 
 
-def test_rest_gives_the_same_answers(client: Client, valkey: Any) -> None:
+def test_rest_gives_the_same_answers(valkey: Any) -> None:
+    client = Client(headers={"Host": "127.0.0.1"})
     learn(*three_browsers())
 
     def get(path: str, **query: Any) -> Any:

@@ -73,6 +73,12 @@ def home(tmp_path: Path, settings: Any, valkey: Any) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def client() -> Client:
+    """Of this machine: such a caller needs no key."""
+    return Client(headers={"Host": "127.0.0.1"})
+
+
 @settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(_HISTORIES)
 def test_any_history_can_be_asked(client: Client, home: Path, drawn: Any) -> None:
