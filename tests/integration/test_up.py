@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +15,7 @@ import psutil
 import pytest
 
 from browsers.lifeline import dies_with_parent
-from tests.support.stack import free_port
+from tests.support.stack import RunningStack, free_port
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -130,6 +132,20 @@ def test_what_cannot_start_says_why(pool: Pool, environment: dict[str, str], exp
     assert expected in said
     assert "secret" not in said
     assert "Traceback" not in said
+
+
+def test_a_database_of_another_version_is_left_as_it_is(tmp_path: Path) -> None:
+    stack = RunningStack(tmp_path / "home")
+    stack.migrate()
+    database = stack.home / "db.sqlite3"
+    with contextlib.closing(sqlite3.connect(database)) as ledger, ledger:
+        ledger.execute(
+            "INSERT INTO django_migrations (app, name, applied) "
+            "VALUES ('inference', '0099_later', '2026-01-01')"
+        )
+    said = refused(stack.env)
+    assert f"{database} was made by another version of webpool" in said
+    assert "inference.0099_later" in said
 
 
 def refused(environment: dict[str, str]) -> str:
