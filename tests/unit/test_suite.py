@@ -54,6 +54,15 @@ def run(folder: Path, files: dict[str, str], *args: str) -> tuple[str, list[Note
     return done.stdout + done.stderr, [Note(line) for line in lines]
 
 
+def test_processes_that_find_different_tests_end_with_the_difference(tmp_path: Path) -> None:
+    name = "os.environ['PYTEST_XDIST_WORKER']"
+    said, notes = run(
+        tmp_path, {"test_a.py": f"@pytest.mark.parametrize('w', [{name}])\ndef test_1(w): pass\n"}
+    )
+    assert "Different tests were collected" in said
+    assert not notes
+
+
 def test_the_tests_on_the_shared_pool_are_run_by_one_process_and_a_file_stays_together(
     tmp_path: Path,
 ) -> None:

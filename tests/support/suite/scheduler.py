@@ -68,7 +68,8 @@ class LongestFirst:
         self._collections[node] = list(collection)
 
     def schedule(self) -> None:
-        if self.collection is None and self._same_collections():
+        if self.collection is None:
+            self._check_same_collections()
             self.collection = next(iter(self._collections.values()))
             units = self._arranged(self.collection)
             self._together = [unit for unit in units if not unit.alone]
@@ -133,14 +134,10 @@ class LongestFirst:
         self._pending[node] += unit.tests
         node.send_runtest_some([index[test] for test in unit.tests])
 
-    def _same_collections(self) -> bool:
-        """Whether all workers found the same tests; what differs is reported as an error of collection."""
+    def _check_same_collections(self) -> None:
+        """End the run where workers found different tests: parameters from a set differ in their order."""
         (first, expected), *others = self._collections.items()
-        same = True
         for node, collection in others:
             told = report_collection_diff(expected, collection, first.gateway.id, node.gateway.id)
             if told:
-                same = False
-                report = pytest.CollectReport(node.gateway.id, "failed", told, [])
-                self._config.hook.pytest_collectreport(report=report)
-        return same
+                raise pytest.UsageError(told)
