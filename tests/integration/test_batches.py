@@ -214,7 +214,7 @@ def test_a_bad_file_is_refused_with_line_numbers_before_anything_runs(
     assert done.returncode == 2
     assert "2 items cannot be computed" in done.stderr
     assert "line 4: model batch-chain: input 'x': expected shape" in done.stderr
-    assert "line 5: not JSON" in done.stderr
+    assert "line 5: expected JSON" in done.stderr
     with pytest.raises(urllib.error.HTTPError) as refused:
         upload(stack, source, model="batch-chain")
     with refused.value as answer:

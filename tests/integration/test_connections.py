@@ -133,6 +133,16 @@ def test_an_endless_head_is_cut_off(port: int, endless: bytes) -> None:
     assert answers(port)
 
 
+def test_a_request_that_comes_at_once_is_no_head_as_large_as_its_body(port: int) -> None:
+    body = b"{}" + b" " * 100_000
+    head = f"POST /v2/models/x/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+    for _ in range(20):
+        with connected(port) as one:
+            one.sendall(head.encode() + body)
+            said = one.recv(65536)
+            assert said.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404")), said
+
+
 def test_many_headers_and_a_long_address_are_refused(port: int) -> None:
     for head in (b"X-A: y\r\n" * 500, b"X-A: " + b"y" * 100_000 + b"\r\n"):
         with connected(port) as one:

@@ -25,6 +25,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     _refused = False
     _in_head = True
+    _heads = 0
     _head_bytes = 0
     _body_bytes = 0
     _timer: asyncio.TimerHandle | None = None
@@ -43,14 +44,15 @@ class BoundedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        was_in_head = self._in_head
+        heads = self._heads
         super().data_received(data)
-        if self._in_head and was_in_head:
+        if self._in_head and self._heads == heads:  # all of it was of a head that goes on
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse(_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
+        self._heads += 1
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if self._refused or size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._refuse(_TOO_LARGE)
