@@ -37,7 +37,7 @@ def _kept(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
 def _shuffled(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
     if tensor.dtype == "string":
         return tensor
-    flat = numbers(tensor).ravel()
+    flat = numbers(tensor).flatten()  # numpy would shuffle what is empty in its place
     return dataclasses.replace(tensor, data=random.permutation(flat).tobytes())
 
 

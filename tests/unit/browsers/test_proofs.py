@@ -99,6 +99,7 @@ def test_variants_keep_types_shapes_and_the_range_of_integers() -> None:
 
 def test_inputs_that_have_no_variants_are_tried_once() -> None:
     assert len(list(variants([wire("k", [3], "int64")]))) == 1
+    assert len(list(variants([wire("axes", [], "int64")]))) == 1  # as axes that were left empty
 
 
 def test_every_form_that_is_found_is_one_that_is_listed() -> None:
