@@ -205,8 +205,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
         "BrowserStateEnum": "browsers.models.BrowserState",
-        "RunStateEnum": "inference.models.RunState",
-        "ShardStateEnum": "inference.models.ShardState",
+        "RunStateEnum": "inference.models.runs.RUN_STATES",
+        "ShardStateEnum": "inference.models.runs.SHARD_STATES",
+        "StrategyEnum": "inference.models.Strategy",
+        "RedundancyEnum": "inference.models.Redundancy",
+        "AskedStrategyEnum": "inference.runs.options.STRATEGIES",
+        "AskedRedundancyEnum": "inference.runs.options.REDUNDANCIES",
     },
 }
 UNFOLD = {

@@ -96,11 +96,14 @@ def enabled_features(extra: Iterable[str]) -> list[str]:
     return [*extra, *(["Vulkan"] if vulkan else [])]
 
 
-def sandbox_flags() -> list[str]:
-    """No sandbox only where Chromium refuses to start with one."""
+def sandbox_flags(*, ours: bool) -> list[str]:
+    """No sandbox only where Chromium refuses to start with one.
+
+    `ours`: we start it, as a user of its own where we can; else somebody's driver does, as who we are.
+    """
     if sys.platform != "linux":
         return []
-    user = processes.identity()
+    user = processes.identity() if ours else None
     root = os.geteuid() == 0 and user is None
     setuid_helper = Path("/usr/lib/chromium/chrome-sandbox").exists()
     helper_works = setuid_helper and processes.containment().mode == "session"
@@ -132,7 +135,7 @@ def common_flags(
         # With a pipe instead of a port Chromium ends when its driver does.
         flags += ["--remote-debugging-pipe", f"--user-data-dir={profile_dir / 'profile'}"]
     if profile_dir is not None or is_loopback(options.remote_url or ""):
-        flags += [*sandbox_flags(), *shared_memory_flags()]
+        flags += [*sandbox_flags(ours=profile_dir is not None), *shared_memory_flags()]
     return flags
 
 

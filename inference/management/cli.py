@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -40,6 +41,12 @@ class WebpoolCommand(BaseCommand):
         except redis.exceptions.RedisError as error:
             raise CommandError(
                 f"Redis does not answer ({error}); start the pool with `make up`", returncode=2
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise CommandError(
+                "the disk is full; nothing was kept: free some and try again", returncode=2
             ) from error
         except OperationalError as error:
             raise CommandError(

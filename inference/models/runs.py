@@ -23,6 +23,10 @@ def _choices(states: type[RunState] | type[ShardState]) -> list[tuple[str, str]]
     return [(state.value, _READS.get(state, state.value.capitalize())) for state in states]
 
 
+RUN_STATES = _choices(RunState)
+SHARD_STATES = _choices(ShardState)
+
+
 class Redundancy(models.TextChoices):
     """Every shard is computed in two browsers, and …"""
 
@@ -42,7 +46,7 @@ class Run(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     model = models.ForeignKey(OnnxModel, on_delete=models.CASCADE, related_name="runs")
     plan = models.ForeignKey(Plan, on_delete=models.CASCADE, related_name="runs")
-    state = models.CharField(max_length=16, choices=_choices(RunState), default=RUN.initial)
+    state = models.CharField(max_length=16, choices=RUN_STATES, default=RUN.initial)
     platform = models.CharField(max_length=16, blank=True, help_text="asked for; blank: any")
     strict = models.BooleanField(default=False)
     critical = models.BooleanField(
@@ -105,7 +109,7 @@ class RunShard(models.Model):
     index = models.PositiveIntegerField()
     copy = models.PositiveSmallIntegerField(default=0, help_text="0, or 1: the same once more")
     kind = models.CharField(max_length=8, choices=StepKind.choices, help_text="as in its plan")
-    state = models.CharField(max_length=16, choices=_choices(ShardState))
+    state = models.CharField(max_length=16, choices=SHARD_STATES)
     fence = models.PositiveIntegerField(default=0, help_text="raised at every dispatch")
     attempts = models.PositiveIntegerField(default=0, help_text="claims so far")
     browser = models.CharField(max_length=64, blank=True, help_text="where it was sent")

@@ -25,6 +25,9 @@ from inference.runs.option_kinds import (
 )
 from inference.scheduling.wishes import PLATFORMS
 
+STRATEGIES = tuple(Strategy.values)
+REDUNDANCIES = tuple(filter(None, Redundancy.values))
+
 
 class Door(enum.Enum):
     """Where callers come in."""
@@ -81,7 +84,7 @@ _CUTS = frozenset(Door)
 
 OPTIONS: tuple[Option, ...] = (
     Option(
-        "strategy", Choice(tuple(Strategy.values)),
+        "strategy", Choice(STRATEGIES),
         "how the model is cut; left out: component for a model of several files, layer for several shards, "
         "else none", _CUTS,
     ),
@@ -110,7 +113,7 @@ OPTIONS: tuple[Option, ...] = (
         "critical", Flag(), "spread the shards over browser families, then zones, before speed counts", _RUNS
     ),
     Option(
-        "redundancy", Choice(tuple(filter(None, Redundancy.values))),
+        "redundancy", Choice(REDUNDANCIES),
         "compute each shard in two browsers: the first answer counts, or compare: they must agree", _RUNS,
     ),
     Option(

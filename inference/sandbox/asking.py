@@ -71,6 +71,7 @@ def ask(
         Refused: the job refuses what it was given.
         Ended: the child did not survive it.
         Failed: an error of ours.
+        OSError: the disk is full.
     """
     with _AT_ONCE, Session(job, reads, writes, limits or limits_for(reads)) as session:
         return session.first(given, arrays)
@@ -176,6 +177,8 @@ class Session:
             raise Failed(f"a sandboxed {self._job} answered {said!r:.100}")
         if "refused" in said:
             raise Refused(str(said["refused"]), str(said.get("kind", "")))
+        if "full" in said:
+            raise OSError(int(said["full"]), os.strerror(int(said["full"])))
         if "failed" in said:
             log.error("a sandboxed %s failed:\n%s", self._job, str(said.get("traceback"))[:4000])
             raise Failed(str(said["failed"]))

@@ -8,6 +8,7 @@ Arrays are little-endian in C order; one of strings is a JSON list of its elemen
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import socket
@@ -21,6 +22,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 MOST_JSON: Final = 256 * 2**20
 MOST_BYTES: Final = 4 * 2**30
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)  # what a full disk says
 OUT_OF_MEMORY: Final = 69  # the exit status of a child whose job needed more than it may take
 _LENGTH: Final = struct.Struct("<I")
 _TEXT: Final = "string"

@@ -32,6 +32,7 @@ class Docs(Door, SpectacularSwaggerView):
     renderer_classes = SpectacularSwaggerView.renderer_classes
     content_negotiation_class = SpectacularSwaggerView.content_negotiation_class
     url_name = "schema"
+    http_method_names = ["get", "head"]  # of OPTIONS its page could not tell
 
 
 class UnknownPath(InvalidRequest):

@@ -115,7 +115,8 @@ def statuses(caller: Client, world: dict[str, str]) -> dict[tuple[str, str], int
     found = {}
     endpoints = [(m, p) for p, v in views().items() if v for m in METHODS if hasattr(v, m.lower())]
     for method, path in sorted(endpoints, key=lambda one: one[0] == "DELETE"):
-        address = "/" + path.replace("*", world.get(path.split("/")[1], "a"))
+        kind = path.removeprefix("api/").partition("/")[0]
+        address = "/" + path.replace("*", world.get(kind, "a"))
         answer = caller.generic(method, address, b"{}", "application/json")
         found[method, path] = answer.status_code
     return found

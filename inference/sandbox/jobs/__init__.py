@@ -65,6 +65,9 @@ def _say(sock: socket.socket, job: Any, asked: frames.Answer) -> bool:
     except BrokenPipeError:
         return False
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in frames.FULL:
+            frames.send(sock, {"full": error.errno})
+            return False
         told = "".join(traceback.format_exception(error))[-4000:]
         frames.send(sock, {"failed": f"{type(error).__name__}: {error}"[:1000], "traceback": told})
         return False

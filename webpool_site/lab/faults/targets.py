@@ -45,8 +45,8 @@ _ROLE = {
 # How Chromium, Firefox and WebKit name the thread of a dedicated Web Worker.
 _ENGINE_THREADS = (b"DedicatedWorker", b"DOM Worker", b"WebCore: Worker")
 _QUEUE = "browser."
-_PLAYED_BY = {Target.WEB: "uvicorn", Target.BEAT: "beat"}
-_SERVICE_WORDS = frozenset({"celery", "uvicorn"})
+_PLAYED_BY = {Target.WEB: "webpool_site.web", Target.BEAT: "beat"}
+_SERVICE_WORDS = frozenset({"celery", "webpool_site.web"})
 
 
 class NoTarget(Exception):
