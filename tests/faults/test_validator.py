@@ -48,7 +48,9 @@ def test_faults_of_one_browser_are_survived_measured_and_reported(tmp_path: Path
         assert (case["hits"], case["success_rate"]) == (1, 1.0), name
         assert case["recovery_p50_ms"] is not None, name
         assert case["whole_again_p50_s"] > 0, name
-        assert case["reroutes"] + case["retries"] == 1, name
+        assert case["reroutes"] + case["retries"] <= 1, name
+    # One whose answer was already on its way when it was hit needs no other.
+    assert sum(case["reroutes"] + case["retries"] for case in cases.values()) >= 1
     assert report["proof"]["holds"]
     assert report["proof"]["attempts"]["succeeded"] == report["proof"]["runs"]
     said = page.read_text()

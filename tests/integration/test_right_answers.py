@@ -75,6 +75,7 @@ def test_a_gru_that_webnn_gets_wrong_is_right_and_the_reason_is_told(
     )  # fmt: skip
     inputs = {"x": numbers(6, 2, 4)}
     right = reference(path, inputs)["y"]
+    before = incidents(stack)
     assert equal(ask(client, "right-gru", inputs, browsers=PREFERS_WEBNN)["y"], right)
     with pytest.raises(
         InferenceServerException, match=r"webnn (does not compute|answers) this file"
@@ -86,7 +87,12 @@ def test_a_gru_that_webnn_gets_wrong_is_right_and_the_reason_is_told(
     assert equal(ask(client, "right-gru", inputs, browsers=PREFERS_WEBNN)["y"], right)
     with pytest.raises(InferenceServerException, match="webnn does not compute this file: wrong"):
         ask(client, "right-gru", inputs, browsers=PREFERS_WEBNN, platform="webnn")
-    assert not stack.get(f"/api/browsers/{PREFERS_WEBNN}/")["incidents"]
+    assert incidents(stack) == before
+
+
+def incidents(stack: RunningStack) -> list[str]:
+    """When the browser was repaired; other tests on this pool may have had it hurt."""
+    return [one["at"] for one in stack.get(f"/api/browsers/{PREFERS_WEBNN}/")["incidents"]]
 
 
 def proofs(stack: RunningStack, model: str) -> list[dict[str, Any]]:
