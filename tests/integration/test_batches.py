@@ -219,7 +219,7 @@ def test_a_bad_file_is_refused_with_line_numbers_before_anything_runs(
         upload(stack, source, model="batch-chain")
     with refused.value as answer:
         assert answer.code == 400
-        assert "line 5: not JSON" in json.load(answer)["error"]
+        assert "line 5: expected JSON" in json.load(answer)["error"]
     assert stack.get("/api/batches/")["count"] == before
 
 

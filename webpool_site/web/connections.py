@@ -44,9 +44,9 @@ class BoundedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        heads = self._heads
+        was_in_head, heads = self._in_head, self._heads
         super().data_received(data)
-        if self._in_head and self._heads == heads:  # all of it was of a head that goes on
+        if was_in_head and self._in_head and self._heads == heads:  # no more of it than of a head
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse(_TOO_LARGE)
