@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -62,14 +63,17 @@ def django_db_setup(
 def leaves_no_rows(request: pytest.FixtureRequest) -> Iterator[None]:
     """What a file's tests wrote into the database is gone before the next file's begin.
 
-    Ids are not given out again: a process remembers plans by theirs.
+    Ids are not given out again: a process remembers plans by theirs. Schedules, which a migration makes, are
+    there again.
     """
     yield
+    from django.apps import apps
     from django.core.management import call_command
 
     if used := request.config.stash.get(_DATABASE, None):
         with used.unblock():
             call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
+            importlib.import_module("webpool_site.migrations.0001_schedules").create(apps, None)
 
 
 @pytest.fixture(scope="session")
