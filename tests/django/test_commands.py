@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from browsers.models import Browser, BrowserState
 from inference.auth import create_key
 from inference.models import ApiKey, OnnxModel, Run, RunState
+from inference.store.audit import machine_user
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -72,7 +73,7 @@ def test_browsers_are_listed_held_back_and_let_in_again() -> None:
     told: dict[str, Any] = json.loads(said("browsers", "firefox"))
     assert told["live"]["state"] == "ready"
     assert "is quarantined" in said("browsers", "firefox", "--quarantine")
-    assert "an operator" in Browser.objects.get().drain_reason
+    assert machine_user() in Browser.objects.get().drain_reason
     assert "takes work again" in said("browsers", "firefox", "--release")
     assert "was not held back" in said("browsers", "firefox", "--release")
     assert "are closed" in said("browsers", "firefox", "--reset-breakers")

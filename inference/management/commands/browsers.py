@@ -11,6 +11,7 @@ from inference.ledger import operations
 from inference.management.cli import WebpoolCommand
 from inference.management.listing import write_json, write_table
 from inference.scheduling.pool_view import get_browser
+from inference.store.audit import machine_user
 from inference.wire.serializers.browsers import (
     BrowserDetailSerializer,
     BrowserSerializer,
@@ -57,7 +58,7 @@ class Command(WebpoolCommand):
         return write_json(self.stdout, told)
 
     def _quarantine(self, browser_id: str) -> str:
-        taken = operations.quarantine(browser_id, by="an operator")
+        taken = operations.quarantine(browser_id, by=machine_user())
         return f"{browser_id} is quarantined; {taken} shards were taken from it"
 
     def _release(self, browser_id: str) -> str:

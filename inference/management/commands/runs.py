@@ -12,6 +12,7 @@ from inference.management.cli import WebpoolCommand
 from inference.management.listing import write_json, write_table
 from inference.models import Run, RunState
 from inference.runs.answers import get_run
+from inference.store.audit import machine_user
 from inference.wire.serializers.runs import RunDetailSerializer, RunSerializer
 
 _COLUMNS = (
@@ -48,7 +49,7 @@ class Command(WebpoolCommand):
         if not options["cancel"]:
             return write_json(self.stdout, RunDetailSerializer(run).data)
         with self.acting("cancel", f"run {run.pk}"):
-            if not endings.cancel(run.pk, "cancelled by an operator"):
+            if not endings.cancel(run.pk, f"cancelled by {machine_user()}"):
                 raise uploads.Conflict(f"run {run.pk} has {get_run(run.pk).state} already")
         self.stdout.write(f"run {run.pk} was cancelled")
         return None
