@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from celery import shared_task
 from django.utils import timezone
 
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
+from inference.documents import JsonObject
 from inference.ledger import joins
 from inference.runs import retention
 from inference.scheduling import dispatch
@@ -27,7 +28,7 @@ def run_shard(shard_id: int, fence: int) -> None:
 
 
 @shared_task(ignore_result=False)
-def load_shard(sha256: str, platform: str) -> dict[str, Any]:
+def load_shard(sha256: str, platform: str) -> JsonObject:
     """Load a file into this worker's browser; `error` is None when it is resident."""
     from inference.worker import execution
 

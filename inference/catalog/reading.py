@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from inference import sandbox
 from inference.catalog.loadable import loads
+from inference.documents import JsonObject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Read:
 
     path: Path
     sha256: str
-    summary: dict[str, Any]
+    summary: JsonObject
     work: float
 
 

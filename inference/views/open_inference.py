@@ -12,7 +12,6 @@ import functools
 import io
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
@@ -23,6 +22,7 @@ from inference import auth
 from inference.catalog import registry
 from inference.conversion.documents import most_bytes, parse
 from inference.core.ports import read_ports
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, UnknownModel
 from inference.models import Attempt, OnnxModel, Outcome, Run
 from inference.runs import creation, serving
@@ -257,7 +257,7 @@ def _model_ready(model: OnnxModel) -> Answer:
     return Answer.of_json({"name": model.name, "ready": ready}, 200 if ready else 503)
 
 
-def metadata(model: OnnxModel) -> dict[str, Any]:
+def metadata(model: OnnxModel) -> JsonObject:
     """The protocol's model metadata; a dimension of any size is -1."""
     return {
         "name": model.name,
@@ -272,19 +272,19 @@ def _platform(model: OnnxModel) -> str:
     return "ensemble" if model.components else "onnx_onnxv1"
 
 
-def _port(port: Mapping[str, Any]) -> dict[str, Any]:
+def _port(port: JsonView) -> JsonObject:
     datatype = NAMES.get(port["dtype"], port["dtype"].upper())
     return {"name": port["name"], "datatype": datatype, "shape": _dims(port)}
 
 
-def _dims(port: Mapping[str, Any]) -> list[int]:
+def _dims(port: JsonView) -> list[int]:
     return [dim if isinstance(dim, int) else -1 for dim in port["shape"] or ()]
 
 
-def configuration(model: OnnxModel) -> dict[str, Any]:
+def configuration(model: OnnxModel) -> JsonObject:
     """The part of Triton's model configuration that clients read; batches are dimensions like others."""
 
-    def ports(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def ports(items: list[JsonObject]) -> list[JsonObject]:
         return [
             {"name": port["name"], "data_type": _config_type(port), "dims": _dims(port)}
             for port in items
@@ -301,10 +301,10 @@ def configuration(model: OnnxModel) -> dict[str, Any]:
     }
 
 
-def _steps(model: OnnxModel) -> list[dict[str, Any]]:
+def _steps(model: OnnxModel) -> list[JsonObject]:
     """A model's components as Triton describes an ensemble."""
 
-    def mapped(items: list[dict[str, Any]]) -> dict[str, str]:
+    def mapped(items: list[JsonObject]) -> dict[str, str]:
         return {port.name: port.tensor for port in read_ports(items)}
 
     outputs = {port.tensor: port.name for port in model.output_ports}
@@ -319,7 +319,7 @@ def _steps(model: OnnxModel) -> list[dict[str, Any]]:
     ]
 
 
-def _config_type(port: Mapping[str, Any]) -> str:
+def _config_type(port: JsonView) -> str:
     datatype = NAMES.get(port["dtype"], port["dtype"].upper())
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 

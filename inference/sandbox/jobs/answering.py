@@ -17,6 +17,7 @@ import numpy as np
 
 from browsers.core.answers.known import RULES
 from inference.core.ports import Joined, read_ports
+from inference.documents import Array, JsonObject, JsonView
 from inference.graph.join import join
 from inference.graph.model import load, ports
 from inference.graph.reference import example_inputs
@@ -28,7 +29,7 @@ from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed
 from inference.sandbox.frames import Answer
 from inference.sandbox.jobs.reading import traits_of
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 _MOST_KEPT: Final = 4_000_000  # bytes of one case of a file, if it is not its first
 _MOST_ELEMENTS: Final = 2**26  # in one input; nothing larger is made up
 # Of dimensions that are not fixed; deep nets leave nothing of small images.
@@ -46,16 +47,16 @@ class _Step:
 
     sha256: str
     path: str
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    inputs: list[JsonObject]
+    outputs: list[JsonObject]
     tensor_of: dict[str, str]
-    join: list[dict[str, Any]]
+    join: list[JsonObject]
 
     def taken(self) -> list[TensorSpec]:
         return [TensorSpec.from_json(port) for port in self.inputs]
 
 
-def answers(steps: Sequence[Mapping[str, Any]], folder: str) -> Answer:
+def answers(steps: Sequence[JsonView], folder: str) -> Answer:
     """Write `<sha256>.npz` into the folder for each file of the plan.
 
     Args:
@@ -172,7 +173,7 @@ def _made_up(step: _Step, missing: Sequence[Any], case: _Case) -> Arrays:
     return made
 
 
-def _whole(array: np.ndarray[Any, Any], *, mask: bool) -> np.ndarray[Any, Any]:
+def _whole(array: Array, *, mask: bool) -> Array:
     """Whole numbers for floats; a mask that hides the last token."""
     if array.dtype.kind == "f":
         return np.rint(array).astype(array.dtype)
@@ -191,7 +192,7 @@ def _note(found: _Found, inputs: Arrays, outputs: Arrays) -> None:
         found.answers.append((inputs, outputs))
 
 
-def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
+def _joined(step: _Step, values: JsonView) -> Arrays:
     made: Arrays = {}
     given = {port["name"]: TensorSpec.from_json(port) for port in step.outputs}
     for item in map(Joined.from_json, step.join):
@@ -201,7 +202,7 @@ def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
     return made
 
 
-def _traits(path: Path) -> dict[str, Any]:
+def _traits(path: Path) -> JsonObject:
     """What the graph tells; of one that cannot be followed, that it may hold every bad form."""
     try:
         return traits_of(path)
@@ -211,7 +212,7 @@ def _traits(path: Path) -> dict[str, Any]:
         return UNTOLD
 
 
-def _keep(target: Path, path: Path, meta: Mapping[str, Any], found: _Found) -> None:
+def _keep(target: Path, path: Path, meta: JsonView, found: _Found) -> None:
     if meta["random"]:
         found.answers.clear()
         found.why_none = f"it draws random numbers ({', '.join(meta['random'])})"
