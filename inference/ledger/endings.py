@@ -59,10 +59,7 @@ def _ended_early(run: Run, ending: Ending) -> Actions:
 
 def _ended(run: Run, ending: Ending, made: Iterable[TensorRef]) -> Actions:
     """`made`: what the steps stored."""
-    return [
-        lambda: wakeups.announce({run.pk: ending}),
-        lambda: _drop_all_but(ending.outputs, run, made),
-    ]
+    return [lambda: wakeups.announce({run.pk: ending}, _all_but(ending.outputs, run, made))]
 
 
 @transactions.repeated
@@ -110,13 +107,13 @@ def wake_waiters(since: datetime, browser_id: str = "") -> None:
 
 def drop_inputs(run: Run) -> None:
     """Free the inputs of a run that was not written down after all."""
-    follow_up([lambda: _drop_all_but({}, run, ())])
+    follow_up([lambda: tensors.drop(_all_but({}, run, ()))])
 
 
-def _drop_all_but(outputs: JsonView, run: Run, made: Iterable[TensorRef]) -> None:
-    """Free everything a terminal run stored, except its outputs."""
+def _all_but(outputs: JsonView, run: Run, made: Iterable[TensorRef]) -> list[TensorRef]:
+    """Everything a terminal run stored, except its outputs."""
     kept = {item["key"] for item in outputs.values()}
     stored = list(made)
     for item in inputs_of(run).values():
         stored += item.refs
-    tensors.drop(ref for ref in stored if ref.key not in kept)
+    return [ref for ref in stored if ref.key not in kept]

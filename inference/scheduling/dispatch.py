@@ -44,8 +44,9 @@ from inference.models import (
 from inference.scheduling import advice
 from inference.scheduling.pool_view import absent
 from inference.scheduling.wishes import asked_of
-from inference.store import step_moves
+from inference.store import messages, step_moves
 from inference.store.doubts import answers_of
+from inference.store.messages import Message
 
 log = logging.getLogger(__name__)
 # Tasks are sent by name: whoever sends needs nothing of what computes them.
@@ -226,17 +227,14 @@ def _waits_for_several(step: RunShard) -> bool:
 def send(steps: Sequence[RunShard]) -> None:
     """Send one message per step: do it there, unless its fence has moved on."""
 
-    def publish() -> None:
-        for step in steps:
-            _send_task(step)
-
     if steps:
-        _unless_broker_is_down(publish, "the sweep sends them again")
+        sent = [Message(*_address(step), (step.pk, step.fence)) for step in steps]
+        _unless_broker_is_down(lambda: messages.push(sent), "the sweep sends them again")
 
 
-def _send_task(step: RunShard, **options: Any) -> None:
+def _send_member(step: RunShard, **of_chord: Any) -> None:
     name, queue = _address(step)
-    current_app.send_task(name, (step.pk, step.fence), queue=queue, **_QUIETLY, **options)
+    current_app.send_task(name, (step.pk, step.fence), queue=queue, **_QUIETLY, **of_chord)
 
 
 def _address(step: RunShard) -> tuple[str, str]:
@@ -279,7 +277,7 @@ def _send_chord(parts: Sequence[RunShard], later: RunShard) -> None:
     def publish() -> None:
         current_app.backend.set_chord_size(group, len(parts))
         for index, part in enumerate(parts):
-            _send_task(part, group_id=group, group_index=index, chord=body)
+            _send_member(part, group_id=group, group_index=index, chord=body)
 
     _unless_broker_is_down(publish, "the sweep sends them and what follows")
 

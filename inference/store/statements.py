@@ -146,6 +146,17 @@ class Select(Generic[M]):
         return found
 
 
+class Ask:
+    """A statement of one's own from sql/, whose parameters are a model's fields, in order."""
+
+    def __init__(self, name: str, model: type[models.Model], where: Sequence[str]) -> None:
+        self._sql = read_sql(name)
+        self._where = _fields(model, where)
+
+    def __call__(self, **values: Any) -> list[tuple[Any, ...]]:
+        return rows(self._sql, _prepared(self._where, values))
+
+
 def condition_sql(condition: Condition) -> str:
     """The SQL after the column's name."""
     if isinstance(condition, tuple):

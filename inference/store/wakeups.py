@@ -12,7 +12,7 @@ import dataclasses
 import json
 import uuid
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
@@ -21,6 +21,7 @@ from django.conf import settings
 
 from browsers.redis import blocking_client, client
 from inference.documents import JsonObject, JsonView
+from inference.store.tensors import TensorRef
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +48,17 @@ def _key(run_id: uuid.UUID | str) -> str:
     return f"webpool:done:{run_id}"
 
 
-def announce(endings: Mapping[uuid.UUID, Ending]) -> None:
-    """Wake whoever waits for these runs, and tell how they ended; again does no harm."""
+def announce(endings: Mapping[uuid.UUID, Ending], drop: Iterable[TensorRef] = ()) -> None:
+    """Wake whoever waits for these runs, and tell how they ended; again does no harm.
+
+    `drop`: tensors that nobody will ask for again are freed in the same round trip, after that.
+    """
     pipe = client().pipeline(transaction=False)
     for run_id, ending in endings.items():
         pipe.lpush(_key(run_id), ending.to_json())
         pipe.expire(_key(run_id), settings.WEBPOOL_TENSOR_TTL_S)
+    if keys := [ref.key for ref in drop]:
+        pipe.unlink(*keys)
     pipe.execute()
 
 

@@ -24,9 +24,9 @@ from inference.conversion.documents import most_bytes, parse
 from inference.core.ports import read_ports
 from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, UnknownModel
-from inference.models import Attempt, OnnxModel, Outcome, Run
+from inference.models import OnnxModel, Run
 from inference.runs import creation, serving
-from inference.runs.answers import collect
+from inference.runs.answers import collect, places
 from inference.runs.metrics import batch_split
 from inference.runs.options import Door, parse_options
 from inference.store import tensors
@@ -146,7 +146,7 @@ async def _infer(
     wanted: list[InferRequest] = []
 
     def create() -> Run:
-        model = _versioned(name, version)
+        model = _of_version(registry.current_model(name), version)
         header_length = request.headers.get(HEADER_LENGTH)
         most = most_bytes() if header_length is None else http.limit_bytes()
         content = http.inflate(body, request.headers.get("Content-Encoding", ""), most=most)
@@ -203,9 +203,8 @@ def drop_outputs(run: Run) -> None:
 
 def _facts(run: Run) -> Mapping[str, type_of_parameter]:
     """Where the run really ran, one browser and backend per shard in their order; what is unproved of it."""
-    ran = Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).order_by("shard__index")
-    places = list(ran.values_list("browser", "backend", "unproved"))
-    unproved = [f"shard {index}: {why}" for index, (_, _, why) in enumerate(places) if why]
+    ran = places(run)
+    unproved = [f"shard {index}: {why}" for index, (_, _, why) in enumerate(ran) if why]
     split = batch_split(run)
     return {
         **({"unproved": "; ".join(unproved)} if unproved else {}),
@@ -214,8 +213,8 @@ def _facts(run: Run) -> Mapping[str, type_of_parameter]:
         "shards": run.plan.num_shards,
         "data_parallel": run.plan.data_parallel,
         **({"batch_split": split} if split else {}),
-        "browsers": ",".join(browser for browser, _, _ in places),
-        "backends": ",".join(backend for _, backend, _ in places),
+        "browsers": ",".join(browser for browser, _, _ in ran),
+        "backends": ",".join(backend for _, backend, _ in ran),
     }
 
 
@@ -236,9 +235,14 @@ def _somebody_is_ready() -> bool:
 
 
 def _versioned(name: str, version: str | None) -> OnnxModel:
-    model = registry.get_model(name)
+    return _of_version(registry.get_model(name), version)
+
+
+def _of_version(model: OnnxModel, version: str | None) -> OnnxModel:
     if version not in (None, VERSION):
-        raise UnknownModel(f"model {name} has version {VERSION} only, got version {version!r:.40}")
+        raise UnknownModel(
+            f"model {model.name} has version {VERSION} only, got version {version!r:.40}"
+        )
     return model
 
 
