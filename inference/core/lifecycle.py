@@ -116,7 +116,7 @@ CLAIM: Final = Move(
     "claim",
     (ShardState.QUEUED,),
     ShardState.RUNNING,
-    "the run's deadline has not passed; it counts as an attempt",
+    "the run's deadline has not passed, and nobody quarantined its browser; it counts as an attempt",
 )
 FINISH: Final = Move("finish", (ShardState.RUNNING,), ShardState.DONE, "what it computed is stored")
 ASK: Final = Move(

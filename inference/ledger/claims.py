@@ -1,7 +1,7 @@
 """What a step of a run is, who takes it, and what it reads.
 
-A step is claimed once: queued → running, if the fence of the message still fits and the run's deadline has
-not passed; that counts the attempt.
+A step is claimed once: queued → running, if the fence of the message still fits, the run's deadline has not
+passed and its browser is not quarantined; that counts the attempt.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _STEPS = Select(RunShard, ("run_id",))
 
 
 def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
-    """Take the step; None when somebody else has it, it moved on or it is late, a normal answer."""
+    """Take the step; None when somebody else has it, it moved on, it is late or its browser is not trusted: a
+    normal answer.
+    """
     step = step_moves.claim(step_id, fence, now)
     if step is None:
         return None

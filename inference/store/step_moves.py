@@ -94,7 +94,10 @@ def _save_placed(step: RunShard) -> bool:
 
 
 def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
-    """Take a queued step, which counts the attempt; None also when its run's deadline has passed."""
+    """Take a queued step, which counts the attempt.
+
+    None also when its run's deadline has passed, or its browser is quarantined.
+    """
     taken = _CLAIM(claimed_at=now, id=step_id, fence=fence)
     return taken[0] if taken else None
 
