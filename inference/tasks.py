@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
+from inference.catalog import unused
 from inference.documents import JsonObject
 from inference.ledger import joins
 from inference.runs import retention
@@ -66,10 +67,11 @@ def complete_history() -> None:
 
 @shared_task
 def forget_old_runs() -> None:
-    """Periodic, in the history worker: old runs, batch jobs (after their attempts became history), audit."""
+    """Periodic, in the history worker, once attempts became history: old runs, plans, batch jobs, audit."""
     outbox.hand_over()
     now = timezone.now()
     retention.forget_old_runs(now)
+    unused.forget_unused_plans(now)
     forget_old_jobs(now)
     audit.forget_old_entries(now)
 

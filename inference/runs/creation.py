@@ -90,6 +90,7 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
         filled_in=[*request.filled_in, *prepared.filled_in],
         prediction=prediction,
         owner=request.owner,
+        tenant=request.tenant or request.owner,
         created_at=now,
         deadline_at=deadline_at,
     )

@@ -30,6 +30,7 @@ class RunRequest:
         inputs: wire tensors, one per model input; inputs with a declared default may be missing.
         strategy … deadline_s: as `inference.runs.options` declares them; empty or None: left out.
         owner: user or API key, for the record.
+        tenant: whose share of the pool it takes; empty: the owner's.
         filled_in: what the door added to what the caller sent, one sentence each.
     """
 
@@ -48,6 +49,7 @@ class RunRequest:
     max_retries: int | None = None
     deadline_s: float | None = None
     owner: str = ""
+    tenant: str = ""
     filled_in: tuple[str, ...] = ()
 
 
@@ -171,6 +173,7 @@ def plan_for(
         count,
         request.data_parallel,
         allow_unproved_split=request.allow_unproved_split,
+        tenant=request.tenant or request.owner,
     )
     shards = [step.index for step in steps if step.kind == StepKind.COMPUTE]
     beyond = sorted(set(request.pins) - set(shards))

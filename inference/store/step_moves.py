@@ -26,6 +26,7 @@ from inference.core.lifecycle import (
     QUEUE,
     RECALL,
     RESEND,
+    TAKE,
     Move,
     ShardState,
 )
@@ -52,16 +53,17 @@ def _update(move: Move[ShardState], **more: str | None) -> Update:
     return Update(RunShard, {**_change(move), **more}, _where(move))
 
 
-def _claim_sql() -> str:
-    where = [f"{name} {condition_sql(value)}" for name, value in _where(CLAIM).items()]
-    change = [f"{name} = {value}" for name, value in _change(CLAIM).items()]
-    template = read_sql("claim")
-    return template.replace("{set}", ", ".join(change)).replace("{where}", " AND ".join(where))
+def _claim(move: Move[ShardState]) -> Select[RunShard]:
+    where = [f"{name} {condition_sql(value)}" for name, value in _where(move).items()]
+    change = [f"{name} = {value}" for name, value in _change(move).items()]
+    template = read_sql("claim").replace("{set}", ", ".join(change))
+    sql = template.replace("{where}", " AND ".join(where))
+    return Select(RunShard, ("claimed_at", "id", "fence", "claimed_at"), sql=sql)
 
 
 _QUEUE = _update(QUEUE, browser=None, avoid=None, ready_at=None, queued_at=None)
 _HOLD = _update(HOLD, browser="''", avoid=None, ready_at=None)
-_CLAIM = Select(RunShard, ("claimed_at", "id", "fence", "claimed_at"), sql=_claim_sql())
+_CLAIM, _TAKE = _claim(CLAIM), _claim(TAKE)
 _FINISH = _update(FINISH, outputs=None, finished_at=None)
 _ASK = _update(ASK, browser="''", doubt=None)
 _GIVE_UP = _update(GIVE_UP, browser="''")
@@ -94,8 +96,17 @@ def _save_placed(step: RunShard) -> bool:
 
 
 def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
-    """Take a queued step, which counts the attempt; None also when its run's deadline has passed."""
+    """Take a queued step, which counts the attempt.
+
+    None also when its run's deadline has passed, or its browser is quarantined.
+    """
     taken = _CLAIM(claimed_at=now, id=step_id, fence=fence)
+    return taken[0] if taken else None
+
+
+def take(step_id: int, fence: int, now: datetime) -> RunShard | None:
+    """As `claim`, on a message that was sent for another step."""
+    taken = _TAKE(claimed_at=now, id=step_id, fence=fence)
     return taken[0] if taken else None
 
 
