@@ -1,7 +1,7 @@
 """What one owner may have of the pool, so that the others get theirs.
 
-Callers of this machine who are nobody in particular, scripts and batch jobs (which pace themselves) are not
-counted: only keys and people are told apart.
+Callers of this machine who are nobody in particular, scripts, batch jobs and comparisons (which pace
+themselves) are not counted: only keys and people are told apart.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from inference.store.statements import read_sql, rows
 
 _ACTIVE = read_sql("owner_runs")
 _NOBODY = ("", "anonymous", "command line", "python")
+_PACED = ("batch ", "comparison ")
 _COME_BACK_S = 5.0
 # Below this share of the store's memory nobody's outputs are in anybody's way.
 _SHORT_ABOVE = 0.5
@@ -80,7 +81,7 @@ def check_stored(owner: str) -> None:
 
 
 def _counted(owner: str) -> bool:
-    return owner not in _NOBODY and not owner.startswith("batch ")
+    return owner not in _NOBODY and not owner.startswith(_PACED)
 
 
 def _held_bytes(owner: str) -> int:
