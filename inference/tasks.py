@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
+from inference.comparisons import storage as comparisons
 from inference.ledger import joins
 from inference.runs import retention
 from inference.scheduling import dispatch
@@ -70,6 +71,7 @@ def forget_old_runs() -> None:
     now = timezone.now()
     retention.forget_old_runs(now)
     forget_old_jobs(now)
+    comparisons.remove_abandoned()
     audit.forget_old_entries(now)
 
 

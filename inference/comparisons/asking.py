@@ -53,7 +53,7 @@ class Asked:
         rows: size of the batch of random inputs; None: 8, where it is free.
         runs: measured runs of each cell.
         seed: of random inputs and of the order of runs; None: one is drawn, and told.
-        inputs: what to ask; None: random ones. `source` names them.
+        inputs: what to ask; None: random ones. `source` names them, `filled_in` is what was added to them.
         known_answer: ask what is known of the model instead.
         strict: refuse a backend that left a node to another execution provider.
         owner: user or API key. `scheduled`: whether a schedule asked.
@@ -67,6 +67,7 @@ class Asked:
     seed: int | None = None
     inputs: Sequence[WireTensor] | None = None
     source: str = ""
+    filled_in: tuple[str, ...] = ()
     known_answer: bool = False
     strict: bool = False
     owner: str = ""
@@ -89,9 +90,10 @@ def create(asked: Asked) -> Comparison:
         )
     _check_open(asked.owner)
     seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
+    prepared = None if asked.inputs is None else prepare(model, asked.inputs)
     found = reference.find(
         model,
-        None if asked.inputs is None else prepare(model, asked.inputs).tensors,
+        prepared.tensors if prepared else None,
         known_answer=asked.known_answer,
         rows=asked.rows,
         seed=seed,
@@ -114,6 +116,7 @@ def create(asked: Asked) -> Comparison:
             "backends": list(asked.backends),
             "rows": asked.rows,
             "strict": asked.strict,
+            "filled_in": [*asked.filled_in, *(prepared.filled_in if prepared else ())],
         },
         source=_source(asked),
         inputs=[reference.told(tensor) for tensor in found.question.inputs],

@@ -73,7 +73,7 @@ def answer(
 ) -> str:
     """Do what the browser's worker does with the run in flight; returns the browser."""
     row = RunShard.objects.get(run__owner__startswith="comparison ", state=ShardState.QUEUED)
-    turns = Comparison.objects.get(pk=comparison.pk).turn_cell.turns
+    turns = ComparisonCell.objects.get(pk__in=Comparison.objects.values("turn_cell")).turns
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     (x,) = tensors.fetch(claims.input_refs(shard))
@@ -145,6 +145,7 @@ def test_whoever_was_killed_after_sending_is_adopted_and_nothing_counts_twice(
 ) -> None:
     comparison = asking.create(asked(model, browsers=("a",)))
     run = advance(comparison)
+    assert run is not None
     Comparison.objects.update(turn_run=None)  # died before it could note the run
     assert advance(comparison) == run
     answer(comparison)
@@ -249,6 +250,7 @@ def test_random_operators_are_said_and_not_judged(model: OnnxModel, tmp_path: Pa
 def test_cancelling_ends_the_run_in_flight(model: OnnxModel) -> None:
     comparison = asking.create(asked(model))
     run = advance(comparison)
+    assert run is not None
     assert asking.cancel(comparison)
     assert advance(comparison) is None
     assert Run.objects.get(pk=run).state == RunState.CANCELLED

@@ -36,7 +36,8 @@ class Command(WebpoolCommand):
     help = (
         "Compare a registered model over browsers and backends: time, load, memory, difference from "
         "onnxruntime. The pool goes on when this command is killed (--show follows it again); Ctrl-C "
-        "cancels. Exit code 1: a cell is wrong or failed that was right before, or is in a state of --fail-on."
+        "cancels. Exit code 1: a cell is wrong or failed that was right before, or is in a state of "
+        "--fail-on."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -90,11 +91,11 @@ class Command(WebpoolCommand):
             raise InvalidRequest("expected either MODEL or --show ID")
         if options["show"]:
             return asking.get(options["show"])
-        inputs = None
+        prepared = None
         if options["input"]:
             model = registry.get_model(options["model"])
             from_json = options["input"].suffix == ".json"
-            inputs = from_python(model, read_input_file(options["input"]), json=from_json).tensors
+            prepared = from_python(model, read_input_file(options["input"]), json=from_json)
         comparison = asking.create(
             Asked(
                 model=options["model"],
@@ -103,7 +104,8 @@ class Command(WebpoolCommand):
                 rows=options["rows"],
                 runs=options["runs"],
                 seed=options["seed"],
-                inputs=inputs,
+                inputs=prepared.tensors if prepared else None,
+                filled_in=tuple(prepared.filled_in) if prepared else (),
                 source=options["input"].name if options["input"] else "",
                 known_answer=options["known_answer"],
                 strict=options["strict"],
