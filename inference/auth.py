@@ -9,7 +9,8 @@
 Everything else is refused. Health endpoints do not ask.
 
 What a user may do, logged in or by a key of theirs, is what Django's permissions say, whichever door they
-take. Everybody who is let in reads, starts runs and batch jobs, and steers their own. Keys of nobody in
+take. Everybody who is let in reads, starts runs, batch jobs and comparisons, and steers
+their own. Keys of nobody in
 particular, and anonymous callers where those are let in, may do everything that /api/ offers.
 
 Redis key
@@ -52,6 +53,7 @@ ADD_MODEL, DELETE_MODEL = "inference.add_onnxmodel", "inference.delete_onnxmodel
 ADD_PLAN = "inference.add_plan"
 CHANGE_RUN = "inference.change_run"
 CHANGE_BATCH_JOB = "inference.change_batchjob"
+ADD_COMPARISON, CHANGE_COMPARISON = "inference.add_comparison", "inference.change_comparison"
 CHANGE_BROWSER = "browsers.change_browser"
 
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
 from inference.catalog import unused
+from inference.comparisons import storage as comparisons
 from inference.documents import JsonObject
 from inference.ledger import joins
 from inference.runs import retention
@@ -73,6 +74,7 @@ def forget_old_runs() -> None:
     retention.forget_old_runs(now)
     unused.forget_unused_plans(now)
     forget_old_jobs(now)
+    comparisons.remove_abandoned()
     audit.forget_old_entries(now)
 
 

@@ -25,6 +25,7 @@ def groups(request: HttpRequest) -> list[JsonObject]:
             "Work",
             _list(may, "inference.run", "Runs", "play_arrow"),
             _list(may, "inference.batchjob", "Batch jobs", "stacks"),
+            _list(may, "inference.comparison", "Comparisons", "compare_arrows"),
             _list(may, "inference.onnxmodel", "Models", "deployed_code"),
             _list(may, "inference.plan", "Plans", "content_cut"),
         ),

@@ -25,6 +25,7 @@ JOBS: Final = {
     "tokens": "tokens:Tokens",
     "loads": "loading:Loads",
     "rows": "tables:Rows",
+    "compare": "comparing:reference_of",
     "try": "trying:attempt",
 }
 

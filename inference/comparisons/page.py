@@ -1,0 +1,46 @@
+"""A comparison as people read it: the part that pages share, and one HTML file that needs no server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from history.charts import bars
+from history.charts.bars import Bar
+from inference.comparisons.report import first_line
+from inference.core.comparisons.cells import BAD
+
+
+def told(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Template context of templates/inference/comparison/part.html."""
+    return {"comparison": document, "drawing": drawing(document)}
+
+
+def drawing(document: Mapping[str, Any]) -> SafeString:
+    """A bar per cell, in the order of the table."""
+    return bars.draw(
+        [_bar(cell) for cell in document["cells"]], name=f"bars-{document['id'][:8]}", unit="ms"
+    )
+
+
+def _bar(cell: Mapping[str, Any]) -> Bar:
+    median = cell["median_ms"] or {"value": None, "low": None, "high": None}
+    remark = cell["state"]
+    if cell["median_ms"] is None and cell["reason"]:
+        remark += f": {first_line(cell['reason'])[:90]}"
+    return Bar(
+        f"{cell['browser']} {cell['backend']}",
+        median["value"],
+        median["low"],
+        median["high"],
+        remark,
+        good=cell["state"] not in BAD,
+    )
+
+
+def standalone(document: Mapping[str, Any]) -> str:
+    """One file with its pictures and styles inside, light and dark."""
+    return render_to_string("inference/comparison/file.html", told(document))
