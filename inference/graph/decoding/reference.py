@@ -60,6 +60,10 @@ class Native:
             (session(file if isinstance(file, bytes) else str(file)), stage)
             for file, stage in stages
         ]
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new session."""
         self._states = [empty_states(stage) for _, stage in self._stages]
         self.position = 0
 

@@ -142,8 +142,10 @@ class _Writing:
         return [rows]
 
     def _row_source(self) -> str:
+        """A hidden tensor has a row per token, where it has the usual three dimensions."""
         for name in self.stretch.taken:
-            if self.known.width(name) is not None:
+            typed = self.graph.types.get(name)
+            if typed and typed.shape is not None and len(typed.shape) == 3:
                 return name
         raise NoDecoder("no input of a later stage tells how many tokens there are")
 
