@@ -89,6 +89,7 @@ def _told(step: PlanShard) -> JsonObject:
         "outputs": step.outputs,
         "tensor_of": step.tensor_of,
         "join": step.join,
+        "stage": step.stage,
     }
 
 

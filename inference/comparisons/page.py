@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
@@ -12,21 +9,22 @@ from history.charts import bars
 from history.charts.bars import Bar
 from inference.comparisons.report import first_line
 from inference.core.comparisons.cells import BAD
+from inference.documents import JsonObject, JsonView
 
 
-def told(document: Mapping[str, Any]) -> dict[str, Any]:
+def told(document: JsonView) -> JsonObject:
     """Template context of templates/inference/comparison/part.html."""
     return {"comparison": document, "drawing": drawing(document)}
 
 
-def drawing(document: Mapping[str, Any]) -> SafeString:
+def drawing(document: JsonView) -> SafeString:
     """A bar per cell, in the order of the table."""
     return bars.draw(
         [_bar(cell) for cell in document["cells"]], name=f"bars-{document['id'][:8]}", unit="ms"
     )
 
 
-def _bar(cell: Mapping[str, Any]) -> Bar:
+def _bar(cell: JsonView) -> Bar:
     median = cell["median_ms"] or {"value": None, "low": None, "high": None}
     remark = cell["state"]
     if cell["median_ms"] is None and cell["reason"]:
@@ -41,6 +39,6 @@ def _bar(cell: Mapping[str, Any]) -> Bar:
     )
 
 
-def standalone(document: Mapping[str, Any]) -> str:
+def standalone(document: JsonView) -> str:
     """One file with its pictures and styles inside, light and dark."""
     return render_to_string("inference/comparison/file.html", told(document))

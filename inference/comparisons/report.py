@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from browsers.core import units
 from inference.core.comparisons.cells import BAD, CellState, Place, worse
 from inference.core.comparisons.differences import Difference, differences, said
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
+from inference.documents import JsonObject
 from inference.models import Comparison, ComparisonCell, ComparisonState
 
 _CPU: Final = "CPUExecutionProvider"
@@ -23,7 +24,7 @@ METHODS: Final = (
 )
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def document(comparison: Comparison) -> JsonObject:
     """All of it, as JSON can say it; what was not measured is null."""
     cells = list(comparison.cells.all())
     bits = _same_bits(comparison, cells)
@@ -54,7 +55,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
 
 def _cell(
     cell: ComparisonCell, same_bits: Sequence[str], before: Mapping[Place, CellState]
-) -> dict[str, Any]:
+) -> JsonObject:
     found = figures(cell.samples)
     state = before.get(Place(cell.kind, cell.backend))
     failed = cell.state == CellState.FAILED
