@@ -183,6 +183,8 @@ WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
 # What reading a model, a tokenizer or a packed file may take, beside eight times the file, 60 s per GB.
 WEBPOOL_SANDBOX_MEMORY_MB = env_int("WEBPOOL_SANDBOX_MEMORY_MB", 2048)
 WEBPOOL_SANDBOX_SECONDS = env_float("WEBPOOL_SANDBOX_SECONDS", 120.0)
+# How long a model's chat template may take to put a chat into words.
+WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20

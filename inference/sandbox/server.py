@@ -29,7 +29,16 @@ import tokenizers  # noqa: F401
 
 from inference.sandbox import confinement, jobs
 from inference.sandbox.helper import READY
-from inference.sandbox.jobs import answering, cutting, loading, reading, tables, tokens, trying  # noqa: F401
+from inference.sandbox.jobs import (  # noqa: F401
+    answering,
+    cutting,
+    loading,
+    reading,
+    tables,
+    texts,
+    tokens,
+    trying,
+)
 
 _MOST_PACKET: Final = 2**17
 

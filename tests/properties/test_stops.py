@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.generation.detokenize import (
+from inference.core.generation.detokenize import Text
+from inference.core.generation.stops import StopTexts
+from inference.core.generation.vocabulary import (
     BYTE_LEVEL,
-    Text,
     Vocabulary,
     from_byte_level,
     from_pieces,
 )
-from inference.core.generation.stops import StopTexts
 
 _WORDS = st.text("ab€", min_size=1, max_size=4)
 
@@ -79,7 +79,7 @@ def test_tokens_are_bytes() -> None:
     assert from_byte_level("Ġhello") == b" hello"
     assert from_byte_level("âĤ¬") == "€".encode()
     assert from_byte_level("<|end of text|>") == b"<|end of text|>"  # has a space: added as it is
-    assert from_pieces("▁a▁b", "▁", byte_fallback=True) == b" a b"
-    assert from_pieces("<0xE2>", "▁", byte_fallback=True) == b"\xe2"
-    assert from_pieces("<0xE2>", "▁", byte_fallback=False) == b"<0xE2>"
-    assert from_pieces("<0xG1>", "▁", byte_fallback=True) == b"<0xG1>"
+    assert from_pieces("▁a▁b", ("▁",), byte_fallback=True) == b" a b"
+    assert from_pieces("<0xE2>", ("▁",), byte_fallback=True) == b"\xe2"
+    assert from_pieces("<0xE2>", ("▁",), byte_fallback=False) == b"<0xE2>"
+    assert from_pieces("<0xG1>", ("▁",), byte_fallback=True) == b"<0xG1>"
