@@ -8,9 +8,10 @@ from pathlib import Path
 
 import onnx
 
+from inference.core.generation.stages import Stage
 from inference.graph.decoding.cut import DecoderCutter
 from inference.graph.decoding.prepare import last_row, prepare
-from inference.graph.decoding.states import Found, find, known_context
+from inference.graph.decoding.states import Found, NoDecoder, find, known_context
 from inference.graph.indexed import GraphIndex
 from inference.graph.model import load
 
@@ -40,6 +41,14 @@ def read(model: onnx.ModelProto, called: Mapping[str, str] | None = None) -> Rea
     found = find(GraphIndex(model), called)
     changed |= last_row(model, found.whole.logits)
     return Read(found, DecoderCutter(model, found), changed, known_context(model, found.whole))
+
+
+def ports_of(model: onnx.ModelProto, called: Mapping[str, str] | None = None) -> Stage | None:
+    """What the model takes and gives as it is; None: it has a port that only `read` does away with."""
+    try:
+        return find(GraphIndex(model), called).whole
+    except NoDecoder:
+        return None
 
 
 def read_file(path: Path, called: Mapping[str, str] | None = None) -> Read:

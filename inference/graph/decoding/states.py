@@ -75,6 +75,15 @@ def find(graph: GraphIndex, called: Mapping[str, str] | None = None) -> Found:
     )
 
 
+def looks_like_one(model: onnx.ModelProto) -> bool:
+    """Whether a model has inputs that are called what caches are called."""
+    given = {item.name for item in model.graph.initializer}
+    return any(
+        ("past" in item.name or "cache" in item.name) and item.name not in given
+        for item in model.graph.input
+    )
+
+
 def bytes_per_position(state: State) -> int:
     sizes = (size for axis, size in enumerate(state.shape) if axis != state.axis)
     return math.prod(sizes) * np.dtype(state.dtype).itemsize
