@@ -336,8 +336,8 @@ class Bridge:
     ) -> Reply:
         """Ask the page and wait; `meanwhile` is called once it has the request, and must not raise.
 
-        Raises NotLoaded, StepRefused or the BrowserError that the page reported, ConnectionLost at once when there
-        is or remains no connection, DeadlinePassed after `timeout_s`.
+        Raises NotLoaded, StepRefused or the BrowserError that the page reported, ConnectionLost at once
+        when there is or remains no connection, DeadlinePassed after `timeout_s`.
         """
         page = self._page
         if page is None:

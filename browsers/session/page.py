@@ -188,7 +188,7 @@ class Page:
         tensors: Sequence[WireTensor],
         timeout_s: float,
     ) -> Reply:
-        """A request to the engine beside others; one that is late leaves the engine to them. From any thread."""
+        """A request to the engine beside others, to whom one that is late leaves it; from any thread."""
         try:
             return self.bridge.request(op, header, tensors, timeout_s=timeout_s)
         except ConnectionLost as lost:

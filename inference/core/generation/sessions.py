@@ -11,6 +11,7 @@ with: who takes a stage over computes the same steps, and so the same bits.
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -82,5 +83,5 @@ def steps_of(prompt: int, written: int, *, most: int = PROMPT_STEP) -> Sequence[
     """
     pieces = -(-prompt // most)
     edges = [prompt * piece // pieces for piece in range(pieces + 1)]
-    steps = [(one, other - one) for one, other in zip(edges, edges[1:], strict=False)]
+    steps = [(one, other - one) for one, other in itertools.pairwise(edges)]
     return [*steps, *((prompt + index, 1) for index in range(written))]
