@@ -35,6 +35,14 @@ def load_shard(sha256: str, platform: str) -> dict[str, Any]:
 
 
 @shared_task
+def open_stage(session: str, stage: int, epoch: int) -> None:
+    """Have this worker's browser take a stage of a session that writes text."""
+    from inference.generation import opening  # as above: only where there is a browser
+
+    opening.open_stage(session, stage, epoch)
+
+
+@shared_task
 def run_join(step_id: int, fence: int) -> None:
     joins.execute(step_id, fence)
 

@@ -136,6 +136,7 @@ def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
     from inference.batches.feeder import feed_forever
+    from inference.generation import watch as generation_watch
     from inference.ledger import lease_watch, sweep
     from inference.scheduling import standbys
     from webpool_site import readiness
@@ -147,6 +148,7 @@ def _start_sweep(**_: Any) -> None:
         ),
         "leases": lambda: lease_watch.watch_forever(_stop_sweep),
         "standbys": lambda: standbys.keep_forever(_stop_sweep),
+        "sessions": lambda: generation_watch.watch_forever(_stop_sweep),
         "batches": lambda: feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
     }
     for name, loop in loops.items():

@@ -87,6 +87,7 @@ def _told(step: PlanShard) -> dict[str, Any]:
         "outputs": step.outputs,
         "tensor_of": step.tensor_of,
         "join": step.join,
+        "stage": step.stage,
     }
 
 

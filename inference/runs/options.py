@@ -25,7 +25,8 @@ from inference.runs.option_kinds import (
 )
 from inference.scheduling.wishes import PLATFORMS
 
-STRATEGIES = tuple(Strategy.values)
+# Stages of a decoder are for sessions, which keep its caches: no run asks for them.
+STRATEGIES = tuple(value for value in Strategy.values if value != Strategy.DECODER)
 REDUNDANCIES = tuple(filter(None, Redundancy.values))
 
 

@@ -20,6 +20,7 @@ JOBS: Final = {
     "work": "reading:work",
     "traits": "reading:traits",
     "cut": "cutting:cut",
+    "stages": "decoding:stages",
     "answers": "answering:answers",
     "check_tokenizer": "tokens:check",
     "tokens": "tokens:Tokens",

@@ -16,7 +16,9 @@ from typing import Any, Final
 import numpy as np
 
 from browsers.core.answers.known import RULES
+from inference.core.generation.stages import Stage, Use
 from inference.core.ports import Joined, read_ports
+from inference.graph.decoding.reference import filled
 from inference.graph.join import join
 from inference.graph.model import load, ports
 from inference.graph.reference import example_inputs
@@ -41,7 +43,7 @@ class _Step:
     """One step of a plan, as far as its answers go; `path` of a compute step's file.
 
     `inputs` and `outputs` are ports as the database keeps them; `tensor_of`: under which name the plan knows
-    each output.
+    each output. `stage` of a decoder's file: its inputs follow from one another.
     """
 
     sha256: str
@@ -50,6 +52,7 @@ class _Step:
     outputs: list[dict[str, Any]]
     tensor_of: dict[str, str]
     join: list[dict[str, Any]]
+    stage: dict[str, Any] | None = None
 
     def taken(self) -> list[TensorSpec]:
         return [TensorSpec.from_json(port) for port in self.inputs]
@@ -82,6 +85,7 @@ class _Case:
     whole: bool = False
     unlike: bool = False
     positive: bool = False
+    start: int = 0  # positions before it, of a decoder's step
     values: Arrays = dataclasses.field(default_factory=dict)
     failed: str = ""
 
@@ -100,10 +104,10 @@ def _answer(steps: Sequence[_Step], found: Mapping[str, _Found], *, positive: bo
     for size in _SIZES:
         cases = [
             _Case(20, size, positive=positive),
-            _Case(21, size, whole=True, unlike=size == _SIZES[0], positive=positive),
+            _Case(21, size, whole=True, unlike=size == _SIZES[0], positive=positive, start=3),
         ]
         if size <= _SIZES[1]:
-            cases.append(_Case(22, size, positive=positive))
+            cases.append(_Case(22, size, positive=positive, start=5))
         try:
             _run(steps, cases, found)
         except Exception as error:  # a file that cannot be loaded alone, whatever onnxruntime says
@@ -141,7 +145,9 @@ def _asked(step: _Step, case: _Case, runtime: Any) -> tuple[Arrays, Arrays]:
     """One step's inputs and outputs; what it makes is there for those that follow."""
     taken = {port.name: port.tensor for port in read_ports(step.inputs)}
     missing = [port for port in step.taken() if taken[port.name] not in case.values]
-    if missing:
+    if missing and step.stage:
+        case.values.update(_of_stage(step, missing, case))
+    elif missing:
         case.values.update(
             {taken[name]: array for name, array in _made_up(step, missing, case).items()}
         )
@@ -170,6 +176,27 @@ def _made_up(step: _Step, missing: Sequence[Any], case: _Case) -> Arrays:
     if case.positive:
         made = {n: np.abs(a) if a.dtype.kind == "f" else a for n, a in made.items()}
     return made
+
+
+def _of_stage(step: _Step, missing: Sequence[TensorSpec], case: _Case) -> Arrays:
+    """What a decoder's stage takes at one step: a prompt, or one token after `case.start` positions."""
+    stage = Stage.from_json(step.stage or {})
+    count = 1 if case.start else case.size
+    tokens = [0] * count
+    names = {item.name for item in stage.inputs if item.use is Use.TOKENS}
+    for port in missing:
+        if port.name in names:
+            port = dataclasses.replace(port, shape=(1, count))
+            drawn = example_inputs(load(Path(step.path)), [port], seed=case.seed)
+            tokens = [int(token) for token in drawn[port.name].ravel()]
+    made = filled(stage, case.start, tokens, case.values)
+    random = np.random.default_rng(case.seed)
+    for state in stage.states:
+        shape = list(state.shape)
+        shape[state.axis] = case.start
+        numbers = random.standard_normal(shape)
+        made[state.past] = (np.rint(numbers) if case.whole else numbers).astype(state.dtype)
+    return {port.name: made[port.name] for port in missing if port.name in made}
 
 
 def _whole(array: np.ndarray[Any, Any], *, mask: bool) -> np.ndarray[Any, Any]:

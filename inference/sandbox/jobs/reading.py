@@ -12,12 +12,16 @@ from inference.graph.lowering import lower
 from inference.graph.model import load
 from inference.graph.summary import read_packed
 from inference.sandbox.frames import Answer
+from inference.sandbox.jobs.decoding import told
 
 
-def read(path: str, folder: str, *, lowered: bool = False) -> Answer:
+def read(
+    path: str, folder: str, *, lowered: bool = False, called: dict[str, str] | None = None
+) -> Answer:
     """What the file says (`ModelSummary.to_json`), its work, and the model as one file in `folder`.
 
-    `lowered`: for an older runtime, as far as that changes nothing; `done` says what was.
+    `lowered`: for an older runtime, as far as that changes nothing; `done` says what was. `called`: usual
+    names of a decoder's inputs that have their own. `decoder` and `no_decoder`: as `decoding.told`.
 
     Raises:
         InvalidModel: it is no model that onnxruntime can run.
@@ -30,7 +34,8 @@ def read(path: str, folder: str, *, lowered: bool = False) -> Answer:
     summary, model, raw = read_packed(Path(path))
     packed = Path(folder) / summary.sha256
     packed.write_bytes(raw)
-    return Answer({"summary": summary.to_json(), "work": model_work(model), "done": done})
+    answer = {"summary": summary.to_json(), "work": model_work(model), "done": done}
+    return Answer(answer | told(model, called or {}))
 
 
 def work(path: str) -> Answer:
