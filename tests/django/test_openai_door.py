@@ -68,7 +68,7 @@ def refused(answer: Answered, status: int) -> Any:
 
 def test_the_models_that_can_be_used_are_listed(tmp_path: Path) -> None:
     embedder(tmp_path)
-    add_model(chain_model(tmp_path / "chain.onnx"), name="chain")
+    chain_model(tmp_path, "chain")
     listed = ask("GET", "/v1/models").json()
     assert listed["object"] == "list"
     assert [(one["id"], one["object"]) for one in listed["data"]] == [("embedder", "model")]
@@ -117,7 +117,7 @@ def test_a_body_that_is_no_request_is_refused(body: bytes) -> None:
 
 def test_embeddings_that_cannot_be_are_refused_before_a_run(tmp_path: Path) -> None:
     embedder(tmp_path)
-    add_model(chain_model(tmp_path / "chain.onnx"), name="chain")
+    chain_model(tmp_path, "chain")
 
     def error(status: int = 400, **fields: Any) -> Any:
         return refused(

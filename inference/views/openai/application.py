@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
@@ -15,7 +17,8 @@ from inference.errors import WebpoolError
 from inference.runs import serving
 from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
-from inference.views.openai import embeddings, models
+from inference.views.openai import asking, embeddings, generation, models
+from inference.views.openai.asking import Question
 from inference.wire.openai.fields import Endpoint
 from inference.wire.openai.refusals import NotServed, error_document
 
@@ -26,15 +29,23 @@ _UNSERVED = re.compile(
 )
 
 
+_WRITES: Mapping[str, Callable[[Any], Question]] = {
+    Endpoint.CHAT.value: asking.chat,
+    Endpoint.COMPLETIONS.value: asking.completion,
+}
+
+
 async def openai(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI application."""
     request = ASGIRequest(dict(scope), io.BytesIO())
     try:
-        answer = await _answer(request, receive)
+        answer = await _answer(request, receive, send)
     except ClientGone:
         return
     except Exception as error:
         answer = failure(http.as_webpool_error(error))
+    if answer is None:
+        return
     await http.send_answer(send, answer)
     if answer.after is not None:
         serving.submit(answer.after)
@@ -46,7 +57,8 @@ def failure(error: WebpoolError) -> Answer:
     return Answer.of_json(document, error.status, http.error_headers(error).items())
 
 
-async def _answer(request: HttpRequest, receive: Receive) -> Answer:
+async def _answer(request: HttpRequest, receive: Receive, send: Send) -> Answer | None:
+    """None: it was sent as a stream."""
     if match := _MODELS.fullmatch(request.path):
         callers.check_method(request, ("GET", "HEAD"))
         await callers.identify(request, writes=False)
@@ -56,6 +68,13 @@ async def _answer(request: HttpRequest, receive: Receive) -> Answer:
         caller = await _poster(request)
         document = await _document(request, receive)
         return await callers.until_gone(embeddings.answer(document, caller.name), receive)
+    if path in _WRITES:
+        caller = await _poster(request)
+        document = await _document(request, receive)
+        read = functools.partial(_WRITES[path], document)
+        chat = path == Endpoint.CHAT.value
+        work = generation.answer(read, caller.name, send, chat=chat)
+        return await callers.until_gone(work, receive)
     if _UNSERVED.fullmatch(request.path):
         await callers.identify(request, writes=request.method not in auth.SAFE_METHODS)
         raise NotServed(f"{path!r:.200} is not served here; {_served()}")

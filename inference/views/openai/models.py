@@ -29,7 +29,8 @@ def answer(name: str | None) -> dict[str, Any]:
 
 
 def is_usable(model: OnnxModel) -> bool:
-    return embedding_of(model) is not None
+    writes = model.decoder is not None and bool(model.tokenizer)
+    return writes or embedding_of(model) is not None
 
 
 def embedding_of(model: OnnxModel) -> Port | None:
