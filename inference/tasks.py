@@ -38,6 +38,14 @@ def load_shard(sha256: str, platform: str) -> JsonObject:
 
 
 @shared_task
+def open_stage(session: str, stage: int, epoch: int) -> None:
+    """Have this worker's browser take a stage of a session that writes text."""
+    from inference.generation import opening  # as above: only where there is a browser
+
+    opening.open_stage(session, stage, epoch)
+
+
+@shared_task
 def run_join(step_id: int, fence: int) -> None:
     joins.execute(step_id, fence)
 

@@ -142,6 +142,7 @@ def _start_sweep(**_: Any) -> None:
 
     from inference.batches.feeder import feed_forever
     from inference.comparisons import feeder as comparisons
+    from inference.generation import watch as generation_watch
     from inference.ledger import lease_watch, sweep
     from inference.scheduling import standbys
     from webpool_site.children import readiness
@@ -153,6 +154,7 @@ def _start_sweep(**_: Any) -> None:
         ),
         "leases": lambda: lease_watch.watch_forever(_stop_sweep),
         "standbys": lambda: standbys.keep_forever(_stop_sweep),
+        "sessions": lambda: generation_watch.watch_forever(_stop_sweep),
         "batches": lambda: feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
         "comparisons": lambda: comparisons.feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
     }

@@ -36,6 +36,7 @@ from inference.sandbox.jobs import (  # noqa: F401
     loading,
     reading,
     tables,
+    texts,
     tokens,
     trying,
 )

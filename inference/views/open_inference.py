@@ -7,11 +7,10 @@ waits for its answer on the event loop, and passes one more to be collected and 
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import io
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
@@ -31,7 +30,7 @@ from inference.runs.metrics import batch_split
 from inference.runs.options import Door, parse_options
 from inference.store import tensors
 from inference.store.tensors import TensorRef
-from inference.views import http
+from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
 from inference.wire.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
 from inference.wire.oip.reading import InferRequest, decode_request
@@ -43,18 +42,6 @@ _PATH = re.compile(
     r"/v2(?:/?|/(?P<health>health/(?:live|ready))|/(?P<index>repository/index)"
     r"|/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config))?)/?"
 )
-
-
-class NotFound(InvalidRequest):
-    status = 404
-
-
-class WrongMethod(InvalidRequest):
-    status = 405
-
-    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.headers = {"Allow": ", ".join(allowed)}
 
 
 async def open_inference(scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,18 +61,18 @@ async def open_inference(scope: Scope, receive: Receive, send: Send) -> None:
 async def _answer(request: HttpRequest, receive: Receive) -> Answer:
     match = _PATH.fullmatch(request.path)
     if match is None:
-        raise NotFound(
+        raise callers.NotFound(
             f"{request.path!r:.200} is not part of the Open Inference Protocol as served here; extensions: "
             f"{', '.join(EXTENSIONS)}"
         )
     infers, lists = match["verb"] == "infer", bool(match["index"])
-    _check_method(request, ("POST",) if infers or lists else ("GET", "HEAD"))
+    callers.check_method(request, ("POST",) if infers or lists else ("GET", "HEAD"))
     if match["health"]:
         return await _health(request, match["health"])
-    caller = await _identify(request, writes=infers)
+    caller = await callers.identify(request, writes=infers)
     if infers:
         body = await http.read_body(request, receive)
-        return await _until_gone(
+        return await callers.until_gone(
             _infer(request, caller, match["model"], match["version"], body), receive
         )
     if lists:
@@ -100,41 +87,6 @@ async def _answer(request: HttpRequest, receive: Receive) -> Answer:
             "extensions": EXTENSIONS,
         }
     )
-
-
-def _check_method(request: HttpRequest, allowed: tuple[str, ...]) -> None:
-    if request.method not in allowed:
-        raise WrongMethod(
-            f"{request.path}: expected {' or '.join(allowed)}, got {request.method}", allowed
-        )
-
-
-async def _identify(request: HttpRequest, *, writes: bool) -> auth.Caller:
-    identify = functools.partial(auth.identify, request, writes=writes)
-    return identify() if auth.needs_no_lookup(request) else await serving.in_thread(identify)
-
-
-async def _until_gone(work: Awaitable[Answer], receive: Receive) -> Answer:
-    """The answer, unless the caller leaves first: then the work is cancelled.
-
-    Raises:
-        ClientGone: nobody is there to be answered.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
-    finally:
-        gone.cancel()
-        task.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 # --- infer ---------------------------------------------------------------------
