@@ -26,6 +26,7 @@ from django.db import DatabaseError
 from browsers import clock
 from browsers.core.failures import Category
 from inference.core import retry
+from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import BrowserView
 from inference.ledger import attempts, deadlines, endings
 from inference.ledger.attempts import AttemptFacts
@@ -236,9 +237,10 @@ def owner_died(browser_id: str, reason: str, *, category: Category = Category.BR
     Returns how many shards were taken.
     """
     dispatch.forget_messages(browser_id)
-    states = [ShardState.RUNNING, ShardState.QUEUED]
-    held = RunShard.objects.filter(browser=browser_id, state__in=states).select_related(
-        "run", "plan_shard", "run__plan", "run__model"
+    held = (
+        RunShard.objects.outstanding(*UNDER_WAY)
+        .filter(browser=browser_id)
+        .select_related("run", "plan_shard", "run__plan", "run__model")
     )
     taken = sum(
         lose(shard, category, reason) if shard.state == ShardState.RUNNING else redispatch(shard)

@@ -166,7 +166,7 @@ def _meanwhile(rows: Sequence[Attempt]) -> Sequence[int]:
             pk__gt=rows[0].pk - _BATCH, pk__lte=rows[-1].pk, finished_at__gt=first
         ).values_list("pk", "started_at", "finished_at")
     }
-    running = RunShard.objects.filter(state=ShardState.RUNNING, claimed_at__isnull=False)
+    running = RunShard.objects.outstanding(ShardState.RUNNING).filter(claimed_at__isnull=False)
     open_since = [claimed for (claimed,) in running.values_list("claimed_at") if claimed]
     known.update((row.pk, (row.started_at, row.finished_at)) for row in rows)
     starts = _sorted([start for start, _ in known.values()] + open_since)
