@@ -67,8 +67,6 @@ async def open_inference(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception as error:
         answer = http.failure(http.as_webpool_error(error))
     await http.send_answer(send, answer)
-    if answer.after is not None:
-        serving.submit(answer.after)
 
 
 async def _answer(request: HttpRequest, receive: Receive) -> Answer:
@@ -165,7 +163,7 @@ async def _infer(
     def finish(run: Run) -> Answer:
         return _written(run, wanted[0], request.headers.get("Accept-Encoding", ""))
 
-    return await serving.run_to_end(create, finish)
+    return await serving.run_to_end(create, finish, drop_outputs)
 
 
 def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
@@ -187,17 +185,11 @@ def _written(run: Run, request: InferRequest, accept_encoding: str) -> Answer:
     body, headers = http.deflate(encoded.body, accept_encoding)
     if encoded.header_length is not None:
         headers[HEADER_LENGTH] = str(encoded.header_length)
-    return Answer(
-        200,
-        body,
-        encoded.content_type,
-        tuple(headers.items()),
-        after=functools.partial(drop_outputs, run),
-    )
+    return Answer(200, body, encoded.content_type, tuple(headers.items()))
 
 
 def drop_outputs(run: Run) -> None:
-    """Free a delivered answer; the run's row stays."""
+    """Free what was read into an answer; the run's row stays."""
     tensors.drop(TensorRef.from_json(item) for item in run.outputs.values())
 
 
