@@ -55,13 +55,12 @@ class UnsupportedEncoding(WebpoolError):
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A whole response; `after` is called in a serving thread once it was sent."""
+    """A whole response."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
-    after: Callable[[], object] | None = None
 
     @classmethod
     def of_json(cls, document: object, status: int = 200, headers: Headers = ()) -> Answer:
