@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ class Read:
     work: float
 
 
-def read(path: Path, folder: Path) -> Read:
-    """Read and check a file, and write it as one into a folder.
+def read(path: Path, folder: Path, *, overrides: Sequence[str] = ()) -> Read:
+    """Read and check a file, and write it as one into a folder; `overrides` are weights that become inputs.
 
     Where the browsers' runtime is too old for it, it is written for an older one, if that changes nothing;
     its summary's `runtime` says so, or why that runtime could not be asked.
@@ -39,7 +40,7 @@ def read(path: Path, folder: Path) -> Read:
     # Where its external data may lie: beside it, also where it is a link into another folder.
     folders = [path.parent, path.resolve().parent]
     beside = [file for file in path.parent.iterdir() if file.is_file()] if path.is_file() else []
-    found, _ = _asked(path, folder, folders, beside)
+    found, _ = _asked(path, folder, folders, beside, overrides=overrides)
     said = loads(found.path)
     done = ""
     if said.refused:
@@ -53,7 +54,13 @@ def read(path: Path, folder: Path) -> Read:
 
 
 def _asked(
-    path: Path, folder: Path, reads: list[Path], files: list[Path], *, lowered: bool = False
+    path: Path,
+    folder: Path,
+    reads: list[Path],
+    files: list[Path],
+    *,
+    lowered: bool = False,
+    overrides: Sequence[str] = (),
 ) -> tuple[Read, str]:
     said = sandbox.ask(
         "read",
@@ -63,6 +70,7 @@ def _asked(
         path=str(path.absolute()),
         folder=str(folder),
         lowered=lowered,
+        overrides=list(overrides),
     ).document
     summary = said["summary"]
     sha256 = str(summary["sha256"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.db import IntegrityError
@@ -22,11 +23,17 @@ FILES = "files"
 
 
 def add_model(
-    path: Path, *, name: str, model_type: str = ModelType.OTHER, tokenizer: Path | None = None
+    path: Path,
+    *,
+    name: str,
+    model_type: str = ModelType.OTHER,
+    tokenizer: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> OnnxModel:
     """Register an ONNX file (with its external data, if any); nothing is kept when it is refused.
 
-    Registering the same bytes under the same name again returns the existing model.
+    Registering the same bytes under the same name again returns the existing model. `overrides`: weights
+    listed as inputs, which are given with every request from then on.
 
     Raises:
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
@@ -35,7 +42,7 @@ def add_model(
     kept: set[str] = set()
     try:
         with made_files() as folder:
-            read = reading.read(path, folder)
+            read = reading.read(path, folder, overrides=overrides)
             existing = OnnxModel.objects.filter(name=name).first()
             if existing is not None:
                 return same_or_taken(existing, read.sha256)

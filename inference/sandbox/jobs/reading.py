@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from inference.graph.costs import model_work
 from inference.graph.files import serialise
 from inference.graph.forms import traits as forms_of
 from inference.graph.lowering import lower
 from inference.graph.model import load
+from inference.graph.overriding import make_inputs
 from inference.graph.summary import read_packed
 from inference.sandbox.frames import Answer
 
+_OVERRIDDEN: Final = "overridden.onnx"
 
-def read(path: str, folder: str, *, lowered: bool = False) -> Answer:
+
+def read(path: str, folder: str, *, lowered: bool = False, overrides: Sequence[str] = ()) -> Answer:
     """What the file says (`ModelSummary.to_json`), its work, and the model as one file in `folder`.
 
     `lowered`: for an older runtime, as far as that changes nothing; `done` says what was.
+    `overrides`: weights that become inputs.
 
     Raises:
         InvalidModel: it is no model that onnxruntime can run.
@@ -26,6 +31,11 @@ def read(path: str, folder: str, *, lowered: bool = False) -> Answer:
     if lowered:
         model = load(Path(path))
         done = lower(model)
+        Path(path).write_bytes(serialise(model))
+    if overrides:
+        model = load(Path(path))
+        make_inputs(model, overrides)
+        path = str(Path(folder) / _OVERRIDDEN)
         Path(path).write_bytes(serialise(model))
     summary, model, raw = read_packed(Path(path))
     packed = Path(folder) / summary.sha256
