@@ -27,8 +27,8 @@ def check_names(specs: Sequence[TensorSpec], given: Collection[str]) -> None:
     if fixed:
         raise InvalidInput(
             f"input {', '.join(map(repr, fixed))} has its value in the model's file, which browsers let "
-            "nobody override: leave it out, or register the file so that it is given with every request (add_model "
-            f"--override {fixed[0]})"
+            "nobody override: leave it out, or register the file so that it is given with every "
+            f"request (add_model --override {fixed[0]})"
         )
 
 
