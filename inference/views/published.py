@@ -25,7 +25,7 @@ _EXAMPLES = {
 def complete(result: Any, generator: Any, request: Any, public: bool) -> Any:
     """A hook of drf-spectacular, after all operations are described.
 
-    Adds /v2/, and to each operation a tag, a summary, how it refuses and fails, and here and there an example.
+    Adds /v2/, and to each operation a tag, a summary, how it refuses and fails, some an example.
     """
     result["paths"] |= copy.deepcopy(described.PATHS)
     for address, path in result["paths"].items():

@@ -1,4 +1,4 @@
-"""What /api/schema/ says of /v2/: the operations that callers begin with; the protocol describes the others."""
+"""What /api/schema/ says of /v2/: the operations that callers begin with; the protocol tells the rest."""
 
 from __future__ import annotations
 
