@@ -68,8 +68,9 @@ async def run_to_end(
     """
     if _may_wait.acquire(blocking=False):
         created: Future[Run] = Future()
-        finished: Future[T] | None = Future()
-        work = submit(_in_one_thread, created, finished, create, finish, release)
+        whole: Future[T] = Future()
+        finished: Future[T] | None = whole
+        work = submit(_in_one_thread, created, whole, create, finish, release)
         work.add_done_callback(lambda _: _may_wait.release())
     else:
         created, finished = submit(create), None

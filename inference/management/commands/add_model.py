@@ -26,6 +26,10 @@ class Command(WebpoolCommand):
         parser.add_argument("--name", help="default: the file's name")
         parser.add_argument("--type", choices=ModelType.values, default=ModelType.OTHER)
         parser.add_argument("--tokenizer", type=Path, metavar="tokenizer.json")
+        parser.add_argument(
+            "--override", action="append", default=[], metavar="NAME",
+            help="a weight that the file lists as an input, to be given with every request; may come again",
+        )  # fmt: skip
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: object, **options: Any) -> None:
@@ -60,7 +64,9 @@ def _register(path: Path, options: JsonObject) -> OnnxModel:
         "tokenizer": options["tokenizer"],
     }
     if path.suffix != ".json":
-        return registry.add_model(path, **words)
+        return registry.add_model(path, overrides=options["override"], **words)
+    if options["override"]:
+        raise InvalidRequest("--override goes with an ONNX file, not with a manifest")
     try:
         manifest = path.read_bytes()
     except OSError as error:
