@@ -36,6 +36,7 @@ for _name in (
     "kombu.pidbox",
     "kombu.transport.redis",
     "packaging.version",
+    "selenium.webdriver.remote.webdriver",
     "webpool_site.children.readiness",
 ):
     importlib.import_module(_name)
