@@ -14,12 +14,12 @@ from webpool_site.celery import app
 
 django.setup()
 app.loader.import_default_modules()
+app.finalize()
 
 # Celery and this project import these when they are needed, and every worker needs them.
 for _name in (
     "billiard.pool",
     "browsers.worker",
-    "celery.__main__",
     "celery.apps.worker",
     "celery.backends.redis",
     "celery.beat",
