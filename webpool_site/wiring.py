@@ -141,6 +141,8 @@ def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
     from inference.batches.feeder import feed_forever
+    from inference.comparisons import feeder as comparisons
+    from inference.generation import watch as generation_watch
     from inference.ledger import lease_watch, sweep
     from inference.scheduling import standbys
     from webpool_site.children import readiness
@@ -152,7 +154,9 @@ def _start_sweep(**_: Any) -> None:
         ),
         "leases": lambda: lease_watch.watch_forever(_stop_sweep),
         "standbys": lambda: standbys.keep_forever(_stop_sweep),
+        "sessions": lambda: generation_watch.watch_forever(_stop_sweep),
         "batches": lambda: feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
+        "comparisons": lambda: comparisons.feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
     }
     for name, loop in loops.items():
         threading.Thread(target=loop, name=name, daemon=True).start()

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from inference.documents import Array
 from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
 from inference.graph.batching.rows.proof import prove
 from inference.graph.indexed import GraphIndex
-from inference.graph.reference import Array, equal, example_inputs
+from inference.graph.reference import equal, example_inputs
 from inference.graph.spec import TensorSpec
 
 if TYPE_CHECKING:
