@@ -1,7 +1,7 @@
 """What the fork server imports, for all processes that it becomes (browsers/supervisor/fork_server.py).
 
-Nothing is opened or started by it: no thread, no connection. What one process alone needs, such as the web
-server's views, that one imports: the browsers would wait for it.
+Nothing stays open or running of it: no thread, no connection, no file. What one process alone needs, such as
+the web server's views, that one imports: the browsers would wait for it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib
 
 import django
 
+from browsers.processes import identity, user_namespaces
 from webpool_site.celery import app
 
 django.setup()
@@ -40,3 +41,7 @@ for _name in (
     "webpool_site.children.readiness",
 ):
     importlib.import_module(_name)
+
+# How browsers can be contained is found by trying, once for all their workers, also those that come later.
+_user = identity()
+user_namespaces(_user.uid if _user else None)
