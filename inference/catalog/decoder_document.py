@@ -37,7 +37,7 @@ def _document(read: Read, found: dict[str, Any], words: Described, context: int)
     read.summary["decoding"] = {
         "changed": found["changed"],
         "called": dict(words.called),
-        "weights": words.weights,
+        "notes": list(words.notes),
     }
     return {
         "architecture": words.architecture,
