@@ -26,7 +26,7 @@ def decoder_document(read: Read, described: Described | None) -> dict[str, Any] 
             "nothing tells how many positions it may hold: a config.json beside it would, or a table of "
             "rotations in its graph"
         )
-    if described is not None:
+    if described is not None and described.claimed:
         raise ValueError(why or "its graph has no cache of keys and values")
     if why:
         read.summary["no_decoder"] = why

@@ -77,7 +77,8 @@ def config_of(architecture: str, sizes: Sizes) -> DecoderConfig:
         score=sizes.score,
         windows=_windows(sizes, sizes.windowed),
     )
-    return _WAYS.get(architecture, lambda config, _: config)(plain, sizes)
+    way = _WAYS.get(architecture)
+    return way(plain, sizes) if way else plain
 
 
 def _qwen3(config: DecoderConfig, _: Sizes) -> DecoderConfig:
@@ -112,9 +113,9 @@ def _windows(sizes: Sizes, windowed: tuple[bool, ...]) -> tuple[int, ...]:
 def _check(sizes: Sizes) -> None:
     for field in dataclasses.fields(sizes):
         value = getattr(sizes, field.name)
-        if isinstance(value, int) and not isinstance(value, bool) and field.name != "window":
-            if value < 1:
-                raise Unsupported(f"{field.name}: expected at least 1, got {value}")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if whole and value < (0 if field.name == "window" else 1):
+            raise Unsupported(f"{field.name}: expected at least 1, got {value}")
     if sizes.heads % sizes.groups:
         raise Unsupported(
             f"{sizes.heads} query heads cannot share {sizes.groups} key/value heads: expected a divisor"

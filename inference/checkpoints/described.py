@@ -17,6 +17,7 @@ class Described:
         chat_template: Jinja; "" when it has none.
         special: names of special tokens that templates use, with their text.
         called: usual names of inputs that have their own, such as {"tokens": "input_ids"}.
+        claimed: it is said to be a decoder: a graph that is none is refused then.
         notes: for people: in what form weights are held, what was left out.
     """
 
@@ -26,6 +27,7 @@ class Described:
     chat_template: str = ""
     special: Mapping[str, str] = dataclasses.field(default_factory=dict)
     called: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    claimed: bool = True
     notes: tuple[str, ...] = ()
 
     @classmethod

@@ -22,7 +22,19 @@ _VERSIONS: Final = (2, 3)
 _ALIGNMENT: Final = 32
 _MOST_DIMS: Final = 4
 # Metadata types by their number: struct formats; 8 is a string, 9 an array.
-_PLAIN: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_PLAIN: Final = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 _STRING, _ARRAY = 8, 9
 
 

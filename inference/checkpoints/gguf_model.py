@@ -211,4 +211,3 @@ class GgufModel:
             special=special,
             notes=tuple(notes),
         )
-

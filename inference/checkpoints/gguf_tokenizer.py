@@ -45,7 +45,8 @@ def tokenizer_json(metadata: Mapping[str, Any]) -> str:
             "tokenizer.json (--tokenizer)"
         )
     tokens, merges, kinds = (
-        _listed(metadata, name, of) for name, of in (("tokens", str), ("merges", str), ("token_type", int))
+        _listed(metadata, name, of)
+        for name, of in (("tokens", str), ("merges", str), ("token_type", int))
     )
     if len(kinds) != len(tokens):
         raise BadGguf(f"its tokenizer has {len(tokens)} tokens and types of {len(kinds)}")

@@ -162,7 +162,9 @@ class Net(GraphBuilder):
             ),
         ]
         if form.zeros:
-            made.append(self.parameter(f"{name}_zeros", dtype, blocks, lambda: _zeros(source, name)))
+            made.append(
+                self.parameter(f"{name}_zeros", dtype, blocks, lambda: _zeros(source, name))
+            )
         return made
 
     # --- types -----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Weights that come in few bits, kept in them: products with them, and rows looked up in them.
 
-A weight is (level - zero) · scale; levels have 4 or 8 bits, and a block of a row shares scale and zero. Of two
-4-bit levels the first is in the lower half of the byte: as onnxruntime's MatMulNBits takes them.
+A weight is (level - zero) · scale; levels have 4 or 8 bits, and a block of a row shares scale and zero. Of
+two 4-bit levels the first is in the lower half of the byte: as onnxruntime's MatMulNBits takes them.
 """
 
 from __future__ import annotations
