@@ -159,7 +159,7 @@ _KNOWN: Final[Mapping[int, BlockType]] = {
 }
 # Types whose size is known, so that a file can be checked, and which are refused by their names.
 _SIZES: Final = {
-    7: ("Q5_1", 32, 24), 9: ("Q8_1", 32, 36), 10: ("Q2_K", _SUPER, 84), 11: ("Q3_K", _SUPER, 110),
+    7: ("Q5_1", 32, 24), 10: ("Q2_K", _SUPER, 84), 11: ("Q3_K", _SUPER, 110),
     13: ("Q5_K", _SUPER, 176), 15: ("Q8_K", _SUPER, 292), 16: ("IQ2_XXS", _SUPER, 66),
     17: ("IQ2_XS", _SUPER, 74), 18: ("IQ3_XXS", _SUPER, 98), 19: ("IQ1_S", _SUPER, 50),
     20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", _SUPER, 110), 22: ("IQ2_S", _SUPER, 82),
