@@ -27,7 +27,7 @@ from inference.store.tensors import WireTensor
 USUAL_RUNS: Final = 20
 MOST_RUNS: Final = 1000
 BACKENDS: Final = tuple(reversed(PLATFORMS))
-"""wasm first: the others are held against it."""
+"""wasm first: browsers prove the others by it."""
 _MOST_CELLS: Final = 100
 _COME_BACK_S: Final = 60.0
 _NUMBERS: Final[dict[str, Kind]] = {
@@ -99,7 +99,8 @@ def create(asked: Asked) -> Comparison:
         seed=seed,
     )
     try:
-        cells = places.cells_for(asked.browsers, asked.backends or BACKENDS, found)
+        backends = [name for name in BACKENDS if name in (asked.backends or BACKENDS)]
+        cells = places.cells_for(asked.browsers, backends, found)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"

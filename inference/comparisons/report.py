@@ -15,6 +15,7 @@ from inference.models import Comparison, ComparisonCell, ComparisonState
 
 _CPU: Final = "CPUExecutionProvider"
 _WASM: Final = "wasm"
+_VERBS: Final = {CellState.WRONG: "is wrong", CellState.FAILED: "failed"}
 METHODS: Final = (
     f"Medians and 95th percentiles with intervals of {COVERAGE:.0%} by order statistics; an end that so few "
     "runs do not bound is unknown. Differences: Mann–Whitney's U of every pair, corrected by Holm; ratios by "
@@ -105,7 +106,9 @@ def sentences(
 ) -> list[str]:
     """What the comparison shows, in words: what is not right first, then who differs from the fastest."""
     told = [
-        f"{cell} is {cell.state}: {first_line(cell.reason)}" for cell in cells if cell.state in BAD
+        f"{cell} {_VERBS[CellState(cell.state)]}: {first_line(cell.reason)}"
+        for cell in cells
+        if cell.state in BAD
     ]
     if why := comparison.reference["not_judged"]:
         told.append(f"No answer is judged: {why}")
@@ -118,7 +121,7 @@ def sentences(
     if found:
         fastest = found[0].faster
         told += [said(one) for one in found if one.faster == fastest]
-    return [f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in told]
+    return [f"{one.rstrip('.')}." for one in told]
 
 
 def _same_bits_said(cells: Sequence[ComparisonCell]) -> list[str]:
@@ -166,5 +169,7 @@ def interval(quantile: Mapping[str, float | None] | None) -> str:
     """`58.4 ms (57.3 ms to 71.4 ms)`, for people."""
     if quantile is None:
         return units.UNKNOWN
+    if quantile["low"] is None and quantile["high"] is None:
+        return f"{units.milliseconds(quantile['value'])} (too few runs for an interval)"
     low, high = (units.milliseconds(quantile[end]) for end in ("low", "high"))
     return f"{units.milliseconds(quantile['value'])} ({low} to {high})"

@@ -128,7 +128,7 @@ def test_every_round_runs_each_cell_once_and_the_first_run_is_apart(model: OnnxM
     assert len(one.run_ids) == 4
     document = report.document(comparison)
     assert document["cells"][1]["same_bits"] == ["a wasm", "native onnxruntime"]
-    assert "Wasm in a, b: the same bits." in document["said"]
+    assert "wasm in a, b: the same bits." in document["said"]
 
 
 def test_a_run_that_was_not_warm_is_no_sample_and_is_repeated(model: OnnxModel) -> None:
@@ -166,7 +166,7 @@ def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: O
     assert "off by 0.5" in one.reason
     document = report.document(comparison)
     assert document["worse"] == [{"kind": "kind-b", "backend": "wasm"}]
-    assert any(said.startswith("B wasm is wrong") for said in document["said"])
+    assert any(said.startswith("b wasm is wrong") for said in document["said"])
     suite = ET.fromstring(junit.render(document)).find("testsuite")
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
