@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from browsers.core import units
+from inference.comparisons.earlier import Earlier
 from inference.core.comparisons.cells import BAD, CellState, Place, worse
 from inference.core.comparisons.differences import Difference, differences, said
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
-from inference.models import Comparison, ComparisonCell, ComparisonState
+from inference.models import Comparison, ComparisonCell
 
 _CPU: Final = "CPUExecutionProvider"
 _WASM: Final = "wasm"
@@ -28,7 +29,8 @@ def document(comparison: Comparison) -> dict[str, Any]:
     """All of it, as JSON can say it; what was not measured is null."""
     cells = list(comparison.cells.all())
     bits = _same_bits(comparison, cells)
-    before = states_before(comparison)
+    before = Earlier(comparison)
+    now = _states(cells)
     found = differences({str(cell): cell.samples for cell in cells})
     return {
         "id": str(comparison.pk),
@@ -48,16 +50,15 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "cells": [_cell(cell, bits[cell.index], before) for cell in cells],
         "differences": [{**dataclasses.asdict(one), "shown": one.shown} for one in found],
         "said": sentences(comparison, cells, found),
-        "worse": [dataclasses.asdict(place) for place in worse(_states(cells), before)],
+        "worse": [dataclasses.asdict(place) for place in worse(now, before.states(list(now)))],
         "methods": METHODS,
     }
 
 
-def _cell(
-    cell: ComparisonCell, same_bits: Sequence[str], before: Mapping[Place, CellState]
-) -> dict[str, Any]:
+def _cell(cell: ComparisonCell, same_bits: Sequence[str], before: Earlier) -> dict[str, Any]:
     found = figures(cell.samples)
-    state = before.get(Place(cell.kind, cell.backend))
+    place = Place(cell.kind, cell.backend)
+    state = before.state(place)
     failed = cell.state == CellState.FAILED
     return {
         "browser": cell.browser,
@@ -84,6 +85,7 @@ def _cell(
         "unproved": cell.unproved,
         "samples_ms": cell.samples,
         "runs": cell.run_ids,
+        "earlier": before.told(place),
     }
 
 
@@ -138,23 +140,6 @@ def _same_bits_said(cells: Sequence[ComparisonCell]) -> list[str]:
         same = "the same bits" if len(bits) == 1 else f"{len(bits)} different answers to the bit"
         told.append(f"wasm in {names}: {same}")
     return told
-
-
-def states_before(comparison: Comparison) -> dict[Place, CellState]:
-    """What each place was in the latest finished comparison of the same file before this one."""
-    rows = ComparisonCell.objects.filter(
-        comparison__model=comparison.model_id,
-        comparison__model_sha256=comparison.model_sha256,
-        comparison__state=ComparisonState.FINISHED,
-        comparison__created_at__lt=comparison.created_at,
-    ).order_by("comparison__created_at")
-    judged = [CellState.MEASURED, CellState.WRONG, CellState.FAILED]
-    return {
-        Place(kind, backend): CellState(state)
-        for kind, backend, state in rows.filter(state__in=judged).values_list(
-            "kind", "backend", "state"
-        )
-    }
 
 
 def _states(cells: Sequence[ComparisonCell]) -> dict[Place, CellState]:

@@ -1,8 +1,8 @@
 """Whose turn it is: rounds, in each of which every cell runs once, in a seeded order of the round's own.
 
-So a machine that grows slower while a comparison runs makes all cells slower alike. The first round, which is
-not measured, goes in order of the cells: wasm comes before the backends that are proved beside it, which would
-load the model for it.
+So a machine that grows slower while a comparison runs makes all cells slower alike. The first round, which
+is not measured, goes in order of the cells: wasm comes before the backends that are proved beside it, which
+would load the model for it.
 """
 
 from __future__ import annotations
