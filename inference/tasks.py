@@ -9,8 +9,10 @@ from django.utils import timezone
 
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
+from inference.catalog import unused
 from inference.comparisons import asking
 from inference.comparisons import storage as comparisons
+from inference.documents import JsonObject
 from inference.ledger import joins
 from inference.models import Comparison, ComparisonState
 from inference.runs import retention
@@ -30,11 +32,19 @@ def run_shard(shard_id: int, fence: int) -> None:
 
 
 @shared_task(ignore_result=False)
-def load_shard(sha256: str, platform: str) -> dict[str, Any]:
+def load_shard(sha256: str, platform: str) -> JsonObject:
     """Load a file into this worker's browser; `error` is None when it is resident."""
     from inference.worker import execution
 
     return execution.load(sha256, platform)
+
+
+@shared_task
+def open_stage(session: str, stage: int, epoch: int) -> None:
+    """Have this worker's browser take a stage of a session that writes text."""
+    from inference.generation import opening  # as above: only where there is a browser
+
+    opening.open_stage(session, stage, epoch)
 
 
 @shared_task
@@ -84,10 +94,11 @@ def compare_model(model: str, **asked: Any) -> str:
 
 @shared_task
 def forget_old_runs() -> None:
-    """Periodic, in the history worker: old runs, batch jobs (after their attempts became history), audit."""
+    """Periodic, in the history worker, once attempts became history: old runs, plans, batch jobs, audit."""
     outbox.hand_over()
     now = timezone.now()
     retention.forget_old_runs(now)
+    unused.forget_unused_plans(now)
     forget_old_jobs(now)
     comparisons.remove_abandoned()
     audit.forget_old_entries(now)

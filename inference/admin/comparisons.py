@@ -14,6 +14,7 @@ from inference import auth
 from inference.admin.audit import Audited, tell
 from inference.admin.renewed import Renewed
 from inference.comparisons import asking, page, report
+from inference.documents import JsonObject
 from inference.models import Comparison, ComparisonState
 
 
@@ -33,7 +34,7 @@ class ComparisonAdmin(Audited, ReadOnly, Renewed):
         rows: QuerySet[Comparison] = super().get_queryset(request).select_related("model")
         return rows.defer("model__summary")
 
-    def part(self, row: Comparison) -> dict[str, Any]:
+    def part(self, row: Comparison) -> JsonObject:
         return page.told(report.document(row))
 
     def changes(self, row: Comparison) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from history import announcing
 from inference.comparisons import report
+from inference.documents import JsonObject
 from inference.models import Comparison
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def tell(comparison: Comparison) -> None:
     if not document["worse"]:
         return
     places = [(place["kind"], place["backend"]) for place in document["worse"]]
-    told: dict[str, Any] = {
+    told: JsonObject = {
         "state": "open",
         "comparison": document["id"],
         "model_name": document["model"],

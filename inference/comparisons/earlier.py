@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from inference.core.comparisons.cells import BAD, CellState, Place
+from inference.documents import JsonObject
 from inference.models import Comparison, ComparisonCell, ComparisonState
 
 _MOST: Final = 20
@@ -40,7 +41,7 @@ class Earlier:
         found = {place: self.state(place) for place in places}
         return {place: state for place, state in found.items() if state is not None}
 
-    def told(self, place: Place) -> list[dict[str, Any]]:
+    def told(self, place: Place) -> list[JsonObject]:
         """Those that asked inputs of the same types and shapes, as JSON can say it."""
         return [
             {

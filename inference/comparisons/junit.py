@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree as ET
 
 from inference.core.comparisons.cells import CellState
+from inference.documents import JsonView
 
 _TAGS: Final = {
     CellState.WRONG.value: "failure",
@@ -18,7 +18,7 @@ _TAGS: Final = {
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render(document: Mapping[str, Any]) -> bytes:
+def render(document: JsonView) -> bytes:
     """The document of `report`, as a file of UTF-8."""
     cells = document["cells"]
     counts = dict.fromkeys(("failure", "error", "skipped"), 0)
@@ -46,13 +46,13 @@ def render(document: Mapping[str, Any]) -> bytes:
     return bytes(ET.tostring(suites, encoding="utf-8", xml_declaration=True))
 
 
-def _headline(cell: Mapping[str, Any]) -> str:
+def _headline(cell: JsonView) -> str:
     operator = f" at {cell['operator']}" if cell["operator"] else ""
     first = next(iter(cell["reason"].splitlines()), "")
     return f"{cell['state']}{operator}: {first}"
 
 
-def _facts(cell: Mapping[str, Any]) -> str:
+def _facts(cell: JsonView) -> str:
     names = (
         "median_ms",
         "p95_ms",

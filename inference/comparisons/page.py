@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
@@ -13,15 +10,16 @@ from history.charts.bars import Bar
 from history.charts.sparks import Spark
 from inference.comparisons.report import first_line
 from inference.core.comparisons.cells import BAD
+from inference.documents import JsonObject, JsonView
 
 
-def told(document: Mapping[str, Any]) -> dict[str, Any]:
+def told(document: JsonView) -> JsonObject:
     """Template context of templates/inference/comparison/part.html."""
     cells = [{**cell, "spark": _spark(cell, at)} for at, cell in enumerate(document["cells"])]
     return {"comparison": {**document, "cells": cells}, "drawing": drawing(document)}
 
 
-def _spark(cell: Mapping[str, Any], at: int) -> SafeString:
+def _spark(cell: JsonView, at: int) -> SafeString:
     """Earlier medians of the place, and this one's."""
     found = [
         Spark(one["at"][:10], one["version"], one["median_ms"], one["state"] not in BAD)
@@ -32,14 +30,14 @@ def _spark(cell: Mapping[str, Any], at: int) -> SafeString:
     return sparks.draw(found, name=f"earlier-{at}", unit="ms")
 
 
-def drawing(document: Mapping[str, Any]) -> SafeString:
+def drawing(document: JsonView) -> SafeString:
     """A bar per cell, in the order of the table."""
     return bars.draw(
         [_bar(cell) for cell in document["cells"]], name=f"bars-{document['id'][:8]}", unit="ms"
     )
 
 
-def _bar(cell: Mapping[str, Any]) -> Bar:
+def _bar(cell: JsonView) -> Bar:
     median = cell["median_ms"] or {"value": None, "low": None, "high": None}
     remark = cell["state"]
     if cell["median_ms"] is None and cell["reason"]:
@@ -54,6 +52,6 @@ def _bar(cell: Mapping[str, Any]) -> Bar:
     )
 
 
-def standalone(document: Mapping[str, Any]) -> str:
+def standalone(document: JsonView) -> str:
     """One file with its pictures and styles inside, light and dark."""
     return render_to_string("inference/comparison/file.html", told(document))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from browsers.core.answers.bad_forms import bad_form, bad_values
 from browsers.models import Browser, BrowserState
@@ -12,6 +12,7 @@ from browsers.state.live import LiveBrowser, living
 from history import vocabulary
 from inference.comparisons.reference import Reference
 from inference.core.comparisons.cells import CellState
+from inference.documents import JsonObject
 from inference.errors import UnknownBrowser
 from inference.models import ComparisonCell
 
@@ -99,7 +100,7 @@ def _of_browsers(
 
 def _of(one: _Seen, backend: str, reference: Reference) -> ComparisonCell:
     row = one.row
-    facts: dict[str, Any] = next((fact for fact in row.backends if fact["name"] == backend), {})
+    facts: JsonObject = next((fact for fact in row.backends if fact["name"] == backend), {})
     cell = _cell(
         row.pk,
         row.kind,

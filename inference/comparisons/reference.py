@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 from browsers.core.answers.known import Known
 from inference import sandbox
 from inference.catalog import known_answers, plans
 from inference.comparisons import storage
 from inference.comparisons.storage import Question
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel, Strategy
 from inference.sandbox.answer_file import IN, OUT
@@ -36,7 +36,7 @@ class Reference:
         """Why no answer can be held against the reference; empty: each can."""
         return self.known.why_none if self.known.random else ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "onnxruntime": self.version,
             "sha256": self.sha256,
@@ -112,5 +112,5 @@ def digest(tensors: Sequence[WireTensor]) -> str:
     return found.hexdigest()
 
 
-def told(tensor: WireTensor) -> dict[str, Any]:
+def told(tensor: WireTensor) -> JsonObject:
     return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}

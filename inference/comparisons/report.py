@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from browsers.core import units
 from inference.comparisons.earlier import Earlier
@@ -12,6 +12,7 @@ from inference.core.comparisons.cells import BAD, CellState, Place, worse
 from inference.core.comparisons.differences import Difference, differences, said
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
+from inference.documents import JsonObject
 from inference.models import Comparison, ComparisonCell
 
 _CPU: Final = "CPUExecutionProvider"
@@ -25,7 +26,7 @@ METHODS: Final = (
 )
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def document(comparison: Comparison) -> JsonObject:
     """All of it, as JSON can say it; what was not measured is null."""
     cells = list(comparison.cells.all())
     bits = _same_bits(comparison, cells)
@@ -55,7 +56,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _cell(cell: ComparisonCell, same_bits: Sequence[str], before: Earlier) -> dict[str, Any]:
+def _cell(cell: ComparisonCell, same_bits: Sequence[str], before: Earlier) -> JsonObject:
     found = figures(cell.samples)
     place = Place(cell.kind, cell.backend)
     state = before.state(place)

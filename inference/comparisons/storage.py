@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 from django.conf import settings
 
+from inference.documents import Array
 from inference.graph.atomic import atomic_write
 from inference.models import Comparison
 from inference.sandbox.answer_file import IN, OUT
 from inference.store.tensors import WireTensor, decode_array, encode_array
 
-Array = np.ndarray[Any, Any]
 _ABANDONED_AFTER_S: Final = 86_400.0
 
 

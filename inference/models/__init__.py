@@ -1,4 +1,4 @@
-"""The tables of inference: the catalog, runs with steps and attempts, keys, batch jobs, the audit log."""
+"""The tables of inference: catalog, runs with steps and attempts, texts, keys, batch jobs, the audit log."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from inference.models.audit import AuditEntry, Entrance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.models.catalog import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
 from inference.models.comparisons import Comparison, ComparisonCell, ComparisonState
+from inference.models.generation import (
+    GenerationRecovery,
+    GenerationSession,
+    GenerationStage,
+    SessionState,
+    stage_of,
+)
 from inference.models.keys import ApiKey
 from inference.models.runs import (
     Attempt,
@@ -28,6 +35,9 @@ __all__ = [
     "ComparisonCell",
     "ComparisonState",
     "Entrance",
+    "GenerationRecovery",
+    "GenerationSession",
+    "GenerationStage",
     "JobState",
     "ModelType",
     "OnnxModel",
@@ -39,7 +49,9 @@ __all__ = [
     "RunQuerySet",
     "RunShard",
     "RunState",
+    "SessionState",
     "ShardState",
     "StepKind",
     "Strategy",
+    "stage_of",
 ]

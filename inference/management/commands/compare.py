@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from inference.catalog import registry
 from inference.comparisons import asking, junit, page, report
 from inference.comparisons.asking import Asked
 from inference.core.comparisons.cells import BAD, CellState, failing
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
@@ -86,7 +86,7 @@ class Command(WebpoolCommand):
         if bad or comparison.state != ComparisonState.FINISHED:
             sys.exit(1)
 
-    def _comparison(self, options: Mapping[str, Any]) -> Comparison:
+    def _comparison(self, options: JsonView) -> Comparison:
         if bool(options["model"]) == bool(options["show"]):
             raise InvalidRequest("expected either MODEL or --show ID")
         if options["show"]:
@@ -142,7 +142,7 @@ class Command(WebpoolCommand):
                     return
                 time.sleep(_LOOK_EVERY_S)
 
-    def _tell(self, document: Mapping[str, Any]) -> None:
+    def _tell(self, document: JsonView) -> None:
         self.stdout.write(
             f"{document['model']}: {document['state']}, {document['runs_done']} runs, inputs "
             f"{document['asked']['inputs']}, seed {document['seed']}, reference onnxruntime "
@@ -161,7 +161,7 @@ class Command(WebpoolCommand):
         self.stderr.write(text, lambda plain: plain)
 
 
-def line_of(cell: Mapping[str, Any]) -> str:
+def line_of(cell: JsonView) -> str:
     """One cell in one line."""
     head = f"{cell['browser']:<14} {cell['backend']:<7} {cell['version']:<15} {cell['state']:<10}"
     if cell["median_ms"] is None:
@@ -185,7 +185,7 @@ def progress(comparison: Comparison) -> tuple[int, int]:
     return done, left
 
 
-def _written(document: dict[str, Any]) -> dict[str, bytes]:
+def _written(document: JsonObject) -> dict[str, bytes]:
     return {
         "html": page.standalone(document).encode(),
         "json": (json.dumps(document, indent=2) + "\n").encode(),

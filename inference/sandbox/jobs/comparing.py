@@ -10,13 +10,14 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 
+from inference.documents import Array, JsonView
 from inference.graph.files import first_line
 from inference.graph.model import load
 from inference.graph.reference import example_inputs
 from inference.graph.runtime import out_of_memory, session
 from inference.graph.spec import TensorSpec
 from inference.sandbox.answer_file import IN, OUT
-from inference.sandbox.frames import Answer, Array
+from inference.sandbox.frames import Answer
 
 _SIZES: Final = (
     8,
@@ -28,7 +29,7 @@ _MOST_ELEMENTS: Final = 2**26
 
 def reference_of(
     path: str,
-    inputs: Sequence[Mapping[str, Any]],
+    inputs: Sequence[JsonView],
     seed: int,
     dims: Mapping[str, int],
     arrays: dict[str, Array] | None = None,

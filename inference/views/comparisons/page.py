@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse
@@ -12,9 +12,13 @@ from django.views.decorators.http import require_http_methods
 from inference import auth
 from inference.comparisons import asking, report
 from inference.comparisons import page as shared
+from inference.documents import JsonObject
 from inference.errors import WebpoolError
 from inference.models import Comparison, Entrance, OnnxModel
 from inference.store import audit
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 _MOST = 50
 
@@ -27,7 +31,7 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
     if request.method == "POST" and (started := _start(request, model)) is not None:
         return redirect("admin:inference_comparison_change", started.pk)
     rows = list(Comparison.objects.filter(model=model)[:_MOST])
-    context: dict[str, Any] = {
+    context: JsonObject = {
         **admin.site.each_context(request),
         "title": f"How {model.name} fares in each browser",
         "model": model,
@@ -46,7 +50,7 @@ def _start(request: HttpRequest, model: OnnxModel) -> Comparison | None:
     who = request.user.get_username()
     given = request.POST
     try:
-        auth.check(auth.Caller(who, request.user), auth.ADD_COMPARISON)
+        auth.check(auth.Caller(who, cast("User", request.user)), auth.ADD_COMPARISON)
         with audit.acting(Entrance.ADMIN, who, "compare", f"model {model.name}"):
             return asking.create(
                 asking.Asked(

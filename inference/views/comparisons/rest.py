@@ -16,6 +16,7 @@ from inference import auth
 from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.comparisons import asking, junit, page, report
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.models import Comparison, ComparisonState, Entrance
 from inference.store import audit
@@ -94,7 +95,7 @@ class ComparisonList(Door, generics.ListAPIView[Comparison]):
         """Start a comparison and return at once; ask for it at its `Location`."""
         given = asked(ComparisonRequestSerializer, request.data)
         tensors = given.pop("inputs", None)
-        words: dict[str, Any] = {}
+        words: JsonObject = {}
         if tensors is not None:
             model = registry.get_model(given["model"])
             inputs, filled_in = inputs_of(model, {"inputs": tensors})
