@@ -17,6 +17,7 @@ from django.utils import timezone
 from inference.catalog import registry
 from inference.comparisons import places, reference, storage
 from inference.core.comparisons.cells import OPEN
+from inference.core.tenants import is_counted
 from inference.errors import Busy, InvalidRequest, Unavailable
 from inference.models import Comparison, ComparisonCell, ComparisonState, OnnxModel
 from inference.runs.inputs import prepare
@@ -164,11 +165,13 @@ def _source(asked: Asked) -> str:
 
 def _check_open(owner: str) -> None:
     """One person's comparisons must not keep everybody else's waiting for ever."""
+    if not is_counted(owner):
+        return
     most = settings.WEBPOOL_MAX_RUNS_PER_OWNER
     mine = Comparison.objects.filter(owner=owner, state=ComparisonState.RUNNING).count()
     if mine >= most:
         raise Busy(
-            f"{mine} comparisons of {owner or 'nobody'} are open, the limit for one owner is {most} "
+            f"{mine} comparisons of {owner} are open, the limit for one owner is {most} "
             "(WEBPOOL_MAX_RUNS_PER_OWNER); cancel one or wait",
             retry_after_s=_COME_BACK_S,
         )

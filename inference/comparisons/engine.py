@@ -127,6 +127,7 @@ def _request(comparison: Comparison, cell: ComparisonCell) -> RunRequest:
         strict=comparison.asked["strict"],
         max_retries=0,
         owner=owner_of(comparison),
+        tenant=comparison.owner,
     )
 
 
