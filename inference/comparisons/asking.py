@@ -16,7 +16,6 @@ from django.utils import timezone
 
 from inference.catalog import registry
 from inference.comparisons import places, reference, storage
-from inference.core.comparisons.cells import OPEN
 from inference.core.tenants import is_counted
 from inference.errors import Busy, InvalidRequest, Unavailable
 from inference.models import Comparison, ComparisonCell, ComparisonState, OnnxModel
@@ -207,7 +206,3 @@ def cancel(comparison: Comparison) -> bool:
     )
     comparison.refresh_from_db()
     return bool(won)
-
-
-def open_cells(comparison: Comparison) -> int:
-    return comparison.cells.filter(state__in=OPEN).count()
