@@ -207,7 +207,9 @@ def test_what_cannot_be_is_refused_by_its_name(client: openai.OpenAI) -> None:
     assert refusal(bad, text, model="writer", prompt="x" * 300)["param"] == "prompt"
     assert refusal(bad, text, model="writer", prompt="")["param"] == "prompt"
     assert refusal(openai.NotFoundError, chat, **{**asked, "model": "no"})["param"] == "model"
-    assert refusal(bad, chat, **asked, extra_body={"shards": 9})["message"]
+    assert refusal(bad, chat, **asked, extra_body={"shards": 9})["param"] == "shards"
+    gone = refusal(openai.NotFoundError, chat, **asked, extra_body={"browsers": "netscape"})
+    assert gone["param"] == "browsers"
 
 
 def test_a_key_is_needed(pool: RunningStack) -> None:
