@@ -17,6 +17,7 @@ from django.conf import settings
 
 from inference import sandbox
 from inference.core.generation.vocabulary import Vocabulary
+from inference.documents import JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.sandbox import Answer, Limits, Session, limits_for
@@ -98,7 +99,7 @@ class Chat:
         self._limits = Limits(_TEMPLATE_MB, limits.seconds)
         self._job = _Job("chat", limits=self._limits, template=template, special=dict(special))
 
-    def render(self, messages: Sequence[Mapping[str, Any]], more: Mapping[str, Any]) -> str:
+    def render(self, messages: Sequence[JsonView], more: JsonView) -> str:
         """The chat as text, up to where the answer begins.
 
         Raises:

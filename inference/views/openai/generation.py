@@ -16,6 +16,7 @@ from browsers.core.failures import Category
 from inference.core.generation.answer import Answer as AnswerText
 from inference.core.generation.answer import Piece
 from inference.core.generation.asked import Ended, Ending, Event, Paused, Resumed, TokenWritten
+from inference.documents import JsonObject
 from inference.generation import serving as sessions
 from inference.runs import serving
 from inference.views import http
@@ -138,7 +139,7 @@ class _Telling:
         )
 
 
-async def _whole(question: Question, started: Sequence[str], form: Form) -> dict[str, Any]:
+async def _whole(question: Question, started: Sequence[str], form: Form) -> JsonObject:
     telling = _Telling(question)
     pieces = [[Piece(before)] for before in question.before]
     finishes = [""] * len(started)
@@ -201,7 +202,7 @@ async def _write(send: Send, text: str) -> None:
         await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
-def _data(document: dict[str, Any] | None) -> str:
+def _data(document: JsonObject | None) -> str:
     """A server-sent event; nothing where there is nothing to tell."""
     return "" if document is None else f"data: {json.dumps(document, allow_nan=False)}\n\n"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from inference.catalog import registry
 from inference.core.ports import Port
+from inference.documents import JsonObject
 from inference.errors import UnknownModel
 from inference.models import OnnxModel
 from inference.wire.openai.answers import model_document
@@ -13,7 +12,7 @@ from inference.wire.openai.answers import model_document
 _EMBEDDING = "sentence_embedding"
 
 
-def answer(name: str | None) -> dict[str, Any]:
+def answer(name: str | None) -> JsonObject:
     """One model, or all of them.
 
     Raises:
@@ -47,5 +46,5 @@ def embedding_of(model: OnnxModel) -> Port | None:
     return found[0] if found else None
 
 
-def _document(model: OnnxModel) -> dict[str, Any]:
+def _document(model: OnnxModel) -> JsonObject:
     return model_document(model.name, int(model.created_at.timestamp()))

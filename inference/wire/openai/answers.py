@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from inference.core.generation.answer import Piece, Told
 from inference.core.generation.vocabulary import Vocabulary
+from inference.documents import JsonObject, JsonView
 
 _LEAST_LOGPROB: Final = (
     -9999.0
@@ -26,7 +27,7 @@ class Usage:
     answer: int
     cached: int
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> JsonObject:
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.answer,
@@ -64,7 +65,7 @@ class Form:
     tells_tokens: bool
     tells_usage: bool = False
 
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]:
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> JsonObject:
         """The answer to a request that does not stream."""
         return self._document(
             [self._choice(index, choice) for index, choice in enumerate(choices)],
@@ -72,28 +73,28 @@ class Form:
             usage=usage.document(),
         )
 
-    def begins(self, index: int, text: str = "") -> dict[str, Any] | None:
+    def begins(self, index: int, text: str = "") -> JsonObject | None:
         """The first event of an answer; None: there is none of that form. `text`: what stands before it."""
         if self.chat:
             return self._event(index, {"role": "assistant", "content": ""}, None, None)
         return self._event(index, text, None, None) if text else None
 
-    def goes_on(self, index: int, piece: Piece) -> dict[str, Any] | None:
+    def goes_on(self, index: int, piece: Piece) -> JsonObject | None:
         """An event with the next piece of an answer; None: it holds nothing to tell."""
         if not piece.text and not (piece.tokens and self.tells_tokens):
             return None
         part = {"content": piece.text} if self.chat else piece.text
         return self._event(index, part, self._logprobs(piece.tokens), None)
 
-    def ends(self, index: int, finish: str) -> dict[str, Any]:
+    def ends(self, index: int, finish: str) -> JsonObject:
         """The last event of an answer."""
         return self._event(index, {} if self.chat else "", None, finish)
 
-    def counts(self, usage: Usage) -> dict[str, Any]:
+    def counts(self, usage: Usage) -> JsonObject:
         """The last event of a stream that was asked for its usage."""
         return self._document([], stream=True, usage=usage.document())
 
-    def _document(self, choices: list[Any], *, stream: bool, **more: Any) -> dict[str, Any]:
+    def _document(self, choices: list[Any], *, stream: bool, **more: Any) -> JsonObject:
         kind = "text_completion"
         if self.chat:
             kind = "chat.completion.chunk" if stream else "chat.completion"
@@ -108,8 +109,8 @@ class Form:
         }
 
     def _event(
-        self, index: int, part: Mapping[str, Any] | str, logprobs: Any, finish: str | None
-    ) -> dict[str, Any]:
+        self, index: int, part: JsonView | str, logprobs: Any, finish: str | None
+    ) -> JsonObject:
         choice = {
             "index": index,
             ("delta" if self.chat else "text"): part,
@@ -119,7 +120,7 @@ class Form:
         more = {"usage": None} if self.tells_usage else {}
         return self._document([choice], stream=True, **more)
 
-    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+    def _choice(self, index: int, choice: Choice) -> JsonObject:
         text = choice.piece.text
         message = {"role": "assistant", "content": text, "refusal": None}
         return {
@@ -129,7 +130,7 @@ class Form:
             "finish_reason": choice.finish,
         }
 
-    def _logprobs(self, tokens: Sequence[Told]) -> dict[str, Any] | None:
+    def _logprobs(self, tokens: Sequence[Told]) -> JsonObject | None:
         if not self.tells_tokens:
             return None
         if self.chat:
@@ -144,11 +145,11 @@ class Form:
             "text_offset": [told.offset for told in tokens],
         }
 
-    def _token(self, told: Told) -> dict[str, Any]:
+    def _token(self, told: Told) -> JsonObject:
         own = self._likely(told.pick.token, told.pick.logprob)
         return {**own, "top_logprobs": [self._likely(*item) for item in told.pick.top]}
 
-    def _likely(self, token: int, logprob: float) -> dict[str, Any]:
+    def _likely(self, token: int, logprob: float) -> JsonObject:
         raw = self.vocabulary.bytes_of(token)
         return {"token": self._name(token), "logprob": _sayable(logprob), "bytes": list(raw)}
 
@@ -162,7 +163,7 @@ def _sayable(logprob: float) -> float:
 
 def embeddings(
     model: str, vectors: NDArray[np.float32], tokens: int, *, packed: bool
-) -> dict[str, Any]:
+) -> JsonObject:
     """The answer to a request for embeddings: `vectors` float32[texts, dimensions]."""
     little = vectors.astype("<f4")
     return {
@@ -180,5 +181,5 @@ def embeddings(
     }
 
 
-def model_document(name: str, created: int) -> dict[str, Any]:
+def model_document(name: str, created: int) -> JsonObject:
     return {"id": name, "object": "model", "created": created, "owned_by": "webpool"}

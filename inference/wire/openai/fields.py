@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.runs.option_kinds import Choice, Flag, Kind, Names
 from inference.scheduling.wishes import PLATFORMS
@@ -270,7 +270,7 @@ def fields_of(endpoint: Endpoint) -> list[Field]:
     return [field for field in FIELDS if endpoint in field.endpoints]
 
 
-def read_fields(document: Any, endpoint: Endpoint) -> dict[str, Any]:
+def read_fields(document: Any, endpoint: Endpoint) -> JsonObject:
     """A request's fields by their names, those that are missing or null with what that means.
 
     Raises:
@@ -289,7 +289,7 @@ def read_fields(document: Any, endpoint: Endpoint) -> dict[str, Any]:
     return {name: _read(field, document) for name, field in taken.items()}
 
 
-def _read(field: Field, document: Mapping[str, Any]) -> Any:
+def _read(field: Field, document: JsonView) -> Any:
     value = document.get(field.name)
     if value is None:
         if field.required:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any, ClassVar
 
+from inference.documents import JsonObject
 from inference.runs.option_kinds import Kind
 
 MOST_BIASES = 1024
@@ -145,7 +146,7 @@ class Words(Kind):
 
     expected: ClassVar[str] = "an object"
 
-    def read(self, name: str, value: Any) -> dict[str, Any]:
+    def read(self, name: str, value: Any) -> JsonObject:
         if not isinstance(value, dict):
             raise self.refusal(name, value)
         return value

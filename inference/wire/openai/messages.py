@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
+from inference.documents import JsonObject, JsonView
 from inference.wire.openai.refusals import Refused
 
 _MOST: Final = 4096
@@ -21,7 +21,7 @@ _UNSERVED: Final = {
 }
 
 
-def read_messages(given: Any) -> tuple[Mapping[str, Any], ...]:
+def read_messages(given: Any) -> tuple[JsonView, ...]:
     """Each as its role and its text.
 
     Raises:
@@ -35,7 +35,7 @@ def read_messages(given: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(_message(f"messages[{index}]", item) for index, item in enumerate(given))
 
 
-def _message(where: str, given: Any) -> dict[str, Any]:
+def _message(where: str, given: Any) -> JsonObject:
     if not isinstance(given, dict):
         raise Refused(f"{where}: expected an object, got {given!r:.60}", param=where)
     for name in sorted(given.keys() - set(_TAKEN)):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping
 from typing import Any, Final
 
 from inference.core.generation.sampled import Sampling
+from inference.documents import JsonView
 from inference.wire.openai.fields import MOST_CHOICES, Endpoint, read_fields
 from inference.wire.openai.kinds import is_token
 from inference.wire.openai.messages import read_messages
@@ -51,8 +51,8 @@ class ChatRequest:
     """`messages` as a chat template takes them, `words` what it is told beside them."""
 
     writing: Writing
-    messages: tuple[Mapping[str, Any], ...]
-    words: Mapping[str, Any]
+    messages: tuple[JsonView, ...]
+    words: JsonView
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _not_texts(expected: str, got: Any) -> Refused:
 
 
 def _writing(
-    fields: Mapping[str, Any],
+    fields: JsonView,
     *,
     max_tokens: int | None,
     max_tokens_field: str,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from browsers.core.failures import Category
+from inference.documents import JsonObject
 from inference.errors import (
     Busy,
     InvalidRequest,
@@ -51,7 +50,7 @@ class GenerationFailed(WebpoolError):
         self.category, self.status = category, category.status
 
 
-def error_document(error: WebpoolError, message: str) -> dict[str, Any]:
+def error_document(error: WebpoolError, message: str) -> JsonObject:
     """The body of an answer, or of an event in the middle of a stream; `message` is the error's, sayable."""
     param = getattr(error, "param", None)
     for kind, field in ((UnknownModel, "model"), (UnknownBrowser, "browsers")):
