@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.models import GenerationSession
+from inference.generation import endings
+from inference.models import GenerationSession, SessionState
 
 
 def of_session(session_id: str) -> dict[str, Any]:
@@ -13,6 +14,9 @@ def of_session(session_id: str) -> dict[str, Any]:
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.
     """
     session = GenerationSession.objects.select_related("model", "plan").get(pk=session_id)
+    if session.state != SessionState.ENDED:
+        endings.write_down(session)
+        session.refresh_from_db()
     return {
         "session": str(session.pk),
         "model": session.model.name,
