@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from inference import sandbox
 from inference.catalog.loadable import loads
+from inference.documents import JsonObject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Read:
 
     path: Path
     sha256: str
-    summary: dict[str, Any]
+    summary: JsonObject
     work: float
-    decoder: dict[str, Any] | None = None
+    decoder: JsonObject | None = None
     no_decoder: str = ""
 
 

@@ -17,10 +17,12 @@ from inference.errors import InvalidRequest, UnknownModel
 from inference.models import ModelType, OnnxModel, PlanShard
 from inference.store import transactions
 from inference.store.files import files_dir, keep, made_files, path_of
+from inference.store.statements import Ask
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 # Whoever writes a row that names files, or deletes files that no row names, holds the lock of this name.
 FILES = "files"
+_KEY = Ask("model_key", OnnxModel, ("name",))
 
 
 def add_model(
@@ -153,6 +155,19 @@ def tokenizer_of(model: OnnxModel) -> Tokenizer:
             f"model {model.name} has no tokenizer: send tensors, or register it with --tokenizer"
         )
     return Tokenizer(path_of(model.tokenizer), [item["name"] for item in model.inputs])
+
+
+def current_model(name: str) -> OnnxModel:
+    """The registered model, as remembered by this process if it is still the one of that name.
+
+    Raises:
+        UnknownModel: as `get_model`.
+    """
+    model = cached_model(name)
+    if _KEY(name=name) != [(model.pk,)]:  # it was deleted, and perhaps registered anew
+        cached_model.cache_clear()
+        model = cached_model(name)
+    return model
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ of its own.
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from django.conf import settings
 
 from inference import sandbox
 from inference.core.generation.vocabulary import Vocabulary
+from inference.documents import JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.sandbox import Answer, Limits, Session, limits_for
@@ -63,11 +65,17 @@ class Texts:
         Raises:
             InvalidRequest: it takes more time or memory than is allowed.
         """
+        return self.encode_all([text], special=special)[0]
+
+    def encode_all(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """As `encode`, of each."""
         try:
-            found: list[int] = self._job.ask(texts=[text], special=special).arrays["ids"].tolist()
+            arrays = self._job.ask(texts=list(texts), special=special).arrays
         except sandbox.Refused as error:
             raise InvalidRequest(f"the text could not become tokens: {error}") from error
-        return found
+        ids: list[int] = arrays["ids"].tolist()
+        ends: list[int] = arrays["ends"].tolist()
+        return [ids[at:end] for at, end in itertools.pairwise([0, *ends])]
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -91,7 +99,7 @@ class Chat:
         self._limits = Limits(_TEMPLATE_MB, limits.seconds)
         self._job = _Job("chat", limits=self._limits, template=template, special=dict(special))
 
-    def render(self, messages: Sequence[Mapping[str, Any]], more: Mapping[str, Any]) -> str:
+    def render(self, messages: Sequence[JsonView], more: JsonView) -> str:
         """The chat as text, up to where the answer begins.
 
         Raises:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+
+from inference.documents import JsonObject, JsonView
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Described:
     weights: str = ""
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Described:
+    def from_json(cls, document: JsonView) -> Described:
         return cls(**{**document, "stop_tokens": tuple(document["stop_tokens"])})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {**dataclasses.asdict(self), "stop_tokens": list(self.stop_tokens)}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from inference.documents import JsonObject
 from inference.generation import endings
 from inference.models import GenerationSession, SessionState
 
 
-def of_session(session_id: str) -> dict[str, Any]:
+def of_session(session_id: str) -> JsonObject:
     """A session as a document: its text as tokens, where each stage is, what was recovered.
 
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from browsers import clock
 from browsers.bridge import NotLoaded, Reply, StepRefused
@@ -18,6 +17,7 @@ from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import Place, Step, after, judge
 from inference.core.generation.stages import Stage, Use
 from inference.core.generation.writing import Writer, top_logits
+from inference.documents import JsonObject
 from inference.generation import streams
 from inference.generation.frames import frame_of, read_frame, tokens_frame
 from inference.generation.streams import Appended, Said
@@ -105,7 +105,7 @@ class HeldStage:
         self.place, self.cursor, self.used = after(step), entry, time.monotonic()
 
     def _compute(self, worker: BrowserWorker, step: Step, tensors: list[WireTensor]) -> Reply:
-        header: dict[str, Any] = {
+        header: JsonObject = {
             "epoch": step.epoch,
             "start": step.start,
             "count": step.count,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import enum
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from browsers.core.failures import Category
 from browsers.redis import client
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Paused, Resumed
+from inference.documents import JsonView
 
 TOLD: Final = "webpool:gen:told"
 END: Final = b"end"
@@ -190,7 +191,7 @@ def events_after(session: str, cursor: str) -> list[tuple[str, bytes]]:
     return [(entry.decode(), fields[EVENT]) for entry, fields in found]
 
 
-def tell_control(message: Mapping[str, Any]) -> None:
+def tell_control(message: JsonView) -> None:
     """Tell the control worker, which looks for itself when this is lost."""
     client().lpush(TOLD, json.dumps(message))
 

@@ -25,6 +25,7 @@ from browsers import clock
 from browsers.core.failures import Category
 from browsers.redis import blocking_client, client
 from browsers.state import live
+from inference.documents import JsonObject
 from inference.generation import endings, recovery, streams
 from inference.models import GenerationSession, GenerationStage, SessionState
 
@@ -54,7 +55,7 @@ class Watcher:
 
     # --- what is told ---
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _hear(self, message: JsonObject) -> None:
         match message["what"]:
             case "lost":
                 recovery.give(

@@ -6,6 +6,7 @@ from inference.core.lifecycle import RunState, ShardState
 from inference.models.audit import AuditEntry, Entrance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.models.catalog import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
+from inference.models.comparisons import Comparison, ComparisonCell, ComparisonState
 from inference.models.generation import (
     GenerationRecovery,
     GenerationSession,
@@ -30,6 +31,9 @@ __all__ = [
     "Batch",
     "BatchJob",
     "BatchState",
+    "Comparison",
+    "ComparisonCell",
+    "ComparisonState",
     "Entrance",
     "GenerationRecovery",
     "GenerationSession",

@@ -17,6 +17,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from inference.documents import JsonView
+
 MOST_CHARACTERS: Final = 2**22
 _INDENTS: Final = 16
 
@@ -84,8 +86,8 @@ class Template:
 
     def render(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        more: Mapping[str, Any] | None = None,
+        messages: Sequence[JsonView],
+        more: JsonView | None = None,
         *,
         begins_answer: bool = True,
     ) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from inference.core.generation.asked import (
     Asked,
@@ -21,6 +20,7 @@ from inference.core.generation.asked import (
     TokenWritten,
 )
 from inference.core.generation.sampled import Pick, Sampling
+from inference.documents import JsonObject
 
 
 def pick_to_json(pick: Pick) -> str:
@@ -43,7 +43,7 @@ def from_json(raw: bytes | str, tokens: int) -> Event:
     if kind == "token":
         token, logprob, top = rest
         return TokenWritten(tokens - 1, Pick(token, logprob, tuple((i, p) for i, p in top)))
-    fields: dict[str, Any] = rest[0]
+    fields: JsonObject = rest[0]
     if kind == "paused":
         return Paused(**fields)
     if kind == "resumed":
@@ -51,14 +51,14 @@ def from_json(raw: bytes | str, tokens: int) -> Event:
     return Ended(**{**fields, "ending": Ending(fields["ending"]), "tokens": tokens})
 
 
-def asked_to_json(asked: Asked) -> dict[str, Any]:
+def asked_to_json(asked: Asked) -> JsonObject:
     document = asdict(asked)
     bias = {str(token): value for token, value in asked.sampling.logit_bias.items()}
     document["sampling"]["logit_bias"] = bias
     return document
 
 
-def asked_from_json(document: dict[str, Any]) -> Asked:
+def asked_from_json(document: JsonObject) -> Asked:
     sampling = dict(document["sampling"])
     sampling["logit_bias"] = {int(token): value for token, value in sampling["logit_bias"].items()}
     lists = ("prompt", "stop", "stop_tokens", "browsers")

@@ -6,12 +6,14 @@ Read from a tokenizer.json as its decoder says: byte-level (GPT-2, Llama 3, Qwen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inference.documents import JsonView
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def from_pieces(token: str, spaces: tuple[str, ...], *, byte_fallback: bool) -> 
     return token.encode()
 
 
-def read_vocabulary(document: Mapping[str, Any]) -> Vocabulary:
+def read_vocabulary(document: JsonView) -> Vocabulary:
     """The vocabulary of a tokenizer.json.
 
     Raises:
@@ -106,7 +108,7 @@ class Pieces:
     byte_fallback: bool = False
 
     @classmethod
-    def of(cls, decoder: Mapping[str, Any] | None) -> Pieces:
+    def of(cls, decoder: JsonView | None) -> Pieces:
         """As the tokenizer.json's `decoder` says.
 
         Raises:
@@ -140,7 +142,7 @@ class Pieces:
         return from_pieces(piece, self.spaces, byte_fallback=self.byte_fallback)
 
 
-def _steps(decoder: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+def _steps(decoder: JsonView | None) -> Iterator[JsonView]:
     if decoder is None:
         return
     if decoder["type"] == "Sequence":

@@ -22,6 +22,7 @@ from inference.core.generation.asked import (
 from inference.core.generation.detokenize import Text
 from inference.core.generation.sampled import Sampling
 from inference.core.generation.stops import StopTexts
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest, RunFailed
 from inference.generation import report, serving
 from inference.management.cli import WebpoolCommand
@@ -109,7 +110,7 @@ def _pieces(model: OnnxModel, asked: Asked, events: Iterator[Event], say: Any) -
     yield stops.end()
 
 
-def _asked(model: OnnxModel, options: dict[str, Any]) -> Asked:
+def _asked(model: OnnxModel, options: JsonObject) -> Asked:
     sampling = Sampling(
         temperature=options["temperature"],
         top_p=options["top_p"],
@@ -126,7 +127,7 @@ def _asked(model: OnnxModel, options: dict[str, Any]) -> Asked:
     )
 
 
-def _prompt(model: OnnxModel, options: dict[str, Any]) -> list[int]:
+def _prompt(model: OnnxModel, options: JsonObject) -> list[int]:
     if options["tokens"]:
         try:
             return [int(word) for word in options["tokens"].split(",")]

@@ -28,6 +28,7 @@ JOBS: Final = {
     "chat": "texts:Chat",
     "loads": "loading:Loads",
     "rows": "tables:Rows",
+    "compare": "comparing:reference_of",
     "try": "trying:attempt",
 }
 

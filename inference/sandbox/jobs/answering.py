@@ -18,6 +18,7 @@ import numpy as np
 from browsers.core.answers.known import RULES
 from inference.core.generation.stages import Stage, Use
 from inference.core.ports import Joined, read_ports
+from inference.documents import Array, JsonObject, JsonView
 from inference.graph.decoding.reference import filled
 from inference.graph.join import join
 from inference.graph.model import load, ports
@@ -30,7 +31,7 @@ from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed
 from inference.sandbox.frames import Answer
 from inference.sandbox.jobs.reading import traits_of
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 _MOST_KEPT: Final = 4_000_000  # bytes of one case of a file, if it is not its first
 _MOST_ELEMENTS: Final = 2**26  # in one input; nothing larger is made up
 # Of dimensions that are not fixed; deep nets leave nothing of small images.
@@ -48,17 +49,17 @@ class _Step:
 
     sha256: str
     path: str
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    inputs: list[JsonObject]
+    outputs: list[JsonObject]
     tensor_of: dict[str, str]
-    join: list[dict[str, Any]]
-    stage: dict[str, Any] | None = None
+    join: list[JsonObject]
+    stage: JsonObject | None = None
 
     def taken(self) -> list[TensorSpec]:
         return [TensorSpec.from_json(port) for port in self.inputs]
 
 
-def answers(steps: Sequence[Mapping[str, Any]], folder: str) -> Answer:
+def answers(steps: Sequence[JsonView], folder: str) -> Answer:
     """Write `<sha256>.npz` into the folder for each file of the plan.
 
     Args:
@@ -199,7 +200,7 @@ def _of_stage(step: _Step, missing: Sequence[TensorSpec], case: _Case) -> Arrays
     return {port.name: made[port.name] for port in missing if port.name in made}
 
 
-def _whole(array: np.ndarray[Any, Any], *, mask: bool) -> np.ndarray[Any, Any]:
+def _whole(array: Array, *, mask: bool) -> Array:
     """Whole numbers for floats; a mask that hides the last token."""
     if array.dtype.kind == "f":
         return np.rint(array).astype(array.dtype)
@@ -218,7 +219,7 @@ def _note(found: _Found, inputs: Arrays, outputs: Arrays) -> None:
         found.answers.append((inputs, outputs))
 
 
-def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
+def _joined(step: _Step, values: JsonView) -> Arrays:
     made: Arrays = {}
     given = {port["name"]: TensorSpec.from_json(port) for port in step.outputs}
     for item in map(Joined.from_json, step.join):
@@ -228,7 +229,7 @@ def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
     return made
 
 
-def _traits(path: Path) -> dict[str, Any]:
+def _traits(path: Path) -> JsonObject:
     """What the graph tells; of one that cannot be followed, that it may hold every bad form."""
     try:
         return traits_of(path)
@@ -238,7 +239,7 @@ def _traits(path: Path) -> dict[str, Any]:
         return UNTOLD
 
 
-def _keep(target: Path, path: Path, meta: Mapping[str, Any], found: _Found) -> None:
+def _keep(target: Path, path: Path, meta: JsonView, found: _Found) -> None:
     if meta["random"]:
         found.answers.clear()
         found.why_none = f"it draws random numbers ({', '.join(meta['random'])})"

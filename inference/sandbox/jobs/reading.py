@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from inference.documents import JsonObject
 from inference.graph.costs import model_work
 from inference.graph.files import serialise
 from inference.graph.forms import traits as forms_of
@@ -48,7 +48,7 @@ def traits(path: str) -> Answer:
     return Answer(traits_of(Path(path)))
 
 
-def traits_of(path: Path) -> dict[str, Any]:
+def traits_of(path: Path) -> JsonObject:
     found = forms_of(load(path))
     return {
         "forms": sorted(found.forms),

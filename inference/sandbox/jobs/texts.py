@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from inference.core.generation.chat import Template
 from inference.core.generation.vocabulary import Vocabulary, read_vocabulary
+from inference.documents import JsonObject
 from inference.sandbox.frames import Answer
 
 _SAMPLES = (
@@ -77,7 +77,7 @@ class Chat:
         """Raises RefusedChat: it is none."""
         self._template = Template(template, special)
 
-    def __call__(self, messages: list[dict[str, Any]], more: dict[str, Any]) -> Answer:
+    def __call__(self, messages: list[JsonObject], more: JsonObject) -> Answer:
         """The chat as text.
 
         Raises:
