@@ -128,7 +128,9 @@ def test_a_stop_text_ends_it_and_so_does_a_full_context(texts: Texts, greedy: li
 
 
 def test_who_wants_it_no_more_cancels_it(pool: RunningStack, texts: Texts) -> None:
-    session, other = texts.start(PROMPT, 200, shards=2), Texts(pool, "writer")
+    other = Texts(pool, "writer")
+    other.report(texts.start(PROMPT, 1))  # it takes a while to begin
+    session = texts.start(PROMPT, 200, shards=2)
     told = []
     for event in texts.listen(session):
         told.append(event)
