@@ -1,8 +1,7 @@
-"""A real page's caches under random steps: what does not follow is refused, everything else is right, to the bit.
+"""A page's caches under random steps: what does not follow is refused, the rest is right, to the bit.
 
-The steps are those that a worker may send, in order and out of it, of several sessions under several epochs.
-What the page answers must be what `judge` says, and its hidden tensors and logits must not depend on how often
-or by whom a step was asked for before.
+The steps are those that a worker may send, in order and out of it, of several sessions and epochs. What the
+page answers must be what `judge` says, and must not depend on how often or by whom it was asked before.
 """
 
 from __future__ import annotations

@@ -143,12 +143,13 @@ def test_who_wants_it_no_more_cancels_it(pool: RunningStack, texts: Texts) -> No
     assert len(tokens_of(told)) < 200
 
 
-def test_the_command_writes_text(pool: RunningStack, greedy: list[int]) -> None:
+def test_the_command_writes_text(pool: RunningStack, files: decoders.Written) -> None:
+    prompt = decoders.tokenizer().encode("Hello, ").ids
     asked = ("generate", "writer", "--prompt", "Hello, ", "--max-tokens", "5")
     said = pool.manage(*asked).stdout
     report = json.loads(pool.manage(*asked, "--json").stdout)
-    assert report["tokens"] == greedy[:5]
-    assert report["text"] == said.rstrip("\n")
+    assert report["tokens"] == decoders.greedy(files.onnx, prompt, 5)
+    assert report["text"] == said.removesuffix("\n")
 
 
 @pytest.mark.parametrize(
