@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from celery import shared_task
 from django.utils import timezone
 
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
+from inference.catalog import unused
+from inference.comparisons import storage as comparisons
+from inference.documents import JsonObject
 from inference.ledger import joins
 from inference.runs import retention
 from inference.scheduling import dispatch
@@ -27,11 +30,19 @@ def run_shard(shard_id: int, fence: int) -> None:
 
 
 @shared_task(ignore_result=False)
-def load_shard(sha256: str, platform: str) -> dict[str, Any]:
+def load_shard(sha256: str, platform: str) -> JsonObject:
     """Load a file into this worker's browser; `error` is None when it is resident."""
     from inference.worker import execution
 
     return execution.load(sha256, platform)
+
+
+@shared_task
+def open_stage(session: str, stage: int, epoch: int) -> None:
+    """Have this worker's browser take a stage of a session that writes text."""
+    from inference.generation import opening  # as above: only where there is a browser
+
+    opening.open_stage(session, stage, epoch)
 
 
 @shared_task
@@ -65,11 +76,13 @@ def complete_history() -> None:
 
 @shared_task
 def forget_old_runs() -> None:
-    """Periodic, in the history worker: old runs, batch jobs (after their attempts became history), audit."""
+    """Periodic, in the history worker, once attempts became history: old runs, plans, batch jobs, audit."""
     outbox.hand_over()
     now = timezone.now()
     retention.forget_old_runs(now)
+    unused.forget_unused_plans(now)
     forget_old_jobs(now)
+    comparisons.remove_abandoned()
     audit.forget_old_entries(now)
 
 

@@ -10,7 +10,9 @@ from django.db import IntegrityError
 
 from browsers.models import BackendProof
 from inference.catalog import known_answers, reading
+from inference.catalog.decoder_document import decoder_document
 from inference.catalog.tokenizer import Tokenizer
+from inference.checkpoints.described import Described
 from inference.errors import InvalidRequest, UnknownModel
 from inference.models import ModelType, OnnxModel, PlanShard
 from inference.store import transactions
@@ -24,11 +26,17 @@ _KEY = Ask("model_key", OnnxModel, ("name",))
 
 
 def add_model(
-    path: Path, *, name: str, model_type: str = ModelType.OTHER, tokenizer: Path | None = None
+    path: Path,
+    *,
+    name: str,
+    model_type: str = ModelType.OTHER,
+    tokenizer: Path | None = None,
+    described: Described | None = None,
 ) -> OnnxModel:
     """Register an ONNX file (with its external data, if any); nothing is kept when it is refused.
 
-    Registering the same bytes under the same name again returns the existing model.
+    Registering the same bytes under the same name again returns the existing model. `described`: of a model
+    that is to write text, what its graph does not tell; its graph must be a decoder's then.
 
     Raises:
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
@@ -37,10 +45,11 @@ def add_model(
     kept: set[str] = set()
     try:
         with made_files() as folder:
-            read = reading.read(path, folder)
+            read = reading.read(path, folder, described.called if described else None)
             existing = OnnxModel.objects.filter(name=name).first()
             if existing is not None:
                 return same_or_taken(existing, read.sha256)
+            decoder = decoder_document(read, described)
             if tokenizer:
                 kept.add(Tokenizer.store(tokenizer, files_dir()))
             keep(read.path, read.sha256)
@@ -65,6 +74,7 @@ def add_model(
                 outputs=summary["outputs"],
                 summary=summary,
                 tokenizer=tokenizer_sha,
+                decoder=decoder,
             )
     except IntegrityError:  # somebody else registered the name meanwhile
         discard(kept)

@@ -237,17 +237,27 @@ def owner_died(browser_id: str, reason: str, *, category: Category = Category.BR
     Returns how many shards were taken.
     """
     dispatch.forget_messages(browser_id)
-    held = (
-        RunShard.objects.outstanding(*UNDER_WAY)
-        .filter(browser=browser_id)
-        .select_related("run", "plan_shard", "run__plan", "run__model")
-    )
-    taken = sum(
-        lose(shard, category, reason) if shard.state == ShardState.RUNNING else redispatch(shard)
-        for shard in held
-    )
+    related = RunShard.objects.outstanding(*UNDER_WAY).select_related(*_WITH_RUN)
+    held = related.filter(browser=browser_id)
+    taken = sum(_take(shard, category, reason) for shard in held)
     wake_waiters(clock.now() - UNHEARD, browser_id)
     return taken
+
+
+def _take(shard: RunShard, category: Category, reason: str) -> bool:
+    """Take a step from its browser; False when it had moved on, or waits for another one."""
+    if shard.state == ShardState.QUEUED:
+        if redispatch(shard):
+            return True
+        # A claim that had begun when we looked, and was committed since, took it under the same fence.
+        since = RunShard.objects.select_related(*_WITH_RUN).filter(
+            pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING
+        )
+        return any(lose(claimed, category, reason) for claimed in since)
+    return lose(shard, category, reason)
+
+
+_WITH_RUN = ("run", "plan_shard", "run__plan", "run__model")
 
 
 def lose(shard: RunShard, category: Category, reason: str) -> bool:

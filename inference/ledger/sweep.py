@@ -5,7 +5,7 @@
 2. Shards held by a browser whose lease is gone are taken from it, and so are shards that its worker
    claimed but no longer computes (their result could not be written down).
 3. Ready shards without a browser are placed.
-4. Queued shards whose message is lost are sent again.
+4. Where messages are lost, queued shards are sent again.
 5. Joins whose message is lost, or whose worker is gone, are sent again.
 6. A run of which a result did not bring about what follows, goes on.
 7. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import redis.exceptions
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
 from browsers import clock
 from browsers.core.failures import Category
@@ -126,20 +127,23 @@ def place_waiting() -> int:
 
 
 def _send_lost_messages(now: datetime) -> None:
-    """A queued shard was never sent, or its message is gone, when its browser is idle with an empty
-    queue, or computes what was queued well after it: queues are first in, first out.
+    """Messages are missing where fewer are in a browser's queue than shards are queued for it.
+
+    Any of them brings the browser the shard whose turn it is, so it is the last in line that has none. A
+    worker that computes may hold one more in its hands.
     """
     before = now - LOST_MESSAGE_AFTER
     queued = open_work.open_steps(StepKind.COMPUTE, (ShardState.QUEUED,), queued_before=before)
     if not any(steps.overdue for steps in queued):
         return
-    running = RunShard.objects.outstanding(ShardState.RUNNING).filter(browser=OuterRef("browser"))
     overdue = _shards(ShardState.QUEUED).filter(queued_at__lt=before)
-    overtaken = running.filter(queued_at__gt=OuterRef("queued_at") + LOST_MESSAGE_AFTER)
-    for shard in overdue.filter(Exists(overtaken))[:_AT_MOST]:
-        _send_again(shard)
-    for shard in overdue.filter(~Exists(running))[:_AT_MOST]:
-        if not client().llen(queue_of(shard.browser)):
+    waiting = Counter(overdue.order_by().values_list("browser", flat=True))
+    running = RunShard.objects.outstanding(ShardState.RUNNING).filter(browser__in=waiting)
+    at_work = set(running.order_by().values_list("browser", flat=True))
+    for browser_id, count in waiting.items():
+        held = client().llen(queue_of(browser_id)) + (browser_id in at_work)
+        last = overdue.filter(browser=browser_id).order_by("-queued_at", "-pk")
+        for shard in last[: min(max(count - held, 0), _AT_MOST)]:
             _send_again(shard)
 
 

@@ -73,6 +73,10 @@ class Run(models.Model):
     error_category = models.CharField(max_length=32, blank=True)
     error = models.TextField(blank=True)
     owner = models.CharField(max_length=160, blank=True, help_text="user or API key")
+    tenant = models.CharField(
+        max_length=160, blank=True,
+        help_text="in whose turn its shards are computed: its owner's, or its batch job's owner's",
+    )  # fmt: skip
     created_at = models.DateTimeField(db_index=True)
     deadline_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, db_index=True)

@@ -30,6 +30,7 @@ from inference.core.placement import (
     Wishes,
     candidates,
 )
+from inference.documents import JsonObject
 from inference.graph.steps import Role
 from inference.models import (
     PlanShard,
@@ -55,7 +56,7 @@ SEND_STEP = "inference.tasks.send_step"
 # Nobody waits for a task's result, so its sender subscribes to none: the ledger holds what came of it.
 # And it declares no queue: each is declared by who reads it, and kombu, when the connection breaks in the
 # middle of a declaration, publishes on the channel that it just closed (an AttributeError).
-_QUIETLY: dict[str, Any] = {"ignore_result": True, "declare": []}
+_QUIETLY: JsonObject = {"ignore_result": True, "declare": []}
 _ANSWERED = "it has answered, another is asked to confirm"
 _HAS_COPY = "it has the shard's other copy"
 # Attention and feed-forward parts alternate between two groups of browsers.
@@ -82,7 +83,7 @@ def wishes_of(run: Run, step: PlanShard) -> Wishes:
     return advice.advise(asked_of(run), run.model, run.selection, step.work_type)
 
 
-def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> dict[str, Any] | None:
+def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> JsonObject | None:
     """What history or exploration decides for a whole run; see `selection.select`."""
     if not advice.decides(asked_of(run), run.model):
         return None

@@ -15,9 +15,9 @@ import socket
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from browsers.redis import client
+from inference.documents import JsonObject
 
 _NOTHING_FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -47,7 +47,7 @@ def envelope(message: Message) -> str:
     """The message as JSON, as Celery's protocol 2 and kombu's Redis transport have it."""
     task_id = str(uuid.uuid4())
     body = json.dumps([message.args, {}, _NOTHING_FOLLOWS]).encode()
-    document: dict[str, Any] = {
+    document: JsonObject = {
         "body": base64.b64encode(body).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",

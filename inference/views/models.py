@@ -117,7 +117,9 @@ class PlanList(Door, generics.ListAPIView[Plan]):
         own = form.validated_data
         given = {name: value for name, value in dict(request.data).items() if name not in own}
         wishes = options.parse_options(given, options.Door.PLANS)
-        plan = plans.asked_plan(registry.get_model(own["model"]), **wishes)
+        plan = plans.asked_plan(
+            registry.get_model(own["model"]), **wishes, tenant=caller_of(request).name
+        )
         return Response(PlanSerializer(plan).data)
 
 
