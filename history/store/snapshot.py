@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from django.conf import settings
 
 from history.errors import HistoryBusy
 from history.store.reading import Queries, statement
@@ -116,7 +117,7 @@ def _connect(path: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
         db.close()
         raise HistoryBusy(
             f"{path} is of an older webpool: it is made anew when a pool starts, or now by "
-            "`manage.py history --recompute`"
+            f"`{settings.WEBPOOL_PROGRAM} history --recompute`"
         )
     return db
 

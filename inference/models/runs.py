@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 
 from inference.core.lifecycle import RUN, RunState, ShardState
+from inference.documents import JsonObject
 from inference.models.catalog import OnnxModel, Plan, PlanShard, StepKind
 
 _READS: dict[str, str] = {
@@ -121,7 +122,7 @@ class Outstanding(models.Lookup):
 class RunShardQuerySet(models.QuerySet["RunShard"]):
     def outstanding(self, *states: ShardState) -> RunShardQuerySet:
         """Those in one of these states, which are among ready, queued and running; by their index."""
-        indexed: dict[str, Any] = {"state__outstanding": True}
+        indexed: JsonObject = {"state__outstanding": True}
         return self.filter(**indexed, state__in=states)
 
 

@@ -210,9 +210,14 @@ def metadata(model: OnnxModel) -> JsonObject:
         "name": model.name,
         "versions": [VERSION],
         "platform": _platform(model),
-        "inputs": [_port(port) for port in model.inputs],
+        "inputs": [_port(port) for port in _taken(model)],
         "outputs": [_port(port) for port in model.outputs],
     }
+
+
+def _taken(model: OnnxModel) -> list[JsonObject]:
+    """The inputs that take a value: weights that the file lists as inputs are fixed in a browser."""
+    return [port for port in model.inputs if not port.get("optional")]
 
 
 def _platform(model: OnnxModel) -> str:
@@ -242,7 +247,7 @@ def configuration(model: OnnxModel) -> JsonObject:
         "name": model.name,
         "platform": _platform(model),
         "max_batch_size": 0,
-        "input": ports(model.inputs),
+        "input": ports(_taken(model)),
         "output": ports(model.outputs),
         **scheduling,
     }
