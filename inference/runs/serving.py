@@ -12,7 +12,7 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -68,23 +68,32 @@ async def run_to_end(
     """
     if _may_wait.acquire(blocking=False):
         created: Future[Run] = Future()
-        whole: Future[T] = Future()
-        finished: Future[T] | None = whole
-        work = submit(_in_one_thread, created, whole, create, finish, release)
+        finished: Future[T] = Future()
+        work = submit(_in_one_thread, created, finished, create, finish, release)
         work.add_done_callback(lambda _: _may_wait.release())
-    else:
-        created, finished = submit(create), None
+        return await _or_abandon(created, asyncio.wrap_future(finished))
+    created = submit(create)
+    return await _or_abandon(created, _by_turns(created, finish, release))
+
+
+async def _or_abandon(created: Future[Run], answer: Awaitable[T]) -> T:
+    """The answer, unless whoever waits is cancelled: then so is the run, as soon as it is created."""
     try:
-        if finished is not None:
-            return await asyncio.wrap_future(finished)
-        run = await asyncio.wrap_future(created)
-        await _terminal(run)
-        result = await in_thread(lambda: finish(run))
-        submit(release, run)
-        return result
+        return await answer
     except asyncio.CancelledError:
         created.add_done_callback(_abandon)
         raise
+
+
+async def _by_turns(
+    created: Future[Run], finish: Callable[[Run], T], release: Callable[[Run], object]
+) -> T:
+    """A thread creates, the event loop waits, a thread finishes."""
+    run = await asyncio.wrap_future(created)
+    await _terminal(run)
+    result = await in_thread(lambda: finish(run))
+    submit(release, run)
+    return result
 
 
 _may_wait = threading.BoundedSemaphore(_WAITING)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +167,8 @@ class LaunchedBrowser:
         """Memory of the tree in MB, shared pages counted in proportion; None where not readable."""
         if self.server is None:
             return None
-        return processes.pss_mb(self.processes()) if self.alive() else None
+        table = self.process_table() if self._quit is None else ()
+        return processes.pss_mb(each.process for each in table) if _is_alive(table) else None
 
     def alive(self) -> bool:
         """Whether driver and browser processes are there (not whether they answer).
@@ -177,8 +179,7 @@ class LaunchedBrowser:
             return False
         if self.server is None:
             return True
-        roles = {each.role for each in self.process_table()}
-        return Role.DRIVER in roles and Role.BROWSER in roles
+        return _is_alive(self.process_table())
 
     # --- the end ---
 
@@ -242,3 +243,9 @@ class LaunchedBrowser:
         thread.start()
         thread.join(timeout_s)
         return answered.is_set()
+
+
+def _is_alive(table: Iterable[TreeProcess]) -> bool:
+    """Whether driver and browser are among them."""
+    roles = {each.role for each in table}
+    return Role.DRIVER in roles and Role.BROWSER in roles

@@ -81,13 +81,19 @@ def at_rest(pids: Mapping[str, int], seconds: float = REST_S) -> dict[str, float
     return {part: 100 * taken / passed for part, taken in parts.items()}
 
 
-def per_request(pids: Mapping[str, int], ask: Callable[[], object], n: int) -> dict[str, float]:
-    """What each part takes for a request, in ms, what it takes at rest included."""
-    before = look(pids)
+def per_request(
+    pids: Mapping[str, int], ask: Callable[[], object], n: int, rest: Mapping[str, float]
+) -> dict[str, float]:
+    """What each part takes for a request, in ms, beyond `rest`: at rest, in percent of a core."""
+    before, began = look(pids), time.monotonic()
     for _ in range(n):
         ask()
     time.sleep(_SETTLES_S)
-    return {part: 1000 * taken / n for part, taken in spent(before, look(pids)).items()}
+    parts, passed = spent(before, look(pids)), time.monotonic() - began
+    return {
+        part: 1000 * (taken - rest.get(part, 0.0) / 100 * passed) / n
+        for part, taken in parts.items()
+    }
 
 
 class Caller:
@@ -120,18 +126,20 @@ def table(pids: Mapping[str, int], port: int, bodies: Bodies, n: int, *, warm_up
 
     The bench itself is the supervisor, so that part has what it costs to ask.
     """
-    columns = {"at rest, % of a core": at_rest(pids)}
+    rest = at_rest(pids)
+    columns = {"at rest, % of a core": rest}
     for model, document in bodies.items():
         caller = Caller(port, model, document)
         for _ in range(warm_up):
             caller()
-        columns[f"{model}, ms"] = per_request(pids, caller, n)
+        columns[f"{model}, ms"] = per_request(pids, caller, n, rest)
         caller.close()
     parts = list(dict.fromkeys(part for column in columns.values() for part in column))
     lines = [(part, *(column.get(part) for column in columns.values())) for part in parts]
     sums = ("the pool", *(_sum(column) for column in columns.values()))
     return Table(
-        f"processor time by process ({n} requests each, one after another); {TURNS:,} turns of an empty "
+        f"processor time by process ({n} requests each, one after another; what it takes at rest is "
+        f"subtracted); {TURNS:,} turns of an empty "
         f"loop take {loop_s():.2f} s here",
         ("process", *columns),
         (*lines, sums),
