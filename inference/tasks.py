@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from celery import shared_task
 from django.utils import timezone
@@ -10,6 +10,8 @@ from django.utils import timezone
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
 from inference.catalog import unused
+from inference.comparisons import storage as comparisons
+from inference.documents import JsonObject
 from inference.ledger import joins
 from inference.runs import retention
 from inference.scheduling import dispatch
@@ -28,11 +30,19 @@ def run_shard(shard_id: int, fence: int) -> None:
 
 
 @shared_task(ignore_result=False)
-def load_shard(sha256: str, platform: str) -> dict[str, Any]:
+def load_shard(sha256: str, platform: str) -> JsonObject:
     """Load a file into this worker's browser; `error` is None when it is resident."""
     from inference.worker import execution
 
     return execution.load(sha256, platform)
+
+
+@shared_task
+def open_stage(session: str, stage: int, epoch: int) -> None:
+    """Have this worker's browser take a stage of a session that writes text."""
+    from inference.generation import opening  # as above: only where there is a browser
+
+    opening.open_stage(session, stage, epoch)
 
 
 @shared_task
@@ -72,6 +82,7 @@ def forget_old_runs() -> None:
     retention.forget_old_runs(now)
     unused.forget_unused_plans(now)
     forget_old_jobs(now)
+    comparisons.remove_abandoned()
     audit.forget_old_entries(now)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from browsers.queues import CONTROL_QUEUE, HISTORY_QUEUE, queue_of
-from browsers.supervisor import ProcessSpec, Restart
-from webpool_site import ports, readiness, valkey
+from browsers.supervisor import ProcessSpec, Restart, can_fork, fork_server_argv
+from webpool_site import ports, valkey
 from webpool_site.browser_list import BrowserSlot
+from webpool_site.children import readiness
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CELERY = (sys.executable, "-m", "celery", "-A", "webpool_site")
@@ -20,6 +21,7 @@ QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--logle
 # A pass of the sweep waits for a store that hangs, 30 s a step.
 CONTROL_SILENT_S = 120.0
 ESSENTIAL = Restart(first_delay_s=0.2, max_delay_s=5.0, give_up_after=5)
+FORK_SERVER = "fork-server"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     """
     first = [] if layout.redis_url else [valkey.process_spec(layout.home)]
     after = tuple(spec.name for spec in first)
+    first += _fork_server(layout)
     rest = [_control(layout, after=after)]
     rest += [browser_worker(layout, slot, after=after) for slot in layout.browsers]
     if layout.web:
@@ -65,6 +68,27 @@ def environment(layout: Layout) -> dict[str, str]:
     }
 
 
+def _fork_server(layout: Layout) -> list[ProcessSpec]:
+    """It imports once what the pool's own processes need; none where no process can be forked for another."""
+    if not can_fork():
+        return []
+    spec = ProcessSpec(
+        name=FORK_SERVER,
+        argv=fork_server_argv("webpool_site.children.preload"),
+        # Its threads would be lost to the forked, and the cores are the browsers'.
+        env={**environment(layout), "OPENBLAS_NUM_THREADS": "1"},
+        cwd=REPOSITORY,
+        restart=ESSENTIAL,
+        critical=True,
+        fork_server=True,
+    )
+    return [spec]
+
+
+def _forked_by() -> str | None:
+    return FORK_SERVER if can_fork() else None
+
+
 def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> ProcessSpec:
     """A Celery worker with one consumer, in the process itself (solo pool); it is named after its queue."""
     ready = _ready_file(layout, queue)
@@ -77,6 +101,7 @@ def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> Pr
         after=tuple(after),
         restart=ESSENTIAL,
         critical=True,
+        forked_by=_forked_by(),
     )
 
 
@@ -87,7 +112,7 @@ def _control(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
     return dataclasses.replace(spec, silent_s=silent_s, silent_timeout_s=CONTROL_SILENT_S)
 
 
-_SOLO = ("--pool", "solo", "--concurrency", "1", "--include", "webpool_site.readiness")
+_SOLO = ("--pool", "solo", "--concurrency", "1", "--include", "webpool_site.children.readiness")
 
 
 def browser_worker(layout: Layout, slot: BrowserSlot, *, after: Sequence[str]) -> ProcessSpec:
@@ -123,6 +148,7 @@ def _web(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
         after=tuple(after),
         restart=ESSENTIAL,
         critical=True,
+        forked_by=_forked_by(),
     )
 
 
@@ -135,6 +161,7 @@ def _beat(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
         after=tuple(after),
         restart=ESSENTIAL,
         critical=True,
+        forked_by=_forked_by(),
     )
 
 

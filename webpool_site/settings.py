@@ -184,6 +184,13 @@ WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
 # What reading a model, a tokenizer or a packed file may take, beside eight times the file, 60 s per GB.
 WEBPOOL_SANDBOX_MEMORY_MB = env_int("WEBPOOL_SANDBOX_MEMORY_MB", 2048)
 WEBPOOL_SANDBOX_SECONDS = env_float("WEBPOOL_SANDBOX_SECONDS", 120.0)
+# How long a model's chat template may take to put a chat into words.
+WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
+# A stage of a text that is not written on for so long, by a browser that had what it needs, goes elsewhere;
+# without any browser that could take it for the length of a run's deadline, the text fails.
+WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
+# A stage that nothing came to for so long is closed.
+WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20

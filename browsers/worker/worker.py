@@ -23,6 +23,7 @@ from browsers.session import BrowserFacts, BrowserSession, LoadEvent, RunReport,
 from browsers.state import breakers
 from browsers.worker import quarantine
 from browsers.worker.checkup import ANSWERS_WITHIN_S, Checkup, Finding
+from browsers.worker.holding import Holding
 from browsers.worker.ladder import Ladder
 from browsers.worker.memory import Memory
 from browsers.worker.pace import Pace
@@ -94,6 +95,7 @@ class BrowserWorker:
         self._excused: SessionEvent | None = None  # what a caller's inputs broke
         self._checkup = Checkup(browser_id, self.session, self._checks, hooks.known)
         self._ladder = Ladder(browser_id, self.session, self.status, self._forget, self._bounded)
+        self.holding = Holding(browser_id, self.session, self.status, self._watch, self._bounded)
         self._reliever = Reliever(
             browser_id, self.session, self.memory, self._bounded, away=self._away, back=self._back
         )

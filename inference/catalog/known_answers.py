@@ -23,14 +23,16 @@ from django.conf import settings
 
 from browsers.core.answers.agreement import HALF, SINGLE, varies
 from browsers.core.answers.known import RULES, Known, KnownAnswer
+from browsers.core.protocol import WireTensor
 from inference import sandbox
+from inference.documents import Array, JsonObject
 from inference.models import PlanShard, StepKind
 from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed, unpacked
 from inference.store.files import path_of as file_of
 from inference.store.tensors import encode_array
 
 log = logging.getLogger(__name__)
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 _MOST_BYTES: Final = 1_000_000_000  # of a step's weights: they are in memory while it is answered
 _NOT_KEPT: Final = "none was kept"
 _MOST_REMEMBERED: Final = 256
@@ -83,7 +85,7 @@ def _asked(steps: Sequence[PlanShard], computing: Sequence[PlanShard], folder: P
     return ""
 
 
-def _told(step: PlanShard) -> dict[str, Any]:
+def _told(step: PlanShard) -> JsonObject:
     """A step as the sandbox is told of it."""
     return {
         "sha256": step.sha256,
@@ -92,6 +94,7 @@ def _told(step: PlanShard) -> dict[str, Any]:
         "outputs": step.outputs,
         "tensor_of": step.tensor_of,
         "join": step.join,
+        "stage": step.stage,
     }
 
 
@@ -102,11 +105,11 @@ def _write_none(path: Path, sha256: str, why_none: str) -> None:
         savez(file, **{META: meta})
 
 
-def _traits(sha256: str) -> dict[str, Any]:
+def _traits(sha256: str) -> JsonObject:
     """What the graph itself tells; of one that cannot be followed, that it may hold every bad form."""
     path = file_of(sha256)
     try:
-        found: dict[str, Any] = sandbox.ask("traits", reads=[path], path=str(path)).document
+        found: JsonObject = sandbox.ask("traits", reads=[path], path=str(path)).document
     except (sandbox.Refused, sandbox.Failed) as error:
         log.warning(_UNTOLD, sha256, error)
         return UNTOLD
@@ -162,7 +165,7 @@ def _read(arrays: Arrays) -> Known:
     )
 
 
-def _tensors(arrays: Arrays, start: str) -> list[Any]:
+def _tensors(arrays: Arrays, start: str) -> list[WireTensor]:
     return [
         encode_array(name.removeprefix(start), array)
         for name, array in arrays.items()

@@ -12,6 +12,7 @@ from inference import sandbox
 from inference.catalog import known_answers, registry
 from inference.catalog.component_plan import check_strategy, component_steps
 from inference.catalog.data_parallel import check_parallel, copies
+from inference.catalog.decoder_plan import decoder_steps, whole_stage
 from inference.core.tenants import is_counted
 from inference.errors import Busy, InvalidRequest, Unavailable
 from inference.models import OnnxModel, Plan, PlanShard, Strategy
@@ -204,7 +205,9 @@ def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanSh
         return component_steps(model)
     whole = strategy in (Strategy.NONE, Strategy.DATA)
     if whole or (strategy in _WHOLE_ALONE and num_shards == 1):
-        return [_whole(model)]
+        return [whole_stage(model)]
+    if strategy == Strategy.DECODER:
+        return decoder_steps(model, num_shards or 1)
     path = path_of(model.sha256)
     with made_files() as folder:
         try:
@@ -223,16 +226,3 @@ def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanSh
         except ValueError as error:
             raise InvalidRequest(f"model {model.name}: {error}") from error
     return steps
-
-
-def _whole(model: OnnxModel) -> PlanShard:
-    return PlanShard(
-        index=0,
-        sha256=model.sha256,
-        file_bytes=model.file_bytes,
-        weight_bytes=model.weight_bytes,
-        cost=1.0,
-        inputs=model.inputs,
-        outputs=model.outputs,
-        node_count=model.node_count,
-    )

@@ -120,9 +120,14 @@ def stalled(before: datetime) -> list[Run]:
     return list(related.filter(pk__in=lagging)) if lagging else []
 
 
+def has_copies(step: RunShard) -> bool:
+    """Whether the step is computed twice and the first answer counts; a query less where it is not."""
+    return step.run.redundancy == Redundancy.FIRST
+
+
 def copies(step: RunShard) -> QuerySet[RunShard]:
     """The same step for other browsers; none where the first answer is not what counts."""
-    if step.run.redundancy != Redundancy.FIRST:
+    if not has_copies(step):
         return RunShard.objects.none()
     return RunShard.objects.filter(run=step.run_id, index=step.index).exclude(pk=step.pk)
 

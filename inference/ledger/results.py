@@ -33,6 +33,7 @@ from inference.ledger.attempts import AttemptFacts
 from inference.ledger.claims import (
     all_done,
     copies,
+    has_copies,
     others,
     plan_steps,
     ready_now,
@@ -164,7 +165,8 @@ def _record(
             outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
             attempts.write(step, outcome, facts, answered_at)
         if mine:
-            step_moves.cancel(copies(step), now)
+            if has_copies(step):
+                step_moves.cancel(copies(step), now)
             after = _advance(step, pool, now)
     follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
     return mine

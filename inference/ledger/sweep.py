@@ -32,7 +32,7 @@ from browsers.queues import CONTROL_QUEUE, queue_of
 from browsers.redis import client
 from browsers.state import drains, live
 from browsers.state.live import LiveBrowser, living
-from inference.ledger import claims, deadlines, endings, redispatch, results
+from inference.ledger import claims, deadlines, endings, open_work, redispatch, results
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
 
 log = logging.getLogger(__name__)
@@ -82,14 +82,16 @@ def _repeat_drains(_now: datetime) -> None:
     drains.publish()
 
 
-def _take_from_the_dead(_now: datetime) -> None:
-    alive = living()
+def _take_from_the_dead(now: datetime) -> None:
+    under_way = (ShardState.QUEUED, ShardState.RUNNING)
+    held = open_work.open_steps(StepKind.COMPUTE, under_way, queued_before=now)
+    computing = {steps.browser for steps in held if steps.state == ShardState.RUNNING}
+    alive = living() if held else {}
     leases_count = live.leases_count()  # asked after it: a pause may have been in between
-    held = _shards().filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
-    for browser_id in held.order_by().values_list("browser", flat=True).distinct():
-        if browser_id in alive:
+    for browser_id in sorted({steps.browser for steps in held}):
+        if browser_id in alive and browser_id in computing:
             _take_abandoned(alive[browser_id])
-        elif leases_count:
+        elif browser_id not in alive and leases_count:
             lease_ended(browser_id)
 
 
@@ -111,8 +113,9 @@ def _take_abandoned(browser: LiveBrowser) -> None:
         )
 
 
-def _place_waiting(_now: datetime) -> None:
-    if any(browser.state == "ready" for browser in living().values()):
+def _place_waiting(now: datetime) -> None:
+    waiting = open_work.open_steps(StepKind.COMPUTE, (ShardState.READY,), queued_before=now)
+    if waiting and any(browser.state == "ready" for browser in living().values()):
         place_waiting()
 
 
@@ -128,7 +131,11 @@ def _send_lost_messages(now: datetime) -> None:
     Any of them brings the browser the shard whose turn it is, so it is the last in line that has none. A
     worker that computes may hold one more in its hands.
     """
-    overdue = _shards().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
+    before = now - LOST_MESSAGE_AFTER
+    queued = open_work.open_steps(StepKind.COMPUTE, (ShardState.QUEUED,), queued_before=before)
+    if not any(steps.overdue for steps in queued):
+        return
+    overdue = _shards().filter(state=ShardState.QUEUED, queued_at__lt=before)
     waiting = Counter(overdue.order_by().values_list("browser", flat=True))
     running = RunShard.objects.filter(browser__in=waiting, state=ShardState.RUNNING)
     at_work = set(running.order_by().values_list("browser", flat=True))
@@ -145,6 +152,9 @@ def _send_again(shard: RunShard) -> None:
 
 
 def _join_again(now: datetime) -> None:
+    under_way = (ShardState.QUEUED, ShardState.RUNNING)
+    if not open_work.open_steps(StepKind.JOIN, under_way, queued_before=now):
+        return
     waiting = _joins().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
     if not client().llen(CONTROL_QUEUE):
         for join in waiting[:_AT_MOST]:
@@ -155,6 +165,8 @@ def _join_again(now: datetime) -> None:
 
 
 def _go_on(now: datetime) -> None:
+    if not open_work.runs_are_older_than(now - LOST_MESSAGE_AFTER):
+        return
     for run in claims.stalled(now - LOST_MESSAGE_AFTER):
         if results.advance(run):
             log.warning("run %s stood still between two steps; it goes on", run)
@@ -167,6 +179,8 @@ def restart_joins() -> None:
 
 
 def _expire(now: datetime) -> None:
+    if not open_work.runs_are_late(now):
+        return
     for run in Run.objects.active().filter(deadline_at__lte=now):
         deadlines.end_late(run, now)
 

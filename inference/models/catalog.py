@@ -42,6 +42,11 @@ class OnnxModel(models.Model):
         help_text="for a model of several files: name, file and wiring of each, in the order they run",
     )
     tokenizer = models.CharField(max_length=64, blank=True, help_text="SHA-256 of tokenizer.json")
+    decoder = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="of a model that writes text: layers, states, context, chat template; null: it does not",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -71,6 +76,7 @@ class Strategy(models.TextChoices):
     TENSOR = "tensor"
     DATA = "data"
     COMPONENT = "component"
+    DECODER = "decoder"  # stages of a decoder, each with the caches of its layers
     AUTO = "auto"  # asked for; the plan that is chosen has another
 
 
@@ -166,6 +172,12 @@ class PlanShard(models.Model):
     )
     crossing_bytes = models.PositiveBigIntegerField(
         default=0, help_text="of inputs that earlier steps make, at example sizes"
+    )
+
+    stage = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="of a decoder's file: its states and what fills its other inputs; null: no such file",
     )
 
     class Meta:

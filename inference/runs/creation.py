@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import redis.exceptions
 from django.conf import settings
@@ -15,6 +14,7 @@ from inference.catalog import plans, registry
 from inference.core.lifecycle import STEP
 from inference.core.placement import BrowserView
 from inference.core.split import shares
+from inference.documents import JsonObject
 from inference.errors import (
     InvalidRequest,
     TooLarge,
@@ -150,7 +150,7 @@ def _rows(prepared: Prepared) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _asked_or_set(name: str, asked: float | None, setting: str) -> Any:
+def _asked_or_set(name: str, asked: float | None, setting: str) -> float:
     """The caller's value of an option, else the setting's, which is checked as well."""
     kind = option(name).kind
     if asked is None:
@@ -160,13 +160,13 @@ def _asked_or_set(name: str, asked: float | None, setting: str) -> Any:
 
 def _store_inputs(
     run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], split: Sequence[int] | None
-) -> dict[str, Any]:
+) -> JsonObject:
     """`split`: how many rows each part of the batch gets; None: it stays whole."""
     if split is None:
         refs = tensors.store(run.pk, inputs)
         pairs = zip(inputs, refs, strict=True)
         return {tensor.name: to_json([ref], split=False) for tensor, ref in pairs}
-    stored: dict[str, Any] = {}
+    stored: JsonObject = {}
     for tensor in inputs:
         pieces = split_rows(tensor, split) if tensor.name in batched else [tensor] * len(split)
         refs = tensors.store(run.pk, pieces)

@@ -42,7 +42,7 @@ def admit(owner: str) -> None:
     """
     if not is_counted(owner):
         return
-    ((active,),) = rows(_ACTIVE, [owner])
+    ((active,),) = rows(_ACTIVE, [owner, owner])
     if active >= settings.WEBPOOL_MAX_RUNS_PER_OWNER:
         raise Busy(
             f"{active} runs of {owner} are active, the limit for one owner is "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import redis.exceptions
 from django.conf import settings
@@ -13,6 +12,7 @@ from browsers.redis import place
 from inference.catalog import plans
 from inference.catalog.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView, named
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
 from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
 from inference.runs import auto, quotas
@@ -115,7 +115,7 @@ def suitable(request: RunRequest, pool: Sequence[BrowserView]) -> list[BrowserVi
 
 def resolve(
     request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
-) -> tuple[RunRequest, dict[str, Any] | None]:
+) -> tuple[RunRequest, JsonObject | None]:
     """The request with a strategy that can be planned, and the prediction behind it, if it was `auto`.
 
     A model that is made of components runs in one way only: then there is nothing to predict.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from django.db.models import Max, QuerySet
@@ -20,6 +20,7 @@ from browsers.models import Browser
 from history import recording
 from history.core.samples import Blame, Observation
 from history.core.shapes import shape_bucket
+from inference.documents import Array
 from inference.models import Attempt, OnnxModel, Outcome, RunShard, ShardState
 from inference.store import transactions
 from inference.store.inputs import batch_of
@@ -176,5 +177,5 @@ def _meanwhile(rows: Sequence[Attempt]) -> Sequence[int]:
     return [max(0, int(count) - 1) for count in begun - ended]
 
 
-def _sorted(moments: Sequence[datetime]) -> np.ndarray[Any, Any]:
+def _sorted(moments: Sequence[datetime]) -> Array:
     return np.sort(np.array([moment.timestamp() for moment in moments]))

@@ -10,9 +10,8 @@ there already. Statements belong into the caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from django.db.models import F, QuerySet
 
@@ -31,6 +30,7 @@ from inference.core.lifecycle import (
     Move,
     ShardState,
 )
+from inference.documents import JsonView
 from inference.models import RunShard
 from inference.store import doubts
 from inference.store.doubts import Doubt
@@ -110,7 +110,7 @@ def take(step_id: int, fence: int, now: datetime) -> RunShard | None:
     return taken[0] if taken else None
 
 
-def finish(step: RunShard, outputs: Mapping[str, Any], now: datetime) -> bool:
+def finish(step: RunShard, outputs: JsonView, now: datetime) -> bool:
     """`outputs`: by tensor, where it is stored."""
     if not _FINISH(outputs=outputs, finished_at=now, id=step.pk, fence=step.fence):
         return False
@@ -166,14 +166,14 @@ def cancel(steps: QuerySet[RunShard], now: datetime) -> int:
     return still_open.update(state=CANCEL.after, fence=F("fence") + 1, finished_at=now)
 
 
-def _place(step: RunShard, move: Move[ShardState], **fields: Any) -> None:
+def _place(step: RunShard, move: Move[ShardState], **fields: object) -> None:
     if step.state not in move.before:
         states = " or ".join(move.before)
         raise ValueError(f"{step}: {move.name} needs a step that is {states}; it is {step.state}")
     _set(step, move, **fields)
 
 
-def _set(step: RunShard, move: Move[ShardState], **fields: Any) -> None:
+def _set(step: RunShard, move: Move[ShardState], **fields: object) -> None:
     step.state = move.after
     step.fence += int(move.raises_fence)
     for name, value in fields.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
 
 from django.utils import timezone
 
@@ -14,6 +13,7 @@ from browsers.models import Browser, BrowserState, DrainKind, Incident
 from browsers.state.breakers import describe
 from browsers.state.glance import breakers_or_unknown, living_or_unknown, shown_state
 from browsers.state.live import LiveBrowser, living
+from inference.documents import JsonObject
 from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
 from inference.wire.serializers.browsers import file_names
 
@@ -23,7 +23,7 @@ _RUNS = 10
 _RECENT = timedelta(hours=1)
 
 
-def pool_now() -> dict[str, Any]:
+def pool_now() -> JsonObject:
     """Template context: `browsers`, `incidents`, `runs`, counts of models and active runs."""
     now = timezone.now()
     known = living_or_unknown()
@@ -108,7 +108,7 @@ def _held() -> defaultdict[str, Counter[str]]:
     return held
 
 
-def _last_repairs(since: Any) -> dict[str, Incident]:
+def _last_repairs(since: object) -> dict[str, Incident]:
     """The latest rung that was tried, per browser."""
     latest: dict[str, Incident] = {}
     tried = Incident.objects.filter(at__gt=since).exclude(rung="").order_by("-pk")[:500]

@@ -18,6 +18,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 
 from browsers.core.failures import Category
+from inference.documents import JsonObject
 from inference.errors import (
     Busy,
     InvalidRequest,
@@ -29,8 +30,8 @@ from inference.errors import (
 )
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Scope]]
+Send = Callable[[Scope], Awaitable[None]]
 Headers = Iterable[tuple[str, str]]
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,13 @@ class Answer:
     after: Callable[[], object] | None = None
 
     @classmethod
-    def of_json(cls, document: Any, status: int = 200, headers: Headers = ()) -> Answer:
+    def of_json(cls, document: object, status: int = 200, headers: Headers = ()) -> Answer:
         return cls(status, json.dumps(document).encode(), headers=tuple(headers))
 
 
-def error_document(error: WebpoolError) -> dict[str, Any]:
+def error_document(error: WebpoolError) -> JsonObject:
     """What every door answers when it refuses or fails."""
-    document: dict[str, Any] = {"error": sayable(str(error)), "category": error.category}
+    document: JsonObject = {"error": sayable(str(error)), "category": error.category}
     if isinstance(error, RunFailed):
         document["run"] = error.run_id
     return document

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import redis.exceptions
 
@@ -18,6 +18,7 @@ from browsers.core.failures import Category
 from browsers.session import RunReport
 from browsers.worker import BrowserWorker, end_process, owned
 from inference.core.turns import Turns
+from inference.documents import JsonObject
 from inference.graph.shapes import bind_dims
 from inference.ledger import claims, results, turns, verification
 from inference.ledger.attempts import AttemptFacts
@@ -82,7 +83,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         verification.settle(shard, outputs, refs, facts, glance)
 
 
-def load(sha256: str, platform: str) -> dict[str, Any]:
+def load(sha256: str, platform: str) -> JsonObject:
     """Make a file resident; returns its load time in ms, or why it could not be loaded."""
     try:
         return {"load_ms": owned().load(sha256, platform), "error": None}

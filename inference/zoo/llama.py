@@ -1,4 +1,7 @@
-"""Llama-style decoders (Touvron et al. 2023, arXiv:2302.13971 and 2307.09288), without a cache yet."""
+"""Llama-style decoders (Touvron et al. 2023, arXiv:2302.13971 and 2307.09288), without a cache.
+
+`inference/zoo/decoder.py` draws them with one.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,15 @@ from typing import Literal
 import numpy as np
 from onnx import TensorProto
 
+from inference.documents import Array
 from inference.zoo.builder import FLOAT, INT64, MICROSOFT
-from inference.zoo.examples import Array, Examples
+from inference.zoo.examples import Examples
 from inference.zoo.graph import Graph
 from inference.zoo.layers.activations import silu
 from inference.zoo.layers.attention import attend_split, split_heads
 from inference.zoo.layers.net import Net
 from inference.zoo.layers.positions import causal, count, padding
+from inference.zoo.layers.rotary import looked_up, rates, rotate, tables
 from inference.zoo.precision import FLOAT32, Precision
 from inference.zoo.weights import Seeded, Weights
 
@@ -114,13 +119,13 @@ def _feed_forward(net: Net, c: LlamaConfig, at: str, normal: str) -> str:
 def _plain(net: Net, c: LlamaConfig, hidden: str) -> str:
     places = count(net, "input_ids")
     bias = net.op("Add", causal(net, places), padding(net, "attention_mask"))
-    rotation = _rotation(net, c, places)
+    rotation = looked_up(net, _tables(net, c), places)
     for layer in range(c.layers):
         at = f"model.layers.{layer}"
         normal = net.rms_norm(f"{at}.input_layernorm", hidden, c.hidden, epsilon=c.epsilon)
         query, key, value = _projections(net, c, at, normal)
-        query = _rotate(net, split_heads(net, query, c.heads, c.head_size), rotation, c.head_size)
-        key = _rotate(net, split_heads(net, key, c.groups, c.head_size), rotation, c.head_size)
+        query = rotate(net, split_heads(net, query, c.heads, c.head_size), rotation, c.head_size)
+        key = rotate(net, split_heads(net, key, c.groups, c.head_size), rotation, c.head_size)
         value = split_heads(net, value, c.groups, c.head_size)
         mixed = attend_split(
             net, query, _repeat(net, c, key), _repeat(net, c, value),
@@ -130,37 +135,6 @@ def _plain(net: Net, c: LlamaConfig, hidden: str) -> str:
         normal = net.rms_norm(f"{at}.post_attention_layernorm", hidden, c.hidden, epsilon=c.epsilon)
         hidden = net.op("Add", hidden, _feed_forward(net, c, at, normal))
     return net.rms_norm("model.norm", hidden, c.hidden, epsilon=c.epsilon)
-
-
-def _rotation(net: Net, c: LlamaConfig, places: str) -> tuple[str, str]:
-    """Cosines and sines of each position's angles: [batch, sequence, 1, head size].
-
-    Looked up: WebGPU promises little about the accuracy of its own Cos and Sin, and nothing beyond ±π.
-    """
-    found = []
-    for table in _tables(net, c):
-        half = net.op("Gather", table, places)
-        found.append(net.op("Unsqueeze", net.op("Concat", half, half, axis=-1), net.ints(2)))
-    return found[0], found[1]
-
-
-def _rates(c: LlamaConfig) -> Array:
-    """Angle per position of each pair of a head's numbers: float32[head size / 2]."""
-    exponents = np.arange(0, c.head_size, 2) / c.head_size
-    return (c.base**-exponents).astype(np.float32)
-
-
-def _rotate(net: Net, x: str, rotation: tuple[str, str], size: int) -> str:
-    """Rotary positions (Su et al. 2021, arXiv:2104.09864) on [batch, sequence, heads, size].
-
-    Number i is paired with number i + size/2.
-    """
-    cos, sin = rotation
-    half = size // 2
-    first = net.op("Slice", x, net.ints(0), net.ints(half), net.ints(3))
-    second = net.op("Slice", x, net.ints(half), net.ints(size), net.ints(3))
-    turned = net.op("Concat", net.op("Neg", second), first, axis=-1)
-    return net.op("Add", net.op("Mul", x, cos), net.op("Mul", turned, sin))
 
 
 def _repeat(net: Net, c: LlamaConfig, x: str) -> str:
@@ -222,13 +196,4 @@ def _lengths(net: Net) -> tuple[str, str]:
 
 def _tables(net: Net, c: LlamaConfig) -> list[str]:
     """Cosines and sines by position: [positions, head size / 2]."""
-    shape = (c.positions, c.head_size // 2)
-    dtype = net.precision.dtype
-
-    def angles() -> Array:
-        return np.arange(c.positions, dtype=np.float32)[:, None] * _rates(c)
-
-    return [
-        net.parameter("rotary_cos", dtype, shape, lambda: np.cos(angles()).astype(dtype)),
-        net.parameter("rotary_sin", dtype, shape, lambda: np.sin(angles()).astype(dtype)),
-    ]
+    return tables(net, c.positions, c.head_size, lambda: rates(c.head_size, c.base))

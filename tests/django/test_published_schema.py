@@ -24,6 +24,7 @@ from inference import auth
 from inference.models import ApiKey, OnnxModel, Run
 from inference.models.batches import BatchJob
 from tests.support.batches import chain_model, new_job
+from tests.support.comparisons import comparison_row
 from tests.support.ledger import make_run, publish
 
 CHECKS = [
@@ -45,7 +46,9 @@ def known(database: None, valkey: Any, tmp_path_factory: Any) -> Iterator[Mappin
     model = chain_model(folder, f"chain-{uuid.uuid4().hex[:6]}")
     run = make_run()
     job = new_job(model, folder)
+    comparison = comparison_row(model, owner="somebody")
     yield {
+        "comparison_id": str(comparison.pk),
         "name": model.name, "run_id": str(run.pk), "job_id": str(job.pk), "browser": "a",
         "plan": str(run.plan_id), "shard": str(run.shards.values_list("pk", flat=True)[0]),
     }  # fmt: skip

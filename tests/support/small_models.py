@@ -190,3 +190,15 @@ def heavy(*, megabytes: float, seed: int) -> bytes:
         [make_tensor_value_info("y", TensorProto.FLOAT, [1, columns])],
         [numpy_helper.from_array(weight, "w")],
     )
+
+
+def random_normal() -> bytes:
+    """y = x + noise: no two answers are alike."""
+    return model(
+        [
+            make_node("RandomNormalLike", ["x"], ["noise"]),
+            make_node("Add", ["x", "noise"], ["y"]),
+        ],
+        [make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.catalog import components, registry
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.models import Entrance, ModelType, OnnxModel
@@ -31,7 +32,7 @@ class Command(WebpoolCommand):
         )  # fmt: skip
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         model = _register(options["path"], options)
         audit.record(
             Entrance.COMMAND, audit.machine_user(), "add", f"model {model.name}", model.sha256
@@ -56,7 +57,7 @@ class Command(WebpoolCommand):
         self.stdout.write(f"  splitting a batch by rows: {model.batch}")
 
 
-def _register(path: Path, options: dict[str, Any]) -> OnnxModel:
+def _register(path: Path, options: JsonObject) -> OnnxModel:
     words = {
         "name": options["name"] or path.stem,
         "model_type": options["type"],

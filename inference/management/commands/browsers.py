@@ -37,7 +37,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true", help="as GET /api/browsers/")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         browser_id = options["id"]
         acts = {
             "quarantine": self._quarantine,

@@ -25,7 +25,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true", help="as GET /api/models/")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         if not options["name"]:
             if options["remove"]:
                 raise InvalidRequest("--remove: expected the name of a model before it")

@@ -20,11 +20,15 @@ JOBS: Final = {
     "work": "reading:work",
     "traits": "reading:traits",
     "cut": "cutting:cut",
+    "stages": "decoding:stages",
     "answers": "answering:answers",
     "check_tokenizer": "tokens:check",
     "tokens": "tokens:Tokens",
+    "texts": "texts:Texts",
+    "chat": "texts:Chat",
     "loads": "loading:Loads",
     "rows": "tables:Rows",
+    "compare": "comparing:reference_of",
     "try": "trying:attempt",
 }
 

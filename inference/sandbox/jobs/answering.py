@@ -16,7 +16,10 @@ from typing import Any, Final
 import numpy as np
 
 from browsers.core.answers.known import RULES
+from inference.core.generation.stages import Stage, Use
 from inference.core.ports import Joined, read_ports
+from inference.documents import Array, JsonObject, JsonView
+from inference.graph.decoding.reference import filled
 from inference.graph.join import join
 from inference.graph.model import load, ports
 from inference.graph.reference import example_inputs
@@ -28,7 +31,7 @@ from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed
 from inference.sandbox.frames import Answer
 from inference.sandbox.jobs.reading import traits_of
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 _MOST_KEPT: Final = 4_000_000  # bytes of one case of a file, if it is not its first
 _MOST_ELEMENTS: Final = 2**26  # in one input; nothing larger is made up
 # Of dimensions that are not fixed; deep nets leave nothing of small images.
@@ -41,21 +44,22 @@ class _Step:
     """One step of a plan, as far as its answers go; `path` of a compute step's file.
 
     `inputs` and `outputs` are ports as the database keeps them; `tensor_of`: under which name the plan knows
-    each output.
+    each output. `stage` of a decoder's file: its inputs follow from one another.
     """
 
     sha256: str
     path: str
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    inputs: list[JsonObject]
+    outputs: list[JsonObject]
     tensor_of: dict[str, str]
-    join: list[dict[str, Any]]
+    join: list[JsonObject]
+    stage: JsonObject | None = None
 
     def taken(self) -> list[TensorSpec]:
         return [TensorSpec.from_json(port) for port in self.inputs]
 
 
-def answers(steps: Sequence[Mapping[str, Any]], folder: str) -> Answer:
+def answers(steps: Sequence[JsonView], folder: str) -> Answer:
     """Write `<sha256>.npz` into the folder for each file of the plan.
 
     Answers with the files whose graph cannot be followed, and why.
@@ -85,6 +89,7 @@ class _Case:
     whole: bool = False
     unlike: bool = False
     positive: bool = False
+    start: int = 0  # positions before it, of a decoder's step
     values: Arrays = dataclasses.field(default_factory=dict)
     failed: str = ""
 
@@ -103,10 +108,10 @@ def _answer(steps: Sequence[_Step], found: Mapping[str, _Found], *, positive: bo
     for size in _SIZES:
         cases = [
             _Case(20, size, positive=positive),
-            _Case(21, size, whole=True, unlike=size == _SIZES[0], positive=positive),
+            _Case(21, size, whole=True, unlike=size == _SIZES[0], positive=positive, start=3),
         ]
         if size <= _SIZES[1]:
-            cases.append(_Case(22, size, positive=positive))
+            cases.append(_Case(22, size, positive=positive, start=5))
         try:
             _run(steps, cases, found)
         except Exception as error:  # a file that cannot be loaded alone, whatever onnxruntime says
@@ -144,7 +149,9 @@ def _asked(step: _Step, case: _Case, runtime: Any) -> tuple[Arrays, Arrays]:
     """One step's inputs and outputs; what it makes is there for those that follow."""
     taken = {port.name: port.tensor for port in read_ports(step.inputs)}
     missing = [port for port in step.taken() if taken[port.name] not in case.values]
-    if missing:
+    if missing and step.stage:
+        case.values.update(_of_stage(step, missing, case))
+    elif missing:
         case.values.update(
             {taken[name]: array for name, array in _made_up(step, missing, case).items()}
         )
@@ -175,7 +182,28 @@ def _made_up(step: _Step, missing: Sequence[Any], case: _Case) -> Arrays:
     return made
 
 
-def _whole(array: np.ndarray[Any, Any], *, mask: bool) -> np.ndarray[Any, Any]:
+def _of_stage(step: _Step, missing: Sequence[TensorSpec], case: _Case) -> Arrays:
+    """What a decoder's stage takes at one step: a prompt, or one token after `case.start` positions."""
+    stage = Stage.from_json(step.stage or {})
+    count = 1 if case.start else case.size
+    tokens = [0] * count
+    names = {item.name for item in stage.inputs if item.use is Use.TOKENS}
+    for port in missing:
+        if port.name in names:
+            port = dataclasses.replace(port, shape=(1, count))
+            drawn = example_inputs(load(Path(step.path)), [port], seed=case.seed)
+            tokens = [int(token) for token in drawn[port.name].ravel()]
+    made = filled(stage, case.start, tokens, case.values)
+    random = np.random.default_rng(case.seed)
+    for state in stage.states:
+        shape = list(state.shape)
+        shape[state.axis] = case.start
+        numbers = random.standard_normal(shape)
+        made[state.past] = (np.rint(numbers) if case.whole else numbers).astype(state.dtype)
+    return {port.name: made[port.name] for port in missing if port.name in made}
+
+
+def _whole(array: Array, *, mask: bool) -> Array:
     """Whole numbers for floats; a mask that hides the last token."""
     if array.dtype.kind == "f":
         return np.rint(array).astype(array.dtype)
@@ -194,7 +222,7 @@ def _note(found: _Found, inputs: Arrays, outputs: Arrays) -> None:
         found.answers.append((inputs, outputs))
 
 
-def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
+def _joined(step: _Step, values: JsonView) -> Arrays:
     made: Arrays = {}
     given = {port["name"]: TensorSpec.from_json(port) for port in step.outputs}
     for item in map(Joined.from_json, step.join):
@@ -204,7 +232,7 @@ def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
     return made
 
 
-def _traits(path: Path, sha256: str, untold: dict[str, str]) -> dict[str, Any]:
+def _traits(path: Path, sha256: str, untold: dict[str, str]) -> JsonObject:
     """What the graph tells; of one that cannot be followed, that it may hold every bad form."""
     try:
         return traits_of(path)
@@ -215,7 +243,7 @@ def _traits(path: Path, sha256: str, untold: dict[str, str]) -> dict[str, Any]:
         return UNTOLD
 
 
-def _keep(target: Path, path: Path, meta: Mapping[str, Any], found: _Found) -> None:
+def _keep(target: Path, path: Path, meta: JsonView, found: _Found) -> None:
     if meta["random"]:
         found.answers.clear()
         found.why_none = f"it draws random numbers ({', '.join(meta['random'])})"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from inference.documents import JsonObject
 from inference.graph.costs import model_work
 from inference.graph.files import serialise
 from inference.graph.forms import traits as forms_of
@@ -14,14 +15,23 @@ from inference.graph.model import load
 from inference.graph.overriding import make_inputs
 from inference.graph.summary import read_packed
 from inference.sandbox.frames import Answer
+from inference.sandbox.jobs.decoding import told
 
 _OVERRIDDEN: Final = "overridden.onnx"
 
 
-def read(path: str, folder: str, *, lowered: bool = False, overrides: Sequence[str] = ()) -> Answer:
+def read(
+    path: str,
+    folder: str,
+    *,
+    lowered: bool = False,
+    called: dict[str, str] | None = None,
+    overrides: Sequence[str] = (),
+) -> Answer:
     """What the file says (`ModelSummary.to_json`), its work, and the model as one file in `folder`.
 
-    `lowered`: for an older runtime, as far as that changes nothing; `done` says what was.
+    `lowered`: for an older runtime, as far as that changes nothing; `done` says what was. `called`: usual
+    names of a decoder's inputs that have their own. `decoder` and `no_decoder`: as `decoding.told`.
     `overrides`: weights that become inputs.
 
     Raises:
@@ -40,7 +50,8 @@ def read(path: str, folder: str, *, lowered: bool = False, overrides: Sequence[s
     summary, model, raw = read_packed(Path(path))
     packed = Path(folder) / summary.sha256
     packed.write_bytes(raw)
-    return Answer({"summary": summary.to_json(), "work": model_work(model), "done": done})
+    answer = {"summary": summary.to_json(), "work": model_work(model), "done": done}
+    return Answer(answer | told(model, called or {}))
 
 
 def work(path: str) -> Answer:
@@ -53,7 +64,7 @@ def traits(path: str) -> Answer:
     return Answer(traits_of(Path(path)))
 
 
-def traits_of(path: Path) -> dict[str, Any]:
+def traits_of(path: Path) -> JsonObject:
     found = forms_of(load(path))
     return {
         "forms": sorted(found.forms),

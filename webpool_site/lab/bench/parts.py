@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from browsers.state.live import LiveBrowser
 from webpool_site.lab.bench.stats import Row, Table
@@ -24,11 +24,13 @@ class Pool:
         browsers: fastest first, by their probes at the start.
         port: of its web server on this machine.
         n: requests per case; a part may take fewer.
+        pids: of its processes, by name.
     """
 
     browsers: tuple[LiveBrowser, ...]
     port: int
     n: int
+    pids: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def ids(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Language models as they are published, read and written as ONNX with a cache."""

@@ -1,0 +1,1 @@
+"""Text generation: what a decoder's stages take and give, what a caller may ask, what becomes of it. Pure."""

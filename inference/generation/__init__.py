@@ -1,0 +1,1 @@
+"""Sessions that write text: placed, stepped, logged, recovered, told to who listens."""

@@ -1,0 +1,1 @@
+"""`/v1`: OpenAI's protocol, each field honoured or refused."""

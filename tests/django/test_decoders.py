@@ -1,0 +1,139 @@
+"""Decoders in the catalog: registered, cut into stages, with answers that are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from inference.catalog import decoders, known_answers, plans, registry
+from inference.checkpoints.described import Described
+from inference.core.generation.stages import Decoder, Stage, stages_in_order
+from inference.errors import InvalidRequest
+from inference.graph.decoding.reference import Native
+from inference.graph.runtime import session
+from inference.models import OnnxModel, PlanShard
+from inference.store.files import path_of
+from inference.store.tensors import decode_array, encode_array
+from inference.zoo import decoder, micro
+from tests.support import decoder_exports
+from tests.support import decoders as tiny
+
+pytestmark = pytest.mark.django_db
+
+DESCRIBED = Described(
+    architecture="llama",
+    context=200,
+    stop_tokens=(tiny.END,),
+    chat_template=tiny.CHAT_TEMPLATE,
+    special=tiny.SPECIAL,
+)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> OnnxModel:
+    written = tiny.write(tmp_path)
+    return registry.add_model(
+        written.onnx, name="tiny", tokenizer=written.tokenizer, described=DESCRIBED
+    )
+
+
+def test_what_is_known_of_a_decoder_is_kept(model: OnnxModel) -> None:
+    found = Decoder.from_json(OnnxModel.objects.get(name="tiny").decoder or {})
+    assert found == decoders.decoder_of(model)
+    assert (found.layers, found.vocabulary, found.context) == (4, 512, 200)
+    assert (found.stop_tokens, found.special) == ((tiny.END,), tiny.SPECIAL)
+    assert len(found.whole.states) == 8
+
+
+@pytest.mark.parametrize("stages", [1, 3])
+def test_stages_write_what_the_uncut_model_writes(model: OnnxModel, stages: int) -> None:
+    plan = decoders.plan_for(model, stages)
+    assert decoders.plan_for(model, stages) == plan
+    steps = plans.steps_of(plan)
+    cut = stages_in_order([step.stage or {} for step in steps])
+    native = Native([(path_of(s.sha256), stage) for s, stage in zip(steps, cut, strict=True)])
+    prompt = list(b"once upon")
+    assert native.greedy(prompt, 12) == tiny.greedy(path_of(model.sha256), prompt, 12)
+    assert [step.depends_on for step in steps] == [[], [0], [1]][:stages]
+    assert sum(map(decoders.state_bytes, steps)) == decoders.decoder_of(model).state_bytes
+    for step in steps:
+        less, more = (decoders.planned_mb(step, n, family="firefox") for n in (10, 200))
+        assert less < more
+
+
+def test_every_stages_answers_are_known(model: OnnxModel) -> None:
+    steps = plans.steps_of(decoders.plan_for(model, 2))
+    whole = plans.steps_of(plans.ensure_plan(model, "none", 1))
+    for step in [*steps, *whole]:
+        _check_known(step)
+
+
+def _check_known(step: PlanShard) -> None:
+    """One answer to a prompt and two to a token after a past, each consistent; onnxruntime gives them."""
+    known = known_answers.known(step.sha256)
+    assert (known.why_none, known.constant) == ("", ())
+    runtime = session(str(path_of(step.sha256)))
+    names = [item.name for item in runtime.get_outputs()]
+    state = Stage.from_json(step.stage or {}).states[0].past
+    pasts = []
+    for answer in known.answers:
+        given = {tensor.name: decode_array(tensor) for tensor in answer.inputs}
+        pasts.append(given[state].shape[2])
+        assert given["attention_mask"].shape[1] == pasts[-1] + given["position_ids"].shape[1]
+        assert given["position_ids"][0, 0] == pasts[-1]
+        right = [
+            encode_array(name, array)
+            for name, array in zip(names, runtime.run(names, given), strict=True)
+        ]
+        assert not known.wrong(answer, right)
+    assert pasts == [0, 3, 5]
+
+
+def test_a_merged_export_is_one_branch_in_every_plan(tmp_path: Path) -> None:
+    onnx.save(decoder_exports.merged(decoder_exports.optimum()), tmp_path / "m.onnx")
+    model = registry.add_model(tmp_path / "m.onnx", name="merged", described=Described(context=100))
+    uncut = session(str(path_of(model.sha256)))
+    assert "use_cache_branch" in {item.name for item in uncut.get_inputs()}
+    (step,) = plans.steps_of(decoders.plan_for(model, 1))
+    assert step.sha256 != model.sha256
+    assert "use_cache_branch" not in {port["name"] for port in step.inputs}
+    assert not known_answers.known(step.sha256).why_none
+
+
+def test_more_stages_than_layers_are_refused(model: OnnxModel) -> None:
+    with pytest.raises(InvalidRequest, match="at most 4"):
+        decoders.plan_for(model, 5)
+
+
+def test_a_model_without_a_cache_writes_no_text(tmp_path: Path) -> None:
+    chain = micro.chain(tmp_path / "chain.onnx", layers=2, size=4)
+    model = registry.add_model(chain, name="chain")
+    assert model.decoder is None
+    with pytest.raises(InvalidRequest, match="writes no text: its graph has no cache"):
+        decoders.plan_for(model, 1)
+    with pytest.raises(InvalidRequest, match="no cache of keys and values"):
+        registry.add_model(chain, name="described", described=DESCRIBED)
+
+
+def test_a_decoder_of_unknown_context_is_registered_and_writes_no_text(tmp_path: Path) -> None:
+    onnx.save(decoder_exports.optimum(), tmp_path / "m.onnx")
+    model = registry.add_model(tmp_path / "m.onnx", name="unknown")
+    with pytest.raises(InvalidRequest, match="nothing tells how many positions it may hold"):
+        decoders.plan_for(model, 1)
+
+
+def test_a_decoders_ordinary_runs_stay(model: OnnxModel) -> None:
+    (step,) = plans.steps_of(plans.ensure_plan(model, "none", 1))
+    assert step.sha256 == model.sha256
+    assert Stage.from_json(step.stage or {}) == decoders.decoder_of(model).whole
+    assert {port["name"] for port in step.outputs} >= {"logits", "present.3.value"}
+    assert np.dtype("float32").itemsize * 4 * 2 * 2 * 16 == decoders.state_bytes(step)
+
+
+def test_the_graphs_own_tables_bound_the_context(tmp_path: Path) -> None:
+    path = decoder.tiny(1).save(tmp_path / "m.onnx")
+    model = registry.add_model(path, name="tables", described=Described(context=100_000))
+    assert decoders.decoder_of(model).context == tiny.CONTEXT

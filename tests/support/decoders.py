@@ -1,0 +1,81 @@
+"""A tiny decoder with a tokenizer and a chat template, and what native onnxruntime writes with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from inference.graph.runtime import session
+from inference.zoo import decoder
+
+Array = np.ndarray[Any, Any]
+
+CONTEXT, VOCABULARY = 256, 512
+END = 257  # <|end|>
+SPECIAL = {"bos_token": "<|start|>", "eos_token": "<|end|>"}
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The files of a tiny decoder."""
+
+    onnx: Path
+    tokenizer: Path
+
+
+def write(folder: Path, seed: int = 0) -> Written:
+    """`decoder.tiny` and a byte-level tokenizer: ids 0 to 255 are bytes, 256 and 257 special."""
+    onnx = decoder.tiny(seed).save(folder / "model.onnx")
+    path = folder / "tokenizer.json"
+    tokenizer().save(str(path))
+    config = {"chat_template": CHAT_TEMPLATE, **SPECIAL}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return Written(onnx, path)
+
+
+def tokenizer() -> Tokenizer:
+    """Byte-level, without merges; ids from 258 to 511 are words, so that every id has a text."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(list(SPECIAL.values()))
+    made.add_tokens([f"[{number}]" for number in range(258, VOCABULARY)])
+    return made
+
+
+def greedy(onnx: Path, prompt: Sequence[int], count: int) -> list[int]:
+    """The `count` likeliest tokens after a prompt, uncut: the prompt in one step, then one by one."""
+    runtime = session(str(onnx))
+    names = [item.name for item in runtime.get_outputs()]
+    states = {
+        item.name: np.zeros(
+            [d if isinstance(d, int) else int(i == 0) for i, d in enumerate(item.shape)]
+        )
+        for item in runtime.get_inputs()
+        if item.name.startswith("past")
+    }
+    past: dict[str, Array] = {name: state.astype(np.float32) for name, state in states.items()}
+    written: list[int] = []
+    start, new = 0, list(prompt)
+    for _ in range(count):
+        given = {
+            "input_ids": np.array([new], np.int64),
+            "attention_mask": np.ones((1, start + len(new)), np.int64),
+            "position_ids": np.arange(start, start + len(new), dtype=np.int64)[None],
+        }
+        made = dict(zip(names, runtime.run(names, {**given, **past}), strict=True))
+        past = {name: made[name.replace("past_key_values", "present")] for name in past}
+        written.append(int(made["logits"][0, -1].argmax()))
+        start, new = start + len(new), written[-1:]
+    return written
