@@ -34,8 +34,8 @@ class Read:
 def read(
     path: Path,
     folder: Path,
-    called: Mapping[str, str] | None = None,
     *,
+    called: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
 ) -> Read:
     """Read and check a file, and write it as one into a folder; `overrides` are weights that become inputs.

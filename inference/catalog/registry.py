@@ -38,8 +38,8 @@ def add_model(
     """Register an ONNX file (with its external data, if any); nothing is kept when it is refused.
 
     Registering the same bytes under the same name again returns the existing model. `described`: of a model
-    that is to write text, what its graph does not tell; its graph must be a decoder's then. `overrides`:
-    weights listed as inputs, given with every request from then on.
+    that is to write text, what its graph does not tell; its graph must be a decoder's then.
+    `overrides`: weights listed as inputs, which are given with every request from then on.
 
     Raises:
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
@@ -49,7 +49,7 @@ def add_model(
     try:
         with made_files() as folder:
             called = described.called if described else None
-            read = reading.read(path, folder, called, overrides=overrides)
+            read = reading.read(path, folder, called=called, overrides=overrides)
             existing = OnnxModel.objects.filter(name=name).first()
             if existing is not None:
                 return same_or_taken(existing, read.sha256)

@@ -202,3 +202,18 @@ def random_normal() -> bytes:
         [make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
         [make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
     )
+
+
+def gated() -> bytes:
+    """A GRU as PyTorch exports it, which WebNN in Chromium answers otherwise than onnxruntime."""
+    numbers = np.random.default_rng(1)
+    weights = {
+        name: (numbers.standard_normal(shape) / 2).astype(np.float32)
+        for name, shape in (("w", (1, 15, 4)), ("r", (1, 15, 5)), ("b", (1, 30)))
+    }
+    return model(
+        [make_node("GRU", ["x", *weights], ["y"], hidden_size=5, linear_before_reset=1)],
+        [make_tensor_value_info("x", TensorProto.FLOAT, ["t", "n", 4])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, ["t", 1, "n", 5])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )

@@ -31,8 +31,8 @@ def read(
     """What the file says (`ModelSummary.to_json`), its work, and the model as one file in `folder`.
 
     `lowered`: for an older runtime, as far as that changes nothing; `done` says what was. `called`: usual
-    names of a decoder's inputs that have their own. `decoder` and `no_decoder`: as `decoding.told`.
-    `overrides`: weights that become inputs.
+    names of a decoder's inputs that have their own. `overrides`: weights that become inputs. `decoder` and
+    `no_decoder`: as `decoding.told`.
 
     Raises:
         InvalidModel: it is no model that onnxruntime can run.

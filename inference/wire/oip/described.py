@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+from inference.documents import JsonObject
 
 _TAG: Final = "v2"
 _PROTOCOL: Final = (
@@ -44,7 +46,7 @@ _RESPONSE: Final = {
         },
     },
 }
-INFER_EXAMPLE: Final[dict[str, Any]] = {
+INFER_EXAMPLE: Final[JsonObject] = {
     "inputs": [
         {"name": "input_ids", "datatype": "INT64", "shape": [1, 3], "data": [101, 7592, 102]}
     ],
@@ -52,11 +54,11 @@ INFER_EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
+def _json(schema: JsonObject) -> JsonObject:
     return {"application/json": {"schema": schema}}
 
 
-PATHS: Final[dict[str, Any]] = {
+PATHS: Final[JsonObject] = {
     "/v2/health/ready": {
         "get": {
             "operationId": "v2_ready",
