@@ -71,6 +71,19 @@ class NotLoaded(Exception):
     """The engine has no session for this run: load the model and ask again."""
 
 
+class StepRefused(Exception):
+    """The engine's cache is not where a step of a session would begin; `code` says why.
+
+    `no_cache`: it has none. `stale_epoch`: the stage was given to somebody else. `gap`: it is elsewhere.
+    """
+
+    CODES: Final = ("no_cache", "stale_epoch", "gap")
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @dataclass(frozen=True)
 class PageEvent:
     """What the page says unasked: hello, engine_dead, device_lost; `closed` when its socket is
@@ -323,8 +336,8 @@ class Bridge:
     ) -> Reply:
         """Ask the page and wait; `meanwhile` is called once it has the request, and must not raise.
 
-        Raises NotLoaded or the BrowserError that the page reported, ConnectionLost at once when there
-        is or remains no connection, DeadlinePassed after `timeout_s`.
+        Raises NotLoaded, StepRefused or the BrowserError that the page reported, ConnectionLost at once
+        when there is or remains no connection, DeadlinePassed after `timeout_s`.
         """
         page = self._page
         if page is None:
@@ -354,6 +367,8 @@ class Bridge:
         if error_fields is not None:
             if error_fields["code"] == "not_loaded":
                 raise NotLoaded(error_fields["message"])
+            if error_fields["code"] in StepRefused.CODES:
+                raise StepRefused(error_fields["code"], error_fields["message"])
             raise from_page(error_fields["code"], error_fields["message"])
         answer[0]["round_trip_ms"] = (answer[0].pop("arrived") - began) * 1000
         return answer

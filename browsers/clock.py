@@ -8,6 +8,7 @@ machine, as everybody who uses it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from datetime import UTC, datetime
@@ -45,12 +46,18 @@ def now() -> datetime:
         DatabaseError: the server was never reached by this process.
     """
     global _last
-    if connection.vendor != "postgresql":
+    if not _is_shared():
         return timezone.now()
     known = _last
     if known is None or time.monotonic() > known.next:
         _last = known = _read(known)
     return datetime.fromtimestamp(known.now(), UTC)
+
+
+@functools.cache
+def _is_shared() -> bool:
+    """Whether a server's clock counts. Looked up once: in an event loop each task would make a connection."""
+    return connection.vendor == "postgresql"
 
 
 def about_now() -> datetime:

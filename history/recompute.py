@@ -48,10 +48,12 @@ def recompute(now: datetime | None = None) -> Recomputed:
     Raises:
         HistoryBusy: another process writes the history.
     """
-    import scipy.stats  # noqa: F401  loaded once: that says nothing of how long the next time takes
-
     now = now or timezone.now()
     with recording.open_store() as store:
+        if (
+            store.count()
+        ):  # of nothing follows nothing that needs it, and it takes more than a second
+            import scipy.stats  # noqa: F401  before the watch: the next time it is there
         watch = pacing.Stopwatch()
         decided = decide(store, now)
         rows = recommended(decided, now)

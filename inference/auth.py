@@ -9,7 +9,8 @@
 Everything else is refused. Health endpoints do not ask.
 
 What a user may do, logged in or by a key of theirs, is what Django's permissions say, whichever door they
-take. Everybody who is let in reads, starts runs and batch jobs, and steers their own. Keys of nobody in
+take. Everybody who is let in reads, starts runs, batch jobs and comparisons, and steers
+their own. Keys of nobody in
 particular, and anonymous callers where those are let in, may do everything that /api/ offers.
 
 Redis key
@@ -23,7 +24,7 @@ import hashlib
 import secrets
 import time
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import redis.exceptions
 from django.conf import settings
@@ -33,10 +34,14 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
+from browsers import locations
 from browsers.core.failures import Category
 from browsers.redis import client
 from inference.errors import Busy, InvalidRequest, Unauthorised, Unavailable, WebpoolError
 from inference.models import ApiKey
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _PROXY_HEADERS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded", "Via")
@@ -49,6 +54,7 @@ ADD_MODEL, DELETE_MODEL = "inference.add_onnxmodel", "inference.delete_onnxmodel
 ADD_PLAN = "inference.add_plan"
 CHANGE_RUN = "inference.change_run"
 CHANGE_BATCH_JOB = "inference.change_batchjob"
+ADD_COMPARISON, CHANGE_COMPARISON = "inference.add_comparison", "inference.change_comparison"
 CHANGE_BROWSER = "browsers.change_browser"
 
 
@@ -63,7 +69,7 @@ class Caller:
     """Who sent a request; `name` is what runs record as their owner."""
 
     name: str
-    user: Any = None
+    user: User | None = None
 
     def may(self, permission: str) -> bool:
         """Whether Django's permissions allow it; callers that are no user may do everything."""
@@ -71,7 +77,7 @@ class Caller:
 
 
 def create_key(
-    name: str, *, user: Any = None, requests_per_minute: int | None = None
+    name: str, *, user: User | None = None, requests_per_minute: int | None = None
 ) -> tuple[ApiKey, str]:
     """Make an API key; the second value is the key itself, which is stored nowhere.
 
@@ -122,7 +128,7 @@ def identify(request: HttpRequest, *, writes: bool) -> Caller:
     if not is_local(request):
         raise Unauthorised(
             "expected an API key (Authorization: Bearer <key>) or a login at /admin/, got neither; "
-            "`manage.py create_api_key NAME` makes a key"
+            f"`{locations.PROGRAM} create_api_key NAME` makes a key"
         )
     if writes:
         _check_same_site(request)
@@ -247,7 +253,7 @@ def count_request(key_id: int, limit: int, now_s: float) -> None:
         count, _ = pipe.execute()
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
+            f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
         ) from error
     if count > limit:
         raise Busy(
@@ -256,12 +262,12 @@ def count_request(key_id: int, limit: int, now_s: float) -> None:
         )
 
 
-def _session_user(request: HttpRequest) -> Any:
+def _session_user(request: HttpRequest) -> User | None:
     """The logged-in user, or None; works with and without Django's middleware."""
     if not hasattr(request, "session"):
         SessionMiddleware(_never).process_request(request)
     user = getattr(request, "user", None) or get_user(request)
-    return user if user.is_authenticated and user.is_active else None
+    return cast("User", user) if user.is_authenticated and user.is_active else None
 
 
 class _Csrf(CsrfViewMiddleware):

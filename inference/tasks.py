@@ -9,7 +9,12 @@ from django.utils import timezone
 
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
+from inference.catalog import unused
+from inference.comparisons import asking
+from inference.comparisons import storage as comparisons
+from inference.documents import JsonObject
 from inference.ledger import joins
+from inference.models import Comparison, ComparisonState
 from inference.runs import retention
 from inference.scheduling import dispatch
 from inference.store import audit, outbox
@@ -27,11 +32,19 @@ def run_shard(shard_id: int, fence: int) -> None:
 
 
 @shared_task(ignore_result=False)
-def load_shard(sha256: str, platform: str) -> dict[str, Any]:
+def load_shard(sha256: str, platform: str) -> JsonObject:
     """Load a file into this worker's browser; `error` is None when it is resident."""
     from inference.worker import execution
 
     return execution.load(sha256, platform)
+
+
+@shared_task
+def open_stage(session: str, stage: int, epoch: int) -> None:
+    """Have this worker's browser take a stage of a session that writes text."""
+    from inference.generation import opening  # as above: only where there is a browser
+
+    opening.open_stage(session, stage, epoch)
 
 
 @shared_task
@@ -64,12 +77,30 @@ def complete_history() -> None:
 
 
 @shared_task
+def compare_model(model: str, **asked: Any) -> str:
+    """For schedules: compare a model, with the words of `/api/comparisons/`; returns the comparison's id.
+
+    The same random inputs each time unless a seed is given. In the history worker, for native onnxruntime
+    computes first, which nothing else may wait for. A model whose last one has not ended waits for it.
+    """
+    open_one = Comparison.objects.filter(
+        model__name=model, scheduled=True, state=ComparisonState.RUNNING
+    ).first()
+    if open_one is None:
+        wanted = {"seed": 0, **asked, "owner": "schedule", "scheduled": True}
+        open_one = asking.create(asking.Asked(model=model, **wanted))
+    return str(open_one.pk)
+
+
+@shared_task
 def forget_old_runs() -> None:
-    """Periodic, in the history worker: old runs, batch jobs (after their attempts became history), audit."""
+    """Periodic, in the history worker, once attempts became history: old runs, plans, batch jobs, audit."""
     outbox.hand_over()
     now = timezone.now()
     retention.forget_old_runs(now)
+    unused.forget_unused_plans(now)
     forget_old_jobs(now)
+    comparisons.remove_abandoned()
     audit.forget_old_entries(now)
 
 

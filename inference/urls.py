@@ -15,6 +15,8 @@ from inference.views import (
     runs,
     telemetry,
 )
+from inference.views.comparisons import page as compared
+from inference.views.comparisons import rest as comparisons
 
 urlpatterns = [
     path("api/browsers/", browsers.BrowserList.as_view()),
@@ -36,6 +38,9 @@ urlpatterns = [
     path("api/batches/<str:job_id>/output/", batches.BatchJobOutput.as_view()),
     path("api/batches/<str:job_id>/cancel/", batches.BatchJobCancel.as_view()),
     path("api/batches/<str:job_id>/resume/", batches.BatchJobResume.as_view()),
+    path("api/comparisons/", comparisons.ComparisonList.as_view()),
+    path("api/comparisons/<str:comparison_id>/", comparisons.ComparisonDetail.as_view()),
+    path("api/comparisons/<str:comparison_id>/cancel/", comparisons.ComparisonCancel.as_view()),
     path("api/shards/", runs.ShardList.as_view()),
     path("api/shards/<int:pk>/", runs.ShardDetail.as_view()),
     path("api/telemetry/", telemetry.Telemetry.as_view()),
@@ -54,6 +59,7 @@ urlpatterns = [
     path("admin/pool/", admin.site.admin_view(live.page), name="pool"),
     path("admin/pool/rows/", admin.site.admin_view(live.rows)),
     path("admin/pool/<str:browser_id>/", admin.site.admin_view(live.act), name="pool-act"),
+    path("admin/compare/<str:name>/", admin.site.admin_view(compared.page), name="compare"),
     path(
         "admin/pictures/latency/",
         admin.site.admin_view(pictures.latency_page),

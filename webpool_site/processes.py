@@ -8,18 +8,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from browsers import locations
 from browsers.queues import CONTROL_QUEUE, HISTORY_QUEUE, queue_of
-from browsers.supervisor import ProcessSpec, Restart
-from webpool_site import ports, readiness, valkey
+from browsers.supervisor import ProcessSpec, Restart, can_fork, fork_server_argv
+from webpool_site import ports, valkey
 from webpool_site.browser_list import BrowserSlot
+from webpool_site.children import readiness
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CELERY = (sys.executable, "-m", "celery", "-A", "webpool_site")
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
 # A process whose code or settings are wrong fails at once and every time: five tries tell.
 # A pass of the sweep waits for a store that hangs, 30 s a step.
 CONTROL_SILENT_S = 120.0
 ESSENTIAL = Restart(first_delay_s=0.2, max_delay_s=5.0, give_up_after=5)
+FORK_SERVER = "fork-server"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,7 @@ def specs(layout: Layout) -> list[ProcessSpec]:
     """
     first = [] if layout.redis_url else [valkey.process_spec(layout.home)]
     after = tuple(spec.name for spec in first)
+    first += _fork_server(layout)
     rest = [_control(layout, after=after)]
     rest += [browser_worker(layout, slot, after=after) for slot in layout.browsers]
     if layout.web:
@@ -65,6 +68,27 @@ def environment(layout: Layout) -> dict[str, str]:
     }
 
 
+def _fork_server(layout: Layout) -> list[ProcessSpec]:
+    """It imports once what the pool's own processes need; none where no process can be forked for another."""
+    if not can_fork():
+        return []
+    spec = ProcessSpec(
+        name=FORK_SERVER,
+        argv=fork_server_argv("webpool_site.children.preload"),
+        # Its threads would be lost to the forked, and the cores are the browsers'.
+        env={**environment(layout), "OPENBLAS_NUM_THREADS": "1"},
+        cwd=locations.ROOT,
+        restart=ESSENTIAL,
+        critical=True,
+        fork_server=True,
+    )
+    return [spec]
+
+
+def _forked_by() -> str | None:
+    return FORK_SERVER if can_fork() else None
+
+
 def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> ProcessSpec:
     """A Celery worker with one consumer, in the process itself (solo pool); it is named after its queue."""
     ready = _ready_file(layout, queue)
@@ -72,11 +96,12 @@ def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> Pr
         name=queue,
         argv=(*CELERY, "worker", "-Q", queue, "-n", f"{queue}@%h", *_SOLO, *QUIET),
         env={**environment(layout), "WEBPOOL_ROLE": role, readiness.VARIABLE: str(ready)},
-        cwd=REPOSITORY,
+        cwd=locations.ROOT,
         ready=functools.partial(readiness.is_ready, ready),
         after=tuple(after),
         restart=ESSENTIAL,
         critical=True,
+        forked_by=_forked_by(),
     )
 
 
@@ -87,7 +112,7 @@ def _control(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
     return dataclasses.replace(spec, silent_s=silent_s, silent_timeout_s=CONTROL_SILENT_S)
 
 
-_SOLO = ("--pool", "solo", "--concurrency", "1", "--include", "webpool_site.readiness")
+_SOLO = ("--pool", "solo", "--concurrency", "1", "--include", "webpool_site.children.readiness")
 
 
 def browser_worker(layout: Layout, slot: BrowserSlot, *, after: Sequence[str]) -> ProcessSpec:
@@ -118,11 +143,12 @@ def _web(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
         name="web",
         argv=(sys.executable, "-m", "webpool_site.web", layout.host.strip("[]"), str(layout.port)),
         env={**environment(layout), "WEBPOOL_ROLE": "web"},
-        cwd=REPOSITORY,
+        cwd=locations.ROOT,
         ready=lambda pid: ports.accepts(layout.host, layout.port),
         after=tuple(after),
         restart=ESSENTIAL,
         critical=True,
+        forked_by=_forked_by(),
     )
 
 
@@ -131,10 +157,11 @@ def _beat(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
         name="beat",
         argv=(*CELERY, "beat", "--pidfile", "", "--loglevel", "INFO"),
         env={**environment(layout), "WEBPOOL_ROLE": "beat"},
-        cwd=REPOSITORY,
+        cwd=locations.ROOT,
         after=tuple(after),
         restart=ESSENTIAL,
         critical=True,
+        forked_by=_forked_by(),
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from browsers import locations
+from webpool_site import __version__
 from webpool_site.databases import database
 from webpool_site.environment import (
     env_bool,
@@ -21,8 +23,9 @@ from webpool_site.environment import (
     redis_url,
 )
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-WEBPOOL_HOME = Path(os.environ.get("WEBPOOL_HOME", BASE_DIR / "var")).resolve()
+BASE_DIR = locations.ROOT
+WEBPOOL_HOME = locations.default_home().resolve()
+WEBPOOL_PROGRAM = locations.PROGRAM
 private_home(WEBPOOL_HOME)
 
 # --- web -----------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ ASGI_APPLICATION = "webpool_site.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [locations.DATA / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -165,6 +168,7 @@ WEBPOOL_MAX_RUNS_PER_OWNER = env_int(
 )
 WEBPOOL_MAX_STORED_SHARE = env_float("WEBPOOL_MAX_STORED_SHARE", 0.25)
 WEBPOOL_MAX_SHARDS_PER_RUN = env_int("WEBPOOL_MAX_SHARDS_PER_RUN", 256)
+WEBPOOL_MAX_PLANS_PER_OWNER = env_int("WEBPOOL_MAX_PLANS_PER_OWNER", 64)
 WEBPOOL_RUN_DEADLINE_S = env_float("WEBPOOL_RUN_DEADLINE_S", 120.0)
 WEBPOOL_ATTEMPT_TIMEOUT_S = env_float("WEBPOOL_ATTEMPT_TIMEOUT_S", 60.0)
 WEBPOOL_MAX_RETRIES = env_int("WEBPOOL_MAX_RETRIES", 3)
@@ -183,6 +187,13 @@ WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
 # What reading a model, a tokenizer or a packed file may take, beside eight times the file, 60 s per GB.
 WEBPOOL_SANDBOX_MEMORY_MB = env_int("WEBPOOL_SANDBOX_MEMORY_MB", 2048)
 WEBPOOL_SANDBOX_SECONDS = env_float("WEBPOOL_SANDBOX_SECONDS", 120.0)
+# How long a model's chat template may take to put a chat into words.
+WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
+# A stage of a text that is not written on for so long, by a browser that had what it needs, goes elsewhere;
+# without any browser that could take it for the length of a run's deadline, the text fails.
+WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
+# A stage that nothing came to for so long is closed.
+WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20
@@ -195,11 +206,11 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "webpool",
     "DESCRIPTION": "ONNX inference on a pool of real web browsers.",
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "inference.views.published.add_refusals",
+        "inference.views.published.complete",
     ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -1,7 +1,8 @@
 """What the apps tell one another: `browsers` and `history` know nobody, so the site connects them.
 
 A process's part is named by its environment: WEBPOOL_BROWSER for a browser's worker, WEBPOOL_ROLE=control
-for the control worker, WEBPOOL_ROLE=history for the one that writes history.
+for the control worker, WEBPOOL_ROLE=history for the one that writes history. It is looked up when a Celery
+worker begins: the process may have been forked from one that played no part.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ _stop_sweep = threading.Event()
 
 
 def connect() -> None:
-    """Connect Celery's life-cycle signals to the part this process plays."""
+    """Connect the apps' questions to their answers, and Celery's life-cycle to this process' part."""
     vocabulary.use(kinds=_kinds, available=_kinds_here, blame=_blame)
+    worker_init.connect(_begin, weak=False)
+
+
+def _begin(**_: Any) -> None:
     if os.environ.get("WEBPOOL_BROWSER"):
-        worker_init.connect(_start_browser, weak=False)
         worker_shutdown.connect(_stop_browser, weak=False)
+        _start_browser()
     elif os.environ.get("WEBPOOL_ROLE") == "control":
         worker_ready.connect(_start_sweep, weak=False)
         worker_shutdown.connect(lambda **_: _stop_sweep.set(), weak=False)
@@ -62,7 +67,7 @@ def _blame(error_type: str) -> str | None:
     return str(Blame.BROWSER if blame == Blame.CRASH else blame)
 
 
-def _start_browser(**_: Any) -> None:
+def _start_browser() -> None:
     from browsers import worker
 
     browser_id = os.environ["WEBPOOL_BROWSER"]
@@ -136,9 +141,11 @@ def _start_sweep(**_: Any) -> None:
     from django.conf import settings
 
     from inference.batches.feeder import feed_forever
+    from inference.comparisons import feeder as comparisons
+    from inference.generation import watch as generation_watch
     from inference.ledger import lease_watch, sweep
     from inference.scheduling import standbys
-    from webpool_site import readiness
+    from webpool_site.children import readiness
 
     sweep.restart_joins()
     loops: dict[str, Callable[[], None]] = {
@@ -147,7 +154,9 @@ def _start_sweep(**_: Any) -> None:
         ),
         "leases": lambda: lease_watch.watch_forever(_stop_sweep),
         "standbys": lambda: standbys.keep_forever(_stop_sweep),
+        "sessions": lambda: generation_watch.watch_forever(_stop_sweep),
         "batches": lambda: feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
+        "comparisons": lambda: comparisons.feed_forever(_stop_sweep, settings.WEBPOOL_SWEEP_S),
     }
     for name, loop in loops.items():
         threading.Thread(target=loop, name=name, daemon=True).start()

@@ -5,6 +5,7 @@ window.py     the browser through WebDriver: launched with the page in it, its p
 page.py       the page and its engine: who lives there, requests, what a lost answer means
 backends.py   what answers the known-answer model right, how fast, and which may be used
 proving.py    no backend computes a file before it answered it right
+decoding.py   sessions that write text: models held for them, steps on their caches
 residents.py  which models are in the page, loading them, making room, computing
 deadline.py   a point in time
 """

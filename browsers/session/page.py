@@ -181,6 +181,19 @@ class Page:
         except ConnectionLost as lost:
             raise self._explained(lost) from lost
 
+    def step(
+        self,
+        op: str,
+        header: Mapping[str, Any],
+        tensors: Sequence[WireTensor],
+        timeout_s: float,
+    ) -> Reply:
+        """A request to the engine beside others, to whom one that is late leaves it; from any thread."""
+        try:
+            return self.bridge.request(op, header, tensors, timeout_s=timeout_s)
+        except ConnectionLost as lost:
+            raise self._explained(lost) from lost
+
     def _give_up(self, op: str, deadline: Deadline) -> DeadlinePassed:
         """Replace the engine, so that the next request does not queue behind the stuck one."""
         message = f"{self._id} did not finish {op!r} within {deadline.total_s:.1f} s"

@@ -102,6 +102,7 @@ class Residents:
         self._on_load = on_load
         self._entries: dict[ModelKey, _Entry] = {}
         self._refused: dict[ModelKey, str] = {}
+        self._pins: dict[str, tuple[ModelKey, float]] = {}
         self._whole: dict[str, tuple[int, int]] = {}
         """Files that were found whole, by when they were written and their size."""
 
@@ -109,6 +110,7 @@ class Residents:
         """A new browser: nothing is loaded, and nothing was refused yet."""
         self._entries.clear()
         self._refused.clear()
+        self._pins.clear()
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         return tuple(
@@ -127,6 +129,28 @@ class Residents:
         """How its load went; None: it is not there."""
         entry = self._current().get(key)
         return entry.loaded if entry else None
+
+    def pin(self, holder: str, key: ModelKey, cache_mb: float) -> None:
+        """Keep a model while a session uses it, and room for the session's cache beside it.
+
+        Raises:
+            OutOfMemory: there is no room for the cache; nothing is kept.
+        """
+        self._pins[holder] = (key, cache_mb)
+        try:
+            self._make_room(key)
+        except OutOfMemory:
+            self.unpin(holder)
+            raise
+
+    def unpin(self, holder: str) -> None:
+        """The session's cache is freed; from any thread."""
+        self._pins.pop(holder, None)
+
+    def _pinned(self) -> tuple[set[ModelKey], float]:
+        """Models that stay, and the memory of the caches beside them in MB."""
+        pins = list(self._pins.values())
+        return {key for key, _ in pins}, sum(cache_mb for _, cache_mb in pins)
 
     def fits_beside(self, key: ModelKey) -> bool:
         """Whether it is loaded, or could be without unloading anything."""
@@ -172,8 +196,10 @@ class Residents:
     def planned_mb(self) -> float:
         """The browser without models and what is planned for those it holds."""
         held = self._current().items()
-        return self.baseline_mb + sum(
-            planned_mb(entry.bytes, backend=key.backend) for key, entry in held
+        return (
+            self.baseline_mb
+            + self._pinned()[1]
+            + sum(planned_mb(entry.bytes, backend=key.backend) for key, entry in held)
         )
 
     def unload(self, sha256: str) -> None:
@@ -278,15 +304,17 @@ class Residents:
     def _leaving(self, key: ModelKey) -> Sequence[ModelKey]:
         """What would have to be unloaded to make room for it."""
         size = self._file(key.sha256).stat().st_size
+        pinned, caches_mb = self._pinned()
         resident = [
             Resident(held, planned_mb(entry.bytes, backend=held.backend), entry.last_used)
             for held, entry in self._current().items()
             if held != key and held.sha256 != self._hidden
         ]
+        staying_mb = sum(each.planned_mb for each in resident if each.key in pinned)
         return to_unload(
-            resident,
+            [each for each in resident if each.key not in pinned],
             incoming_mb=planned_mb(size, backend=key.backend),
-            baseline_mb=self.baseline_mb,
+            baseline_mb=self.baseline_mb + caches_mb + staying_mb,
             limit_mb=self.limit_mb,
         )
 

@@ -25,6 +25,7 @@ from browsers.reports import (
 )
 from browsers.session.backends import BACKENDS, Backends
 from browsers.session.deadline import Deadline
+from browsers.session.decoding import Decoding
 from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import ProofBook, Proving
 from browsers.session.residents import ModelKey, Residents
@@ -89,6 +90,7 @@ class BrowserSession:
         self._proving = (
             Proving(browser_id, self._backends, self._residents, *proofs) if proofs else None
         )
+        self.decoding = Decoding(self._page, self._backends, self._residents, self._proving)
 
     def __repr__(self) -> str:
         version = self.facts.version if self.facts else "not started"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 from browsers.supervisor.logs import tail
 from browsers.supervisor.records import RUNNING, ChildStatus, ProcessSpec, State, describe_exit
+from browsers.supervisor.starting import Channel, Process
 
 
 class Child:
@@ -19,7 +19,8 @@ class Child:
         self.spec = spec
         self.log_path = log_path
         self.state = State.WAITING
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
+        self.channel: Channel | None = None  # to a fork server that serves, as far as is known
         self.starts = 0
         self.failures = 0
         self.started_at = 0.0
@@ -48,6 +49,12 @@ class Child:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Ask this fork server for nothing more."""
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
 
     def why(self) -> str:
         """Why it gave up, with the end of its log."""

@@ -8,18 +8,18 @@ import logging
 import os
 import queue
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
-from browsers.lifeline import dies_with_parent
 from browsers.supervisor.child import Child
 from browsers.supervisor.leftovers import write_pid
 from browsers.supervisor.logs import LOG_LIMIT_BYTES, append, rotate
 from browsers.supervisor.notices import Notices
 from browsers.supervisor.records import RUNNING, Listener, State, describe_exit
+from browsers.supervisor.starting import Channel, NoForkServer, Process, start_program
 
 log = logging.getLogger(__name__)
 _LOOK_AT_LOGS_EVERY_S = 5.0
@@ -99,7 +99,14 @@ class Loop:
                 rotate(child.log_path, only_above_bytes=LOG_LIMIT_BYTES)
 
     def _may_start(self, child: Child) -> bool:
-        """A first start waits for its dependencies; a restart does not: they heal by themselves."""
+        """A first start waits for its dependencies; a restart does not: they heal by themselves.
+
+        What a fork server makes waits for that one each time.
+        """
+        if child.spec.forked_by is not None:
+            server = self.children[child.spec.forked_by]
+            if server.channel is None or server.state is not State.READY:
+                return False
         return child.starts > 0 or all(
             self.children[name].state is State.READY for name in child.spec.after
         )
@@ -118,16 +125,10 @@ class Loop:
         try:
             append(child.log_path, f"--- start {child.starts} of {spec.name}\n")
             with child.log_path.open("ab") as output:
-                process = subprocess.Popen(
-                    [*dies_with_parent(), *spec.argv],
-                    env={**os.environ, **spec.env},
-                    cwd=spec.cwd,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    umask=0o077,  # what the pool writes is for its user alone
-                )
+                process = self._start(child, output)
+        except NoForkServer as error:
+            self._without_fork_server(child, str(error))
+            return
         except OSError as error:
             log.error("%s could not be started: %s", spec.name, error)
             append(child.log_path, f"{spec.name} could not be started: {error}\n")
@@ -143,12 +144,41 @@ class Loop:
             child.due_at = child.started_at + spec.start_timeout_s
         self._notices.tell(self._listener.on_started, spec, process.pid)
         _thread(f"wait-{spec.name}", self._wait_exit, child, process)
-        if spec.ready is None:
+        ready = spec.ready
+        if channel := child.channel:
+            ready = lambda _pid: channel.is_ready()  # noqa: E731
+        if ready is None:
             self._became_ready(child, process)
         else:
-            _thread(f"ready-{spec.name}", self._wait_child_ready, child, process, spec.ready)
+            _thread(f"ready-{spec.name}", self._wait_child_ready, child, process, ready)
 
-    def _wait_exit(self, child: Child, process: subprocess.Popen[bytes]) -> None:
+    def _start(self, child: Child, output: IO[bytes]) -> Process:
+        spec = child.spec
+        if spec.forked_by is not None:
+            channel = self.children[spec.forked_by].channel
+            if channel is None:
+                raise NoForkServer("there is none")
+            return channel.fork(spec, output)
+        child.hang_up()
+        channel = Channel() if spec.fork_server else None
+        try:
+            process = start_program(spec, output, channel)
+        except OSError:
+            if channel:
+                channel.close()
+            raise
+        child.channel = channel
+        return process
+
+    def _without_fork_server(self, child: Child, why: str) -> None:
+        """The child waits for another one, which is started as soon as the exit of this one is seen."""
+        server = self.children[child.spec.forked_by or ""]
+        log.warning("%s waits for another %s: %s", child.spec.name, server.spec.name, why)
+        server.hang_up()
+        server.kill_group()
+        child.starts -= 1
+
+    def _wait_exit(self, child: Child, process: Process) -> None:
         """Waits for the exit without reaping, so that the group can be killed under its own id."""
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -158,7 +188,7 @@ class Loop:
         self.messages.put(functools.partial(self._exited, child, process, returncode))
 
     def _wait_child_ready(
-        self, child: Child, process: subprocess.Popen[bytes], ready: Callable[[int], bool]
+        self, child: Child, process: Process, ready: Callable[[int], bool]
     ) -> None:
         while process.returncode is None and child.process is process:
             try:
@@ -172,16 +202,17 @@ class Loop:
             return
         self.messages.put(functools.partial(self._became_ready, child, process))
 
-    def _became_ready(self, child: Child, process: subprocess.Popen[bytes]) -> None:
+    def _became_ready(self, child: Child, process: Process) -> None:
         if child.process is not process or child.state is not State.STARTING:
             return
         child.due_at = None
         child.ready_s = time.monotonic() - child.started_at
-        child.worked = child.worked or child.spec.ready is not None
+        told = child.spec.ready is not None or child.spec.fork_server
+        child.worked = child.worked or told
         self.set(child, State.READY)
         self._notices.tell(self._listener.on_ready, child.spec, child.ready_s)
 
-    def _exited(self, child: Child, process: subprocess.Popen[bytes], returncode: int) -> None:
+    def _exited(self, child: Child, process: Process, returncode: int) -> None:
         if child.process is process:
             child.process = None
             self._pid_path(child).unlink(missing_ok=True)
@@ -192,6 +223,7 @@ class Loop:
         expected = child.state is State.STOPPING
         child.last_returncode = returncode
         child.due_at = None
+        child.hang_up()
         self._notices.tell(self._listener.on_exit, spec, returncode, expected=expected)
         if self.stopping or not child.wanted:
             self.set(child, State.STOPPED)
@@ -230,7 +262,7 @@ class Loop:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child.process.pid, child.spec.stop_signal)
 
-    def put_down(self, child: Child, process: subprocess.Popen[bytes], why: str) -> None:
+    def put_down(self, child: Child, process: Process, why: str) -> None:
         """Kill a child that stands still, unless it is another process by now."""
         if child.process is not process:
             return

@@ -52,6 +52,8 @@ class ProcessSpec:
     One that was stopped (SIGSTOP) for `stopped_timeout_s` is killed and started again; so is one that is
     ready, but whose last sign of life, as `silent_s()` tells (None: not known), is older than
     `silent_timeout_s`.
+    A `fork_server` (`fork_server_argv` is its command) imports things once for others, which name it in
+    `forked_by`: they are `python -m` commands, start only while it is ready, and go on without it.
     """
 
     name: str
@@ -68,6 +70,8 @@ class ProcessSpec:
     stopped_timeout_s: float = 2.0
     silent_s: Callable[[], float | None] | None = None
     silent_timeout_s: float = 60.0
+    fork_server: bool = False
+    forked_by: str | None = None
 
 
 class State(enum.StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -173,9 +174,14 @@ class Supervisor:
             raise SupervisorError(f"no process named {name!r}: there are {known}") from None
 
     def _check(self, spec: ProcessSpec, *, known: Sequence[str]) -> None:
-        unknown = [name for name in spec.after if name not in known]
+        needed = spec.after if spec.forked_by is None else (*spec.after, spec.forked_by)
+        unknown = [name for name in needed if name not in known]
         if unknown:
             raise SupervisorError(f"{spec.name} is to start after {unknown[0]}, which is not there")
+        if spec.forked_by is not None and spec.argv[:2] != (sys.executable, "-m"):
+            raise SupervisorError(
+                f"{spec.name} cannot be forked: expected a module's command, got {spec.argv}"
+            )
 
     def _new_log(self, name: str) -> Path:
         path = self._log_dir / f"{name}.log"

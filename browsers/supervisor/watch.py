@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import subprocess
 import threading
 import time
 
@@ -13,6 +12,7 @@ import psutil
 from browsers.supervisor.child import Child
 from browsers.supervisor.loop import Loop
 from browsers.supervisor.records import RUNNING, State
+from browsers.supervisor.starting import Process
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Watch:
                     )
             self._stopped_since = {p: at for p, at in self._stopped_since.items() if p in seen}
 
-    def _why_put_down(self, child: Child, process: subprocess.Popen[bytes]) -> str:
+    def _why_put_down(self, child: Child, process: Process) -> str:
         now = time.monotonic()
         if _is_stopped(process.pid):
             since = self._stopped_since.setdefault(process.pid, now)

@@ -59,7 +59,7 @@ class Status:
         self._id, self._kind, self._family = browser_id, kind, family
         self._session, self._pace, self._checks = session, pace, checks
         self._limit_mb = limit_mb
-        self._instance = uuid.uuid4().hex
+        self.instance = uuid.uuid4().hex
         self._withdrawn = False
         self._lock = threading.Lock()
 
@@ -95,7 +95,7 @@ class Status:
             version=self.facts.version if self.facts else "",
             zone=settings.WEBPOOL_ZONE,
             state=self.state,
-            worker=self._instance,
+            worker=self.instance,
             heartbeat=time.time(),
             backends=tuple(
                 live.LiveBackend(b.name, b.software, b.probe_ms) for b in backends if b.offered

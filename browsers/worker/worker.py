@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from browsers import clock
+from browsers import clock, locations
 from browsers.core.answers.known import Checks, Known
 from browsers.core.answers.proofs import Excluded
 from browsers.core.errors import BrowserError
@@ -23,6 +23,7 @@ from browsers.session import BrowserFacts, BrowserSession, LoadEvent, RunReport,
 from browsers.state import breakers
 from browsers.worker import quarantine
 from browsers.worker.checkup import ANSWERS_WITHIN_S, Checkup, Finding
+from browsers.worker.holding import Holding
 from browsers.worker.ladder import Ladder
 from browsers.worker.memory import Memory
 from browsers.worker.pace import Pace
@@ -75,7 +76,10 @@ class BrowserWorker:
                 remote_url=(settings.WEBPOOL_REMOTE_URL or None) if kind == "remote" else None,
             ),
             files=model_file,
-            runtime_dir=settings.BASE_DIR / "node_modules" / "onnxruntime-web" / "dist",
+            runtime_dir=locations.npm_root(settings.WEBPOOL_HOME)
+            / "node_modules"
+            / "onnxruntime-web"
+            / "dist",
             threads=settings.WEBPOOL_THREADS,
             memory_limit_mb=limit_mb,
             on_event=self._on_event,
@@ -94,6 +98,7 @@ class BrowserWorker:
         self._excused: SessionEvent | None = None  # what a caller's inputs broke
         self._checkup = Checkup(browser_id, self.session, self._checks, hooks.known)
         self._ladder = Ladder(browser_id, self.session, self.status, self._forget, self._bounded)
+        self.holding = Holding(browser_id, self.session, self.status, self._watch, self._bounded)
         self._reliever = Reliever(
             browser_id, self.session, self.memory, self._bounded, away=self._away, back=self._back
         )

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from inference.admin import audit, batches, keys, login, models, proofs, runs, schedules
+from inference.admin import (
+    audit,
+    batches,
+    comparisons,
+    keys,
+    login,
+    models,
+    proofs,
+    runs,
+    schedules,
+)
 
-__all__ = ["audit", "batches", "keys", "login", "models", "proofs", "runs", "schedules"]
+__all__ = [
+    "audit",
+    "batches",
+    "comparisons",
+    "keys",
+    "login",
+    "models",
+    "proofs",
+    "runs",
+    "schedules",
+]

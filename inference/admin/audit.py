@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
@@ -17,14 +17,14 @@ from inference.store import audit
 
 
 def tell(
-    request: HttpRequest, action: str, target: Any, detail: str = "", *, done: bool = True
+    request: HttpRequest, action: str, target: Model | str, detail: str = "", *, done: bool = True
 ) -> None:
     """Write down what the logged-in user did to a row, or to what is named."""
     who = request.user.get_username()
     audit.record(Entrance.ADMIN, who, action, named(target), detail, done=done)
 
 
-def named(target: Any) -> str:
+def named(target: Model | str) -> str:
     """A row as `kind name`; words stay as they are."""
     return target if isinstance(target, str) else f"{target._meta.verbose_name} {target}"
 
@@ -32,11 +32,11 @@ def named(target: Any) -> str:
 class Audited:
     """Mixin: whatever people add, change or delete on these pages is in the audit log, too."""
 
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+    def log_addition(self, request: HttpRequest, obj: Model, message: object) -> LogEntry:
         tell(request, "add", obj)
         return super().log_addition(request, obj, message)  # type: ignore[misc]
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+    def log_change(self, request: HttpRequest, obj: Model, message: object) -> LogEntry:
         entry: LogEntry = super().log_change(request, obj, message)  # type: ignore[misc]
         tell(request, "change", obj, entry.get_change_message())
         return entry

@@ -6,7 +6,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Model, Q, QuerySet, Sum
+from django.forms import ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -27,6 +28,7 @@ from inference.admin.renewed import Renewed
 from inference.batches import jobs, report
 from inference.batches.options import JOB_OPTIONS
 from inference.batches.uploads import job_from_upload
+from inference.documents import JsonObject
 from inference.errors import WebpoolError
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
@@ -110,7 +112,7 @@ class BatchJobAdmin(Audited, ReadOnly, Renewed):
         ("Its runs", {"fields": [option.name for option in options_of(Door.JOBS)]}),
     ]
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """As Django's, which `ReadOnly` overrides: a job may be started here."""
         return bool(request.user.has_perm("inference.add_batchjob"))
 
@@ -118,18 +120,18 @@ class BatchJobAdmin(Audited, ReadOnly, Renewed):
         """Whether jobs may be cancelled and sent on: their rows are the program's to change."""
         return bool(request.user.has_perm(auth.CHANGE_BATCH_JOB))
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Any:
         return self.fieldsets if obj else self.add_fieldsets
 
     def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
+        self, request: HttpRequest, obj: object = None, change: bool = False, **kw: object
     ) -> Any:
         if obj:
             return super().get_form(request, obj, change, **kw)
         fields = option_fields(Door.JOBS, (*JOB_OPTIONS, *OPTIONS))
         return type("StartForm", (StartForm,), {**fields, "owner": request.user.get_username()})
 
-    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+    def get_inlines(self, request: HttpRequest, obj: object) -> Any:
         return [BatchInline] if obj else []
 
     def changeform_view(
@@ -137,14 +139,16 @@ class BatchJobAdmin(Audited, ReadOnly, Renewed):
         request: HttpRequest,
         object_id: str | None = None,
         form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+        extra_context: JsonObject | None = None,
     ) -> Any:
         """A file is read without holding a transaction: that would stop every run."""
         if object_id is None:
             return self._changeform_view(request, None, form_url, extra_context)
         return super().changeform_view(request, object_id, form_url, extra_context)
 
-    def save_model(self, request: HttpRequest, obj: BatchJob, form: Any, change: bool) -> None:
+    def save_model(
+        self, request: HttpRequest, obj: BatchJob, form: ModelForm[Model], change: bool
+    ) -> None:
         """The form has created it."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BatchJob]:
@@ -177,7 +181,7 @@ class BatchJobAdmin(Audited, ReadOnly, Renewed):
     def source(self, job: BatchJob) -> str:
         return job.source_name
 
-    def part(self, row: Any) -> dict[str, Any]:
+    def part(self, row: BatchJob) -> JsonObject:
         return {
             "job": row,
             "progress": self.shown_progress(row),

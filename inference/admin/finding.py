@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -29,7 +29,7 @@ def find(request: HttpRequest, words: str) -> list[SearchResult]:
     return found
 
 
-def _matching(words: str) -> Iterable[tuple[QuerySet[Any], str, str]]:
+def _matching(words: str) -> Iterable[tuple[QuerySet[Model], str, str]]:
     yield OnnxModel.objects.filter(name__icontains=words).defer("summary"), "model", "deployed_code"
     yield Browser.objects.filter(pk__icontains=words), "browser", "language"
     if re.fullmatch(r"[0-9a-f-]+", words) and len(words) >= _LEAST_OF_AN_ID:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from django.db.models import Count
 
 from browsers.models import BackendProof
 from inference.core.ports import Port, read_ports
+from inference.documents import JsonObject
 from inference.models import OnnxModel, PlanShard
 
 _MOST_PROOFS: Final = 100
 
 
-def told(model: OnnxModel) -> dict[str, Any]:
+def told(model: OnnxModel) -> JsonObject:
     """Template context of templates/inference/model.html."""
     parts = _graphs(model)
     return {
@@ -40,27 +41,25 @@ def told(model: OnnxModel) -> dict[str, Any]:
     }
 
 
-def _graphs(model: OnnxModel) -> dict[str, dict[str, Any]]:
+def _graphs(model: OnnxModel) -> dict[str, JsonObject]:
     """What was read from each file, by component; under the model's own name where it is one file."""
-    parts: dict[str, dict[str, Any]] = model.summary.get("components") or {
-        model.name: model.summary
-    }
+    parts: dict[str, JsonObject] = model.summary.get("components") or {model.name: model.summary}
     return parts
 
 
-def _operators(parts: dict[str, dict[str, Any]]) -> list[tuple[str, int]]:
+def _operators(parts: dict[str, JsonObject]) -> list[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for part in parts.values():
         counts.update(part.get("operators", {}))
     return counts.most_common()
 
 
-def _port(port: Port) -> dict[str, Any]:
+def _port(port: Port) -> JsonObject:
     shape = " × ".join(map(str, port.shape)) or "one value"
     return {"name": port.name, "dtype": port.dtype, "shape": shape, "default": port.default}
 
 
-def _proofs(model: OnnxModel) -> list[dict[str, Any]]:
+def _proofs(model: OnnxModel) -> list[JsonObject]:
     """What came of trying the model's files, its shards' included, on backends: counted by verdict."""
     files = {model.sha256: "the whole model"}
     files |= {item["sha256"]: item["name"] for item in model.components}
@@ -71,7 +70,7 @@ def _proofs(model: OnnxModel) -> list[dict[str, Any]]:
     return [{"file": files[row.sha256], "row": row} for row in rows[:_MOST_PROOFS]]
 
 
-def _component(item: dict[str, Any], components: list[dict[str, Any]]) -> dict[str, Any]:
+def _component(item: JsonObject, components: list[JsonObject]) -> JsonObject:
     after = ", ".join(components[index]["name"] for index in item["depends_on"])
     return {
         **item,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.files.uploadedfile import UploadedFile
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
@@ -24,6 +26,7 @@ from inference.admin import model_page
 from inference.admin.audit import Audited, tell
 from inference.admin.renewed import Renewed
 from inference.catalog import uploads
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
 from inference.wire.serializers.models import crossing
@@ -80,7 +83,7 @@ class UploadForm(forms.ModelForm):
         except WebpoolError as error:
             self.add_error(None, str(error))
 
-    def _register(self, given: dict[str, Any]) -> OnnxModel:
+    def _register(self, given: JsonObject) -> OnnxModel:
         words = {key: given[key] for key in ("name", "model_type", "tokenizer")}
         if bool(given["file"]) == bool(given["manifest"]):
             raise InvalidRequest("expected either an ONNX file or a manifest")
@@ -129,14 +132,14 @@ class OnnxModelAdmin(Audited, Renewed):
         )
     ]
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Any:
         """The page says it all above the fields, of which there are none."""
         return [] if obj else self.add_fieldsets
 
-    def part(self, row: OnnxModel) -> dict[str, Any]:
+    def part(self, row: OnnxModel) -> JsonObject:
         return model_page.told(row)
 
     def changes(self, row: OnnxModel) -> bool:
@@ -148,11 +151,11 @@ class OnnxModelAdmin(Audited, Renewed):
         return rows.defer("summary")
 
     def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
+        self, request: HttpRequest, obj: object = None, change: bool = False, **kw: object
     ) -> Any:
         return super().get_form(request, obj, change, **kw) if obj else UploadForm
 
-    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+    def get_inlines(self, request: HttpRequest, obj: object) -> Any:
         return [PlanInline] if obj else []
 
     def changeform_view(
@@ -160,17 +163,19 @@ class OnnxModelAdmin(Audited, Renewed):
         request: HttpRequest,
         object_id: str | None = None,
         form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+        extra_context: JsonObject | None = None,
     ) -> Any:
         """An upload is read and packed without holding a transaction: that would stop every run."""
         if object_id is None:
             return self._changeform_view(request, None, form_url, extra_context)
         return super().changeform_view(request, object_id, form_url, extra_context)
 
-    def save_model(self, request: HttpRequest, obj: OnnxModel, form: Any, change: bool) -> None:
+    def save_model(
+        self, request: HttpRequest, obj: OnnxModel, form: ModelForm[Model], change: bool
+    ) -> None:
         """The form has registered it."""
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+    def get_deleted_objects(self, objs: Iterable[OnnxModel], request: HttpRequest) -> Any:
         counts = [
             f"{model.name}: {model.plans.count()} plans, {model.runs.count()} runs and the files only it uses"
             for model in objs
@@ -185,7 +190,7 @@ class OnnxModelAdmin(Audited, Renewed):
             self._remove(request, model)
 
     def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+        self, request: HttpRequest, object_id: str, extra_context: JsonObject | None = None
     ) -> HttpResponse:
         try:
             return super().delete_view(request, object_id, extra_context)
@@ -193,7 +198,7 @@ class OnnxModelAdmin(Audited, Renewed):
             return self._refused(request, error)
 
     def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+        self, request: HttpRequest, extra_context: JsonObject | None = None
     ) -> HttpResponse:
         try:
             return super().changelist_view(request, extra_context)

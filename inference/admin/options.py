@@ -26,7 +26,7 @@ class OptionField(forms.Field):
         super().__init__(required=False, widget=_widget(option), help_text=option.help)
         self._option, self._door = option, door
 
-    def clean(self, value: Any) -> Any:
+    def clean(self, value: object) -> Any:
         try:
             parse_options({self._option.name: value}, self._door, [self._option])
         except InvalidRequest as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -24,7 +22,7 @@ class BackendProofAdmin(Audited, ReadOnly, ModelAdmin):
     list_filter = ["verdict", "backend", "kind"]
     search_fields = ["sha256", "reason"]
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return bool(ModelAdmin.has_delete_permission(self, request, obj))
 
     @display(description="file (SHA-256)")

@@ -6,12 +6,15 @@ from typing import Any
 
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
+
+from inference.documents import JsonObject
 
 
 class Renewed(ModelAdmin):
@@ -23,7 +26,7 @@ class Renewed(ModelAdmin):
     part_template: str
     change_form_outer_before_template = "inference/part.html"
 
-    def part(self, row: Any) -> dict[str, Any]:
+    def part(self, row: Any) -> JsonObject:
         """Template context."""
         raise NotImplementedError
 
@@ -41,7 +44,7 @@ class Renewed(ModelAdmin):
         request: HttpRequest,
         object_id: str,
         form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+        extra_context: JsonObject | None = None,
     ) -> HttpResponse:
         row = self.get_object(request, unquote(object_id))
         shown = self._context(row) if row else {}
@@ -55,7 +58,7 @@ class Renewed(ModelAdmin):
             raise PermissionDenied
         return render(request, "inference/part.html", self._context(row))
 
-    def _context(self, row: Any) -> dict[str, Any]:
+    def _context(self, row: Model) -> JsonObject:
         address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_now", args=[row.pk])
         return {
             "part_template": self.part_template,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import redis.exceptions
 
 from browsers.core import units
+from inference.documents import JsonObject
 from inference.models import Run, RunState
 from inference.runs.metrics import milliseconds, run_metrics
 from inference.runs.timeline import timeline
@@ -16,7 +15,7 @@ from inference.store.tensors import TensorRef
 FIRST_VALUES = 8
 
 
-def told(run: Run) -> dict[str, Any]:
+def told(run: Run) -> JsonObject:
     """Template context of templates/inference/run.html."""
     metrics = run_metrics(run)
     return {
@@ -36,7 +35,7 @@ def told(run: Run) -> dict[str, Any]:
     }
 
 
-def _with_values(run: Run) -> list[dict[str, Any]]:
+def _with_values(run: Run) -> list[JsonObject]:
     """Each output; `values` are its first ones in words, "" where the store has given the tensor up."""
     refs = {name: TensorRef.from_json(ref) for name, ref in run.outputs.items()}
     try:
@@ -55,12 +54,12 @@ def _with_values(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _port(name: str, ref: TensorRef) -> dict[str, Any]:
+def _port(name: str, ref: TensorRef) -> JsonObject:
     shape = " × ".join(map(str, ref.shape)) or "one value"
     return {"name": name, "dtype": ref.dtype, "shape": shape, "bytes": ref.nbytes}
 
 
-def _listed(values: list[Any], ref: TensorRef) -> str:
+def _listed(values: list[object], ref: TensorRef) -> str:
     if not values:
         return "no values"
     count = 1
@@ -69,7 +68,7 @@ def _listed(values: list[Any], ref: TensorRef) -> str:
     return ", ".join(map(_value, values)) + (", …" if count > len(values) else "")
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, bool | str):
         return str(value)
     return units.number(value) if isinstance(value, float) else str(value)

@@ -17,6 +17,7 @@ from browsers.admin import ReadOnly, pretty
 from browsers.core import units
 from inference.admin import run_page
 from inference.admin.renewed import Renewed
+from inference.documents import JsonObject
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.metrics import milliseconds, prediction_metrics
 from inference.runs.options import recorded
@@ -43,7 +44,7 @@ class RunAdmin(ReadOnly, Renewed):
     inlines = [RunShardInline]
     part_template = "inference/run.html"
 
-    def part(self, row: Run) -> dict[str, Any]:
+    def part(self, row: Run) -> JsonObject:
         return run_page.told(row)
 
     def changes(self, row: Run) -> bool:

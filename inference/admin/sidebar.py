@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from django.http import HttpRequest
 from django.urls import reverse
 
+from inference.documents import JsonObject
 
-def groups(request: HttpRequest) -> list[dict[str, Any]]:
+
+def groups(request: HttpRequest) -> list[JsonObject]:
     """The sidebar, for unfold: what the user may not see is left out."""
     may = request.user.has_perm
     return [
@@ -23,6 +25,7 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
             "Work",
             _list(may, "inference.run", "Runs", "play_arrow"),
             _list(may, "inference.batchjob", "Batch jobs", "stacks"),
+            _list(may, "inference.comparison", "Comparisons", "compare_arrows"),
             _list(may, "inference.onnxmodel", "Models", "deployed_code"),
             _list(may, "inference.plan", "Plans", "content_cut"),
         ),
@@ -44,15 +47,15 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
     ]
 
 
-def _group(title: str, *items: dict[str, Any] | None) -> dict[str, Any]:
+def _group(title: str, *items: JsonObject | None) -> JsonObject:
     return {"title": title, "items": [item for item in items if item], "collapsible": False}
 
 
-def _page(title: str, icon: str, link: str) -> dict[str, Any]:
+def _page(title: str, icon: str, link: str) -> JsonObject:
     return {"title": title, "icon": icon, "link": link}
 
 
-def _list(may: Any, label: str, title: str, icon: str) -> dict[str, Any] | None:
+def _list(may: Callable[[str], bool], label: str, title: str, icon: str) -> JsonObject | None:
     """The list of a table, for users who may look at it."""
     app, name = label.split(".")
     if not may(f"{app}.view_{name}") and not may(f"{app}.change_{name}"):

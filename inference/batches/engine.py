@@ -142,6 +142,7 @@ def request_of(
         model=job.model.name,
         inputs=[encode_array(name, array) for name, array in arrays.items()],
         owner=owner_of(batch),
+        tenant=job.owner,
         **parse_options(job.options, Door.JOBS),
     )
 

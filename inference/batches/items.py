@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from inference.catalog import registry
+from inference.catalog.tokenizer import Tokenizer
+from inference.documents import Array, JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.runs.inputs import Prepared, from_python, prepare
 from inference.store.ports import specs
 from inference.store.tensors import decode_array
 
-Array = np.ndarray[Any, Any]
 TEXT = "text"
 _MOST_OPEN_BYTES = 256 * 2**20  # of items that wait for others of their shape
 
@@ -71,9 +72,9 @@ class ItemReader:
         self._model, self._json = model, json
         self._ports = {port.name: port for port in specs(model.inputs)}
         self._split = frozenset(model.batch.inputs)
-        self._tokenizer: Any = None
+        self._tokenizer: Tokenizer | None = None
 
-    def read(self, values: Mapping[str, Any]) -> Item:
+    def read(self, values: JsonView) -> Item:
         """Nested lists, arrays or a text as an item."""
         if set(values) == {TEXT} and TEXT not in self._ports:
             tokens = from_python(self._model, self._tokens(values[TEXT]))
@@ -83,7 +84,7 @@ class ItemReader:
         added = any(whole[name] is not values[name] for name in values)
         return self._checked(listed, adds_axis=added or bool(listed.filled_in))
 
-    def _tokens(self, text: Any) -> dict[str, Array]:
+    def _tokens(self, text: str) -> dict[str, Array]:
         if not isinstance(text, str):
             raise InvalidRequest(f"{TEXT!r}: expected a string, got {text!r:.80}")
         if self._tokenizer is None:

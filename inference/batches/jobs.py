@@ -7,9 +7,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -22,6 +20,7 @@ from inference.batches.readers import format_of
 from inference.catalog import registry
 from inference.catalog.data_parallel import check_split
 from inference.catalog.uploads import Conflict
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
@@ -53,7 +52,7 @@ class JobRequest:
     source_name: str = ""
     batch_size: int | None = None
     concurrency: int | None = None
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: JsonView = dataclasses.field(default_factory=dict)
     owner: str = ""
     again: bool = False
 
@@ -112,7 +111,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     return _insert(job, batches, again=request.again)
 
 
-def divide(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def divide(given: JsonView) -> tuple[JsonObject, JsonObject]:
     """What was asked of a job, as fields of `JobRequest`; and what of its runs, which `create_job` reads.
 
     Raises:
@@ -124,7 +123,7 @@ def divide(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return parse_options(own, Door.JOBS, JOB_OPTIONS), rest
 
 
-def run_options(given: Mapping[str, Any]) -> dict[str, Any]:
+def run_options(given: JsonView) -> JsonObject:
     """Options of a job's runs as keyword arguments of `RunRequest`; flags that are off are left out.
 
     Raises:
@@ -141,7 +140,7 @@ def _batch_size(model: OnnxModel, asked: int | None, *, joins: bool) -> int:
     return asked or min(advice.batch_for(model) or DEFAULT_BATCH_SIZE, MOST_BATCH_SIZE)
 
 
-def _as_json(options: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(options: JsonView) -> JsonObject:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
 
 
@@ -165,9 +164,7 @@ def _digest_of(path: Path) -> str:
         raise InvalidRequest(f"{path}: cannot be read: {error}") from error
 
 
-def _fingerprint(
-    request: JobRequest, model: OnnxModel, digest: str, options: Mapping[str, Any]
-) -> str:
+def _fingerprint(request: JobRequest, model: OnnxModel, digest: str, options: JsonView) -> str:
     """Concurrency is left out: it does not change what is computed."""
     facts = [digest, model.pk, model.sha256, request.batch_size, _as_json(options), request.owner]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

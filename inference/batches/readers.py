@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from django.conf import settings
 
 from inference import sandbox
 from inference.conversion import documents
+from inference.documents import JsonView
 from inference.errors import InvalidRequest, TooLarge
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
@@ -27,7 +28,7 @@ class RawItem:
     """
 
     where: str
-    values: Mapping[str, Any] | None
+    values: JsonView | None
     error: str = ""
 
 

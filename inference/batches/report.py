@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from django.db.models import Count, Sum
 
 from inference.catalog.data_parallel import unproved
+from inference.documents import JsonObject
 from inference.graph.batching.batch_axis import Verdict
 from inference.models import Attempt
 from inference.models.batches import BatchJob, BatchState
@@ -65,7 +65,7 @@ def progress(job: BatchJob) -> Progress:
         .values("state")
         .annotate(batches=Count("pk"), items=Sum("item_count"))
     )
-    found: dict[str, dict[str, Any]] = {row["state"]: dict(row) for row in rows}
+    found: dict[str, JsonObject] = {row["state"]: dict(row) for row in rows}
     return Progress(
         {str(s): found.get(s, {}).get("batches", 0) for s in BatchState.values},
         {str(s): found.get(s, {}).get("items", 0) for s in BatchState.values},
@@ -86,7 +86,7 @@ def computed_by(job: BatchJob) -> dict[str, dict[str, int]]:
     return counts
 
 
-def failures(job: BatchJob) -> list[dict[str, Any]]:
+def failures(job: BatchJob) -> list[JsonObject]:
     """The first failed batches with their reasons."""
     rows = job.batches.filter(state=BatchState.FAILED)[:_FAILURES_SHOWN]
     return [

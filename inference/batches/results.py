@@ -18,13 +18,13 @@ import numpy as np
 
 from inference.batches import parquet, storage
 from inference.catalog.uploads import Conflict
+from inference.documents import Array, JsonObject
 from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import Verdict
 from inference.graph.spec import TensorSpec
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.store.ports import specs
 
-Array = np.ndarray[Any, Any]
 ITEM, ERROR = "_item", "_error"
 EXTENSIONS = {"jsonl": ".jsonl", "npz": ".npz", "parquet": ".parquet"}
 _MOST_OPEN = 64  # results kept in memory: items of many shapes alternate between batches
@@ -148,7 +148,7 @@ def _write_jsonl(job: BatchJob, file: IO[bytes]) -> int:
     """Returns the bytes of the longest line."""
     longest = 0
     for result in item_results(job):
-        line: dict[str, Any] = {ITEM: result.item}
+        line: JsonObject = {ITEM: result.item}
         if result.outputs is None:
             line[ERROR] = result.error
         else:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.batches import report
 from inference.batches.options import JOB_OPTIONS
+from inference.documents import JsonObject
 from inference.models.batches import Batch, BatchJob, JobState
 from inference.runs.option_schema import with_options
 from inference.runs.options import OPTIONS, Door
 
 
-class CountsSerializer(serializers.Serializer[Any]):
+class CountsSerializer(serializers.Serializer[object]):
     """By state."""
 
     waiting = serializers.IntegerField()
@@ -24,7 +24,7 @@ class CountsSerializer(serializers.Serializer[Any]):
     failed = serializers.IntegerField()
 
 
-class TogetherSerializer(serializers.Serializer[Any]):
+class TogetherSerializer(serializers.Serializer[object]):
     """Whether items share a run."""
 
     verdict = serializers.CharField(help_text="on the model's rows: proved, tried, no")
@@ -49,12 +49,12 @@ class BatchJobSerializer(serializers.ModelSerializer[BatchJob]):
             "items", "batches", "owner", "created_at", "started_at", "finished_at",
         ]  # fmt: skip
 
-    def to_representation(self, instance: BatchJob) -> dict[str, Any]:
+    def to_representation(self, instance: BatchJob) -> JsonObject:
         self._progress = report.progress(instance)
         return super().to_representation(instance)
 
     @extend_schema_field(TogetherSerializer)
-    def get_together(self, row: BatchJob) -> dict[str, Any]:
+    def get_together(self, row: BatchJob) -> JsonObject:
         return dataclasses.asdict(report.together(row))
 
     @extend_schema_field(CountsSerializer)
@@ -66,7 +66,7 @@ class BatchJobSerializer(serializers.ModelSerializer[BatchJob]):
         return self._progress.batches
 
 
-class FailureSerializer(serializers.Serializer[Any]):
+class FailureSerializer(serializers.Serializer[object]):
     batch = serializers.IntegerField()
     items = serializers.ListField(child=serializers.IntegerField())
     category = serializers.CharField()
@@ -83,7 +83,7 @@ class BatchJobDetailSerializer(BatchJobSerializer):
         fields = [*BatchJobSerializer.Meta.fields, "failures", "browsers"]
 
     @extend_schema_field(FailureSerializer(many=True))
-    def get_failures(self, row: BatchJob) -> list[dict[str, Any]]:
+    def get_failures(self, row: BatchJob) -> list[JsonObject]:
         return report.failures(row)
 
     @extend_schema_field(serializers.DictField(child=serializers.DictField()))
@@ -103,7 +103,7 @@ class BatchSerializer(serializers.ModelSerializer[Batch]):
         ]  # fmt: skip
 
 
-class BatchFileSerializer(serializers.Serializer[Any]):
+class BatchFileSerializer(serializers.Serializer[object]):
     """multipart/form-data."""
 
     model = serializers.CharField()
@@ -115,5 +115,5 @@ BatchUploadSerializer = with_options(
 )
 
 
-class RetrySerializer(serializers.Serializer[Any]):
+class RetrySerializer(serializers.Serializer[object]):
     retry_failed = serializers.BooleanField(default=False)

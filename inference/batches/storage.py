@@ -13,14 +13,13 @@ import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from django.conf import settings
 
+from inference.documents import Array
 from inference.graph.atomic import sync
-
-Array = np.ndarray[Any, Any]
 
 
 def root() -> Path:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
 
 from inference.batches import jobs, storage
 from inference.catalog.uploads import file_name
+from inference.documents import JsonView
 from inference.models.batches import BatchJob
 
 
@@ -19,7 +18,7 @@ def job_from_upload(
     *,
     model: str,
     owner: str,
-    given: Mapping[str, Any],
+    given: JsonView,
 ) -> tuple[BatchJob, bool]:
     """As `jobs.create_job`; the uploaded file itself is not kept. A cancelled equal job goes on.
 

@@ -7,13 +7,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from django.db import IntegrityError
 
 from inference import sandbox
 from inference.catalog import reading, registry
 from inference.catalog.tokenizer import Tokenizer
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.graph.batching.batch_axis import refused
 from inference.graph.ensemble.declared import Entry, InvalidManifest
@@ -43,7 +43,7 @@ class Part:
     work: float
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
-    summary: Mapping[str, Any]
+    summary: JsonView
 
 
 def add_components(
@@ -232,7 +232,7 @@ def _create(wiring: Wiring, parts: Mapping[str, Part], words: Mapping[str, str])
     return model
 
 
-def _described(wiring: Wiring, parts: Mapping[str, Part]) -> list[dict[str, Any]]:
+def _described(wiring: Wiring, parts: Mapping[str, Part]) -> list[JsonObject]:
     total = sum(part.work for part in parts.values())
     return [
         {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from inference.catalog.reading import Read
 from inference.checkpoints.described import Described
+from inference.documents import JsonObject
 
 
-def decoder_document(read: Read, described: Described | None) -> dict[str, Any] | None:
+def decoder_document(read: Read, described: Described | None) -> JsonObject | None:
     """`Decoder.to_json` of a file that was read; None: it writes no text.
 
     Its summary says why not, of a model with a cache, or how stages are made of its file.
@@ -33,7 +32,7 @@ def decoder_document(read: Read, described: Described | None) -> dict[str, Any] 
     return None
 
 
-def _document(read: Read, found: dict[str, Any], words: Described, context: int) -> dict[str, Any]:
+def _document(read: Read, found: JsonObject, words: Described, context: int) -> JsonObject:
     read.summary["decoding"] = {
         "changed": found["changed"],
         "called": dict(words.called),

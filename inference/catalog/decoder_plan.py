@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from inference import sandbox
 from inference.core.generation.stages import Decoder
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel, PlanShard
 from inference.store.files import keep, made_files, path_of
@@ -31,7 +31,7 @@ def decoder_steps(model: OnnxModel, stages: int) -> list[PlanShard]:
         InvalidRequest: it is no decoder, or has fewer layers.
     """
     decoder_of(model)
-    known: dict[str, Any] = model.summary["decoding"]
+    known: JsonObject = model.summary["decoding"]
     if stages == 1 and not known["changed"]:
         return [whole_stage(model)]
     path = path_of(model.sha256)

@@ -23,17 +23,22 @@ from django.conf import settings
 
 from browsers.core.answers.agreement import HALF, SINGLE, varies
 from browsers.core.answers.known import RULES, Known, KnownAnswer
+from browsers.core.protocol import WireTensor
 from inference import sandbox
+from inference.documents import Array, JsonObject
 from inference.models import PlanShard, StepKind
 from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed, unpacked
 from inference.store.files import path_of as file_of
 from inference.store.tensors import encode_array
 
 log = logging.getLogger(__name__)
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 _MOST_BYTES: Final = 1_000_000_000  # of a step's weights: they are in memory while it is answered
 _NOT_KEPT: Final = "none was kept"
 _MOST_REMEMBERED: Final = 256
+_UNTOLD: Final = (
+    "the graph of %s cannot be followed, it may hold every form that backends get wrong: %s"
+)
 _KNOWN: dict[str, Known] = {}
 
 
@@ -66,19 +71,21 @@ def _asked(steps: Sequence[PlanShard], computing: Sequence[PlanShard], folder: P
             f"{largest} has {largest.weight_bytes / 1e9:.1f} GB of weights, too much to be run here"
         )
     try:
-        sandbox.ask(
+        untold = sandbox.ask(
             "answers",
             reads=[file_of(step.sha256) for step in computing],
             writes=folder,
             steps=[_told(step) for step in steps],
             folder=str(folder),
-        )
+        ).document
     except sandbox.Refused as error:
         return f"onnxruntime answers no made-up input: {error}"
+    for sha256, why in untold.items():
+        log.warning(_UNTOLD, sha256, why)
     return ""
 
 
-def _told(step: PlanShard) -> dict[str, Any]:
+def _told(step: PlanShard) -> JsonObject:
     """A step as the sandbox is told of it."""
     return {
         "sha256": step.sha256,
@@ -98,13 +105,13 @@ def _write_none(path: Path, sha256: str, why_none: str) -> None:
         savez(file, **{META: meta})
 
 
-def _traits(sha256: str) -> dict[str, Any]:
+def _traits(sha256: str) -> JsonObject:
     """What the graph itself tells; of one that cannot be followed, that it may hold every bad form."""
     path = file_of(sha256)
     try:
-        found: dict[str, Any] = sandbox.ask("traits", reads=[path], path=str(path)).document
+        found: JsonObject = sandbox.ask("traits", reads=[path], path=str(path)).document
     except (sandbox.Refused, sandbox.Failed) as error:
-        log.warning("the graph of %s cannot be followed: %s", sha256, error)
+        log.warning(_UNTOLD, sha256, error)
         return UNTOLD
     return found
 
@@ -158,7 +165,7 @@ def _read(arrays: Arrays) -> Known:
     )
 
 
-def _tensors(arrays: Arrays, start: str) -> list[Any]:
+def _tensors(arrays: Arrays, start: str) -> list[WireTensor]:
     return [
         encode_array(name.removeprefix(start), array)
         for name, array in arrays.items()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from pathlib import Path
 
+from django.conf import settings
 from django.db import IntegrityError
 
 from inference import sandbox
@@ -12,7 +13,8 @@ from inference.catalog import known_answers, registry
 from inference.catalog.component_plan import check_strategy, component_steps
 from inference.catalog.data_parallel import check_parallel, copies
 from inference.catalog.decoder_plan import decoder_steps, whole_stage
-from inference.errors import InvalidRequest
+from inference.core.tenants import is_counted
+from inference.errors import Busy, InvalidRequest, Unavailable
 from inference.models import OnnxModel, Plan, PlanShard, Strategy
 from inference.store import transactions
 from inference.store.files import keep, made_files, path_of
@@ -22,6 +24,12 @@ CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
 # Of these the graph, or the manifest, says how many shards there are.
 FIXED_BY_GRAPH = (Strategy.ATTENTION_FEEDFORWARD, Strategy.COMPONENT)
 _WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
+# These use the model's own files as they are.
+_NO_FILES = (Strategy.NONE, Strategy.DATA, Strategy.COMPONENT)
+_COME_BACK_S = 3600.0
+_Way = tuple[int, str, int | None, int, bool]
+_KNOWN: dict[_Way, tuple[Plan, tuple[PlanShard, ...]]] = {}
+_MOST_KNOWN = 256
 
 
 def ensure_plan(
@@ -31,21 +39,24 @@ def ensure_plan(
     data_parallel: int = 1,
     *,
     allow_unproved_split: bool = False,
+    tenant: str = "",
 ) -> Plan:
     """The plan for this strategy and number of shards, cut now if it never was.
 
     `num_shards` None: what the graph makes, where the strategy leaves no choice, else 1. `data_parallel`:
     over how many copies of the cut model a batch is split; `allow_unproved_split`: even where it is not
-    proved that its rows are computed each for itself.
+    proved that its rows are computed each for itself. `tenant`: who has it cut, on request or by a run.
 
     Raises:
         InvalidRequest: an unknown strategy, one that the graph does not allow, or a number of shards
             that it does not allow (names those it does).
+        Busy: it would have to be cut, and the tenant has as many as one may have.
     """
     if strategy not in CUTS:
         raise InvalidRequest(f"strategy {strategy!r}: expected one of {', '.join(CUTS)}")
     if num_shards is not None and num_shards < 1:
         raise InvalidRequest(f"shards: expected at least 1, got {num_shards}")
+    check_size((num_shards or 1) * data_parallel)
     if num_shards is None and strategy not in FIXED_BY_GRAPH:
         num_shards = 1
     check_parallel(model, strategy, data_parallel, allow_unproved=allow_unproved_split)
@@ -60,6 +71,7 @@ def ensure_plan(
     plan = Plan.objects.filter(**wanted).first()
     if plan is not None:
         return plan
+    _admit(tenant, strategy)
     steps = _cut(model, strategy, num_shards)
     wanted["num_shards"] = num_shards or len(steps)
     if strategy == Strategy.DATA:
@@ -69,13 +81,48 @@ def ensure_plan(
     known_answers.make(steps)
     try:
         with transactions.alone(registry.FILES):
-            plan = Plan.objects.create(**wanted)
+            _check_files(steps)
+            plan = Plan.objects.create(**wanted, tenant=tenant)
             for step in steps:
                 step.plan = plan
             PlanShard.objects.bulk_create(steps)
     except IntegrityError:  # somebody else cut it meanwhile: the same plan
         return Plan.objects.get(**wanted)
     return plan
+
+
+def check_size(steps: int) -> None:
+    """Refuse a plan, or a run, of more shards than one may have, before anything is cut for it.
+
+    Raises:
+        InvalidRequest.
+    """
+    if steps > settings.WEBPOOL_MAX_SHARDS_PER_RUN:
+        raise InvalidRequest(
+            f"these would be {steps} shards, expected at most {settings.WEBPOOL_MAX_SHARDS_PER_RUN} "
+            "(WEBPOOL_MAX_SHARDS_PER_RUN); ask for fewer shards or copies"
+        )
+
+
+def _admit(tenant: str, strategy: str) -> None:
+    """Plans that make files take the disk of all."""
+    if strategy in _NO_FILES or not is_counted(tenant):
+        return
+    made = Plan.objects.filter(tenant=tenant).exclude(strategy__in=_NO_FILES).count()
+    if made >= settings.WEBPOOL_MAX_PLANS_PER_OWNER:
+        raise Busy(
+            f"{made} plans were cut for {tenant}, the limit for one owner is "
+            f"{settings.WEBPOOL_MAX_PLANS_PER_OWNER} (WEBPOOL_MAX_PLANS_PER_OWNER); use one of them, or "
+            f"wait: those without runs are forgotten after {settings.WEBPOOL_RUN_RETENTION_DAYS:g} days",
+            retry_after_s=_COME_BACK_S,
+        )
+
+
+def _check_files(steps: Sequence[PlanShard]) -> None:
+    """With the files' lock: none of them was deleted, with another plan, since it was found to be there."""
+    gone = [step.sha256 for step in steps if step.sha256 and not path_of(step.sha256).exists()]
+    if gone:
+        raise Unavailable(f"file {gone[0][:12]}… was deleted while it was planned with; ask again")
 
 
 def asked_plan(
@@ -85,6 +132,7 @@ def asked_plan(
     data_parallel: int = 1,
     *,
     allow_unproved_split: bool = False,
+    tenant: str = "",
 ) -> Plan:
     """`ensure_plan` for who asks for a plan alone: what is left out is chosen as usual.
 
@@ -98,6 +146,7 @@ def asked_plan(
         usual_shards(strategy, shards),
         data_parallel,
         allow_unproved_split=allow_unproved_split,
+        tenant=tenant,
     )
 
 
@@ -119,34 +168,35 @@ def cached_plan(
     data_parallel: int = 1,
     *,
     allow_unproved_split: bool = False,
+    tenant: str = "",
 ) -> tuple[Plan, tuple[PlanShard, ...]]:
     """A model's plan and steps, remembered by this process: plans never change.
 
     Raises:
-        InvalidRequest: as `ensure_plan`.
+        InvalidRequest, Busy: as `ensure_plan`.
     """
-    return _known_plan(model.pk, strategy, num_shards, data_parallel, allow_unproved_split)
-
-
-@functools.lru_cache(maxsize=256)
-def _known_plan(
-    model_id: int,
-    strategy: str,
-    num_shards: int | None,
-    data_parallel: int,
-    allow_unproved_split: bool,
-) -> tuple[Plan, tuple[PlanShard, ...]]:
-    model = OnnxModel.objects.get(pk=model_id)
-    plan = ensure_plan(
-        model, strategy, num_shards, data_parallel, allow_unproved_split=allow_unproved_split
-    )
-    return plan, tuple(steps_of(plan))
+    way = (model.pk, strategy, num_shards, data_parallel, allow_unproved_split)
+    known = _KNOWN.get(way)
+    if known is None:
+        plan = ensure_plan(
+            OnnxModel.objects.get(pk=model.pk),
+            strategy,
+            num_shards,
+            data_parallel,
+            allow_unproved_split=allow_unproved_split,
+            tenant=tenant,
+        )
+        known = plan, tuple(steps_of(plan))
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[way] = known
+    return known
 
 
 def clear_cache() -> None:
-    """Look again what names stand for: a model may have been deleted and registered anew."""
+    """Look again what names stand for: a model or a plan may have been deleted and made anew."""
     registry.cached_model.cache_clear()
-    _known_plan.cache_clear()
+    _KNOWN.clear()
 
 
 def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanShard]:

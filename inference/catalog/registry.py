@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.db import IntegrityError
@@ -17,10 +18,12 @@ from inference.errors import InvalidRequest, UnknownModel
 from inference.models import ModelType, OnnxModel, PlanShard
 from inference.store import transactions
 from inference.store.files import files_dir, keep, made_files, path_of
+from inference.store.statements import Ask
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 # Whoever writes a row that names files, or deletes files that no row names, holds the lock of this name.
 FILES = "files"
+_KEY = Ask("model_key", OnnxModel, ("name",))
 
 
 def add_model(
@@ -30,11 +33,13 @@ def add_model(
     model_type: str = ModelType.OTHER,
     tokenizer: Path | None = None,
     described: Described | None = None,
+    overrides: Sequence[str] = (),
 ) -> OnnxModel:
     """Register an ONNX file (with its external data, if any); nothing is kept when it is refused.
 
     Registering the same bytes under the same name again returns the existing model. `described`: of a model
     that is to write text, what its graph does not tell; its graph must be a decoder's then.
+    `overrides`: weights listed as inputs, which are given with every request from then on.
 
     Raises:
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
@@ -43,7 +48,8 @@ def add_model(
     kept: set[str] = set()
     try:
         with made_files() as folder:
-            read = reading.read(path, folder, described.called if described else None)
+            called = described.called if described else None
+            read = reading.read(path, folder, called=called, overrides=overrides)
             existing = OnnxModel.objects.filter(name=name).first()
             if existing is not None:
                 return same_or_taken(existing, read.sha256)
@@ -153,6 +159,19 @@ def tokenizer_of(model: OnnxModel) -> Tokenizer:
             f"model {model.name} has no tokenizer: send tensors, or register it with --tokenizer"
         )
     return Tokenizer(path_of(model.tokenizer), [item["name"] for item in model.inputs])
+
+
+def current_model(name: str) -> OnnxModel:
+    """The registered model, as remembered by this process if it is still the one of that name.
+
+    Raises:
+        UnknownModel: as `get_model`.
+    """
+    model = cached_model(name)
+    if _KEY(name=name) != [(model.pk,)]:  # it was deleted, and perhaps registered anew
+        cached_model.cache_clear()
+        model = cached_model(name)
+    return model
 
 
 @functools.lru_cache(maxsize=256)

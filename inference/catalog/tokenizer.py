@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from inference import sandbox
 from inference.conversion.strings import text_of
+from inference.documents import Array
 from inference.errors import InvalidRequest
 from inference.graph.files import store
 
@@ -48,7 +46,7 @@ class Tokenizer:
             raise ValueError(f"{path.name} is not a tokenizer.json: {error}") from error
         return store(raw, folder)[0]
 
-    def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    def encode(self, texts: Sequence[str]) -> dict[str, Array]:
         """Texts as int64 arrays of [texts, longest], padded; longer texts are cut at the model's limit.
 
         Raises:

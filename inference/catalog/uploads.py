@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -15,6 +14,7 @@ from django.db import transaction
 
 from browsers.core.failures import Category
 from inference.catalog import components, registry
+from inference.documents import JsonView
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import OnnxModel, PlanShard
 from inference.store import outbox
@@ -36,6 +36,7 @@ def register_upload(
     model_type: str,
     tokenizer: UploadedFile | None = None,
     external_data: Sequence[UploadedFile] = (),
+    overrides: Sequence[str] = (),
 ) -> OnnxModel:
     """Register an uploaded ONNX file; external data files keep their names and lie beside it.
 
@@ -47,7 +48,11 @@ def register_upload(
         for data in external_data:
             _save(data, folder)
         return registry.add_model(
-            path, name=name, model_type=model_type, tokenizer=_tokenizer(tokenizer, folder)
+            path,
+            name=name,
+            model_type=model_type,
+            tokenizer=_tokenizer(tokenizer, folder),
+            overrides=overrides,
         )
 
 
@@ -82,7 +87,7 @@ def register_manifest(
         )
 
 
-def register_document(document: Mapping[str, Any], *, name: str, model_type: str) -> OnnxModel:
+def register_document(document: JsonView, *, name: str, model_type: str) -> OnnxModel:
     """Register a model that is made of registered ones alone.
 
     Raises:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+
+from inference.documents import JsonObject, JsonView
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +32,10 @@ class Described:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Described:
+    def from_json(cls, document: JsonView) -> Described:
         lists = {key: tuple(document[key]) for key in ("stop_tokens", "notes")}
         return cls(**{**document, **lists})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         lists = {"stop_tokens": list(self.stop_tokens), "notes": list(self.notes)}
         return {**dataclasses.asdict(self), **lists}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from inference.checkpoints.described import Described
 from inference.checkpoints.documents import described, read_json
+from inference.documents import JsonObject
 
 _USUAL: Final = ("model.onnx", "decoder_model_merged.onnx", "decoder_with_past_model.onnx")
 _INPUTS: Final = (
@@ -88,7 +89,7 @@ def genai(folder: Path) -> Export:
     return Export(folder / Path(name).name, folder, words)
 
 
-def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
+def _object(document: JsonObject, key: str) -> JsonObject:
     found = document.get(key)
     if not isinstance(found, dict):
         raise ValueError(f"genai_config.json: {key}: expected an object, got {found!r:.80}")

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from inference.checkpoints.gguf_types import TYPES, BlockType
+from inference.documents import Array
 
-Array = np.ndarray[Any, Any]
 _MAGIC: Final = b"GGUF"
 _VERSIONS: Final = (2, 3)
 _ALIGNMENT: Final = 32

@@ -11,10 +11,10 @@ from inference.checkpoints.architectures import MOST_POSITIONS, Sizes, Unsupport
 from inference.checkpoints.described import Described
 from inference.checkpoints.gguf_file import BadGguf, GgufFile, TensorInfo
 from inference.checkpoints.gguf_types import TYPES
+from inference.documents import Array
 from inference.zoo.decoder import DecoderConfig, Rotation
 from inference.zoo.layers.packed import Form, Packed
 
-Array = np.ndarray[Any, Any]
 # Hugging Face's names of a layer's parts, by GGUF's.
 _PARTS: Final = {
     "attn_norm": "input_layernorm",

@@ -19,6 +19,7 @@ from tokenizers import (
 from inference.checkpoints.architectures import Unsupported
 from inference.checkpoints.gguf_file import BadGguf
 from inference.checkpoints.sentence_pieces import CONTROL, USER, sentence_pieces
+from inference.documents import JsonView
 
 _LETTERS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST: Final = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -31,7 +32,7 @@ _GPT2: Final = ("gpt-2", "default")
 _DIGITS: Final = ("smollm",)
 
 
-def tokenizer_json(metadata: Mapping[str, Any]) -> str:
+def tokenizer_json(metadata: JsonView) -> str:
     """The text of a tokenizer.json.
 
     Raises:
@@ -76,7 +77,7 @@ def tokenizer_json(metadata: Mapping[str, Any]) -> str:
     return str(made.to_str())
 
 
-def _byte_level(metadata: Mapping[str, Any], tokens: list[str], _: list[int]) -> Tokenizer:
+def _byte_level(metadata: JsonView, tokens: list[str], _: list[int]) -> Tokenizer:
     pairs = [_pair(merge) for merge in _listed(metadata, "merges", str)]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     made = Tokenizer(models.BPE(vocabulary, pairs))
@@ -88,7 +89,7 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], _: list[int]) ->
     return made
 
 
-def _listed(metadata: Mapping[str, Any], name: str, of: type) -> list[Any]:
+def _listed(metadata: JsonView, name: str, of: type) -> list[Any]:
     found = metadata.get(f"tokenizer.ggml.{name}")
     if not isinstance(found, list) or not all(isinstance(item, of) for item in found):
         raise BadGguf(f"tokenizer.ggml.{name}: expected a list, got {found!r:.80}")

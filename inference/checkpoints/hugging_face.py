@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from inference.checkpoints.architectures import MOST_POSITIONS, Sizes, Unsupported, config_of
 from inference.checkpoints.described import Described
 from inference.checkpoints.documents import described, read_json
+from inference.documents import Array
 from inference.zoo.decoder import DecoderConfig, Rotation
 
-Array = np.ndarray[Any, Any]
 _ARCHITECTURES: Final = {
     "llama": "llama",
     "qwen2": "qwen2",

@@ -7,11 +7,12 @@ in the order of their scores.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from tokenizers import Tokenizer, decoders, models, normalizers
 
 from inference.checkpoints.gguf_file import BadGguf
+from inference.documents import JsonView
 
 NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4
 """Types of tokens."""
@@ -20,7 +21,7 @@ _SPACE: Final = "▁"
 _MOST_LENGTH: Final = 128  # of a token that is joined: longer ones would take the square of it
 
 
-def sentence_pieces(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> Tokenizer:
+def sentence_pieces(metadata: JsonView, tokens: list[str], kinds: list[int]) -> Tokenizer:
     """The tokenizer, without its special tokens.
 
     Raises:

@@ -11,15 +11,16 @@ with ResourcePoolBridgeIntegrationWithRecovery(max_connections=3) as pool:
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inference.client import calls, opening
 from inference.client.calls import Call
 from inference.client.connections import Connections
 from inference.client.model import PoolModel, Selection
 from inference.client.tally import Tally
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         self,
         model_type: str | None,
         model_name: str,
-        hardware_preferences: Mapping[str, Any] | None = None,
+        hardware_preferences: JsonView | None = None,
     ) -> PoolModel:
         """A registered model, loaded and ready to be called.
 
@@ -101,7 +102,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         self,
         model_name: str,
         platform: str | None = None,
-        error_recovery: Mapping[str, Any] | None = None,
+        error_recovery: JsonView | None = None,
     ) -> PoolModel:
         """A model on that platform, prepared for failures.
 
@@ -127,9 +128,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             model.standby = calls.in_thread(lambda: self._load_standby(model, options_of(wishes)))
         return model
 
-    def execute_concurrent(
-        self, work: Sequence[tuple[PoolModel, Mapping[str, Any]]]
-    ) -> list[dict[str, Any]]:
+    def execute_concurrent(self, work: Sequence[tuple[PoolModel, JsonView]]) -> list[JsonObject]:
         """Run many (model, inputs) at once over the pool; the results are in their order.
 
         One that fails is a result of its own and costs the others nothing; a full pool is waited for.
@@ -144,11 +143,11 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             self._tally.count(model.name, item["metrics"])
         return done
 
-    def get_metrics(self) -> dict[str, Any]:
+    def get_metrics(self) -> JsonObject:
         """What this object's calls measured: numbers, times in ms, shards per browser, moves."""
         return {**self._tally.to_json(), "connections": list(self._connections.used)}
 
-    def get_health_status(self) -> dict[str, Any]:
+    def get_health_status(self) -> JsonObject:
         """How the pool is now; see `inference.client.health`."""
         self.check_open()
         from inference.client.health import health
@@ -157,7 +156,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
 
     def export_telemetry(
         self, include_connections: bool = True, include_models: bool = True
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """The telemetry document of the whole pool, as `/api/telemetry/` gives it; null is not known."""
         self.check_open()
         from inference.telemetry import telemetry
@@ -217,7 +216,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
                 "leave db_path out, or stop that pool first"
             )
 
-    def _model(self, model_type: str | None, model_name: str, options: dict[str, Any]) -> PoolModel:
+    def _model(self, model_type: str | None, model_name: str, options: JsonObject) -> PoolModel:
         from browsers.state.live import living
         from inference.catalog import registry
         from inference.client import preload
@@ -259,7 +258,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
             return Selection("placement", why=f"history recommends {selection.why}, but {full}")
         return selection
 
-    def _load_standby(self, model: PoolModel, options: dict[str, Any]) -> str | None:
+    def _load_standby(self, model: PoolModel, options: JsonObject) -> str | None:
         """Load the model once more, where placement would put it without the browsers it is in."""
         from browsers.state.live import living
         from inference.client import preload
@@ -290,8 +289,8 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         self,
         name: str,
         selection: Selection,
-        options: Mapping[str, Any],
-        inputs: Mapping[str, Any],
+        options: JsonView,
+        inputs: JsonView,
     ) -> RunRequest:
         from browsers.state.live import living
         from inference.client.requests import request_for
@@ -304,7 +303,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         wishes = {**options, "browsers": browsers, "platform": selection.platform}
         return request_for(name, inputs, wishes)
 
-    def _run(self, call: Call) -> dict[str, Any]:
+    def _run(self, call: Call) -> JsonObject:
         self.check_open()
         name = call.model
         try:
@@ -316,7 +315,7 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         return done
 
 
-def options_of(preferences: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(preferences: JsonView) -> JsonObject:
     """`hardware_preferences` as options of a run, `browser` taken for `browsers`."""
     from inference.runs.options import Door, parse_options
 

@@ -10,10 +10,11 @@ import asyncio
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from browsers.core.failures import Category
+from inference.documents import JsonObject, JsonView
 from inference.errors import Busy, WebpoolError
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ class Call:
 
     model: str
     request: Callable[[], RunRequest]
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    facts: JsonView = dataclasses.field(default_factory=dict)
 
 
-async def answer(call: Call) -> dict[str, Any]:
+async def answer(call: Call) -> JsonObject:
     """Run once.
 
     Returns:
@@ -50,7 +51,7 @@ async def answer(call: Call) -> dict[str, Any]:
     from inference.runs.metrics import run_metrics
     from inference.store.tensors import decode_array
 
-    def finish(run: Run) -> dict[str, Any]:
+    def finish(run: Run) -> JsonObject:
         outputs = collect(run, keep=False)
         metrics = {
             **run_metrics(run),
@@ -64,7 +65,7 @@ async def answer(call: Call) -> dict[str, Any]:
     return await serving.run_to_end(lambda: creation.create_run(call.request()), finish)
 
 
-async def answers(calls: Sequence[Call]) -> list[dict[str, Any]]:
+async def answers(calls: Sequence[Call]) -> list[JsonObject]:
     """Run many at once; each has its own result, in order.
 
     A full pool is waited for: a call that is refused for it comes back when it was told to.
@@ -75,7 +76,7 @@ async def answers(calls: Sequence[Call]) -> list[dict[str, Any]]:
     """
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(call: Call) -> dict[str, Any]:
+    async def one(call: Call) -> JsonObject:
         async with gate:
             while True:
                 try:
@@ -93,7 +94,7 @@ async def answers(calls: Sequence[Call]) -> list[dict[str, Any]]:
     return list(await asyncio.gather(*map(one, calls)))
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _told(error: Exception) -> JsonObject:
     category = error.category if isinstance(error, WebpoolError) else Category.INTERNAL
     message = str(error) if isinstance(error, WebpoolError) else f"{type(error).__name__}: {error}"
     return {"category": category, "message": message, "run": getattr(error, "run_id", None)}
@@ -106,7 +107,7 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def wait_for(work: Coroutine[Any, Any, T]) -> T:
+def wait_for(work: Coroutine[object, None, T]) -> T:
     """Await `work` from synchronous code. An interrupt (Ctrl-C) cancels it, and is passed on."""
     ended = threading.Event()
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from browsers.state.live import LiveBrowser
 from inference.client.model import Selection
+from inference.documents import JsonView
 from inference.models import OnnxModel
 from inference.scheduling.advice import recommend_for
 
 
 def choose(
     model: OnnxModel,
-    options: Mapping[str, Any],
+    options: JsonView,
     pool: Collection[LiveBrowser],
     *,
     with_history: bool,

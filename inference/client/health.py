@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from browsers.models import Browser, BrowserState
 from browsers.state import breakers
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from browsers.state.live import LiveBrowser
+from inference.documents import JsonObject
 
 
-def health() -> dict[str, Any]:
+def health() -> JsonObject:
     """The pool's state, and each browser's.
 
     `status` is "healthy" when every browser that is wanted is ready, "degraded" when some are not, and
@@ -33,7 +33,7 @@ def health() -> dict[str, Any]:
     }
 
 
-def _browser(row: Browser, live: LiveBrowser | None, breaker: str | None) -> dict[str, Any]:
+def _browser(row: Browser, live: LiveBrowser | None, breaker: str | None) -> JsonObject:
     return {
         "family": row.family,
         "version": row.version or None,

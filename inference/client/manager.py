@@ -15,12 +15,12 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inference.client import calls, opening
 from inference.client.calls import Call
 from inference.client.connections import Connections
+from inference.documents import JsonObject, JsonView
 
 if TYPE_CHECKING:
     from inference.runs.requests import RunRequest
@@ -54,7 +54,7 @@ class ModelShardingManager:
         shard_type: str | None = None,
         model_type: str | None = None,
         max_connections: int | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         opening.set_up_django()
         from inference.runs.options import Door, parse_options
@@ -67,9 +67,9 @@ class ModelShardingManager:
         self._handle: opening.PoolHandle | None = None
         self._times_ms: deque[float] = deque(maxlen=_LATEST)
         self._succeeded = self._failed = 0
-        self._latest: dict[str, Any] | None = None
+        self._latest: JsonObject | None = None
 
-    async def initialize_sharding(self) -> dict[str, Any]:
+    async def initialize_sharding(self) -> JsonObject:
         """Join or start the pool, cut the model and load every shard into its browser.
 
         WebNN compiles a shard for the shapes of a run, so that its first run there loads once more.
@@ -91,8 +91,8 @@ class ModelShardingManager:
             raise
 
     async def run_inference_sharded(
-        self, inputs: Mapping[str, Any], max_retries: int | None = None
-    ) -> dict[str, Any]:
+        self, inputs: JsonView, max_retries: int | None = None
+    ) -> JsonObject:
         """Run once; a caller that is cancelled cancels the run.
 
         Args:
@@ -122,7 +122,7 @@ class ModelShardingManager:
             self._times_ms.append(self._latest["inference_time_ms"])
         return answer
 
-    def get_metrics(self) -> dict[str, Any]:
+    def get_metrics(self) -> JsonObject:
         """What this manager's runs measured: their number, the latest, and the median time in ms."""
         return {
             "model": self.model_name,
@@ -150,7 +150,7 @@ class ModelShardingManager:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _initialize(self) -> dict[str, Any]:
+    def _initialize(self) -> JsonObject:
         from inference.catalog import registry
         from inference.client import preload
         from inference.client.requests import check_type
@@ -161,7 +161,7 @@ class ModelShardingManager:
             self.shard_type = "component" if model.components else "layer"
         return preload.load_plan(self.request({}))
 
-    def request(self, inputs: Mapping[str, Any], max_retries: int | None = None) -> RunRequest:
+    def request(self, inputs: JsonView, max_retries: int | None = None) -> RunRequest:
         """What a run of these inputs is asked for."""
         from browsers.state.live import living
         from inference.client.requests import request_for

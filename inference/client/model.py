@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from inference.client.calls import Call
+from inference.documents import JsonObject, JsonView
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Selection:
     platform: str = ""
     why: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return dataclasses.asdict(self)
 
 
@@ -47,16 +47,16 @@ class PoolModel:
         name: str,
         model_type: str,
         selection: Selection,
-        plan: Mapping[str, Any],
-        call: Callable[[Mapping[str, Any]], Call],
-        run: Callable[[Call], dict[str, Any]],
+        plan: JsonView,
+        call: Callable[[JsonView], Call],
+        run: Callable[[Call], JsonObject],
     ) -> None:
         self.name, self.model_type = name, model_type
         self.selection, self.plan = selection, plan
         self.standby: str | None = None
         self._call, self._run = call, run
 
-    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, inputs: JsonView) -> JsonObject:
         """Run once.
 
         Args:
@@ -72,7 +72,7 @@ class PoolModel:
         """
         return self._run(self.call(inputs))
 
-    def call(self, inputs: Mapping[str, Any]) -> Call:
+    def call(self, inputs: JsonView) -> Call:
         """The call as `execute_concurrent` makes it."""
         return self._call(inputs)
 

@@ -18,8 +18,8 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from inference.documents import JsonObject
 from inference.errors import Unavailable
 
 _STOP_WITHIN_S = 45.0
@@ -80,7 +80,7 @@ def running() -> bool:
         return False
 
 
-def pool_facts() -> dict[str, Any]:
+def pool_facts() -> JsonObject:
     """What the pool on this home wrote about itself when it started; empty where there is none."""
     from django.conf import settings
 
@@ -159,7 +159,7 @@ class _Child:
         self._log.unlink(missing_ok=True)
         self._process: subprocess.Popen[bytes] = spawn(
             [
-                sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--no-web",
+                sys.executable, "-m", "webpool_site.command_line", "up", "--no-web",
                 "--ready-file", str(self._ready_file),
             ],
             env={**os.environ, **environment, "WEBPOOL_HOME": str(self._home)},
@@ -188,9 +188,9 @@ class _Child:
                 return self._wait_for_the_other(until, cancelled)
         raise Unavailable(f"the pool was not ready within {self._start_s:g} s; {self._words()}")
 
-    def _told(self) -> dict[str, Any] | None:
+    def _told(self) -> JsonObject | None:
         try:
-            told: dict[str, Any] = json.loads(self._ready_file.read_text())
+            told: JsonObject = json.loads(self._ready_file.read_text())
         except (OSError, ValueError):
             return None
         return told

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery import group
 from celery.exceptions import TimeoutError as CeleryTimeout
 from django.conf import settings
@@ -11,6 +9,7 @@ from django.conf import settings
 from browsers.queues import queue_of
 from inference.catalog import plans, registry
 from inference.core.placement import NoBrowser, place
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import StepKind
 from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
@@ -18,7 +17,7 @@ from inference.scheduling.dispatch import shard_view
 from inference.scheduling.wishes import wishes_from
 
 
-def load_plan(request: RunRequest) -> dict[str, Any]:
+def load_plan(request: RunRequest) -> JsonObject:
     """Cut the model as the request says and load each shard where placement puts it.
 
     Raises:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inference.client import calls
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class ResourcePoolErrorRecovery:
     def __init__(self, pool: ResourcePoolBridgeIntegrationWithRecovery) -> None:
         self._pool = pool
 
-    def incidents(self, browser: str | None = None, *, limit: int = 100) -> list[dict[str, Any]]:
+    def incidents(self, browser: str | None = None, *, limit: int = 100) -> list[JsonObject]:
         """What went wrong and what was done, latest first; `browser` None: of all.
 
         Returns:
@@ -43,14 +44,14 @@ class ResourcePoolErrorRecovery:
         self._pool.check_open()
         return calls.in_thread(lambda: _incidents(browser, limit))
 
-    def rung_statistics(self) -> list[dict[str, Any]]:
+    def rung_statistics(self) -> list[JsonObject]:
         """Attempts, successes and durations per rung of the ladder, browser family and error category."""
         self._pool.check_open()
         from browsers.rungs import rung_statistics
 
         return calls.in_thread(rung_statistics)
 
-    def breakers(self) -> dict[str, Any]:
+    def breakers(self) -> JsonObject:
         """Circuit breakers by browser, as `/api/browsers/` shows them; each None while Redis is away."""
         self._pool.check_open()
         return calls.in_thread(_breakers)
@@ -64,7 +65,7 @@ class ResourcePoolErrorRecovery:
         self._pool.check_open()
         calls.in_thread(lambda: _reset(browser))
 
-    def repair(self, browser: str, *, rung: str = "ping") -> dict[str, Any]:
+    def repair(self, browser: str, *, rung: str = "ping") -> JsonObject:
         """Make the browser climb the ladder from `rung` on, between two of its tasks; waits for the end.
 
         Returns:
@@ -112,7 +113,7 @@ def _acting(action: str, browser: str) -> AbstractContextManager[Said]:
     return audit.acting(Entrance.PYTHON, audit.machine_user(), action, f"browser {browser}")
 
 
-def _incidents(browser: str | None, limit: int, *, after: int = 0) -> list[dict[str, Any]]:
+def _incidents(browser: str | None, limit: int, *, after: int = 0) -> list[JsonObject]:
     from browsers.models import Incident
 
     rows = Incident.objects.filter(pk__gt=after)
@@ -136,7 +137,7 @@ def _incidents(browser: str | None, limit: int, *, after: int = 0) -> list[dict[
     ]
 
 
-def _breakers() -> dict[str, Any]:
+def _breakers() -> JsonObject:
     from browsers.models import Browser
     from browsers.state import breakers
     from browsers.state.glance import breakers_or_unknown
@@ -160,7 +161,7 @@ def _reset(browser: str) -> None:
         raise Unavailable(f"Redis does not answer ({error}); the breakers are as before") from error
 
 
-def _repair(browser: str, rung: str) -> dict[str, Any]:
+def _repair(browser: str, rung: str) -> JsonObject:
     from celery import current_app
     from celery.exceptions import TimeoutError as CeleryTimeout
 

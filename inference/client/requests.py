@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from inference.catalog import registry
+from inference.documents import JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.runs.inputs import from_python
@@ -24,7 +22,7 @@ def check_type(model: OnnxModel, model_type: str | None) -> None:
         raise InvalidRequest(f"model {model.name} is of type {model.model_type}, not {model_type}")
 
 
-def request_for(name: str, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> RunRequest:
+def request_for(name: str, inputs: JsonView, options: JsonView) -> RunRequest:
     """A request of plain lists or arrays; `options` are fields of `RunRequest`.
 
     Raises:

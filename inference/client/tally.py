@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
-from typing import Any
+
+from inference.documents import JsonObject, JsonView
 
 _LATEST = 1000
 
@@ -22,7 +22,7 @@ class Tally:
         self._recoveries: Counter[str] = Counter()
         self._times_ms: dict[str, deque[float]] = {}
 
-    def count(self, model: str, metrics: Mapping[str, Any] | None) -> None:
+    def count(self, model: str, metrics: JsonView | None) -> None:
         """One answer with its metrics; None: it failed."""
         with self._lock:
             if metrics is None:
@@ -36,7 +36,7 @@ class Tally:
                 self._browsers[shard["browser"] or "unknown"] += 1
                 self._recoveries.update(event["category"] for event in shard["recovery_events"])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """`recovery_events` counts by category what answers survived."""
         with self._lock:
             models = sorted({*self._succeeded, *self._failed})
@@ -49,7 +49,7 @@ class Tally:
                 "recovery_events": dict(self._recoveries),
             }
 
-    def _model(self, name: str) -> dict[str, Any]:
+    def _model(self, name: str) -> JsonObject:
         times = self._times_ms.get(name)
         return {
             "succeeded": self._succeeded[name],

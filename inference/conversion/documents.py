@@ -99,7 +99,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name}: {NOT_IN_JSON}")
 
 
-def _check_text(document: Any) -> None:
+def _check_text(document: object) -> None:
     """Refuse half of a surrogate pair, wherever it is: no file, row or answer could hold it."""
     try:
         json.dumps(document, ensure_ascii=False).encode()

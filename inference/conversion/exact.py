@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from browsers.core.protocol import DTYPES
 from inference.conversion import numbers, strings
-from inference.conversion.nesting import Array, Nested, array_from, flattened, is_array
+from inference.conversion.nesting import Nested, array_from, flattened, is_array
 from inference.conversion.numbers import Why
 from inference.conversion.refusal import expected, refused
+from inference.documents import Array
 from inference.errors import InvalidRequest
 
 _KINDS = "biufOUST"  # of numpy: dates, complex numbers and records have no counterpart in ONNX
 
 
-def array_of(name: str, value: Any, dtype: str, *, json: bool = False) -> Array:
+def array_of(name: str, value: object, dtype: str, *, json: bool = False) -> Array:
     """The input's value as an array of ONNX type `dtype`, in the shape in which it came.
 
     Args:
@@ -58,7 +58,7 @@ def check_texts(name: str, items: Sequence[str | bytes], shape: tuple[int, ...])
         raise _first_wrong(name, Nested(list(items), shape), "string", strings.why_not)
 
 
-def _checked(name: str, value: Any) -> Array:
+def _checked(name: str, value: object) -> Array:
     """The value as a numpy array of numbers, text or objects, none of them masked."""
     array = array_from(name, value)
     if array.dtype.kind not in _KINDS:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from inference.documents import Array
 from inference.errors import InvalidRequest
 
 MAX_RANK = 32
-Array = np.ndarray[Any, Any]
 _TEXT = (str, bytes, bytearray, memoryview)
 
 
@@ -20,7 +20,7 @@ _TEXT = (str, bytes, bytearray, memoryview)
 class Nested:
     """Elements in C order, and the shape in which they came."""
 
-    flat: list[Any]
+    flat: list[object]
     shape: tuple[int, ...]
 
     def position(self, index: int) -> tuple[int, ...]:
@@ -28,7 +28,7 @@ class Nested:
         return tuple(int(axis) for axis in np.unravel_index(index, self.shape))
 
 
-def flattened(name: str, value: Any) -> Nested:
+def flattened(name: str, value: object) -> Nested:
     """The elements of a scalar, of nested sequences, or of sequences of arrays.
 
     Raises:
@@ -48,7 +48,7 @@ def flattened(name: str, value: Any) -> Nested:
     return Nested(level, shape)
 
 
-def array_from(name: str, value: Any) -> Array:
+def array_from(name: str, value: object) -> Array:
     """The numpy array that an array of another library becomes.
 
     Raises:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
-Why = Callable[[Any], str | None]
+from inference.documents import Array, DType
+
+Why = Callable[[object], str | None]
 
 NOT_IN_JSON = (
     "JSON has neither NaN nor infinity, and a number larger than any float64 is read as one; binary tensors, "
@@ -17,7 +18,7 @@ NOT_IN_JSON = (
 )
 
 
-def rule(target: np.dtype[Any], *, json: bool) -> Why:
+def rule(target: DType, *, json: bool) -> Why:
     """What the type has against a Python value: None, it holds it; empty, the range or the kind says it."""
     if target.kind == "b":
         return _why_no_bool
@@ -26,7 +27,7 @@ def rule(target: np.dtype[Any], *, json: bool) -> Why:
     return lambda item: _why_no_float(item, target, json=json)
 
 
-def from_python(flat: Sequence[Any], target: np.dtype[Any], *, json: bool) -> Array | None:
+def from_python(flat: Sequence[Any], target: DType, *, json: bool) -> Array | None:
     """The values as a flat array of that type; None: the rule has something against one of them."""
     kinds = set(map(type, flat))
     if target.kind == "f":
@@ -39,7 +40,7 @@ def from_python(flat: Sequence[Any], target: np.dtype[Any], *, json: bool) -> Ar
     return np.array(flat, target) if fits else None
 
 
-def from_array(array: Array, target: np.dtype[Any]) -> Array | None:
+def from_array(array: Array, target: DType) -> Array | None:
     """The same array of that type where numpy alone can tell that every value stays what it is, else None."""
     kinds = array.dtype.kind + target.kind
     if array.dtype == target or (kinds in ("ii", "iu", "ui", "uu") and _within(array, target)):
@@ -55,16 +56,16 @@ def from_array(array: Array, target: np.dtype[Any]) -> Array | None:
     return None
 
 
-def _within(array: Array, target: np.dtype[Any]) -> bool:
+def _within(array: Array, target: DType) -> bool:
     limits = np.iinfo(target)
     return not array.size or (limits.min <= int(array.min()) and int(array.max()) <= limits.max)
 
 
-def _why_no_bool(item: Any) -> str | None:
+def _why_no_bool(item: object) -> str | None:
     return None if type(item) is bool or (type(item) is int and item in (0, 1)) else ""
 
 
-def _why_no_integer(item: Any, target: np.dtype[Any]) -> str | None:
+def _why_no_integer(item: object, target: DType) -> str | None:
     if type(item) is float:
         return "a float, not an integer"
     limits = np.iinfo(target)
@@ -74,9 +75,7 @@ def _why_no_integer(item: Any, target: np.dtype[Any]) -> str | None:
 # --- floats ------------------------------------------------------------------------
 
 
-def _floats(
-    flat: Sequence[Any], target: np.dtype[Any], kinds: set[type], *, json: bool
-) -> Array | None:
+def _floats(flat: Sequence[Any], target: DType, kinds: set[type], *, json: bool) -> Array | None:
     if not kinds <= {int, float}:
         return None
     most = _whole_up_to(target)
@@ -92,7 +91,7 @@ def _floats(
     return cast if bool((finite if json else finite | ~np.isfinite(wide)).all()) else None
 
 
-def _why_no_float(item: Any, target: np.dtype[Any], *, json: bool) -> str | None:
+def _why_no_float(item: Any, target: DType, *, json: bool) -> str | None:
     if type(item) is int:
         if _holds_whole(item, target, json=json):
             return None
@@ -109,12 +108,12 @@ def _why_no_float(item: Any, target: np.dtype[Any], *, json: bool) -> str | None
     return None if _rounded(item, target) is not None else ""
 
 
-def _whole_up_to(target: np.dtype[Any]) -> int:
+def _whole_up_to(target: DType) -> int:
     """The type holds every whole number up to this size."""
     return 1 << (int(np.finfo(target).nmant) + 1)
 
 
-def _holds_whole(number: int, target: np.dtype[Any], *, json: bool) -> bool:
+def _holds_whole(number: int, target: DType, *, json: bool) -> bool:
     """Whether the type has this whole number, or, in JSON, a float that is written with its digits."""
     rounded = _rounded(number, target)
     if rounded is None or int(rounded) == number:
@@ -122,7 +121,7 @@ def _holds_whole(number: int, target: np.dtype[Any], *, json: bool) -> bool:
     return json and str(number) in (_digits(rounded), _digits(np.float64(rounded)))
 
 
-def _rounded(number: float, target: np.dtype[Any]) -> Any:
+def _rounded(number: float, target: DType) -> Any:
     """The nearest float of the type; None: it would be infinite."""
     try:
         with np.errstate(over="ignore"):
@@ -132,6 +131,6 @@ def _rounded(number: float, target: np.dtype[Any]) -> Any:
     return rounded if np.isfinite(rounded) else None
 
 
-def _digits(number: Any) -> str:
+def _digits(number: float) -> str:
     """The fewest digits that mean this float of its type and no other, written without an exponent."""
     return np.format_float_positional(number, unique=True, trim="-")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,9 @@ _NAMES: Mapping[type, str] = {
 }
 
 
-def refused(name: str, expected: str, value: Any, at: tuple[int, ...], why: str) -> InvalidRequest:
+def refused(
+    name: str, expected: str, value: object, at: tuple[int, ...], why: str
+) -> InvalidRequest:
     """The error for an input's element; `at` is its position, () for a scalar."""
     place = f" at {list(at)}" if at else ""
     reason = f" ({why})" if why else ""
@@ -39,7 +40,7 @@ def expected(dtype: str) -> str:
     return f"{dtype}: numbers of at most {np.finfo(dtype).max:.4g} in size"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value for a message, however large it is."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from inference.documents import Array
+
 NUL = "the browser's runtime takes C strings, which would end there"
 
 
@@ -23,7 +24,7 @@ def text_of(item: str | bytes) -> str:
     return str(item, "utf-8")
 
 
-def why_not(item: Any) -> str | None:
+def why_not(item: object) -> str | None:
     """Why an element cannot be in a string tensor; None: it can; empty: its type says it."""
     if not isinstance(item, str | bytes):
         return ""

@@ -4,6 +4,8 @@ A run is `running` until it ends, once. A step, a shard or a join, goes this way
 
     waiting ─queue→ queued ─claim→ running ─finish→ done
 
+`take` claims it on a message that was sent for another, because its tenant's turn has come.
+
 Where no browser takes it, it is `ready` in between (`hold`), until one does (`queue`). What goes wrong leads
 back: from queued (`recall`) or running (`give_up`, `ask`) to ready, for a join to queued (`resend`). It ends
 early as failed (`fail`) or, from any open state, as cancelled (`cancel`).
@@ -116,7 +118,14 @@ CLAIM: Final = Move(
     "claim",
     (ShardState.QUEUED,),
     ShardState.RUNNING,
-    "the run's deadline has not passed; it counts as an attempt",
+    "the run's deadline has not passed, and nobody quarantined its browser; it counts as an attempt",
+)
+TAKE: Final = Move(
+    "take",
+    (ShardState.QUEUED,),
+    ShardState.RUNNING,
+    "as for claim, and its tenant's turn has come: the message was sent for another step",
+    raises_fence=True,
 )
 FINISH: Final = Move("finish", (ShardState.RUNNING,), ShardState.DONE, "what it computed is stored")
 ASK: Final = Move(
@@ -161,7 +170,7 @@ CANCEL: Final = Move(
 
 STEP: Final = Lifecycle(
     ShardState.WAITING,
-    (QUEUE, HOLD, CLAIM, FINISH, ASK, GIVE_UP, RECALL, RESEND, FAIL, CANCEL),
+    (QUEUE, HOLD, CLAIM, TAKE, FINISH, ASK, GIVE_UP, RECALL, RESEND, FAIL, CANCEL),
 )
 
 RUN_SUCCEED: Final = Move(

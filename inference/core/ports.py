@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+
+from inference.documents import JsonObject, JsonView
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Port:
     default: str | None = None
 
     @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> Port:
+    def from_json(cls, item: JsonView) -> Port:
         name = item["name"]
         shape = tuple(item["shape"])
         return cls(name, item.get("tensor", name), item["dtype"], shape, item.get("default"))
@@ -48,11 +49,11 @@ class Joined:
     parts: tuple[tuple[int, str], ...]
 
     @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> Joined:
+    def from_json(cls, item: JsonView) -> Joined:
         parts = tuple((step, tensor) for step, tensor in item["parts"])
         return cls(item["tensor"], item["op"], item["axis"], parts)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {**vars(self), "parts": [list(part) for part in self.parts]}
 
     def after(self, steps: int) -> Joined:
@@ -60,5 +61,5 @@ class Joined:
         return replace(self, parts=tuple((step + steps, tensor) for step, tensor in self.parts))
 
 
-def read_ports(items: Iterable[Mapping[str, Any]]) -> tuple[Port, ...]:
+def read_ports(items: Iterable[JsonView]) -> tuple[Port, ...]:
     return tuple(Port.from_json(item) for item in items)

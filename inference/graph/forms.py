@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
+from inference.documents import JsonView
 from inference.graph.structure import bodies
 from inference.graph.types import Typed, infer_types
 
@@ -209,9 +210,7 @@ class _Reader:
 
     # --- where values come from -----------------------------------------------------------------
 
-    def _source(
-        self, node: onnx.NodeProto, fields: Mapping[str, Any], taken: Sequence[_Value]
-    ) -> _Source:
+    def _source(self, node: onnx.NodeProto, fields: JsonView, taken: Sequence[_Value]) -> _Source:
         kind = node.op_type
         if kind in _OF_SHAPES:
             return _MADE if taken[0].loose else _FIXED
@@ -262,9 +261,7 @@ class _Reader:
 
     # --- what is noted ----------------------------------------------------------------------------
 
-    def _note_forms(
-        self, node: onnx.NodeProto, fields: Mapping[str, Any], taken: Sequence[_Value]
-    ) -> None:
+    def _note_forms(self, node: onnx.NodeProto, fields: JsonView, taken: Sequence[_Value]) -> None:
         kind = node.op_type
         if kind in ("Div", "Mod") and self._divides_integers(node, taken):
             self._forms.add(INTEGER_DIVISION)
@@ -283,16 +280,14 @@ class _Reader:
         self._note_casts(node, fields, taken)
         self._note_indices(node, fields, taken)
 
-    def _note_casts(
-        self, node: onnx.NodeProto, fields: Mapping[str, Any], taken: Sequence[_Value]
-    ) -> None:
+    def _note_casts(self, node: onnx.NodeProto, fields: JsonView, taken: Sequence[_Value]) -> None:
         to_integers = node.op_type == "Cast" and fields.get("to") in _INTEGERS
         if (to_integers or node.op_type == "CastLike") and not taken[0].source.fixed:
             dtype = self._dtype(node.input[0], taken[0])
             self._narrows = self._narrows or not dtype or dtype.startswith("float")
 
     def _note_indices(
-        self, node: onnx.NodeProto, fields: Mapping[str, Any], taken: Sequence[_Value]
+        self, node: onnx.NodeProto, fields: JsonView, taken: Sequence[_Value]
     ) -> None:
         domain = "" if node.domain == "ai.onnx" else node.domain
         for at in _PLACES.get((domain, node.op_type), ()):
@@ -342,7 +337,7 @@ def _is_loose(node: onnx.NodeProto, taken: Sequence[_Value]) -> bool:
     return any(at < len(taken) and not taken[at].source.fixed for at in sizes)
 
 
-def _constant(node: onnx.NodeProto, fields: Mapping[str, Any]) -> onnx.TensorProto | None:
+def _constant(node: onnx.NodeProto, fields: JsonView) -> onnx.TensorProto | None:
     if node.op_type != "Constant":
         return None
     if isinstance(fields.get("value"), onnx.TensorProto):

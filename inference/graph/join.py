@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from inference.documents import Array
 from inference.graph.steps import JoinSpec
-
-Array = np.ndarray[Any, Any]
 
 
 def join(spec: JoinSpec, parts: Sequence[Array]) -> Array:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
 from browsers.core.answers.agreement import SINGLE, floats_differ
+from inference.documents import Array
 from inference.graph.runtime import session
 from inference.graph.spec import TensorSpec
-
-Array = np.ndarray[Any, Any]
 
 
 def reference(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -1,10 +1,16 @@
-"""onnxruntime on the CPU: what it says of a graph, and what it answers."""
+"""onnxruntime on the CPU: what it says of a graph, and what it answers.
+
+It is loaded with the first question: it starts threads and opens files, and few processes ever ask.
+"""
 
 from __future__ import annotations
 
-import onnxruntime
+from typing import TYPE_CHECKING
 
 from inference.graph.files import InvalidModel, first_line
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 def session(raw: bytes | str, *, optimise: bool = True) -> onnxruntime.InferenceSession:
@@ -14,6 +20,8 @@ def session(raw: bytes | str, *, optimise: bool = True) -> onnxruntime.Inference
         InvalidModel: onnxruntime refuses it, with its reason.
         MemoryError: there is too little of it.
     """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if not optimise:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import onnx
 from onnx import TensorProto
+
+from inference.documents import JsonObject, JsonView
 
 _NAMES: dict[int, str] = {
     TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.DOUBLE: "float64",
@@ -42,7 +42,7 @@ class TensorSpec:
     any_rank: bool = False
 
     @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> TensorSpec:
+    def from_json(cls, item: JsonView) -> TensorSpec:
         return cls(
             item["name"],
             item["dtype"],
@@ -52,7 +52,7 @@ class TensorSpec:
             item.get("any_rank", False),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {**dataclasses.asdict(self), "shape": list(self.shape)}
 
     def value_info(self) -> onnx.ValueInfoProto:

@@ -7,10 +7,11 @@ Only types and shapes of a replaced graph mean anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
+
+from inference.documents import JsonObject
 
 _MICROSOFT = "com.microsoft"
 # Output 0 is like input 0; where there is a fourth output it is like input 0 too (the sum with the skip).
@@ -112,6 +113,6 @@ class _Made:
         return f"\0made_{self._count}"
 
 
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+def attributes(node: onnx.NodeProto) -> JsonObject:
     """A node's attributes by name."""
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}

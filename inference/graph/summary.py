@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import onnx
 
+from inference.documents import JsonObject
 from inference.graph.batching.batch import batch_axis
 from inference.graph.batching.batch_axis import BatchAxis
 from inference.graph.cutting.cut import Cutter
@@ -43,10 +43,10 @@ class ModelSummary:
     file_bytes: int
     max_shards: int
     layers: int
-    cuts: tuple[dict[str, Any], ...]
+    cuts: tuple[JsonObject, ...]
     batch_axis: BatchAxis
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             **dataclasses.asdict(self),
             "inputs": [spec.to_json() for spec in self.inputs],

@@ -1,7 +1,7 @@
 """What a step of a run is, who takes it, and what it reads.
 
-A step is claimed once: queued → running, if the fence of the message still fits and the run's deadline has
-not passed; that counts the attempt.
+A step is claimed once: queued → running, if the fence of the message still fits, the run's deadline has not
+passed and its browser is not quarantined; that counts the attempt.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ _RUN = Select(Run, ("id",))
 _STEPS = Select(RunShard, ("run_id",))
 
 
-def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
-    """Take the step; None when somebody else has it, it moved on or it is late, a normal answer."""
-    step = step_moves.claim(step_id, fence, now)
+def claim(step_id: int, fence: int, now: datetime, *, in_turn: bool = False) -> RunShard | None:
+    """Take the step; `in_turn`: on a message that was sent for another one.
+
+    None, a normal answer: somebody else has it, it moved on, it is late or its browser is not trusted.
+    """
+    step = (step_moves.take if in_turn else step_moves.claim)(step_id, fence, now)
     if step is None:
         return None
     (step.run,) = _RUN(id=step.run_id)
@@ -117,9 +120,14 @@ def stalled(before: datetime) -> list[Run]:
     return list(related.filter(pk__in=lagging)) if lagging else []
 
 
+def has_copies(step: RunShard) -> bool:
+    """Whether the step is computed twice and the first answer counts; a query less where it is not."""
+    return step.run.redundancy == Redundancy.FIRST
+
+
 def copies(step: RunShard) -> QuerySet[RunShard]:
     """The same step for other browsers; none where the first answer is not what counts."""
-    if step.run.redundancy != Redundancy.FIRST:
+    if not has_copies(step):
         return RunShard.objects.none()
     return RunShard.objects.filter(run=step.run_id, index=step.index).exclude(pk=step.pk)
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import redis.exceptions
 
 from browsers import clock
 from browsers.core.failures import Category
+from inference.documents import JsonObject, JsonView
 from inference.models import Run, RunShard, RunState
 from inference.store import run_moves, step_moves, tensors, transactions, wakeups
 from inference.store.doubts import doubt_of
@@ -33,7 +33,7 @@ def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
 
     Inside the caller's transaction, like `fail`; returns what to do after its commit.
     """
-    available: dict[str, Any] = dict(run.inputs)  # a model may hand one through
+    available: JsonObject = dict(run.inputs)  # a model may hand one through
     for shard in shards:
         available.update(shard.outputs)
     outputs = {port.name: available[port.tensor] for port in run.model.output_ports}
@@ -59,10 +59,7 @@ def _ended_early(run: Run, ending: Ending) -> Actions:
 
 def _ended(run: Run, ending: Ending, made: Iterable[TensorRef]) -> Actions:
     """`made`: what the steps stored."""
-    return [
-        lambda: wakeups.announce({run.pk: ending}),
-        lambda: _drop_all_but(ending.outputs, run, made),
-    ]
+    return [lambda: wakeups.announce({run.pk: ending}, _all_but(ending.outputs, run, made))]
 
 
 @transactions.repeated
@@ -110,13 +107,13 @@ def wake_waiters(since: datetime, browser_id: str = "") -> None:
 
 def drop_inputs(run: Run) -> None:
     """Free the inputs of a run that was not written down after all."""
-    follow_up([lambda: _drop_all_but({}, run, ())])
+    follow_up([lambda: tensors.drop(_all_but({}, run, ()))])
 
 
-def _drop_all_but(outputs: Mapping[str, Any], run: Run, made: Iterable[TensorRef]) -> None:
-    """Free everything a terminal run stored, except its outputs."""
+def _all_but(outputs: JsonView, run: Run, made: Iterable[TensorRef]) -> list[TensorRef]:
+    """Everything a terminal run stored, except its outputs."""
     kept = {item["key"] for item in outputs.values()}
     stored = list(made)
     for item in inputs_of(run).values():
         stored += item.refs
-    tensors.drop(ref for ref in stored if ref.key not in kept)
+    return [ref for ref in stored if ref.key not in kept]

@@ -33,7 +33,8 @@ def restart(browser_id: str, *, by: str) -> None:
 def quarantine(browser_id: str, *, by: str) -> int:
     """Trust the browser no longer, until `release`: nothing new, and what it has goes to others at once.
 
-    What it still computes meets a higher fence and is not taken. Returns how many shards were taken from it.
+    What it still computes meets a higher fence and is not taken; the row, which is written first, keeps it
+    from claiming more. Returns how many shards were taken from it.
 
     Raises:
         UnknownBrowser.

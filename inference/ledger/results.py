@@ -22,16 +22,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from django.db import DatabaseError
+from django.db.models import QuerySet
 
 from browsers import clock
 from browsers.core.failures import Category
 from inference.core import retry
+from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import BrowserView
 from inference.ledger import attempts, deadlines, endings
 from inference.ledger.attempts import AttemptFacts
 from inference.ledger.claims import (
     all_done,
     copies,
+    has_copies,
     others,
     plan_steps,
     ready_now,
@@ -163,7 +166,8 @@ def _record(
             outcome = Outcome.SUCCEEDED if mine else Outcome.SUPERSEDED
             attempts.write(step, outcome, facts, answered_at)
         if mine:
-            step_moves.cancel(copies(step), now)
+            if has_copies(step):
+                step_moves.cancel(copies(step), now)
             after = _advance(step, pool, now)
     follow_up([*late, *(after if mine else [lambda: tensors.drop(outputs.values())])])
     return mine
@@ -234,16 +238,26 @@ def owner_died(browser_id: str, reason: str, *, category: Category = Category.BR
     Returns how many shards were taken.
     """
     dispatch.forget_messages(browser_id)
-    states = [ShardState.RUNNING, ShardState.QUEUED]
-    held = RunShard.objects.filter(browser=browser_id, state__in=states).select_related(
-        "run", "plan_shard", "run__plan", "run__model"
-    )
-    taken = sum(
-        lose(shard, category, reason) if shard.state == ShardState.RUNNING else redispatch(shard)
-        for shard in held
-    )
+    held = _with_run(RunShard.objects.outstanding(*UNDER_WAY)).filter(browser=browser_id)
+    taken = sum(_take(shard, category, reason) for shard in held)
     wake_waiters(clock.now() - UNHEARD, browser_id)
     return taken
+
+
+def _take(shard: RunShard, category: Category, reason: str) -> bool:
+    """Take a step from its browser; False when it had moved on, or waits for another one."""
+    if shard.state == ShardState.QUEUED:
+        if redispatch(shard):
+            return True
+        # A claim that had begun when we looked, and was committed since, took it under the same fence.
+        running = RunShard.objects.filter(state=ShardState.RUNNING)
+        since = _with_run(running).filter(pk=shard.pk, fence=shard.fence)
+        return any(lose(claimed, category, reason) for claimed in since)
+    return lose(shard, category, reason)
+
+
+def _with_run(steps: QuerySet[RunShard]) -> QuerySet[RunShard]:
+    return steps.select_related("run", "plan_shard", "run__plan", "run__model")
 
 
 def lose(shard: RunShard, category: Category, reason: str) -> bool:

@@ -5,7 +5,7 @@
 2. Shards held by a browser whose lease is gone are taken from it, and so are shards that its worker
    claimed but no longer computes (their result could not be written down).
 3. Ready shards without a browser are placed.
-4. Queued shards whose message is lost are sent again.
+4. Where messages are lost, queued shards are sent again.
 5. Joins whose message is lost, or whose worker is gone, are sent again.
 6. A run of which a result did not bring about what follows, goes on.
 7. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import redis.exceptions
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
 from browsers import clock
 from browsers.core.failures import Category
@@ -31,7 +32,7 @@ from browsers.queues import CONTROL_QUEUE, queue_of
 from browsers.redis import client
 from browsers.state import drains, live
 from browsers.state.live import LiveBrowser, living
-from inference.ledger import claims, deadlines, endings, redispatch, results
+from inference.ledger import claims, deadlines, endings, open_work, redispatch, results
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
 
 log = logging.getLogger(__name__)
@@ -64,31 +65,34 @@ def sweep(now: datetime) -> bool:
     return complete
 
 
-def _steps() -> QuerySet[RunShard]:
-    related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
+def _steps(kind: StepKind, state: ShardState) -> QuerySet[RunShard]:
+    steps = RunShard.objects.outstanding(state).filter(kind=kind)
+    related = steps.select_related("run", "plan_shard", "run__plan", "run__model")
     return related.defer("run__model__summary")
 
 
-def _shards() -> QuerySet[RunShard]:
-    return _steps().filter(kind=StepKind.COMPUTE)
+def _shards(state: ShardState) -> QuerySet[RunShard]:
+    return _steps(StepKind.COMPUTE, state)
 
 
-def _joins() -> QuerySet[RunShard]:
-    return _steps().filter(kind=StepKind.JOIN)
+def _joins(state: ShardState) -> QuerySet[RunShard]:
+    return _steps(StepKind.JOIN, state)
 
 
 def _repeat_drains(_now: datetime) -> None:
     drains.publish()
 
 
-def _take_from_the_dead(_now: datetime) -> None:
-    alive = living()
+def _take_from_the_dead(now: datetime) -> None:
+    under_way = (ShardState.QUEUED, ShardState.RUNNING)
+    held = open_work.open_steps(StepKind.COMPUTE, under_way, queued_before=now)
+    computing = {steps.browser for steps in held if steps.state == ShardState.RUNNING}
+    alive = living() if held else {}
     leases_count = live.leases_count()  # asked after it: a pause may have been in between
-    held = _shards().filter(state__in=[ShardState.QUEUED, ShardState.RUNNING])
-    for browser_id in held.order_by().values_list("browser", flat=True).distinct():
-        if browser_id in alive:
+    for browser_id in sorted({steps.browser for steps in held}):
+        if browser_id in alive and browser_id in computing:
             _take_abandoned(alive[browser_id])
-        elif leases_count:
+        elif browser_id not in alive and leases_count:
             lease_ended(browser_id)
 
 
@@ -103,35 +107,43 @@ def _take_abandoned(browser: LiveBrowser) -> None:
     if browser.idle_since is None:
         return
     idle_since = datetime.fromtimestamp(browser.idle_since, UTC)
-    left = _shards().filter(browser=browser.id, state=ShardState.RUNNING, claimed_at__lt=idle_since)
+    left = _shards(ShardState.RUNNING).filter(browser=browser.id, claimed_at__lt=idle_since)
     for shard in left:
         results.lose(
             shard, Category.INTERNAL, f"{browser.id} computed it, but could not write it down"
         )
 
 
-def _place_waiting(_now: datetime) -> None:
-    if any(browser.state == "ready" for browser in living().values()):
+def _place_waiting(now: datetime) -> None:
+    waiting = open_work.open_steps(StepKind.COMPUTE, (ShardState.READY,), queued_before=now)
+    if waiting and any(browser.state == "ready" for browser in living().values()):
         place_waiting()
 
 
 def place_waiting() -> int:
     """Try again to place every shard that found no browser; returns how many were sent."""
-    waiting = _shards().filter(state=ShardState.READY, run__state=RunState.RUNNING)
+    waiting = _shards(ShardState.READY).filter(run__state=RunState.RUNNING)
     return sum(redispatch.redispatch(shard) for shard in waiting.order_by("ready_at")[:_AT_MOST])
 
 
 def _send_lost_messages(now: datetime) -> None:
-    """A queued shard was never sent, or its message is gone, when its browser is idle with an empty
-    queue, or computes what was queued well after it: queues are first in, first out.
+    """Messages are missing where fewer are in a browser's queue than shards are queued for it.
+
+    Any of them brings the browser the shard whose turn it is, so it is the last in line that has none. A
+    worker that computes may hold one more in its hands.
     """
-    running = RunShard.objects.filter(browser=OuterRef("browser"), state=ShardState.RUNNING)
-    overdue = _shards().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
-    overtaken = running.filter(queued_at__gt=OuterRef("queued_at") + LOST_MESSAGE_AFTER)
-    for shard in overdue.filter(Exists(overtaken))[:_AT_MOST]:
-        _send_again(shard)
-    for shard in overdue.filter(~Exists(running))[:_AT_MOST]:
-        if not client().llen(queue_of(shard.browser)):
+    before = now - LOST_MESSAGE_AFTER
+    queued = open_work.open_steps(StepKind.COMPUTE, (ShardState.QUEUED,), queued_before=before)
+    if not any(steps.overdue for steps in queued):
+        return
+    overdue = _shards(ShardState.QUEUED).filter(queued_at__lt=before)
+    waiting = Counter(overdue.order_by().values_list("browser", flat=True))
+    running = RunShard.objects.outstanding(ShardState.RUNNING).filter(browser__in=waiting)
+    at_work = set(running.order_by().values_list("browser", flat=True))
+    for browser_id, count in waiting.items():
+        held = client().llen(queue_of(browser_id)) + (browser_id in at_work)
+        last = overdue.filter(browser=browser_id).order_by("-queued_at", "-pk")
+        for shard in last[: min(max(count - held, 0), _AT_MOST)]:
             _send_again(shard)
 
 
@@ -141,16 +153,21 @@ def _send_again(shard: RunShard) -> None:
 
 
 def _join_again(now: datetime) -> None:
-    waiting = _joins().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
+    under_way = (ShardState.QUEUED, ShardState.RUNNING)
+    if not open_work.open_steps(StepKind.JOIN, under_way, queued_before=now):
+        return
+    waiting = _joins(ShardState.QUEUED).filter(queued_at__lt=now - LOST_MESSAGE_AFTER)
     if not client().llen(CONTROL_QUEUE):
         for join in waiting[:_AT_MOST]:
             redispatch.join_again(join)
-    for join in _joins().filter(state=ShardState.RUNNING)[:_AT_MOST]:
+    for join in _joins(ShardState.RUNNING)[:_AT_MOST]:
         if join.claimed_at and join.claimed_at + join.attempts * _LONG_JOIN < now:
             redispatch.join_again(join)
 
 
 def _go_on(now: datetime) -> None:
+    if not open_work.runs_are_older_than(now - LOST_MESSAGE_AFTER):
+        return
     for run in claims.stalled(now - LOST_MESSAGE_AFTER):
         if results.advance(run):
             log.warning("run %s stood still between two steps; it goes on", run)
@@ -158,11 +175,13 @@ def _go_on(now: datetime) -> None:
 
 def restart_joins() -> None:
     """Send every join again that was under way: the control worker, just started, does none yet."""
-    for join in _joins().filter(state=ShardState.RUNNING):
+    for join in _joins(ShardState.RUNNING):
         redispatch.join_again(join)
 
 
 def _expire(now: datetime) -> None:
+    if not open_work.runs_are_late(now):
+        return
     for run in Run.objects.active().filter(deadline_at__lte=now):
         deadlines.end_late(run, now)
 

@@ -25,7 +25,7 @@ from inference.catalog import known_answers
 from inference.core.verification import Next, judge, suspicion
 from inference.ledger import results
 from inference.ledger.attempts import AttemptFacts
-from inference.ledger.claims import copies, others
+from inference.ledger.claims import copies, has_copies, others
 from inference.models import Outcome, PlanShard, Redundancy, RunShard, ShardState
 from inference.store import tensors
 from inference.store.doubts import Doubt, KeptAnswer, doubt_of
@@ -108,6 +108,8 @@ def _confirm(
 
 def _blame_copies(shard: RunShard, outputs: Sequence[WireTensor], backend: str) -> None:
     """Hold the answers that were kept of the shard's copies against the one that counts."""
+    if not has_copies(shard):
+        return
     for other in copies(shard).filter(doubt__isnull=False):
         doubt = doubt_of(other)
         if doubt is None:

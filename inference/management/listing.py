@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from django.core.management.base import OutputWrapper
 from tabulate import tabulate
 
+from inference.documents import JsonView
+
 
 def write_table(
-    out: OutputWrapper, rows: Collection[Any], columns: Sequence[str], none: str
+    out: OutputWrapper, rows: Collection[JsonView], columns: Sequence[str], none: str
 ) -> None:
     """These columns of the rows, mappings; `none` is said where there are no rows."""
     if not rows:
@@ -21,10 +22,10 @@ def write_table(
     out.write(tabulate(cells, columns, tablefmt="plain", disable_numparse=True))
 
 
-def write_json(out: OutputWrapper, document: Any) -> None:
+def write_json(out: OutputWrapper, document: object) -> None:
     """The document that the REST API gives for the same question."""
     out.write(json.dumps(document, indent=2, default=str))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return "-" if value is None or value == "" else str(value)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from inference.documents import JsonObject, JsonView
 from inference.runs.option_kinds import Choice, Flag, Pins, Seconds
 from inference.runs.options import OPTIONS, Door, Option, options_of, parse_options
 
@@ -13,7 +13,7 @@ from inference.runs.options import OPTIONS, Door, Option, options_of, parse_opti
 def add_options(parser: ArgumentParser, door: Door, options: Sequence[Option] = OPTIONS) -> None:
     """Values are taken as they are written: `read_options` refuses what every door refuses."""
     for option in options_of(door, options):
-        words: dict[str, Any] = {"dest": option.name, "help": option.help, "default": None}
+        words: JsonObject = {"dest": option.name, "help": option.help, "default": None}
         match option.kind:
             case Flag():
                 words["action"] = "store_true"
@@ -28,9 +28,7 @@ def add_options(parser: ArgumentParser, door: Door, options: Sequence[Option] = 
         parser.add_argument(option.command_flag, **words)
 
 
-def read_options(
-    given: Mapping[str, Any], door: Door, options: Sequence[Option] = OPTIONS
-) -> dict[str, Any]:
+def read_options(given: JsonView, door: Door, options: Sequence[Option] = OPTIONS) -> JsonObject:
     """What a command was given, as `parse_options` reads it.
 
     Raises:
@@ -39,9 +37,7 @@ def read_options(
     return parse_options(written(given, door, options), door, options)
 
 
-def written(
-    given: Mapping[str, Any], door: Door, options: Sequence[Option] = OPTIONS
-) -> dict[str, Any]:
+def written(given: JsonView, door: Door, options: Sequence[Option] = OPTIONS) -> JsonObject:
     """The options among a command's arguments, as they were written."""
     names = [option.name for option in options_of(door, options)]
     return {name: given[name] for name in names if given[name] is not None}

@@ -1,4 +1,4 @@
-"""The tables of inference: the catalog, runs with steps and attempts, keys, batch jobs, the audit log."""
+"""The tables of inference: catalog, runs with steps and attempts, texts, keys, batch jobs, the audit log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from inference.core.lifecycle import RunState, ShardState
 from inference.models.audit import AuditEntry, Entrance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.models.catalog import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
+from inference.models.comparisons import Comparison, ComparisonCell, ComparisonState
+from inference.models.generation import (
+    GenerationRecovery,
+    GenerationSession,
+    GenerationStage,
+    SessionState,
+    stage_of,
+)
 from inference.models.keys import ApiKey
 from inference.models.runs import (
     Attempt,
@@ -23,7 +31,13 @@ __all__ = [
     "Batch",
     "BatchJob",
     "BatchState",
+    "Comparison",
+    "ComparisonCell",
+    "ComparisonState",
     "Entrance",
+    "GenerationRecovery",
+    "GenerationSession",
+    "GenerationStage",
     "JobState",
     "ModelType",
     "OnnxModel",
@@ -35,7 +49,9 @@ __all__ = [
     "RunQuerySet",
     "RunShard",
     "RunState",
+    "SessionState",
     "ShardState",
     "StepKind",
     "Strategy",
+    "stage_of",
 ]

@@ -93,6 +93,9 @@ class Plan(models.Model):
     data_parallel = models.PositiveIntegerField(
         default=1, help_text="over how many copies of the cut model a batch is split"
     )
+    tenant = models.CharField(
+        max_length=160, blank=True, help_text="user or API key for whom it was cut first"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

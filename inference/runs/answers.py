@@ -19,13 +19,16 @@ from inference.errors import (
 from inference.ledger import deadlines
 from inference.models import (
     Run,
+    RunShard,
     RunState,
 )
 from inference.store import tensors, wakeups
+from inference.store.statements import Ask
 from inference.store.tensors import TensorRef, WireTensor
 
 # Who ends a run wakes its waiters, and the sweep wakes those it finds unheard; this is behind both.
 _ASK_DATABASE_EVERY_S = 5.0
+_PLACES = Ask("places", RunShard, ("run_id",))
 
 
 def wait_run(run: Run) -> Run:
@@ -68,6 +71,11 @@ def get_run(run_id: uuid.UUID | str) -> Run:
         raise UnknownRun(f"no run has the id {str(run_id)!r}") from error
     except ValidationError as error:
         raise UnknownRun(f"{str(run_id)!r} is not the id of a run (a UUID)") from error
+
+
+def places(run: Run) -> list[tuple[str, str, str]]:
+    """Of each computed shard, in order: browser, backend, what is unproved of it (empty: nothing)."""
+    return [(browser, backend, unproved) for browser, backend, unproved in _PLACES(run_id=run.pk)]
 
 
 def collect(run: Run, names: Sequence[str] = (), *, keep: bool = True) -> list[WireTensor]:

@@ -8,7 +8,6 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from django.db.models import Count, F, Q, Sum
 
@@ -16,6 +15,7 @@ from inference.catalog import plans
 from inference.catalog.data_parallel import unproved
 from inference.core import costs
 from inference.core.placement import BrowserView, NoBrowser, ShardView, Wishes, peak_mb
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.graph.batching.batch_axis import Verdict
 from inference.models import (
@@ -43,7 +43,7 @@ class Decision:
     strategy: str
     shards: int
     data_parallel: int
-    explanation: dict[str, Any]
+    explanation: JsonObject
 
 
 def decide(
@@ -68,7 +68,7 @@ def decide(
     wishes = wishes_from(browsers, platform, {})
     rates = hop_rates(int(time.monotonic() / _RATES_LAST_S))
     whole = _way(model, Strategy.NONE, 1, None).steps[0]
-    considered: list[dict[str, Any]] = []
+    considered: list[JsonObject] = []
     predictions = []
     may_split = model.batch.may_split(allow_unproved=allow_unproved_split)
     if rows is not None and rows > 1 and model.batch.verdict == Verdict.TRIED and not may_split:
@@ -100,7 +100,7 @@ def decide(
     return Decision(best.way.strategy, best.way.shards, best.way.data_parallel, explanation)
 
 
-def _left_out(model: OnnxModel) -> dict[str, Any]:
+def _left_out(model: OnnxModel) -> JsonObject:
     """Splitting the batch, and why it was not considered."""
     return {
         "strategy": Strategy.DATA,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import redis.exceptions
 from django.conf import settings
 from django.db import IntegrityError
 
-from browsers import clock
+from browsers import clock, locations
 from inference.catalog import plans, registry
 from inference.core.lifecycle import STEP
 from inference.core.placement import BrowserView
 from inference.core.split import shares
+from inference.documents import JsonObject
 from inference.errors import (
     InvalidRequest,
     TooLarge,
@@ -90,6 +90,7 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
         filled_in=[*request.filled_in, *prepared.filled_in],
         prediction=prediction,
         owner=request.owner,
+        tenant=request.tenant or request.owner,
         created_at=now,
         deadline_at=deadline_at,
     )
@@ -107,7 +108,8 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
         run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"the tensor store does not answer or is full ({_said(error)}); is the pool running (make up)?"
+            f"the tensor store does not answer or is full ({_said(error)}); is the pool running "
+            f"({locations.UP})?"
         ) from error
     try:
         _insert(run, shards)
@@ -149,7 +151,7 @@ def _rows(prepared: Prepared) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _asked_or_set(name: str, asked: float | None, setting: str) -> Any:
+def _asked_or_set(name: str, asked: float | None, setting: str) -> float:
     """The caller's value of an option, else the setting's, which is checked as well."""
     kind = option(name).kind
     if asked is None:
@@ -159,13 +161,13 @@ def _asked_or_set(name: str, asked: float | None, setting: str) -> Any:
 
 def _store_inputs(
     run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], split: Sequence[int] | None
-) -> dict[str, Any]:
+) -> JsonObject:
     """`split`: how many rows each part of the batch gets; None: it stays whole."""
     if split is None:
         refs = tensors.store(run.pk, inputs)
         pairs = zip(inputs, refs, strict=True)
         return {tensor.name: to_json([ref], split=False) for tensor, ref in pairs}
-    stored: dict[str, Any] = {}
+    stored: JsonObject = {}
     for tensor in inputs:
         pieces = split_rows(tensor, split) if tensor.name in batched else [tensor] * len(split)
         refs = tensors.store(run.pk, pieces)

@@ -6,11 +6,11 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from inference.conversion.exact import array_of
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.graph.shapes import InvalidInput, bind_dims, check_inputs, check_names
 from inference.graph.spec import TensorSpec
@@ -67,7 +67,7 @@ def _default(port: TensorSpec, given: Mapping[str, WireTensor]) -> WireTensor | 
     return encode_array(port.name, make(given[source].shape, dtype=port.dtype))
 
 
-def from_python(model: OnnxModel, values: Mapping[str, Any], *, json: bool = False) -> Prepared:
+def from_python(model: OnnxModel, values: JsonView, *, json: bool = False) -> Prepared:
     """Arrays and (nested) lists as tensors of the ports' types, each value as it was sent (`conversion`).
 
     A list that lacks only the batch dimension gets it. `json`: the values were read from JSON.
@@ -92,7 +92,7 @@ def from_python(model: OnnxModel, values: Mapping[str, Any], *, json: bool = Fal
     return Prepared(tensors, filled_in, frozenset())
 
 
-def read_input_file(path: Path) -> dict[str, Any]:
+def read_input_file(path: Path) -> JsonObject:
     """Read named tensors from an .npz file, or from a .json object of name → nested list.
 
     Raises:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from inference.catalog.data_parallel import splits_batch
 from inference.core.lifecycle import STEP
+from inference.documents import JsonObject
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState, StepKind
 
 
-def run_metrics(run: Run) -> dict[str, Any]:
+def run_metrics(run: Run) -> JsonObject:
     """The execution metrics of a run, finished or not.
 
     Returns a JSON-ready mapping: `inference_time_ms` (creation to end), `component_count`,
@@ -86,7 +86,7 @@ def deciding(attempts: Sequence[Attempt]) -> Attempt | None:
     return attempts[-1] if attempts else None
 
 
-def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any]:
+def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> JsonObject:
     """One shard's part of `run_metrics`."""
     best = deciding(attempts)
     return {
@@ -118,7 +118,7 @@ def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> dict[str, Any
     }
 
 
-def prediction_metrics(run: Run) -> dict[str, Any] | None:
+def prediction_metrics(run: Run) -> JsonObject | None:
     """What was predicted, beside what was measured: of the run, and of each step's computation.
 
     `error` is (measured - predicted) / measured; null until it is known.
@@ -148,7 +148,7 @@ def _error(predicted_ms: float, measured_ms: float | None) -> float | None:
     return (measured_ms - predicted_ms) / measured_ms if measured_ms else None
 
 
-def join_metrics(join: RunShard) -> dict[str, Any]:
+def join_metrics(join: RunShard) -> JsonObject:
     """One join's part of `run_metrics`."""
     return {
         "index": join.index,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import re
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -25,18 +24,18 @@ class Kind(abc.ABC):
         """What a value must be, as it ends the sentence "expected …"."""
 
     @abc.abstractmethod
-    def read(self, name: str, value: Any) -> Any:
+    def read(self, name: str, value: object) -> Any:
         """The value as a run takes it; `name` is what a refusal calls it.
 
         Raises:
             InvalidRequest: another form, or out of bounds.
         """
 
-    def from_text(self, text: str) -> Any:
+    def from_text(self, text: str) -> object:
         """What a form or a command line writes, as JSON would have it; text, where it is not of this kind."""
         return text
 
-    def refusal(self, name: str, value: Any) -> InvalidRequest:
+    def refusal(self, name: str, value: object) -> InvalidRequest:
         return InvalidRequest(f"{name}: expected {self.expected}, got {_shown(value)}")
 
 
@@ -50,7 +49,7 @@ class Choice(Kind):
     def expected(self) -> str:
         return f"one of {', '.join(self.values)}"
 
-    def read(self, name: str, value: Any) -> str:
+    def read(self, name: str, value: object) -> str:
         if value != "" and value not in self.values:
             raise self.refusal(name, value)
         return str(value)
@@ -67,13 +66,13 @@ class Whole(Kind):
     def expected(self) -> str:
         return f"a whole number from {self.least} to {self.most}"
 
-    def read(self, name: str, value: Any) -> int:
+    def read(self, name: str, value: object) -> int:
         number = int(value) if isinstance(value, str) and _is_digits(value) else value
         if type(number) is not int or not self.least <= number <= self.most:
             raise self.refusal(name, value)
         return number
 
-    def from_text(self, text: str) -> Any:
+    def from_text(self, text: str) -> object:
         return int(text) if _is_digits(text) else text
 
 
@@ -85,13 +84,14 @@ class Seconds(Kind):
     def expected(self) -> str:
         return f"a number of seconds above 0 and at most {longest_deadline_s():g}"
 
-    def read(self, name: str, value: Any) -> float:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 < value <= longest_deadline_s():
+    def read(self, name: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self.refusal(name, value)
+        if not 0 < value <= longest_deadline_s():
             raise self.refusal(name, value)
         return float(value)
 
-    def from_text(self, text: str) -> Any:
+    def from_text(self, text: str) -> object:
         try:
             return float(text)
         except ValueError:
@@ -106,7 +106,7 @@ class Microseconds(Kind):
     def expected(self) -> str:
         return f"a whole number of microseconds from 1 to {int(longest_deadline_s() * 1e6)}"
 
-    def read(self, name: str, value: Any) -> float:
+    def read(self, name: str, value: object) -> float:
         if type(value) is not int or not 1 <= value <= longest_deadline_s() * 1e6:
             raise self.refusal(name, value)
         return value / 1e6
@@ -116,12 +116,12 @@ class Microseconds(Kind):
 class Flag(Kind):
     expected: ClassVar[str] = "true or false"
 
-    def read(self, name: str, value: Any) -> bool:
+    def read(self, name: str, value: object) -> bool:
         if not isinstance(value, bool):
             raise self.refusal(name, value)
         return value
 
-    def from_text(self, text: str) -> Any:
+    def from_text(self, text: str) -> object:
         word = text.lower()
         return True if word in _YES else False if word in _NO else text
 
@@ -132,7 +132,7 @@ class Names(Kind):
 
     expected: ClassVar[str] = "names by comma, or a list of them"
 
-    def read(self, name: str, value: Any) -> tuple[str, ...]:
+    def read(self, name: str, value: object) -> tuple[str, ...]:
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, (list, tuple)) or not all(isinstance(p, str) for p in parts):
             raise self.refusal(name, value)
@@ -147,8 +147,8 @@ class Pins(Kind):
         "SHARD=BROWSER, SHARD=BROWSER/PLATFORM or SHARD=/PLATFORM, such as 0=chromium/webgpu"
     )
 
-    def read(self, name: str, value: Any) -> dict[int, str]:
-        parts: Iterable[str]
+    def read(self, name: str, value: object) -> dict[int, str]:
+        parts: object
         if isinstance(value, dict):
             parts = [f"{shard}={where}" for shard, where in value.items()]
         else:
@@ -175,7 +175,7 @@ def _is_digits(text: str) -> bool:
     return re.fullmatch(r"\d{1,9}", text) is not None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value for a message; Python writes no whole number of more than 4,300 digits."""
     try:
         return f"{value!r:.100}"

@@ -7,23 +7,24 @@ from typing import Any
 
 from rest_framework import serializers
 
+from inference.documents import JsonObject
 from inference.runs.option_kinds import Choice, Flag, Microseconds, Names, Pins, Seconds, Whole
 from inference.runs.options import OPTIONS, Door, Option, options_of
 
 
 def with_options(
     name: str,
-    base: type[serializers.Serializer[Any]],
+    base: type[serializers.Serializer[object]],
     door: Door,
     options: Sequence[Option] = OPTIONS,
-) -> type[serializers.Serializer[Any]]:
+) -> type[serializers.Serializer[object]]:
     """`base` with a field for each option that the door takes, for the schema only."""
     fields = {one.name: _field(one, door) for one in options_of(door, options)}
     return type(name, (base,), {"__doc__": base.__doc__, **fields})
 
 
 def _field(option: Option, door: Door) -> serializers.Field[Any, Any, Any, Any]:
-    words: dict[str, Any] = {"required": False, "help_text": option.help}
+    words: JsonObject = {"required": False, "help_text": option.help}
     match option.kind:
         case Choice(values):
             return serializers.ChoiceField(choices=values, **words)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.models import Redundancy, Run, Strategy
 from inference.runs.option_kinds import (
@@ -75,7 +76,7 @@ class Option:
     def command_flag(self) -> str:
         return self.flag or "--" + self.name.replace("_", "-")
 
-    def read(self, value: Any) -> Any:
+    def read(self, value: object) -> Any:
         """Raises InvalidRequest, as its kind."""
         return self.kind.read(self.name, value)
 
@@ -147,9 +148,7 @@ def recorded() -> list[str]:
     return [one.name for one in OPTIONS if one.name in columns]
 
 
-def parse_options(
-    given: Mapping[str, Any], door: Door, options: Sequence[Option] = OPTIONS
-) -> dict[str, Any]:
+def parse_options(given: JsonView, door: Door, options: Sequence[Option] = OPTIONS) -> JsonObject:
     """A door's values as keyword arguments of `RunRequest`; None is the same as left out.
 
     Raises:
@@ -159,7 +158,7 @@ def parse_options(
     if unknown := sorted(set(given) - {one.name for one in taken}):
         expected = ", ".join(one.name for one in taken)
         raise InvalidRequest(f"unknown parameter {', '.join(unknown)}; expected {expected}")
-    read: dict[str, Any] = {}
+    read: JsonObject = {}
     for one in taken:
         value = given.get(one.name)
         if door.takes_text and isinstance(value, str):

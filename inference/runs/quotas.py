@@ -1,7 +1,6 @@
 """What one owner may have of the pool, so that the others get theirs.
 
-Callers of this machine who are nobody in particular, scripts and batch jobs (which pace themselves) are not
-counted: only keys and people are told apart.
+Only keys and people are told apart (`core/tenants.py`).
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from browsers.redis import client
-from inference.errors import Busy, InvalidRequest
+from inference.catalog import plans
+from inference.core.tenants import is_counted
+from inference.errors import Busy
 from inference.models import Redundancy, Run
 from inference.store.statements import read_sql, rows
 
 _ACTIVE = read_sql("owner_runs")
-_NOBODY = ("", "anonymous", "command line", "python")
 _COME_BACK_S = 5.0
 # Below this share of the store's memory nobody's outputs are in anybody's way.
 _SHORT_ABOVE = 0.5
@@ -31,12 +31,7 @@ def check_shards(shards: int | None, copies: int, redundancy: str) -> None:
     Raises:
         InvalidRequest.
     """
-    steps = (shards or 1) * copies * (2 if redundancy == Redundancy.FIRST else 1)
-    if steps > settings.WEBPOOL_MAX_SHARDS_PER_RUN:
-        raise InvalidRequest(
-            f"the run would have {steps} shards, expected at most {settings.WEBPOOL_MAX_SHARDS_PER_RUN} "
-            "(WEBPOOL_MAX_SHARDS_PER_RUN); ask for fewer shards or copies"
-        )
+    plans.check_size((shards or 1) * copies * (2 if redundancy == Redundancy.FIRST else 1))
 
 
 def admit(owner: str) -> None:
@@ -45,9 +40,9 @@ def admit(owner: str) -> None:
     Raises:
         Busy: as many of theirs are active as settings.WEBPOOL_MAX_RUNS_PER_OWNER allows.
     """
-    if not _counted(owner):
+    if not is_counted(owner):
         return
-    ((active,),) = rows(_ACTIVE, [owner])
+    ((active,),) = rows(_ACTIVE, [owner, owner])
     if active >= settings.WEBPOOL_MAX_RUNS_PER_OWNER:
         raise Busy(
             f"{active} runs of {owner} are active, the limit for one owner is "
@@ -63,7 +58,7 @@ def check_stored(owner: str) -> None:
         Busy: they hold more than settings.WEBPOOL_MAX_STORED_SHARE of it.
         RedisError: it does not answer.
     """
-    if not _counted(owner):
+    if not is_counted(owner):
         return
     memory: Any = client().info("memory")
     whole = int(memory.get("maxmemory", 0))
@@ -77,10 +72,6 @@ def check_stored(owner: str) -> None:
             f"(WEBPOOL_MAX_STORED_SHARE); they expire {settings.WEBPOOL_TENSOR_TTL_S} s after they were made",
             retry_after_s=_COME_BACK_S,
         )
-
-
-def _counted(owner: str) -> bool:
-    return owner not in _NOBODY and not owner.startswith("batch ")
 
 
 def _held_bytes(owner: str) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import redis.exceptions
 from django.conf import settings
 
+from browsers import locations
 from browsers.redis import place
 from inference.catalog import plans
 from inference.catalog.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView, named
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
 from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
 from inference.runs import auto, quotas
@@ -30,6 +31,7 @@ class RunRequest:
         inputs: wire tensors, one per model input; inputs with a declared default may be missing.
         strategy … deadline_s: as `inference.runs.options` declares them; empty or None: left out.
         owner: user or API key, for the record.
+        tenant: whose share of the pool it takes; empty: the owner's.
         filled_in: what the door added to what the caller sent, one sentence each.
     """
 
@@ -48,6 +50,7 @@ class RunRequest:
     max_retries: int | None = None
     deadline_s: float | None = None
     owner: str = ""
+    tenant: str = ""
     filled_in: tuple[str, ...] = ()
 
 
@@ -63,7 +66,7 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"Redis at {place(settings.WEBPOOL_REDIS_URL)} does not answer ({type(error).__name__}); start "
-            "the pool with `make up`"
+            f"the pool with `{locations.UP}`"
         ) from error
     try:
         check_wishes(request.browsers, request.platform, request.pins, pool)
@@ -71,7 +74,9 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
         known = [*pool, *absent(pool)]
         check_wishes(request.browsers, request.platform, request.pins, known)
     if not pool:
-        raise Unavailable("no browser is in the pool; start it with `make up` and wait for ready")
+        raise Unavailable(
+            f"no browser is in the pool; start it with `{locations.UP}` and wait for ready"
+        )
     return pool
 
 
@@ -113,7 +118,7 @@ def suitable(request: RunRequest, pool: Sequence[BrowserView]) -> list[BrowserVi
 
 def resolve(
     request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
-) -> tuple[RunRequest, dict[str, Any] | None]:
+) -> tuple[RunRequest, JsonObject | None]:
     """The request with a strategy that can be planned, and the prediction behind it, if it was `auto`.
 
     A model that is made of components runs in one way only: then there is nothing to predict.
@@ -171,6 +176,7 @@ def plan_for(
         count,
         request.data_parallel,
         allow_unproved_split=request.allow_unproved_split,
+        tenant=request.tenant or request.owner,
     )
     shards = [step.index for step in steps if step.kind == StepKind.COMPUTE]
     beyond = sorted(set(request.pins) - set(shards))

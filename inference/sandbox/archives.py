@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from inference.documents import Array
 
 
 def read(

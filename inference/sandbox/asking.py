@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from inference.documents import Array, JsonObject, JsonView
 from inference.sandbox import frames
-from inference.sandbox.frames import Answer, Array, BadFrame
+from inference.sandbox.frames import Answer, BadFrame
 from inference.sandbox.helper import Helper, helper
 from inference.sandbox.limits import Limits, limits_for
 
@@ -57,7 +58,7 @@ def ask(
     writes: Path | None = None,
     limits: Limits | None = None,
     arrays: Mapping[str, Array] | None = None,
-    **given: Any,
+    **given: object,
 ) -> Answer:
     """Do one job in a child of its own.
 
@@ -133,11 +134,11 @@ class Session:
             self._helper.end(self._number)
         self._close()
 
-    def first(self, given: Mapping[str, Any], arrays: Mapping[str, Array] | None = None) -> Answer:
+    def first(self, given: JsonView, arrays: Mapping[str, Array] | None = None) -> Answer:
         """Say which job it is."""
         return self._asked({"job": self._job, "given": given}, arrays)
 
-    def ask(self, arrays: Mapping[str, Array] | None = None, **given: Any) -> Answer:
+    def ask(self, arrays: Mapping[str, Array] | None = None, **given: object) -> Answer:
         """Ask the job.
 
         Raises:
@@ -145,7 +146,7 @@ class Session:
         """
         return self._asked({"given": given}, arrays)
 
-    def _asked(self, question: Any, arrays: Mapping[str, Array] | None) -> Answer:
+    def _asked(self, question: object, arrays: Mapping[str, Array] | None) -> Answer:
         until = time.monotonic() + self._limits.seconds
         try:
             self._socket.settimeout(self._limits.seconds)
@@ -212,7 +213,7 @@ class Session:
         return int(json.loads(told)["code"]) if told else None
 
 
-def _open(confine: dict[str, Any], job: socket.socket, status: int) -> tuple[Helper, int]:
+def _open(confine: JsonObject, job: socket.socket, status: int) -> tuple[Helper, int]:
     found = helper()
     try:
         return found, found.open(confine, job, status)

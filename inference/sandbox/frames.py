@@ -19,7 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from inference.documents import Array
+
 MOST_JSON: Final = 256 * 2**20
 MOST_BYTES: Final = 4 * 2**30
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)  # what a full disk says
@@ -46,7 +47,7 @@ class Answer:
     arrays: dict[str, Array] = dataclasses.field(default_factory=dict)
 
 
-def send(sock: socket.socket, document: Any, arrays: Mapping[str, Array] | None = None) -> None:
+def send(sock: socket.socket, document: object, arrays: Mapping[str, Array] | None = None) -> None:
     """Write one message; blocks as long as the socket's timeout allows."""
     described, parts = [], []
     for name, array in (arrays or {}).items():

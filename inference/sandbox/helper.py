@@ -11,7 +11,9 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from inference.documents import JsonObject
 
 _ROOT: Final = Path(__file__).parents[2]
 _LOCK = threading.Lock()
@@ -65,7 +67,7 @@ class Helper:
     def alive(self) -> bool:
         return self.owner == os.getpid() and self._process.poll() is None
 
-    def open(self, confine: dict[str, Any], job: socket.socket, status: int) -> int:
+    def open(self, confine: JsonObject, job: socket.socket, status: int) -> int:
         """Have a child forked; returns its number.
 
         Raises:

@@ -16,9 +16,8 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 # What jobs have in common; what only some need, they import themselves.
 import numpy as np  # noqa: F401
@@ -27,9 +26,20 @@ import onnx.shape_inference  # noqa: F401
 import onnxruntime  # noqa: F401
 import tokenizers  # noqa: F401
 
+from inference.documents import JsonView
 from inference.sandbox import confinement, jobs
 from inference.sandbox.helper import READY
-from inference.sandbox.jobs import answering, cutting, loading, reading, tables, tokens, trying  # noqa: F401
+from inference.sandbox.jobs import (  # noqa: F401
+    answering,
+    comparing,
+    cutting,
+    loading,
+    reading,
+    tables,
+    texts,
+    tokens,
+    trying,
+)
 
 _MOST_PACKET: Final = 2**17
 
@@ -81,7 +91,7 @@ class _Server:
         os.close(status)
 
 
-def _child(job: int, order: Mapping[str, Any]) -> None:
+def _child(job: int, order: JsonView) -> None:
     """Do one job; never returns."""
     code = 1
     try:

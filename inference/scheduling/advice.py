@@ -14,7 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from django.conf import settings
@@ -24,6 +24,7 @@ from history.models import BrowserRecommendation, CapabilityScore
 from inference.core import exploration
 from inference.core.exploration import Arm, Belief
 from inference.core.placement import BrowserView, Hints, ShardView, Wishes, peak_mb
+from inference.documents import JsonObject, JsonView
 from inference.models import OnnxModel, Run
 
 _REFRESH_S: Final = 10.0
@@ -39,7 +40,7 @@ class ModelHistory:
         platforms: the best backend of each kind that was measured on more than one.
     """
 
-    recommendation: Mapping[str, Any]
+    recommendation: JsonView
     beliefs: Mapping[Arm, Belief]
     failing: frozenset[str]
     platforms: Mapping[str, str]
@@ -54,7 +55,7 @@ class _Published:
         self._read_at = -_REFRESH_S
         self._by_key: dict[tuple[str, str], ModelHistory] = {}
         self._scores: dict[str, dict[str, float]] = {}
-        self._chances: dict[Any, dict[Arm, float]] = {}
+        self._chances: dict[object, dict[Arm, float]] = {}
 
     def of(self, model_type: str, model_name: str) -> ModelHistory | None:
         if time.monotonic() - self._read_at >= _REFRESH_S:
@@ -113,7 +114,7 @@ def clear_cache() -> None:
     _PUBLISHED.clear()
 
 
-def recommend_for(model_type: str, model_name: str) -> dict[str, Any] | None:
+def recommend_for(model_type: str, model_name: str) -> JsonObject | None:
     """What history recommends for a model, with its evidence and its time; None: it knows nothing."""
     known = _PUBLISHED.of(model_type, model_name)
     return dict(known.recommendation) if known else None
@@ -129,7 +130,7 @@ def batch_for(model: OnnxModel) -> int | None:
 
 
 def advise(
-    wishes: Wishes, model: OnnxModel, selection: Mapping[str, Any] | None, work_type: str = ""
+    wishes: Wishes, model: OnnxModel, selection: JsonView | None, work_type: str = ""
 ) -> Wishes:
     """The wishes with what history knows; as they are when the caller asked for something.
 
@@ -159,7 +160,7 @@ def select(
     pool: Sequence[BrowserView],
     wishes: Wishes,
     usual: BrowserView | None,
-) -> dict[str, Any] | None:
+) -> JsonObject | None:
     """What is decided for a whole run, to be kept with it; None: the caller decided, or nothing is known.
 
     Args:
@@ -232,7 +233,7 @@ def platform_for(run: Run, kind: str, offered: Collection[str], *, attempt: int)
     return chosen if chosen in offered else ""
 
 
-def _parsed(row: Mapping[str, Any]) -> ModelHistory:
+def _parsed(row: JsonView) -> ModelHistory:
     evidence = row["config"].get("evidence", [])
     beliefs: dict[Arm, Belief] = {}
     refused: set[str] = set()

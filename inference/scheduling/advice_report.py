@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 from django.utils import timezone
@@ -12,11 +11,12 @@ from django.utils import timezone
 from browsers.models import Browser
 from inference.core.exploration import Arm
 from inference.core.regret import Outcome, Regret, regret
+from inference.documents import JsonObject
 from inference.models import Attempt
 from inference.models import Outcome as Ended
 
 
-def regrets(*, model: str | None = None, days: float = 7.0) -> list[dict[str, Any]]:
+def regrets(*, model: str | None = None, days: float = 7.0) -> list[JsonObject]:
     """Per model and plan, warm first attempts only, as the arm that was chosen really ran it."""
     kinds = dict(Browser.objects.values_list("id", "kind"))
     rows = Attempt.objects.filter(
@@ -41,7 +41,7 @@ def regrets(*, model: str | None = None, days: float = 7.0) -> list[dict[str, An
     ]
 
 
-def _shown(model: str, plan: int, found: Regret) -> dict[str, Any]:
+def _shown(model: str, plan: int, found: Regret) -> JsonObject:
     return {
         "model": model,
         "plan": plan,

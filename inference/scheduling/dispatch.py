@@ -30,6 +30,7 @@ from inference.core.placement import (
     Wishes,
     candidates,
 )
+from inference.documents import JsonObject
 from inference.graph.steps import Role
 from inference.models import (
     PlanShard,
@@ -43,8 +44,9 @@ from inference.models import (
 from inference.scheduling import advice
 from inference.scheduling.pool_view import absent
 from inference.scheduling.wishes import asked_of
-from inference.store import step_moves
+from inference.store import messages, step_moves
 from inference.store.doubts import answers_of
+from inference.store.messages import Message
 
 log = logging.getLogger(__name__)
 # Tasks are sent by name: whoever sends needs nothing of what computes them.
@@ -54,7 +56,7 @@ SEND_STEP = "inference.tasks.send_step"
 # Nobody waits for a task's result, so its sender subscribes to none: the ledger holds what came of it.
 # And it declares no queue: each is declared by who reads it, and kombu, when the connection breaks in the
 # middle of a declaration, publishes on the channel that it just closed (an AttributeError).
-_QUIETLY: dict[str, Any] = {"ignore_result": True, "declare": []}
+_QUIETLY: JsonObject = {"ignore_result": True, "declare": []}
 _ANSWERED = "it has answered, another is asked to confirm"
 _HAS_COPY = "it has the shard's other copy"
 # Attention and feed-forward parts alternate between two groups of browsers.
@@ -81,7 +83,7 @@ def wishes_of(run: Run, step: PlanShard) -> Wishes:
     return advice.advise(asked_of(run), run.model, run.selection, step.work_type)
 
 
-def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> dict[str, Any] | None:
+def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> JsonObject | None:
     """What history or exploration decides for a whole run; see `selection.select`."""
     if not advice.decides(asked_of(run), run.model):
         return None
@@ -225,17 +227,14 @@ def _waits_for_several(step: RunShard) -> bool:
 def send(steps: Sequence[RunShard]) -> None:
     """Send one message per step: do it there, unless its fence has moved on."""
 
-    def publish() -> None:
-        for step in steps:
-            _send_task(step)
-
     if steps:
-        _unless_broker_is_down(publish, "the sweep sends them again")
+        sent = [Message(*_address(step), (step.pk, step.fence)) for step in steps]
+        _unless_broker_is_down(lambda: messages.push(sent), "the sweep sends them again")
 
 
-def _send_task(step: RunShard, **options: Any) -> None:
+def _send_member(step: RunShard, **of_chord: Any) -> None:
     name, queue = _address(step)
-    current_app.send_task(name, (step.pk, step.fence), queue=queue, **_QUIETLY, **options)
+    current_app.send_task(name, (step.pk, step.fence), queue=queue, **_QUIETLY, **of_chord)
 
 
 def _address(step: RunShard) -> tuple[str, str]:
@@ -278,7 +277,7 @@ def _send_chord(parts: Sequence[RunShard], later: RunShard) -> None:
     def publish() -> None:
         current_app.backend.set_chord_size(group, len(parts))
         for index, part in enumerate(parts):
-            _send_task(part, group_id=group, group_index=index, chord=body)
+            _send_member(part, group_id=group, group_index=index, chord=body)
 
     _unless_broker_is_down(publish, "the sweep sends them and what follows")
 

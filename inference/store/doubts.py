@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from inference.documents import JsonObject, JsonView
 from inference.models import RunShard
 from inference.store.tensors import TensorRef, refs_of
 
@@ -49,7 +49,7 @@ def answers_of(step: RunShard) -> Sequence[KeptAnswer]:
     return doubt.answers if doubt else ()
 
 
-def from_json(item: Mapping[str, Any]) -> Doubt:
+def from_json(item: JsonView) -> Doubt:
     answers = (
         KeptAnswer(
             answer["browser"],
@@ -61,7 +61,7 @@ def from_json(item: Mapping[str, Any]) -> Doubt:
     return Doubt(item["why"], item["compared"], tuple(answers))
 
 
-def to_json(doubt: Doubt) -> dict[str, Any]:
+def to_json(doubt: Doubt) -> JsonObject:
     answers = [
         {
             "browser": answer.browser,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from inference.documents import JsonObject, JsonView
 from inference.models import Run
 from inference.store.tensors import TensorRef
 
@@ -33,10 +33,10 @@ def batch_of(run: Run, batch_part: int | None) -> TensorRef | None:
     return next((item.for_part(batch_part) for item in named), None)
 
 
-def to_json(refs: Sequence[TensorRef], *, split: bool) -> dict[str, Any]:
+def to_json(refs: Sequence[TensorRef], *, split: bool) -> JsonObject:
     return {"parts": [ref.to_json() for ref in refs]} if split else refs[0].to_json()
 
 
-def _from_json(item: Mapping[str, Any]) -> StoredInput:
+def _from_json(item: JsonView) -> StoredInput:
     refs = tuple(TensorRef.from_json(part) for part in item.get("parts", [item]))
     return StoredInput(refs, split="parts" in item)

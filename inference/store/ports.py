@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from inference.documents import JsonView
 from inference.graph.spec import TensorSpec
 
 
-def specs(items: Iterable[Mapping[str, Any]]) -> list[TensorSpec]:
+def specs(items: Iterable[JsonView]) -> list[TensorSpec]:
     return [TensorSpec.from_json(item) for item in items]

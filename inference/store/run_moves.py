@@ -6,12 +6,11 @@ None: the run had ended before, a normal answer. Statements belong into the call
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from browsers.core.failures import Category
 from inference.core.lifecycle import RUN_CANCEL, RUN_FAIL, RUN_SUCCEED, Move, RunState
+from inference.documents import JsonView
 from inference.models import Run
 from inference.store.statements import Update
 from inference.store.wakeups import Ending
@@ -25,7 +24,7 @@ def _end(move: Move[RunState]) -> Update:
 _SUCCEED, _FAIL, _CANCEL = (_end(move) for move in (RUN_SUCCEED, RUN_FAIL, RUN_CANCEL))
 
 
-def succeed(run_id: uuid.UUID, outputs: Mapping[str, Any], now: datetime) -> Ending | None:
+def succeed(run_id: uuid.UUID, outputs: JsonView, now: datetime) -> Ending | None:
     """`outputs`: by the model's outputs, where each is stored."""
     return _written(_SUCCEED, run_id, Ending(RUN_SUCCEED.after, outputs, "", "", now))
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from django.db import connection, models
 
+from inference.documents import JsonView
+
 M = TypeVar("M", bound=models.Model)
-Fields = Sequence["models.Field[Any, Any]"]
+Field: TypeAlias = "models.Field[Any, Any]"
+Fields: TypeAlias = Sequence[Field]
 # What a column must be: an SQL expression, one of several words, or None: as given at the call.
 Condition = str | tuple[str, ...] | None
 _FOLDER = Path(__file__).parent / "sql"
@@ -32,7 +35,7 @@ class Insert(Generic[M]):
     def __init__(self, model: type[M]) -> None:
         concrete: Fields = model._meta.concrete_fields
         self._model = model
-        self._key: models.Field[Any, Any] | None = next(
+        self._key: Field | None = next(
             (f for f in concrete if isinstance(f, models.AutoField)), None
         )
         self._fields = [field for field in concrete if field is not self._key]
@@ -113,7 +116,7 @@ class Select(Generic[M]):
             rows = cursor.fetchall()
         return [self._instance(row) for row in rows]
 
-    def _instance(self, row: Sequence[Any]) -> M:
+    def _instance(self, row: Sequence[object]) -> M:
         values = list(row)
         for at, expression, converters in self._converters:
             for convert in converters:
@@ -143,6 +146,17 @@ class Select(Generic[M]):
         return found
 
 
+class Ask:
+    """A statement of one's own from sql/, whose parameters are a model's fields, in order."""
+
+    def __init__(self, name: str, model: type[models.Model], where: Sequence[str]) -> None:
+        self._sql = read_sql(name)
+        self._where = _fields(model, where)
+
+    def __call__(self, **values: Any) -> list[tuple[Any, ...]]:
+        return rows(self._sql, _prepared(self._where, values))
+
+
 def condition_sql(condition: Condition) -> str:
     """The SQL after the column's name."""
     if isinstance(condition, tuple):
@@ -158,12 +172,12 @@ def rows(sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, .
         return cast("list[tuple[Any, ...]]", cursor.fetchall())
 
 
-def _fields(model: type[models.Model], names: Iterable[str]) -> list[models.Field[Any, Any]]:
+def _fields(model: type[models.Model], names: Iterable[str]) -> list[Field]:
     by_column = {field.attname: field for field in model._meta.concrete_fields}
     return [by_column[name] for name in names]
 
 
-def _prepared(fields: Fields, values: Mapping[str, Any]) -> list[Any]:
+def _prepared(fields: Fields, values: JsonView) -> list[Any]:
     if values.keys() != {field.attname for field in fields}:
         raise TypeError(f"expected {', '.join(f.attname for f in fields)}; got {', '.join(values)}")
     return [field.get_db_prep_save(values[field.attname], connection) for field in fields]

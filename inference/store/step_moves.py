@@ -10,9 +10,8 @@ there already. Statements belong into the caller's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from django.db.models import F, QuerySet
 
@@ -27,9 +26,11 @@ from inference.core.lifecycle import (
     QUEUE,
     RECALL,
     RESEND,
+    TAKE,
     Move,
     ShardState,
 )
+from inference.documents import JsonView
 from inference.models import RunShard
 from inference.store import doubts
 from inference.store.doubts import Doubt
@@ -52,16 +53,17 @@ def _update(move: Move[ShardState], **more: str | None) -> Update:
     return Update(RunShard, {**_change(move), **more}, _where(move))
 
 
-def _claim_sql() -> str:
-    where = [f"{name} {condition_sql(value)}" for name, value in _where(CLAIM).items()]
-    change = [f"{name} = {value}" for name, value in _change(CLAIM).items()]
-    template = read_sql("claim")
-    return template.replace("{set}", ", ".join(change)).replace("{where}", " AND ".join(where))
+def _claim(move: Move[ShardState]) -> Select[RunShard]:
+    where = [f"{name} {condition_sql(value)}" for name, value in _where(move).items()]
+    change = [f"{name} = {value}" for name, value in _change(move).items()]
+    template = read_sql("claim").replace("{set}", ", ".join(change))
+    sql = template.replace("{where}", " AND ".join(where))
+    return Select(RunShard, ("claimed_at", "id", "fence", "claimed_at"), sql=sql)
 
 
 _QUEUE = _update(QUEUE, browser=None, avoid=None, ready_at=None, queued_at=None)
 _HOLD = _update(HOLD, browser="''", avoid=None, ready_at=None)
-_CLAIM = Select(RunShard, ("claimed_at", "id", "fence", "claimed_at"), sql=_claim_sql())
+_CLAIM, _TAKE = _claim(CLAIM), _claim(TAKE)
 _FINISH = _update(FINISH, outputs=None, finished_at=None)
 _ASK = _update(ASK, browser="''", doubt=None)
 _GIVE_UP = _update(GIVE_UP, browser="''")
@@ -94,12 +96,21 @@ def _save_placed(step: RunShard) -> bool:
 
 
 def claim(step_id: int, fence: int, now: datetime) -> RunShard | None:
-    """Take a queued step, which counts the attempt; None also when its run's deadline has passed."""
+    """Take a queued step, which counts the attempt.
+
+    None also when its run's deadline has passed, or its browser is quarantined.
+    """
     taken = _CLAIM(claimed_at=now, id=step_id, fence=fence)
     return taken[0] if taken else None
 
 
-def finish(step: RunShard, outputs: Mapping[str, Any], now: datetime) -> bool:
+def take(step_id: int, fence: int, now: datetime) -> RunShard | None:
+    """As `claim`, on a message that was sent for another step."""
+    taken = _TAKE(claimed_at=now, id=step_id, fence=fence)
+    return taken[0] if taken else None
+
+
+def finish(step: RunShard, outputs: JsonView, now: datetime) -> bool:
     """`outputs`: by tensor, where it is stored."""
     if not _FINISH(outputs=outputs, finished_at=now, id=step.pk, fence=step.fence):
         return False
@@ -155,14 +166,14 @@ def cancel(steps: QuerySet[RunShard], now: datetime) -> int:
     return still_open.update(state=CANCEL.after, fence=F("fence") + 1, finished_at=now)
 
 
-def _place(step: RunShard, move: Move[ShardState], **fields: Any) -> None:
+def _place(step: RunShard, move: Move[ShardState], **fields: object) -> None:
     if step.state not in move.before:
         states = " or ".join(move.before)
         raise ValueError(f"{step}: {move.name} needs a step that is {states}; it is {step.state}")
     _set(step, move, **fields)
 
 
-def _set(step: RunShard, move: Move[ShardState], **fields: Any) -> None:
+def _set(step: RunShard, move: Move[ShardState], **fields: object) -> None:
     step.state = move.after
     step.fence += int(move.raises_fence)
     for name, value in fields.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from django.conf import settings
 
 from browsers.core.protocol import WireTensor, pack_strings, unpack_strings
 from browsers.redis import client
+from inference.documents import Array, JsonObject, JsonView
 
 _DTYPES = {
     name: np.dtype(name).newbyteorder("<")
@@ -43,10 +44,10 @@ class TensorRef:
     nbytes: int
 
     @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> TensorRef:
+    def from_json(cls, item: JsonView) -> TensorRef:
         return cls(item["key"], item["dtype"], tuple(item["shape"]), item["nbytes"])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "key": self.key,
             "dtype": self.dtype,
@@ -55,12 +56,12 @@ class TensorRef:
         }
 
 
-def refs_of(items: Mapping[str, Any]) -> dict[str, TensorRef]:
+def refs_of(items: JsonView) -> dict[str, TensorRef]:
     """References by name, as a row keeps them."""
     return {name: TensorRef.from_json(item) for name, item in items.items()}
 
 
-def encode_array(name: str, array: np.ndarray[Any, Any]) -> WireTensor:
+def encode_array(name: str, array: Array) -> WireTensor:
     """Turn a numpy array into a wire tensor; arrays of `str` become strings.
 
     Raises:
@@ -83,7 +84,7 @@ def encode_array(name: str, array: np.ndarray[Any, Any]) -> WireTensor:
     return WireTensor(name, dtype, array.shape, little.tobytes())
 
 
-def decode_array(tensor: WireTensor) -> np.ndarray[Any, Any]:
+def decode_array(tensor: WireTensor) -> Array:
     """The numpy array of a wire tensor; strings become an object array of `str`."""
     if tensor.dtype == "string":
         flat = np.empty(int(np.prod(tensor.shape, dtype=np.int64)), dtype=object)
@@ -151,7 +152,7 @@ def drop(refs: Iterable[TensorRef]) -> None:
         client().unlink(*keys)
 
 
-def peek(refs: Sequence[TensorRef], count: int) -> list[list[Any] | None]:
+def peek(refs: Sequence[TensorRef], count: int) -> list[list[object] | None]:
     """The first `count` values of each tensor without reading it whole; None: the store has given it up.
 
     Of strings as many as lie in the first 64 KiB.
@@ -171,10 +172,10 @@ def _peeked_bytes(ref: TensorRef, count: int) -> int:
     return 2**16 if ref.dtype == "string" else count * _DTYPES[ref.dtype].itemsize
 
 
-def _first_values(ref: TensorRef, start: bytes, count: int) -> list[Any]:
+def _first_values(ref: TensorRef, start: bytes, count: int) -> list[object]:
     if ref.dtype != "string":
         return cast("list[Any]", np.frombuffer(start, dtype=_DTYPES[ref.dtype]).tolist())
-    values: list[Any] = []
+    values: list[object] = []
     at = 0
     while len(values) < count and at + 4 <= len(start):
         end = at + 4 + int.from_bytes(start[at : at + 4], "little")

@@ -12,14 +12,16 @@ import dataclasses
 import json
 import uuid
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 import redis.asyncio
 from django.conf import settings
 
 from browsers.redis import blocking_client, client
+from inference.documents import JsonObject, JsonView
+from inference.store.tensors import TensorRef
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Ending:
     """How a run ended, as it was written down; the fields are those of `Run`."""
 
     state: str
-    outputs: Mapping[str, Any]
+    outputs: JsonView
     error_category: str
     error: str
     finished_at: datetime
@@ -38,7 +40,7 @@ class Ending:
 
     @classmethod
     def from_json(cls, raw: bytes | str) -> Ending:
-        fields: dict[str, Any] = json.loads(raw)
+        fields: JsonObject = json.loads(raw)
         return cls(**{**fields, "finished_at": datetime.fromisoformat(fields["finished_at"])})
 
 
@@ -46,12 +48,17 @@ def _key(run_id: uuid.UUID | str) -> str:
     return f"webpool:done:{run_id}"
 
 
-def announce(endings: Mapping[uuid.UUID, Ending]) -> None:
-    """Wake whoever waits for these runs, and tell how they ended; again does no harm."""
+def announce(endings: Mapping[uuid.UUID, Ending], drop: Iterable[TensorRef] = ()) -> None:
+    """Wake whoever waits for these runs, and tell how they ended; again does no harm.
+
+    `drop`: tensors that nobody will ask for again are freed in the same round trip, after that.
+    """
     pipe = client().pipeline(transaction=False)
     for run_id, ending in endings.items():
         pipe.lpush(_key(run_id), ending.to_json())
         pipe.expire(_key(run_id), settings.WEBPOOL_TENSOR_TTL_S)
+    if keys := [ref.key for ref in drop]:
+        pipe.unlink(*keys)
     pipe.execute()
 
 
@@ -59,16 +66,20 @@ def _heard(element: bytes | str | None) -> Ending | None:
     return Ending.from_json(element) if element else None
 
 
+def _seconds(timeout_s: float) -> int:
+    return cast("int", max(timeout_s, 0.01))  # the server takes fractions, redis-py's types do not
+
+
 def wait(run_id: uuid.UUID | str, timeout_s: float) -> Ending | None:
     """Block until the run is announced; None when the time is over first."""
     key = _key(run_id)
-    seconds: Any = max(timeout_s, 0.01)  # the server takes fractions, redis-py's types do not
+    seconds = _seconds(timeout_s)
     return _heard(blocking_client().blmove(key, key, seconds, "LEFT", "RIGHT"))
 
 
 def wait_any(run_ids: Sequence[uuid.UUID | str], timeout_s: float) -> bool:
     """Block until one of these runs is announced; False when the time is over first."""
-    seconds: Any = max(timeout_s, 0.01)
+    seconds = _seconds(timeout_s)
     popped = blocking_client().blpop([_key(run_id) for run_id in run_ids], seconds)
     if popped is None:
         return False
@@ -96,5 +107,5 @@ def _waiting_client() -> redis.asyncio.Redis:
 async def wait_async(run_id: uuid.UUID | str, timeout_s: float) -> Ending | None:
     """As `wait`, without holding a thread."""
     key = _key(run_id)
-    seconds: Any = max(timeout_s, 0.01)
+    seconds = _seconds(timeout_s)
     return _heard(await _waiting_client().blmove(key, key, seconds, "LEFT", "RIGHT"))

@@ -19,13 +19,14 @@ from browsers.rungs import rung_statistics
 from browsers.state.breakers import describe
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from history.models import HistoryState
+from inference.documents import JsonObject
 from inference.telemetry.ledger import counts, latency
 from inference.wire.serializers.browsers import file_names
 
 
 def telemetry(
     *, include_connections: bool = True, include_models: bool = True, now: datetime | None = None
-) -> dict[str, Any]:
+) -> JsonObject:
     """The document; times are aware datetimes, durations and sizes have their unit in the name.
 
     `connections`: every browser. `breakers`: those of every browser. `models`: what is loaded where.
@@ -35,7 +36,7 @@ def telemetry(
     living = living_or_unknown()
     ids = list(Browser.objects.order_by("pk").values_list("pk", flat=True))
     queues = [CONTROL_QUEUE, HISTORY_QUEUE, *(queue_of(browser_id) for browser_id in ids)]
-    document: dict[str, Any] = {
+    document: JsonObject = {
         "at": now,
         "system": {**machine_facts(), "redis": redis_facts(queues)},
         "rungs": rung_statistics(),
@@ -51,21 +52,21 @@ def telemetry(
     return document
 
 
-def _breakers(browser_ids: Sequence[str], now: float) -> list[dict[str, Any]] | None:
+def _breakers(browser_ids: Sequence[str], now: float) -> list[JsonObject] | None:
     known = breakers_or_unknown(browser_ids)
     if known is None:
         return None
     return [{"browser": key, **describe(found, now)} for key, found in sorted(known.items())]
 
 
-def _models(living: Any) -> list[dict[str, Any]] | None:
+def _models(living: Any) -> list[JsonObject] | None:
     if living is None:
         return None
     files = {sha256 for live in living.values() for sha256 in live.loaded}
     return resident_models(living, file_names(files))
 
 
-def history_facts(now: datetime) -> dict[str, Any]:
+def history_facts(now: datetime) -> JsonObject:
     """How far history has come: its samples, and the age of what it tells."""
     state = HistoryState.objects.first()
     return {

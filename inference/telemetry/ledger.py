@@ -12,6 +12,7 @@ from django.db.models import Count
 
 from browsers.core.quantiles import quantiles
 from inference.core.lifecycle import STEP
+from inference.documents import JsonObject
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunShard, RunState
 from inference.runs.metrics import milliseconds
 
@@ -20,7 +21,7 @@ WINDOW = timedelta(minutes=5)
 _AT_MOST = 20_000
 
 
-def counts() -> dict[str, Any]:
+def counts() -> JsonObject:
     """Models registered, runs kept by state, open shards by state, attempts kept by outcome and place."""
     open_shards = RunShard.objects.filter(run__state=RunState.RUNNING, state__in=STEP.open)
     attempts = Attempt.objects.order_by().values_list("outcome", "browser", "backend")
@@ -39,7 +40,7 @@ def _by_state(rows: Any) -> dict[str, int]:
     return dict(rows.annotate(Count("pk")))
 
 
-def latency(now: datetime) -> dict[str, Any]:
+def latency(now: datetime) -> JsonObject:
     """Runs that ended within the window, and the computing of shards per browser and backend."""
     since = now - WINDOW
     ended = Run.objects.filter(finished_at__gt=since).order_by("-finished_at")
@@ -56,7 +57,7 @@ def latency(now: datetime) -> dict[str, Any]:
     }
 
 
-def _computing(since: datetime) -> Iterator[dict[str, Any]]:
+def _computing(since: datetime) -> Iterator[JsonObject]:
     latest = Attempt.objects.order_by("-pk").filter(outcome=Outcome.SUCCEEDED)
     rows = latest.values_list("browser", "backend", "compute_ms", "finished_at")[:_AT_MOST]
     times: dict[tuple[str, str], list[float]] = defaultdict(list)

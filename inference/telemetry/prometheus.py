@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from inference.documents import JsonView
+
 # What `generate_latest` writes; its later formats differ in escaping only.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MB = 2**20
-Document = Mapping[str, Any]
+Document = JsonView
 Sample = tuple[Mapping[str, str], float | None]
 
 

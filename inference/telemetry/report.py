@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from tabulate import tabulate
 
+from inference.documents import JsonView
+
 UNKNOWN = "unknown"
-Document = Mapping[str, Any]
+Document = JsonView
 
 
 def report(document: Document) -> Iterator[str]:

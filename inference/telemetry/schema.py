@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework import serializers
 
-Fields = serializers.Serializer[Any]
+Fields = serializers.Serializer[object]
 
 
 def _number(about: str = "") -> serializers.FloatField:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import template
 
+from inference.documents import JsonObject
 from inference.telemetry.live_page import alarm_now, pool_now
 
 register = template.Library()
 
 
 @register.inclusion_tag("inference/pool.html")
-def live_pool() -> dict[str, Any]:
+def live_pool() -> JsonObject:
     """Browsers with what their workers say now, incidents and runs."""
     return pool_now()
 
 
 @register.inclusion_tag("inference/banner.html")
-def pool_banner() -> dict[str, Any]:
+def pool_banner() -> JsonObject:
     """What an operator must know wherever they are: that no browser takes work."""
     return {"alarm": alarm_now()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
@@ -59,7 +59,7 @@ class BatchJobList(Door, generics.ListAPIView[BatchJob]):
         return rows
 
     @extend_schema(parameters=[OpenApiParameter("model", OpenApiTypes.STR, description="name")])
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
     @extend_schema(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import redis.exceptions
 from drf_spectacular.utils import extend_schema
@@ -15,6 +14,7 @@ from rest_framework.views import APIView
 from browsers.models import Browser
 from browsers.state import breakers
 from inference import auth
+from inference.documents import JsonObject
 from inference.errors import Unavailable
 from inference.models import Entrance
 from inference.scheduling.pool_view import get_browser
@@ -32,7 +32,7 @@ from inference.wire.serializers.errors import ERRORS
 class _Browsers(Door, generics.GenericAPIView[Browser]):
     queryset = Browser.objects.all()
 
-    def get_serializer_context(self) -> dict[str, Any]:
+    def get_serializer_context(self) -> JsonObject:
         return {**super().get_serializer_context(), **what_is_known_now()}
 
 

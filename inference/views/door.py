@@ -20,8 +20,10 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import set_rollback
 
+from browsers import locations
 from browsers.core.failures import Category
 from inference import auth
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.views import http
 from inference.wire.bodies import BoundedJSON
@@ -41,12 +43,12 @@ class CallerAuthentication(BaseAuthentication):
 
 def caller_of(request: Request) -> auth.Caller:
     """Who sent an authenticated request."""
-    caller: Any = request.auth
+    caller: object = request.auth
     assert isinstance(caller, auth.Caller)
     return caller
 
 
-def asked(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:
+def asked(serializer: type[Serializer[object]], data: object) -> JsonObject:
     """What a caller sent, checked; a name that nothing reads is a mistake, not a wish to be ignored.
 
     Raises:
@@ -59,7 +61,7 @@ def asked(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:
             f"unknown {', '.join(map(repr, unknown))}; expected {', '.join(form.fields) or 'nothing'}"
         )
     form.is_valid(raise_exception=True)
-    given: dict[str, Any] = form.validated_data
+    given: JsonObject = form.validated_data
     return given
 
 
@@ -67,9 +69,13 @@ class CallerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     target_class = CallerAuthentication
     name = ["apiKey", "session"]
 
-    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
         return [
-            {"type": "http", "scheme": "bearer", "description": "manage.py create_api_key NAME"},
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": f"{locations.PROGRAM} create_api_key NAME",
+            },
             {
                 "type": "apiKey",
                 "in": "cookie",
@@ -105,11 +111,11 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
     # `rules` says what a caller needs, for each method that may change something; one without is closed.
     rules: Mapping[str, str] = {}
     authentication_classes = [CallerAuthentication]
-    permission_classes: list[Any] = []
-    parser_classes: Any = [BoundedJSON]
-    renderer_classes: Any = [JSONRenderer]
-    content_negotiation_class: Any = AlwaysFirst
-    pagination_class: Any = Pages
+    permission_classes: list[object] = []
+    parser_classes: object = [BoundedJSON]
+    renderer_classes: object = [JSONRenderer]
+    content_negotiation_class: object = AlwaysFirst
+    pagination_class: object = Pages
 
     def check_permissions(self, request: Request) -> None:
         """Refuse a caller who lacks what the rule asks for; `OWNER` is left to who knows the owner."""
@@ -132,7 +138,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
         return super().handle_exception(error)
 
 
-def answer_error(error: Exception, context: dict[str, Any]) -> Response:
+def answer_error(error: Exception, context: JsonObject) -> Response:
     """{"error", "category"} with the status that fits, for whatever was raised."""
     set_rollback()
     if isinstance(error, APIException):
@@ -159,7 +165,7 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response:
     )
 
 
-def _sentences(detail: Any, where: str = "") -> list[str]:
+def _sentences(detail: object, where: str = "") -> list[str]:
     if isinstance(detail, dict):
         return [s for key, item in detail.items() for s in _sentences(item, f"{where}{key}: ")]
     if isinstance(detail, list):

@@ -1,7 +1,7 @@
 """The first door: what must be decided before Django reads a request's body.
 
 1. Where HTTPS is demanded, plain HTTP is sent there, whatever the path.
-2. /v2/ goes to the Open Inference Protocol's own application.
+2. /v2/ goes to the Open Inference Protocol's own application, /v1/ to OpenAI's.
 3. A body beyond the limit is refused unread, whatever the method; the upload of a model has a larger
    limit of its own.
 4. A write from a caller who may not write is refused likewise.
@@ -21,11 +21,12 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 
 from inference import auth
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, WebpoolError
 from inference.runs import serving
 from inference.views import http
 from inference.views.http import Answer, Receive, Scope, Send
 from inference.views.open_inference import open_inference
+from inference.views.openai.application import failure, openai
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _REST_UPLOAD = "/api/models/"
@@ -42,21 +43,29 @@ def front(django: Application) -> Application:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await _refuse_upgrade(send)
-        path = scope["path"]
-        ours = path == "/v2" or path.startswith("/v2/")
+        door, failed = _door(scope["path"])
         try:
             request = ASGIRequest(scope, io.BytesIO())
             if (elsewhere := to_https(request)) is not None:
                 return await http.send_answer(send, elsewhere)
             _check_address(scope)
-            if ours:
-                return await open_inference(scope, receive, send)
+            if door is not None:
+                return await door(scope, receive, send)
             await _admit(request, scope)
             return await django(scope, receive, send)
         except Exception as error:
-            return await http.send_answer(send, http.failure(http.as_webpool_error(error)))
+            return await http.send_answer(send, failed(http.as_webpool_error(error)))
 
     return application
+
+
+def _door(path: str) -> tuple[Application | None, Callable[[WebpoolError], Answer]]:
+    """The application below Django that a path belongs to, if any; how its errors are written."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return open_inference, http.failure
+    if path == "/v1" or path.startswith("/v1/"):
+        return openai, failure
+    return None, http.failure
 
 
 async def _refuse_upgrade(send: Send) -> None:

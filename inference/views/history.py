@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from drf_spectacular.utils import OpenApiTypes, extend_schema
@@ -14,13 +15,14 @@ from history import answers
 from history.core.samples import PLATFORMS
 from history.errors import HistoryBusy, Refused
 from inference import auth
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable
 from inference.models import ModelType
 from inference.views.door import Door, asked
 from inference.wire.serializers.errors import ERRORS
 
 
-class _FilterSerializer(serializers.Serializer[Any]):
+class _FilterSerializer(serializers.Serializer[object]):
     browser = serializers.CharField(required=False, help_text="kind of browser")
     model_type = serializers.ChoiceField(choices=ModelType.choices, required=False)
     model_name = serializers.CharField(required=False)
@@ -35,26 +37,26 @@ class SeriesQuerySerializer(_FilterSerializer):
     platform = serializers.ChoiceField(choices=PLATFORMS, required=False)
 
 
-class ModelQuerySerializer(serializers.Serializer[Any]):
+class ModelQuerySerializer(serializers.Serializer[object]):
     model_type = serializers.ChoiceField(choices=ModelType.choices)
     model_name = serializers.CharField(default="", help_text="empty: any model of the type")
 
 
-class NamedModelQuerySerializer(serializers.Serializer[Any]):
+class NamedModelQuerySerializer(serializers.Serializer[object]):
     model_type = serializers.ChoiceField(choices=ModelType.choices)
     model_name = serializers.CharField()
 
 
-class ScoresQuerySerializer(serializers.Serializer[Any]):
+class ScoresQuerySerializer(serializers.Serializer[object]):
     browser = serializers.CharField(required=False)
     model_type = serializers.ChoiceField(choices=ModelType.choices, required=False)
 
 
-class RegressionsQuerySerializer(serializers.Serializer[Any]):
+class RegressionsQuerySerializer(serializers.Serializer[object]):
     state = serializers.ChoiceField(choices=("open", "closed"), required=False)
 
 
-class MetricsSerializer(serializers.Serializer[Any]):
+class MetricsSerializer(serializers.Serializer[object]):
     browser = serializers.CharField()
     model_type = serializers.ChoiceField(choices=ModelType.choices)
     model_name = serializers.CharField()
@@ -69,7 +71,7 @@ class _History(Door, APIView):
     """Every answer is a JSON document; `as_of` says when the copy that was read was complete."""
 
     def answer(
-        self, ask: Any, serializer: type[serializers.Serializer[Any]], data: Any
+        self, ask: Callable[..., object], serializer: type[serializers.Serializer[Any]], data: Any
     ) -> Response:
         try:
             return Response(ask(**asked(serializer, data)))
@@ -89,7 +91,7 @@ class Performance(_History):
         return self.answer(_performance, PerformanceQuerySerializer, request.query_params)
 
 
-def _performance(*, limit: int, **filters: Any) -> dict[str, Any]:
+def _performance(*, limit: int, **filters: Any) -> JsonObject:
     return answers.performance(**filters, most=limit)
 
 
@@ -107,7 +109,7 @@ class Scores(_History):
         return self.answer(_scores, ScoresQuerySerializer, request.query_params)
 
 
-def _scores(**filters: Any) -> dict[str, Any]:
+def _scores(**filters: Any) -> JsonObject:
     return {"scores": answers.scores(**filters)}
 
 
@@ -148,5 +150,5 @@ class Regressions(_History):
         return self.answer(_regressions, RegressionsQuerySerializer, request.query_params)
 
 
-def _regressions(state: str | None = None) -> dict[str, Any]:
+def _regressions(state: str | None = None) -> JsonObject:
     return {"regressions": answers.regressions(state)}

@@ -17,7 +17,9 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError
 from django.http import HttpRequest
 
+from browsers import locations
 from browsers.core.failures import Category
+from inference.documents import JsonObject
 from inference.errors import (
     Busy,
     InvalidRequest,
@@ -29,8 +31,8 @@ from inference.errors import (
 )
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Scope]]
+Send = Callable[[Scope], Awaitable[None]]
 Headers = Iterable[tuple[str, str]]
 
 log = logging.getLogger(__name__)
@@ -54,22 +56,21 @@ class UnsupportedEncoding(WebpoolError):
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A whole response; `after` is called in a serving thread once it was sent."""
+    """A whole response."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
-    after: Callable[[], object] | None = None
 
     @classmethod
-    def of_json(cls, document: Any, status: int = 200, headers: Headers = ()) -> Answer:
+    def of_json(cls, document: object, status: int = 200, headers: Headers = ()) -> Answer:
         return cls(status, json.dumps(document).encode(), headers=tuple(headers))
 
 
-def error_document(error: WebpoolError) -> dict[str, Any]:
+def error_document(error: WebpoolError) -> JsonObject:
     """What every door answers when it refuses or fails."""
-    document: dict[str, Any] = {"error": sayable(str(error)), "category": error.category}
+    document: JsonObject = {"error": sayable(str(error)), "category": error.category}
     if isinstance(error, RunFailed):
         document["run"] = error.run_id
     return document
@@ -104,15 +105,16 @@ def as_webpool_error(error: Exception) -> WebpoolError:
             "it points; this request has more, or another form"
         )
     if isinstance(error, redis.exceptions.ResponseError):
-        return Unavailable(f"Redis refuses ({error}); see `manage.py doctor`")
+        return Unavailable(f"Redis refuses ({error}); see `{locations.PROGRAM} doctor`")
     if isinstance(error, redis.exceptions.RedisError):
         return Unavailable(
-            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
+            f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
         )
     if isinstance(error, DatabaseError):
         log.error("the database cannot be used", exc_info=error)
         return Unavailable(
-            f"the database cannot be used ({type(error).__name__}); see `manage.py doctor` and the log"
+            f"the database cannot be used ({type(error).__name__}); see `{locations.PROGRAM} doctor` "
+            "and the log"
         )
     if isinstance(error, OSError) and error.errno in _FULL:
         return Unavailable(

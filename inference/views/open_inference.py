@@ -7,12 +7,9 @@ waits for its answer on the event loop, and passes one more to be collected and 
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import io
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
@@ -23,15 +20,16 @@ from inference import auth
 from inference.catalog import registry
 from inference.conversion.documents import most_bytes, parse
 from inference.core.ports import read_ports
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, UnknownModel
-from inference.models import Attempt, OnnxModel, Outcome, Run
+from inference.models import OnnxModel, Run
 from inference.runs import creation, serving
-from inference.runs.answers import collect
+from inference.runs.answers import collect, places
 from inference.runs.metrics import batch_split
 from inference.runs.options import Door, parse_options
 from inference.store import tensors
 from inference.store.tensors import TensorRef
-from inference.views import http
+from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
 from inference.wire.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
 from inference.wire.oip.reading import InferRequest, decode_request
@@ -45,18 +43,6 @@ _PATH = re.compile(
 )
 
 
-class NotFound(InvalidRequest):
-    status = 404
-
-
-class WrongMethod(InvalidRequest):
-    status = 405
-
-    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
-        super().__init__(message)
-        self.headers = {"Allow": ", ".join(allowed)}
-
-
 async def open_inference(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI application."""
     request = ASGIRequest(dict(scope), io.BytesIO())
@@ -67,25 +53,23 @@ async def open_inference(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception as error:
         answer = http.failure(http.as_webpool_error(error))
     await http.send_answer(send, answer)
-    if answer.after is not None:
-        serving.submit(answer.after)
 
 
 async def _answer(request: HttpRequest, receive: Receive) -> Answer:
     match = _PATH.fullmatch(request.path)
     if match is None:
-        raise NotFound(
+        raise callers.NotFound(
             f"{request.path!r:.200} is not part of the Open Inference Protocol as served here; extensions: "
             f"{', '.join(EXTENSIONS)}"
         )
     infers, lists = match["verb"] == "infer", bool(match["index"])
-    _check_method(request, ("POST",) if infers or lists else ("GET", "HEAD"))
+    callers.check_method(request, ("POST",) if infers or lists else ("GET", "HEAD"))
     if match["health"]:
         return await _health(request, match["health"])
-    caller = await _identify(request, writes=infers)
+    caller = await callers.identify(request, writes=infers)
     if infers:
         body = await http.read_body(request, receive)
-        return await _until_gone(
+        return await callers.until_gone(
             _infer(request, caller, match["model"], match["version"], body), receive
         )
     if lists:
@@ -102,41 +86,6 @@ async def _answer(request: HttpRequest, receive: Receive) -> Answer:
     )
 
 
-def _check_method(request: HttpRequest, allowed: tuple[str, ...]) -> None:
-    if request.method not in allowed:
-        raise WrongMethod(
-            f"{request.path}: expected {' or '.join(allowed)}, got {request.method}", allowed
-        )
-
-
-async def _identify(request: HttpRequest, *, writes: bool) -> auth.Caller:
-    identify = functools.partial(auth.identify, request, writes=writes)
-    return identify() if auth.needs_no_lookup(request) else await serving.in_thread(identify)
-
-
-async def _until_gone(work: Awaitable[Answer], receive: Receive) -> Answer:
-    """The answer, unless the caller leaves first: then the work is cancelled.
-
-    Raises:
-        ClientGone: nobody is there to be answered.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
-    finally:
-        gone.cancel()
-        task.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 # --- infer ---------------------------------------------------------------------
 
 
@@ -146,7 +95,7 @@ async def _infer(
     wanted: list[InferRequest] = []
 
     def create() -> Run:
-        model = _versioned(name, version)
+        model = _of_version(registry.current_model(name), version)
         header_length = request.headers.get(HEADER_LENGTH)
         most = most_bytes() if header_length is None else http.limit_bytes()
         content = http.inflate(body, request.headers.get("Content-Encoding", ""), most=most)
@@ -165,7 +114,7 @@ async def _infer(
     def finish(run: Run) -> Answer:
         return _written(run, wanted[0], request.headers.get("Accept-Encoding", ""))
 
-    return await serving.run_to_end(create, finish)
+    return await serving.run_to_end(create, finish, drop_outputs)
 
 
 def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
@@ -187,25 +136,18 @@ def _written(run: Run, request: InferRequest, accept_encoding: str) -> Answer:
     body, headers = http.deflate(encoded.body, accept_encoding)
     if encoded.header_length is not None:
         headers[HEADER_LENGTH] = str(encoded.header_length)
-    return Answer(
-        200,
-        body,
-        encoded.content_type,
-        tuple(headers.items()),
-        after=functools.partial(drop_outputs, run),
-    )
+    return Answer(200, body, encoded.content_type, tuple(headers.items()))
 
 
 def drop_outputs(run: Run) -> None:
-    """Free a delivered answer; the run's row stays."""
+    """Free what was read into an answer; the run's row stays."""
     tensors.drop(TensorRef.from_json(item) for item in run.outputs.values())
 
 
 def _facts(run: Run) -> Mapping[str, type_of_parameter]:
     """Where the run really ran, one browser and backend per shard in their order; what is unproved of it."""
-    ran = Attempt.objects.filter(shard__run=run, outcome=Outcome.SUCCEEDED).order_by("shard__index")
-    places = list(ran.values_list("browser", "backend", "unproved"))
-    unproved = [f"shard {index}: {why}" for index, (_, _, why) in enumerate(places) if why]
+    ran = places(run)
+    unproved = [f"shard {index}: {why}" for index, (_, _, why) in enumerate(ran) if why]
     split = batch_split(run)
     return {
         **({"unproved": "; ".join(unproved)} if unproved else {}),
@@ -214,8 +156,8 @@ def _facts(run: Run) -> Mapping[str, type_of_parameter]:
         "shards": run.plan.num_shards,
         "data_parallel": run.plan.data_parallel,
         **({"batch_split": split} if split else {}),
-        "browsers": ",".join(browser for browser, _, _ in places),
-        "backends": ",".join(backend for _, backend, _ in places),
+        "browsers": ",".join(browser for browser, _, _ in ran),
+        "backends": ",".join(backend for _, backend, _ in ran),
     }
 
 
@@ -236,9 +178,14 @@ def _somebody_is_ready() -> bool:
 
 
 def _versioned(name: str, version: str | None) -> OnnxModel:
-    model = registry.get_model(name)
+    return _of_version(registry.get_model(name), version)
+
+
+def _of_version(model: OnnxModel, version: str | None) -> OnnxModel:
     if version not in (None, VERSION):
-        raise UnknownModel(f"model {name} has version {VERSION} only, got version {version!r:.40}")
+        raise UnknownModel(
+            f"model {model.name} has version {VERSION} only, got version {version!r:.40}"
+        )
     return model
 
 
@@ -257,34 +204,39 @@ def _model_ready(model: OnnxModel) -> Answer:
     return Answer.of_json({"name": model.name, "ready": ready}, 200 if ready else 503)
 
 
-def metadata(model: OnnxModel) -> dict[str, Any]:
+def metadata(model: OnnxModel) -> JsonObject:
     """The protocol's model metadata; a dimension of any size is -1."""
     return {
         "name": model.name,
         "versions": [VERSION],
         "platform": _platform(model),
-        "inputs": [_port(port) for port in model.inputs],
+        "inputs": [_port(port) for port in _taken(model)],
         "outputs": [_port(port) for port in model.outputs],
     }
+
+
+def _taken(model: OnnxModel) -> list[JsonObject]:
+    """The inputs that take a value: weights that the file lists as inputs are fixed in a browser."""
+    return [port for port in model.inputs if not port.get("optional")]
 
 
 def _platform(model: OnnxModel) -> str:
     return "ensemble" if model.components else "onnx_onnxv1"
 
 
-def _port(port: Mapping[str, Any]) -> dict[str, Any]:
+def _port(port: JsonView) -> JsonObject:
     datatype = NAMES.get(port["dtype"], port["dtype"].upper())
     return {"name": port["name"], "datatype": datatype, "shape": _dims(port)}
 
 
-def _dims(port: Mapping[str, Any]) -> list[int]:
+def _dims(port: JsonView) -> list[int]:
     return [dim if isinstance(dim, int) else -1 for dim in port["shape"] or ()]
 
 
-def configuration(model: OnnxModel) -> dict[str, Any]:
+def configuration(model: OnnxModel) -> JsonObject:
     """The part of Triton's model configuration that clients read; batches are dimensions like others."""
 
-    def ports(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def ports(items: list[JsonObject]) -> list[JsonObject]:
         return [
             {"name": port["name"], "data_type": _config_type(port), "dims": _dims(port)}
             for port in items
@@ -295,16 +247,16 @@ def configuration(model: OnnxModel) -> dict[str, Any]:
         "name": model.name,
         "platform": _platform(model),
         "max_batch_size": 0,
-        "input": ports(model.inputs),
+        "input": ports(_taken(model)),
         "output": ports(model.outputs),
         **scheduling,
     }
 
 
-def _steps(model: OnnxModel) -> list[dict[str, Any]]:
+def _steps(model: OnnxModel) -> list[JsonObject]:
     """A model's components as Triton describes an ensemble."""
 
-    def mapped(items: list[dict[str, Any]]) -> dict[str, str]:
+    def mapped(items: list[JsonObject]) -> dict[str, str]:
         return {port.name: port.tensor for port in read_ports(items)}
 
     outputs = {port.tensor: port.name for port in model.output_ports}
@@ -319,7 +271,7 @@ def _steps(model: OnnxModel) -> list[dict[str, Any]]:
     ]
 
 
-def _config_type(port: Mapping[str, Any]) -> str:
+def _config_type(port: JsonView) -> str:
     datatype = NAMES.get(port["dtype"], port["dtype"].upper())
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.conf import settings
 from django.contrib import admin
 from django.core.paginator import Paginator
@@ -16,6 +14,7 @@ from history import answers
 from history.charts import heatmap, intervals
 from history.charts.pictures import compared_works, evidence, works_over_time
 from history.models import BrowserRecommendation, CapabilityScore, Regression
+from inference.documents import JsonObject
 from inference.models import ModelType, OnnxModel
 
 _DAYS = (1, 7, 30)
@@ -26,7 +25,7 @@ _MOST_NAMES = 1000
 _ON_A_PAGE = 20
 
 
-def _page(request: HttpRequest, name: str, title: str, **context: Any) -> HttpResponse:
+def _page(request: HttpRequest, name: str, title: str, **context: object) -> HttpResponse:
     everywhere = {**admin.site.each_context(request), "title": title, "picture": name}
     return render(request, f"inference/pictures/{name}.html", {**everywhere, **context})
 
@@ -38,7 +37,7 @@ def latency_page(request: HttpRequest) -> HttpResponse:
     wanted = request.GET.get("model", "").strip()
     model = models.filter(name=wanted).first() if wanted else models.first()
     days = _number(request.GET.get("days"), 7)
-    context: dict[str, Any] = {
+    context: JsonObject = {
         "names": models.values_list("name", flat=True)[:_MOST_NAMES], "model": model,
         "wanted": wanted or (model.name if model else ""), "days": days, "choices": _DAYS,
         "most": _MOST_WORKS,

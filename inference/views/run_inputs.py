@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from inference.catalog import registry
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.runs.inputs import from_python
@@ -13,9 +13,7 @@ from inference.store.tensors import WireTensor
 from inference.wire.oip.tensors import decode_json_tensor
 
 
-def inputs_of(
-    model: OnnxModel, given: dict[str, Any]
-) -> tuple[Sequence[WireTensor], tuple[str, ...]]:
+def inputs_of(model: OnnxModel, given: JsonObject) -> tuple[Sequence[WireTensor], tuple[str, ...]]:
     """The tensors that were sent, and what was added to them, one sentence each.
 
     Raises:
@@ -37,7 +35,7 @@ def inputs_of(
 
 
 def _prepared(
-    model: OnnxModel, inputs: Mapping[str, Any], *, json: bool
+    model: OnnxModel, inputs: JsonView, *, json: bool
 ) -> tuple[Sequence[WireTensor], tuple[str, ...]]:
     prepared = from_python(model, inputs, json=json)
     return prepared.tensors, tuple(prepared.filled_in)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
@@ -55,7 +53,7 @@ class RunList(Door, generics.ListAPIView[Run]):
         return rows
 
     @extend_schema(parameters=[_query("model", "name"), _query("state", ", ".join(list(RunState)))])
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
     @extend_schema(request=RunRequestSerializer, responses={202: RunDetailSerializer, **ERRORS})
@@ -171,7 +169,7 @@ class ShardList(Door, generics.ListAPIView[RunShard]):
             _query("state", "such as running"),
         ]
     )
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import IO, Any
 
 from rest_framework.parsers import BaseParser
 
 from inference.conversion import documents
+from inference.documents import JsonView
 
 
 class BoundedJSON(BaseParser):
@@ -19,7 +19,7 @@ class BoundedJSON(BaseParser):
         self,
         stream: IO[bytes],
         media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
+        parser_context: JsonView | None = None,
     ) -> Any:
         """As `documents.parse`; the rest of a body that is too large stays unread."""
         return documents.parse(stream.read(documents.most_bytes() + 1))

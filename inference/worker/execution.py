@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import redis.exceptions
 
@@ -17,8 +17,10 @@ from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.session import RunReport
 from browsers.worker import BrowserWorker, end_process, owned
+from inference.core.turns import Turns
+from inference.documents import JsonObject
 from inference.graph.shapes import bind_dims
-from inference.ledger import claims, results, verification
+from inference.ledger import claims, results, turns, verification
 from inference.ledger.attempts import AttemptFacts
 from inference.models import RunShard
 from inference.scheduling import advice
@@ -34,10 +36,11 @@ from inference.worker.tokens import tokens_of
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _STORE_AGAIN_S = 0.1
+_TURNS = Turns()
 
 
 def execute(shard_id: int, fence: int) -> None:
-    """Claim, fetch, compute, store, record; every way out leaves a row that says what happened.
+    """Claim whose turn it is, fetch, compute, store, record; every way out leaves a row that says what came.
 
     When not even that can be written down, this raises, and the sweep takes the shard from the idle
     worker.
@@ -49,7 +52,7 @@ def execute(shard_id: int, fence: int) -> None:
 
 def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
     started = clock.now()
-    shard = claims.claim(shard_id, fence, started)
+    shard = turns.claim_next(worker.id, (shard_id, fence), _TURNS, started)
     if shard is None:
         return
     facts = _facts(worker, shard, started)
@@ -80,7 +83,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         verification.settle(shard, outputs, refs, facts, glance)
 
 
-def load(sha256: str, platform: str) -> dict[str, Any]:
+def load(sha256: str, platform: str) -> JsonObject:
     """Make a file resident; returns its load time in ms, or why it could not be loaded."""
     try:
         return {"load_ms": owned().load(sha256, platform), "error": None}

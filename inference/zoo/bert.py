@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from inference.documents import Array
 from inference.zoo.builder import FLOAT, INT64
-from inference.zoo.examples import Array, Examples
+from inference.zoo.examples import Examples
 from inference.zoo.graph import Graph
 from inference.zoo.layers.activations import gelu
 from inference.zoo.layers.attention import attend
@@ -41,7 +39,7 @@ class BertConfig:
 BERT_BASE = BertConfig(12, 768, 12, 3072, 30_522, 512)
 
 
-def random_weights(config: BertConfig, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+def random_weights(config: BertConfig, seed: int) -> dict[str, Array]:
     """Seeded weights under the names that Hugging Face's BERT checkpoints use."""
     recorded = Recorded(Seeded(seed))
     graphs(config, weights=recorded)["encoder"].model()
@@ -51,7 +49,7 @@ def random_weights(config: BertConfig, seed: int) -> dict[str, np.ndarray[Any, A
 def build(
     path: Path,
     config: BertConfig,
-    weights: Mapping[str, np.ndarray[Any, Any]],
+    weights: Mapping[str, Array],
     precision: Precision = FLOAT32,
 ) -> Path:
     """Write the encoder with the weights of a checkpoint; see `graphs`."""

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from inference.documents import Array
 from inference.zoo.graph import Graph, Parameter, Port
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -22,14 +23,14 @@ class GraphBuilder:
     def __init__(self, name: str) -> None:
         self._name = name
         self._nodes: list[onnx.NodeProto] = []
-        self._weights: dict[str, np.ndarray[Any, Any] | Parameter] = {}
+        self._weights: dict[str, Array | Parameter] = {}
 
-    def weight(self, name: str, array: np.ndarray[Any, Any]) -> str:
+    def weight(self, name: str, array: Array) -> str:
         self._weights[name] = array
         return name
 
     def parameter(
-        self, name: str, dtype: Any, shape: Sequence[int], make: Callable[[], np.ndarray[Any, Any]]
+        self, name: str, dtype: Any, shape: Sequence[int], make: Callable[[], Array]
     ) -> str:
         """A weight that is made when the graph is written; taken twice, it is one initialiser."""
         self._weights.setdefault(name, Parameter(np.dtype(dtype), tuple(shape), make))
@@ -49,7 +50,12 @@ class GraphBuilder:
         return self.ops(kind, *inputs, outputs=[output], domain=domain, **attributes)[0]
 
     def ops(
-        self, kind: str, *inputs: str, outputs: Sequence[str], domain: str = "", **attributes: Any
+        self,
+        kind: str,
+        *inputs: str,
+        outputs: Sequence[str],
+        domain: str = "",
+        **attributes: Any,
     ) -> list[str]:
         """Add a node with several outputs, named for the first; "" leaves one out."""
         self._nodes.append(

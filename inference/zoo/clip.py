@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from math import log
 
+from inference.documents import Array
 from inference.zoo.builder import FLOAT, INT64
-from inference.zoo.examples import Array, Examples
+from inference.zoo.examples import Examples
 from inference.zoo.graph import Graph
 from inference.zoo.layers.activations import gelu_sigmoid
 from inference.zoo.layers.attention import multi_head

@@ -13,13 +13,14 @@ from typing import Literal
 
 import numpy as np
 
+from inference.documents import Array
 from inference.zoo.builder import FLOAT, INT64
 from inference.zoo.graph import Graph, Port
 from inference.zoo.layers.activations import gelu_tanh, silu
 from inference.zoo.layers.attention import split_heads
 from inference.zoo.layers.cached import Heads, attend_cached, visible
 from inference.zoo.layers.net import Net
-from inference.zoo.layers.rotary import Array, looked_up, rates, rotate, tables
+from inference.zoo.layers.rotary import looked_up, rates, rotate, tables
 from inference.zoo.precision import FLOAT32, Precision
 from inference.zoo.weights import Seeded, Weights
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import onnx
 
+from inference.documents import Array, JsonObject, JsonView
 from inference.zoo import bert, clip, llama, t5, vit, whisper
-from inference.zoo.examples import Array
 from inference.zoo.graph import Graph
 from inference.zoo.precision import FLOAT32, Precision
 from inference.zoo.weights import Seeded
@@ -72,7 +72,7 @@ class Family:
         return self.examples(config or self.toy, seed, **sizes)
 
 
-def manifest(components: Sequence[Component]) -> dict[str, Any]:
+def manifest(components: Sequence[Component]) -> JsonObject:
     """How the files make one model, for `add_model`: the files lie beside it."""
     return {
         "components": [
@@ -110,7 +110,7 @@ FAMILIES = {
 }  # fmt: skip
 
 
-SHAPES: Mapping[str, Any] = {
+SHAPES: JsonView = {
     "llama-7b": llama.LLAMA_2_7B,
     "llama-70b": llama.LLAMA_2_70B,
     "bert-base": bert.BERT_BASE,
@@ -119,7 +119,7 @@ SHAPES: Mapping[str, Any] = {
 """Published models of one file, by name, to plan with."""
 
 
-def shape_only(config: Any, precision: Precision = FLOAT32, role: str = "") -> onnx.ModelProto:
+def shape_only(config: object, precision: Precision = FLOAT32, role: str = "") -> onnx.ModelProto:
     """A model of any size without its weights: to plan with, not to run.
 
     Nodes, ports and small constants are as in the real file; each weight is an initialiser with its type,

@@ -10,18 +10,17 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from inference.documents import Array, DType
 
 OPSET = 17
 IR_VERSION = 9  # what every onnxruntime-web of the last years reads
 _ALIGNED = 4096  # offsets of external weights, so that they can be mapped into memory
 _INSIDE_BYTES = 2**30  # files with more weights than this keep them in a second file
 
-Array = np.ndarray[Any, Any]
 Port = tuple[str, int, Sequence[int | str]]
 
 
@@ -29,7 +28,7 @@ Port = tuple[str, int, Sequence[int | str]]
 class Parameter:
     """A weight that is yet to be made; `make` gives the same array each time."""
 
-    dtype: np.dtype[Any]
+    dtype: DType
     shape: tuple[int, ...]
     make: Callable[[], Array]
 

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from onnx import TensorProto
 
+from inference.documents import Array
 from inference.zoo.builder import FLOAT, INT64, MICROSOFT
-from inference.zoo.examples import Array, Examples
+from inference.zoo.examples import Examples
 from inference.zoo.graph import Graph
 from inference.zoo.layers.activations import silu
 from inference.zoo.layers.attention import attend_split, split_heads

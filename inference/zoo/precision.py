@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from onnx import TensorProto
+
+from inference.documents import DType
 
 BLOCK = 32  # weights that share a scale
 
@@ -25,7 +26,7 @@ class Precision:
     bits: int | None = None
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         return np.dtype(np.float16 if self.half else np.float32)
 
     @property

@@ -10,8 +10,9 @@ import dataclasses
 
 import numpy as np
 
+from inference.documents import Array
 from inference.zoo.builder import FLOAT, INT64
-from inference.zoo.examples import Array, Examples
+from inference.zoo.examples import Examples
 from inference.zoo.graph import Graph
 from inference.zoo.layers.activations import gelu_tanh, relu
 from inference.zoo.layers.attention import attend

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from inference.documents import Array
 from inference.zoo.builder import FLOAT
-from inference.zoo.examples import Array, Examples
+from inference.zoo.examples import Examples
 from inference.zoo.graph import Graph
 from inference.zoo.layers.activations import gelu
 from inference.zoo.layers.attention import attend

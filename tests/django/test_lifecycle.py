@@ -32,6 +32,7 @@ from browsers.queues import queue_of
 from browsers.redis import client
 from browsers.state import live
 from inference.core.lifecycle import RUN, STEP, UNDER_WAY
+from inference.core.turns import Turns
 from inference.ledger import claims, draining, endings, operations, results, sweep
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState, StepKind
 from tests.support import workers
@@ -80,6 +81,7 @@ class Life(RuleBasedStateMachine):
         self.held: list[RunShard] = []
         self.messages: list[tuple[int, int]] = []
         self.claims: Counter[int] = Counter()
+        self.turns = {name: Turns() for name in BROWSERS}
 
     # --- callers ---
 
@@ -89,9 +91,14 @@ class Life(RuleBasedStateMachine):
         shards=st.integers(1, 3),
         redundancy=st.sampled_from(["", "", "first", "compare"]),
         max_retries=st.integers(0, 2),
+        tenant=st.sampled_from(["key greedy", "key other"]),
     )
-    def ask(self, strategy: str, shards: int, redundancy: str, max_retries: int) -> None:
-        run = make_run(strategy, shards, redundancy=redundancy, max_retries=max_retries)
+    def ask(
+        self, strategy: str, shards: int, redundancy: str, max_retries: int, tenant: str
+    ) -> None:
+        run = make_run(
+            strategy, shards, redundancy=redundancy, max_retries=max_retries, tenant=tenant
+        )
         workers.send_first(run)
         self.runs.append(run)
 
@@ -125,15 +132,14 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.messages)
     @rule(which=any_of)
     def get_a_message_again(self, which: int) -> None:
-        self._claim(self.messages[which % len(self.messages)])
+        self._hold(workers.claim(self.messages[which % len(self.messages)]))
 
     def _receive(self, browser: str) -> RunShard | None:
         message = workers.next_message(browser)
         self.messages.append(message)
-        return self._claim(message)
+        return self._hold(workers.claim_next(browser, message, self.turns[browser]))
 
-    def _claim(self, message: tuple[int, int]) -> RunShard | None:
-        shard = workers.claim(message)
+    def _hold(self, shard: RunShard | None) -> RunShard | None:
         if shard is not None:
             self.held.append(shard)
             self.claims[shard.pk] += 1

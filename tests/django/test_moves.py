@@ -10,7 +10,9 @@ from django.utils import timezone
 from browsers.core.failures import Category
 from browsers.models import Browser
 from browsers.state import live
+from inference.core.turns import Turns
 from inference.ledger import claims, endings, results, sweep
+from inference.ledger.turns import claim_next
 from inference.models import Run, RunShard, ShardState
 from inference.store import step_moves
 from tests.support import workers
@@ -31,6 +33,20 @@ def claimed(run: Run, index: int = 0) -> RunShard:
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     return shard
+
+
+def taken_in_turn(_run: Run) -> None:
+    """A message of the tenant that was just served brings another one's step."""
+    turns = Turns()
+    publish("c")
+    first, second, other = (
+        make_run(shards=1, browsers=["c"], tenant=tenant).shards.get()
+        for tenant in ("key greedy", "key greedy", "key other")
+    )
+    for step in (first, second):
+        assert claim_next("c", (step.pk, step.fence), turns, timezone.now())
+    other.refresh_from_db()
+    assert other.state == ShardState.RUNNING
 
 
 def next_is_queued(run: Run) -> None:
@@ -84,6 +100,7 @@ WAYS: dict[str, Callable[[Run], object]] = {
     "step queue": next_is_queued,
     "step hold": next_finds_no_browser,
     "step claim": claimed,
+    "step take": taken_in_turn,
     "step finish": next_is_queued,
     "step ask": answered_oddly,
     "step give_up": crashed,

@@ -15,9 +15,10 @@ from django_celery_beat.models import PeriodicTask
 from browsers.models import Browser
 from browsers.redis import client
 from inference import auth, urls
-from inference.models import ApiKey, OnnxModel, Run
+from inference.models import ApiKey, Comparison, OnnxModel, Run
 from inference.models.batches import BatchJob, JobState
 from tests.support.batches import chain_model, new_job
+from tests.support.comparisons import comparison_row
 from tests.support.ledger import make_run, publish
 
 AWAY: Any = {"REMOTE_ADDR": "10.1.2.3"}
@@ -34,13 +35,16 @@ WRITES = {
     ("POST", "api/batches/"): "",
     ("POST", "api/batches/*/cancel/"): "inference.change_batchjob",
     ("POST", "api/batches/*/resume/"): "inference.change_batchjob",
+    ("POST", "api/comparisons/"): "",
+    ("POST", "api/comparisons/*/cancel/"): "inference.change_comparison",
     ("POST", "api/history/anomalies/judge/"): "",
 }
 # What is no view of /api/: each has a test of its own below.
 ADMIN = {
     "admin/pool/", "admin/pool/rows/", "admin/pool/*/", "admin/pictures/latency/", "admin/pictures/scores/",
-    "admin/pictures/regressions/",
+    "admin/pictures/regressions/", "admin/compare/*/",
 }  # fmt: skip
+OWNED = (auth.CHANGE_RUN, auth.CHANGE_BATCH_JOB, auth.CHANGE_COMPARISON)
 OPEN = {""}  # the first page, which tells nothing of the pool
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -67,7 +71,7 @@ def test_each_endpoint_that_may_change_something_has_a_rule() -> None:
     assert offered.keys() == WRITES.keys(), "a new endpoint needs a rule, here and in its view"
     for endpoint, rule in offered.items():
         asked = WRITES[endpoint]
-        assert rule == (auth.OWNER if asked in (auth.CHANGE_RUN, auth.CHANGE_BATCH_JOB) else asked)
+        assert rule == (auth.OWNER if asked in OWNED else asked)
     assert {path for path, view in views().items() if view is None} == ADMIN | OPEN
 
 
@@ -80,8 +84,10 @@ def world(database: None, valkey: Any, tmp_path: Any) -> Iterator[dict[str, str]
         publish(browser)
     model = chain_model(tmp_path, "permitted")
     run, job = make_run(owner="somebody"), new_job(model, tmp_path, owner="somebody")
+    comparison = comparison_row(model, owner="somebody")
     yield {
         "browsers": "a", "models": model.name, "runs": str(run.pk), "batches": str(job.pk),
+        "comparisons": str(comparison.pk),
         "plans": str(run.plan_id), "shards": str(run.shards.values_list("pk", flat=True)[0]),
     }  # fmt: skip
     for rows in (BatchJob, Run, OnnxModel, Browser, ApiKey, User):
@@ -163,9 +169,11 @@ def test_owners_steer_their_own(world: dict[str, str]) -> None:
     caller = logged_in(staff("ann"))
     Run.objects.update(owner="ann")
     BatchJob.objects.update(owner="ann")
+    Comparison.objects.update(owner="ann")
     found = statuses(caller, world)
     assert found["POST", "api/runs/*/cancel/"] == 200
     assert found["POST", "api/batches/*/cancel/"] == 200
+    assert found["POST", "api/comparisons/*/cancel/"] == 200
 
 
 @pytest.mark.parametrize("path", sorted(path for path in ADMIN if "*" not in path))

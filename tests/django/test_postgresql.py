@@ -13,8 +13,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from browsers import clock
+from browsers.models import Browser
 from history.store import latest
-from inference.models import Attempt, Run
+from inference.models import Attempt, Run, ShardState
 from tests.support import racing
 from tests.support.history import kept
 from tests.support.ledger import make_run, publish
@@ -60,6 +61,18 @@ def test_a_transaction_that_lost_its_connection_is_not_continued_on_another() ->
             Run.objects.exists()
         Run.objects.exists()
     assert not Run.objects.exists()
+
+
+def test_a_claim_that_is_committed_while_its_browser_is_quarantined_is_taken_back() -> None:
+    for name in ("a", "b"):
+        Browser.objects.create(pk=name, kind=name, family=name)
+        publish(name)
+    step = make_run("layer", 1, browsers=["a", "b"]).shards.get()
+    with racers(2, {}) as two:
+        raced = two.race((racing.claim_slowly, (step.pk, step.fence)), (racing.quarantine, ("a",)))
+    assert raced == [True, 1]
+    step.refresh_from_db()
+    assert (step.browser, step.state) == ("b", ShardState.QUEUED)
 
 
 def test_an_attempt_that_is_committed_after_a_later_one_becomes_history(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import pytest
 from django.utils import timezone
 
 from browsers.redis import client
+from inference.catalog import plans, registry
+from inference.catalog.unused import forget_unused_plans
 from inference.errors import Busy, InvalidRequest
 from inference.models import OnnxModel, Plan, Run, RunState
 from inference.runs.creation import RunRequest, create_run
 from inference.store import tensors
-from tests.support.batches import chain_model
+from inference.store.files import path_of
+from inference.zoo import micro
 from tests.support.ledger import publish
 
 
@@ -24,7 +28,8 @@ from tests.support.ledger import publish
 def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
     client().flushall()
     publish("a")
-    yield chain_model(tmp_path, f"chain-{uuid.uuid4().hex[:6]}")
+    file = micro.chain(tmp_path / "chain.onnx", layers=5, size=4)
+    yield registry.add_model(file, name=f"chain-{uuid.uuid4().hex[:6]}")
     Run.objects.all().delete()
     OnnxModel.objects.all().delete()
     client().config_set("maxmemory", "256mb")
@@ -64,7 +69,48 @@ def test_a_run_of_a_thousand_shards_is_refused_before_anything_is_cut(model: Onn
     ):
         with pytest.raises(InvalidRequest, match="WEBPOOL_MAX_SHARDS_PER_RUN"):
             start(model, "key greedy", rows=1000, **options)
+    for shards, copies in ((1000, 1), (2, 200)):
+        with pytest.raises(InvalidRequest, match="WEBPOOL_MAX_SHARDS_PER_RUN"):
+            plans.asked_plan(model, "layer", shards, copies)
     assert not Plan.objects.filter(model=model).exists()
+
+
+def test_one_owner_has_so_many_plans_cut_by_asking_or_by_running(
+    model: OnnxModel, settings: Any
+) -> None:
+    settings.WEBPOOL_MAX_PLANS_PER_OWNER = 2
+    start(model, "key greedy", strategy="layer", shards=2)
+    plans.asked_plan(model, "layer", 3, tenant="key greedy")
+    refusal = r"2 plans were cut for key greedy.*WEBPOOL_MAX_PLANS_PER_OWNER"
+    for owner, tenant in (("key greedy", ""), ("batch x/1#1", "key greedy")):
+        with pytest.raises(Busy, match=refusal):
+            start(model, owner, tenant=tenant, strategy="layer", shards=4)
+    with pytest.raises(Busy, match=refusal):
+        plans.asked_plan(model, "layer", 4, tenant="key greedy")
+    for shards in (2, 3):
+        start(model, "key greedy", strategy="layer", shards=shards)
+    start(model, "key greedy", rows=2, strategy="data", shards=2)
+    start(model, "key other", strategy="layer", shards=4)
+    start(model, "key greedy", strategy="layer", shards=4)
+
+
+def test_plans_that_no_run_uses_are_forgotten_with_their_files_and_cut_again(
+    model: OnnxModel,
+) -> None:
+    used = start(model, "anonymous", strategy="layer", shards=2)
+    unused = plans.asked_plan(model, "layer", 3)
+    old = timezone.now() - timedelta(days=30)
+    Plan.objects.filter(model=model).update(created_at=old)
+    fresh = plans.asked_plan(model, "layer", 4)
+    files = {step.sha256 for step in plans.steps_of(unused)}
+    shared = {step.sha256 for plan in (used.plan, fresh) for step in plans.steps_of(plan)}
+    plans.cached_plan(model, "layer", 3)
+    assert forget_unused_plans(timezone.now()) == 1
+    assert set(Plan.objects.filter(model=model)) == {used.plan, fresh}
+    assert all(path_of(sha256).exists() == (sha256 in shared) for sha256 in files | shared)
+    again = start(model, "anonymous", strategy="layer", shards=3)
+    assert again.plan != unused
+    assert all(path_of(step.sha256).exists() for step in plans.steps_of(again.plan))
 
 
 def test_outputs_that_nobody_fetches_stop_their_owner_once_the_store_is_short(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import threading
 import time
+import uuid
 from typing import Any
+
+from celery import current_app
 
 from browsers.redis import client
 from inference.models import PlanShard, RunShard, StepKind
@@ -41,6 +46,25 @@ def test_a_broker_that_is_restarted_is_no_error_of_who_sends(valkey: Any) -> Non
     sender.join()
     client().delete(*client().keys("browser.new-*"))
     assert not errors
+
+
+def test_a_message_is_what_celery_sends(valkey: Any) -> None:
+    """Whatever Celery comes to write, this has to be like it: only ids and who sent it may differ."""
+    dispatch.send([_step(7, "same")])
+    current_app.send_task(
+        dispatch.RUN_SHARD, (7, 1), queue="browser.same", ignore_result=True, declare=[]
+    )
+    theirs, ours = (json.loads(raw) for raw in client().lrange("browser.same", 0, -1))
+    client().delete("browser.same")
+    assert ours["headers"]["id"] == ours["headers"]["root_id"]
+    assert ours["headers"]["id"] == ours["properties"]["correlation_id"]
+    for message in (theirs, ours):
+        for name in ("id", "root_id"):
+            assert uuid.UUID(message["headers"].pop(name))
+        for name in ("correlation_id", "reply_to", "delivery_tag"):
+            assert uuid.UUID(message["properties"].pop(name))
+        message["body"] = json.loads(base64.b64decode(message["body"]))
+    assert ours == theirs
 
 
 def test_a_chord_s_sender_waits_for_no_result(valkey: Any) -> None:

@@ -15,9 +15,11 @@ from inference.ledger import claims, joins, results, sweep
 from inference.ledger.attempts import AttemptFacts
 from inference.models import Outcome, Run, RunShard, RunState, ShardState
 from inference.store import tensors, wakeups
+from tests.support import workers
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
+LATER = timedelta(seconds=5)  # after which a message is taken for lost
 
 
 def claimed(run: Run, index: int) -> RunShard:
@@ -74,17 +76,30 @@ def test_a_shard_that_its_idle_worker_no_longer_computes_is_taken() -> None:
     assert [attempt.outcome for attempt in row.attempt_rows.all()] == [Outcome.LOST]
 
 
-def test_a_message_that_later_ones_overtook_is_sent_again_though_the_queue_is_long() -> None:
+def test_where_messages_are_missing_the_last_in_line_is_sent_again() -> None:
     publish("a")
-    lost, later = make_run(), make_run()
-    client().rpush("browser.a", "one of many")
-    RunShard.objects.filter(run=lost, index=0).update(
-        queued_at=timezone.now() - timedelta(seconds=10)
-    )
-    claimed(later, 0)
-    sweep.sweep(timezone.now())
-    assert lost.shards.get(index=0).fence > 1
-    assert later.shards.get(index=0).fence == 1
+    lost, _, later = (make_run(shards=1) for _ in range(3))
+    for run in (lost, later):
+        workers.send_first(run)
+    client().rpop("browser.a")
+    client().rpush("browser.a", "one that is not read yet")
+    sweep.sweep(timezone.now() + LATER)
+    assert later.shards.get().fence > 1
+    assert [row.fence for row in RunShard.objects.exclude(run=later)] == [1, 1]
+    assert client().llen("browser.a") == 3
+    sweep.sweep(timezone.now() + LATER)
+    assert client().llen("browser.a") == 3
+
+
+def test_a_worker_that_computes_may_hold_a_message_in_its_hands() -> None:
+    publish("a")
+    computing, waiting = (make_run(shards=1) for _ in range(2))
+    claimed(computing, 0)
+    sweep.sweep(timezone.now() + LATER)
+    assert waiting.shards.get().fence == 1
+    compute(RunShard.objects.get(run=computing), "t1", np.zeros(1, np.float32))
+    sweep.sweep(timezone.now() + LATER)
+    assert waiting.shards.get().fence > 1
 
 
 def test_a_run_that_ended_without_a_word_is_signalled_with_its_browsers_death() -> None:

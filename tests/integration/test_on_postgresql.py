@@ -14,7 +14,7 @@ from tests.support.shared import ROOT
 
 FILES = (
     "postgresql", "races", "ledger", "redundancy", "doubts", "sweep", "draining", "leases",
-    "history_recording", "hangs",
+    "history_recording", "hangs", "quarantine",
 )  # fmt: skip
 
 

@@ -98,13 +98,20 @@ def test_a_pool_starts_heals_and_leaves_nothing(pool: Pool) -> None:
 
     assert "ended" not in pool.said(), "a refused pool must not touch the running one"
 
+    # Without the process that they were forked from the others live on; the next worker waits for another.
+    children = psutil.Process(pool.process.pid).children()  # type: ignore[union-attr]
+    server = next(p for p in children if "browsers.supervisor.fork_server" in p.cmdline())
+    server.kill()
+
     # A worker that is killed takes its browser along and comes back with another.
     worker = next(p for p in pool.processes() if f"browser.{browser()}@%h" in " ".join(p.cmdline()))
     browsers = worker.children(recursive=True)
     assert browsers
     worker.kill()
     wait_until(lambda: not any(running(p) for p in browsers), timeout_s=30, explain=pool.said)
-    wait_until(lambda: "ready again" in pool.said(), timeout_s=180, explain=pool.said)
+    again = f"{f'browser {browser()}':<24} ready again"
+    wait_until(lambda: again in pool.said(), timeout_s=180, explain=pool.said)
+    assert {p for p in children if not running(p)} == {server, worker}
 
     # kill -9 of the pool itself: nothing is left, and it can be started again.
     pool.process.kill()  # type: ignore[union-attr]

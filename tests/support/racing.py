@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from browsers.redis import client
 from inference.errors import Busy
-from inference.ledger import claims, results
+from inference.ledger import claims, operations, results
 from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, RunShard
 from inference.runs import creation
@@ -18,6 +20,7 @@ from tests.support.racers import Racing
 
 _WITHIN_S = 180
 _LOOKED = "test:looked"
+_WAITING = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted"
 _Computed = tuple[RunShard, dict[str, tensors.TensorRef], AttemptFacts]
 
 
@@ -85,6 +88,24 @@ def answer_and_hand_over(step_id: int, fence: int) -> Racing:
     taken = outbox.hand_over()
     client().rpush(_LOOKED, 1)
     return taken
+
+
+def claim_slowly(step_id: int, fence: int) -> Racing:
+    """Claim a shard, and commit that only when somebody else waits for its row; whether it was there."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        step = claims.claim(step_id, fence, timezone.now())
+        yield
+        deadline = time.monotonic() + _WITHIN_S
+        while not cursor.execute(_WAITING).fetchone()[0]:
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.01)
+    return step is not None
+
+
+def quarantine(browser: str) -> Racing:
+    """Take a browser's work from it; how many shards."""
+    yield
+    return operations.quarantine(browser, by="somebody")
 
 
 def hand_over() -> Racing:

@@ -14,8 +14,10 @@ from django.utils import timezone
 from browsers.core.failures import Category
 from browsers.queues import queue_of
 from browsers.redis import client
+from inference.core.turns import Turns
 from inference.ledger import claims, joins, results, verification
 from inference.ledger.attempts import AttemptFacts
+from inference.ledger.turns import claim_next as claim_in_turn
 from inference.models import Run, RunShard, ShardState, StepKind
 from inference.scheduling import dispatch
 from inference.store import tensors
@@ -52,6 +54,11 @@ def fail(shard: RunShard, category: Category) -> None:
 def claim(message: tuple[int, int]) -> RunShard | None:
     step, fence = message
     return claims.claim(step, fence, timezone.now())
+
+
+def claim_next(browser: str, message: tuple[int, int], turns: Turns) -> RunShard | None:
+    """What a browser's worker takes on a message."""
+    return claim_in_turn(browser, message, turns, timezone.now())
 
 
 def become_idle(browser: str) -> None:

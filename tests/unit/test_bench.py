@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +16,7 @@ import pytest
 from inference.graph.model import load
 from inference.graph.reference import reference
 from inference.zoo.families import FAMILIES
+from webpool_site.lab.bench import processor, stations
 from webpool_site.lab.bench.parts import PARTS, UnknownPart, chosen
 from webpool_site.lab.bench.stats import Table, row
 from webpool_site.lab.bench.subjects import as_one
@@ -43,6 +50,60 @@ def test_a_table_is_aligned_and_shows_what_is_unknown() -> None:
 def test_a_row_says_whether_its_goal_was_reached() -> None:
     assert row("x", [1.0, 2.0, 3.0], goal_ms=2.0).reached is True
     assert row("x", [1.0, 2.0, 3.0]).reached is None
+
+
+def test_the_ways_between_stations_are_the_whole_request_and_each_comes_once() -> None:
+    at = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms) for ms in range(0, 90, 10)]
+    steps = (
+        stations.Step(at[1], at[2], at[4], page_ms=3.0, compute_ms=7.0),
+        stations.Step(at[4], at[5], at[7], page_ms=1.0, compute_ms=4.0),
+    )
+    ways = stations.ways(stations.Request(at[0], at[8], steps))
+    assert sum(ways.values()) == pytest.approx(80.0)
+    assert ways["shard 0 answered", "shard 1 claimed", _HOP] == 10.0
+    assert len(ways) == 10
+    table = stations.table("t", [stations.Request(at[0], at[8], steps)])
+    assert table.lines[-1] == ("asked", "told", "all of it", 80.0, 80.0)
+
+
+_HOP = "result and next choice written, message sent, worker awake"
+
+
+def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() -> None:
+    burn = "import sys, time\nwhile time.process_time() < 0.5: pass"
+    child = f"subprocess.Popen([sys.executable, '-c', {burn!r} + '\\nsys.stdin.read()'])"
+    worker = f"import subprocess, sys\n{child}\nsys.stdin.read()"
+    with (
+        _process(f"{burn}\nprint('done', flush=True)\nsys.stdin.read()") as web,
+        _process(worker) as browser,
+    ):
+        pids = {"web": web.pid, "browser.x": browser.pid}
+        before = processor.look(pids)
+        assert web.stdout is not None
+        assert web.stdout.readline() == "done\n"
+        until = time.monotonic() + 60
+        while (taken := processor.spent(before, processor.look(pids))).get(
+            "browser", 0.0
+        ) < 0.4 and time.monotonic() < until:
+            time.sleep(0.05)
+    assert taken["web"] > 0.3
+    assert taken["browser"] >= 0.4
+    assert taken["worker"] < taken["browser"]
+    assert "supervisor" in taken
+
+
+@contextlib.contextmanager
+def _process(source: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own that ends, with what it started, when its input closes."""
+    argv = [sys.executable, "-c", source]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 @pytest.mark.parametrize("family", ["t5", "whisper"])

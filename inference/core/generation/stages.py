@@ -12,7 +12,8 @@ import enum
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from inference.documents import JsonObject, JsonView
 
 
 class Use(enum.StrEnum):
@@ -67,7 +68,7 @@ class Stage:
     logits: str
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Stage:
+    def from_json(cls, document: JsonView) -> Stage:
         return cls(
             tuple(
                 StageInput(item["name"], Use(item["use"]), item["dtype"], item["rank"])
@@ -83,7 +84,7 @@ class Stage:
             document["logits"],
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "inputs": [
                 {"name": i.name, "use": i.use.value, "dtype": i.dtype, "rank": i.rank}
@@ -125,11 +126,11 @@ class Decoder:
     whole: Stage
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Decoder:
+    def from_json(cls, document: JsonView) -> Decoder:
         fields = {**document, "stop_tokens": tuple(document["stop_tokens"])}
         return cls(**{**fields, "whole": Stage.from_json(document["whole"])})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "architecture": self.architecture,
             "layers": self.layers,
@@ -143,7 +144,7 @@ class Decoder:
         }
 
 
-def stages_in_order(documents: Sequence[Mapping[str, Any]]) -> tuple[Stage, ...]:
+def stages_in_order(documents: Sequence[JsonView]) -> tuple[Stage, ...]:
     """A plan's stages, first to last.
 
     Raises:

@@ -12,16 +12,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime
 
+from inference.documents import Array
 from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
 from inference.graph.batching.rows.proof import prove
 from inference.graph.indexed import GraphIndex
-from inference.graph.reference import Array, equal, example_inputs
+from inference.graph.reference import equal, example_inputs
 from inference.graph.spec import TensorSpec
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _ROWS = 3
 # Powers of two and others: what folds or groups rows shows at some of them.

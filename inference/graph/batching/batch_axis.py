@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
-from typing import Any
+
+from inference.documents import JsonObject, JsonView
 
 
 class Verdict(enum.StrEnum):
@@ -37,7 +37,7 @@ class BatchAxis:
     tried: tuple[int, ...] = ()
 
     @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> BatchAxis:
+    def from_json(cls, item: JsonView) -> BatchAxis:
         return cls(
             Verdict(item["verdict"]),
             tuple(item["inputs"]),
@@ -45,7 +45,7 @@ class BatchAxis:
             tuple(item["tried"]),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "verdict": str(self.verdict),
             "inputs": list(self.inputs),

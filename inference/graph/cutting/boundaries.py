@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from inference.documents import Array
 from inference.graph.costs import CONTROL, FOLLOWERS, HEAVY, MOVERS
 from inference.graph.cutting.order import Lifetimes, depth_first, lifetimes, shapes_first
 from inference.graph.indexed import GraphIndex
@@ -106,7 +106,7 @@ class Boundaries:
         return (weighty, True) if sum(weighty) > 1 else (computing, False)
 
     @cached_property
-    def _worth(self) -> np.ndarray[Any, Any]:
+    def _worth(self) -> Array:
         """How many nodes that are worth a shard lie before each boundary 0 … n."""
         return np.concatenate([[0], np.cumsum(self._computing[0], dtype=np.int64)])
 

@@ -8,15 +8,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+
+from inference.documents import Array
 
 _CANDIDATES = 1024
 _STRETCHES = 512
 _SHARDS_AT_ONCE = 64
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclasses.dataclass(frozen=True)

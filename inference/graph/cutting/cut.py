@@ -11,11 +11,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
+from inference.documents import Array, JsonObject
 from inference.graph.costs import HEAVY
 from inference.graph.cutting.assemble import Piece, assemble
 from inference.graph.cutting.boundaries import Boundaries, best_order
@@ -68,11 +68,11 @@ class Cutter:
         return len(self.boundaries.legal) + 1
 
     @cached_property
-    def costs(self) -> np.ndarray[Any, Any]:
+    def costs(self) -> Array:
         """Each ordered node's share of the model."""
         return shares(self.graph, self.boundaries.order)
 
-    def describe_cuts(self) -> Iterator[dict[str, Any]]:
+    def describe_cuts(self) -> Iterator[JsonObject]:
         """Every legal cut, for people and for the database; of many tensors the first are named."""
         before = np.cumsum(self.costs)
         for boundary in self.boundaries.legal:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
 
 import numpy as np
 import onnx
 
-Array = np.ndarray[Any, Any]
+from inference.documents import Array
+
 Uses = Sequence[Sequence[str]]
 Producer = Mapping[str, int]
 

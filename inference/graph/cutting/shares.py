@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from inference.documents import Array
 from inference.graph.costs import work
 from inference.graph.indexed import GraphIndex
 
 _WORK_SHARE = 0.75  # of a node's cost; the rest are its weights, which fill a browser's memory
-
-Array = np.ndarray[Any, Any]
 
 
 def operations(graph: GraphIndex, order: Sequence[int]) -> Array:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from inference.core.generation.stages import Stage, StageInput, Use
+from inference.documents import Array
 from inference.graph.runtime import session
-
-Array = np.ndarray[Any, Any]
 
 
 def filled(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from inference.documents import JsonView
 
 TYPES = ("text", "text_embedding", "vision", "audio", "multimodal", "other")
 
@@ -67,14 +68,14 @@ def check_names(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     return entries
 
 
-def only(item: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+def only(item: JsonView, known: Sequence[str], where: str) -> None:
     """Refuse keys that nobody would read."""
     unknown = sorted(set(item) - set(known))
     if unknown:
         raise InvalidManifest(f"{where}: unknown {unknown[0]!r}; expected {', '.join(known)}")
 
 
-def text(item: Mapping[str, Any], key: str, where: str) -> str:
+def text(item: JsonView, key: str, where: str) -> str:
     """A required, non-empty string."""
     value = item.get(key)
     if not isinstance(value, str) or not value:
@@ -82,7 +83,7 @@ def text(item: Mapping[str, Any], key: str, where: str) -> str:
     return value
 
 
-def names(value: Any, where: str) -> dict[str, str]:
+def names(value: object, where: str) -> dict[str, str]:
     """An object of name → name; None is an empty one."""
     if value is None:
         return {}

@@ -17,9 +17,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
+from inference.documents import JsonObject, JsonView
 from inference.graph.ensemble.declared import (
     TYPES,
     Declared,
@@ -80,7 +80,7 @@ def parse_manifest(document: Any) -> Manifest:
     )
 
 
-def _entry(item: Any, at: int) -> Entry:
+def _entry(item: object, at: int) -> Entry:
     where = f"component {at + 1}"
     if not isinstance(item, dict):
         raise InvalidManifest(
@@ -101,7 +101,7 @@ def _entry(item: Any, at: int) -> Entry:
     )
 
 
-def _type(item: Mapping[str, Any], where: str) -> str:
+def _type(item: JsonView, where: str) -> str:
     value = item.get("type", "")
     if value not in ("", *TYPES):
         raise InvalidManifest(
@@ -130,7 +130,7 @@ def _declared(value: Any, what: str, *, renamed: bool) -> tuple[Declared, ...] |
     return tuple(Declared(name, tensor) for name, tensor in pairs)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
     """A JSON object, in which a second key of one name would silently win."""
     twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
     if twice:

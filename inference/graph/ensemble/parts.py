@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from inference.documents import JsonObject
 from inference.graph.spec import TensorSpec
 
 Ports = tuple[Sequence[TensorSpec], Sequence[TensorSpec]]
@@ -18,7 +18,7 @@ class Wire:
     spec: TensorSpec
     tensor: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         own = {} if self.tensor == self.spec.name else {"tensor": self.tensor}
         return {**self.spec.to_json(), **own}
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from inference.documents import JsonObject
 from inference.graph.ensemble.declared import (
     Declared,
     Entry,
@@ -43,7 +44,7 @@ def is_ensemble(document: Any) -> bool:
     return isinstance(document, dict) and "ensemble_scheduling" in document
 
 
-def parse_ensemble(document: dict[str, Any]) -> Manifest:
+def parse_ensemble(document: JsonObject) -> Manifest:
     """Translate a configuration; a model that is used twice gives components `m` and `m-2`.
 
     Raises:
@@ -69,7 +70,7 @@ def parse_ensemble(document: dict[str, Any]) -> Manifest:
     )
 
 
-def _entry(step: Any, at: int, used: Counter[str]) -> Entry:
+def _entry(step: object, at: int, used: Counter[str]) -> Entry:
     where = f"step {at + 1}"
     if not isinstance(step, dict):
         raise InvalidManifest(f'{where}: expected an object with "model_name", got {step!r:.80}')
@@ -89,7 +90,7 @@ def _entry(step: Any, at: int, used: Counter[str]) -> Entry:
     )
 
 
-def _ports(document: dict[str, Any], key: str, *, batched: bool) -> tuple[Declared, ...]:
+def _ports(document: JsonObject, key: str, *, batched: bool) -> tuple[Declared, ...]:
     items = document.get(key)
     if not isinstance(items, list) or not items:
         raise InvalidManifest(f"{key}: an ensemble declares at least one, got {items!r:.80}")

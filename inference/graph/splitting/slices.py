@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-Array = np.ndarray[Any, Any]
+from inference.documents import Array
 
 
 @dataclasses.dataclass(frozen=True)

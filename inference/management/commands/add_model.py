@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.catalog import checkpoints, components, decoders, registry
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.models import Entrance, ModelType, OnnxModel
@@ -29,6 +30,10 @@ class Command(WebpoolCommand):
         parser.add_argument("--type", choices=ModelType.values, help="default: text, or other")
         parser.add_argument("--tokenizer", type=Path, metavar="tokenizer.json")
         parser.add_argument(
+            "--override", action="append", default=[], metavar="NAME",
+            help="a weight that the file lists as an input, to be given with every request; may come again",
+        )  # fmt: skip
+        parser.add_argument(
             "--weights",
             choices=("kept", "float32"),
             default="kept",
@@ -36,7 +41,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         model = _register(options["path"], options)
         audit.record(
             Entrance.COMMAND, audit.machine_user(), "add", f"model {model.name}", model.sha256
@@ -93,7 +98,7 @@ def _text_facts(model: OnnxModel) -> Iterator[str]:
     yield from model.summary["decoding"]["notes"]
 
 
-def _register(path: Path, options: dict[str, Any]) -> OnnxModel:
+def _register(path: Path, options: JsonObject) -> OnnxModel:
     kind = checkpoints.kind_at(path)
     words = {
         "name": options["name"] or (path.stem if kind is None else _name(path)),
@@ -101,10 +106,21 @@ def _register(path: Path, options: dict[str, Any]) -> OnnxModel:
         "tokenizer": options["tokenizer"],
     }
     if kind is not None:
+        if options["override"]:
+            raise InvalidRequest(
+                "--override goes with an ONNX file, not with a language model's folder"
+            )
         floats = options["weights"] == "float32"
         return checkpoints.add_checkpoint(path, kind, floats=floats, **words)
     if path.suffix != ".json":
-        return registry.add_model(path, described=checkpoints.described_beside(path), **words)
+        return registry.add_model(
+            path,
+            described=checkpoints.described_beside(path),
+            overrides=options["override"],
+            **words,
+        )
+    if options["override"]:
+        raise InvalidRequest("--override goes with an ONNX file, not with a manifest")
     try:
         manifest = path.read_bytes()
     except OSError as error:

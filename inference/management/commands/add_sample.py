@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from inference.catalog import registry
 from inference.management.cli import WebpoolCommand
@@ -17,7 +16,7 @@ NAME = "minilm"
 class Command(WebpoolCommand):
     help = "Register the sample model: all-MiniLM-L6-v2 as 'minilm'."
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: object) -> None:
         if OnnxModel.objects.filter(name=NAME).exists():
             self.stdout.write(f"{NAME}: already registered")
             return

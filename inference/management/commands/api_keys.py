@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
 
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
@@ -20,7 +19,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--revoke", metavar="NAME", help="this key is let in no more")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: object) -> None:
         if name := options["revoke"]:
             with self.acting("revoke", f"API key {name}"):
                 if not ApiKey.objects.filter(name=name).update(active=False):

@@ -22,7 +22,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--requests-per-minute", type=int, help="left out: no limit")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         limit = options["requests_per_minute"]
         if limit is not None and limit < 1:
             raise InvalidRequest(f"--requests-per-minute: expected at least 1, got {limit}")

@@ -8,6 +8,7 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
+from inference.documents import JsonObject
 from inference.ledger import draining
 from inference.management.cli import WebpoolCommand
 
@@ -28,12 +29,12 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         browser_id = options["browser"]
         if options["undo"]:
             with self.acting("release", f"browser {browser_id}"):
                 cleared = draining.undrain(browser_id)
-            report: dict[str, Any] = {"browser": browser_id, "was_drained": cleared}
+            report: JsonObject = {"browser": browser_id, "was_drained": cleared}
             text = "takes shards again" if cleared else "was not drained"
         else:
             with self.acting("drain", f"browser {browser_id}") as said:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from inference.catalog import registry
+from inference.documents import Array, JsonObject
 from inference.errors import InvalidRequest
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
 from inference.management.options import add_options, read_options
+from inference.models import Run
 from inference.runs import creation
 from inference.runs.inputs import from_python, read_input_file
 from inference.runs.metrics import run_metrics
@@ -34,13 +36,13 @@ class Command(WebpoolCommand):
         parser.add_argument("--output", type=Path, metavar="FILE.npz")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         wishes = read_options(options, Door.INFER)
         if options["output"]:
             _check_place(options["output"])
         model = registry.get_model(options["model"])
         if options["text"]:
-            values: dict[str, Any] = dict(registry.tokenizer_of(model).encode(options["text"]))
+            values: JsonObject = dict(registry.tokenizer_of(model).encode(options["text"]))
         else:
             values = read_input_file(options["input"])
         from_json = options["input"] is not None and options["input"].suffix == ".json"
@@ -59,7 +61,7 @@ class Command(WebpoolCommand):
         else:
             self._print(run, outputs)
 
-    def _print(self, run: Any, outputs: list[WireTensor]) -> None:
+    def _print(self, run: Run, outputs: list[WireTensor]) -> None:
         metrics = run_metrics(run)
         for shard in metrics["shards"]:
             nodes = ", ".join(f"{count} {name}" for name, count in shard["nodes"].items())
@@ -76,13 +78,13 @@ class Command(WebpoolCommand):
         self.stdout.write(f"run {run.pk}: {metrics['inference_time_ms']:.1f} ms{how}")
 
 
-def _also(shard: dict[str, Any]) -> str:
+def _also(shard: JsonObject) -> str:
     others = ", ".join(f"{copy['browser']} ({copy['state']})" for copy in shard["other_copies"])
     also = f"; also {others}" if others else ""
     return also + (f"; unproved: {shard['unproved']}" if shard["unproved"] else "")
 
 
-def shard_name(shard: dict[str, Any]) -> str:
+def shard_name(shard: JsonObject) -> str:
     group = f" ({shard['group']})" if shard["group"] else ""
     return f"shard {shard['index']}{group}"
 
@@ -115,13 +117,13 @@ def write_npz(path: Path, outputs: list[WireTensor]) -> None:
         savez(file, allow_pickle=False, **{t.name: _plain_array(t) for t in outputs})
 
 
-def _plain_array(tensor: WireTensor) -> np.ndarray[Any, Any]:
+def _plain_array(tensor: WireTensor) -> Array:
     """Strings as numpy's own text type, which needs no pickle."""
     array = decode_array(tensor)
     return array.astype(str) if array.dtype == object else array
 
 
-def _report(run: Any, outputs: list[WireTensor], filled_in: list[str]) -> dict[str, Any]:
+def _report(run: Run, outputs: list[WireTensor], filled_in: list[str]) -> JsonObject:
     result = [
         {
             "name": tensor.name,
@@ -141,6 +143,6 @@ def _report(run: Any, outputs: list[WireTensor], filled_in: list[str]) -> dict[s
     }
 
 
-def _plain(item: Any) -> Any:
+def _plain(item: object) -> Any:
     value = item.item() if isinstance(item, np.generic) else item
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value

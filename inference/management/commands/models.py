@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from browsers import locations
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
@@ -25,7 +26,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true", help="as GET /api/models/")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         if not options["name"]:
             if options["remove"]:
                 raise InvalidRequest("--remove: expected the name of a model before it")
@@ -44,5 +45,5 @@ class Command(WebpoolCommand):
         if as_json:
             write_json(self.stdout, rows)
         else:
-            none = "no model is registered; `manage.py add_model FILE` registers one"
+            none = f"no model is registered; `{locations.PROGRAM} add_model FILE` registers one"
             write_table(self.stdout, rows, _COLUMNS, none)

@@ -14,6 +14,7 @@ from django.conf import settings
 from browsers.drivers import get_driver
 from inference.catalog import plans, registry
 from inference.catalog.memory_plan import Placed, parse_pool, plan_in_memory
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.graph.model import load
 from inference.management.cli import WebpoolCommand
@@ -48,7 +49,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         if bool(options["model"]) == bool(options["outline"]):
             raise InvalidRequest("expected MODEL or --outline")
         if options["outline"] and not options["pool"]:
@@ -78,7 +79,7 @@ class Command(WebpoolCommand):
         self.stdout.write(f"splitting a batch by rows: {model.batch}")
 
     def _predict(
-        self, model: OnnxModel, options: dict[str, Any], *, allow_unproved_split: bool
+        self, model: OnnxModel, options: JsonObject, *, allow_unproved_split: bool
     ) -> None:
         pool = pool_for(RunRequest(model=model.name, inputs=()))
         decision = auto.decide(
@@ -108,7 +109,7 @@ class Command(WebpoolCommand):
                 f"({step['basis']})"
             )
 
-    def _fit(self, options: dict[str, Any]) -> None:
+    def _fit(self, options: JsonObject) -> None:
         pool = parse_pool(
             options["pool"],
             family_of=lambda kind: get_driver(kind).family,
@@ -134,7 +135,7 @@ class Command(WebpoolCommand):
                 f"{one.planned_mb:6.0f} of {one.limit.memory_mb:.0f} MB"
             )
 
-    def _print(self, step: dict[str, Any]) -> None:
+    def _print(self, step: JsonObject) -> None:
         group = f"  {step['group']}" if step["group"] else ""
         if "join" in step:
             made = ", ".join(f"{item['tensor']} ({item['op']})" for item in step["join"])
@@ -149,12 +150,12 @@ class Command(WebpoolCommand):
             self.stdout.write(f"    takes {port['name']}: {port['dtype']}{port['shape']}{source}")
 
 
-def _way(way: dict[str, Any]) -> str:
+def _way(way: JsonObject) -> str:
     copies = f"data × {way['data_parallel']} of " if way["data_parallel"] > 1 else ""
     return f"{copies}{way['strategy']} × {way['shards']}"
 
 
-def _placed(one: Placed) -> dict[str, Any]:
+def _placed(one: Placed) -> JsonObject:
     step = one.step
     return {
         "index": step.index,
@@ -175,7 +176,7 @@ _SHARD = (
 _JOIN = ("index", "group", "depends_on", "outputs", "join")
 
 
-def describe(plan: Plan) -> dict[str, Any]:
+def describe(plan: Plan) -> JsonObject:
     """What a plan is made of, as JSON; `inputs` of a shard are what crosses into it."""
     return {
         "id": plan.pk,

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from inference.documents import JsonObject
 from inference.scheduling.advice_report import regrets
 
 
@@ -18,7 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=float, default=7.0, help="runs of so many days")
         parser.add_argument("--json", action="store_true", help="machine-readable")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         found = regrets(model=options["model"], days=options["days"])
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))
@@ -29,7 +30,7 @@ class Command(BaseCommand):
             self.stdout.write(_line(one))
 
 
-def _line(one: dict[str, Any]) -> str:
+def _line(one: JsonObject) -> str:
     runs = ", ".join(
         f"{arm['arm']} {arm['runs']} runs"
         + (f", {arm['expected_ms']:.1f} ms" if arm["expected_ms"] is not None else "")

@@ -10,13 +10,15 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from browsers import locations
 from inference.batches import jobs, report, results
 from inference.batches.options import JOB_OPTIONS
 from inference.batches.readers import format_of
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.management.options import add_options, written
@@ -30,7 +32,7 @@ _LOOK_EVERY_S = 0.2
 _SAY_EVERY_S = 5.0
 _INTERRUPTED = 130
 _STANDS_AFTER_S = 10.0
-_STANDS = "nothing is being sent; is the pool running (make up)?"
+_STANDS = f"nothing is being sent; is the pool running ({locations.UP})?"
 
 
 class Command(WebpoolCommand):
@@ -50,7 +52,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--retry-failed", action="store_true", help="its failed batches too")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         if options["output"]:
             format_of(options["output"])  # refused before anything runs
         job = _resumed(options) if options["resume"] else self._created(options)
@@ -68,7 +70,7 @@ class Command(WebpoolCommand):
         if job.state != JobState.FINISHED:
             sys.exit(1)
 
-    def _created(self, options: dict[str, Any]) -> BatchJob:
+    def _created(self, options: JsonObject) -> BatchJob:
         if not options["model"] or not options["input"]:
             raise InvalidRequest("expected MODEL and --input FILE, or --resume JOB")
         job, new = jobs.create_job(request_of(options))
@@ -117,10 +119,12 @@ class Command(WebpoolCommand):
     def _cancelled(self, job: BatchJob) -> None:
         with audit.acting(Entrance.COMMAND, audit.machine_user(), "cancel", f"batch job {job.pk}"):
             jobs.cancel_job(job)
-        self._say(f"cancelled; `manage.py run_batch --resume {job.pk}` goes on with what is left")
+        self._say(
+            f"cancelled; `{locations.PROGRAM} run_batch --resume {job.pk}` goes on with what is left"
+        )
         sys.exit(_INTERRUPTED)
 
-    def _tell(self, job: BatchJob, summary: dict[str, Any], *, as_json: bool) -> None:
+    def _tell(self, job: BatchJob, summary: JsonObject, *, as_json: bool) -> None:
         if as_json:
             self.stdout.write(json.dumps(summary, indent=2))
             return
@@ -136,14 +140,16 @@ class Command(WebpoolCommand):
             listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
             self.stdout.write(f"  {browser}: {listed}")
         if summary["failures"]:
-            self._say(f"`manage.py run_batch --resume {job.pk} --retry-failed` tries them again")
+            self._say(
+                f"`{locations.PROGRAM} run_batch --resume {job.pk} --retry-failed` tries them again"
+            )
 
     def _say(self, text: str) -> None:
         """For people: stdout is the answer's."""
         self.stderr.write(text, lambda plain: plain)
 
 
-def request_of(options: dict[str, Any]) -> jobs.JobRequest:
+def request_of(options: JsonObject) -> jobs.JobRequest:
     """Raises InvalidRequest: an option with a value that cannot be."""
     own, of_runs = jobs.divide(written(options, Door.JOBS, _OPTIONS))
     return jobs.JobRequest(
@@ -156,7 +162,7 @@ def request_of(options: dict[str, Any]) -> jobs.JobRequest:
     )
 
 
-def _resumed(options: dict[str, Any]) -> BatchJob:
+def _resumed(options: JsonObject) -> BatchJob:
     job = jobs.get_job(options["resume"])
     with audit.acting(Entrance.COMMAND, audit.machine_user(), "resume", f"batch job {job.pk}"):
         jobs.resume_job(job, retry_failed=options["retry_failed"])
@@ -169,7 +175,7 @@ def _beside(job: BatchJob, source: Path | None) -> Path:
     return near.with_name(f"{near.stem}.out{results.EXTENSIONS[job.source_format]}")
 
 
-def _bar(bar: Any) -> Callable[[report.Progress, str], None]:
+def _bar(bar: tqdm[NoReturn]) -> Callable[[report.Progress, str], None]:
     def show(now: report.Progress, note: str) -> None:
         bar.n = now.items_ended
         bar.set_postfix_str(note or f"{now.batches[BatchState.RUNNING]} batches in flight")
@@ -200,7 +206,7 @@ class _Lines:
         )
 
 
-def _summary(job: BatchJob, output: Path, *, done_before: int, seconds: float) -> dict[str, Any]:
+def _summary(job: BatchJob, output: Path, *, done_before: int, seconds: float) -> JsonObject:
     """What the command reports; `items_per_s` is of this command's own wait, null if it had none."""
     now = report.progress(job)
     here = now.items[BatchState.DONE] - done_before

@@ -40,7 +40,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--limit", type=int, default=20)
         parser.add_argument("--json", action="store_true", help="as GET /api/runs/")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: Any) -> None:
         if not options["id"]:
             if options["cancel"]:
                 raise InvalidRequest("--cancel: expected the id of a run before it")

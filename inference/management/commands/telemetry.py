@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
@@ -21,7 +20,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--no-connections", action="store_true", help="leave browsers out")
         parser.add_argument("--no-models", action="store_true", help="leave loaded models out")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def handle(self, *_: object, **options: object) -> None:
         document = telemetry(
             include_connections=not options["no_connections"],
             include_models=not options["no_models"],

@@ -26,8 +26,11 @@ JOBS: Final = {
     "answers": "answering:answers",
     "check_tokenizer": "tokens:check",
     "tokens": "tokens:Tokens",
+    "texts": "texts:Texts",
+    "chat": "texts:Chat",
     "loads": "loading:Loads",
     "rows": "tables:Rows",
+    "compare": "comparing:reference_of",
     "try": "trying:attempt",
 }
 

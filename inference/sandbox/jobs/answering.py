@@ -18,6 +18,7 @@ import numpy as np
 from browsers.core.answers.known import RULES
 from inference.core.generation.stages import Stage, Use
 from inference.core.ports import Joined, read_ports
+from inference.documents import Array, JsonObject, JsonView
 from inference.graph.decoding.reference import filled
 from inference.graph.join import join
 from inference.graph.model import load, ports
@@ -30,7 +31,7 @@ from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed
 from inference.sandbox.frames import Answer
 from inference.sandbox.jobs.reading import traits_of
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, Array]
 _MOST_KEPT: Final = 4_000_000  # bytes of one case of a file, if it is not its first
 _MOST_ELEMENTS: Final = 2**26  # in one input; nothing larger is made up
 # Of dimensions that are not fixed; deep nets leave nothing of small images.
@@ -48,18 +49,20 @@ class _Step:
 
     sha256: str
     path: str
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    inputs: list[JsonObject]
+    outputs: list[JsonObject]
     tensor_of: dict[str, str]
-    join: list[dict[str, Any]]
-    stage: dict[str, Any] | None = None
+    join: list[JsonObject]
+    stage: JsonObject | None = None
 
     def taken(self) -> list[TensorSpec]:
         return [TensorSpec.from_json(port) for port in self.inputs]
 
 
-def answers(steps: Sequence[Mapping[str, Any]], folder: str) -> Answer:
+def answers(steps: Sequence[JsonView], folder: str) -> Answer:
     """Write `<sha256>.npz` into the folder for each file of the plan.
+
+    Answers with the files whose graph cannot be followed, and why.
 
     Args:
         steps: in their order, with the fields of `_Step`.
@@ -67,13 +70,14 @@ def answers(steps: Sequence[Mapping[str, Any]], folder: str) -> Answer:
     read = [_Step(**step) for step in steps]
     found = {step.sha256: _Found() for step in read if not step.join}
     paths = {step.sha256: Path(step.path) for step in read if not step.join}
-    told = {sha256: _traits(path) for sha256, path in paths.items()}
+    untold: dict[str, str] = {}
+    told = {sha256: _traits(path, sha256, untold) for sha256, path in paths.items()}
     # Casts of negative numbers to unsigned ones differ between processors: such files are not asked for them.
     positive = any(traits["narrows"] for traits in told.values())
     _answer(read, found, positive=positive)
     for sha256, one in found.items():
         _keep(Path(folder) / f"{sha256}.npz", paths[sha256], told[sha256], one)
-    return Answer(None)
+    return Answer(untold)
 
 
 @dataclasses.dataclass
@@ -199,7 +203,7 @@ def _of_stage(step: _Step, missing: Sequence[TensorSpec], case: _Case) -> Arrays
     return {port.name: made[port.name] for port in missing if port.name in made}
 
 
-def _whole(array: np.ndarray[Any, Any], *, mask: bool) -> np.ndarray[Any, Any]:
+def _whole(array: Array, *, mask: bool) -> Array:
     """Whole numbers for floats; a mask that hides the last token."""
     if array.dtype.kind == "f":
         return np.rint(array).astype(array.dtype)
@@ -218,7 +222,7 @@ def _note(found: _Found, inputs: Arrays, outputs: Arrays) -> None:
         found.answers.append((inputs, outputs))
 
 
-def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
+def _joined(step: _Step, values: JsonView) -> Arrays:
     made: Arrays = {}
     given = {port["name"]: TensorSpec.from_json(port) for port in step.outputs}
     for item in map(Joined.from_json, step.join):
@@ -228,17 +232,18 @@ def _joined(step: _Step, values: Mapping[str, Any]) -> Arrays:
     return made
 
 
-def _traits(path: Path) -> dict[str, Any]:
+def _traits(path: Path, sha256: str, untold: dict[str, str]) -> JsonObject:
     """What the graph tells; of one that cannot be followed, that it may hold every bad form."""
     try:
         return traits_of(path)
     except MemoryError:
         raise
-    except Exception:  # whatever an odd graph makes of the reader
+    except Exception as error:  # whatever an odd graph makes of the reader
+        untold[sha256] = f"{type(error).__name__}: {str(error)[:300]}"
         return UNTOLD
 
 
-def _keep(target: Path, path: Path, meta: Mapping[str, Any], found: _Found) -> None:
+def _keep(target: Path, path: Path, meta: JsonView, found: _Found) -> None:
     if meta["random"]:
         found.answers.clear()
         found.why_none = f"it draws random numbers ({', '.join(meta['random'])})"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from inference.core.ports import Joined
+from inference.documents import JsonObject
 from inference.graph.cutting.blocks import plan_attention_feedforward
 from inference.graph.cutting.cut import plan_layers
 from inference.graph.splitting.tensor import plan_tensor
@@ -48,9 +48,9 @@ def _planned(path: Path, strategy: str, shards: int | None) -> list[Step]:
     return planned
 
 
-def _row(written: WrittenStep, plan: Sequence[Step]) -> dict[str, Any]:
+def _row(written: WrittenStep, plan: Sequence[Step]) -> JsonObject:
     step, file = written.step, written.file
-    row: dict[str, Any] = {
+    row: JsonObject = {
         "index": step.index,
         "kind": step.kind.value,
         "part": step.part,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 
+from inference.documents import JsonObject
 from inference.graph.decoding import found, verify, write
 from inference.graph.decoding.states import looks_like_one
 from inference.graph.model import load
@@ -15,7 +15,7 @@ from inference.graph.steps import TooManyShards
 from inference.sandbox.frames import Answer
 
 
-def told(model: onnx.ModelProto, called: Mapping[str, str]) -> dict[str, Any]:
+def told(model: onnx.ModelProto, called: Mapping[str, str]) -> JsonObject:
     """`decoder`: layers, ports and sizes, None for any other model; `no_decoder`: why it cannot be used.
 
     The model is changed in place.
@@ -56,7 +56,7 @@ def stages(path: str, count: int, called: dict[str, str], folder: str) -> Answer
     return Answer([_row(one) for one in written])
 
 
-def _row(written: write.WrittenStage) -> dict[str, Any]:
+def _row(written: write.WrittenStage) -> JsonObject:
     file = written.file
     return {
         "index": file.index,

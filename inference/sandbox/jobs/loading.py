@@ -6,9 +6,9 @@ import json
 import os
 import struct
 import subprocess
-from typing import Any
 
 from browsers.lifeline import dies_with_parent
+from inference.documents import JsonObject
 from inference.graph.runtime import out_of_memory
 from inference.sandbox.frames import Answer
 
@@ -26,7 +26,7 @@ class Loads:
             env={"PATH": os.defpath, "OPENSSL_CONF": os.devnull},
         )
 
-    def __call__(self, arrays: dict[str, Any]) -> Answer:
+    def __call__(self, arrays: JsonObject) -> Answer:
         """{"refused": what it says}, or {"refused": ""}.
 
         Raises:

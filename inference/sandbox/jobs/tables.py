@@ -5,8 +5,8 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from inference.documents import JsonObject
 from inference.sandbox import archives
 from inference.sandbox.frames import Answer
 
@@ -80,7 +80,7 @@ class Rows:
             except duckdb.Error as error:
                 raise ValueError(str(error).splitlines()[0]) from error
 
-    def _item(self, number: int, row: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    def _item(self, number: int, row: JsonObject) -> tuple[JsonObject, int]:
         # A column without a value is an input that was left out.
         values = {name: value for name, value in row.items() if value is not None}
         try:
@@ -104,7 +104,7 @@ class Rows:
             )
 
 
-def _bytes(value: Any) -> int:
+def _bytes(value: object) -> int:
     """About how many bytes a value has as a tensor.
 
     Raises:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from inference.documents import JsonObject
 from inference.sandbox.frames import Answer
 
 _MOST_TOKENS = 512  # where the tokenizer itself names no limit
@@ -51,7 +51,7 @@ class Tokens:
         )
 
 
-def _padding(tokenizer: Tokenizer) -> dict[str, Any]:
+def _padding(tokenizer: Tokenizer) -> JsonObject:
     """The tokenizer's own padding token, to the longest text rather than to a fixed length."""
     own = tokenizer.padding
     if own:

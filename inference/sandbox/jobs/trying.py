@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from inference.documents import Array
 from inference.graph.files import first_line
 from inference.graph.runtime import out_of_memory, session
-from inference.sandbox.frames import Answer, Array
+from inference.sandbox.frames import Answer
 
 
 def attempt(path: str, arrays: dict[str, Array] | None = None) -> Answer:

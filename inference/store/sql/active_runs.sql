@@ -1,4 +1,3 @@
--- How many runs are under way.
-SELECT COUNT(*)
-FROM inference_run
-WHERE state = 'running'
+-- How many runs are under way, texts among them.
+SELECT (SELECT COUNT(*) FROM inference_run WHERE state = 'running')
+     + (SELECT COUNT(*) FROM inference_generationsession WHERE state = 'running')

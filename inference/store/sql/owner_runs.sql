@@ -1,4 +1,3 @@
--- How many runs of one owner are under way.
-SELECT COUNT(*)
-FROM inference_run
-WHERE state = 'running' AND owner = %s
+-- How many runs of one owner are under way, texts among them.
+SELECT (SELECT COUNT(*) FROM inference_run WHERE state = 'running' AND owner = %s)
+     + (SELECT COUNT(*) FROM inference_generationsession WHERE state = 'running' AND owner = %s)

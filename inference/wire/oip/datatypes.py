@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 DATATYPES: Mapping[str, str] = {
     "BOOL": "bool",
@@ -26,7 +25,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 type_of_parameter = str | int | float | bool
 
 
-def kind_of(value: Any, *, missing: bool = False) -> str:
+def kind_of(value: object, *, missing: bool = False) -> str:
     """A JSON value's kind, for a message; `missing`: there is none."""
     if missing:
         return "nothing"

@@ -8,6 +8,7 @@ from typing import Any
 
 from browsers.core.protocol import WireTensor
 from inference.conversion.documents import parse
+from inference.documents import JsonView
 from inference.errors import InvalidRequest
 from inference.wire.oip.datatypes import HEADER_LENGTH, kind_of, type_of_parameter
 from inference.wire.oip.tensors import declared, from_binary, from_json
@@ -113,7 +114,7 @@ def _inputs(entries: list[Any], view: memoryview, at: int) -> tuple[tuple[WireTe
     return tuple(tensors), at
 
 
-def _parameters(entry: Mapping[str, Any], where: str) -> dict[str, type_of_parameter]:
+def _parameters(entry: JsonView, where: str) -> dict[str, type_of_parameter]:
     parameters = entry.get("parameters", {})
     if not isinstance(parameters, dict):
         raise InvalidRequest(
@@ -143,7 +144,7 @@ def _binary_size(name: str, parameters: Mapping[str, type_of_parameter]) -> int 
     return size
 
 
-def _output_wishes(document: Mapping[str, Any]) -> tuple[OutputWish, ...]:
+def _output_wishes(document: JsonView) -> tuple[OutputWish, ...]:
     entries = document.get("outputs", [])
     if not isinstance(entries, list):
         raise InvalidRequest(f"'outputs': expected a list, got {kind_of(entries)}")

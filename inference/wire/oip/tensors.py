@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor, string_elements, unpack_strings
 from inference.conversion.exact import array_of, check_texts
 from inference.conversion.nesting import MAX_RANK, Nested
+from inference.documents import JsonView
 from inference.errors import InvalidRequest, WebpoolError
 from inference.store.tensors import decode_array, encode_array
 from inference.wire.oip.datatypes import DATATYPES, NAMES, kind_of
@@ -27,7 +28,7 @@ class NotJson(WebpoolError):
     category = Category.NOT_REPRESENTABLE
 
 
-def decode_json_tensor(entry: Any) -> WireTensor:
+def decode_json_tensor(entry: object) -> WireTensor:
     """One tensor as the protocol writes it in JSON: {"name", "datatype", "shape", "data"}.
 
     Raises:
@@ -40,7 +41,7 @@ def decode_json_tensor(entry: Any) -> WireTensor:
     return from_json(*declared(entry), entry["data"])
 
 
-def declared(entry: Mapping[str, Any]) -> tuple[str, str, tuple[int, ...]]:
+def declared(entry: JsonView) -> tuple[str, str, tuple[int, ...]]:
     """The name, ONNX type and shape that an input's entry says.
 
     Raises:
@@ -140,7 +141,7 @@ def _check_strings(name: str, shape: tuple[int, ...], data: memoryview) -> None:
     check_texts(name, texts, shape)
 
 
-def json_data(tensor: WireTensor) -> list[Any]:
+def json_data(tensor: WireTensor) -> Sequence[object]:
     """The tensor's elements as a flat list that JSON can hold.
 
     Raises:
@@ -155,7 +156,7 @@ def json_data(tensor: WireTensor) -> list[Any]:
             'JSON lacks; ask for it in binary form: "outputs": [{"name": '
             f'"{tensor.name}", "parameters": {{"binary_data": true}}}}]'
         )
-    items: list[Any] = array.tolist()
+    items: list[object] = array.tolist()
     return items
 
 

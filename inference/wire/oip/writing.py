@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from browsers.core.protocol import WireTensor
+from inference.documents import JsonObject
 from inference.wire.oip.datatypes import NAMES, type_of_parameter
 from inference.wire.oip.tensors import json_data
 
@@ -39,7 +39,7 @@ def encode_response(
     """
     entries, blobs = [], []
     for tensor, binary in outputs:
-        entry: dict[str, Any] = {
+        entry: JsonObject = {
             "name": tensor.name,
             "datatype": NAMES[tensor.dtype],
             "shape": list(tensor.shape),
@@ -50,7 +50,7 @@ def encode_response(
         else:
             entry["data"] = json_data(tensor)
         entries.append(entry)
-    document: dict[str, Any] = {"model_name": model, "model_version": version}
+    document: JsonObject = {"model_name": model, "model_version": version}
     if request_id is not None:
         document["id"] = request_id
     if parameters:

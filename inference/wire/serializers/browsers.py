@@ -14,10 +14,11 @@ from browsers.models import Browser, Incident
 from browsers.state import breakers
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from browsers.state.live import LiveBrowser
+from inference.documents import JsonObject
 from inference.models import OnnxModel, PlanShard
 
 
-class LoadedSerializer(serializers.Serializer[Any]):
+class LoadedSerializer(serializers.Serializer[object]):
     sha256 = serializers.CharField()
     name = serializers.CharField(allow_null=True, help_text="the model or shard with these bytes")
     backend = serializers.CharField()
@@ -35,7 +36,7 @@ class LoadedSerializer(serializers.Serializer[Any]):
     )
 
 
-class BreakerSerializer(serializers.Serializer[Any]):
+class BreakerSerializer(serializers.Serializer[object]):
     """A circuit breaker: closed, open until `half_open_at`, or half_open, with one probe at a time."""
 
     state = serializers.CharField()
@@ -55,7 +56,7 @@ class BreakersSerializer(BreakerSerializer):
     models = ModelBreakerSerializer(many=True)
 
 
-class LiveSerializer(serializers.Serializer[Any]):
+class LiveSerializer(serializers.Serializer[object]):
     """What the browser's worker said last; null as a whole when its lease has run out, or is not known."""
 
     state = serializers.CharField()
@@ -71,7 +72,7 @@ class LiveSerializer(serializers.Serializer[Any]):
     loaded = LoadedSerializer(many=True)
 
 
-def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> JsonObject | None:
     """Live state as JSON; `names` says which model or shard a file is."""
     if live is None:
         return None
@@ -102,7 +103,7 @@ class IncidentSerializer(serializers.ModelSerializer[Incident]):
         fields = ["at", "category", "message", "rung", "repaired", "duration_ms", "reclaimed_mb"]
 
 
-def what_is_known_now() -> dict[str, Any]:
+def what_is_known_now() -> JsonObject:
     """The context of the serializers of browsers."""
     alive = living_or_unknown()
     files = {sha256 for live in (alive or {}).values() for sha256 in live.loaded}
@@ -129,23 +130,23 @@ class BrowserSerializer(serializers.ModelSerializer[Browser]):
         ]  # fmt: skip
 
     @extend_schema_field(BreakersSerializer(allow_null=True))
-    def get_breaker(self, row: Browser) -> dict[str, Any] | None:
+    def get_breaker(self, row: Browser) -> JsonObject | None:
         known = self.context["breakers"]
         return None if known is None else breakers.describe(known[row.pk], time.time())
 
     @extend_schema_field(LiveSerializer(allow_null=True))
-    def get_live(self, row: Browser) -> dict[str, Any] | None:
+    def get_live(self, row: Browser) -> JsonObject | None:
         return live_facts((self.context["living"] or {}).get(row.pk), self.context["names"])
 
     def get_live_unknown(self, row: Browser) -> bool:
         return self.context["living"] is None
 
 
-class DrainRequestSerializer(serializers.Serializer[Any]):
+class DrainRequestSerializer(serializers.Serializer[object]):
     reason = serializers.CharField(required=False, allow_blank=True, default="", max_length=2000)
 
 
-class DrainingSerializer(serializers.Serializer[Any]):
+class DrainingSerializer(serializers.Serializer[object]):
     browser = serializers.CharField()
     moved = serializers.IntegerField(help_text="shards that waited for it and went to others")
     left = serializers.IntegerField(
@@ -154,7 +155,7 @@ class DrainingSerializer(serializers.Serializer[Any]):
     others = serializers.IntegerField(help_text="browsers of the pool that still take shards")
 
 
-class UndrainedSerializer(serializers.Serializer[Any]):
+class UndrainedSerializer(serializers.Serializer[object]):
     browser = serializers.CharField()
     was_drained = serializers.BooleanField()
 

@@ -8,13 +8,14 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from browsers.models import BackendProof
+from inference.documents import JsonObject
 from inference.graph.batching.batch_axis import Verdict
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
 from inference.runs.option_schema import with_options
 from inference.runs.options import Door
 
 
-class BatchAxisSerializer(serializers.Serializer[Any]):
+class BatchAxisSerializer(serializers.Serializer[object]):
     """Whether a batch may be split by rows."""
 
     verdict = serializers.ChoiceField(choices=[str(verdict) for verdict in Verdict])
@@ -65,7 +66,7 @@ class ModelDetailSerializer(ModelSerializer):
         return BackendProofSerializer(BackendProof.objects.filter(sha256__in=files), many=True).data
 
 
-class ModelUploadSerializer(serializers.Serializer[Any]):
+class ModelUploadSerializer(serializers.Serializer[object]):
     """multipart/form-data. Give either `file` or `manifest`."""
 
     file = serializers.FileField(required=False, help_text="the ONNX file")
@@ -85,10 +86,17 @@ class ModelUploadSerializer(serializers.Serializer[Any]):
         required=False,
         help_text="the files that the ONNX files name",
     )
+    overrides = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="weights that the file lists as inputs, to be given with every request",
+    )
 
-    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+    def validate(self, given: JsonObject) -> JsonObject:
         if ("file" in given) == ("manifest" in given):
             raise serializers.ValidationError("expected either 'file' or 'manifest'")
+        if "manifest" in given and given.get("overrides"):
+            raise serializers.ValidationError("'overrides' go with a 'file', not with a 'manifest'")
         if "file" in given and given.get("components"):
             raise serializers.ValidationError(
                 "'components' go with a 'manifest', not with a 'file'"
@@ -96,7 +104,7 @@ class ModelUploadSerializer(serializers.Serializer[Any]):
         return given
 
 
-class ManifestRequestSerializer(serializers.Serializer[Any]):
+class ManifestRequestSerializer(serializers.Serializer[object]):
     """application/json: a model that is made of registered ones."""
 
     name = serializers.CharField(max_length=128)
@@ -120,11 +128,11 @@ class PlanShardSerializer(serializers.ModelSerializer[PlanShard]):
         ]  # fmt: skip
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField()))
-    def get_crossing(self, row: PlanShard) -> list[dict[str, Any]]:
+    def get_crossing(self, row: PlanShard) -> list[JsonObject]:
         return crossing(row)
 
 
-def crossing(shard: PlanShard) -> list[dict[str, Any]]:
+def crossing(shard: PlanShard) -> list[JsonObject]:
     """The tensors that a shard takes from earlier shards."""
     callers = {port.name for port in shard.plan.model.input_ports}
     ports = zip(shard.inputs, shard.input_ports, strict=True)
@@ -152,7 +160,7 @@ class PlanSerializer(serializers.ModelSerializer[Plan]):
         ]  # fmt: skip
 
 
-class PlanOfSerializer(serializers.Serializer[Any]):
+class PlanOfSerializer(serializers.Serializer[object]):
     model = serializers.CharField()
 
 

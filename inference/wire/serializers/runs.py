@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from inference.documents import JsonObject
 from inference.models import Attempt, Run, RunShard
 from inference.runs.metrics import milliseconds, run_metrics
 from inference.runs.option_schema import with_options
@@ -53,7 +54,7 @@ class RunShardSerializer(serializers.ModelSerializer[RunShard]):
         ]  # fmt: skip
 
 
-class OutputFactsSerializer(serializers.Serializer[Any]):
+class OutputFactsSerializer(serializers.Serializer[object]):
     dtype = serializers.CharField()
     shape = serializers.ListField(child=serializers.IntegerField())
     nbytes = serializers.IntegerField()
@@ -71,18 +72,18 @@ class RunDetailSerializer(RunSerializer):
         fields = [*RunSerializer.Meta.fields, "filled_in", "outputs", "shards", "metrics"]
 
     @extend_schema_field(serializers.DictField(child=OutputFactsSerializer()))
-    def get_outputs(self, row: Run) -> dict[str, Any]:
+    def get_outputs(self, row: Run) -> JsonObject:
         return {
             name: {key: ref[key] for key in ("dtype", "shape", "nbytes")}
             for name, ref in row.outputs.items()
         }
 
     @extend_schema_field(serializers.DictField())
-    def get_metrics(self, row: Run) -> dict[str, Any]:
+    def get_metrics(self, row: Run) -> JsonObject:
         return run_metrics(row)
 
 
-class RunInputsSerializer(serializers.Serializer[Any]):
+class RunInputsSerializer(serializers.Serializer[object]):
     """A run to start. Give either `inputs` or `texts`."""
 
     model = serializers.CharField()
@@ -98,7 +99,7 @@ class RunInputsSerializer(serializers.Serializer[Any]):
 RunRequestSerializer = with_options("RunRequestSerializer", RunInputsSerializer, Door.RUNS)
 
 
-class OutputsSerializer(serializers.Serializer[Any]):
+class OutputsSerializer(serializers.Serializer[object]):
     model_name = serializers.CharField()
     model_version = serializers.CharField()
     parameters = serializers.DictField()

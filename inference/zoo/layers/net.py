@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from inference.documents import Array, DType
 from inference.zoo.builder import FLOAT, MICROSOFT, GraphBuilder
 from inference.zoo.layers.packed import Form, PackedWeights
 from inference.zoo.layers.quantise import blocks, packed_shape, quantise
 from inference.zoo.precision import BLOCK, Precision
 from inference.zoo.weights import Weights
-
-Array = np.ndarray[Any, Any]
 
 
 class Net(GraphBuilder):
@@ -203,5 +202,5 @@ class _Matrix:
     def array(self) -> Array:
         return self.source.array(self.name, self.shape, mean=0.0, spread=self.spread)
 
-    def quantised(self, bits: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    def quantised(self, bits: int, dtype: DType) -> tuple[Array, Array]:
         return quantise(self.array(), bits, dtype)

@@ -7,11 +7,9 @@ two 4-bit levels the first is in the lower half of the byte: as onnxruntime's Ma
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy as np
-
-Array = np.ndarray[Any, Any]
+from inference.documents import Array
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from inference.documents import Array
 from inference.zoo.precision import BLOCK
-
-Array = np.ndarray[Any, Any]
 
 
 def packed_shape(outer: int, inner: int, bits: int) -> tuple[int, int, int]:

@@ -6,13 +6,11 @@ Looked up: WebGPU promises little about the accuracy of its own Cos and Sin, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from inference.documents import Array
 from inference.zoo.layers.net import Net
-
-Array = np.ndarray[Any, Any]
 
 
 def rates(size: int, base: float) -> Array:

@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,23 +22,28 @@ from browsers.queues import CONTROL_QUEUE
 from browsers.session import BrowserSession
 from browsers.worker.worker import model_file
 from inference.catalog import registry
+from inference.models import OnnxModel
 from inference.runs import creation
 from inference.runs.metrics import run_metrics
 from inference.store.files import path_of
 from inference.store.tensors import encode_array
 from inference.tasks import nothing
 from inference.zoo import micro
+from webpool_site.lab.bench import processor, stations
 from webpool_site.lab.bench.own_browser import own_browser
-from webpool_site.lab.bench.parts import Pool
-from webpool_site.lab.bench.stats import Row, row, timed
+from webpool_site.lab.bench.parts import Line, Pool
+from webpool_site.lab.bench.stats import Row, Table, row, timed
 
 WARM_UP = 20
 SMALL = np.ones((1, 64), np.float32)
+SAMPLE = "minilm"
 
 
-def measure(pool: Pool) -> Iterator[Row]:
-    """Overheads through the Python door and HTTP, a crowd, and the baselines."""
+def measure(pool: Pool) -> Iterator[Line]:
+    """Overheads through the Python door and HTTP, a crowd, the baselines, and where the time goes."""
     _register_models()
+    yield from ways(pool)
+    yield processor.table(pool.pids, pool.port, _bodies(pool.ids[0]), 3 * pool.n, warm_up=WARM_UP)
     yield from pool_cases(pool.ids, pool.n)
     yield http_case(pool.port, pool.ids[0], pool.n)
     yield concurrency_case(200)
@@ -103,12 +109,40 @@ def pool_cases(browsers: list[str], n: int) -> Iterator[Row]:
         yield row(f"unsharded, {megabytes} MB in and out, {first} wasm", samples)
 
 
+def _bodies(browser: str) -> dict[str, dict[str, Any]]:
+    """What is asked over /v2 of a tiny model and, where it is registered, of the sample one."""
+    chain = {"name": "x", "datatype": "FP32", "shape": [1, 64], "data": SMALL.ravel().tolist()}
+    ids = {
+        "name": "input_ids",
+        "datatype": "INT64",
+        "shape": [1, 4],
+        "data": [101, 7592, 2088, 102],
+    }
+    parameters = {"browsers": browser, "platform": "wasm"}
+    bodies = {"bench-chain": {"inputs": [chain], "parameters": parameters}}
+    if OnnxModel.objects.filter(name=SAMPLE).exists():
+        bodies[SAMPLE] = {"inputs": [ids], "parameters": parameters}
+    return bodies
+
+
+def ways(pool: Pool) -> Iterator[Table]:
+    """From station to station: over HTTP, and through Python in two shards where there are two browsers."""
+    caller = processor.Caller(pool.port, "bench-chain", _bodies(pool.ids[0])["bench-chain"])
+    over_http = stations.observe(lambda: uuid.UUID(caller()["parameters"]["run"]), WARM_UP + pool.n)
+    caller.close()
+    yield stations.table("one request over /v2, JSON, from station to station", over_http[WARM_UP:])
+    if len(pool.ids) > 1:
+        wanted = request("bench-chain", SMALL, strategy="layer", shards=2, platform="wasm",
+                         browsers=tuple(pool.ids[:2]))  # fmt: skip
+        split = stations.observe(lambda: creation.infer(wanted)[0].pk, WARM_UP + pool.n)
+        yield stations.table(
+            "two layer shards, asked from Python, from station to station", split[WARM_UP:]
+        )
+
+
 def http_case(port: int, browser: str, n: int) -> Row:
     """The same over HTTP, JSON both ways; the page's compute is not subtracted, it is stated."""
-    body = json.dumps({
-        "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 64], "data": SMALL.ravel().tolist()}],
-        "parameters": {"browsers": browser, "platform": "wasm"},
-    }).encode()  # fmt: skip
+    body = json.dumps(_bodies(browser)["bench-chain"]).encode()
     url = f"http://127.0.0.1:{port}/v2/models/bench-chain/infer"
     headers = {"Content-Type": "application/json"}
 

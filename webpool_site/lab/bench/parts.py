@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from browsers.state.live import LiveBrowser
 from webpool_site.lab.bench.stats import Row, Table
@@ -24,11 +24,13 @@ class Pool:
         browsers: fastest first, by their probes at the start.
         port: of its web server on this machine.
         n: requests per case; a part may take fewer.
+        pids: of its processes, by name.
     """
 
     browsers: tuple[LiveBrowser, ...]
     port: int
     n: int
+    pids: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def ids(self) -> list[str]:
@@ -55,6 +57,7 @@ PARTS = (
     Part("overheads", "what the pool adds to a request, beside baselines", "overheads"),
     Part("strategies", "every strategy and auto over six families", "strategies"),
     Part("throughput", "what more browsers and more streams bring", "throughput"),
+    Part("fairness", "what one caller costs another in the same browser", "fairness"),
     Part("table", "memory, throughput, latency and recovery of three families", "table"),
     Part("memory", "what a model takes in a browser, by precision of its weights", "memory", False),
     Part(

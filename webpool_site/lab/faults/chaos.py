@@ -25,6 +25,7 @@ from webpool_site.lab.faults.targets import OF_BROWSER, SERVICES, NoTarget, Targ
 WEIGHTS: Mapping[Target, int] = {
     Target.PAGE: 40, Target.GPU: 10, Target.BROWSER: 14, Target.DRIVER: 7, Target.WORKER: 7,
     Target.CONTROL: 6, Target.WEB: 4, Target.VALKEY: 8, Target.HISTORY: 2, Target.BEAT: 2,
+    Target.FORK_SERVER: 4,
 }  # fmt: skip
 _STOPPED_SHARE = 0.12
 # Nobody replaces a stopped service: it is continued after a while. So is half of what a browser has.

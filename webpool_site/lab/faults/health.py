@@ -9,7 +9,7 @@ from pathlib import Path
 import redis.exceptions
 
 from browsers.state.live import living
-from webpool_site import readiness
+from webpool_site.children import readiness
 from webpool_site.lab.faults.targets import NoTarget, Target, Targets
 
 _LOOK_EVERY_S = 0.05

@@ -31,10 +31,13 @@ class Target(StrEnum):
     VALKEY = "valkey"
     HISTORY = "history"
     BEAT = "beat"
+    FORK_SERVER = "fork-server"
 
 
 OF_BROWSER = (Target.PAGE, Target.GPU, Target.BROWSER, Target.DRIVER, Target.WORKER)
-SERVICES = (Target.CONTROL, Target.WEB, Target.VALKEY, Target.HISTORY, Target.BEAT)
+SERVICES = (
+    Target.CONTROL, Target.WEB, Target.VALKEY, Target.HISTORY, Target.BEAT, Target.FORK_SERVER
+)  # fmt: skip
 
 _ROLE = {
     Target.PAGE: roles.Role.CONTENT,
@@ -45,8 +48,12 @@ _ROLE = {
 # How Chromium, Firefox and WebKit name the thread of a dedicated Web Worker.
 _ENGINE_THREADS = (b"DedicatedWorker", b"DOM Worker", b"WebCore: Worker")
 _QUEUE = "browser."
-_PLAYED_BY = {Target.WEB: "webpool_site.web", Target.BEAT: "beat"}
-_SERVICE_WORDS = frozenset({"celery", "webpool_site.web"})
+_PLAYED_BY = {
+    Target.WEB: "webpool_site.web",
+    Target.BEAT: "beat",
+    Target.FORK_SERVER: "browsers.supervisor.fork_server",
+}
+_SERVICE_WORDS = frozenset({"celery", *_PLAYED_BY.values()} - {"beat"})
 
 
 class NoTarget(Exception):

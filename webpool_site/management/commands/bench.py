@@ -62,7 +62,8 @@ class Command(WebpoolCommand):
             browsers = sorted(found, key=lambda b: min(x.probe_ms or 1e9 for x in b.backends))
             report["browsers"] = {browser.id: browser.version for browser in browsers}
             for part in parts:
-                pool = Pool(browsers=tuple(browsers), port=stack.layout.port, n=n)
+                pids = {child.name: child.pid for child in stack.status() if child.pid}
+                pool = Pool(browsers=tuple(browsers), port=stack.layout.port, n=n, pids=pids)
                 report["parts"][part.name] = self._measure(part, pool)
 
     def _measure(self, part: Part, pool: Pool | None) -> dict[str, Any]:
@@ -71,8 +72,8 @@ class Command(WebpoolCommand):
         began = time.monotonic()
         measured: dict[str, Any] = {"rows": [], "tables": [], "remarks": [], "failed": None}
         try:
-            for number, line in enumerate(part.measure()(pool)):
-                if number == 0 and isinstance(line, Row):
+            for line in part.measure()(pool):
+                if isinstance(line, Row) and not measured["rows"]:
                     self._say(f"{'case':<72}{'n':>5}{'median ms':>11}{'p95 ms':>9}  goal")
                 self._say(_text(line))
                 _keep(line, measured)

@@ -7,10 +7,13 @@
  *   load   {model, backend, dims}         create a session, say where its nodes were placed
  *   run    {model, backend, dims, outputs} compute; `not_loaded` if there is no such session
  *   unload {model, backend?, dims?}        release one session, or every one of a model file
+ *   decode {model, backend, session, …}    one step of a session that writes text, on its cache (caches.js)
+ *   forget {session}                       free such a cache
  */
 
 import * as ortLog from './ort_log.js';
 import { backends, bundle, refuseFloat16, sessionOptions } from './backends.js';
+import { Caches } from './caches.js';
 import { isFatal, PageError, translate } from './errors.js';
 import { decodeFrame, encodeFrame } from './protocol.js';
 import { fromTensor, toTensor } from './tensors.js';
@@ -63,6 +66,7 @@ const facts = backends();
 
 /** Sessions with the runtime that made each. @type {Map<string, {session: Session, ort: Ort}>} */
 const sessions = new Map();
+const caches = new Caches();
 /** @type {WeakSet<object>} */
 const watched = new WeakSet();
 /** @type {string | null} */
@@ -87,6 +91,18 @@ async function watchDevice(ort) {
     lostDevice = `WebGPU device lost (${reason}): ${message}`;
     scope.postMessage({ event: { event: 'device_lost', message: lostDevice } });
   }
+}
+
+/**
+ * @param {Header} header
+ * @returns {{session: Session, ort: Ort}}
+ */
+function loaded(header) {
+  const found = sessions.get(keyOf(header));
+  if (!found) {
+    throw new PageError('not_loaded', `no session for ${keyOf(header)}`);
+  }
+  return found;
 }
 
 /** @type {Record<string, (header: Header, tensors: WireTensor[]) => Promise<Reply>>} */
@@ -136,11 +152,7 @@ const operations = {
   },
 
   async run(header, tensors) {
-    const found = sessions.get(keyOf(header));
-    if (!found) {
-      throw new PageError('not_loaded', `no session for ${keyOf(header)}`);
-    }
-    const { session, ort } = found;
+    const { session, ort } = loaded(header);
     const feeds = Object.fromEntries(tensors.map((wire) => [wire.name, toTensor(ort, wire)]));
     const wanted = header.outputs ?? session.outputNames;
     const began = performance.now();
@@ -150,6 +162,14 @@ const operations = {
       header: { compute_ms: computed - began },
       tensors: wanted.map((/** @type {string} */ name) => fromTensor(name, results[name])),
     };
+  },
+
+  async decode(header, tensors) {
+    return caches.decode(loaded(header), header, tensors);
+  },
+
+  async forget({ session }) {
+    return { header: { forgot: caches.forget(session) } };
   },
 
   async unload(header) {

@@ -3,8 +3,9 @@
  *
  * @typedef {'connection'|'browser_crash'|'device_lost'|'out_of_memory'|'timeout'
  *   |'unsupported_operation'|'browser_capability'|'model_incompatible'|'invalid_input'|'internal'
- *   |'not_loaded'} Code
- * `not_loaded` never leaves the worker: it makes the worker load the model and ask again.
+ *   |'not_loaded'|'no_cache'|'stale_epoch'|'gap'} Code
+ * `not_loaded` never leaves the worker: it makes the worker load the model and ask again. The last three
+ * refuse a step of a session that writes text (caches.js).
  */
 
 export class PageError extends Error {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 import onnx
 
+from inference.documents import JsonObject
 from inference.graph.batching.rows.sizes import ONE, ROWS, Size, symbol
 from inference.graph.standins import attributes
 
@@ -92,7 +92,7 @@ class Operation:
     constant: Callable[[str], Sequence[float] | None]
 
     @cached_property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> JsonObject:
         return attributes(self.node)
 
     def has(self, position: int) -> bool:

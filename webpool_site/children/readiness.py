@@ -1,6 +1,6 @@
 """A Celery worker says that it takes work: it writes its process id to WEBPOOL_READY_FILE.
 
-Loaded by the workers with `--include webpool_site.readiness`. A browser's worker starts its browser
+Loaded by the workers with `--include webpool_site.children.readiness`. A browser's worker starts its browser
 before it takes work, so that one mechanism serves all of them.
 """
 

@@ -1,0 +1,77 @@
+"""Sessions that write text: models held for them, and steps on their caches.
+
+Loading and holding is done by the thread that uses the browser's session. Steps may come from another one:
+they take turns with other computations in the page's engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from browsers.bridge import Reply
+from browsers.core.errors import BrowserError
+from browsers.core.protocol import WireTensor
+from browsers.session.backends import Backends
+from browsers.session.deadline import Deadline
+from browsers.session.page import ENGINE_START_S, Page
+from browsers.session.proving import Proving
+from browsers.session.residents import ModelKey, Residents
+
+
+class Decoding:
+    """The caches in one page. A `holder` names a session's stage; a cache is freed by that name."""
+
+    def __init__(
+        self, page: Page, backends: Backends, residents: Residents, proving: Proving | None
+    ) -> None:
+        self._page, self._backends = page, backends
+        self._residents, self._proving = residents, proving
+
+    def hold(
+        self, holder: str, model_sha256: str, *, backend: str, cache_mb: float, deadline_s: float
+    ) -> str:
+        """Load a model for a session and keep it, with room for a cache of so many MB, until `release`.
+
+        Returns why it is not proved that the backend answers the file right; empty: it is.
+
+        Raises:
+            BrowserError: it does not fit, or the backend does not compute it.
+        """
+        deadline = Deadline(deadline_s)
+
+        def attempt(name: str, _refused: Mapping[str, BrowserError], named: bool) -> str:
+            key = ModelKey.of(model_sha256, name)
+            unproved = self._proving.allow(key, (), deadline, named=named) if self._proving else ""
+            self._residents.ready(key, False, deadline)
+            self._residents.pin(holder, key, cache_mb)
+            return unproved
+
+        return self._backends.on_first_able(backend, deadline, attempt)
+
+    def step(
+        self,
+        holder: str,
+        model_sha256: str,
+        header: Mapping[str, Any],
+        tensors: Sequence[WireTensor],
+        *,
+        backend: str,
+        timeout_s: float,
+    ) -> Reply:
+        """One step of a session on a model that is held for it (runtime/caches.js); from any thread.
+
+        Raises:
+            NotLoaded: the engine has another one since, without the model.
+            StepRefused: the cache is not where the step begins.
+            BrowserError: what the page reported, or what became of it.
+        """
+        asked = {**ModelKey.of(model_sha256, backend).header(), "session": holder, **header}
+        return self._page.step("decode", asked, tensors, timeout_s)
+
+    def release(self, holder: str) -> None:
+        """Free a session's cache, and keep its model no longer than others; from any thread."""
+        self._residents.unpin(holder)
+        with contextlib.suppress(BrowserError):  # without a page there is no cache
+            self._page.step("forget", {"session": holder}, (), ENGINE_START_S)

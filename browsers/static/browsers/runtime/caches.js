@@ -1,0 +1,257 @@
+/**
+ * Caches of decoders, by session: what a step may do to one, what its inputs are filled with, what of its
+ * logits is told. What a step may do is decided as in inference/core/generation/sessions.py; both are tested
+ * on the same cases.
+ *
+ * A stage is described as in inference/core/generation/stages.py: `inputs` with their use, `states` that it
+ * takes as `past` and gives as `present`, `hidden` outputs, and `logits` in the last stage.
+ *
+ * @typedef {import('./protocol.js').Header} Header
+ * @typedef {import('./protocol.js').WireTensor} WireTensor
+ * @typedef {import('onnxruntime-web').InferenceSession} Session
+ * @typedef {import('onnxruntime-web').Tensor} Tensor
+ * @typedef {typeof import('onnxruntime-web')} Ort
+ * @typedef {{name: string, use: string, dtype: string, rank: number}} StageInput
+ * @typedef {{past: string, present: string, dtype: string, shape: number[], axis: number}} State
+ * @typedef {{inputs: StageInput[], states: State[], hidden: string[], logits: string}} Stage
+ * @typedef {{epoch: number, position: number, last: number}} Place positions held, start of the last step
+ * @typedef {{epoch: number, start: number, count: number}} Step
+ * @typedef {'begin'|'compute'|'repeat'|'no_cache'|'stale_epoch'|'gap'} Verdict
+ * @typedef {{header: Header, tensors: WireTensor[]}} Answer
+ * @typedef {Place & {stage: Stage, states: Record<string, Tensor>, answer: Answer}} Cache
+ */
+
+import { PageError } from './errors.js';
+import { fromTensor, toTensor } from './tensors.js';
+
+/**
+ * What a step may do to a cache: begin it, continue it, have its last answer again, or why it may not.
+ * @param {Place | undefined} place
+ * @param {Step} step
+ * @returns {Verdict}
+ */
+export function judge(place, { epoch, start, count }) {
+  if (place && epoch < place.epoch) {
+    return 'stale_epoch';
+  }
+  if (!place || epoch > place.epoch) {
+    return start === 0 ? 'begin' : 'no_cache';
+  }
+  if (start === place.position) {
+    return 'compute';
+  }
+  return start === place.last && start + count === place.position ? 'repeat' : 'gap';
+}
+
+export class Caches {
+  /** @type {Map<string, Cache>} */
+  #held = new Map();
+
+  /**
+   * One step of a session. A step that fails leaves the cache as it was.
+   * @param {{session: Session, ort: Ort}} loaded
+   * @param {Header} header session, epoch, start, count, top_k, and with the first step its stage
+   * @param {WireTensor[]} tensors the step's tokens or hidden tensors
+   * @returns {Promise<Answer>}
+   */
+  async decode({ session, ort }, header, tensors) {
+    const held = this.#held.get(header.session);
+    const verdict = judge(held, /** @type {any} */ (header));
+    if (held && verdict === 'repeat') {
+      return held.answer;
+    }
+    if (verdict !== 'begin' && verdict !== 'compute') {
+      const has = held ? `epoch ${held.epoch}, ${held.position} positions` : 'nothing';
+      const asked = `epoch ${header.epoch}, positions from ${header.start}`;
+      throw new PageError(/** @type {any} */ (verdict), `${header.session}: asked for ${asked}; holds ${has}`);
+    }
+    const { stage, states } = verdict === 'compute' && held ? held : begin(ort, header);
+    const given = new Map(tensors.map((wire) => [wire.name, toTensor(ort, wire)]));
+    const feeds = { ...states, ...filled(ort, stage.inputs, header, given) };
+    const asked = stage.logits && header.top_k !== null ? [stage.logits] : [];
+    const outputs = [...stage.hidden, ...asked, ...stage.states.map(({ present }) => present)];
+    const began = performance.now();
+    const results = await session.run(feeds, outputs);
+    const compute_ms = performance.now() - began;
+    const top = asked.length > 0 ? largest(results[stage.logits], header.top_k) : null;
+    const answer = {
+      header: { compute_ms, log_sum: top?.log_sum ?? null },
+      tensors: top ? top.tensors : stage.hidden.map((name) => fromTensor(name, results[name])),
+    };
+    this.#held.set(header.session, {
+      stage,
+      epoch: header.epoch,
+      position: header.start + header.count,
+      last: header.start,
+      states: Object.fromEntries(stage.states.map(({ past, present }) => [past, results[present]])),
+      answer,
+    });
+    return answer;
+  }
+
+  /**
+   * Free a session's cache.
+   * @param {string} session
+   * @returns {boolean} whether there was one
+   */
+  forget(session) {
+    return this.#held.delete(session);
+  }
+}
+
+/**
+ * @param {Ort} ort
+ * @param {Header} header
+ * @returns {{stage: Stage, states: Record<string, Tensor>}}
+ */
+function begin(ort, { session, stage }) {
+  if (!stage) {
+    throw new PageError('invalid_input', `${session}: the first step says what the stage takes and gives`);
+  }
+  const states = stage.states.map((/** @type {State} */ { past, dtype, shape }) => [
+    past,
+    toTensor(ort, { name: past, dtype, shape, data: new Uint8Array(0) }),
+  ]);
+  return { stage, states: Object.fromEntries(states) };
+}
+
+/**
+ * The inputs that are no states, by what each is for.
+ * @param {Ort} ort
+ * @param {StageInput[]} inputs
+ * @param {Header} step
+ * @param {Map<string, Tensor>} given
+ */
+function filled(ort, inputs, { start, count }, given) {
+  return Object.fromEntries(
+    inputs.map(({ name, use, dtype, rank }) => {
+      if (use === 'tokens' || use === 'hidden') {
+        const tensor = given.get(name);
+        if (!tensor) {
+          throw new PageError('invalid_input', `the step gives no ${name}`);
+        }
+        return [name, tensor];
+      }
+      const values = numbers(use, start, count);
+      const shape = use === 'mask' || use === 'positions' ? [1, values.length] : Array(rank).fill(1);
+      return [name, new ort.Tensor(/** @type {any} */ (dtype), typed(dtype, values), shape)];
+    }),
+  );
+}
+
+/**
+ * What an input that follows from the step alone holds.
+ * @param {string} use
+ * @param {number} start
+ * @param {number} count
+ * @returns {number[]}
+ */
+export function numbers(use, start, count) {
+  switch (use) {
+    case 'mask':
+      return Array(start + count).fill(1);
+    case 'positions':
+      return Array.from({ length: count }, (_, index) => start + index);
+    case 'last_position':
+      return [start + count - 1];
+    case 'length':
+      return [start + count];
+    case 'cached':
+      return [start > 0 ? 1 : 0];
+  }
+  throw new PageError('invalid_input', `an input's use ${use} is unknown to the page`);
+}
+
+/**
+ * @param {string} dtype
+ * @param {number[]} values
+ */
+function typed(dtype, values) {
+  switch (dtype) {
+    case 'int64':
+      return BigInt64Array.from(values, BigInt);
+    case 'int32':
+      return Int32Array.from(values);
+    case 'float32':
+      return Float32Array.from(values);
+    case 'bool':
+      return Uint8Array.from(values);
+  }
+  throw new PageError('unsupported_operation', `an input of a stage is ${dtype}, which the page does not fill`);
+}
+
+/**
+ * The largest logits of the last row, largest first, ties by the smaller id; all of them, in the order of
+ * their ids, for `top` 0.
+ * @param {Tensor} logits
+ * @param {number} top
+ * @returns {{log_sum: number, tensors: WireTensor[]}}
+ */
+function largest(logits, top) {
+  const data = /** @type {any} */ (logits.data);
+  if (logits.type === 'float16' && data instanceof Uint16Array) {
+    throw new PageError('unsupported_operation', 'this browser has no Float16Array to read float16 logits with');
+  }
+  const vocabulary = logits.dims[logits.dims.length - 1];
+  const row = Float32Array.from(data.subarray(data.length - vocabulary));
+  const log_sum = logSum(row);
+  if (!Number.isFinite(log_sum)) {
+    throw new PageError('internal', 'the logits are not finite');
+  }
+  const ids = top === 0 ? Int32Array.from(row, (_, id) => id) : topOf(row, top);
+  const values = top === 0 ? row : Float32Array.from(ids, (id) => row[id]);
+  return { log_sum, tensors: [wire('ids', 'int32', ids), wire('logits', 'float32', values)] };
+}
+
+/**
+ * @param {string} name
+ * @param {string} dtype
+ * @param {Int32Array | Float32Array} values
+ * @returns {WireTensor}
+ */
+function wire(name, dtype, values) {
+  const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return { name, dtype, shape: [values.length], data };
+}
+
+/**
+ * log(sum(exp(row))), without overflow.
+ * @param {Float32Array} row
+ */
+export function logSum(row) {
+  let most = -Infinity;
+  for (const value of row) {
+    most = value > most ? value : most;
+  }
+  let sum = 0;
+  for (const value of row) {
+    sum += Math.exp(value - most);
+  }
+  return most + Math.log(sum);
+}
+
+/**
+ * Ids of the `top` largest values, largest first, ties by the smaller id.
+ * @param {Float32Array} row
+ * @param {number} top
+ * @returns {Int32Array}
+ */
+export function topOf(row, top) {
+  const size = Math.min(top, row.length);
+  const ids = new Int32Array(size);
+  let held = 0;
+  for (let id = 0; id < row.length; id += 1) {
+    const value = row[id];
+    if (held === size && !(value > row[ids[size - 1]])) {
+      continue;
+    }
+    let at = held < size ? held : size - 1;
+    while (at > 0 && value > row[ids[at - 1]]) {
+      ids[at] = ids[at - 1];
+      at -= 1;
+    }
+    ids[at] = id;
+    held = Math.min(held + 1, size);
+  }
+  return ids;
+}

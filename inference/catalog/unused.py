@@ -1,0 +1,38 @@
+"""Plans that no run uses any more are forgotten with their files; asked for again, they are cut again."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+
+from inference.catalog import registry
+from inference.models import Plan, PlanShard, Run
+
+log = logging.getLogger(__name__)
+
+
+def forget_unused_plans(now: datetime) -> int:
+    """Delete plans that are older than runs are kept, and of which no run is left; returns how many.
+
+    A process that remembers one notices when it inserts a run of it, and has it cut again.
+    """
+    before = now - timedelta(days=settings.WEBPOOL_RUN_RETENTION_DAYS)
+    used = Run.objects.filter(plan=OuterRef("pk"))
+    unused = Plan.objects.filter(~Exists(used), created_at__lt=before)
+    return sum(map(_forget, unused.order_by("pk").values_list("pk", flat=True)))
+
+
+def _forget(plan_id: int) -> bool:
+    with transaction.atomic():
+        plan = Plan.objects.select_for_update().filter(pk=plan_id).first()  # no run of it comes now
+        if plan is None or plan.runs.exists():
+            return False
+        files = set(PlanShard.objects.filter(plan=plan).values_list("sha256", flat=True))
+        log.info("plan %s of model %s: no run used it", plan.way, plan.model_id)
+        plan.delete()
+    registry.discard(files)
+    return True

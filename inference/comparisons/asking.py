@@ -1,0 +1,211 @@
+"""What a caller asks of a comparison, and the rows that follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+import redis.exceptions
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from browsers import locations
+from inference.catalog import registry
+from inference.comparisons import places, reference, storage
+from inference.core.tenants import is_counted
+from inference.errors import Busy, InvalidRequest, Unavailable
+from inference.models import Comparison, ComparisonCell, ComparisonState, OnnxModel
+from inference.runs.inputs import prepare
+from inference.runs.option_kinds import Kind, Names, Whole
+from inference.scheduling.wishes import PLATFORMS
+from inference.store.tensors import WireTensor
+
+USUAL_RUNS: Final = 20
+MOST_RUNS: Final = 1000
+BACKENDS: Final = tuple(reversed(PLATFORMS))
+"""wasm first: browsers prove the others by it."""
+_MOST_CELLS: Final = 100
+_COME_BACK_S: Final = 60.0
+_NUMBERS: Final[dict[str, Kind]] = {
+    "runs": Whole(1, MOST_RUNS),
+    "rows": Whole(1, 65_536),
+    "seed": Whole(0, 2**31 - 1),
+}
+_LISTS: Final[dict[str, Kind]] = {"browsers": Names(), "backends": Names()}
+
+
+class UnknownComparison(InvalidRequest):
+    status = 404
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a caller asks for.
+
+    Attributes:
+        model: name of a registered model of one file.
+        browsers: ids, kinds or families; empty: one of each kind and version of the pool.
+        backends: of wasm, webgpu, webnn; empty: all.
+        rows: size of the batch of random inputs; None: 8, where it is free.
+        runs: measured runs of each cell.
+        seed: of random inputs and of the order of runs; None: one is drawn, and told.
+        inputs: what to ask; None: random ones. `source` names them, `filled_in` is what was added to them.
+        known_answer: ask what is known of the model instead.
+        strict: refuse a backend that left a node to another execution provider.
+        owner: user or API key. `scheduled`: whether a schedule asked.
+    """
+
+    model: str
+    browsers: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    rows: int | None = None
+    runs: int = USUAL_RUNS
+    seed: int | None = None
+    inputs: Sequence[WireTensor] | None = None
+    source: str = ""
+    filled_in: tuple[str, ...] = ()
+    known_answer: bool = False
+    strict: bool = False
+    owner: str = ""
+    scheduled: bool = False
+
+
+def create(asked: Asked) -> Comparison:
+    """Make the inputs, ask native onnxruntime, write the comparison down. Nothing is sent here.
+
+    Raises:
+        InvalidRequest, UnknownModel, UnknownBrowser: what cannot be; nothing is kept.
+        Busy: as many comparisons of the owner are open as they may have runs.
+        Unavailable: no browser is in the pool, or Redis does not answer.
+    """
+    asked = _checked(asked)
+    model = registry.get_model(asked.model)
+    if model.components:
+        raise InvalidRequest(
+            f"model {model.name} has {len(model.components)} files; expected one of a single file"
+        )
+    _check_open(asked.owner)
+    seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
+    prepared = None if asked.inputs is None else prepare(model, asked.inputs)
+    found = reference.find(
+        model,
+        prepared.tensors if prepared else None,
+        known_answer=asked.known_answer,
+        rows=asked.rows,
+        seed=seed,
+    )
+    try:
+        backends = [name for name in BACKENDS if name in (asked.backends or BACKENDS)]
+        cells = places.cells_for(asked.browsers, backends, found)
+    except redis.exceptions.RedisError as error:
+        raise Unavailable(
+            f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
+        ) from error
+    if not cells:
+        raise Unavailable(
+            f"no browser is in the pool; start it with `{locations.UP}` and wait for ready"
+        )
+    if len(cells) > _MOST_CELLS:
+        raise InvalidRequest(f"{len(cells)} cells; expected at most {_MOST_CELLS}: name browsers")
+    comparison = Comparison(
+        model=model,
+        model_sha256=model.sha256,
+        asked={
+            "browsers": list(asked.browsers),
+            "backends": list(asked.backends),
+            "rows": asked.rows,
+            "strict": asked.strict,
+            "filled_in": [*asked.filled_in, *(prepared.filled_in if prepared else ())],
+        },
+        source=_source(asked),
+        inputs=[reference.told(tensor) for tensor in found.question.inputs],
+        runs=asked.runs,
+        seed=seed,
+        reference=found.to_json(),
+        owner=asked.owner,
+        scheduled=asked.scheduled,
+        created_at=timezone.now(),
+    )
+    storage.keep(comparison.pk, found.question)
+    try:
+        _insert(comparison, cells)
+    except BaseException:
+        storage.path_of(comparison.pk).unlink(missing_ok=True)
+        raise
+    return comparison
+
+
+def _checked(asked: Asked) -> Asked:
+    """Every value as an option of a run would be read."""
+    for name, kind in _NUMBERS.items():
+        if (value := getattr(asked, name)) is not None:
+            asked = dataclasses.replace(asked, **{name: kind.read(name, value)})
+    for name, kind in _LISTS.items():
+        asked = dataclasses.replace(asked, **{name: kind.read(name, getattr(asked, name))})
+    for backend in asked.backends:
+        if backend not in BACKENDS:
+            raise InvalidRequest(
+                f"backends: expected of {', '.join(BACKENDS)}, got {backend!r:.100}"
+            )
+    if asked.inputs is not None and asked.known_answer:
+        raise InvalidRequest("expected either inputs or the known answer, got both")
+    if asked.rows is not None and (asked.inputs is not None or asked.known_answer):
+        raise InvalidRequest("rows is of random inputs; given inputs have theirs")
+    return asked
+
+
+def _source(asked: Asked) -> str:
+    if asked.known_answer:
+        return "known answer"
+    return "random" if asked.inputs is None else (asked.source or "given")[-255:]
+
+
+def _check_open(owner: str) -> None:
+    """One person's comparisons must not keep everybody else's waiting for ever."""
+    if not is_counted(owner):
+        return
+    most = settings.WEBPOOL_MAX_RUNS_PER_OWNER
+    mine = Comparison.objects.filter(owner=owner, state=ComparisonState.RUNNING).count()
+    if mine >= most:
+        raise Busy(
+            f"{mine} comparisons of {owner} are open, the limit for one owner is {most} "
+            "(WEBPOOL_MAX_RUNS_PER_OWNER); cancel one or wait",
+            retry_after_s=_COME_BACK_S,
+        )
+
+
+def _insert(comparison: Comparison, cells: Sequence[ComparisonCell]) -> None:
+    with transaction.atomic():
+        if not OnnxModel.objects.filter(pk=comparison.model_id).exists():
+            raise InvalidRequest(f"model {comparison.model.name} was deleted meanwhile")
+        comparison.save(force_insert=True)
+        for cell in cells:
+            cell.comparison = comparison
+        ComparisonCell.objects.bulk_create(cells)
+
+
+def get(comparison_id: uuid.UUID | str) -> Comparison:
+    """Raises UnknownComparison."""
+    rows = Comparison.objects.select_related("model").defer("model__summary")
+    try:
+        return rows.get(pk=comparison_id)
+    except Comparison.DoesNotExist as error:
+        raise UnknownComparison(f"no comparison has the id {str(comparison_id)!r}") from error
+    except ValidationError as error:
+        raise UnknownComparison(
+            f"{str(comparison_id)!r} is not the id of a comparison (a UUID)"
+        ) from error
+
+
+def cancel(comparison: Comparison) -> bool:
+    """Send no more runs; the engine ends the one in flight. False: it had ended already."""
+    won = Comparison.objects.filter(pk=comparison.pk, state=ComparisonState.RUNNING).update(
+        state=ComparisonState.CANCELLED, ended_at=timezone.now(), note="", wait_until=None
+    )
+    comparison.refresh_from_db()
+    return bool(won)

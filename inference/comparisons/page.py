@@ -1,0 +1,57 @@
+"""A comparison as people read it: the part that pages share, and one HTML file that needs no server."""
+
+from __future__ import annotations
+
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from history.charts import bars, sparks
+from history.charts.bars import Bar
+from history.charts.sparks import Spark
+from inference.comparisons.report import first_line
+from inference.core.comparisons.cells import BAD
+from inference.documents import JsonObject, JsonView
+
+
+def told(document: JsonView) -> JsonObject:
+    """Template context of templates/inference/comparison/part.html."""
+    cells = [{**cell, "spark": _spark(cell, at)} for at, cell in enumerate(document["cells"])]
+    return {"comparison": {**document, "cells": cells}, "drawing": drawing(document)}
+
+
+def _spark(cell: JsonView, at: int) -> SafeString:
+    """Earlier medians of the place, and this one's."""
+    found = [
+        Spark(one["at"][:10], one["version"], one["median_ms"], one["state"] not in BAD)
+        for one in cell["earlier"]
+    ]
+    median = cell["median_ms"]["value"] if cell["median_ms"] else None
+    found.append(Spark("now", cell["version"], median, cell["state"] not in BAD))
+    return sparks.draw(found, name=f"earlier-{at}", unit="ms")
+
+
+def drawing(document: JsonView) -> SafeString:
+    """A bar per cell, in the order of the table."""
+    return bars.draw(
+        [_bar(cell) for cell in document["cells"]], name=f"bars-{document['id'][:8]}", unit="ms"
+    )
+
+
+def _bar(cell: JsonView) -> Bar:
+    median = cell["median_ms"] or {"value": None, "low": None, "high": None}
+    remark = cell["state"]
+    if cell["median_ms"] is None and cell["reason"]:
+        remark += f": {first_line(cell['reason'])[:90]}"
+    return Bar(
+        f"{cell['browser']} {cell['backend']}",
+        median["value"],
+        median["low"],
+        median["high"],
+        remark,
+        good=cell["state"] not in BAD,
+    )
+
+
+def standalone(document: JsonView) -> str:
+    """One file with its pictures and styles inside, light and dark."""
+    return render_to_string("inference/comparison/file.html", told(document))

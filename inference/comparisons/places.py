@@ -1,0 +1,141 @@
+"""Which cells a comparison has: browsers × backends as the pool is, and why nobody can run some of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+from browsers.core.answers.bad_forms import bad_form, bad_values
+from browsers.models import Browser, BrowserState
+from browsers.state.live import LiveBrowser, living
+from history import vocabulary
+from inference.comparisons.reference import Reference
+from inference.core.comparisons.cells import CellState
+from inference.documents import JsonObject
+from inference.errors import UnknownBrowser
+from inference.models import ComparisonCell
+
+_WASM: Final = "wasm"  # its answers are the same everywhere: nothing is held against it
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """A browser's row, and what its worker says now; None: it is silent."""
+
+    row: Browser
+    live: LiveBrowser | None
+
+    @property
+    def missing(self) -> str:
+        """Why it takes nothing; empty: it does."""
+        if self.row.quarantined:
+            return f"it is in quarantine: {self.row.drain_reason or 'no reason was given'}"
+        if self.row.drained_at is not None:
+            return f"it takes no new shards: {self.row.drain_reason or self.row.drain_kind}"
+        if self.live is None:
+            return (
+                f"its worker is silent; {self.row.state}: {self.row.reason or 'no reason is known'}"
+            )
+        return ""
+
+
+def cells_for(
+    wishes: Sequence[str], backends: Sequence[str], reference: Reference
+) -> list[ComparisonCell]:
+    """The cells (unsaved), in the order of the wishes; without wishes one browser of each kind and version.
+
+    Raises:
+        UnknownBrowser: a wish that names no kind, family or id that there is.
+    """
+    lives = living()
+    rows = Browser.objects.order_by("pk")
+    seen = [_Seen(row, lives.get(row.pk)) for row in rows]
+    found: list[ComparisonCell] = []
+    if not wishes:
+        here = [one for one in seen if one.row.state != BrowserState.STOPPED or one.live]
+        found += _of_browsers(_one_of_each(here), backends, reference)
+    for wish in wishes:
+        named = [one for one in seen if wish in (one.row.pk, one.row.kind, one.row.family)]
+        if not named:
+            found += _absent(wish, backends, seen)
+            continue
+        exact = [one for one in named if one.row.pk == wish]
+        found += _of_browsers(exact or _one_of_each(named), backends, reference)
+    unique = {(cell.browser, cell.backend): cell for cell in reversed(found)}
+    cells = list(unique.values())[::-1]
+    for index, cell in enumerate(cells):
+        cell.index = index
+    return cells
+
+
+def _one_of_each(seen: Sequence[_Seen]) -> list[_Seen]:
+    """One browser of each kind and version: those that take work first."""
+    kept: dict[tuple[str, str], _Seen] = {}
+    for one in sorted(seen, key=lambda each: bool(each.missing)):
+        kept.setdefault((one.row.kind, _version(one)), one)
+    return sorted(kept.values(), key=lambda one: one.row.pk)
+
+
+def _version(one: _Seen) -> str:
+    return (one.live.version if one.live else "") or one.row.version
+
+
+def _absent(wish: str, backends: Sequence[str], seen: Sequence[_Seen]) -> list[ComparisonCell]:
+    have = ", ".join(one.row.pk for one in seen if one.live) or "none"
+    if wish not in vocabulary.browsers():
+        raise UnknownBrowser(
+            f"browser {wish!r}: expected an id, kind or family of a browser here ({have}) or a kind of "
+            f"{', '.join(vocabulary.browsers())}"
+        )
+    why = f"no browser of the pool is a {wish}; the pool has {have}"
+    return [_cell(wish, wish, "", backend, untried=why) for backend in backends]
+
+
+def _of_browsers(
+    seen: Sequence[_Seen], backends: Sequence[str], reference: Reference
+) -> list[ComparisonCell]:
+    return [_of(one, backend, reference) for one in seen for backend in backends]
+
+
+def _of(one: _Seen, backend: str, reference: Reference) -> ComparisonCell:
+    row = one.row
+    facts: JsonObject = next((fact for fact in row.backends if fact["name"] == backend), {})
+    cell = _cell(
+        row.pk,
+        row.kind,
+        _version(one),
+        backend,
+        untried=one.missing
+        or _not_offered(one, backend, facts.get("error"))
+        or _known_fault(backend, row.kind, _version(one), reference),
+    )
+    cell.adapter, cell.software = facts.get("adapter") or "", facts.get("software")
+    return cell
+
+
+def _not_offered(one: _Seen, backend: str, probed: str | None) -> str:
+    assert one.live is not None
+    if any(offered.name == backend for offered in one.live.backends):
+        return ""
+    return f"it offers no {backend}: {probed or 'its probe gave no reason'}"
+
+
+def _known_fault(backend: str, kind: str, version: str, reference: Reference) -> str:
+    if backend == _WASM:
+        return ""
+    known = reference.known
+    why = bad_form(known.forms, backend, kind, version)
+    why = why or bad_values(reference.question.inputs, known.index_limits)
+    return f"{backend} is not used for it: {why}" if why else ""
+
+
+def _cell(browser: str, kind: str, version: str, backend: str, *, untried: str) -> ComparisonCell:
+    return ComparisonCell(
+        browser=browser,
+        kind=kind,
+        version=version,
+        backend=backend,
+        state=CellState.UNTRIED.value if untried else CellState.WAITING.value,
+        reason=untried,
+    )

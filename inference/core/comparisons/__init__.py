@@ -1,0 +1,1 @@
+"""Comparisons of a model over browsers, decided: whose turn it is, what a cell is, what differs."""

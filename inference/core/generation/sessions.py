@@ -1,0 +1,87 @@
+"""What a step may do to a stage of a session, and how a prompt and what follows it are cut into steps.
+
+A stage holds the positions before its next step under an epoch: each time the stage is given to somebody
+else, its epoch is raised, and who held it before is refused. The page decides the same
+(static/browsers/runtime/caches.js); both are tested on the same cases.
+
+A stage's inputs are logged under the position after them, with the boundaries that they were computed
+with: who takes a stage over computes the same steps, and so the same bits.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+PROMPT_STEP: Final = 256
+"""The most positions of a prompt that are computed at once: other work of the browser waits for them."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Positions `start` to `start + count - 1`, asked for under an epoch."""
+
+    epoch: int
+    start: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """The position after it."""
+        return self.start + self.count
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a stage holds: positions 0 to `position - 1`; `last` is the start of its last step."""
+
+    epoch: int
+    position: int
+    last: int
+
+
+class Verdict(enum.StrEnum):
+    """What a step may do, or why it may not."""
+
+    BEGIN = "begin"
+    COMPUTE = "compute"
+    REPEAT = "repeat"  # its answer is known
+    NO_CACHE = "no_cache"  # what comes before it is not here
+    STALE_EPOCH = "stale_epoch"  # the stage was given to somebody else
+    GAP = "gap"  # it does not follow what is here
+
+    @property
+    def refused(self) -> bool:
+        return self in (Verdict.NO_CACHE, Verdict.STALE_EPOCH, Verdict.GAP)
+
+
+def judge(place: Place | None, step: Step) -> Verdict:
+    """What the step may do to a stage that holds `place` (None: nothing)."""
+    if place is not None and step.epoch < place.epoch:
+        return Verdict.STALE_EPOCH
+    if place is None or step.epoch > place.epoch:
+        return Verdict.BEGIN if step.start == 0 else Verdict.NO_CACHE
+    if step.start == place.position:
+        return Verdict.COMPUTE
+    same = step.start == place.last and step.end == place.position
+    return Verdict.REPEAT if same else Verdict.GAP
+
+
+def after(step: Step) -> Place:
+    """What a stage holds once the step is computed."""
+    return Place(step.epoch, step.end, step.start)
+
+
+def steps_of(prompt: int, written: int, *, most: int = PROMPT_STEP) -> Sequence[tuple[int, int]]:
+    """(start, count) of the steps that bring a session to where `written` tokens follow its prompt.
+
+    The last token written is fed, too: its step gives the next one. A prompt is cut into steps of about the
+    same size, none of one position where that can be: kernels compute a single one another way.
+    """
+    pieces = -(-prompt // most)
+    edges = [prompt * piece // pieces for piece in range(pieces + 1)]
+    steps = [(one, other - one) for one, other in itertools.pairwise(edges)]
+    return [*steps, *((prompt + index, 1) for index in range(written))]

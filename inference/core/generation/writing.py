@@ -1,0 +1,86 @@
+"""The text of one session, token by token: drawn from logits, and ended where it must end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.core.generation.asked import Asked, Ending
+from inference.core.generation.sampled import Pick, TopLogits
+from inference.core.generation.sampling import draw
+from inference.core.generation.stops import StopTexts
+
+
+class Writer:
+    """`stop_tokens` are the model's own. `text_of` gives the text that each token, one after another, adds;
+    it is needed where a stop text was asked for.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        *,
+        context: int,
+        stop_tokens: Sequence[int],
+        text_of: Callable[[int], str] | None = None,
+    ) -> None:
+        """Raises ValueError: there are stop texts, and nothing says what the tokens' texts are."""
+        self.asked, self._context = asked, context
+        own = () if asked.ignore_end else tuple(stop_tokens)
+        self._stop_tokens = frozenset((*asked.stop_tokens, *own))
+        self.written: list[int] = []
+        self._last: tuple[Pick, Ending | None] | None = None
+        if asked.stop and text_of is None:
+            raise ValueError("stop texts need a model with a tokenizer")
+        self._text_of = text_of if asked.stop else None
+        self._stops = StopTexts(asked.stop)
+
+    @property
+    def needs(self) -> int:
+        """How many of the largest logits a step's page gives; 0: all."""
+        return self.asked.sampling.needs()
+
+    def index_after(self, position: int) -> int:
+        """Which token of the answer follows `position` positions; below 0: the prompt goes on."""
+        return position - len(self.asked.prompt)
+
+    def write(self, index: int, top: TopLogits) -> tuple[Pick, Ending | None]:
+        """Draw token `index`, the next one; and why the text ends with it, None: it goes on.
+
+        The one before it may be asked for again, and is the same.
+
+        Raises:
+            ValueError: as `sampling.draw`, or it is another token's turn.
+        """
+        if self._last is not None and index == len(self.written) - 1:
+            return self._last
+        if index != len(self.written):
+            raise ValueError(f"expected token {len(self.written)}, got {index}")
+        position = len(self.asked.prompt) + len(self.written)
+        pick = draw(top, self.asked.sampling, position, self.written, self.asked.prompt)
+        self.written.append(pick.token)
+        self._last = (pick, self._ending(pick.token, position + 1))
+        return self._last
+
+    def _ending(self, token: int, length: int) -> Ending | None:
+        if token in self._stop_tokens:
+            return Ending.STOP
+        if self._text_of is not None:
+            self._stops.add(self._text_of(token))
+            if self._stops.found is not None:
+                return Ending.STOP
+        if len(self.written) >= self.asked.max_tokens or length >= self._context:
+            return Ending.LENGTH
+        return None
+
+
+def top_logits(
+    ids: NDArray[np.int32], logits: NDArray[np.float32], log_sum: float, *, all_of_them: bool
+) -> TopLogits:
+    """What the page gave of a row: its largest, in order; or all of them, in the order of their ids."""
+    if all_of_them:
+        order = np.argsort(-logits, kind="stable")
+        ids, logits = ids[order], logits[order]
+    return TopLogits(ids.astype(np.int64), logits, log_sum, all_of_them)

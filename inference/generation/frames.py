@@ -1,0 +1,40 @@
+"""A stage's input as its stream keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+from inference.core.generation.sessions import steps_of
+from inference.store.tensors import encode_array
+
+_TOKENS: Final = "tokens"
+
+
+def frame_of(start: int, count: int, tensors: Sequence[WireTensor]) -> bytes:
+    """The step of positions `start` to `start + count - 1`, with its tokens or hidden tensors."""
+    return b"".join(encode_frame({"start": start, "count": count}, tensors))
+
+
+def read_frame(frame: bytes) -> tuple[int, int, list[WireTensor]]:
+    """(start, count, tensors) of a stage's input."""
+    header, tensors = decode_frame(frame)
+    return header["start"], header["count"], tensors
+
+
+def tokens_frame(start: int, tokens: Sequence[int]) -> bytes:
+    """A step of the first stage: `tokens` at the positions from `start`."""
+    array = np.array([tokens], np.int64)
+    return frame_of(start, len(tokens), [encode_array(_TOKENS, array)])
+
+
+def first_stage(prompt: Sequence[int], written: Sequence[int]) -> list[tuple[int, bytes]]:
+    """All steps of the first stage, each with the number of positions after it."""
+    tokens = [*prompt, *written]
+    return [
+        (start + count, tokens_frame(start, tokens[start : start + count]))
+        for start, count in steps_of(len(prompt), len(written))
+    ]

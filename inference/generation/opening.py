@@ -1,0 +1,108 @@
+"""Load a session's stage into the browser that this worker owns, and hand it to the loop."""
+
+from __future__ import annotations
+
+import logging
+
+import redis.exceptions
+from django.conf import settings
+
+from browsers.core.errors import BrowserError
+from browsers.core.failures import Category
+from browsers.worker import BrowserWorker, end_process, owned
+from inference.catalog import texts
+from inference.core.generation.detokenize import Text
+from inference.core.generation.writing import Writer
+from inference.generation import placing, streams
+from inference.generation.loop import loop_of
+from inference.generation.stage import HeldStage, Takeover
+from inference.models import GenerationRecovery, GenerationSession, GenerationStage, SessionState
+
+log = logging.getLogger(__name__)
+
+
+def open_stage(session_id: str, index: int, epoch: int) -> None:
+    """Load and prove the stage's file, and take the stage; or say why not."""
+    worker = owned()
+    with worker.at_work():
+        row = _row(worker.id, session_id, index, epoch)
+        if row is not None:
+            _open(worker, row)
+
+
+def _row(browser: str, session_id: str, index: int, epoch: int) -> GenerationStage | None:
+    """The stage, unless it has been given to somebody else, or its session has ended."""
+    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    return (
+        rows.defer("session__model__summary")
+        .filter(session__pk=session_id, index=index, epoch=epoch, browser=browser)
+        .filter(session__state=SessionState.RUNNING)
+        .first()
+    )
+
+
+def _open(worker: BrowserWorker, row: GenerationStage) -> None:
+    try:
+        held = _held(row)
+        cache_mb = placing.cache_mb(held.stage, row.session.decoder, row.session.wanted)
+        unproved = worker.holding.hold(
+            held.holder, held.sha256, backend=held.backend, cache_mb=cache_mb
+        )
+        GenerationStage.objects.filter(pk=row.pk, epoch=row.epoch).update(
+            opened_by=worker.status.instance, unproved=unproved
+        )
+        if held.takeover is not None and held.takeover.until == 0:
+            held.caught_up(worker.id, 0)
+    except BrowserError as error:
+        _lost(row, error.category, str(error))
+        if error.category.distrusted and not worker.repair(
+            error.category, str(error), error.first_rung
+        ):
+            end_process(f"{worker.id} could not be repaired")
+    except Exception as error:
+        log.exception("stage %s", row)
+        _lost(row, Category.INTERNAL, f"{type(error).__name__}: {error}")
+    else:
+        loop_of(worker).open(held)
+
+
+def _lost(row: GenerationStage, category: Category, why: str) -> None:
+    try:
+        streams.tell_lost(str(row.session_id), row.index, row.epoch, category, why)
+    except redis.exceptions.RedisError as error:
+        log.warning("%s could not be opened, which nobody was told (%s): %s", row, error, why)
+
+
+def _held(row: GenerationStage) -> HeldStage:
+    session, shard = row.session, row.plan_shard
+    stages = session.plan.num_shards
+    last = row.index == stages - 1
+    return HeldStage(
+        session=str(session.pk),
+        index=row.index,
+        epoch=row.epoch,
+        sha256=shard.sha256,
+        stage=row.stage,
+        backend=placing.backend_of(session.wanted),
+        timeout_s=settings.WEBPOOL_SESSION_STEP_S,
+        writer=_writer(session) if last else None,
+        takeover=_takeover(row),
+    )
+
+
+def _writer(session: GenerationSession) -> Writer:
+    """What draws the text of a session, and ends it."""
+    decoder, asked = session.decoder, session.wanted
+    text_of = Text(texts.texts_of(session.model).vocabulary).add if asked.stop else None
+    return Writer(asked, context=decoder.context, stop_tokens=decoder.stop_tokens, text_of=text_of)
+
+
+def _takeover(row: GenerationStage) -> Takeover | None:
+    """What it has to catch up with, where the stage was somebody else's."""
+    recoveries = GenerationRecovery.objects.filter(
+        session=row.session_id, stage=row.index, epoch=row.epoch
+    )
+    found = recoveries.first()
+    if found is None:
+        return None
+    return Takeover(found.began_at.timestamp(), found.how, found.until)

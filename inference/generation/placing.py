@@ -1,0 +1,94 @@
+"""Which browser a stage goes to: placement as for shards, with what sessions already hold in mind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from browsers.core.failures import Category, Retry
+from inference.core.generation.asked import Asked
+from inference.core.generation.stages import Decoder, Stage
+from inference.core.placement import BrowserView, NoBrowser, ShardView, candidates, place
+from inference.models import GenerationStage, OnnxModel, PlanShard, SessionState, stage_of
+from inference.scheduling.pool_view import snapshot
+from inference.scheduling.wishes import wishes_from
+
+WASM: Final = "wasm"
+# A cache is in the page and in onnxruntime's heap, the one that a step takes and the one that it gives:
+# planned, not measured.
+_COPIES: Final = 4
+
+
+def positions(asked: Asked, decoder: Decoder) -> int:
+    """How many positions a session may come to."""
+    return min(decoder.context, len(asked.prompt) + asked.max_tokens)
+
+
+def cache_mb(stage: Stage, decoder: Decoder, asked: Asked) -> float:
+    """Memory that is planned for a stage's cache, in MB."""
+    share = len(stage.states) / max(1, len(decoder.whole.states))
+    return _COPIES * share * decoder.state_bytes * positions(asked, decoder) / 1e6
+
+
+def backend_of(asked: Asked) -> str:
+    return asked.backend or WASM
+
+
+def pool() -> list[BrowserView]:
+    """The browsers that live; stages of sessions count as work that waits for them."""
+    held = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
+    stages = Counter(held.order_by().values_list("browser", flat=True))
+    return [
+        dataclasses.replace(view, outstanding=view.outstanding + stages[view.id])
+        for view in snapshot()
+    ]
+
+
+def stages_that_fit(model: OnnxModel, asked: Asked, decoder: Decoder) -> int:
+    """The smallest number of stages whose weights and caches fit into browsers that are there.
+
+    Raises:
+        NoBrowser: none does.
+    """
+    views, wishes = pool(), wishes_from(asked.browsers, backend_of(asked), {})
+    cache_bytes = decoder.state_bytes * positions(asked, decoder)
+    count = 1
+    while True:
+        part = (model.weight_bytes + cache_bytes) // count
+        try:
+            place([ShardView(index, "", part) for index in range(count)], views, wishes)
+        except NoBrowser:
+            if count == decoder.layers:
+                raise
+            count = min(decoder.layers, count * 2)
+        else:
+            return count
+
+
+def browser_for(
+    shard: PlanShard,
+    asked: Asked,
+    decoder: Decoder,
+    *,
+    beside: Mapping[str, int],
+    avoid: Mapping[str, str],
+    views: Sequence[BrowserView],
+) -> str:
+    """The best browser for a stage.
+
+    Args:
+        beside: how many of the session's other stages each browser holds.
+        avoid: browser on which the stage failed → category.
+
+    Raises:
+        NoBrowser: none can take it; `lasting` tells whether waiting could help.
+    """
+    wishes = wishes_from(asked.browsers, backend_of(asked), {})
+    cache_bytes = int(1e6 * cache_mb(stage_of(shard), decoder, asked) / _COPIES)
+    view = ShardView(shard.index, shard.sha256, shard.weight_bytes + cache_bytes)
+    refused = {b: why for b, why in avoid.items() if Category.of(why).retry is Retry.NEVER_HERE}
+    soft = {b: why for b, why in avoid.items() if b not in refused}
+    ranked = candidates(view, views, wishes, avoid=soft, refused=refused, used=beside)
+    return ranked[0].browser

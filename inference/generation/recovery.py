@@ -1,0 +1,199 @@
+"""A stage that was lost goes to another browser; a session that the store has lost is begun anew.
+
+1. `give` raises the stage's epoch in the ledger, then in the store, where it shuts out who held it before.
+   Two who notice the same loss give it once.
+2. The new holder replays the stage's log, with the same boundaries between steps, and compares what it gives
+   with what the next stage was given already.
+3. `rebuild` begins a session anew from its row: the prompt, and the tokens that were told.
+4. A stage that no browser can take now waits without one; `place_waiting` tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+from celery import current_app
+from django.db.models import QuerySet
+
+from browsers import clock
+from browsers.core.failures import Category, Retry
+from browsers.queues import queue_of
+from inference.core.generation import telling
+from inference.core.generation.asked import Paused
+from inference.core.placement import NoBrowser
+from inference.generation import endings, frames, placing, streams
+from inference.generation.streams import Said
+from inference.models import GenerationRecovery, GenerationSession, GenerationStage, SessionState
+from inference.store import transactions
+
+log = logging.getLogger(__name__)
+OPEN_STAGE: Final = "inference.tasks.open_stage"
+REPLAY, RECOMPUTE = "replay", "recompute"
+# So often in a row a stage may be given on without having gone on anywhere.
+_MOST_IN_VAIN: Final = 8
+
+
+def send(rows: Iterable[GenerationStage]) -> None:
+    """Have each stage's browser load it; what is not sent is noticed later."""
+    for row in rows:
+        if row.browser:
+            current_app.send_task(
+                OPEN_STAGE,
+                (str(row.session_id), row.index, row.epoch),
+                queue=queue_of(row.browser),
+                ignore_result=True,
+                declare=[],
+            )
+
+
+def give(session_id: str, index: int, epoch: int, category: Category | None, why: str) -> bool:
+    """Give a stage to another browser; False: it is not under that epoch any more.
+
+    Args:
+        category: what failed where it was; None: nothing did, it is to go.
+    """
+    row = _stages().filter(session__pk=session_id, index=index, epoch=epoch).first()
+    if row is None:
+        return False
+    if category is Category.TENSOR_LOST:
+        return rebuild(row.session, why)
+    if category is not None and (given_up := _given_up(row, category, why)):
+        return endings.fail(row.session, category, given_up)
+    avoid = {**row.avoid, **({row.browser: str(category)} if category and row.browser else {})}
+    browser = _place(row, avoid)
+    if not browser and category is None:
+        return False  # it stays where it is
+    reached = streams.last_numbers(session_id, row.session.plan.num_shards)[index]
+    if not _raise_epoch(row, browser, avoid, REPLAY, category, why, until=reached):
+        return False
+    log.warning("stage %s goes from %s to %s: %s", row, row.browser, browser or "nobody yet", why)
+    said = streams.give(session_id, index, epoch + 1, Paused(index, why))
+    if said is Said.GONE:
+        return rebuild(row.session, "the store has lost the session")
+    send(list(_stages().filter(pk=row.pk, epoch=epoch + 1)))
+    return True
+
+
+def _stages() -> QuerySet[GenerationStage]:
+    related = GenerationStage.objects.select_related(
+        "plan_shard", "session", "session__model", "session__plan"
+    )
+    return related.defer("session__model__summary").filter(session__state=SessionState.RUNNING)
+
+
+def _given_up(row: GenerationStage, category: Category, why: str) -> str:
+    """Why it is of no use to try it anywhere else; empty: it is."""
+    if category.retry is Retry.NEVER:
+        return why
+    recoveries = row.session.recoveries.filter(stage=row.index).order_by("-pk")
+    in_vain = 0
+    for seconds in recoveries.values_list("seconds", flat=True)[:_MOST_IN_VAIN]:
+        if seconds is not None:
+            break
+        in_vain += 1
+    if in_vain < _MOST_IN_VAIN:
+        return ""
+    return f"stage {row.index} was given on {in_vain} times and went on nowhere: {why}"
+
+
+def _place(row: GenerationStage, avoid: Mapping[str, str]) -> str:
+    """The browser that takes it now; empty: none can."""
+    session = row.session
+    others = session.stages.exclude(pk=row.pk).values_list("browser", flat=True)
+    try:
+        return placing.browser_for(
+            row.plan_shard,
+            session.wanted,
+            session.decoder,
+            beside=Counter(others),
+            avoid=avoid,
+            views=[view for view in placing.pool() if view.state == "ready"],
+        )
+    except NoBrowser as none:
+        log.warning("stage %s waits: %s", row, none)
+        return ""
+
+
+@transactions.repeated
+def _raise_epoch(
+    row: GenerationStage,
+    browser: str,
+    avoid: Mapping[str, str],
+    how: str,
+    category: Category | None,
+    why: str,
+    *,
+    until: int,
+) -> bool:
+    now = clock.now()
+    with transactions.alone(f"generation:{row.session_id}"):
+        raised = GenerationStage.objects.filter(pk=row.pk, epoch=row.epoch).update(
+            epoch=row.epoch + 1,
+            browser=browser,
+            avoid=dict(avoid),
+            given_at=now,
+            opened_by="",
+        )
+        if raised:
+            GenerationRecovery.objects.create(
+                session=row.session,
+                stage=row.index,
+                epoch=row.epoch + 1,
+                lost_by=row.browser,
+                taken_by=browser,
+                how=how,
+                category=category or "",
+                why=why,
+                until=until,
+                began_at=now,
+            )
+    return bool(raised)
+
+
+def rebuild(session: GenerationSession, why: str) -> bool:
+    """Begin a session anew: what was told stays told, everything before the next token is computed again."""
+    rows = list(_stages().filter(session=session.pk))
+    written = GenerationSession.objects.get(pk=session.pk).written
+    prompt = session.wanted.prompt
+    tokens = [telling.token_of(document) for document in written]
+    ready = {view.id for view in placing.pool() if view.state == "ready"}
+    for row in rows:
+        browser = row.browser if row.browser in ready else _place(row, row.avoid)
+        reached = len(prompt) + len(tokens)
+        if not _raise_epoch(
+            row, browser, row.avoid, RECOMPUTE, Category.TENSOR_LOST, why, until=reached
+        ):
+            return False  # somebody else does the same
+    rows = list(_stages().filter(session=session.pk))
+    if not rows:
+        return False
+    log.warning("session %s is begun anew at %d tokens: %s", session, len(tokens), why)
+    session_id = str(session.pk)
+    streams.begin(session_id, [row.epoch for row in rows], frames.first_stage(prompt, tokens))
+    streams.put_back(session_id, written)
+    for row in rows:
+        streams.give(session_id, row.index, row.epoch, Paused(row.index, why))
+    send(rows)
+    return True
+
+
+def place_waiting(now: datetime, most_s: float) -> None:
+    """Try again to place stages that no browser could take; a session that waited too long fails."""
+    for row in _stages().filter(browser=""):
+        browser = _place(row, row.avoid)
+        if browser:
+            taken = GenerationStage.objects.filter(pk=row.pk, epoch=row.epoch, browser="")
+            if taken.update(browser=browser, given_at=now):
+                recoveries = GenerationRecovery.objects.filter(session=row.session_id)
+                recoveries.filter(stage=row.index, epoch=row.epoch).update(taken_by=browser)
+                send(list(_stages().filter(pk=row.pk)))
+        elif (now - row.given_at).total_seconds() > most_s:
+            endings.fail(
+                row.session,
+                Category.NO_BROWSER,
+                f"no browser could take stage {row.index} for {most_s:g} s",
+            )

@@ -1,0 +1,53 @@
+"""What became of a session, for who asks afterwards."""
+
+from __future__ import annotations
+
+from inference.documents import JsonObject
+from inference.models import GenerationSession
+
+
+def of_session(session_id: str) -> JsonObject:
+    """A session as a document: its text as tokens, where each stage is, what was recovered.
+
+    `seconds` are from when it was asked for to when its end was written down; null: it goes on.
+    """
+    session = GenerationSession.objects.select_related("model", "plan").get(pk=session_id)
+    return {
+        "session": str(session.pk),
+        "model": session.model.name,
+        "state": session.state,
+        "ending": session.ending,
+        "error": session.error,
+        "prompt_tokens": len(session.wanted.prompt),
+        "tokens": session.tokens,
+        "seconds": _seconds(session),
+        "stages": [
+            {
+                "stage": row.index,
+                "browser": row.browser,
+                "epoch": row.epoch,
+                "states": len(row.stage.states),
+                "weight_bytes": row.plan_shard.weight_bytes,
+                "unproved": row.unproved,
+            }
+            for row in session.stages.select_related("plan_shard")
+        ],
+        "recoveries": [
+            {
+                "stage": row.stage,
+                "lost_by": row.lost_by,
+                "taken_by": row.taken_by,
+                "how": row.how,
+                "category": row.category,
+                "why": row.why,
+                "seconds": row.seconds,
+            }
+            for row in session.recoveries.all()
+        ],
+    }
+
+
+def _seconds(session: GenerationSession) -> float | None:
+    if session.finished_at is None:
+        return None
+    return (session.finished_at - session.created_at).total_seconds()

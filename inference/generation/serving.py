@@ -1,0 +1,270 @@
+"""Sessions for every door: begin one, listen to it, cancel it.
+
+A listener may go and come again, here or in another process: it names the first token that it lacks. A
+session goes on whether anybody listens or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+import weakref
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Final
+
+import redis.asyncio
+import redis.exceptions
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from browsers import clock, locations
+from browsers.core.failures import Category
+from browsers.redis import blocking_client
+from inference.catalog import decoders, texts
+from inference.core.generation import telling
+from inference.core.generation.asked import Asked, Ended, Ending, Event, TokenWritten
+from inference.core.generation.stages import Decoder
+from inference.core.placement import NoBrowser
+from inference.errors import InvalidRequest, Unavailable, UnknownRun
+from inference.generation import endings, frames, placing, recovery, streams
+from inference.models import (
+    GenerationSession,
+    GenerationStage,
+    OnnxModel,
+    Plan,
+    PlanShard,
+    SessionState,
+)
+from inference.runs import admission, quotas
+from inference.scheduling.wishes import check_wishes
+from inference.store import transactions
+
+_BLOCK_MS: Final = 1000
+_AGAIN_S: Final = 0.1
+
+
+# --- begin ---------------------------------------------------------------------------------------
+
+
+def start(model: OnnxModel, asked: Asked, owner: str) -> str:
+    """Begin a session; returns its id.
+
+    Raises:
+        InvalidRequest: the model writes no text, or what is asked for cannot be.
+        UnknownBrowser: nothing in the pool has the name of a browser that was asked for.
+        Busy: the pool, or this owner, has as much under way as may be.
+        Unavailable: no browser can take a stage now, or the store does not answer. Nothing was begun.
+    """
+    decoder = decoders.decoder_of(model)
+    _check(asked, decoder)
+    if asked.stop:
+        _ = texts.texts_of(model).vocabulary
+    plan, rows = _placed(model, asked, decoder)
+    session = GenerationSession(
+        id=uuid.uuid4(), model=model, plan=plan, asked=telling.asked_to_json(asked),
+        owner=owner, created_at=clock.now(),
+    )  # fmt: skip
+    for row in rows:
+        row.session = session
+    session_id = str(session.pk)
+    try:
+        streams.begin(session_id, [1] * len(rows), frames.first_stage(asked.prompt, ()))
+    except redis.exceptions.RedisError as error:
+        raise Unavailable(
+            f"the store does not answer or is full ({error}); is the pool running ({locations.UP})?"
+        ) from error
+    try:
+        _insert(session, rows)
+    except BaseException:
+        streams.drop(session_id, len(rows))
+        raise
+    recovery.send(rows)
+    return session_id
+
+
+def _check(asked: Asked, decoder: Decoder) -> None:
+    """Refuse what cannot be, before anything is loaded.
+
+    Raises:
+        InvalidRequest.
+    """
+    if not asked.prompt:
+        raise InvalidRequest("expected a prompt of at least one token, got none")
+    if len(asked.prompt) >= decoder.context:
+        raise InvalidRequest(
+            f"the prompt has {len(asked.prompt)} tokens, expected fewer than the model's context of "
+            f"{decoder.context}; send a shorter one"
+        )
+    wrong = [token for token in asked.prompt if not 0 <= token < decoder.vocabulary]
+    if wrong:
+        raise InvalidRequest(
+            f"token {wrong[0]}: expected ids from 0 up to and without {decoder.vocabulary}"
+        )
+    if asked.max_tokens < 1:
+        raise InvalidRequest(f"max_tokens {asked.max_tokens}: expected at least 1")
+    if asked.backend not in ("", placing.WASM):
+        raise InvalidRequest(
+            f"backend {asked.backend!r}: expected wasm, the only one that texts are written on so far"
+        )
+    if not 0 <= asked.shards <= decoder.layers:
+        raise InvalidRequest(
+            f"shards {asked.shards}: expected at most the model's {decoder.layers} layers, or 0: as "
+            "many as are needed"
+        )
+
+
+def _placed(
+    model: OnnxModel, asked: Asked, decoder: Decoder
+) -> tuple[Plan, Sequence[GenerationStage]]:
+    """How the model is cut, and a browser for each stage (unsaved)."""
+    views = placing.pool()
+    check_wishes(asked.browsers, placing.backend_of(asked), {}, views)
+    used: Counter[str] = Counter()
+    rows = []
+    try:
+        count = asked.shards or placing.stages_that_fit(model, asked, decoder)
+        plan = decoders.plan_for(model, count)
+        shards = list(PlanShard.objects.filter(plan=plan).order_by("index"))
+        for shard in shards:
+            shard.plan = plan
+            browser = placing.browser_for(shard, asked, decoder, beside=used, avoid={}, views=views)
+            used[browser] += 1
+            rows.append(
+                GenerationStage(
+                    plan_shard=shard, index=shard.index, browser=browser, given_at=clock.now()
+                )
+            )
+    except NoBrowser as none:
+        raise Unavailable(str(none)) from none
+    return plan, rows
+
+
+@transactions.repeated
+def _insert(session: GenerationSession, rows: Sequence[GenerationStage]) -> None:
+    with transactions.alone("admission"):
+        quotas.admit(session.owner)
+        admission.admit()
+        session.save(force_insert=True)
+        GenerationStage.objects.bulk_create(rows)
+
+
+# --- listen --------------------------------------------------------------------------------------
+
+
+class _Listening:
+    """Where a listener is: which entry it heard last, and how many tokens."""
+
+    def __init__(self, session: str, after: int) -> None:
+        self.session, self.cursor, self.tokens = session, f"{after}-0", after
+        self.key = streams.out_key(session)
+
+    def heard(self, found: Any) -> list[Event]:
+        """The events of what XREAD gave."""
+        events = []
+        for entry, fields in found[0][1] if found else ():
+            self.cursor = entry.decode()
+            event = telling.from_json(fields[streams.EVENT], int(self.cursor.split("-")[0]))
+            if isinstance(event, TokenWritten):
+                self.tokens = event.index + 1
+            events.append(event)
+        return events
+
+    def from_row(self) -> list[Event]:
+        """What the row says, where the store has nothing more to tell; empty: it goes on.
+
+        Raises:
+            UnknownRun: there is no such session.
+        """
+        row = _row(self.session)
+        if row.state != SessionState.ENDED:
+            return []
+        if streams.has_ended(self.session):
+            return []  # it is still told
+        later = [
+            telling.from_json(document, index + 1)
+            for index, document in enumerate(row.written)
+            if index >= self.tokens
+        ]
+        ended = Ended(
+            Ending(row.ending), len(row.wanted.prompt), len(row.written),
+            error=row.error, category=row.error_category,
+        )  # fmt: skip
+        return [*later, ended]
+
+
+def _row(session: str) -> GenerationSession:
+    try:
+        return GenerationSession.objects.select_related("plan").get(pk=session)
+    except (GenerationSession.DoesNotExist, ValidationError) as error:
+        raise UnknownRun(f"no session has the id {session!r}") from error
+
+
+def listen(session: str, after: int = 0) -> Iterator[Event]:
+    """All events from token `after` on, waiting for new ones, up to `Ended`.
+
+    While the store does not answer this waits, too.
+
+    Raises:
+        UnknownRun: there is no such session.
+    """
+    where = _Listening(session, after)
+    _row(session)
+    while True:
+        try:
+            found: Any = blocking_client().xread({where.key: where.cursor}, None, _BLOCK_MS)
+            events = where.heard(found) or where.from_row()
+        except redis.exceptions.RedisError:
+            time.sleep(_AGAIN_S)
+            continue
+        yield from events
+        if events and isinstance(events[-1], Ended):
+            return
+
+
+_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _client() -> redis.asyncio.Redis:
+    """The running event loop's connections, one per listener; idle ones are kept for the next."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        _clients[loop] = redis.asyncio.Redis.from_url(
+            settings.WEBPOOL_REDIS_URL, socket_timeout=None, socket_connect_timeout=2
+        )
+    return _clients[loop]
+
+
+async def events(session: str, after: int = 0) -> AsyncIterator[Event]:
+    """As `listen`, without holding a thread."""
+    where = _Listening(session, after)
+    await sync_to_async(_row)(session)
+    while True:
+        try:
+            found: Any = await _client().xread({where.key: where.cursor}, None, _BLOCK_MS)
+            news = where.heard(found) or await sync_to_async(where.from_row)()
+        except redis.exceptions.RedisError:
+            await asyncio.sleep(_AGAIN_S)
+            continue
+        for event in news:
+            yield event
+        if news and isinstance(news[-1], Ended):
+            return
+
+
+# --- cancel --------------------------------------------------------------------------------------
+
+
+def cancel(session: str) -> None:
+    """End a session that nobody wants any more; one that has ended stays as it is.
+
+    Raises:
+        UnknownRun: there is no such session.
+    """
+    row = _row(session)
+    if row.state != SessionState.ENDED:
+        endings.end(row, Ending.CANCELLED, Category.CANCELLED, "it was cancelled")

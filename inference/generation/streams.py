@@ -1,0 +1,358 @@
+"""What a session's stages and listeners tell one another, in Redis streams.
+
+Redis keys
+    webpool:gen:<session>:fence       hash: stage → its epoch; `ended` once the session has
+    webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after it>-0,
+                                      field f: a frame (inference/generation/frames.py). It is also the log
+                                      that a replacement replays. Field `end`: nothing more comes.
+    webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e
+    webpool:gen:told                  list: what the control worker is told, JSON
+    webpool:gen:wake:<browser>        stream: that browser's loop has something new to look at
+
+A writer gives its stage and epoch; the same script that appends refuses one whose stage was given to
+somebody else, whose session has ended, or is not there. A number is appended once: who computes it again is
+given what stands there.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+from django.conf import settings
+from redis.commands.core import Script
+
+from browsers.core.failures import Category
+from browsers.redis import client
+from inference.core.generation import telling
+from inference.core.generation.asked import Ended, Paused, Resumed
+from inference.documents import JsonView
+
+TOLD: Final = "webpool:gen:told"
+END: Final = b"end"
+FRAME: Final = b"f"
+EVENT: Final = b"e"
+_LAST: Final = 2**53 - 1  # the number of what ends a stream
+
+
+def wake_key(browser: str) -> str:
+    return f"webpool:gen:wake:{browser}"
+
+
+def in_key(session: str, stage: int) -> str:
+    return f"webpool:gen:{session}:in:{stage}"
+
+
+def out_key(session: str) -> str:
+    return f"webpool:gen:{session}:out"
+
+
+def _fence_key(session: str) -> str:
+    return f"webpool:gen:{session}:fence"
+
+
+class Said(enum.StrEnum):
+    """What became of something that was to be appended."""
+
+    NEW = "new"
+    HAD = "had"  # it was there before, and is given
+    STALE = "stale"  # the stage was given to somebody else
+    ENDED = "ended"
+    GONE = "gone"  # the store has lost the session
+    GAP = "gap"  # something later was appended already
+
+
+@dataclass(frozen=True)
+class Appended:
+    """`had`: what stood there already."""
+
+    said: Said
+    had: bytes = b""
+
+
+def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]]) -> None:
+    """Make a session's keys: the first stage's inputs, each with the number of positions after it.
+
+    What was there of it before is dropped, so that this also begins one anew.
+    """
+    _drop(session, len(epochs))
+    pipe = client().pipeline()
+    for number, frame in steps:
+        pipe.xadd(in_key(session, 0), {FRAME: frame}, id=f"{number}-0")
+    pipe.pexpire(in_key(session, 0), _ttl_ms())
+    fields: dict[Any, Any] = {str(stage): epoch for stage, epoch in enumerate(epochs)}
+    pipe.hset(_fence_key(session), mapping=fields)
+    pipe.pexpire(_fence_key(session), _ttl_ms())
+    pipe.execute()
+
+
+def _drop(session: str, stages: int) -> None:
+    keys = [_fence_key(session), out_key(session)]
+    client().unlink(*keys, *(in_key(session, stage) for stage in range(stages)))
+
+
+def drop(session: str, stages: int) -> None:
+    """What was begun is not to be."""
+    _drop(session, stages)
+
+
+def put_back(session: str, events: Sequence[str]) -> None:
+    """Tokens that were told before the store lost them."""
+    pipe = client().pipeline()
+    for number, event in enumerate(events, 1):
+        pipe.xadd(out_key(session), {EVENT: event}, id=f"{number}-0")
+    pipe.pexpire(out_key(session), _ttl_ms())
+    pipe.execute()
+
+
+def append(session: str, stage: int, epoch: int, number: int, frame: bytes) -> Appended:
+    """A stage's output, as the next one's input."""
+    keys = [_fence_key(session), in_key(session, stage + 1)]
+    args: list[Any] = [stage, epoch, f"{number}-0", frame, _ttl_ms()]
+    return _appended(_append(client())(keys=keys, args=args))
+
+
+def tell_token(
+    session: str,
+    stage: int,
+    epoch: int,
+    index: int,
+    pick: str,
+    *,
+    feed: tuple[int, bytes] | None,
+    ended: Ended | None,
+) -> Appended:
+    """Token `index` of the answer, by the last stage; and what follows: the next step, or the end."""
+    number, frame = feed or (0, b"")
+    document = telling.to_json(ended) if ended else ""
+    keys = [_fence_key(session), out_key(session), TOLD]
+    keys += [in_key(session, each) for each in range(stage + 1)]
+    args: list[Any] = [stage, epoch, f"{index + 1}-0", pick, f"{number}-0", frame, document]
+    return _appended(_tell_token(client())(keys=keys, args=[*args, *_end_args(session)]))
+
+
+def end(session: str, stages: int, ended: Ended) -> bool:
+    """End a session; False: it has ended, or is not there. How many tokens it has is seen here."""
+    keys = [_fence_key(session), out_key(session), TOLD]
+    keys += [in_key(session, each) for each in range(stages)]
+    args = [telling.to_json(ended), *_end_args(session)]
+    return bool(_end(client())(keys=keys, args=args))
+
+
+def give(session: str, stage: int, epoch: int, paused: Paused) -> Said:
+    """The stage is somebody else's from now on, which listeners are told."""
+    keys = [_fence_key(session), out_key(session)]
+    args: list[Any] = [stage, epoch, telling.to_json(paused), _ttl_ms()]
+    return Said(_give(client())(keys=keys, args=args).decode())
+
+
+def resumed(session: str, stage: int, epoch: int, event: Resumed) -> None:
+    """Tell listeners that the stage goes on, by who has it."""
+    keys = [_fence_key(session), out_key(session)]
+    _note(client())(keys=keys, args=[stage, epoch, telling.to_json(event), _ttl_ms()])
+
+
+def standing(session: str, stage: int, epoch: int) -> Said:
+    """Whether the stage is still under that epoch (NEW: it is)."""
+    held, ended = client().hmget(_fence_key(session), [str(stage), "ended"])
+    if held is None:
+        return Said.GONE
+    if ended is not None:
+        return Said.ENDED
+    return Said.NEW if int(held) == epoch else Said.STALE
+
+
+def has_ended(session: str) -> bool | None:
+    """Whether it has; None: it is not there."""
+    pipe = client().pipeline(transaction=False)
+    pipe.exists(_fence_key(session))
+    pipe.hexists(_fence_key(session), "ended")
+    exists, ended = pipe.execute()
+    return bool(ended) if exists else None
+
+
+def last_numbers(session: str, stages: int) -> list[int]:
+    """How far each stage's inputs go, and then how many tokens were written."""
+    pipe = client().pipeline(transaction=False)
+    for stage in range(stages):
+        pipe.xrevrange(in_key(session, stage), count=1)
+    pipe.xrevrange(out_key(session), count=1)
+    return [int(found[0][0].split(b"-")[0]) if found else 0 for found in pipe.execute()]
+
+
+def events_after(session: str, cursor: str) -> list[tuple[str, bytes]]:
+    """What was told after that entry."""
+    found: Any = client().xrange(out_key(session), min=f"({cursor}")
+    return [(entry.decode(), fields[EVENT]) for entry, fields in found]
+
+
+def tell_control(message: JsonView) -> None:
+    """Tell the control worker, which looks for itself when this is lost."""
+    client().lpush(TOLD, json.dumps(message))
+
+
+def tell_lost(session: str, stage: int, epoch: int, category: Category, why: str) -> None:
+    """Tell the control worker that a stage cannot go on where it is."""
+    tell_control(
+        {
+            "what": "lost",
+            "session": session,
+            "stage": stage,
+            "epoch": epoch,
+            "category": category,
+            "why": why[:2000],
+        }
+    )
+
+
+def wake(browser: str) -> None:
+    """Have a browser's loop look at its stages."""
+    pipe = client().pipeline()
+    pipe.xadd(wake_key(browser), {b"w": b""}, maxlen=1, approximate=False)
+    pipe.expire(wake_key(browser), 3600)
+    pipe.execute()
+
+
+def _ttl_ms() -> int:
+    return int(settings.WEBPOOL_TENSOR_TTL_S * 1000)
+
+
+def _end_args(session: str) -> list[Any]:
+    return [_ttl_ms(), _LAST, json.dumps({"what": "ended", "session": session})]
+
+
+def _appended(answer: list[bytes]) -> Appended:
+    return Appended(Said(answer[0].decode()), answer[1] if len(answer) > 1 else b"")
+
+
+# KEYS[1] the fence; ARGV[1] a stage, ARGV[2] its epoch. Why its holder may not write; false: they may.
+_REFUSED = """
+local function refused()
+  local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
+  if not held[1] then return 'gone' end
+  if held[2] then return 'ended' end
+  if held[1] ~= ARGV[2] then return 'stale' end
+  return false
+end
+"""
+
+# KEYS[2] the next stage's inputs. ARGV: 3 an entry's id, 4 its frame, 5 for how long it is kept.
+_APPEND = (
+    _REFUSED
+    + """
+local why = refused()
+if why then return {why} end
+local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
+if #had > 0 then return {'had', had[1][2][2]} end
+local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+if #last > 0 and tonumber(string.match(last[1][1], '%d+')) > tonumber(string.match(ARGV[3], '%d+')) then
+  return {'gap'}
+end
+redis.call('XADD', KEYS[2], ARGV[3], 'f', ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+return {'new'}
+"""
+)
+
+# KEYS: 1 the fence, 2 what is told, 3 the control worker's list, 4… inputs of all stages. Where `first` is
+# the first of: the event, for how long all is kept, the number of what ends a stream, what control is told.
+_ENDING = """
+local function finish(first)
+  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+  local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
+  redis.call('XADD', KEYS[2], number .. '-*', 'e', ARGV[first])
+  redis.call('PEXPIRE', KEYS[2], ARGV[first + 1])
+  redis.call('HSET', KEYS[1], 'ended', 1)
+  redis.call('PEXPIRE', KEYS[1], ARGV[first + 1])
+  for each = 4, #KEYS do
+    redis.call('XADD', KEYS[each], ARGV[first + 2] .. '-0', 'end', 1)
+    redis.call('PEXPIRE', KEYS[each], 60000)
+  end
+  redis.call('LPUSH', KEYS[3], ARGV[first + 3])
+end
+"""
+
+# ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7… as `finish` takes them;
+# an empty event: it goes on.
+_TELL_TOKEN = (
+    _REFUSED
+    + _ENDING
+    + """
+local why = refused()
+if why then return {why} end
+local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
+if #had > 0 then return {'had', had[1][2][2]} end
+redis.call('XADD', KEYS[2], ARGV[3], 'e', ARGV[4])
+if ARGV[7] ~= '' then
+  finish(7)
+else
+  redis.call('XADD', KEYS[4], ARGV[5], 'f', ARGV[6])
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[4]}) do redis.call('PEXPIRE', key, ARGV[8]) end
+end
+return {'new'}
+"""
+)
+
+_END = (
+    _ENDING
+    + """
+if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'ended') == 1 then return 0 end
+finish(1)
+return 1
+"""
+)
+
+# KEYS: 1 the fence, 2 what is told. ARGV: 3 an event, 4 for how long it is kept.
+_TELL = """
+local function tell()
+  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+  local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
+  redis.call('XADD', KEYS[2], number .. '-*', 'e', ARGV[3])
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
+"""
+
+_GIVE = (
+    _TELL
+    + """
+local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
+if not held[1] then return 'gone' end
+if held[2] then return 'ended' end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+tell()
+return 'new'
+"""
+)
+
+_NOTE = _REFUSED + _TELL + "if not refused() then tell() end"
+
+
+@functools.cache
+def _append(server: redis.Redis) -> Script:
+    return server.register_script(_APPEND)
+
+
+@functools.cache
+def _tell_token(server: redis.Redis) -> Script:
+    return server.register_script(_TELL_TOKEN)
+
+
+@functools.cache
+def _end(server: redis.Redis) -> Script:
+    return server.register_script(_END)
+
+
+@functools.cache
+def _give(server: redis.Redis) -> Script:
+    return server.register_script(_GIVE)
+
+
+@functools.cache
+def _note(server: redis.Redis) -> Script:
+    return server.register_script(_NOTE)

@@ -1,0 +1,155 @@
+"""The control worker's thread for sessions: what it is told, and what nobody tells it.
+
+1. A stage was lost, went on, or the session ended: as the browsers' workers say.
+2. A stage's browser is gone, is drained, or was started anew since.
+3. A stage has input and gives nothing for too long.
+4. The store is another one, or was started anew: it may have lost what was written last.
+5. What was told is written down every second; a session whose end nobody told of is found by that.
+
+While no session is under way it asks the database once a second whether one is, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import Any, Final
+
+import redis.exceptions
+from django.conf import settings
+from django.db import DatabaseError
+
+from browsers import clock
+from browsers.core.failures import Category
+from browsers.redis import blocking_client, client
+from browsers.state import live
+from inference.documents import JsonObject
+from inference.generation import endings, recovery, streams
+from inference.models import GenerationSession, GenerationStage, SessionState
+
+log = logging.getLogger(__name__)
+_LOOK_EVERY_S: Final = 0.25
+_WRITE_EVERY_S: Final = 1.0
+_REST_S: Final = 1.0
+
+
+class Watcher:
+    """Used by one thread."""
+
+    def __init__(self) -> None:
+        self._store = ""  # which run of the server the sessions were last seen in
+        self._wrote = 0.0
+        self._reached: dict[str, tuple[list[int], float]] = {}
+
+    def turn(self) -> None:
+        """Wait a moment for a message, and look around."""
+        active = GenerationSession.objects.active().exists()
+        pause: Any = _LOOK_EVERY_S if active else _REST_S
+        told = blocking_client().brpop([streams.TOLD], pause)
+        if told is not None:
+            self._hear(json.loads(told[1]))
+        if active:
+            self._look()
+
+    # --- what is told ---
+
+    def _hear(self, message: JsonObject) -> None:
+        match message["what"]:
+            case "lost":
+                recovery.give(
+                    message["session"],
+                    message["stage"],
+                    message["epoch"],
+                    Category.of(message["category"]),
+                    message["why"],
+                )
+            case "resumed":
+                named = (message["session"], message["stage"], message["epoch"])
+                endings.note_resumed(*named, message["seconds"])
+            case "ended":
+                found = GenerationSession.objects.active().filter(pk=message["session"]).first()
+                if found is not None:
+                    endings.write_down(found)
+
+    # --- what nobody tells ---
+
+    def _look(self) -> None:
+        if self._store_is_another():
+            for session in _active():
+                if not endings.write_down(session):
+                    recovery.rebuild(session, "the store was started anew")
+        self._look_at_browsers()
+        now = time.monotonic()
+        if now - self._wrote >= _WRITE_EVERY_S:
+            self._wrote = now
+            recovery.place_waiting(clock.now(), settings.WEBPOOL_RUN_DEADLINE_S)
+            for session in _active():
+                self._look_after(session, now)
+
+    def _store_is_another(self) -> bool:
+        info: Any = client().info("server")
+        before, self._store = self._store, str(info["run_id"])
+        return before not in ("", self._store)
+
+    def _look_at_browsers(self) -> None:
+        alive = live.living()
+        trusted = live.leases_count()  # asked after it: a pause may have been in between
+        rows = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
+        for row in rows.exclude(browser=""):
+            there = alive.get(row.browser)
+            if there is None:
+                if trusted:
+                    self._lost(row, Category.TIMEOUT, f"the worker of {row.browser} is gone")
+            elif there.state == live.DRAINING:
+                self._lost(row, None, f"{row.browser} is being drained")
+            elif row.opened_by not in ("", there.worker):
+                self._lost(row, Category.BROWSER_CRASH, f"the worker of {row.browser} is a new one")
+
+    def _lost(self, row: GenerationStage, category: Category | None, why: str) -> None:
+        recovery.give(str(row.session_id), row.index, row.epoch, category, why)
+
+    def _look_after(self, session: GenerationSession, now: float) -> None:
+        session_id = str(session.pk)
+        if endings.write_down(session):
+            self._reached.pop(session_id, None)
+            return
+        if streams.has_ended(session_id) is None:
+            recovery.rebuild(session, "the store has lost the session")
+            return
+        numbers = streams.last_numbers(session_id, session.plan.num_shards)
+        before, since = self._reached.get(session_id, ([], now))
+        if numbers != before:
+            self._reached[session_id] = (numbers, now)
+        elif now - since > settings.WEBPOOL_SESSION_STEP_S:
+            self._reached[session_id] = (numbers, now)
+            self._move_stalled(session, numbers)
+
+    def _move_stalled(self, session: GenerationSession, numbers: list[int]) -> None:
+        """The first stage that has input which the next one has nothing of."""
+        given = [*numbers[1:-1], len(session.wanted.prompt) + numbers[-1] - 1]
+        for row in session.stages.all():
+            if numbers[row.index] > given[row.index]:
+                why = f"{row.browser} gave nothing for {settings.WEBPOOL_SESSION_STEP_S:g} s"
+                self._lost(row, Category.TIMEOUT, why)
+                return
+
+
+def _active() -> list[GenerationSession]:
+    rows = GenerationSession.objects.active().select_related("plan", "model")
+    return list(rows.defer("model__summary"))
+
+
+def watch_forever(stop: threading.Event) -> None:
+    """The control worker's thread."""
+    watcher = Watcher()
+    while not stop.is_set():
+        try:
+            watcher.turn()
+        except (redis.exceptions.RedisError, DatabaseError, OSError) as error:
+            log.warning("sessions are looked after a moment later: %s", error)
+            stop.wait(_REST_S)
+        except Exception:
+            log.exception("sessions")
+            stop.wait(_REST_S)

@@ -1,0 +1,51 @@
+"""Which step a browser's worker takes when a message comes: that of the tenant whose turn it is.
+
+Messages are first in, first out, and whoever sent hundreds would have all others wait. So a message is a
+ticket: it brings its browser one step, its own or one of another tenant that waits for this browser. As many
+messages as steps are sent, so each step is taken in the end. A step that is taken by another's message gets a
+higher fence: its own message then names none, and is as good a ticket as any.
+
+Within a tenant the order stays that in which steps were queued.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import connection
+
+from inference.core.turns import Turns
+from inference.ledger import claims
+from inference.models import Run, RunShard
+from inference.store.statements import read_sql, rows
+
+_NEXT = read_sql("next_steps")
+_DEADLINE = Run._meta.get_field("deadline_at")
+# Each time somebody else may be faster: another worker that holds the browser's queue, a caller who cancels.
+_TRIES = 3
+
+
+def claim_next(
+    browser_id: str, message: tuple[int, int], turns: Turns, now: datetime
+) -> RunShard | None:
+    """Take a step for the browser, on a message that names a step and its fence.
+
+    None, a normal answer: nothing waits for it, or nothing that it may have.
+    """
+    for _ in range(_TRIES):
+        waiting = _waiting(browser_id, message[0], now)
+        if not waiting:
+            return None
+        tenant = turns.next_of(waiting)
+        chosen = waiting[tenant]
+        step = claims.claim(*chosen, now, in_turn=chosen != message)
+        if step is not None:
+            turns.note(tenant)
+            return step
+    return None
+
+
+def _waiting(browser_id: str, step_id: int, now: datetime) -> dict[str, tuple[int, int]]:
+    """The step, with its fence, that each tenant has waiting longest."""
+    found = rows(_NEXT, [step_id, browser_id, _DEADLINE.get_db_prep_save(now, connection)])
+    return {tenant: (step, fence) for tenant, step, fence in found}

@@ -1,0 +1,211 @@
+"""manage.py compare: how a model fares in each browser and backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from browsers import locations
+from browsers.core import units
+from inference.catalog import registry
+from inference.comparisons import asking, junit, page, report
+from inference.comparisons.asking import Asked
+from inference.core.comparisons.cells import BAD, CellState, failing
+from inference.documents import JsonObject, JsonView
+from inference.errors import InvalidRequest
+from inference.graph.atomic import atomic_write
+from inference.management.cli import WebpoolCommand
+from inference.models import Comparison, ComparisonState
+from inference.runs.inputs import from_python, read_input_file
+
+_LOOK_EVERY_S: Final = 0.2
+_SAY_EVERY_S: Final = 5.0
+_STANDS_AFTER_S: Final = 10.0
+_INTERRUPTED: Final = 130
+_FILES: Final = ("html", "json", "junit")
+
+
+class Command(WebpoolCommand):
+    help = (
+        "Compare a registered model over browsers and backends: time, load, memory, difference from "
+        "onnxruntime. The pool goes on when this command is killed (--show follows it again); Ctrl-C "
+        "cancels. Exit code 1: a cell is wrong or failed that was right before, or is in a state of "
+        "--fail-on."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("model", nargs="?")
+        parser.add_argument(
+            "--browsers", default="", help="ids, kinds or families; left out: one of each version"
+        )
+        parser.add_argument(
+            "--backends", default="", help=f"of {','.join(asking.BACKENDS)}; left out: all"
+        )
+        parser.add_argument("--rows", help="size of the batch of random inputs")
+        parser.add_argument(
+            "--runs", default=asking.USUAL_RUNS, help="measured runs of each cell; usually 20"
+        )
+        parser.add_argument("--seed", help="of random inputs and the order of runs")
+        source = parser.add_mutually_exclusive_group()
+        source.add_argument("--input", type=Path, metavar="FILE", help=".npz or .json")
+        source.add_argument("--known-answer", action="store_true", help="ask what is known of it")
+        parser.add_argument("--strict", action="store_true", help="no node on another provider")
+        parser.add_argument("--fail-on", default="", help="states, such as wrong,failed,untried")
+        parser.add_argument("--show", metavar="ID", help="follow and tell an earlier comparison")
+        for kind in _FILES:
+            parser.add_argument(f"--{kind}", type=Path, metavar="FILE")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        fail_on = _states(options["fail_on"])
+        for kind in _FILES:
+            if options[kind]:
+                _check_place(f"--{kind}", options[kind])
+        comparison = self._comparison(options)
+        try:
+            self._follow(comparison)
+        except KeyboardInterrupt:
+            with self.acting("cancel", f"comparison {comparison.pk}"):
+                asking.cancel(comparison)
+            self._say("cancelled")
+            sys.exit(_INTERRUPTED)
+        document = report.document(comparison)
+        for kind, written in _written(document).items():
+            if options[kind]:
+                with atomic_write(options[kind]) as file:
+                    file.write(written)
+        self._tell(document)
+        states = [CellState(cell["state"]) for cell in document["cells"]]
+        bad = failing(states, fail_on) if fail_on else bool(document["worse"])
+        if bad or comparison.state != ComparisonState.FINISHED:
+            sys.exit(1)
+
+    def _comparison(self, options: JsonView) -> Comparison:
+        if bool(options["model"]) == bool(options["show"]):
+            raise InvalidRequest("expected either MODEL or --show ID")
+        if options["show"]:
+            return asking.get(options["show"])
+        prepared = None
+        if options["input"]:
+            model = registry.get_model(options["model"])
+            from_json = options["input"].suffix == ".json"
+            prepared = from_python(model, read_input_file(options["input"]), json=from_json)
+        comparison = asking.create(
+            Asked(
+                model=options["model"],
+                browsers=options["browsers"],
+                backends=options["backends"],
+                rows=options["rows"],
+                runs=options["runs"],
+                seed=options["seed"],
+                inputs=prepared.tensors if prepared else None,
+                filled_in=tuple(prepared.filled_in) if prepared else (),
+                source=options["input"].name if options["input"] else "",
+                known_answer=options["known_answer"],
+                strict=options["strict"],
+                owner="command line",
+            )
+        )
+        self._say(
+            f"comparison {comparison.pk}: {comparison.cells.count()} cells, seed {comparison.seed}; it goes "
+            "on if this command is killed, Ctrl-C cancels it"
+        )
+        return comparison
+
+    def _follow(self, comparison: Comparison) -> None:
+        """Wait until the comparison has ended, showing how far it is."""
+        terminal = sys.stderr.isatty()
+        columns, lines = shutil.get_terminal_size()
+        moved_at = said_at = time.monotonic()
+        turn, said = -1, ""
+        with tqdm(unit="run", disable=not terminal, ncols=columns, nrows=lines) as bar:
+            while True:
+                comparison.refresh_from_db()
+                done, left = progress(comparison)
+                bar.total, bar.n = done + left, done
+                if comparison.turn != turn:
+                    turn, moved_at = comparison.turn, time.monotonic()
+                note = comparison.note
+                if not note and time.monotonic() - moved_at > _STANDS_AFTER_S:
+                    note = f"nothing moves; is the pool running ({locations.UP})?"
+                bar.set_postfix_str(note)
+                if not terminal and (note != said or time.monotonic() - said_at > _SAY_EVERY_S):
+                    said, said_at = note, time.monotonic()
+                    self._say(f"{done} of {done + left} runs" + (f"; {note}" if note else ""))
+                if comparison.state != ComparisonState.RUNNING:
+                    return
+                time.sleep(_LOOK_EVERY_S)
+
+    def _tell(self, document: JsonView) -> None:
+        self.stdout.write(
+            f"{document['model']}: {document['state']}, {document['runs_done']} runs, inputs "
+            f"{document['asked']['inputs']}, seed {document['seed']}, reference onnxruntime "
+            f"{document['reference']['onnxruntime']}"
+        )
+        for cell in document["cells"]:
+            self.stdout.write("  " + line_of(cell))
+        for sentence in document["said"]:
+            self.stdout.write(sentence)
+        for place in document["worse"]:
+            self.stdout.write(f"Worse than before: {place['kind']} {place['backend']}.")
+        self.stdout.write(f"comparison {document['id']}")
+
+    def _say(self, text: str) -> None:
+        """For people: stdout is the answer's."""
+        self.stderr.write(text, lambda plain: plain)
+
+
+def line_of(cell: JsonView) -> str:
+    """One cell in one line."""
+    head = f"{cell['browser']:<14} {cell['backend']:<7} {cell['version']:<15} {cell['state']:<10}"
+    if cell["median_ms"] is None:
+        return f"{head} {report.first_line(cell['reason'])}".rstrip()
+    nodes = ", ".join(f"{count} {name}" for name, count in cell["nodes"].items())
+    return (
+        f"{head} median {report.interval(cell['median_ms'])}, "
+        f"p95 {units.milliseconds(cell['p95_ms']['value'])}, "
+        f"first {units.milliseconds(cell['first_ms'])}, load {units.milliseconds(cell['load_ms'])}, "
+        f"{units.megabytes(cell['memory_mb'])}, off by {units.number(cell['largest_difference'])}, {nodes}"
+    )
+
+
+def progress(comparison: Comparison) -> tuple[int, int]:
+    """Runs that succeeded, and how many are left at least."""
+    done = left = 0
+    for state, turns in comparison.cells.values_list("state", "turns"):
+        done += turns
+        if state in (CellState.WAITING, CellState.MEASURING):
+            left += max(comparison.runs + 1 - turns, 0)
+    return done, left
+
+
+def _written(document: JsonObject) -> dict[str, bytes]:
+    return {
+        "html": page.standalone(document).encode(),
+        "json": (json.dumps(document, indent=2) + "\n").encode(),
+        "junit": junit.render(document),
+    }
+
+
+def _states(text: str) -> frozenset[CellState]:
+    """Raises InvalidRequest: a word that is no state of a cell."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    ends = (*BAD, CellState.UNTRIED, CellState.NOT_JUDGED)
+    if unknown := [name for name in names if name not in ends]:
+        raise InvalidRequest(
+            f"--fail-on: expected of {', '.join(sorted(ends))}, got {unknown[0]!r:.100}"
+        )
+    return frozenset(map(CellState, names))
+
+
+def _check_place(flag: str, path: Path) -> None:
+    """Refuse a place where nothing can be written, before anything runs."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InvalidRequest(f"{flag} {path}: expected a file in a folder that can be written to")

@@ -1,0 +1,86 @@
+"""What native onnxruntime answers for a comparison, to inputs that were given or are made up here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+
+from inference.documents import Array, JsonView
+from inference.graph.files import first_line
+from inference.graph.model import load
+from inference.graph.reference import example_inputs
+from inference.graph.runtime import out_of_memory, session
+from inference.graph.spec import TensorSpec
+from inference.sandbox.answer_file import IN, OUT
+from inference.sandbox.frames import Answer
+
+_SIZES: Final = (
+    8,
+    64,
+    224,
+)  # of dimensions that are not fixed; deep nets leave nothing of small images
+_MOST_ELEMENTS: Final = 2**26
+
+
+def reference_of(
+    path: str,
+    inputs: Sequence[JsonView],
+    seed: int,
+    dims: Mapping[str, int],
+    arrays: dict[str, Array] | None = None,
+) -> Answer:
+    """Inputs and outputs as arrays, and the version that answered.
+
+    Args:
+        inputs: the ports, as the database keeps them.
+        dims: sizes of symbolic dimensions; the others are raised until onnxruntime takes the inputs.
+        arrays: what is asked; None: seeded inputs.
+
+    Raises:
+        ValueError: onnxruntime takes none of them; says why.
+    """
+    runtime = session(path)
+    if arrays is not None:
+        return _told(arrays, _run(runtime, arrays))
+    ports = [TensorSpec.from_json(port) for port in inputs]
+    graph = load(Path(path))
+    why = ""
+    for size in _SIZES:
+        _check_sizes(ports, dims, size)
+        made = example_inputs(graph, ports, seed=seed, dims=dims, other=size)
+        try:
+            return _told(made, _run(runtime, made))
+        except ValueError as error:
+            why = why or str(error)
+    raise ValueError(f"{why}; give inputs of your own, or the model's known answer")
+
+
+def _run(runtime: Any, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    names = [item.name for item in runtime.get_outputs()]
+    try:
+        found = runtime.run(names, dict(arrays))
+    except Exception as error:  # onnxruntime raises types of its own per status code
+        if out_of_memory(error):
+            raise MemoryError from error
+        raise ValueError(f"native onnxruntime refuses the inputs: {first_line(error)}") from error
+    return dict(zip(names, map(np.asarray, found), strict=True))
+
+
+def _told(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Answer:
+    if empty := [name for name, array in outputs.items() if not array.size]:
+        raise ValueError(f"output {empty[0]!r} is empty: the inputs are too small")
+    named = {f"{IN}{name}": array for name, array in inputs.items()}
+    named |= {f"{OUT}{name}": array for name, array in outputs.items()}
+    return Answer({"onnxruntime": onnxruntime.__version__}, named)
+
+
+def _check_sizes(ports: Sequence[TensorSpec], dims: Mapping[str, int], other: int) -> None:
+    for port in ports:
+        shape = [dim if isinstance(dim, int) else dims.get(dim, other) for dim in port.shape]
+        if math.prod(shape) > _MOST_ELEMENTS:
+            raise ValueError(f"its input {port.name!r} of {shape} is too large to be made up")

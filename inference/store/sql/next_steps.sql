@@ -1,0 +1,15 @@
+-- Of each tenant the step that has waited longest for a browser; who waits longest comes first. Of steps that
+-- were queued at the same time the message's own goes first.
+SELECT tenant, id, fence
+FROM (
+    SELECT run.tenant, shard.id, shard.fence, shard.queued_at,
+        ROW_NUMBER() OVER (
+            PARTITION BY run.tenant
+            ORDER BY shard.queued_at, CASE WHEN shard.id = %s THEN 0 ELSE 1 END, shard.id
+        ) AS place
+    FROM inference_runshard AS shard
+    JOIN inference_run AS run ON run.id = shard.run_id
+    WHERE shard.state = 'queued' AND shard.browser = %s AND run.deadline_at > %s
+) AS waiting
+WHERE place = 1
+ORDER BY queued_at, id

@@ -1,0 +1,67 @@
+"""/admin/compare/<model>/: how does it fare in each browser? The latest comparison, a form for the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from django.contrib import admin, messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from inference import auth
+from inference.comparisons import asking, report
+from inference.comparisons import page as shared
+from inference.documents import JsonObject
+from inference.errors import WebpoolError
+from inference.models import Comparison, Entrance, OnnxModel
+from inference.store import audit
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+_MOST = 50
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def page(request: HttpRequest, name: str) -> HttpResponse:
+    model = OnnxModel.objects.defer("summary").filter(name=name).first()
+    if model is None:
+        raise Http404(f"no model is called {name}")
+    if request.method == "POST" and (started := _start(request, model)) is not None:
+        return redirect("admin:inference_comparison_change", started.pk)
+    rows = list(Comparison.objects.filter(model=model)[:_MOST])
+    context: JsonObject = {
+        **admin.site.each_context(request),
+        "title": f"How {model.name} fares in each browser",
+        "model": model,
+        "rows": rows,
+        "usual_runs": asking.USUAL_RUNS,
+        "backends": asking.BACKENDS,
+        "may_start": request.user.has_perm(auth.ADD_COMPARISON),
+    }
+    if rows:
+        context |= shared.told(report.document(rows[0]))
+    return render(request, "inference/comparison/model.html", context)
+
+
+def _start(request: HttpRequest, model: OnnxModel) -> Comparison | None:
+    """The comparison that the form asks for; None: it cannot be, and the page says why."""
+    who = request.user.get_username()
+    given = request.POST
+    try:
+        auth.check(auth.Caller(who, cast("User", request.user)), auth.ADD_COMPARISON)
+        with audit.acting(Entrance.ADMIN, who, "compare", f"model {model.name}"):
+            return asking.create(
+                asking.Asked(
+                    model=model.name,
+                    browsers=tuple(given.get("browsers", "").split(",")),
+                    backends=tuple(given.getlist("backends")),
+                    runs=given.get("runs") or asking.USUAL_RUNS,  # type: ignore[arg-type]
+                    known_answer=given.get("inputs") == "known answer",
+                    owner=who,
+                )
+            )
+    except WebpoolError as error:
+        messages.error(request, str(error))
+        return None

@@ -1,0 +1,174 @@
+"""From a request to what its sessions are asked: prompts as tokens, within context and vocabulary."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from inference.catalog import registry
+from inference.catalog.decoders import decoder_of
+from inference.catalog.texts import chat_of, texts_of
+from inference.core.generation.asked import Asked
+from inference.core.generation.stages import Decoder
+from inference.core.generation.vocabulary import Vocabulary
+from inference.errors import InvalidRequest
+from inference.models import OnnxModel
+from inference.wire.openai.reading import (
+    ChatRequest,
+    Writing,
+    read_chat,
+    read_completion,
+)
+from inference.wire.openai.refusals import Refused
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A request that can be asked.
+
+    Attributes:
+        asked: one session for each answer, in the order of their indices.
+        before: what stands before each answer's text: the prompt that is echoed, or nothing.
+        stop_tokens: those that end an answer, the model's own among them.
+        prompt_tokens: of all prompts, each once.
+    """
+
+    model: OnnxModel
+    vocabulary: Vocabulary
+    writing: Writing
+    asked: tuple[Asked, ...]
+    before: tuple[str, ...]
+    stop_tokens: frozenset[int]
+    prompt_tokens: int
+
+
+def chat(document: Any) -> Question:
+    """A chat's question. Blocks.
+
+    Raises:
+        InvalidRequest: it cannot be asked; says why.
+    """
+    request = read_chat(document)
+    model, decoder = _writer(request.writing.model)
+    return _question(
+        model, decoder, request.writing, [_chat_prompt(model, decoder, request)], "messages"
+    )
+
+
+def completion(document: Any) -> Question:
+    """A completion's question. Blocks.
+
+    Raises:
+        InvalidRequest: it cannot be asked; says why.
+    """
+    request = read_completion(document)
+    model, decoder = _writer(request.writing.model)
+    prompts = [_prompt(model, prompt) for prompt in request.prompts]
+    question = _question(model, decoder, request.writing, prompts, "prompt")
+    if not request.echo:
+        return question
+    before = [_shown(question.vocabulary, one) for one in request.prompts]
+    repeated = [text for text in before for _ in range(request.writing.choices)]
+    return dataclasses.replace(question, before=tuple(repeated))
+
+
+def _writer(name: str) -> tuple[OnnxModel, Decoder]:
+    model = registry.get_model(name)
+    try:
+        return model, decoder_of(model)
+    except InvalidRequest as error:
+        raise Refused(str(error), param="model", code="model_not_supported") from None
+
+
+def _chat_prompt(model: OnnxModel, decoder: Decoder, request: ChatRequest) -> list[int]:
+    if not decoder.chat_template:
+        raise Refused(
+            f"model {model.name} has no chat template; use /v1/completions",
+            param="model",
+            code="model_not_supported",
+        )
+    template = chat_of(decoder.chat_template, decoder.special)
+    try:
+        text = template.render(request.messages, request.words)
+    except InvalidRequest as error:
+        raise Refused(str(error), param="messages") from error
+    return texts_of(model).encode(text, special=False)
+
+
+def _prompt(model: OnnxModel, prompt: str | tuple[int, ...]) -> list[int]:
+    return texts_of(model).encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
+
+
+def _shown(vocabulary: Vocabulary, prompt: str | tuple[int, ...]) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return b"".join(map(vocabulary.text_bytes, prompt)).decode(errors="replace")
+
+
+def _question(
+    model: OnnxModel, decoder: Decoder, writing: Writing, prompts: Sequence[list[int]], field: str
+) -> Question:
+    _check_tokens(decoder, writing)
+    own = () if writing.ignore_end else decoder.stop_tokens
+    return Question(
+        model=model,
+        vocabulary=texts_of(model).vocabulary,
+        writing=writing,
+        asked=tuple(
+            _asked(decoder, writing, prompt, number, field)
+            for prompt in prompts
+            for number in range(writing.choices)
+        ),
+        before=("",) * (len(prompts) * writing.choices),
+        stop_tokens=frozenset((*own, *writing.stop_tokens)),
+        prompt_tokens=sum(map(len, prompts)),
+    )
+
+
+def _asked(decoder: Decoder, writing: Writing, prompt: list[int], number: int, field: str) -> Asked:
+    """Answer `number` to a prompt."""
+    room = decoder.context - len(prompt)
+    limit = room if writing.max_tokens is None else writing.max_tokens
+    if not prompt:
+        raise Refused(f"{field}: expected a prompt of at least one token, got none", param=field)
+    if any(token >= decoder.vocabulary for token in prompt):
+        raise Refused(
+            f"{field}: expected tokens below {decoder.vocabulary}, got {max(prompt)}", param=field
+        )
+    if room < 1 or limit > room:
+        asked = "" if writing.max_tokens is None else f" and {limit} for the answer"
+        raise Refused(
+            f"the model's context is {decoder.context} tokens, the prompt has {len(prompt)}{asked}; "
+            "expected both to fit: shorten one of them",
+            param=field if room < 1 else writing.max_tokens_field,
+            code="context_length_exceeded",
+        )
+    seeded = dataclasses.replace(writing.sampling, seed=_seed(writing.sampling.seed, number))
+    return Asked(
+        prompt=tuple(prompt),
+        max_tokens=limit,
+        sampling=seeded,
+        stop=writing.stop,
+        stop_tokens=writing.stop_tokens,
+        ignore_end=writing.ignore_end,
+        shards=writing.shards,
+        browsers=writing.browsers,
+        backend=writing.platform,
+    )
+
+
+def _seed(first: int, number: int) -> int:
+    """Of answer `number`, within 64 bits with a sign."""
+    return (first + number + 2**63) % 2**64 - 2**63
+
+
+def _check_tokens(decoder: Decoder, writing: Writing) -> None:
+    for field, tokens in (
+        ("logit_bias", writing.sampling.logit_bias),
+        ("stop_token_ids", writing.stop_tokens),
+    ):
+        if wrong := [token for token in tokens if token >= decoder.vocabulary]:
+            raise Refused(
+                f"{field}: expected tokens below {decoder.vocabulary}, got {wrong[0]}", param=field
+            )

@@ -1,0 +1,188 @@
+"""What the value of a field may be; each kind reads a value or refuses it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, ClassVar
+
+from inference.documents import JsonObject
+from inference.runs.option_kinds import Kind
+
+MOST_BIASES = 1024
+MOST_BIAS = 100
+MOST_STOPS = 4
+MOST_STOP_CHARACTERS = 1000
+MOST_TOKEN = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Text(Kind):
+    """A text of at least one character."""
+
+    expected: ClassVar[str] = "a text of at least one character"
+
+    def read(self, name: str, value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise self.refusal(name, value)
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Number(Kind):
+    """A number between two bounds, both included unless `above`."""
+
+    least: float
+    most: float
+    above: bool = False  # the lower bound itself is none
+
+    @property
+    def expected(self) -> str:
+        if self.above:
+            return f"a number above {self.least:g} and at most {self.most:g}"
+        return f"a number from {self.least:g} to {self.most:g}"
+
+    def read(self, name: str, value: Any) -> float:
+        known = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if (
+            not known
+            or not self.least <= value <= self.most
+            or (self.above and value == self.least)
+        ):
+            raise self.refusal(name, value)
+        return float(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Count(Kind):
+    """A whole number between two bounds, both included."""
+
+    least: int
+    most: int
+
+    @property
+    def expected(self) -> str:
+        return f"a whole number from {self.least} to {self.most}"
+
+    def read(self, name: str, value: Any) -> int:
+        if type(value) is not int or not self.least <= value <= self.most:
+            raise self.refusal(name, value)
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Stops(Kind):
+    """Texts that end an answer."""
+
+    expected: ClassVar[str] = (
+        f"a text, or a list of at most {MOST_STOPS}, each of 1 to {MOST_STOP_CHARACTERS} characters"
+    )
+
+    def read(self, name: str, value: Any) -> tuple[str, ...]:
+        stops = [value] if isinstance(value, str) else value
+        if not isinstance(stops, list) or len(stops) > MOST_STOPS:
+            raise self.refusal(name, value)
+        for stop in stops:
+            if not isinstance(stop, str) or not 0 < len(stop) <= MOST_STOP_CHARACTERS:
+                raise self.refusal(name, value)
+        return tuple(stops)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens(Kind):
+    """Numbers of tokens of the model's own."""
+
+    expected: ClassVar[str] = f"a list of at most {MOST_BIASES} numbers of the model's tokens"
+
+    def read(self, name: str, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list) or len(value) > MOST_BIASES or not all(map(is_token, value)):
+            raise self.refusal(name, value)
+        return tuple(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Biases(Kind):
+    """What is added to the logits of tokens."""
+
+    expected: ClassVar[str] = (
+        f"an object of at most {MOST_BIASES} numbers of the model's tokens, each with a number from "
+        f"-{MOST_BIAS} to {MOST_BIAS}"
+    )
+
+    def read(self, name: str, value: Any) -> dict[int, float]:
+        if not isinstance(value, dict) or len(value) > MOST_BIASES:
+            raise self.refusal(name, value)
+        found: dict[int, float] = {}
+        for token, bias in value.items():
+            number = isinstance(bias, (int, float)) and not isinstance(bias, bool)
+            digits = token.isascii() and token.isdigit() and len(token) < 10
+            if not digits or not number or not -MOST_BIAS <= bias <= MOST_BIAS:
+                raise self.refusal(name, {token: bias})
+            found[int(token)] = float(bias)
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamOptions(Kind):
+    """How an answer is streamed; read as whether its usage is told at the end."""
+
+    expected: ClassVar[str] = 'an object with "include_usage": true or false, and nothing else'
+
+    def read(self, name: str, value: Any) -> bool:
+        if not isinstance(value, dict) or value.keys() - {"include_usage", "include_obfuscation"}:
+            raise self.refusal(name, value)
+        # Obfuscation pads events against who listens to an encrypted line: there is none here.
+        if value.get("include_obfuscation") not in (None, False):
+            raise self.refusal(name, value)
+        usage = value.get("include_usage")
+        if usage is not None and not isinstance(usage, bool):
+            raise self.refusal(name, value)
+        return bool(usage)
+
+
+@dataclasses.dataclass(frozen=True)
+class Words(Kind):
+    """What a chat template is told beside the messages, such as {"enable_thinking": false}."""
+
+    expected: ClassVar[str] = "an object"
+
+    def read(self, name: str, value: Any) -> JsonObject:
+        if not isinstance(value, dict):
+            raise self.refusal(name, value)
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Anything(Kind):
+    """Read further by who knows more of it."""
+
+    what: str
+
+    @property
+    def expected(self) -> str:
+        return self.what
+
+    def read(self, name: str, value: Any) -> Any:
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Only(Kind):
+    """A field that is not served: the values that ask for nothing are taken, every other is refused."""
+
+    harmless: tuple[Any, ...]
+    why: str
+
+    @property
+    def expected(self) -> str:
+        taken = ", ".join(map(json.dumps, self.harmless)) if self.harmless else "null"
+        return f"{taken} ({self.why})"
+
+    def read(self, name: str, value: Any) -> Any:
+        if not any(type(value) is type(one) and value == one for one in self.harmless):
+            raise self.refusal(name, value)
+        return value
+
+
+def is_token(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST_TOKEN

@@ -1,0 +1,307 @@
+"""The engine of comparisons, against a real database and a real Valkey; the test plays the workers' part."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import onnxruntime
+import pytest
+from django.utils import timezone
+
+from browsers.core.answers.proofs import Verdict
+from browsers.core.failures import Category
+from browsers.models import BackendProof, Browser
+from browsers.redis import client
+from inference import tasks
+from inference.catalog import registry
+from inference.comparisons import asking, engine, junit, page, report
+from inference.comparisons.asking import Asked
+from inference.core.comparisons.cells import CellState
+from inference.errors import Busy, InvalidRequest, UnknownBrowser
+from inference.ledger import claims, results
+from inference.ledger.attempts import AttemptFacts
+from inference.models import (
+    Comparison,
+    ComparisonCell,
+    ComparisonState,
+    OnnxModel,
+    Run,
+    RunShard,
+    RunState,
+    ShardState,
+)
+from inference.store import tensors
+from inference.store.files import path_of
+from tests.support.batches import chain_model
+from tests.support.ledger import publish
+from tests.support.small_models import random_normal
+from tests.support.webhook import Webhook
+
+VERSIONS = {"a": "1.0", "b": "2.0"}
+
+
+@pytest.fixture
+def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
+    client().flushall()
+    for browser in VERSIONS:
+        backends = [
+            {"name": "webgpu", "error": "no adapter here", "adapter": None, "software": None}
+        ]
+        Browser.objects.create(
+            id=browser, kind=f"kind-{browser}", family="chromium", backends=backends
+        )
+        publish(browser, kind=f"kind-{browser}")
+    yield chain_model(tmp_path, "compared")
+    for rows in (Comparison, Run, OnnxModel, Browser, BackendProof):
+        rows.objects.all().delete()
+    client().flushall()
+
+
+def asked(model: OnnxModel, **more: Any) -> Asked:
+    return Asked(model=model.name, **{"runs": 3, "seed": 7, "backends": ("wasm",), **more})
+
+
+def advance(comparison: Comparison) -> uuid.UUID | None:
+    return engine.advance(comparison.pk, timezone.now())
+
+
+def answer(
+    comparison: Comparison, *, compute_ms: float = 5.0, off: float = 0.0, warm: bool | None = None
+) -> str:
+    """Do what the browser's worker does with the run in flight; returns the browser."""
+    row = RunShard.objects.get(run__owner__startswith="comparison ", state=ShardState.QUEUED)
+    turns = ComparisonCell.objects.get(pk__in=Comparison.objects.values("turn_cell")).turns
+    shard = claims.claim(row.pk, row.fence, timezone.now())
+    assert shard is not None
+    (x,) = tensors.fetch(claims.input_refs(shard))
+    session = onnxruntime.InferenceSession(path_of(comparison.model.sha256).read_bytes())
+    y = session.run(None, {"x": tensors.decode_array(x)})[0] + np.float32(off)
+    refs = tensors.store(shard.run_id, [tensors.encode_array("y", y)])
+    facts = AttemptFacts(
+        shard.browser, timezone.now(), browser_version=VERSIONS[shard.browser], backend="wasm",
+        warm=turns > 0 if warm is None else warm, load_ms=None if turns else 40.0,
+        compute_ms=compute_ms, memory_mb=100.0 + turns, nodes={"CPUExecutionProvider": 4},
+    )  # fmt: skip
+    assert results.record_success(shard, {"y": refs[0]}, facts)
+    return shard.browser
+
+
+def fail(category: Category, message: str) -> None:
+    row = RunShard.objects.get(run__owner__startswith="comparison ", state=ShardState.QUEUED)
+    shard = claims.claim(row.pk, row.fence, timezone.now())
+    assert shard is not None
+    results.record_failure(shard, category, message, AttemptFacts(shard.browser, timezone.now()))
+
+
+def finish(comparison: Comparison, **answers: dict[str, Any]) -> list[str]:
+    """Until it has ended; `answers` by browser. Returns who computed, in order."""
+    order = []
+    while advance(comparison) is not None:
+        browser = RunShard.objects.get(
+            run__owner__startswith="comparison ", state=ShardState.QUEUED
+        ).browser
+        order.append(browser)
+        answer(comparison, **answers.get(browser, {}))
+    comparison.refresh_from_db()
+    assert comparison.state == ComparisonState.FINISHED
+    return order
+
+
+def cell(comparison: Comparison, browser: str, backend: str = "wasm") -> ComparisonCell:
+    return comparison.cells.get(browser=browser, backend=backend)
+
+
+def test_every_round_runs_each_cell_once_and_the_first_run_is_apart(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model))
+    order = finish(comparison, a={"compute_ms": 5.0}, b={"compute_ms": 9.0})
+    assert all(set(order[at : at + 2]) == {"a", "b"} for at in range(0, 8, 2))
+    assert len(order) == 8
+    one = cell(comparison, "b")
+    assert (one.state, one.samples, one.first_ms, one.load_ms) == (
+        CellState.MEASURED, [9.0] * 3, 9.0, 40.0,
+    )  # fmt: skip
+    assert (one.version, one.memory_mb, one.nodes) == ("2.0", 103.0, {"CPUExecutionProvider": 4})
+    assert one.largest_difference == 0.0
+    assert len(one.run_ids) == 4
+    document = report.document(comparison)
+    assert document["cells"][1]["same_bits"] == ["a wasm", "native onnxruntime"]
+    assert "wasm in a, b: the same bits." in document["said"]
+
+
+def test_a_run_that_was_not_warm_is_no_sample_and_is_repeated(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model, browsers=("a",), runs=2))
+    for warm in (False, True, False, True):
+        assert advance(comparison) is not None
+        answer(comparison, compute_ms=7.0 if warm else 100.0, warm=warm)
+    assert advance(comparison) is None
+    assert cell(comparison, "a").samples == [7.0, 7.0]
+
+
+def test_whoever_was_killed_after_sending_is_adopted_and_nothing_counts_twice(
+    model: OnnxModel,
+) -> None:
+    comparison = asking.create(asked(model, browsers=("a",)))
+    run = advance(comparison)
+    assert run is not None
+    Comparison.objects.update(turn_run=None)  # died before it could note the run
+    assert advance(comparison) == run
+    answer(comparison)
+    late = Comparison.objects.select_related("model", "turn_cell", "turn_run").get()
+    assert advance(comparison) != run
+    engine._count(late, Run.objects.get(pk=run))  # another process that read the row before
+    assert cell(comparison, "a").turns == 1
+    assert Comparison.objects.get().turn_cell_id is not None
+
+
+def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: OnnxModel) -> None:
+    finish(asking.create(asked(model)))
+    comparison = asking.create(asked(model))
+    finish(comparison, b={"off": 0.5})
+    one = cell(comparison, "b")
+    assert one.state == CellState.WRONG
+    assert one.largest_difference == pytest.approx(0.5)
+    assert "off by 0.5" in one.reason
+    document = report.document(comparison)
+    assert document["worse"] == [{"kind": "kind-b", "backend": "wasm"}]
+    assert any(said.startswith("b wasm is wrong") for said in document["said"])
+    suite = ET.fromstring(junit.render(document)).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
+    html = page.standalone(document)
+    assert "off by 0.5" in html
+    assert "http" not in html.replace("http://www.w3.org", "").split("<body>")[1]
+
+
+def test_a_failure_is_told_in_full_with_its_operator(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model, browsers=("a",)))
+    error = "Could not find an implementation for MatMul(9) node with name 'first'\nmore"
+    advance(comparison)
+    fail(Category.UNSUPPORTED_OPERATION, error)
+    assert advance(comparison) is None
+    (told,) = report.document(comparison)["cells"]
+    assert (told["state"], told["operator"], told["reason"]) == (
+        "failed", "MatMul (node 'first')", error,
+    )  # fmt: skip
+
+
+def test_what_may_pass_is_tried_once_more(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model, browsers=("a",), runs=1))
+    advance(comparison)
+    fail(Category.BROWSER_CRASH, "the page died")
+    assert advance(comparison) is not None
+    assert cell(comparison, "a").misses == 1
+    fail(Category.BROWSER_CRASH, "the page died again")
+    assert advance(comparison) is None
+    one = cell(comparison, "a")
+    assert (one.state, one.reason) == (CellState.FAILED, "the page died again")
+
+
+def test_a_backend_that_a_trial_found_wrong_is_wrong(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model, browsers=("a",)))
+    BackendProof.objects.create(
+        sha256=model.sha256, kind="kind-a", version=cell(comparison, "a").version, host="", backend="wasm",
+        verdict=Verdict.WRONG, reason="its output 'y' is off by 3", runtime="r",
+    )  # fmt: skip
+    advance(comparison)
+    fail(Category.UNSUPPORTED_OPERATION, "a: wasm answers this file wrongly: off by 3")
+    advance(comparison)
+    one = cell(comparison, "a")
+    assert one.state == CellState.WRONG
+    assert "found out on" in one.reason
+
+
+def test_what_nobody_here_can_run_is_untried_with_the_reason(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model, backends=("wasm", "webgpu"), browsers=("a",)))
+    one = cell(comparison, "a", "webgpu")
+    assert (one.state, one.reason) == (CellState.UNTRIED, "it offers no webgpu: no adapter here")
+    client().flushall()
+    with pytest.raises(UnknownBrowser, match="firefix"):
+        asking.create(asked(model, browsers=("firefix",)))
+
+
+def test_a_browser_that_stays_away_ends_its_cell(
+    model: OnnxModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = asking.create(asked(model, browsers=("a",), runs=1))
+    client().delete("webpool:browser:a")
+    Browser.objects.filter(pk="a").delete()
+    assert advance(comparison) is None
+    waiting = Comparison.objects.get()
+    assert waiting.note
+    assert waiting.waiting_since is not None
+    later = waiting.waiting_since + engine.GONE_AFTER
+    engine.advance(comparison.pk, later)
+    one = cell(comparison, "a")
+    assert one.state == CellState.UNTRIED
+    assert "waited 120 s" in one.reason
+
+
+def test_random_operators_are_said_and_not_judged(model: OnnxModel, tmp_path: Path) -> None:
+    (tmp_path / "dice.onnx").write_bytes(random_normal())
+    dice = registry.add_model(tmp_path / "dice.onnx", name="dice")
+    comparison = asking.create(asked(dice, browsers=("a",)))
+    assert "random" in comparison.reference["not_judged"]
+    assert any("No answer is judged" in one for one in report.document(comparison)["said"])
+
+
+def test_a_scheduled_one_tells_what_is_worse_than_before(model: OnnxModel, settings: Any) -> None:
+    told: list[dict[str, Any]] = []
+    words: dict[str, Any] = {"backends": ["wasm"], "browsers": ["a"], "runs": 2}
+    with Webhook(told) as url:
+        settings.WEBPOOL_REGRESSION_WEBHOOK = url
+        first = asking.get(tasks.compare_model(model.name, **words))
+        assert tasks.compare_model(model.name, **words) == str(first.pk)  # it has not ended
+        finish(first)
+        second = asking.get(tasks.compare_model(model.name, **words))
+        assert (second.scheduled, second.seed) == (True, first.seed)
+        finish(second, a={"off": 0.5})
+        for _ in range(1000):
+            if told:
+                break
+            threading.Event().wait(0.05)
+    (one,) = told
+    assert one["comparison"] == str(second.pk)
+    assert one["worse"][0]["before"] == "measured"
+    document = report.document(second)
+    assert [each["comparison"] for each in document["cells"][0]["earlier"]] == [str(first.pk)]
+    assert "earlier-0" in page.standalone(document)
+
+
+def test_cancelling_ends_the_run_in_flight(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model))
+    run = advance(comparison)
+    assert run is not None
+    assert asking.cancel(comparison)
+    assert advance(comparison) is None
+    assert Run.objects.get(pk=run).state == RunState.CANCELLED
+    assert Comparison.objects.get().turn_cell_id is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"backends": ("webgl",)}, "backends: expected of wasm, webgpu, webnn"),
+        ({"runs": 0}, "runs: expected a whole number from 1"),
+        ({"rows": 4, "known_answer": True}, "rows is of random inputs"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_kept(
+    model: OnnxModel, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        asking.create(asked(model, **given))
+    assert not Comparison.objects.exists()
+
+
+def test_one_owner_may_have_so_many_open(model: OnnxModel, settings: Any) -> None:
+    settings.WEBPOOL_MAX_RUNS_PER_OWNER = 1
+    asking.create(asked(model, owner="ann"))
+    with pytest.raises(Busy):
+        asking.create(asked(model, owner="ann"))
+    asking.create(asked(model, owner="bob", known_answer=True))

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+import { judge, logSum, numbers, topOf } from '../../browsers/static/browsers/runtime/caches.js';
+
+const cases = JSON.parse(readFileSync(new URL('fixtures/steps.json', import.meta.url), 'utf8'));
+
+for (const { name, place, step, verdict } of cases) {
+  test(`${name}: ${verdict}, as in Python`, () => {
+    const held = place && { epoch: place[0], position: place[1], last: place[2] };
+    const [epoch, start, count] = step;
+    assert.equal(judge(held ?? undefined, { epoch, start, count }), verdict);
+  });
+}
+
+test('inputs that follow from the step alone', () => {
+  assert.deepEqual(numbers('mask', 2, 2), [1, 1, 1, 1]);
+  assert.deepEqual(numbers('positions', 2, 3), [2, 3, 4]);
+  assert.deepEqual(numbers('last_position', 2, 3), [4]);
+  assert.deepEqual(numbers('length', 2, 3), [5]);
+  assert.deepEqual(numbers('cached', 0, 3), [0]);
+  assert.deepEqual(numbers('cached', 3, 1), [1]);
+  assert.throws(() => numbers('anything', 0, 1), /unknown to the page/);
+});
+
+test('the largest come first, ties by the smaller id', () => {
+  const row = Float32Array.of(1, 3, 3, -2, 5, 3, 0, 5);
+  const order = [4, 7, 1, 2, 5, 0, 6, 3];
+  for (let top = 1; top <= 10; top += 1) {
+    assert.deepEqual([...topOf(row, top)], order.slice(0, top));
+  }
+});
+
+test('log of the sum of exponentials, without overflow', () => {
+  assert.ok(Math.abs(logSum(Float32Array.of(0, 0, 0, 0)) - Math.log(4)) < 1e-12);
+  assert.ok(Math.abs(logSum(Float32Array.of(1000, 1000)) - (1000 + Math.log(2))) < 1e-9);
+  assert.ok(Number.isNaN(logSum(Float32Array.of(1, NaN))));
+});

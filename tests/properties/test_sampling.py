@@ -1,0 +1,170 @@
+"""Drawing a token: the same as a plain definition, however many of the logits are known."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from inference.core.generation.sampled import Sampling, TopLogits
+from inference.core.generation.sampling import draw, uniform
+
+_LOGITS = st.one_of(st.floats(-30, 30, width=32), st.sampled_from([0.0, -0.0, 1.0, 2.0, -math.inf]))
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> np.ndarray[Any, Any]:
+    values = draw(st.lists(_LOGITS, min_size=1, max_size=40))
+    values[draw(st.integers(0, len(values) - 1))] = 3.0
+    return np.array(values, np.float32)
+
+
+@st.composite
+def samplings(draw: st.DrawFn, size: int = 40, *, moves: bool = True) -> Sampling:
+    penalty = st.sampled_from([0.0, 0.5, -1.25]) if moves else st.just(0.0)
+    tokens = st.integers(0, size - 1)
+    return Sampling(
+        temperature=draw(st.sampled_from([0.0, 1e-6, 0.5, 1.0, 2.0])),
+        top_p=draw(st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0])),
+        top_k=draw(st.integers(0, 5)),
+        min_p=draw(st.sampled_from([0.0, 0.1, 0.5, 1.0])),
+        frequency_penalty=draw(penalty),
+        presence_penalty=draw(penalty),
+        repetition_penalty=draw(st.sampled_from([1.0, 1.3, 0.8])) if moves else 1.0,
+        logit_bias=draw(st.dictionaries(tokens, st.sampled_from([-100.0, 5.0]), max_size=2))
+        if moves
+        else {},
+        seed=draw(st.integers(-(2**63), 2**63 - 1)),
+        logprobs=draw(st.integers(0, 5)),
+    )
+
+
+def plainly(
+    row: Sequence[float], ask: Sampling, at: int, written: Sequence[int], prompt: Sequence[int]
+) -> int:
+    """The definition, without a thought for speed."""
+    moved = [float(logit) for logit in row]
+    for token, bias in ask.logit_bias.items():
+        moved[token] += bias
+    for token in {*written, *prompt}:
+        by = ask.repetition_penalty
+        moved[token] = moved[token] / by if moved[token] > 0 else moved[token] * by
+    for token, often in Counter(written).items():
+        moved[token] -= ask.frequency_penalty * often + ask.presence_penalty
+    moved = [float(np.float32(logit)) for logit in moved]
+    order = sorted(range(len(moved)), key=lambda token: (-moved[token], token))
+    if ask.temperature == 0:
+        return order[0]
+    if ask.top_k:
+        order = order[: ask.top_k]
+    scaled = np.array([moved[token] - moved[order[0]] for token in order]) / ask.temperature
+    weights = np.exp(scaled).tolist()
+    if ask.top_p < 1:
+        target, reached, count = ask.top_p * sum(weights), 0.0, 0
+        for weight in weights:
+            reached, count = reached + weight, count + 1
+            if reached >= target:
+                break
+        weights = weights[:count]
+    weights = [weight for weight in weights if weight >= ask.min_p]
+    share, reached = uniform(ask.seed, at) * sum(weights), 0.0
+    for token, weight in zip(order, weights, strict=False):
+        reached += weight
+        if reached > share:
+            return token
+    raise AssertionError("a share below 1 lies in some part of the sum")
+
+
+@given(st.data(), rows(), st.integers(0, 10**6))
+def test_a_draw_is_the_one_that_the_definition_gives(
+    data: st.DataObject, row: np.ndarray[Any, Any], at: int
+) -> None:
+    ask = data.draw(samplings(len(row)))
+    tokens = st.lists(st.integers(0, len(row) - 1), max_size=6)
+    written, prompt = data.draw(tokens), data.draw(tokens)
+    pick = draw(TopLogits.of_row(row), ask, at, written, prompt)
+    assert pick.token == plainly(row.tolist(), ask, at, written, prompt)
+
+
+@given(rows(), samplings(moves=False), st.integers(0, 10**6))
+def test_as_many_logits_as_are_needed_give_what_all_of_them_give(
+    row: np.ndarray[Any, Any], ask: Sampling, at: int
+) -> None:
+    few, whole = TopLogits.of_row(row, ask.needs()), TopLogits.of_row(row)
+    assert draw(few, ask, at, (), ()) == draw(whole, ask, at, (), ())
+
+
+@given(rows(), st.integers(0, 5))
+def test_the_largest_come_first_and_of_equals_the_smaller_id(
+    row: np.ndarray[Any, Any], count: int
+) -> None:
+    top = TopLogits.of_row(row, count)
+    order = sorted(range(len(row)), key=lambda token: (-row[token], token))
+    assert top.ids.tolist() == order[: count or None]
+    assert top.logits.tolist() == row[top.ids].tolist()
+    assert top.complete == (len(top.ids) == len(row))
+
+
+@given(rows(), samplings(moves=False))
+def test_log_probabilities_are_the_model_s_own(row: np.ndarray[Any, Any], ask: Sampling) -> None:
+    wide = row.astype(np.float64)
+    shares = np.exp(wide - wide.max()) / np.exp(wide - wide.max()).sum()
+    pick = draw(TopLogits.of_row(row), ask, 0, (), ())
+    assert math.exp(pick.logprob) == pytest.approx(shares[pick.token], rel=1e-9)
+    assert len(pick.top) == min(ask.logprobs, len(row))
+    assert all(math.exp(told) == pytest.approx(shares[token]) for token, told in pick.top)
+
+
+def test_tokens_come_as_often_as_their_probabilities_say() -> None:
+    row = np.array([1.0, 2.0, 0.0, 3.0, -2.0], np.float32)
+    ask, top = Sampling(temperature=1.3, seed=7), TopLogits.of_row(row)
+    draws = Counter(draw(top, ask, at, (), ()).token for at in range(8000))
+    weights = np.exp(row.astype(np.float64) / 1.3)
+    shares = weights / weights.sum()
+    assert chisquare([draws[token] for token in range(5)], shares * 8000).pvalue > 0.001
+
+
+def test_random_numbers_follow_from_seed_and_position_alone() -> None:
+    first = [uniform(seed, at) for seed in (-1, 0, 1, 2**63) for at in (0, 1, 2, 10**9)]
+    assert len(set(first)) == len(first)
+    # What they are is a promise, too: a text that was seeded yesterday is the same after an upgrade.
+    assert (uniform(0, 0), uniform(42, 7)) == (0.011546754286331562, 0.4074136540795371)
+
+
+@pytest.mark.parametrize(
+    ("ask", "known"),
+    [
+        (Sampling(temperature=1.0), 4),
+        (Sampling(temperature=1.0, top_k=5), 4),
+        (Sampling(presence_penalty=1.0), 4),
+        (Sampling(logprobs=5), 4),
+    ],
+)
+def test_a_draw_from_too_few_logits_is_refused(ask: Sampling, known: int) -> None:
+    row = np.arange(9, dtype=np.float32)
+    with pytest.raises(ValueError, match="of the largest logits"):
+        draw(TopLogits.of_row(row, known), ask, 0, (1,), ())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_refused(bad: float) -> None:
+    row = np.array([0.0, bad, 1.0], np.float32)
+    with pytest.raises(ValueError, match="expected logits that are numbers"):
+        TopLogits.of_row(row)
+    told = TopLogits(np.array([1, 2, 0]), np.array([bad, 1.0, 0.0], np.float32), 1.0, True)
+    with pytest.raises(ValueError, match="expected logits that are numbers"):
+        draw(told, Sampling(), 0, (), ())
+
+
+def test_a_bias_of_no_token_is_refused() -> None:
+    top = TopLogits.of_row(np.zeros(4, np.float32))
+    for token in (-1, 4):
+        with pytest.raises(ValueError, match=f"token {token} is none of the 4"):
+            draw(top, Sampling(logit_bias={token: 1.0}), 0, (), ())

@@ -1,0 +1,142 @@
+"""What the pool's processes take of the processor: at rest, and for each request.
+
+Wall times depend on who else uses the machine, processor time hardly does. How fast the machine is, is told
+beside it: by how long an empty loop takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psutil
+
+from browsers.processes.trees import tree
+from webpool_site.lab.bench.stats import Table
+
+TURNS = 3_000_000
+REST_S = 20.0
+_SETTLES_S = (
+    3.0  # what a request leaves behind is done by then, but for history, which rests after work
+)
+_BROWSER = "browser."
+
+Times = dict[tuple[str, int, float], float]
+Bodies = Mapping[str, Mapping[str, Any]]
+
+
+def loop_s() -> float:
+    """Processor time of three million turns of an empty loop in Python, in s."""
+    began = time.process_time()
+    turn = 0
+    while turn < TURNS:
+        turn += 1
+    return time.process_time() - began
+
+
+def look(pids: Mapping[str, int]) -> Times:
+    """Processor time so far of each process of the pool, in s, by its part, id and start.
+
+    `pids`: by name, the supervisor's children. A browser's worker and what it started are two parts.
+    """
+    times: Times = {}
+    for name, pid in {**pids, "supervisor": os.getpid()}.items():
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(pid)
+            if name == "supervisor":
+                _add(times, name, root)
+            elif not name.startswith(_BROWSER):
+                for process in [root, *root.children(recursive=True)]:
+                    _add(times, name, process)
+            else:
+                for process in tree(root):
+                    _add(times, "worker" if process.pid == pid else "browser", process)
+    return times
+
+
+def _add(times: Times, part: str, process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.Error):
+        spent = process.cpu_times()
+        times[part, process.pid, process.create_time()] = spent.user + spent.system
+
+
+def spent(before: Times, after: Times) -> dict[str, float]:
+    """What each part took between two looks, in s, the greatest first; who ended meanwhile is left out."""
+    parts: dict[str, float] = {}
+    for key, seconds in after.items():
+        parts[key[0]] = parts.get(key[0], 0.0) + seconds - before.get(key, 0.0)
+    return dict(sorted(parts.items(), key=lambda item: -item[1]))
+
+
+def at_rest(pids: Mapping[str, int], seconds: float = REST_S) -> dict[str, float]:
+    """What each part takes while nobody asks for anything, in percent of a core."""
+    before, began = look(pids), time.monotonic()
+    time.sleep(seconds)
+    parts, passed = spent(before, look(pids)), time.monotonic() - began
+    return {part: 100 * taken / passed for part, taken in parts.items()}
+
+
+def per_request(pids: Mapping[str, int], ask: Callable[[], object], n: int) -> dict[str, float]:
+    """What each part takes for a request, in ms, what it takes at rest included."""
+    before = look(pids)
+    for _ in range(n):
+        ask()
+    time.sleep(_SETTLES_S)
+    return {part: 1000 * taken / n for part, taken in spent(before, look(pids)).items()}
+
+
+class Caller:
+    """Sends one JSON body to /v2 over a connection that it keeps."""
+
+    def __init__(self, port: int, model: str, document: Mapping[str, Any]) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._path, self._body = f"/v2/models/{model}/infer", json.dumps(document).encode()
+
+    def __call__(self) -> dict[str, Any]:
+        """The answer.
+
+        Raises:
+            RuntimeError: it was refused; says why.
+        """
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", self._path, self._body, headers)
+        response = self._connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
+        if response.status != http.HTTPStatus.OK:
+            raise RuntimeError(f"expected an answer of {self._path}, got: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def table(pids: Mapping[str, int], port: int, bodies: Bodies, n: int, *, warm_up: int) -> Table:
+    """At rest and, for each model asked over /v2 as JSON by one caller, per request.
+
+    The bench itself is the supervisor, so that part has what it costs to ask.
+    """
+    columns = {"at rest, % of a core": at_rest(pids)}
+    for model, document in bodies.items():
+        caller = Caller(port, model, document)
+        for _ in range(warm_up):
+            caller()
+        columns[f"{model}, ms"] = per_request(pids, caller, n)
+        caller.close()
+    parts = list(dict.fromkeys(part for column in columns.values() for part in column))
+    lines = [(part, *(column.get(part) for column in columns.values())) for part in parts]
+    sums = ("the pool", *(_sum(column) for column in columns.values()))
+    return Table(
+        f"processor time by process ({n} requests each, one after another); {TURNS:,} turns of an empty "
+        f"loop take {loop_s():.2f} s here",
+        ("process", *columns),
+        (*lines, sums),
+    )
+
+
+def _sum(column: Mapping[str, float]) -> float:
+    return sum(taken for part, taken in column.items() if part != "supervisor")
