@@ -1,4 +1,4 @@
-"""The tokenizer in a GGUF file as a tokenizer.json: byte-level BPE, as GPT-2 began it."""
+"""The tokenizer in a GGUF file as a tokenizer.json: byte-level BPE, or SentencePiece's."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tokenizers import (
 
 from inference.checkpoints.architectures import Unsupported
 from inference.checkpoints.gguf_file import BadGguf
+from inference.checkpoints.sentence_pieces import CONTROL, USER, sentence_pieces
 from inference.documents import JsonView
 
-_CONTROL, _USER = 3, 4  # types of tokens that are no merges
 _LETTERS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST: Final = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # How texts are split before bytes are merged, by the name that llama.cpp gives it.
@@ -40,40 +40,53 @@ def tokenizer_json(metadata: JsonView) -> str:
         Unsupported: another kind of tokenizer, or one that splits in a way nothing is known of.
     """
     kind = metadata.get("tokenizer.ggml.model")
-    if kind != "gpt2":
+    if kind not in ("gpt2", "llama"):
         raise Unsupported(
-            f"its tokenizer is of the kind {kind!r}; expected gpt2 (byte-level BPE), or the model's "
+            f"its tokenizer is of the kind {kind!r}; expected gpt2 or llama (BPE), or the model's "
             "tokenizer.json (--tokenizer)"
         )
-    tokens, merges, kinds = (
-        _listed(metadata, name, of)
-        for name, of in (("tokens", str), ("merges", str), ("token_type", int))
-    )
+    tokens, kinds = _listed(metadata, "tokens", str), _listed(metadata, "token_type", int)
     if len(kinds) != len(tokens):
         raise BadGguf(f"its tokenizer has {len(tokens)} tokens and types of {len(kinds)}")
-    pairs = [_pair(merge) for merge in merges]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
+    if len(set(tokens)) != len(tokens):
+        raise BadGguf("its tokenizer has a token twice")
     try:
-        made = Tokenizer(models.BPE(vocabulary, pairs))
+        build = _byte_level if kind == "gpt2" else sentence_pieces
+        made: Tokenizer = build(metadata, tokens, kinds)
+        # Of a sentence piece's tokenizer spaces are written anew before its own tokens are looked for.
+        made.add_tokens(
+            [
+                AddedToken(
+                    token, normalized=kind == "llama" and one == USER, special=one == CONTROL
+                )
+                for token, one in zip(tokens, kinds, strict=True)
+                if one in (CONTROL, USER)
+            ]
+        )
+    except (BadGguf, Unsupported):
+        raise
     except Exception as error:  # tokenizers raises a bare Exception
         raise BadGguf(f"its tokenizer cannot be built: {error}") from error
-    how = str(metadata.get("tokenizer.ggml.pre", "default"))
-    made.pre_tokenizer = _splitting(how)
-    if how == "qwen2":
-        made.normalizer = normalizers.NFC()
-    made.decoder = decoders.ByteLevel()
-    for number, (token, one) in enumerate(zip(tokens, kinds, strict=True)):
-        if one in (_CONTROL, _USER):
-            made.add_tokens([AddedToken(token, normalized=False, special=one == _CONTROL)])
-            if made.token_to_id(token) != number:
-                raise BadGguf(f"its tokenizer has the token {token!r} twice")
     first = metadata.get("tokenizer.ggml.bos_token_id")
-    if metadata.get("tokenizer.ggml.add_bos_token") and isinstance(first, int):
+    begins = metadata.get("tokenizer.ggml.add_bos_token", kind == "llama")
+    if begins and isinstance(first, int) and first < len(tokens):
         begin = tokens[first]
         made.post_processor = processors.TemplateProcessing(
             single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, first)]
         )
     return str(made.to_str())
+
+
+def _byte_level(metadata: JsonView, tokens: list[str], _: list[int]) -> Tokenizer:
+    pairs = [_pair(merge) for merge in _listed(metadata, "merges", str)]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    made = Tokenizer(models.BPE(vocabulary, pairs))
+    how = str(metadata.get("tokenizer.ggml.pre", "default"))
+    made.pre_tokenizer = _splitting(how)
+    if how == "qwen2":
+        made.normalizer = normalizers.NFC()
+    made.decoder = decoders.ByteLevel()
+    return made
 
 
 def _listed(metadata: JsonView, name: str, of: type) -> list[Any]:

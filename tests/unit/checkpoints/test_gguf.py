@@ -88,10 +88,33 @@ def test_its_tokenizer(tmp_path: Path) -> None:
     assert tokenizer.decode(tokenizer.encode("héllo\n").ids) == "héllo\n"
 
 
+def test_sentence_pieces_join_by_their_scores() -> None:
+    pieces = ["<unk>", "<s>", "▁", "h", "e", "l", "o", "he", "ll", "ell", "hell", "▁▁"]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [*pieces, *(f"<0x{byte:02X}>" for byte in range(256))],
+        "tokenizer.ggml.token_type": [2, 3, *[1] * 9, 4, *[6] * 256],
+        # "ell" is better than "he", so that "hell" is never reached through it.
+        "tokenizer.ggml.scores": [0.0, 0, -9, -9, -9, -9, -9, -3, -1, -2, -4, 0, *[0.0] * 256],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.add_space_prefix": False,
+    }
+    tokenizer = Tokenizer.from_str(tokenizer_json(metadata))
+    assert tokenizer.encode("hello").tokens == ["<s>", "hell", "o"]
+    assert tokenizer.encode("  heé").tokens == ["<s>", "▁▁", "he", "<0xC3>", "<0xA9>"]
+    assert tokenizer.decode(tokenizer.encode("  heé lo").ids) == "  heé lo"
+    prefixed = {**metadata, "tokenizer.ggml.add_space_prefix": True}
+    tokenizer = Tokenizer.from_str(tokenizer_json(prefixed))
+    assert tokenizer.encode("he").tokens == ["<s>", "▁", "he"]
+    assert tokenizer.decode(tokenizer.encode("he lo").ids) == "he lo"
+    with pytest.raises(BadGguf, match=r"tokenizer.ggml.scores: expected 268 numbers, got \[1\]"):
+        tokenizer_json({**metadata, "tokenizer.ggml.scores": [1]})
+
+
 def test_other_tokenizers_are_refused_by_name(tmp_path: Path) -> None:
     metadata = GgufFile(gguf_files.write(tmp_path / "m.gguf")).metadata
-    with pytest.raises(Unsupported, match="of the kind 'llama'; expected gpt2"):
-        tokenizer_json({**metadata, "tokenizer.ggml.model": "llama"})
+    with pytest.raises(Unsupported, match="of the kind 'bert'; expected gpt2 or llama"):
+        tokenizer_json({**metadata, "tokenizer.ggml.model": "bert"})
     with pytest.raises(Unsupported, match="splits texts as 'poro'"):
         tokenizer_json({**metadata, "tokenizer.ggml.pre": "poro"})
 
