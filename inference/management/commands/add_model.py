@@ -1,7 +1,6 @@
 """manage.py add_model: register an ONNX file, a manifest with its files, or a published language model."""
 
 from __future__ import annotations
-from inference.documents import JsonObject
 
 import json
 import re
@@ -10,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from inference.documents import JsonObject
 from inference.catalog import checkpoints, components, decoders, registry
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.models import Entrance, ModelType, OnnxModel
@@ -34,6 +33,7 @@ class Command(WebpoolCommand):
             "--override", action="append", default=[], metavar="NAME",
             help="a weight that the file lists as an input, to be given with every request; may come again",
         )  # fmt: skip
+        parser.add_argument(
             "--weights",
             choices=("kept", "float32"),
             default="kept",
@@ -107,7 +107,9 @@ def _register(path: Path, options: JsonObject) -> OnnxModel:
     }
     if kind is not None:
         if options["override"]:
-            raise InvalidRequest("--override goes with an ONNX file, not with a language model's folder")
+            raise InvalidRequest(
+                "--override goes with an ONNX file, not with a language model's folder"
+            )
         floats = options["weights"] == "float32"
         return checkpoints.add_checkpoint(path, kind, floats=floats, **words)
     if path.suffix != ".json":
