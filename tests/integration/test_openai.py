@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -238,3 +240,28 @@ def ending(pool: RunningStack, session: str) -> str:
     while not (found := pool.manage("shell", "-v0", "-c", code).stdout.strip()):
         assert time.monotonic() < deadline, "the session went on"
     return found
+
+
+def test_a_lost_browser_is_a_pause_and_the_text_stays_the_same(
+    pool: RunningStack, client: openai.OpenAI, key: str
+) -> None:
+    browsers = pool.browsers.split(",")
+    asked: Any = {"model": "writer", "prompt": PROMPT, "temperature": 0, "max_tokens": 200}
+    more = {"ignore_eos": True, "shards": len(browsers)}
+    right = client.completions.create(**asked, extra_body=more).choices[0].text
+    events, comments = [], []
+    with (
+        httpx2.Client(headers={"Authorization": f"Bearer {key}"}, timeout=180) as http,
+        http.stream(
+            "POST", f"{pool.url}/v1/completions", json={**asked, **more, "stream": True}
+        ) as answer,
+    ):
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                events.append(json.loads(line[6:]))
+            elif line.startswith(":"):
+                comments.append(line)
+            if len(events) == 1 and not comments and line:
+                os.kill(pool.pid(f"browser.{browsers[-1]}"), signal.SIGKILL)
+    assert [comment.split(":")[1].strip() for comment in comments] == ["paused", "resumed"]
+    assert "".join(event["choices"][0]["text"] for event in events) == right

@@ -36,7 +36,7 @@ class Refused(InvalidRequest):
 class NotServed(Refused):
     """An endpoint of OpenAI's that is not here."""
 
-    status = 501
+    status = 404
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="not_implemented")
@@ -71,7 +71,7 @@ def _type(error: WebpoolError) -> str:
         return "rate_limit_error"
     if error.category == Category.FORBIDDEN:
         return "permission_error"
-    return "invalid_request_error" if error.status < 500 or error.status == 501 else "server_error"
+    return "invalid_request_error" if error.status < 500 else "server_error"
 
 
 def _code(error: WebpoolError) -> str:
