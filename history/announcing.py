@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import urllib.request
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.conf import settings
@@ -27,10 +28,15 @@ def announce(regression: Regression) -> None:
     for receiver, answer in regression_changed.send_robust(Regression, regression=regression):
         if isinstance(answer, Exception):
             log.error("%r failed on %s: %s", receiver, regression, answer)
+    post(document, f"regression {document['id']}")
+
+
+def post(document: Mapping[str, Any], what: str) -> None:
+    """Tell the webhook, where one is set, in a thread; `what` names the document in the log."""
     url: str = settings.WEBPOOL_REGRESSION_WEBHOOK
     if url:
         # Not a daemon: a command that ends waits until the webhook was told, or cannot be.
-        threading.Thread(target=_post, args=(url, document), name="webhook").start()
+        threading.Thread(target=_post, args=(url, document, what), name="webhook").start()
 
 
 def described(regression: Regression) -> dict[str, Any]:
@@ -49,7 +55,7 @@ def described(regression: Regression) -> dict[str, Any]:
     }
 
 
-def _post(url: str, document: dict[str, Any]) -> None:
+def _post(url: str, document: Mapping[str, Any], what: str) -> None:
     request = urllib.request.Request(  # noqa: S310  the operator's own address
         url, json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
@@ -57,4 +63,4 @@ def _post(url: str, document: dict[str, Any]) -> None:
         with urllib.request.urlopen(request, timeout=_WITHIN_S):  # noqa: S310
             pass
     except (OSError, ValueError) as error:
-        log.error("the webhook was not told of regression %s: %s", document["id"], error)
+        log.error("the webhook was not told of %s: %s", what, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from celery import shared_task
 from django.utils import timezone
@@ -10,9 +10,11 @@ from django.utils import timezone
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
 from inference.catalog import unused
+from inference.comparisons import asking
 from inference.comparisons import storage as comparisons
 from inference.documents import JsonObject
 from inference.ledger import joins
+from inference.models import Comparison, ComparisonState
 from inference.runs import retention
 from inference.scheduling import dispatch
 from inference.store import audit, outbox
@@ -72,6 +74,22 @@ def complete_history() -> None:
     outbox.hand_over()
     if recompute.is_behind():
         recompute.recompute()
+
+
+@shared_task
+def compare_model(model: str, **asked: Any) -> str:
+    """For schedules: compare a model, with the words of `/api/comparisons/`; returns the comparison's id.
+
+    The same random inputs each time unless a seed is given. In the history worker, for native onnxruntime
+    computes first, which nothing else may wait for. A model whose last one has not ended waits for it.
+    """
+    open_one = Comparison.objects.filter(
+        model__name=model, scheduled=True, state=ComparisonState.RUNNING
+    ).first()
+    if open_one is None:
+        wanted = {"seed": 0, **asked, "owner": "schedule", "scheduled": True}
+        open_one = asking.create(asking.Asked(model=model, **wanted))
+    return str(open_one.pk)
 
 
 @shared_task

@@ -17,7 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
 from django.conf import settings
 from django.db import close_old_connections
 
-from browsers.queues import CONTROL_QUEUE
+from browsers.queues import CONTROL_QUEUE, HISTORY_QUEUE
 
 
 def broker_url(url: str) -> str:
@@ -44,6 +44,8 @@ app.conf.update(
         }
     },
     task_default_queue=CONTROL_QUEUE,
+    # It asks native onnxruntime first, which nothing in the control worker may wait for.
+    task_routes={"inference.tasks.compare_model": {"queue": HISTORY_QUEUE}},
     task_ignore_result=True,
     task_acks_late=False,
     task_serializer="json",

@@ -14,9 +14,10 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from browsers import locations
 from inference.catalog import registry
 from inference.comparisons import places, reference, storage
-from inference.core.comparisons.cells import OPEN
+from inference.core.tenants import is_counted
 from inference.errors import Busy, InvalidRequest, Unavailable
 from inference.models import Comparison, ComparisonCell, ComparisonState, OnnxModel
 from inference.runs.inputs import prepare
@@ -27,7 +28,7 @@ from inference.store.tensors import WireTensor
 USUAL_RUNS: Final = 20
 MOST_RUNS: Final = 1000
 BACKENDS: Final = tuple(reversed(PLATFORMS))
-"""wasm first: the others are held against it."""
+"""wasm first: browsers prove the others by it."""
 _MOST_CELLS: Final = 100
 _COME_BACK_S: Final = 60.0
 _NUMBERS: Final[dict[str, Kind]] = {
@@ -99,13 +100,16 @@ def create(asked: Asked) -> Comparison:
         seed=seed,
     )
     try:
-        cells = places.cells_for(asked.browsers, asked.backends or BACKENDS, found)
+        backends = [name for name in BACKENDS if name in (asked.backends or BACKENDS)]
+        cells = places.cells_for(asked.browsers, backends, found)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
+            f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
         ) from error
     if not cells:
-        raise Unavailable("no browser is in the pool; start it with `make up` and wait for ready")
+        raise Unavailable(
+            f"no browser is in the pool; start it with `{locations.UP}` and wait for ready"
+        )
     if len(cells) > _MOST_CELLS:
         raise InvalidRequest(f"{len(cells)} cells; expected at most {_MOST_CELLS}: name browsers")
     comparison = Comparison(
@@ -163,11 +167,13 @@ def _source(asked: Asked) -> str:
 
 def _check_open(owner: str) -> None:
     """One person's comparisons must not keep everybody else's waiting for ever."""
+    if not is_counted(owner):
+        return
     most = settings.WEBPOOL_MAX_RUNS_PER_OWNER
     mine = Comparison.objects.filter(owner=owner, state=ComparisonState.RUNNING).count()
     if mine >= most:
         raise Busy(
-            f"{mine} comparisons of {owner or 'nobody'} are open, the limit for one owner is {most} "
+            f"{mine} comparisons of {owner} are open, the limit for one owner is {most} "
             "(WEBPOOL_MAX_RUNS_PER_OWNER); cancel one or wait",
             retry_after_s=_COME_BACK_S,
         )
@@ -203,7 +209,3 @@ def cancel(comparison: Comparison) -> bool:
     )
     comparison.refresh_from_db()
     return bool(won)
-
-
-def open_cells(comparison: Comparison) -> int:
-    return comparison.cells.filter(state__in=OPEN).count()

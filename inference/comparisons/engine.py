@@ -24,7 +24,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from browsers.core.failures import Category
-from inference.comparisons import outcomes, storage
+from inference.comparisons import announcing, outcomes, storage
 from inference.core.comparisons.cells import CellState
 from inference.core.comparisons.turns import Seat, next_turn
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownBrowser
@@ -127,6 +127,7 @@ def _request(comparison: Comparison, cell: ComparisonCell) -> RunRequest:
         strict=comparison.asked["strict"],
         max_retries=0,
         owner=owner_of(comparison),
+        tenant=comparison.owner,
     )
 
 
@@ -225,3 +226,4 @@ def _finish(comparison: Comparison, now: datetime) -> None:
     )
     if won:
         log.info("%s finished", comparison)
+        announcing.tell(comparison)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from history.charts import bars
+from history.charts import bars, sparks
 from history.charts.bars import Bar
+from history.charts.sparks import Spark
 from inference.comparisons.report import first_line
 from inference.core.comparisons.cells import BAD
 from inference.documents import JsonObject, JsonView
@@ -14,7 +15,19 @@ from inference.documents import JsonObject, JsonView
 
 def told(document: JsonView) -> JsonObject:
     """Template context of templates/inference/comparison/part.html."""
-    return {"comparison": document, "drawing": drawing(document)}
+    cells = [{**cell, "spark": _spark(cell, at)} for at, cell in enumerate(document["cells"])]
+    return {"comparison": {**document, "cells": cells}, "drawing": drawing(document)}
+
+
+def _spark(cell: JsonView, at: int) -> SafeString:
+    """Earlier medians of the place, and this one's."""
+    found = [
+        Spark(one["at"][:10], one["version"], one["median_ms"], one["state"] not in BAD)
+        for one in cell["earlier"]
+    ]
+    median = cell["median_ms"]["value"] if cell["median_ms"] else None
+    found.append(Spark("now", cell["version"], median, cell["state"] not in BAD))
+    return sparks.draw(found, name=f"earlier-{at}", unit="ms")
 
 
 def drawing(document: JsonView) -> SafeString:

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from browsers.core import units
+from inference.comparisons.earlier import Earlier
 from inference.core.comparisons.cells import BAD, CellState, Place, worse
 from inference.core.comparisons.differences import Difference, differences, said
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
 from inference.documents import JsonObject
-from inference.models import Comparison, ComparisonCell, ComparisonState
+from inference.models import Comparison, ComparisonCell
 
 _CPU: Final = "CPUExecutionProvider"
 _WASM: Final = "wasm"
+_VERBS: Final = {CellState.WRONG: "is wrong", CellState.FAILED: "failed"}
 METHODS: Final = (
     f"Medians and 95th percentiles with intervals of {COVERAGE:.0%} by order statistics; an end that so few "
     "runs do not bound is unknown. Differences: Mann–Whitney's U of every pair, corrected by Holm; ratios by "
@@ -28,7 +30,8 @@ def document(comparison: Comparison) -> JsonObject:
     """All of it, as JSON can say it; what was not measured is null."""
     cells = list(comparison.cells.all())
     bits = _same_bits(comparison, cells)
-    before = states_before(comparison)
+    before = Earlier(comparison)
+    now = _states(cells)
     found = differences({str(cell): cell.samples for cell in cells})
     return {
         "id": str(comparison.pk),
@@ -48,16 +51,15 @@ def document(comparison: Comparison) -> JsonObject:
         "cells": [_cell(cell, bits[cell.index], before) for cell in cells],
         "differences": [{**dataclasses.asdict(one), "shown": one.shown} for one in found],
         "said": sentences(comparison, cells, found),
-        "worse": [dataclasses.asdict(place) for place in worse(_states(cells), before)],
+        "worse": [dataclasses.asdict(place) for place in worse(now, before.states(list(now)))],
         "methods": METHODS,
     }
 
 
-def _cell(
-    cell: ComparisonCell, same_bits: Sequence[str], before: Mapping[Place, CellState]
-) -> JsonObject:
+def _cell(cell: ComparisonCell, same_bits: Sequence[str], before: Earlier) -> JsonObject:
     found = figures(cell.samples)
-    state = before.get(Place(cell.kind, cell.backend))
+    place = Place(cell.kind, cell.backend)
+    state = before.state(place)
     failed = cell.state == CellState.FAILED
     return {
         "browser": cell.browser,
@@ -84,6 +86,7 @@ def _cell(
         "unproved": cell.unproved,
         "samples_ms": cell.samples,
         "runs": cell.run_ids,
+        "earlier": before.told(place),
     }
 
 
@@ -106,7 +109,9 @@ def sentences(
 ) -> list[str]:
     """What the comparison shows, in words: what is not right first, then who differs from the fastest."""
     told = [
-        f"{cell} is {cell.state}: {first_line(cell.reason)}" for cell in cells if cell.state in BAD
+        f"{cell} {_VERBS[CellState(cell.state)]}: {first_line(cell.reason)}"
+        for cell in cells
+        if cell.state in BAD
     ]
     if why := comparison.reference["not_judged"]:
         told.append(f"No answer is judged: {why}")
@@ -119,7 +124,7 @@ def sentences(
     if found:
         fastest = found[0].faster
         told += [said(one) for one in found if one.faster == fastest]
-    return [f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in told]
+    return [f"{one.rstrip('.')}." for one in told]
 
 
 def _same_bits_said(cells: Sequence[ComparisonCell]) -> list[str]:
@@ -138,23 +143,6 @@ def _same_bits_said(cells: Sequence[ComparisonCell]) -> list[str]:
     return told
 
 
-def states_before(comparison: Comparison) -> dict[Place, CellState]:
-    """What each place was in the latest finished comparison of the same file before this one."""
-    rows = ComparisonCell.objects.filter(
-        comparison__model=comparison.model_id,
-        comparison__model_sha256=comparison.model_sha256,
-        comparison__state=ComparisonState.FINISHED,
-        comparison__created_at__lt=comparison.created_at,
-    ).order_by("comparison__created_at")
-    judged = [CellState.MEASURED, CellState.WRONG, CellState.FAILED]
-    return {
-        Place(kind, backend): CellState(state)
-        for kind, backend, state in rows.filter(state__in=judged).values_list(
-            "kind", "backend", "state"
-        )
-    }
-
-
 def _states(cells: Sequence[ComparisonCell]) -> dict[Place, CellState]:
     return {Place(cell.kind, cell.backend): CellState(cell.state) for cell in cells}
 
@@ -167,5 +155,7 @@ def interval(quantile: Mapping[str, float | None] | None) -> str:
     """`58.4 ms (57.3 ms to 71.4 ms)`, for people."""
     if quantile is None:
         return units.UNKNOWN
+    if quantile["low"] is None and quantile["high"] is None:
+        return f"{units.milliseconds(quantile['value'])} (too few runs for an interval)"
     low, high = (units.milliseconds(quantile[end]) for end in ("low", "high"))
     return f"{units.milliseconds(quantile['value'])} ({low} to {high})"

@@ -24,9 +24,11 @@ from browsers.state import breakers
 from history import recording
 from history.models import BrowserRecommendation, CapabilityScore, Regression
 from history.recompute import recompute
-from inference.models import ModelType, OnnxModel, Run, RunState
+from inference.core.comparisons.cells import CellState
+from inference.models import ComparisonCell, ModelType, OnnxModel, Run, RunState
 from inference.scheduling.pool_view import snapshot
 from tests.support.accessibility import violations
+from tests.support.comparisons import comparison_row
 from tests.support.history import sample, series
 from tests.support.ledger import make_run, publish
 
@@ -305,6 +307,12 @@ def test_main_pages_fit_a_phone_and_can_be_read_by_all(
     visit: Any, model: OnnxModel, request: pytest.FixtureRequest
 ) -> None:
     run = Run.objects.get(model=model)
+    comparison = comparison_row(model, owner="viewer")
+    ComparisonCell.objects.update(
+        state=CellState.FAILED,
+        reason="no kernel for MatMul: " + 60 * "long",
+        samples=[1.0, 2.0, 3.0],
+    )
     small = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     page = visit("about:blank", local=False)
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", small)
@@ -322,6 +330,9 @@ def test_main_pages_fit_a_phone_and_can_be_read_by_all(
         f"/admin/inference/run/{run.pk}/change/",
         f"/admin/inference/onnxmodel/{model.pk}/change/",
         "/admin/inference/auditentry/",
+        f"/admin/compare/{model.name}/",
+        f"/admin/inference/comparison/{comparison.pk}/change/",
+        f"/api/comparisons/{comparison.pk}/?format=html",
     ):
         visit(path)
         wide = page.execute_script("return document.documentElement.scrollWidth")

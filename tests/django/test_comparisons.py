@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from browsers.core.answers.proofs import Verdict
 from browsers.core.failures import Category
 from browsers.models import BackendProof, Browser
 from browsers.redis import client
+from inference import tasks
 from inference.catalog import registry
 from inference.comparisons import asking, engine, junit, page, report
 from inference.comparisons.asking import Asked
@@ -39,6 +41,7 @@ from inference.store.files import path_of
 from tests.support.batches import chain_model
 from tests.support.ledger import publish
 from tests.support.small_models import random_normal
+from tests.support.webhook import Webhook
 
 VERSIONS = {"a": "1.0", "b": "2.0"}
 
@@ -128,7 +131,7 @@ def test_every_round_runs_each_cell_once_and_the_first_run_is_apart(model: OnnxM
     assert len(one.run_ids) == 4
     document = report.document(comparison)
     assert document["cells"][1]["same_bits"] == ["a wasm", "native onnxruntime"]
-    assert "Wasm in a, b: the same bits." in document["said"]
+    assert "wasm in a, b: the same bits." in document["said"]
 
 
 def test_a_run_that_was_not_warm_is_no_sample_and_is_repeated(model: OnnxModel) -> None:
@@ -166,7 +169,7 @@ def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: O
     assert "off by 0.5" in one.reason
     document = report.document(comparison)
     assert document["worse"] == [{"kind": "kind-b", "backend": "wasm"}]
-    assert any(said.startswith("B wasm is wrong") for said in document["said"])
+    assert any(said.startswith("b wasm is wrong") for said in document["said"])
     suite = ET.fromstring(junit.render(document)).find("testsuite")
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
@@ -245,6 +248,29 @@ def test_random_operators_are_said_and_not_judged(model: OnnxModel, tmp_path: Pa
     comparison = asking.create(asked(dice, browsers=("a",)))
     assert "random" in comparison.reference["not_judged"]
     assert any("No answer is judged" in one for one in report.document(comparison)["said"])
+
+
+def test_a_scheduled_one_tells_what_is_worse_than_before(model: OnnxModel, settings: Any) -> None:
+    told: list[dict[str, Any]] = []
+    words: dict[str, Any] = {"backends": ["wasm"], "browsers": ["a"], "runs": 2}
+    with Webhook(told) as url:
+        settings.WEBPOOL_REGRESSION_WEBHOOK = url
+        first = asking.get(tasks.compare_model(model.name, **words))
+        assert tasks.compare_model(model.name, **words) == str(first.pk)  # it has not ended
+        finish(first)
+        second = asking.get(tasks.compare_model(model.name, **words))
+        assert (second.scheduled, second.seed) == (True, first.seed)
+        finish(second, a={"off": 0.5})
+        for _ in range(1000):
+            if told:
+                break
+            threading.Event().wait(0.05)
+    (one,) = told
+    assert one["comparison"] == str(second.pk)
+    assert one["worse"][0]["before"] == "measured"
+    document = report.document(second)
+    assert [each["comparison"] for each in document["cells"][0]["earlier"]] == [str(first.pk)]
+    assert "earlier-0" in page.standalone(document)
 
 
 def test_cancelling_ends_the_run_in_flight(model: OnnxModel) -> None:

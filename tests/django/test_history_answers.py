@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import threading
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from history.tasks import recompute_history
 from inference import tasks
 from inference.store import outbox
 from tests.support.history import sample, series
+from tests.support.webhook import Webhook
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -183,7 +183,7 @@ def test_history_rests_many_times_as_long_as_it_worked(settings: Any) -> None:
 def test_a_slower_build_opens_a_regression_that_its_successor_closes(settings: Any) -> None:
     told: list[dict[str, Any]] = []
     heard: list[str] = []
-    with _webhook(told) as url:
+    with Webhook(told) as url:
         settings.WEBPOOL_REGRESSION_WEBHOOK = url
         regression_changed.connect(
             _listener := lambda regression, **_: heard.append(str(regression))
@@ -203,30 +203,6 @@ def test_a_slower_build_opens_a_regression_that_its_successor_closes(settings: A
             threading.Event().wait(0.05)
         regression_changed.disconnect(_listener)
     assert sorted(document["state"] for document in told) == ["closed", "open"]
-
-
-class _webhook:
-    """A real server that keeps what is posted to it."""
-
-    def __init__(self, kept: list[dict[str, Any]]) -> None:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                kept.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    def __enter__(self) -> str:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self._server.server_address[1]}/"
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def test_an_odd_latency_is_an_anomaly_even_on_a_constant_baseline() -> None:

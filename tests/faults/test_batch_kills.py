@@ -1,4 +1,4 @@
-"""A batch job whose command, control worker and browser's worker are killed while it is computed."""
+"""Batch jobs and comparisons whose command, control worker and browser's worker are killed meanwhile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,22 @@ from tests.support.stack import ROOT, RunningStack
 COUNT = 160
 
 
-@pytest.fixture
-def pool(tmp_path: Path) -> RunningStack:
-    running = RunningStack(tmp_path / "home", browsers="chromium,firefox", backends="wasm")
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    folder = tmp_path_factory.mktemp("kills")
+    running = RunningStack(folder / "home", browsers="chromium,firefox", backends="wasm")
     running.migrate()
     running.start()
-    add(running, micro.chain(tmp_path / "m.onnx", size=64), "m")
-    return running
+    try:
+        add(running, micro.chain(model_of(running), size=64), "m")
+        yield running
+    finally:
+        running.stop()
+        assert not running.wait_gone(), "processes outlived the stack"
+
+
+def model_of(pool: RunningStack) -> Path:
+    return pool.home.parent / "m.onnx"
 
 
 def done(pool: RunningStack, job_id: str) -> int:
@@ -54,25 +64,44 @@ def test_no_batch_is_lost_or_computed_twice_whoever_is_killed(
     )  # fmt: skip
     assert command.stderr is not None
     job_id = command.stderr.readline().split()[1].rstrip(":")
-    try:
-        wait_done(pool, job_id, 3)
-        command.kill()
-        command.communicate()
-        for name, more in (("control", 5), ("browser.firefox", 5), ("control", 5)):
-            before = done(pool, job_id)
-            os.kill(pool.pid(name), signal.SIGKILL)
-            wait_done(pool, job_id, min(before + more, COUNT // 2))
-        summary = json.loads(pool.manage(*args, "--json").stdout)
-        assert (summary["job"], summary["state"]) == (job_id, "finished"), pool.logs()
-        with np.load(tmp_path / "in.out.npz") as out:
-            assert out["_item"].tolist() == list(range(COUNT))
-            assert equal(out["y"], reference(tmp_path / "m.onnx", {"x": x})["y"])
-        runs = pool.get("/api/runs/?limit=1000")["results"]
-        succeeded = [run["owner"].partition("#")[0] for run in runs if run["state"] == "succeeded"]
-        assert len(succeeded) == len(set(succeeded)) == COUNT // 2
-        shards = pool.get("/api/shards/?limit=1000")["results"]
-        outcomes = [[a["outcome"] for a in shard["attempt_rows"]] for shard in shards]
-        assert all(of_shard.count("succeeded") <= 1 for of_shard in outcomes)
-    finally:
-        pool.stop()
-        assert not pool.wait_gone(), "processes outlived the stack"
+    wait_done(pool, job_id, 3)
+    command.kill()
+    command.communicate()
+    for name, more in (("control", 5), ("browser.firefox", 5), ("control", 5)):
+        before = done(pool, job_id)
+        os.kill(pool.pid(name), signal.SIGKILL)
+        wait_done(pool, job_id, min(before + more, COUNT // 2))
+    summary = json.loads(pool.manage(*args, "--json").stdout)
+    assert (summary["job"], summary["state"]) == (job_id, "finished"), pool.logs()
+    with np.load(tmp_path / "in.out.npz") as out:
+        assert out["_item"].tolist() == list(range(COUNT))
+        assert equal(out["y"], reference(model_of(pool), {"x": x})["y"])
+    runs = pool.get("/api/runs/?limit=1000")["results"]
+    succeeded = [run["owner"].partition("#")[0] for run in runs if run["state"] == "succeeded"]
+    assert len(succeeded) == len(set(succeeded)) == COUNT // 2
+    shards = pool.get("/api/shards/?limit=1000")["results"]
+    outcomes = [[a["outcome"] for a in shard["attempt_rows"]] for shard in shards]
+    assert all(of_shard.count("succeeded") <= 1 for of_shard in outcomes)
+
+
+def test_a_comparison_goes_on_where_it_was_and_counts_each_run_once(pool: RunningStack) -> None:
+    asked = {"model": "m", "runs": 25, "backends": ["wasm"]}
+    address = f"/api/comparisons/{pool.post('/api/comparisons/', asked)['id']}/"
+
+    def wait_runs(count: int) -> None:
+        deadline = time.monotonic() + 180
+        while pool.get(address)["runs_done"] < count:
+            assert time.monotonic() < deadline, pool.logs()
+            time.sleep(0.02)
+
+    for count in (5, 15, 25):
+        wait_runs(count)
+        os.kill(pool.pid("control"), signal.SIGKILL)
+    deadline = time.monotonic() + 180
+    while (told := pool.get(address))["state"] == "running":
+        assert time.monotonic() < deadline, pool.logs()
+        time.sleep(0.05)
+    assert [cell["state"] for cell in told["cells"]] == ["measured"] * 2, told
+    assert [len(cell["samples_ms"]) for cell in told["cells"]] == [25, 25]
+    counted = [run for cell in told["cells"] for run in cell["runs"]]
+    assert len(counted) == len(set(counted)) == told["runs_done"] >= 52

@@ -8,6 +8,7 @@ from typing import Final
 # As onnxruntime 1.2x and onnxruntime-web say it; the first that matches counts.
 _FORMS: Final = (
     re.compile(r"implementation for (?P<op>\w+)\(\d+\) node with name '(?P<node>[^']*)'"),
+    re.compile(r"Provider type for (?P<op>\w+) node with name '(?P<node>[^']*)'"),
     re.compile(r"running (?P<op>\w+) node\. Name:\s*'(?P<node>[^']*)'"),
     re.compile(r"kernel for (?:the )?(?:node )?(?P<op>[A-Z]\w+)"),
     re.compile(r"[Kk]ernel not found for (?P<op>\w+)"),

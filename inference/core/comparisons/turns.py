@@ -1,6 +1,8 @@
 """Whose turn it is: rounds, in each of which every cell runs once, in a seeded order of the round's own.
 
-So a machine that grows slower while a comparison runs makes all cells slower alike.
+So a machine that grows slower while a comparison runs makes all cells slower alike. The first round, which
+is not measured, goes in order of the cells: wasm comes before the backends that are proved beside it, which
+would load the model for it.
 """
 
 from __future__ import annotations
@@ -26,5 +28,6 @@ def next_turn(seed: int, seats: Sequence[Seat]) -> int | None:
         return None
     waiting = {seat.index for seat in seats if seat.open and seat.turns == behind}
     order = sorted(seat.index for seat in seats)
-    random.Random(f"{seed}/{behind}").shuffle(order)
+    if behind:
+        random.Random(f"{seed}/{behind}").shuffle(order)
     return next(index for index in order if index in waiting)

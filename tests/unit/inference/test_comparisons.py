@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from browsers.core.failures import Category
@@ -52,8 +52,9 @@ def test_the_order_is_the_seeds_and_another_one_in_each_round() -> None:
             turns[index] += 1
         return found
 
-    assert order(1, 0) == order(1, 0)
-    assert len({tuple(order(1, round_)) for round_ in range(5)}) > 1
+    assert order(1, 1) == order(1, 1)
+    assert len({tuple(order(1, round_)) for round_ in range(1, 6)}) > 1
+    assert order(1, 0) == list(range(6))
 
 
 def test_closed_cells_get_no_turn_and_none_is_left_at_the_end() -> None:
@@ -84,9 +85,8 @@ def test_a_browser_that_is_a_fifth_slower_is_found_and_said() -> None:
     assert one.low is not None
     assert one.high is not None
     assert one.low < 1.2 < one.high
-    assert said(one).startswith("firefox wasm is 1.2 times as slow as chromium wasm") or (
-        " times as slow as chromium wasm" in said(one)
-    )
+    assert said(one).startswith("firefox wasm is ")
+    assert said(one).endswith(" times as slow as chromium wasm")
 
 
 def test_equal_cells_are_not_said_to_differ() -> None:
@@ -96,12 +96,13 @@ def test_equal_cells_are_not_said_to_differ() -> None:
     assert "with 20 runs" in said(one)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000))
-def test_of_six_equal_cells_hardly_any_pair_is_found_different(seed: int) -> None:
-    """Holm keeps the chance of a single false one below 5 %; two at once would be a fault of ours."""
-    arms = {f"c{i}": times(seed=seed * 10 + i) for i in range(6)}
-    assert sum(one.p_value < 0.0005 for one in differences(arms)) == 0
+def test_of_six_equal_cells_hardly_any_pair_is_found_different() -> None:
+    """Holm keeps the chance of any false one below 5 %."""
+    found = 0
+    for seed in range(60):
+        arms = {f"c{i}": times(seed=seed * 10 + i) for i in range(6)}
+        found += any(one.shown for one in differences(arms))
+    assert found <= 6
 
 
 def test_holm() -> None:
@@ -155,6 +156,7 @@ def test_worse_is_what_was_right_and_is_not() -> None:
             "MatMul (node 'first')",
         ),
         ("Non-zero status code returned while running Conv node. Name:'c1' Status", "Conv (node 'c1')"),
+        ("was false. Provider type for MatMul node with name '' is not set.", "MatMul"),
         ("no backend of this browser can run the model", ""),
     ],
 )  # fmt: skip
