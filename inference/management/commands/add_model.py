@@ -34,6 +34,7 @@ class Command(WebpoolCommand):
             "--override", action="append", default=[], metavar="NAME",
             help="a weight that the file lists as an input, to be given with every request; may come again",
         )  # fmt: skip
+        parser.add_argument(
             "--weights",
             choices=("kept", "float32"),
             default="kept",
@@ -107,7 +108,9 @@ def _register(path: Path, options: JsonObject) -> OnnxModel:
     }
     if kind is not None:
         if options["override"]:
-            raise InvalidRequest("--override goes with an ONNX file, not with a language model's folder")
+            raise InvalidRequest(
+                "--override goes with an ONNX file, not with a language model's folder"
+            )
         floats = options["weights"] == "float32"
         return checkpoints.add_checkpoint(path, kind, floats=floats, **words)
     if path.suffix != ".json":
