@@ -57,8 +57,8 @@ PARTS = (
     Part("overheads", "what the pool adds to a request, beside baselines", "overheads"),
     Part("strategies", "every strategy and auto over six families", "strategies"),
     Part("throughput", "what more browsers and more streams bring", "throughput"),
-    Part("generation", "text over stages: speed, and what the pool adds to a token", "generation"),
     Part("fairness", "what one caller costs another in the same browser", "fairness"),
+    Part("generation", "text over stages: speed, and what the pool adds to a token", "generation"),
     Part("table", "memory, throughput, latency and recovery of three families", "table"),
     Part("memory", "what a model takes in a browser, by precision of its weights", "memory", False),
     Part(
