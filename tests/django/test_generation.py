@@ -70,6 +70,12 @@ def heard(session: GenerationSession, after: int = 0) -> list[Any]:
     return [telling.from_json(raw, int(entry.split("-")[0])) for entry, raw in found]
 
 
+def entries(session: GenerationSession, stage: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """What a stage was given."""
+    found: Any = client().xrange(streams.in_key(str(session.pk), stage))
+    return list(found)
+
+
 def stages(session: GenerationSession) -> list[tuple[str, int]]:
     return [(row.browser, row.epoch) for row in session.stages.all()]
 
@@ -78,7 +84,7 @@ def test_a_session_is_a_row_with_stages_and_a_log(writer: OnnxModel) -> None:
     session = begin(writer)
     assert stages(session) == [("a", 1), ("b", 1)]
     assert [client().llen(queue_of(each)) for each in "abc"] == [1, 1, 0]
-    ((entry, fields),) = client().xrange(streams.in_key(str(session.pk), 0))
+    ((entry, fields),) = entries(session, 0)
     start, count, (tokens,) = frames.read_frame(fields[streams.FRAME])
     assert (entry, start, count) == (b"5-0", 0, 5)
     assert tokens.shape == (1, 5)
@@ -208,8 +214,7 @@ def test_a_session_that_the_store_has_lost_begins_anew_where_it_was(writer: Onnx
     Watcher().turn()
     assert stages(session) == [("a", 2), ("b", 2)]
     assert [e.pick.token for e in heard(session) if isinstance(e, TokenWritten)] == [7, 8]
-    steps = client().xrange(streams.in_key(str(session.pk), 0))
-    read = [frames.read_frame(fields[streams.FRAME])[:2] for _, fields in steps]
+    read = [frames.read_frame(fields[streams.FRAME])[:2] for _, fields in entries(session, 0)]
     assert read == [(0, 5), (5, 1), (6, 1)], "the same steps as before"
     assert {row.how for row in session.recoveries.all()} == {"recompute"}
     assert write(session, 2, 9) is Said.NEW
@@ -244,7 +249,7 @@ def test_cancelled_once_and_for_good(writer: OnnxModel) -> None:
     session.refresh_from_db()
     assert (session.tokens, session.ending) == ([7], "cancelled")
     for stage in (0, 1):
-        ((_, fields),) = client().xrevrange(streams.in_key(str(session.pk), stage), count=1)
+        *_, (_, fields) = entries(session, stage)
         assert streams.END in fields, "its stages hear of it"
 
 

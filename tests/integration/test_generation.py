@@ -39,7 +39,7 @@ def pool(
         tmp_path_factory.mktemp("generation") / "home",
         browsers=",".join(BROWSERS),
         backends="wasm",
-        extra_env={"WEBPOOL_STANDBYS": "0"},
+        extra_env={"WEBPOOL_STANDBYS": "0", "WEBPOOL_BROWSER_START_S": "180"},
     )
     running.migrate()
     tokenizer = ("--tokenizer", str(files.tokenizer))
