@@ -66,18 +66,40 @@ def take_over(read: Read) -> int:
     state = HistoryState.objects.current()
     taken = 0
     began = timezone.now()
+    source = source_of(state.ledger, ATTEMPTS)
+    if _is_complete(read, source):
+        HistoryState.objects.filter(pk=state.pk).update(taken_at=began)
+        return 0
     with open_store() as store:
-        source = source_of(state.ledger, ATTEMPTS)
         mark = store.high_water_mark(source)
         while batch := read(source, mark):
             mark = max(item.source_id for item in batch)
             taken += store.record(batch, marks={source: mark})
         taken += _take_pending(store, state.ledger)
         samples = store.count()
+    _MARKS[history_path(), source] = mark
     HistoryState.objects.filter(pk=state.pk).update(
         taken_at=began, attempts_taken=mark, samples=samples
     )
     return taken
+
+
+_MARKS: Final[dict[tuple[Path, str], int]] = {}
+"""Up to which mark of a source everything is in a history file, as this process has seen it there."""
+
+
+def _is_complete(read: Read, source: str) -> bool:
+    """Whether nothing came in since readers got their copy, which then is complete as of now.
+
+    To open the file, only to find that, costs ten times as much. A file that this process has not opened
+    yet, that is not there, or that is another one than was copied, is opened.
+    """
+    from history.store import HistoryStore
+
+    mark = _MARKS.get((history_path(), source))
+    if mark is None or read(source, mark) or PendingSample.objects.exists():
+        return False
+    return HistoryStore.renew_copy(history_path())
 
 
 def _take_pending(store: HistoryStore, ledger: str) -> int:

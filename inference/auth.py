@@ -34,6 +34,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
+from browsers import locations
 from browsers.core.failures import Category
 from browsers.redis import client
 from inference.errors import Busy, InvalidRequest, Unauthorised, Unavailable, WebpoolError
@@ -127,7 +128,7 @@ def identify(request: HttpRequest, *, writes: bool) -> Caller:
     if not is_local(request):
         raise Unauthorised(
             "expected an API key (Authorization: Bearer <key>) or a login at /admin/, got neither; "
-            "`manage.py create_api_key NAME` makes a key"
+            f"`{locations.PROGRAM} create_api_key NAME` makes a key"
         )
     if writes:
         _check_same_site(request)
@@ -252,7 +253,7 @@ def count_request(key_id: int, limit: int, now_s: float) -> None:
         count, _ = pipe.execute()
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
+            f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
         ) from error
     if count > limit:
         raise Busy(

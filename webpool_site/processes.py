@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from browsers import locations
 from browsers.queues import CONTROL_QUEUE, HISTORY_QUEUE, queue_of
 from browsers.supervisor import ProcessSpec, Restart, can_fork, fork_server_argv
 from webpool_site import ports, valkey
 from webpool_site.browser_list import BrowserSlot
 from webpool_site.children import readiness
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CELERY = (sys.executable, "-m", "celery", "-A", "webpool_site")
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
 # A process whose code or settings are wrong fails at once and every time: five tries tell.
@@ -77,7 +77,7 @@ def _fork_server(layout: Layout) -> list[ProcessSpec]:
         argv=fork_server_argv("webpool_site.children.preload"),
         # Its threads would be lost to the forked, and the cores are the browsers'.
         env={**environment(layout), "OPENBLAS_NUM_THREADS": "1"},
-        cwd=REPOSITORY,
+        cwd=locations.ROOT,
         restart=ESSENTIAL,
         critical=True,
         fork_server=True,
@@ -96,7 +96,7 @@ def worker(layout: Layout, queue: str, *, after: Sequence[str], role: str) -> Pr
         name=queue,
         argv=(*CELERY, "worker", "-Q", queue, "-n", f"{queue}@%h", *_SOLO, *QUIET),
         env={**environment(layout), "WEBPOOL_ROLE": role, readiness.VARIABLE: str(ready)},
-        cwd=REPOSITORY,
+        cwd=locations.ROOT,
         ready=functools.partial(readiness.is_ready, ready),
         after=tuple(after),
         restart=ESSENTIAL,
@@ -143,7 +143,7 @@ def _web(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
         name="web",
         argv=(sys.executable, "-m", "webpool_site.web", layout.host.strip("[]"), str(layout.port)),
         env={**environment(layout), "WEBPOOL_ROLE": "web"},
-        cwd=REPOSITORY,
+        cwd=locations.ROOT,
         ready=lambda pid: ports.accepts(layout.host, layout.port),
         after=tuple(after),
         restart=ESSENTIAL,
@@ -157,7 +157,7 @@ def _beat(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
         name="beat",
         argv=(*CELERY, "beat", "--pidfile", "", "--loglevel", "INFO"),
         env={**environment(layout), "WEBPOOL_ROLE": "beat"},
-        cwd=REPOSITORY,
+        cwd=locations.ROOT,
         after=tuple(after),
         restart=ESSENTIAL,
         critical=True,

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from browsers import locations
+from webpool_site import __version__
 from webpool_site.databases import database
 from webpool_site.environment import (
     env_bool,
@@ -21,8 +23,9 @@ from webpool_site.environment import (
     redis_url,
 )
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-WEBPOOL_HOME = Path(os.environ.get("WEBPOOL_HOME", BASE_DIR / "var")).resolve()
+BASE_DIR = locations.ROOT
+WEBPOOL_HOME = locations.default_home().resolve()
+WEBPOOL_PROGRAM = locations.PROGRAM
 private_home(WEBPOOL_HOME)
 
 # --- web -----------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ ASGI_APPLICATION = "webpool_site.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [locations.DATA / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -203,11 +206,11 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "webpool",
     "DESCRIPTION": "ONNX inference on a pool of real web browsers.",
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "inference.views.published.add_refusals",
+        "inference.views.published.complete",
     ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from browsers import locations
 from browsers.drivers.base import Driver
 from browsers.drivers.chromium import CHROME, CHROMIUM, EDGE, ChromiumDriver
 from browsers.drivers.chromium_npm import ChromiumNpmDriver
@@ -60,15 +60,6 @@ ALL_KINDS = (
 """Every kind that `get_driver` knows, in the order in which they are listed to people."""
 
 
-_ROOT = Path(__file__).resolve().parents[2]
-"""The repository: node_modules lies here."""
-
-
-def default_home() -> Path:
-    """Where webpool keeps its data: environment variable WEBPOOL_HOME, else `var` in the repository."""
-    return Path(os.environ.get("WEBPOOL_HOME") or _ROOT / "var")
-
-
 def get_driver(kind: str, *, home: Path | None = None) -> Driver:
     """The driver of one kind; ValueError names the kinds there are. `home` holds unpacked tools."""
     match kind:
@@ -77,7 +68,7 @@ def get_driver(kind: str, *, home: Path | None = None) -> Driver:
         case "chrome":
             return ChromiumDriver(CHROME)
         case "chromium-npm":
-            return ChromiumNpmDriver(root=_ROOT, home=home or default_home())
+            return _chromium_npm(home or locations.default_home())
         case "webkitgtk":
             return WebKitGtkDriver()
         case "safari":
@@ -99,3 +90,7 @@ def find_all(*, home: Path | None = None) -> tuple[Installation | Missing, ...]:
 def installed(*, home: Path | None = None) -> tuple[Installation, ...]:
     """The browsers that can be launched here."""
     return tuple(found for found in find_all(home=home) if isinstance(found, Installation))
+
+
+def _chromium_npm(home: Path) -> ChromiumNpmDriver:
+    return ChromiumNpmDriver(root=locations.npm_root(home), home=home)

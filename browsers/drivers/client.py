@@ -1,7 +1,8 @@
 """Opening a WebDriver session over HTTP, and Selenium's errors told in our own.
 
 The one place that sets Selenium's clocks: its own default waits 120 s, and urllib3 would try an
-unanswered GET or DELETE four times over.
+unanswered GET or DELETE four times over. Its client is imported with the first session: who only looks
+which browsers there are, as `manage.py up` does, would pay half a second for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import urllib3
@@ -19,11 +21,8 @@ from selenium.common.exceptions import (
     TimeoutException,
     WebDriverException,
 )
-from selenium.webdriver import Remote
 from selenium.webdriver.common.options import BaseOptions
 from selenium.webdriver.common.proxy import Proxy
-from selenium.webdriver.remote.client_config import ClientConfig
-from selenium.webdriver.remote.remote_connection import RemoteConnection
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError
@@ -37,6 +36,10 @@ from browsers.drivers.errors import (
     TabCrashed,
 )
 from browsers.processes import HOST, Network
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Remote
+    from selenium.webdriver.remote.remote_connection import RemoteConnection
 
 COMMAND_TIMEOUT_S = 30.0
 """How long any command may take before we stop waiting for the driver."""
@@ -72,6 +75,9 @@ def open_session(
 
     Raises Selenium's or urllib3's errors: callers translate them (`translated`).
     """
+    from selenium.webdriver import Remote
+    from selenium.webdriver.remote.client_config import ClientConfig
+
     alternatives = [options] if isinstance(options, BaseOptions) else list(options)
     for each in alternatives:
         each.timeouts = {"pageLoad": PAGE_TIMEOUT_MS, "script": SCRIPT_TIMEOUT_MS}
@@ -94,6 +100,7 @@ def open_session(
 
 def _connection(network: Network) -> type[RemoteConnection]:
     """Selenium's connection, whose sockets are made in that network."""
+    from selenium.webdriver.remote.remote_connection import RemoteConnection
 
     class Inside(HTTPConnection):
         def _new_conn(self) -> socket.socket:

@@ -12,10 +12,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import platform
 import signal
 import sys
-from pathlib import Path
 from typing import Final
 
 # clone(2), prctl(2)
@@ -26,6 +24,9 @@ _FLAGS: Final = _CLONE_PARENT | _CHILD_CLEARTID | _CHILD_SETTID | signal.SIGCHLD
 _CLONE: Final = {"x86_64": (56, 3), "aarch64": (220, 4)}
 """By machine: the number of the call, and which of its arguments is the place of the child's id."""
 
+_TRY_S: Final = 30.0
+_SIBLING: Final = 7  # the exit code by which it is known
+
 
 class NotAlone(RuntimeError):
     """This process has more than one thread: a copy of it would have locks that nobody releases."""
@@ -33,13 +34,24 @@ class NotAlone(RuntimeError):
 
 @functools.cache
 def available() -> bool:
-    """Whether this machine can do it: Linux, on a processor that is known here."""
-    return sys.platform == "linux" and platform.machine() in _CLONE and _note_of_id() is not None
+    """Whether this machine can do it, found by trying, once per process: not every kernel makes siblings."""
+    if sys.platform != "linux" or os.uname().machine not in _CLONE or _note_of_id() is None:
+        return False
+    import subprocess  # the trial does without
+
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", __file__], capture_output=True, timeout=_TRY_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
 
 
 def threads() -> int:
     """How many this process has, also those that libraries started."""
-    return len(list(Path("/proc/self/task").iterdir()))
+    with os.scandir("/proc/self/task") as found:
+        return sum(1 for _ in found)
 
 
 def fork_sibling() -> int:
@@ -51,7 +63,7 @@ def fork_sibling() -> int:
     """
     if threads() != 1:
         raise NotAlone(f"expected one thread in this process, found {threads()}: it cannot fork")
-    number, place = _CLONE[platform.machine()]
+    number, place = _CLONE[os.uname().machine]
     arguments: list[int | None] = [_FLAGS, None, None, None, None]
     arguments[place] = _note_of_id()
     libc = ctypes.PyDLL(None, use_errno=True)  # keeps Python's lock, as os.fork does
@@ -75,8 +87,25 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def _try() -> None:
+    """Have a child make a sibling of itself, and collect both; an error where that fails."""
+    if os.fork() == 0:
+        try:
+            made = fork_sibling()
+        except OSError:
+            os._exit(1)
+        os._exit(0 if made else _SIBLING)
+    ended = sorted(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(2))
+    if ended != [0, _SIBLING]:
+        raise SystemExit(1)
+
+
 def _note_of_id() -> int | None:
     """Where the C library keeps this thread's id; None where the kernel does not tell."""
     found = ctypes.c_void_p()
     told = ctypes.CDLL(None).prctl(_GET_TID_ADDRESS, ctypes.byref(found), 0, 0, 0)
     return found.value if told == 0 else None
+
+
+if __name__ == "__main__":
+    _try()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from browsers import clock
+from browsers import clock, locations
 from browsers.core.answers.known import Checks, Known
 from browsers.core.answers.proofs import Excluded
 from browsers.core.errors import BrowserError
@@ -76,7 +76,10 @@ class BrowserWorker:
                 remote_url=(settings.WEBPOOL_REMOTE_URL or None) if kind == "remote" else None,
             ),
             files=model_file,
-            runtime_dir=settings.BASE_DIR / "node_modules" / "onnxruntime-web" / "dist",
+            runtime_dir=locations.npm_root(settings.WEBPOOL_HOME)
+            / "node_modules"
+            / "onnxruntime-web"
+            / "dist",
             threads=settings.WEBPOOL_THREADS,
             memory_limit_mb=limit_mb,
             on_event=self._on_event,

@@ -6,6 +6,7 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
@@ -25,7 +26,8 @@ class HistoryCommand(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         except OperationalError as error:
             raise CommandError(
-                f"the database cannot be used ({error}); see `manage.py doctor`", returncode=2
+                f"the database cannot be used ({error}); see `{settings.WEBPOOL_PROGRAM} doctor`",
+                returncode=2,
             ) from error
 
     def write_json(self, document: Any) -> None:

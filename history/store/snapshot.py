@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from django.conf import settings
 
 from history.errors import HistoryBusy
 from history.store.reading import Queries, statement
@@ -43,14 +44,13 @@ def publish(path: Path) -> bool:
     They need none when nothing has changed: their copy is complete as of now. A file beyond 50 MB is not
     copied at every change, so that recording does not drown in copies: 100 MB at most every 10 s.
     """
+    if renew(path):
+        return False
     link = _link(path)
     now = time.time()
     size_mb = path.stat().st_size / 2**20
     with contextlib.suppress(FileNotFoundError):
         current = link.resolve(strict=True)
-        if current.name == _name(path):
-            os.utime(current, (now, now))
-            return False
         if now - current.stat().st_mtime < size_mb / 5 - 10:
             return False
     copy = path.with_name(_name(path))
@@ -63,6 +63,21 @@ def publish(path: Path) -> bool:
     for old in path.parent.glob(f"{path.stem}.snapshot-*.duckdb"):
         if old != copy:
             old.unlink(missing_ok=True)
+    return True
+
+
+def renew(path: Path) -> bool:
+    """Say of the copy that it is complete as of now; False: it is not one of the file as it is, or not there.
+
+    The file is closed and locked by the caller.
+    """
+    try:
+        current = _link(path).resolve(strict=True)
+        if current.name != _name(path):
+            return False
+        os.utime(current)
+    except FileNotFoundError:
+        return False
     return True
 
 
@@ -102,7 +117,7 @@ def _connect(path: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
         db.close()
         raise HistoryBusy(
             f"{path} is of an older webpool: it is made anew when a pool starts, or now by "
-            "`manage.py history --recompute`"
+            f"`{settings.WEBPOOL_PROGRAM} history --recompute`"
         )
     return db
 

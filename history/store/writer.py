@@ -53,6 +53,23 @@ class HistoryStore(Queries):
         finally:
             self.close()
 
+    @classmethod
+    def renew_copy(cls, path: Path) -> bool:
+        """Say of the readers' copy that it is complete as of now; False: it is not one of the file as it is.
+
+        False, too, while another process writes.
+        """
+        if not path.exists():
+            return False
+        try:
+            lock = _lock(path.with_suffix(".lock"), 0.0)
+        except HistoryBusy:
+            return False
+        try:
+            return snapshot.renew(path)
+        finally:
+            os.close(lock)
+
     def close(self) -> None:
         """Close the file without a copy for readers. Idempotent."""
         self._db.close()

@@ -25,7 +25,7 @@ def decoder_document(read: Read, described: Described | None) -> JsonObject | No
             "nothing tells how many positions it may hold: a config.json beside it would, or a table of "
             "rotations in its graph"
         )
-    if described is not None:
+    if described is not None and described.claimed:
         raise ValueError(why or "its graph has no cache of keys and values")
     if why:
         read.summary["no_decoder"] = why
@@ -36,7 +36,7 @@ def _document(read: Read, found: JsonObject, words: Described, context: int) -> 
     read.summary["decoding"] = {
         "changed": found["changed"],
         "called": dict(words.called),
-        "weights": words.weights,
+        "notes": list(words.notes),
     }
     return {
         "architecture": words.architecture,

@@ -36,6 +36,9 @@ Arrays = dict[str, Array]
 _MOST_BYTES: Final = 1_000_000_000  # of a step's weights: they are in memory while it is answered
 _NOT_KEPT: Final = "none was kept"
 _MOST_REMEMBERED: Final = 256
+_UNTOLD: Final = (
+    "the graph of %s cannot be followed, it may hold every form that backends get wrong: %s"
+)
 _KNOWN: dict[str, Known] = {}
 
 
@@ -68,15 +71,17 @@ def _asked(steps: Sequence[PlanShard], computing: Sequence[PlanShard], folder: P
             f"{largest} has {largest.weight_bytes / 1e9:.1f} GB of weights, too much to be run here"
         )
     try:
-        sandbox.ask(
+        untold = sandbox.ask(
             "answers",
             reads=[file_of(step.sha256) for step in computing],
             writes=folder,
             steps=[_told(step) for step in steps],
             folder=str(folder),
-        )
+        ).document
     except sandbox.Refused as error:
         return f"onnxruntime answers no made-up input: {error}"
+    for sha256, why in untold.items():
+        log.warning(_UNTOLD, sha256, why)
     return ""
 
 
@@ -106,7 +111,7 @@ def _traits(sha256: str) -> JsonObject:
     try:
         found: JsonObject = sandbox.ask("traits", reads=[path], path=str(path)).document
     except (sandbox.Refused, sandbox.Failed) as error:
-        log.warning("the graph of %s cannot be followed: %s", sha256, error)
+        log.warning(_UNTOLD, sha256, error)
         return UNTOLD
     return found
 

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from django.conf import settings
 
+from browsers import locations
 from inference import sandbox
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,10 @@ def loads(path: Path) -> Loads:
     global _session
     if path.stat().st_size > _MOST_BYTES:
         return Loads(unknown=f"it has more than {_MOST_BYTES // 10**6} MB")
-    node, dist = _node(), settings.BASE_DIR / "node_modules" / "onnxruntime-web" / "dist"
+    node, dist = (
+        _node(),
+        locations.npm_root(settings.WEBPOOL_HOME) / "node_modules" / "onnxruntime-web" / "dist",
+    )
     if node is None or not dist.is_dir():
         return Loads(unknown=f"there is no {'node' if node is None else 'onnxruntime-web'} here")
     model = np.fromfile(path, np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from inference import sandbox
@@ -31,8 +31,14 @@ class Read:
     no_decoder: str = ""
 
 
-def read(path: Path, folder: Path, called: Mapping[str, str] | None = None) -> Read:
-    """Read and check a file, and write it as one into a folder.
+def read(
+    path: Path,
+    folder: Path,
+    *,
+    called: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+) -> Read:
+    """Read and check a file, and write it as one into a folder; `overrides` are weights that become inputs.
 
     `called`: usual names of a decoder's inputs that have their own, such as {"tokens": "input_ids"}.
 
@@ -46,7 +52,7 @@ def read(path: Path, folder: Path, called: Mapping[str, str] | None = None) -> R
     # Where its external data may lie: beside it, also where it is a link into another folder.
     folders = [path.parent, path.resolve().parent]
     beside = [file for file in path.parent.iterdir() if file.is_file()] if path.is_file() else []
-    found, _ = _asked(path, folder, folders, beside, called=called)
+    found, _ = _asked(path, folder, folders, beside, called=called, overrides=overrides)
     said = loads(found.path)
     done = ""
     if said.refused:
@@ -67,6 +73,7 @@ def _asked(
     *,
     lowered: bool = False,
     called: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
 ) -> tuple[Read, str]:
     said = sandbox.ask(
         "read",
@@ -77,6 +84,7 @@ def _asked(
         folder=str(folder),
         lowered=lowered,
         called=dict(called or {}),
+        overrides=list(overrides),
     ).document
     summary = said["summary"]
     sha256 = str(summary["sha256"])

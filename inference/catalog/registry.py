@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.db import IntegrityError
@@ -32,11 +33,13 @@ def add_model(
     model_type: str = ModelType.OTHER,
     tokenizer: Path | None = None,
     described: Described | None = None,
+    overrides: Sequence[str] = (),
 ) -> OnnxModel:
     """Register an ONNX file (with its external data, if any); nothing is kept when it is refused.
 
     Registering the same bytes under the same name again returns the existing model. `described`: of a model
     that is to write text, what its graph does not tell; its graph must be a decoder's then.
+    `overrides`: weights listed as inputs, which are given with every request from then on.
 
     Raises:
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
@@ -45,7 +48,8 @@ def add_model(
     kept: set[str] = set()
     try:
         with made_files() as folder:
-            read = reading.read(path, folder, described.called if described else None)
+            called = described.called if described else None
+            read = reading.read(path, folder, called=called, overrides=overrides)
             existing = OnnxModel.objects.filter(name=name).first()
             if existing is not None:
                 return same_or_taken(existing, read.sha256)

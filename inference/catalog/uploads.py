@@ -36,6 +36,7 @@ def register_upload(
     model_type: str,
     tokenizer: UploadedFile | None = None,
     external_data: Sequence[UploadedFile] = (),
+    overrides: Sequence[str] = (),
 ) -> OnnxModel:
     """Register an uploaded ONNX file; external data files keep their names and lie beside it.
 
@@ -47,7 +48,11 @@ def register_upload(
         for data in external_data:
             _save(data, folder)
         return registry.add_model(
-            path, name=name, model_type=model_type, tokenizer=_tokenizer(tokenizer, folder)
+            path,
+            name=name,
+            model_type=model_type,
+            tokenizer=_tokenizer(tokenizer, folder),
+            overrides=overrides,
         )
 
 

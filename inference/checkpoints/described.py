@@ -18,7 +18,8 @@ class Described:
         chat_template: Jinja; "" when it has none.
         special: names of special tokens that templates use, with their text.
         called: usual names of inputs that have their own, such as {"tokens": "input_ids"}.
-        weights: in what form they are held, for people.
+        claimed: it is said to be a decoder: a graph that is none is refused then.
+        notes: for people: in what form weights are held, what was left out.
     """
 
     architecture: str = ""
@@ -27,11 +28,14 @@ class Described:
     chat_template: str = ""
     special: Mapping[str, str] = dataclasses.field(default_factory=dict)
     called: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    weights: str = ""
+    claimed: bool = True
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, document: JsonView) -> Described:
-        return cls(**{**document, "stop_tokens": tuple(document["stop_tokens"])})
+        lists = {key: tuple(document[key]) for key in ("stop_tokens", "notes")}
+        return cls(**{**document, **lists})
 
     def to_json(self) -> JsonObject:
-        return {**dataclasses.asdict(self), "stop_tokens": list(self.stop_tokens)}
+        lists = {"stop_tokens": list(self.stop_tokens), "notes": list(self.notes)}
+        return {**dataclasses.asdict(self), **lists}

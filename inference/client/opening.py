@@ -159,7 +159,7 @@ class _Child:
         self._log.unlink(missing_ok=True)
         self._process: subprocess.Popen[bytes] = spawn(
             [
-                sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--no-web",
+                sys.executable, "-m", "webpool_site.command_line", "up", "--no-web",
                 "--ready-file", str(self._ready_file),
             ],
             env={**os.environ, **environment, "WEBPOOL_HOME": str(self._home)},

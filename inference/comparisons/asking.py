@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from browsers import locations
 from inference.catalog import registry
 from inference.comparisons import places, reference, storage
 from inference.core.tenants import is_counted
@@ -103,10 +104,12 @@ def create(asked: Asked) -> Comparison:
         cells = places.cells_for(asked.browsers, backends, found)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
+            f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
         ) from error
     if not cells:
-        raise Unavailable("no browser is in the pool; start it with `make up` and wait for ready")
+        raise Unavailable(
+            f"no browser is in the pool; start it with `{locations.UP}` and wait for ready"
+        )
     if len(cells) > _MOST_CELLS:
         raise InvalidRequest(f"{len(cells)} cells; expected at most {_MOST_CELLS}: name browsers")
     comparison = Comparison(

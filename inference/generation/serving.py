@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from browsers import clock
+from browsers import clock, locations
 from browsers.core.failures import Category
 from browsers.redis import blocking_client
 from inference.catalog import decoders, texts
@@ -74,7 +74,7 @@ def start(model: OnnxModel, asked: Asked, owner: str) -> str:
         streams.begin(session_id, [1] * len(rows), frames.first_stage(asked.prompt, ()))
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"the store does not answer or is full ({error}); is the pool running (make up)?"
+            f"the store does not answer or is full ({error}); is the pool running ({locations.UP})?"
         ) from error
     try:
         _insert(session, rows)

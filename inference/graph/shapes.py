@@ -12,7 +12,7 @@ class InvalidInput(ValueError):
 
 
 def check_names(specs: Sequence[TensorSpec], given: Collection[str]) -> None:
-    """Check that every name that is given is a port's.
+    """Check that every name that is given is that of a port which takes a value.
 
     Raises:
         InvalidInput: names those that are not.
@@ -22,6 +22,13 @@ def check_names(specs: Sequence[TensorSpec], given: Collection[str]) -> None:
     if unknown:
         raise InvalidInput(
             f"unknown input {', '.join(map(repr, unknown))}; expected {', '.join(map(repr, known))}"
+        )
+    fixed = sorted(spec.name for spec in specs if spec.optional and spec.name in given)
+    if fixed:
+        raise InvalidInput(
+            f"input {', '.join(map(repr, fixed))} has its value in the model's file, which browsers let "
+            "nobody override: leave it out, or register the file so that it is given with every "
+            f"request (add_model --override {fixed[0]})"
         )
 
 

@@ -7,8 +7,9 @@ import dataclasses
 from browsers.models import DrainKind
 from browsers.state import drains
 from browsers.state.live import living
+from inference.core.lifecycle import UNDER_WAY
 from inference.ledger import redispatch, sweep
-from inference.models import RunShard, ShardState
+from inference.models import RunShard
 from inference.scheduling.pool_view import get_browser, snapshot
 
 
@@ -59,8 +60,7 @@ def undrain(browser_id: str) -> bool:
 
 def left(browser_id: str) -> int:
     """Shards that the browser holds, queued or running: 0 means that nothing is cut off by its end."""
-    states = [ShardState.QUEUED, ShardState.RUNNING]
-    return RunShard.objects.filter(browser=browser_id, state__in=states).count()
+    return RunShard.objects.outstanding(*UNDER_WAY).filter(browser=browser_id).count()
 
 
 def _move_queued(browser_id: str) -> int:

@@ -100,11 +100,9 @@ def why_waiting(shard: RunShard, pool: Sequence[BrowserView]) -> dispatch.NoBrow
 
 def queued_on(browser_id: str) -> list[RunShard]:
     """What waits for a browser, first in first."""
-    related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
-    queued = related.defer("run__model__summary").filter(
-        browser=browser_id, state=ShardState.QUEUED
-    )
-    return list(queued.order_by("queued_at", "pk"))
+    queued = RunShard.objects.outstanding(ShardState.QUEUED).filter(browser=browser_id)
+    related = queued.select_related("run", "plan_shard", "run__plan", "run__model")
+    return list(related.defer("run__model__summary").order_by("queued_at", "pk"))
 
 
 def move_queued(browser_id: str) -> int:

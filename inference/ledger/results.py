@@ -27,6 +27,7 @@ from django.db.models import QuerySet
 from browsers import clock
 from browsers.core.failures import Category
 from inference.core import retry
+from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import BrowserView
 from inference.ledger import attempts, deadlines, endings
 from inference.ledger.attempts import AttemptFacts
@@ -237,8 +238,7 @@ def owner_died(browser_id: str, reason: str, *, category: Category = Category.BR
     Returns how many shards were taken.
     """
     dispatch.forget_messages(browser_id)
-    states = [ShardState.RUNNING, ShardState.QUEUED]
-    held = _with_run().filter(browser=browser_id, state__in=states)
+    held = _with_run(RunShard.objects.outstanding(*UNDER_WAY)).filter(browser=browser_id)
     taken = sum(_take(shard, category, reason) for shard in held)
     wake_waiters(clock.now() - UNHEARD, browser_id)
     return taken
@@ -250,13 +250,14 @@ def _take(shard: RunShard, category: Category, reason: str) -> bool:
         if redispatch(shard):
             return True
         # A claim that had begun when we looked, and was committed since, took it under the same fence.
-        since = _with_run().filter(pk=shard.pk, fence=shard.fence, state=ShardState.RUNNING)
+        running = RunShard.objects.filter(state=ShardState.RUNNING)
+        since = _with_run(running).filter(pk=shard.pk, fence=shard.fence)
         return any(lose(claimed, category, reason) for claimed in since)
     return lose(shard, category, reason)
 
 
-def _with_run() -> QuerySet[RunShard]:
-    return RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
+def _with_run(steps: QuerySet[RunShard]) -> QuerySet[RunShard]:
+    return steps.select_related("run", "plan_shard", "run__plan", "run__model")
 
 
 def lose(shard: RunShard, category: Category, reason: str) -> bool:

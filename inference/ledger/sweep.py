@@ -65,17 +65,18 @@ def sweep(now: datetime) -> bool:
     return complete
 
 
-def _steps() -> QuerySet[RunShard]:
-    related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
+def _steps(kind: StepKind, state: ShardState) -> QuerySet[RunShard]:
+    steps = RunShard.objects.outstanding(state).filter(kind=kind)
+    related = steps.select_related("run", "plan_shard", "run__plan", "run__model")
     return related.defer("run__model__summary")
 
 
-def _shards() -> QuerySet[RunShard]:
-    return _steps().filter(kind=StepKind.COMPUTE)
+def _shards(state: ShardState) -> QuerySet[RunShard]:
+    return _steps(StepKind.COMPUTE, state)
 
 
-def _joins() -> QuerySet[RunShard]:
-    return _steps().filter(kind=StepKind.JOIN)
+def _joins(state: ShardState) -> QuerySet[RunShard]:
+    return _steps(StepKind.JOIN, state)
 
 
 def _repeat_drains(_now: datetime) -> None:
@@ -106,7 +107,7 @@ def _take_abandoned(browser: LiveBrowser) -> None:
     if browser.idle_since is None:
         return
     idle_since = datetime.fromtimestamp(browser.idle_since, UTC)
-    left = _shards().filter(browser=browser.id, state=ShardState.RUNNING, claimed_at__lt=idle_since)
+    left = _shards(ShardState.RUNNING).filter(browser=browser.id, claimed_at__lt=idle_since)
     for shard in left:
         results.lose(
             shard, Category.INTERNAL, f"{browser.id} computed it, but could not write it down"
@@ -121,7 +122,7 @@ def _place_waiting(now: datetime) -> None:
 
 def place_waiting() -> int:
     """Try again to place every shard that found no browser; returns how many were sent."""
-    waiting = _shards().filter(state=ShardState.READY, run__state=RunState.RUNNING)
+    waiting = _shards(ShardState.READY).filter(run__state=RunState.RUNNING)
     return sum(redispatch.redispatch(shard) for shard in waiting.order_by("ready_at")[:_AT_MOST])
 
 
@@ -135,9 +136,9 @@ def _send_lost_messages(now: datetime) -> None:
     queued = open_work.open_steps(StepKind.COMPUTE, (ShardState.QUEUED,), queued_before=before)
     if not any(steps.overdue for steps in queued):
         return
-    overdue = _shards().filter(state=ShardState.QUEUED, queued_at__lt=before)
+    overdue = _shards(ShardState.QUEUED).filter(queued_at__lt=before)
     waiting = Counter(overdue.order_by().values_list("browser", flat=True))
-    running = RunShard.objects.filter(browser__in=waiting, state=ShardState.RUNNING)
+    running = RunShard.objects.outstanding(ShardState.RUNNING).filter(browser__in=waiting)
     at_work = set(running.order_by().values_list("browser", flat=True))
     for browser_id, count in waiting.items():
         held = client().llen(queue_of(browser_id)) + (browser_id in at_work)
@@ -155,11 +156,11 @@ def _join_again(now: datetime) -> None:
     under_way = (ShardState.QUEUED, ShardState.RUNNING)
     if not open_work.open_steps(StepKind.JOIN, under_way, queued_before=now):
         return
-    waiting = _joins().filter(state=ShardState.QUEUED, queued_at__lt=now - LOST_MESSAGE_AFTER)
+    waiting = _joins(ShardState.QUEUED).filter(queued_at__lt=now - LOST_MESSAGE_AFTER)
     if not client().llen(CONTROL_QUEUE):
         for join in waiting[:_AT_MOST]:
             redispatch.join_again(join)
-    for join in _joins().filter(state=ShardState.RUNNING)[:_AT_MOST]:
+    for join in _joins(ShardState.RUNNING)[:_AT_MOST]:
         if join.claimed_at and join.claimed_at + join.attempts * _LONG_JOIN < now:
             redispatch.join_again(join)
 
@@ -174,7 +175,7 @@ def _go_on(now: datetime) -> None:
 
 def restart_joins() -> None:
     """Send every join again that was under way: the control worker, just started, does none yet."""
-    for join in _joins().filter(state=ShardState.RUNNING):
+    for join in _joins(ShardState.RUNNING):
         redispatch.join_again(join)
 
 

@@ -10,6 +10,7 @@ import redis.exceptions
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
+from browsers import locations
 from inference.errors import RunFailed, WebpoolError
 from inference.models import Entrance
 from inference.store import audit
@@ -36,11 +37,12 @@ class WebpoolCommand(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         except redis.exceptions.ResponseError as error:
             raise CommandError(
-                f"Redis refuses ({error}); see `manage.py doctor`", returncode=2
+                f"Redis refuses ({error}); see `{locations.PROGRAM} doctor`", returncode=2
             ) from error
         except redis.exceptions.RedisError as error:
             raise CommandError(
-                f"Redis does not answer ({error}); start the pool with `make up`", returncode=2
+                f"Redis does not answer ({error}); start the pool with `{locations.UP}`",
+                returncode=2,
             ) from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -50,5 +52,6 @@ class WebpoolCommand(BaseCommand):
             ) from error
         except OperationalError as error:
             raise CommandError(
-                f"the database cannot be used ({error}); see `manage.py doctor`", returncode=2
+                f"the database cannot be used ({error}); see `{locations.PROGRAM} doctor`",
+                returncode=2,
             ) from error

@@ -6,11 +6,13 @@ How the states of runs and steps change is told in `inference.core.lifecycle`; w
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
 
 from inference.core.lifecycle import RUN, RunState, ShardState
+from inference.documents import JsonObject
 from inference.models.catalog import OnnxModel, Plan, PlanShard, StepKind
 
 _READS: dict[str, str] = {
@@ -102,6 +104,28 @@ class Run(models.Model):
         return [step for step in self.shards.all() if step.kind == StepKind.JOIN]
 
 
+class Outstanding(models.Lookup):
+    """Whether a step's state is one of those that the index of outstanding steps has.
+
+    SQLite takes a partial index only where its condition is repeated word for word; a list of parameters,
+    or of fewer words, has it read the whole table.
+    """
+
+    lookup_name = "outstanding"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        state, parameters = self.process_lhs(compiler, connection)
+        return f"{state} IN ('ready', 'queued', 'running')", parameters
+
+
+class RunShardQuerySet(models.QuerySet["RunShard"]):
+    def outstanding(self, *states: ShardState) -> RunShardQuerySet:
+        """Those in one of these states, which are among ready, queued and running; by their index."""
+        indexed: JsonObject = {"state__outstanding": True}
+        return self.filter(**indexed, state__in=states)
+
+
 class RunShard(models.Model):
     """One step of one run; the row that workers claim. Joins have no attempts and no browser.
 
@@ -127,6 +151,8 @@ class RunShard(models.Model):
     claimed_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
+    objects = RunShardQuerySet.as_manager()
+
     class Meta:
         ordering = ["index", "copy"]
         constraints = [
@@ -142,6 +168,9 @@ class RunShard(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} #{self.index}" + ("b" if self.copy else "")
+
+
+RunShard._meta.get_field("state").register_lookup(Outstanding)
 
 
 class Outcome(models.TextChoices):

@@ -9,7 +9,7 @@ import redis.exceptions
 from django.conf import settings
 from django.db import IntegrityError
 
-from browsers import clock
+from browsers import clock, locations
 from inference.catalog import plans, registry
 from inference.core.lifecycle import STEP
 from inference.core.placement import BrowserView
@@ -108,7 +108,8 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
         run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
-            f"the tensor store does not answer or is full ({_said(error)}); is the pool running (make up)?"
+            f"the tensor store does not answer or is full ({_said(error)}); is the pool running "
+            f"({locations.UP})?"
         ) from error
     try:
         _insert(run, shards)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import redis.exceptions
 from django.conf import settings
 
+from browsers import locations
 from browsers.redis import place
 from inference.catalog import plans
 from inference.catalog.component_plan import check_strategy, default_strategy
@@ -65,7 +66,7 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"Redis at {place(settings.WEBPOOL_REDIS_URL)} does not answer ({type(error).__name__}); start "
-            "the pool with `make up`"
+            f"the pool with `{locations.UP}`"
         ) from error
     try:
         check_wishes(request.browsers, request.platform, request.pins, pool)
@@ -73,7 +74,9 @@ def pool_for(request: RunRequest) -> list[BrowserView]:
         known = [*pool, *absent(pool)]
         check_wishes(request.browsers, request.platform, request.pins, known)
     if not pool:
-        raise Unavailable("no browser is in the pool; start it with `make up` and wait for ready")
+        raise Unavailable(
+            f"no browser is in the pool; start it with `{locations.UP}` and wait for ready"
+        )
     return pool
 
 

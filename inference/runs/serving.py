@@ -55,25 +55,33 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await asyncio.wrap_future(submit(function, *args, **kwargs))
 
 
-async def run_to_end(create: Callable[[], Run], finish: Callable[[Run], T]) -> T:
+async def run_to_end(
+    create: Callable[[], Run],
+    finish: Callable[[Run], T],
+    release: Callable[[Run], object] = lambda run: None,
+) -> T:
     """Create a run, wait until it is terminal, and return what `finish` makes of it.
 
     At its deadline it is terminal at the latest.
     `create` and `finish` are called in a serving thread. When the caller is cancelled, so is the run.
+    `release` is called there, too, with what was finished: nobody waits for it.
     """
     if _may_wait.acquire(blocking=False):
         created: Future[Run] = Future()
-        work = submit(_in_one_thread, created, create, finish)
+        whole: Future[T] = Future()
+        finished: Future[T] | None = whole
+        work = submit(_in_one_thread, created, whole, create, finish, release)
         work.add_done_callback(lambda _: _may_wait.release())
     else:
-        created = submit(create)
-        work = None
+        created, finished = submit(create), None
     try:
-        if work is not None:
-            return await asyncio.wrap_future(work)
+        if finished is not None:
+            return await asyncio.wrap_future(finished)
         run = await asyncio.wrap_future(created)
         await _terminal(run)
-        return await in_thread(lambda: finish(run))
+        result = await in_thread(lambda: finish(run))
+        submit(release, run)
+        return result
     except asyncio.CancelledError:
         created.add_done_callback(_abandon)
         raise
@@ -83,12 +91,28 @@ _may_wait = threading.BoundedSemaphore(_WAITING)
 
 
 def _in_one_thread(
-    created: Future[Run], create: Callable[[], Run], finish: Callable[[Run], T]
-) -> T:
-    """All of `run_to_end`; `created` is told of the run as soon as it exists, so that it can be cancelled."""
-    run = create()
-    created.set_result(run)
-    return finish(wait_run(run))
+    created: Future[Run],
+    finished: Future[T],
+    create: Callable[[], Run],
+    finish: Callable[[Run], T],
+    release: Callable[[Run], object],
+) -> None:
+    """All of `run_to_end`.
+
+    `created` is told of the run as soon as it exists, so that it can be cancelled; `finished` of the result
+    before the rest is done.
+    """
+    if not finished.set_running_or_notify_cancel():
+        return  # the caller left before anything had begun
+    try:
+        run = create()
+        created.set_result(run)
+        result = finish(wait_run(run))
+    except BaseException as error:
+        finished.set_exception(error)
+        return
+    finished.set_result(result)
+    release(run)
 
 
 async def _terminal(run: Run) -> None:

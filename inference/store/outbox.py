@@ -21,7 +21,7 @@ from history import recording
 from history.core.samples import Blame, Observation
 from history.core.shapes import shape_bucket
 from inference.documents import Array
-from inference.models import Attempt, OnnxModel, Outcome, RunShard, ShardState
+from inference.models import Attempt, OnnxModel, Outcome, PlanShard, RunShard, ShardState
 from inference.store import transactions
 from inference.store.inputs import batch_of
 
@@ -61,12 +61,7 @@ def _reader(attempts_after: Callable[[int], QuerySet[Attempt]]) -> recording.Rea
     machines = {row.pk: (row.kind, row.host or None) for row in Browser.objects.all()}
 
     def read(source: str, mark: int) -> Sequence[Observation]:
-        rows = list(
-            attempts_after(mark)
-            .select_related("shard__run__model", "shard__run__plan", "shard__plan_shard")
-            .defer("shard__run__model__summary")
-            .order_by("pk")[:_BATCH]
-        )
+        rows = _with_plans(attempts_after(mark).order_by("pk")[:_BATCH])
         others = _meanwhile(rows)
         return [
             observation(
@@ -76,6 +71,30 @@ def _reader(attempts_after: Callable[[int], QuerySet[Attempt]]) -> recording.Rea
         ]
 
     return read
+
+
+def _with_plans(attempts: QuerySet[Attempt]) -> list[Attempt]:
+    """The attempts with what an observation says of their runs.
+
+    Many are of few plans: those are read once, and of the runs only what is needed, for most of what reading
+    an attempt costs is taking JSON apart.
+    """
+    rows = list(attempts.select_related("shard__run").only(*_NEEDED))
+    used = {row.shard.plan_shard_id for row in rows}
+    related = PlanShard.objects.select_related("plan__model").defer("plan__model__summary")
+    steps = {step.pk: step for step in related.filter(pk__in=used)}
+    for row in rows:
+        row.shard.plan_shard = step = steps[row.shard.plan_shard_id]
+        row.shard.run.plan, row.shard.run.model = step.plan, step.plan.model
+    return rows
+
+
+_OF_RUN = ("inputs", "strict", "platform", "pins", "plan", "model")
+_NEEDED = (
+    *(field.name for field in Attempt._meta.concrete_fields if field.name != "unproved"),
+    *("shard__index", "shard__plan_shard", "shard__run"),
+    *(f"shard__run__{name}" for name in _OF_RUN),
+)
 
 
 def observation(
@@ -167,7 +186,7 @@ def _meanwhile(rows: Sequence[Attempt]) -> Sequence[int]:
             pk__gt=rows[0].pk - _BATCH, pk__lte=rows[-1].pk, finished_at__gt=first
         ).values_list("pk", "started_at", "finished_at")
     }
-    running = RunShard.objects.filter(state=ShardState.RUNNING, claimed_at__isnull=False)
+    running = RunShard.objects.outstanding(ShardState.RUNNING).filter(claimed_at__isnull=False)
     open_since = [claimed for (claimed,) in running.values_list("claimed_at") if claimed]
     known.update((row.pk, (row.started_at, row.finished_at)) for row in rows)
     starts = _sorted([start for start, _ in known.values()] + open_since)

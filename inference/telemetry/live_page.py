@@ -13,6 +13,7 @@ from browsers.models import Browser, BrowserState, DrainKind, Incident
 from browsers.state.breakers import describe
 from browsers.state.glance import breakers_or_unknown, living_or_unknown, shown_state
 from browsers.state.live import LiveBrowser, living
+from inference.core.lifecycle import UNDER_WAY
 from inference.documents import JsonObject
 from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
 from inference.wire.serializers.browsers import file_names
@@ -58,9 +59,9 @@ def pool_now() -> JsonObject:
         "alarm": _alarm(known, rows.values()),
         "models": OnnxModel.objects.count(),
         "active": Run.objects.filter(state=RunState.RUNNING).count(),
-        "waiting": RunShard.objects.filter(
-            state=ShardState.READY, run__state=RunState.RUNNING
-        ).count(),
+        "waiting": RunShard.objects.outstanding(ShardState.READY)
+        .filter(run__state=RunState.RUNNING)
+        .count(),
         "incidents": Incident.objects.select_related("browser")[:_INCIDENTS],
         "runs": Run.objects.select_related("model", "plan")[:_RUNS],
         "at": now,
@@ -101,8 +102,7 @@ def _shown(row: Browser, living: Mapping[str, LiveBrowser] | None) -> str:
 def _held() -> defaultdict[str, Counter[str]]:
     """Shards queued and running, per browser."""
     held: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    open_states = [ShardState.QUEUED, ShardState.RUNNING]
-    rows = RunShard.objects.filter(state__in=open_states).order_by()
+    rows = RunShard.objects.outstanding(*UNDER_WAY).order_by()
     for browser, state in rows.values_list("browser", "state"):
         held[browser][state] += 1
     return held

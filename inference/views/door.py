@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import set_rollback
 
+from browsers import locations
 from browsers.core.failures import Category
 from inference import auth
 from inference.documents import JsonObject
@@ -70,7 +71,11 @@ class CallerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
     def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
         return [
-            {"type": "http", "scheme": "bearer", "description": "manage.py create_api_key NAME"},
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": f"{locations.PROGRAM} create_api_key NAME",
+            },
             {
                 "type": "apiKey",
                 "in": "cookie",

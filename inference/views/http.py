@@ -17,6 +17,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import DatabaseError
 from django.http import HttpRequest
 
+from browsers import locations
 from browsers.core.failures import Category
 from inference.documents import JsonObject
 from inference.errors import (
@@ -55,13 +56,12 @@ class UnsupportedEncoding(WebpoolError):
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A whole response; `after` is called in a serving thread once it was sent."""
+    """A whole response."""
 
     status: int
     body: bytes
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
-    after: Callable[[], object] | None = None
 
     @classmethod
     def of_json(cls, document: object, status: int = 200, headers: Headers = ()) -> Answer:
@@ -105,15 +105,16 @@ def as_webpool_error(error: Exception) -> WebpoolError:
             "it points; this request has more, or another form"
         )
     if isinstance(error, redis.exceptions.ResponseError):
-        return Unavailable(f"Redis refuses ({error}); see `manage.py doctor`")
+        return Unavailable(f"Redis refuses ({error}); see `{locations.PROGRAM} doctor`")
     if isinstance(error, redis.exceptions.RedisError):
         return Unavailable(
-            f"Redis does not answer ({type(error).__name__}); start the pool with `make up`"
+            f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
         )
     if isinstance(error, DatabaseError):
         log.error("the database cannot be used", exc_info=error)
         return Unavailable(
-            f"the database cannot be used ({type(error).__name__}); see `manage.py doctor` and the log"
+            f"the database cannot be used ({type(error).__name__}); see `{locations.PROGRAM} doctor` "
+            "and the log"
         )
     if isinstance(error, OSError) and error.errno in _FULL:
         return Unavailable(

@@ -59,15 +59,22 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
 
 
 def _uploaded(request: Request) -> OnnxModel:
+    fields = cast("QueryDict", request.data)
     lists = {key: request.FILES.getlist(key) for key in ("components", "external_data")}
-    given = asked(ModelUploadSerializer, {**cast("QueryDict", request.data).dict(), **lists})
+    lists["overrides"] = fields.getlist("overrides")
+    given = asked(ModelUploadSerializer, {**fields.dict(), **lists})
     words = {
         "name": given["name"],
         "model_type": given["model_type"],
         "tokenizer": given.get("tokenizer"),
     }
     if "file" in given:
-        return uploads.register_upload(given["file"], external_data=given["external_data"], **words)
+        return uploads.register_upload(
+            given["file"],
+            external_data=given["external_data"],
+            overrides=given["overrides"],
+            **words,
+        )
     files = [*given["components"], *given["external_data"]]
     return uploads.register_manifest(given["manifest"], files=files, **words)
 

@@ -7,7 +7,6 @@ waits for its answer on the event loop, and passes one more to be collected and 
 
 from __future__ import annotations
 
-import functools
 import io
 import re
 from collections.abc import Callable, Mapping
@@ -54,8 +53,6 @@ async def open_inference(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception as error:
         answer = http.failure(http.as_webpool_error(error))
     await http.send_answer(send, answer)
-    if answer.after is not None:
-        serving.submit(answer.after)
 
 
 async def _answer(request: HttpRequest, receive: Receive) -> Answer:
@@ -117,7 +114,7 @@ async def _infer(
     def finish(run: Run) -> Answer:
         return _written(run, wanted[0], request.headers.get("Accept-Encoding", ""))
 
-    return await serving.run_to_end(create, finish)
+    return await serving.run_to_end(create, finish, drop_outputs)
 
 
 def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
@@ -139,17 +136,11 @@ def _written(run: Run, request: InferRequest, accept_encoding: str) -> Answer:
     body, headers = http.deflate(encoded.body, accept_encoding)
     if encoded.header_length is not None:
         headers[HEADER_LENGTH] = str(encoded.header_length)
-    return Answer(
-        200,
-        body,
-        encoded.content_type,
-        tuple(headers.items()),
-        after=functools.partial(drop_outputs, run),
-    )
+    return Answer(200, body, encoded.content_type, tuple(headers.items()))
 
 
 def drop_outputs(run: Run) -> None:
-    """Free a delivered answer; the run's row stays."""
+    """Free what was read into an answer; the run's row stays."""
     tensors.drop(TensorRef.from_json(item) for item in run.outputs.values())
 
 
@@ -219,9 +210,14 @@ def metadata(model: OnnxModel) -> JsonObject:
         "name": model.name,
         "versions": [VERSION],
         "platform": _platform(model),
-        "inputs": [_port(port) for port in model.inputs],
+        "inputs": [_port(port) for port in _taken(model)],
         "outputs": [_port(port) for port in model.outputs],
     }
+
+
+def _taken(model: OnnxModel) -> list[JsonObject]:
+    """The inputs that take a value: weights that the file lists as inputs are fixed in a browser."""
+    return [port for port in model.inputs if not port.get("optional")]
 
 
 def _platform(model: OnnxModel) -> str:
@@ -251,7 +247,7 @@ def configuration(model: OnnxModel) -> JsonObject:
         "name": model.name,
         "platform": _platform(model),
         "max_batch_size": 0,
-        "input": ports(model.inputs),
+        "input": ports(_taken(model)),
         "output": ports(model.outputs),
         **scheduling,
     }

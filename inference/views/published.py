@@ -1,8 +1,11 @@
-"""What /api/schema/ says of every operation alike: how it refuses and fails."""
+"""What /api/schema/ says of every operation alike, and of /v2/, which no view of REST serves."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
+
+from inference.wire.oip import described
 
 _EVERYWHERE = ("400", "401", "403", "404", "405", "429", "503")
 _WITH_BODY = ("411", "413", "415")
@@ -10,13 +13,29 @@ _ERROR = {
     "description": "refused, or failed",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
+# Requests that work once the sample model is there.
+_EXAMPLES = {
+    ("/api/runs/", "post"): {
+        "model": "minilm", "texts": ["a browser is a computer"], "strategy": "layer", "shards": 2,
+    },
+    ("/api/plans/", "post"): {"model": "minilm", "strategy": "layer", "shards": 2},
+}  # fmt: skip
 
 
-def add_refusals(result: Any, generator: Any, request: Any, public: bool) -> Any:
-    """A hook of drf-spectacular, after all operations are described."""
-    for path in result["paths"].values():
+def complete(result: Any, generator: Any, request: Any, public: bool) -> Any:
+    """A hook of drf-spectacular, after all operations are described.
+
+    Adds /v2/, and to each operation a tag, a summary, how it refuses and fails, some an example.
+    """
+    result["paths"] |= copy.deepcopy(described.PATHS)
+    for address, path in result["paths"].items():
         for method, operation in path.items():
+            if address.startswith("/api/"):
+                operation["tags"] = [address.split("/")[2]]
+            operation["summary"] = operation["description"].split("\n")[0].rstrip(".")
             statuses = _EVERYWHERE + (_WITH_BODY if method != "get" else ())
             for status in statuses:
                 operation["responses"].setdefault(status, _ERROR)
+            if example := _EXAMPLES.get((address, method)):
+                operation["requestBody"]["content"]["application/json"]["example"] = example
     return result

@@ -34,15 +34,19 @@ class Rotation:
         factor: positions are divided by it.
         llama3: of Llama 3's scaling of slow pairs: factor, low and high frequency factor, and the
             context it was trained with.
+        divisors: of each pair's rate, where a checkpoint brings them.
     """
 
     base: float = 10_000.0
     factor: float = 1.0
     llama3: tuple[float, float, float, int] | None = None
+    divisors: tuple[float, ...] = ()
 
     def rates(self, size: int) -> Array:
         """Angle per position of each pair: float32[size / 2]."""
         turning = rates(size, self.base) / np.float32(self.factor)
+        if self.divisors:
+            return turning / np.array(self.divisors, np.float32)
         if self.llama3 is None:
             return turning
         factor, low, high, trained = self.llama3

@@ -29,15 +29,6 @@ def run(clean: None) -> Iterator[Run]:
     OnnxModel.objects.filter(pk=made.model_id).delete()
 
 
-@pytest.fixture
-def staff(database: None) -> Iterator[Client]:
-    user = get_user_model().objects.create_superuser("operator", password="right")
-    visitor = Client(headers={"host": "localhost"})
-    visitor.force_login(user)
-    yield visitor
-    user.delete()
-
-
 def words(html: str, element: str) -> str:
     """The words of the element with an id, up to the next element with one."""
     found = re.search(rf'id="{element}"[^>]*>(.*?)(?= id=")', html, re.DOTALL)

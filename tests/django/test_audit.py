@@ -8,7 +8,6 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -32,15 +31,6 @@ def pool(clean: None) -> Iterator[None]:
         publish(browser_id)
     yield
     AuditEntry.objects.all().delete()
-
-
-@pytest.fixture
-def staff(database: None) -> Iterator[Client]:
-    user = get_user_model().objects.create_superuser("operator", password="x")
-    visitor = Client(headers={"host": "localhost"})
-    visitor.force_login(user)
-    yield visitor
-    user.delete()
 
 
 @pytest.fixture

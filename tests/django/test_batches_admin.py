@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
@@ -45,15 +44,6 @@ def job(database: None, valkey: Any, tmp_path: Path) -> Iterator[BatchJob]:
     client().flushall()
 
 
-@pytest.fixture
-def staff(database: None) -> Iterator[Client]:
-    user = get_user_model().objects.create_superuser("batch-admin", password="x")
-    visitor = Client(headers={"host": "localhost"})
-    visitor.force_login(user)
-    yield visitor
-    user.delete()
-
-
 def test_the_list_shows_how_far_a_job_is(staff: Client, job: BatchJob) -> None:
     page = staff.get(LIST).content.decode()
     assert "2 of 100 items (2 %), 1 batches failed" in page
@@ -80,7 +70,7 @@ def test_a_file_that_is_uploaded_becomes_a_job_or_says_what_is_wrong_with_it(
     assert BatchJob.objects.count() == 1
     assert upload(b'{"x": [1, 2, 3, 4]}').status_code == 302
     made = BatchJob.objects.exclude(pk=job.pk).get()
-    assert (made.owner, made.item_count, made.options["platform"]) == ("batch-admin", 1, "wasm")
+    assert (made.owner, made.item_count, made.options["platform"]) == ("operator", 1, "wasm")
 
 
 def test_actions_cancel_a_job_and_make_it_go_on(staff: Client, job: BatchJob) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from django.core.management import CommandError, call_command
+from gguf import GGMLQuantizationType
 
 from inference.catalog import decoders, known_answers, plans, registry
 from inference.checkpoints.described import Described
@@ -15,10 +18,10 @@ from inference.errors import InvalidRequest
 from inference.graph.decoding.reference import Native
 from inference.graph.runtime import session
 from inference.models import OnnxModel, PlanShard
-from inference.store.files import path_of
+from inference.store.files import files_dir, path_of
 from inference.store.tensors import decode_array, encode_array
 from inference.zoo import decoder, micro
-from tests.support import decoder_exports
+from tests.support import decoder_exports, gguf_files
 from tests.support import decoders as tiny
 
 pytestmark = pytest.mark.django_db
@@ -137,3 +140,54 @@ def test_the_graphs_own_tables_bound_the_context(tmp_path: Path) -> None:
     path = decoder.tiny(1).save(tmp_path / "m.onnx")
     model = registry.add_model(path, name="tables", described=Described(context=100_000))
     assert decoders.decoder_of(model).context == tiny.CONTEXT
+
+
+def test_add_model_takes_a_gguf_file_and_says_what_it_found(tmp_path: Path) -> None:
+    path = gguf_files.write(tmp_path / "Small-Llama.Q8_0.gguf", GGMLQuantizationType.Q8_0)
+    said = StringIO()
+    call_command("add_model", path, stdout=said)
+    assert "writes text: llama of 2 layers, 4 states" in said.getvalue()
+    assert "a tokenizer, a chat template; tokens that end a text: 257" in said.getvalue()
+    assert "weights held as they are: 15 Q8_0, 5 F32" in said.getvalue()
+    model = OnnxModel.objects.get(name="Small-Llama-Q8_0")
+    assert (model.model_type, bool(model.tokenizer)) == ("text", True)
+    (first, second) = plans.steps_of(decoders.plan_for(model, 2))
+    assert (first.stage or {})["hidden"] and (second.stage or {})["logits"]
+    call_command("add_model", path, "--weights", "float32", "--name", "floats", stdout=said)
+    floats = OnnxModel.objects.get(name="floats")
+    assert floats.weight_bytes > 2 * model.weight_bytes
+    natives = [
+        Native([(path_of(one.sha256), decoders.decoder_of(one).whole)]) for one in (model, floats)
+    ]
+    got, wanted = (native.step([3, 1, 7]) for native in natives)
+    np.testing.assert_allclose(got, wanted, atol=2e-5)
+
+
+def test_add_model_takes_an_optimum_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "an export"
+    folder.mkdir()
+    onnx.save(decoder_exports.optimum(), folder / "model.onnx")
+    (folder / "config.json").write_text('{"model_type": "gpt2", "n_positions": 99}')
+    tiny.tokenizer().save(str(folder / "tokenizer.json"))
+    call_command("add_model", folder, stdout=StringIO())
+    model = OnnxModel.objects.get(name="an-export")
+    assert (decoders.decoder_of(model).context, bool(model.tokenizer)) == (99, True)
+    # The file alone is described by what lies beside it.
+    call_command("add_model", folder / "model.onnx", "--name", "file", stdout=StringIO())
+    assert decoders.decoder_of(OnnxModel.objects.get(name="file")).context == 99
+
+
+@pytest.mark.parametrize("kept", [0, 100, 30_000])
+def test_a_gguf_file_cut_short_is_refused_and_nothing_is_kept(kept: int, tmp_path: Path) -> None:
+    path = gguf_files.write(tmp_path / "m.gguf", GGMLQuantizationType.Q8_0)
+    path.write_bytes(path.read_bytes()[:kept])
+    before = set(files_dir().iterdir()) if files_dir().exists() else set()
+    with pytest.raises(CommandError, match=r"m.gguf: .*(truncated or damaged|is empty)"):
+        call_command("add_model", path, stdout=StringIO())
+    assert not OnnxModel.objects.exists()
+    assert set(files_dir().iterdir() if files_dir().exists() else ()) == before
+
+
+def test_a_folder_in_which_nothing_is_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="expected a GGUF file, or a folder with"):
+        call_command("add_model", tmp_path, stdout=StringIO())

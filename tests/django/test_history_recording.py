@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,6 +126,23 @@ def test_a_removed_model_leaves_its_history() -> None:
     assert outbox.hand_over() == 3
     assert sorted(row["latency_ms"] for row in rows()) == [5.0, 5.0, 7.0, 8.0]
     assert outbox.hand_over() == 0
+
+
+def test_nothing_new_leaves_the_file_closed_and_its_copy_complete_as_of_now() -> None:
+    attempt(make_run())
+    assert outbox.hand_over() == 1
+    file = recording.history_path()
+    (copy,) = file.parent.glob("history.snapshot-*.duckdb")
+    os.utime(copy, (1, 1))
+    before = file.stat().st_mtime_ns
+    assert outbox.hand_over() == 0
+    assert (file.stat().st_mtime_ns, list(file.parent.glob("history.snapshot-*"))) == (
+        before,
+        [copy],
+    )
+    assert copy.stat().st_mtime > time.time() - 60
+    file.unlink()
+    assert outbox.hand_over() == 1, "a file that was lost is made anew, from what the ledger keeps"
 
 
 def test_another_database_has_other_samples_of_the_same_numbers() -> None:

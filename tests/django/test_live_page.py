@@ -40,15 +40,6 @@ def run(database: None, valkey: Any) -> Iterator[Run]:
     client().flushall()
 
 
-@pytest.fixture
-def staff(database: None) -> Iterator[Client]:
-    user = get_user_model().objects.create_superuser("operator", password="x")
-    visitor = Client(headers={"host": "localhost"})
-    visitor.force_login(user)
-    yield visitor
-    user.delete()
-
-
 def cell(page: str, cell_id: str) -> str:
     """The words of one live cell."""
     found = re.search(rf'<td id="{cell_id}"[^>]* data-live>(.*?)</td>', page, re.DOTALL)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.contrib.auth import get_user_model
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -68,15 +67,6 @@ def model(tmp_path: Path) -> Iterator[OnnxModel]:
     Run.objects.filter(model=made).delete()
     made.delete()
     clear_cache()
-
-
-@pytest.fixture
-def staff(database: None) -> Iterator[Client]:
-    user = get_user_model().objects.create_superuser("options-admin", password="x")
-    visitor = Client(headers={"host": "localhost"})
-    visitor.force_login(user)
-    yield visitor
-    user.delete()
 
 
 def written(value: Any) -> str:

@@ -92,6 +92,35 @@ def test_callers_that_leave_take_their_runs_with_them(runs: list[Run], callers: 
     assert Run.objects.filter(state=RunState.RUNNING).count() == MANY - callers
 
 
+@pytest.mark.parametrize("callers", [1, MANY])
+def test_what_an_answer_leaves_is_released_after_it_and_not_after_a_failure(
+    runs: list[Run], worker: threading.Event, callers: int
+) -> None:
+    released: list[Run] = []
+
+    async def ask(number: int) -> None:
+        def finish(ended: Run) -> None:
+            assert ended not in released
+            if number % 2:
+                raise ValueError("it cannot be written")
+
+        await serving.run_to_end(lambda: runs[number], finish, released.append)
+
+    async def all_of_them() -> list[BaseException | None]:
+        asking = [asyncio.ensure_future(ask(number)) for number in range(callers)]
+        await asyncio.to_thread(worker.set)
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    came = asyncio.run(all_of_them())
+    assert [isinstance(one, ValueError) for one in came] == [bool(n % 2) for n in range(callers)]
+    assert not any(isinstance(one, AssertionError) for one in came)
+    deadline = time.monotonic() + 180
+    while len(released) < (callers + 1) // 2:
+        assert time.monotonic() < deadline, "what was answered was not released"
+        time.sleep(0.02)
+    assert sorted(run.pk for run in released) == sorted(run.pk for run in runs[:callers:2])
+
+
 async def _ask(run: Run, begun: list[Run]) -> None:
     def create() -> Run:
         begun.append(run)

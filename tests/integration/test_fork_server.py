@@ -146,6 +146,30 @@ def test_what_no_fork_server_can_make_is_refused(supervisor):
         supervisor.start([forked("b")])
 
 
+PRELOADED = """
+import json, os, sys
+from browsers.supervisor.sibling import threads
+before = set(os.listdir("/proc/self/fd"))
+import webpool_site.children.preload
+from django.db import connections
+print(json.dumps({
+    "threads": threads(), "opened": sorted(set(os.listdir("/proc/self/fd")) - before),
+    "connected": [one.alias for one in connections.all() if one.connection is not None],
+    "onnxruntime": "onnxruntime" in sys.modules, "scipy": "scipy.stats" in sys.modules,
+}))
+"""
+
+
+def test_what_the_pool_is_forked_from_holds_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PRELOADED], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ, "WEBPOOL_HOME": str(tmp_path / "home"), "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert json.loads(done.stdout) == {
+        "threads": 1, "opened": [], "connected": [], "onnxruntime": False, "scipy": False,
+    }  # fmt: skip
+
+
 STACK = """
 import sys, time
 from pathlib import Path

@@ -17,6 +17,7 @@ from inference.graph.model import load
 from inference.graph.reference import equal, example_inputs, reference
 from inference.graph.summary import read_model
 from inference.zoo import small
+from tests.support import small_models
 from tests.support.doors import ask
 from tests.support.stack import RunningStack
 
@@ -81,6 +82,20 @@ def test_dynamic_axes_take_other_sizes_without_another_registration(
         shape = [rows, *(int(size) for size in port.shape[1:])]
         inputs = {port.name: np.random.default_rng(rows).standard_normal(shape).astype(np.float32)}
         check(ask(client, "mlp-sizes", inputs, strategy="layer", shards=2), reference(path, inputs))
+
+
+def test_a_weight_that_is_an_input_is_given_where_it_was_registered_so(
+    stack: RunningStack, client: triton.InferenceServerClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "scaled.onnx"
+    path.write_bytes(small_models.scaled())
+    stack.manage("add_model", str(path), "--name", "scaled", "--override", "k")
+    inputs = {"x": np.ones((1, 4), np.float32), "k": np.array(3, np.float32)}
+    for way in ({}, {"strategy": "layer", "shards": 2}):
+        check(ask(client, "scaled", inputs, **way), reference(path, inputs))
+    weights = {**inputs, "w": np.eye(4, dtype=np.float32)}
+    with pytest.raises(InferenceServerException, match="'w' has its value in the model's file"):
+        ask(client, "scaled", weights)
 
 
 def test_cut_and_uncut_agree_on_wasm_in_the_same_browser(

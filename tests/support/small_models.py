@@ -53,6 +53,23 @@ def identity(dtype: str, rank: int = 1) -> bytes:
     )
 
 
+def scaled() -> bytes:
+    """y = (x · w) * k, where the weights w and k are listed as inputs and have values: identity and 1."""
+    return model(
+        [make_node("MatMul", ["x", "w"], ["h"]), make_node("Mul", ["h", "k"], ["y"])],
+        [
+            make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4]),
+            make_tensor_value_info("w", TensorProto.FLOAT, [4, 4]),
+            make_tensor_value_info("k", TensorProto.FLOAT, []),
+        ],
+        [make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [
+            numpy_helper.from_array(np.eye(4, dtype=np.float32), "w"),
+            numpy_helper.from_array(np.array(1, np.float32), "k"),
+        ],
+    )
+
+
 def relu() -> bytes:
     """y = max(x, 0), float32, one dynamic dimension."""
     return model(

@@ -71,9 +71,8 @@ _HOP = "result and next choice written, message sent, worker awake"
 
 def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() -> None:
     burn = "import sys, time\nwhile time.process_time() < 0.5: pass"
-    child = f"[sys.executable, '-c', {burn!r} + '\\nsys.stdin.read()']"
-    started = f"import subprocess, sys\nsubprocess.Popen({child})"
-    worker = f"{started}\nprint('started', flush=True)\nsys.stdin.read()"
+    child = f"subprocess.Popen([sys.executable, '-c', {burn!r} + '\\nsys.stdin.read()'])"
+    worker = f"import subprocess, sys\n{child}\nsys.stdin.read()"
     with (
         _process(f"{burn}\nprint('done', flush=True)\nsys.stdin.read()") as web,
         _process(worker) as browser,

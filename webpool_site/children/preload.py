@@ -1,7 +1,7 @@
 """What the fork server imports, for all processes that it becomes (browsers/supervisor/fork_server.py).
 
-Nothing is opened or started by it: no thread, no connection. What one process alone needs, such as the web
-server's views, that one imports: the browsers would wait for it.
+Nothing stays open or running of it: no thread, no connection, no file. What one process alone needs, such as
+the web server's views, that one imports: the browsers would wait for it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ import importlib
 
 import django
 
+from browsers.processes import identity, user_namespaces
 from webpool_site.celery import app
 
 django.setup()
 app.loader.import_default_modules()
+app.finalize()
 
 # Celery and this project import these when they are needed, and every worker needs them.
 for _name in (
     "billiard.pool",
     "browsers.worker",
-    "celery.__main__",
     "celery.apps.worker",
     "celery.backends.redis",
     "celery.beat",
@@ -36,6 +37,11 @@ for _name in (
     "kombu.pidbox",
     "kombu.transport.redis",
     "packaging.version",
+    "selenium.webdriver.remote.webdriver",
     "webpool_site.children.readiness",
 ):
     importlib.import_module(_name)
+
+# How browsers can be contained is found by trying, once for all their workers, also those that come later.
+_user = identity()
+user_namespaces(_user.uid if _user else None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from browsers import processes
+from browsers import locations, processes
 from webpool_site import ports
 from webpool_site.doctor.finding import Finding, Level
 from webpool_site.setup import node
@@ -132,7 +132,7 @@ def _node() -> Finding:
             "node",
             Level.MISSING,
             "not found",
-            f"pip install {node.NODE_WHEEL}, or make setup",
+            f"pip install {node.NODE_WHEEL}, or {locations.SETUP}",
         )
     return Finding(AREA, "node", Level.OK, f"{found.version} ({found.program})")
 
@@ -141,7 +141,11 @@ def _packages() -> Finding:
     missing = node.missing_packages(development=False)
     if missing:
         return Finding(
-            AREA, "npm packages", Level.BAD, f"missing: {', '.join(missing)}", "make setup"
+            AREA,
+            "npm packages",
+            Level.BAD,
+            f"missing: {', '.join(missing)}",
+            locations.SETUP,
         )
     return Finding(AREA, "npm packages", Level.OK, "onnxruntime-web and what it needs are there")
 
@@ -153,5 +157,5 @@ def _port(host: str, port: int, *, pool_runs: bool) -> Finding:
     try:
         ports.check_free(host, port)
     except ports.PortError as error:
-        return Finding(AREA, name, Level.NOTE, str(error), f"PORT={port + 1} make up")
+        return Finding(AREA, name, Level.NOTE, str(error), f"PORT={port + 1} {locations.UP}")
     return Finding(AREA, name, Level.OK, f"free on {host}")

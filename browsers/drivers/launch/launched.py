@@ -9,10 +9,9 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from selenium.webdriver import Remote
 
 from browsers import processes
 from browsers.drivers.client import COMMAND_TIMEOUT_S, translated
@@ -22,6 +21,9 @@ from browsers.drivers.launch.roles import Role, TreeProcess, label
 from browsers.drivers.launch.server import DriverServer
 from browsers.drivers.launch.xvfb import VirtualDisplay
 from browsers.processes import politeness
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Remote
 
 _POLITE_SHARE = 0.5
 """How much of quit's deadline the driver gets to answer."""

@@ -1,14 +1,17 @@
-"""manage.py add_model: register an ONNX file, or a manifest with the files it names."""
+"""manage.py add_model: register an ONNX file, a manifest with its files, or a published language model."""
 
 from __future__ import annotations
+from inference.documents import JsonObject
 
 import json
+import re
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from inference.catalog import components, registry
 from inference.documents import JsonObject
+from inference.catalog import checkpoints, components, decoders, registry
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.models import Entrance, ModelType, OnnxModel
@@ -17,15 +20,26 @@ from inference.store import audit
 
 class Command(WebpoolCommand):
     help = (
-        "Register an ONNX file, with its external data if it has any; or a manifest (.json) of a model "
-        "made of several files, which lie beside it."
+        "Register an ONNX file, with its external data if it has any; a manifest (.json) of a model made of "
+        "several files, which lie beside it; or a language model: a GGUF file, or a folder as Hugging Face, "
+        "Optimum, transformers.js and onnxruntime-genai have it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("path", type=Path, metavar="FILE.onnx|MANIFEST.json")
+        parser.add_argument("path", type=Path, metavar="FILE.onnx|FILE.gguf|FOLDER|MANIFEST.json")
         parser.add_argument("--name", help="default: the file's name")
-        parser.add_argument("--type", choices=ModelType.values, default=ModelType.OTHER)
+        parser.add_argument("--type", choices=ModelType.values, help="default: text, or other")
         parser.add_argument("--tokenizer", type=Path, metavar="tokenizer.json")
+        parser.add_argument(
+            "--override", action="append", default=[], metavar="NAME",
+            help="a weight that the file lists as an input, to be given with every request; may come again",
+        )  # fmt: skip
+        parser.add_argument(
+            "--weights",
+            choices=("kept", "float32"),
+            default="kept",
+            help="of a GGUF file: held in the bits they come in, or as float32 (larger, faster)",
+        )
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: object, **options: Any) -> None:
@@ -34,7 +48,12 @@ class Command(WebpoolCommand):
             Entrance.COMMAND, audit.machine_user(), "add", f"model {model.name}", model.sha256
         )
         if options["json"]:
-            facts = {"name": model.name, "type": model.model_type, "sha256": model.sha256}
+            facts = {
+                "name": model.name,
+                "type": model.model_type,
+                "sha256": model.sha256,
+                "decoder": model.decoder,
+            }
             self.stdout.write(json.dumps({**facts, **model.summary}, indent=2))
             return
         shards = f"at most {model.max_shards} layer shards"
@@ -51,16 +70,58 @@ class Command(WebpoolCommand):
             for port in ports:
                 self.stdout.write(f"  {kind} {port['name']}: {port['dtype']}{port['shape']}")
         self.stdout.write(f"  splitting a batch by rows: {model.batch}")
+        for line in _text_facts(model):
+            self.stdout.write(f"  {line}")
+
+
+def _name(path: Path) -> str:
+    """A file's or folder's name, as names of models are written."""
+    name = path.resolve().name if path.is_dir() else path.stem
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")
+
+
+def _text_facts(model: OnnxModel) -> Iterator[str]:
+    """What was found of a model that writes text, or why one with a cache does not."""
+    if model.decoder is None:
+        if why := model.summary.get("no_decoder"):
+            yield f"writes no text: {why}"
+        return
+    known = decoders.decoder_of(model)
+    yield (
+        f"writes text: {known.architecture or 'a decoder'} of {known.layers} layers, "
+        f"{len(known.whole.states)} states of together {known.state_bytes / 1024:.1f} KB per position, "
+        f"at most {known.context} positions"
+    )
+    template = "a chat template" if known.chat_template else "no chat template"
+    tokens = "a tokenizer" if model.tokenizer else "no tokenizer"
+    ends = ", ".join(map(str, known.stop_tokens)) or "none"
+    yield f"{tokens}, {template}; tokens that end a text: {ends}"
+    yield from model.summary["decoding"]["notes"]
 
 
 def _register(path: Path, options: JsonObject) -> OnnxModel:
+    kind = checkpoints.kind_at(path)
     words = {
-        "name": options["name"] or path.stem,
-        "model_type": options["type"],
+        "name": options["name"] or (path.stem if kind is None else _name(path)),
+        "model_type": options["type"] or (ModelType.OTHER if kind is None else ModelType.TEXT),
         "tokenizer": options["tokenizer"],
     }
+    if kind is not None:
+        if options["override"]:
+            raise InvalidRequest(
+                "--override goes with an ONNX file, not with a language model's folder"
+            )
+        floats = options["weights"] == "float32"
+        return checkpoints.add_checkpoint(path, kind, floats=floats, **words)
     if path.suffix != ".json":
-        return registry.add_model(path, **words)
+        return registry.add_model(
+            path,
+            described=checkpoints.described_beside(path),
+            overrides=options["override"],
+            **words,
+        )
+    if options["override"]:
+        raise InvalidRequest("--override goes with an ONNX file, not with a manifest")
     try:
         manifest = path.read_bytes()
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from browsers import locations
 from browsers.models import Browser
 from inference.errors import InvalidRequest
 from inference.ledger import operations
@@ -81,5 +82,5 @@ class Command(WebpoolCommand):
             )
             row["breaker"] = (row["breaker"] or {}).get("state")
             row["drained"] = row["drain_reason"]
-        none = "the pool has had no browser yet; `make up` starts it"
+        none = f"the pool has had no browser yet; `{locations.UP}` starts it"
         return write_table(self.stdout, rows, _COLUMNS, none)

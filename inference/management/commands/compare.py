@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from browsers import locations
 from browsers.core import units
 from inference.catalog import registry
 from inference.comparisons import asking, junit, page, report
@@ -133,7 +134,7 @@ class Command(WebpoolCommand):
                     turn, moved_at = comparison.turn, time.monotonic()
                 note = comparison.note
                 if not note and time.monotonic() - moved_at > _STANDS_AFTER_S:
-                    note = "nothing moves; is the pool running (make up)?"
+                    note = f"nothing moves; is the pool running ({locations.UP})?"
                 bar.set_postfix_str(note)
                 if not terminal and (note != said or time.monotonic() - said_at > _SAY_EVERY_S):
                     said, said_at = note, time.monotonic()

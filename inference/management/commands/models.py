@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from browsers import locations
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
@@ -44,5 +45,5 @@ class Command(WebpoolCommand):
         if as_json:
             write_json(self.stdout, rows)
         else:
-            none = "no model is registered; `manage.py add_model FILE` registers one"
+            none = f"no model is registered; `{locations.PROGRAM} add_model FILE` registers one"
             write_table(self.stdout, rows, _COLUMNS, none)

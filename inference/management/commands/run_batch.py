@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from browsers import locations
 from inference.batches import jobs, report, results
 from inference.batches.options import JOB_OPTIONS
 from inference.batches.readers import format_of
@@ -31,7 +32,7 @@ _LOOK_EVERY_S = 0.2
 _SAY_EVERY_S = 5.0
 _INTERRUPTED = 130
 _STANDS_AFTER_S = 10.0
-_STANDS = "nothing is being sent; is the pool running (make up)?"
+_STANDS = f"nothing is being sent; is the pool running ({locations.UP})?"
 
 
 class Command(WebpoolCommand):
@@ -118,7 +119,9 @@ class Command(WebpoolCommand):
     def _cancelled(self, job: BatchJob) -> None:
         with audit.acting(Entrance.COMMAND, audit.machine_user(), "cancel", f"batch job {job.pk}"):
             jobs.cancel_job(job)
-        self._say(f"cancelled; `manage.py run_batch --resume {job.pk}` goes on with what is left")
+        self._say(
+            f"cancelled; `{locations.PROGRAM} run_batch --resume {job.pk}` goes on with what is left"
+        )
         sys.exit(_INTERRUPTED)
 
     def _tell(self, job: BatchJob, summary: JsonObject, *, as_json: bool) -> None:
@@ -137,7 +140,9 @@ class Command(WebpoolCommand):
             listed = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
             self.stdout.write(f"  {browser}: {listed}")
         if summary["failures"]:
-            self._say(f"`manage.py run_batch --resume {job.pk} --retry-failed` tries them again")
+            self._say(
+                f"`{locations.PROGRAM} run_batch --resume {job.pk} --retry-failed` tries them again"
+            )
 
     def _say(self, text: str) -> None:
         """For people: stdout is the answer's."""

@@ -20,6 +20,8 @@ JOBS: Final = {
     "work": "reading:work",
     "traits": "reading:traits",
     "cut": "cutting:cut",
+    "convert": "checkpoints:convert",
+    "beside": "checkpoints:beside",
     "stages": "decoding:stages",
     "answers": "answering:answers",
     "check_tokenizer": "tokens:check",

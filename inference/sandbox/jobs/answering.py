@@ -62,19 +62,22 @@ class _Step:
 def answers(steps: Sequence[JsonView], folder: str) -> Answer:
     """Write `<sha256>.npz` into the folder for each file of the plan.
 
+    Answers with the files whose graph cannot be followed, and why.
+
     Args:
         steps: in their order, with the fields of `_Step`.
     """
     read = [_Step(**step) for step in steps]
     found = {step.sha256: _Found() for step in read if not step.join}
     paths = {step.sha256: Path(step.path) for step in read if not step.join}
-    told = {sha256: _traits(path) for sha256, path in paths.items()}
+    untold: dict[str, str] = {}
+    told = {sha256: _traits(path, sha256, untold) for sha256, path in paths.items()}
     # Casts of negative numbers to unsigned ones differ between processors: such files are not asked for them.
     positive = any(traits["narrows"] for traits in told.values())
     _answer(read, found, positive=positive)
     for sha256, one in found.items():
         _keep(Path(folder) / f"{sha256}.npz", paths[sha256], told[sha256], one)
-    return Answer(None)
+    return Answer(untold)
 
 
 @dataclasses.dataclass
@@ -229,13 +232,14 @@ def _joined(step: _Step, values: JsonView) -> Arrays:
     return made
 
 
-def _traits(path: Path) -> JsonObject:
+def _traits(path: Path, sha256: str, untold: dict[str, str]) -> JsonObject:
     """What the graph tells; of one that cannot be followed, that it may hold every bad form."""
     try:
         return traits_of(path)
     except MemoryError:
         raise
-    except Exception:  # whatever an odd graph makes of the reader
+    except Exception as error:  # whatever an odd graph makes of the reader
+        untold[sha256] = f"{type(error).__name__}: {str(error)[:300]}"
         return UNTOLD
 
 

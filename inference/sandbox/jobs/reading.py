@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from inference.documents import JsonObject
 from inference.graph.costs import model_work
@@ -10,18 +12,27 @@ from inference.graph.files import serialise
 from inference.graph.forms import traits as forms_of
 from inference.graph.lowering import lower
 from inference.graph.model import load
+from inference.graph.overriding import make_inputs
 from inference.graph.summary import read_packed
 from inference.sandbox.frames import Answer
 from inference.sandbox.jobs.decoding import told
 
+_OVERRIDDEN: Final = "overridden.onnx"
+
 
 def read(
-    path: str, folder: str, *, lowered: bool = False, called: dict[str, str] | None = None
+    path: str,
+    folder: str,
+    *,
+    lowered: bool = False,
+    called: dict[str, str] | None = None,
+    overrides: Sequence[str] = (),
 ) -> Answer:
     """What the file says (`ModelSummary.to_json`), its work, and the model as one file in `folder`.
 
     `lowered`: for an older runtime, as far as that changes nothing; `done` says what was. `called`: usual
-    names of a decoder's inputs that have their own. `decoder` and `no_decoder`: as `decoding.told`.
+    names of a decoder's inputs that have their own. `overrides`: weights that become inputs. `decoder` and
+    `no_decoder`: as `decoding.told`.
 
     Raises:
         InvalidModel: it is no model that onnxruntime can run.
@@ -30,6 +41,11 @@ def read(
     if lowered:
         model = load(Path(path))
         done = lower(model)
+        Path(path).write_bytes(serialise(model))
+    if overrides:
+        model = load(Path(path))
+        make_inputs(model, overrides)
+        path = str(Path(folder) / _OVERRIDDEN)
         Path(path).write_bytes(serialise(model))
     summary, model, raw = read_packed(Path(path))
     packed = Path(folder) / summary.sha256

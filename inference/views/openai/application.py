@@ -47,8 +47,6 @@ async def openai(scope: Scope, receive: Receive, send: Send) -> None:
     if answer is None:
         return
     await http.send_answer(send, answer)
-    if answer.after is not None:
-        serving.submit(answer.after)
 
 
 def failure(error: WebpoolError) -> Answer:

@@ -110,6 +110,11 @@ def _question(
     model: OnnxModel, decoder: Decoder, writing: Writing, prompts: Sequence[list[int]], field: str
 ) -> Question:
     _check_tokens(decoder, writing)
+    if writing.shards > decoder.layers:
+        raise Refused(
+            f"shards: expected at most the model's {decoder.layers} layers, got {writing.shards}",
+            param="shards",
+        )
     own = () if writing.ignore_end else decoder.stop_tokens
     return Question(
         model=model,

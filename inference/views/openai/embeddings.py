@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +49,7 @@ async def answer(document: Any, owner: str) -> Answer:
             )
         )
 
-    return await serving.run_to_end(create, lambda run: _written(run, *asked[0]))
+    return await serving.run_to_end(create, lambda run: _written(run, *asked[0]), drop_outputs)
 
 
 def _port(model: OnnxModel, request: EmbeddingRequest) -> Port:
@@ -103,5 +101,4 @@ def _written(run: Run, request: EmbeddingRequest, port: Port, tokens: int) -> An
             run_id=str(run.pk),
         )
     written = embeddings(request.model, vectors, tokens, packed=request.base64)
-    answer = Answer.of_json(written)
-    return dataclasses.replace(answer, after=functools.partial(drop_outputs, run))
+    return Answer.of_json(written)

@@ -9,6 +9,7 @@ from inference.errors import (
     InvalidRequest,
     TooLarge,
     Unauthorised,
+    UnknownBrowser,
     UnknownModel,
     WebpoolError,
 )
@@ -17,6 +18,7 @@ _CODES: tuple[tuple[type[WebpoolError], str], ...] = (
     (Unauthorised, "invalid_api_key"),
     (Busy, "rate_limit_exceeded"),
     (UnknownModel, "model_not_found"),
+    (UnknownBrowser, "browser_not_found"),
     (TooLarge, "request_too_large"),
 )
 
@@ -51,8 +53,9 @@ class GenerationFailed(WebpoolError):
 def error_document(error: WebpoolError, message: str) -> JsonObject:
     """The body of an answer, or of an event in the middle of a stream; `message` is the error's, sayable."""
     param = getattr(error, "param", None)
-    if isinstance(error, UnknownModel):
-        param = "model"
+    for kind, field in ((UnknownModel, "model"), (UnknownBrowser, "browsers")):
+        if isinstance(error, kind):
+            param = field
     return {
         "error": {
             "message": message,

@@ -86,10 +86,17 @@ class ModelUploadSerializer(serializers.Serializer[object]):
         required=False,
         help_text="the files that the ONNX files name",
     )
+    overrides = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="weights that the file lists as inputs, to be given with every request",
+    )
 
     def validate(self, given: JsonObject) -> JsonObject:
         if ("file" in given) == ("manifest" in given):
             raise serializers.ValidationError("expected either 'file' or 'manifest'")
+        if "manifest" in given and given.get("overrides"):
+            raise serializers.ValidationError("'overrides' go with a 'file', not with a 'manifest'")
         if "file" in given and given.get("components"):
             raise serializers.ValidationError(
                 "'components' go with a 'manifest', not with a 'file'"

@@ -9,6 +9,7 @@ import numpy as np
 
 from inference.documents import Array, DType
 from inference.zoo.builder import FLOAT, MICROSOFT, GraphBuilder
+from inference.zoo.layers.packed import Form, PackedWeights
 from inference.zoo.layers.quantise import blocks, packed_shape, quantise
 from inference.zoo.precision import BLOCK, Precision
 from inference.zoo.weights import Weights
@@ -41,6 +42,8 @@ class Net(GraphBuilder):
     # --- layers ----------------------------------------------------------------------------------
 
     def embedding(self, name: str, ids: str, rows: int, width: int) -> str:
+        if form := self._form(f"{name}.weight"):
+            return self._looked_up(f"{name}.weight", form, ids, rows, width)
         return self.op("Gather", self.table(name, rows, width), ids)
 
     def table(self, name: str, rows: int, width: int) -> str:
@@ -49,7 +52,9 @@ class Net(GraphBuilder):
     def linear(self, name: str, x: str, inner: int, outer: int, *, bias: bool = True) -> str:
         """x[…, inner] → […, outer]: MatMul and Add, or MatMulNBits where weights are quantised."""
         weights = _Matrix(self._source, f"{name}.weight", (outer, inner), inner**-0.5)
-        if self.precision.bits is None:
+        if form := self._form(weights.name):
+            product = self._multiplied(weights.name, form, x, outer, inner)
+        elif self.precision.bits is None:
             product = self.op("MatMul", x, self._transposed(weights))
         else:
             product = self._quantised(weights, x, self.precision.bits)
@@ -57,6 +62,8 @@ class Net(GraphBuilder):
 
     def tied(self, table: str, x: str, rows: int, width: int) -> str:
         """x[…, width] → […, rows]: an output layer that shares the weights of an embedding."""
+        if form := self._form(f"{table}.weight"):
+            return self._multiplied(f"{table}.weight", form, x, rows, width)
         if self.precision.bits is None:
             matrix = self.op("Transpose", self.table(table, rows, width), perm=[1, 0])
             return self.op("MatMul", x, matrix)
@@ -107,6 +114,58 @@ class Net(GraphBuilder):
             K=inner, N=outer, bits=bits, block_size=BLOCK,
         )  # fmt: skip
 
+    # --- weights that come in few bits -----------------------------------------------------------
+
+    def _form(self, name: str) -> Form | None:
+        return self._source.form(name) if isinstance(self._source, PackedWeights) else None
+
+    def _multiplied(self, name: str, form: Form, x: str, outer: int, inner: int) -> str:
+        packed, scales, *zeros = self._held(name, form, outer, inner)
+        return self.op(
+            "MatMulNBits", x, packed, scales, *zeros, domain=MICROSOFT,
+            K=inner, N=outer, bits=form.bits, block_size=form.block,
+        )  # fmt: skip
+
+    def _looked_up(self, name: str, form: Form, ids: str, outer: int, inner: int) -> str:
+        """Rows of the matrix, in plain operators: [batch, sequence] → [batch, sequence, inner]."""
+        packed, scales, *zeros = self._held(name, form, outer, inner)
+        levels = self.op("Cast", self.op("Gather", packed, ids), to=self.precision.onnx_type)
+        if form.bits == 4:
+            high = self.op("Floor", self.op("Mul", levels, self.number(1 / 16)))
+            low = self.op("Sub", levels, self.op("Mul", high, self.number(16)))
+            halves = [self.op("Unsqueeze", half, self.ints(-1)) for half in (low, high)]
+            pairs = self.op("Concat", *halves, axis=-1)
+            blocks = self.ints(0, 0, form.blocks(inner), form.block)
+            levels = self.op("Reshape", pairs, blocks)
+        zero = self.number(2 ** (form.bits - 1))
+        if zeros:
+            zero = self.op("Unsqueeze", self.op("Gather", zeros[0], ids), self.ints(-1))
+        scale = self.op("Unsqueeze", self.op("Gather", scales, ids), self.ints(-1))
+        values = self.op("Mul", self.op("Sub", levels, zero), scale)
+        return self.op("Reshape", values, self.ints(0, 0, inner))
+
+    def _held(self, name: str, form: Form, outer: int, inner: int) -> list[str]:
+        """Initialisers: bytes, scales and, where the form has them, zeros; the same for who asks again."""
+        source, dtype = self._source, self.precision.dtype
+        assert isinstance(source, PackedWeights)
+        blocks = (outer, form.blocks(inner))
+        made = [
+            self.parameter(
+                f"{name}_packed",
+                np.uint8,
+                (*blocks, form.block_bytes),
+                lambda: source.packed(name).bytes_of(form),
+            ),
+            self.parameter(
+                f"{name}_scales", dtype, blocks, lambda: source.packed(name).scales.astype(dtype)
+            ),
+        ]
+        if form.zeros:
+            made.append(
+                self.parameter(f"{name}_zeros", dtype, blocks, lambda: _zeros(source, name))
+            )
+        return made
+
     # --- types -----------------------------------------------------------------------------------
 
     def narrow(self, x: str) -> str:
@@ -122,6 +181,13 @@ class Net(GraphBuilder):
         if self.precision.half:
             return self.op("Cast", x, output=name, to=FLOAT)
         return self.rename(x, name)
+
+
+def _zeros(source: PackedWeights, name: str) -> Array:
+    zeros = source.packed(name).zeros
+    if zeros is None:
+        raise ValueError(f"weight {name!r}: its form has zeros, and it has none")
+    return zeros
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from inference.graph.spec import TensorSpec
 IDS = TensorSpec("ids", "int64", ("batch", "sequence"))
 MASK = TensorSpec("mask", "int64", ("batch", "sequence"))
 SCALE = TensorSpec("scale", "float32", (4,), optional=True)
+BIAS = TensorSpec("bias", "float32", (4,))
 
 
 def test_names_are_bound_to_sizes() -> None:
@@ -32,7 +33,11 @@ def test_two_sizes_for_one_name_are_refused() -> None:
         ({"ids": ("int32", (1, 2))}, "'ids': expected int64, got int32"),
         ({"ids": ("int64", (1,))}, r"'ids': expected shape \[batch, sequence\], got \[1\]"),
         (
-            {"ids": ("int64", (1, 2)), "scale": ("float32", (5,))},
+            {"ids": ("int64", (1, 2)), "scale": ("float32", (4,))},
+            "'scale' has its value in the model's",
+        ),
+        (
+            {"ids": ("int64", (1, 2)), "bias": ("float32", (5,))},
             r"expected shape \[4\], got \[5\]",
         ),
     ],
@@ -41,7 +46,7 @@ def test_wrong_inputs_are_named(
     given: dict[str, tuple[str, tuple[int, ...]]], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
-        check_inputs([IDS, SCALE], given)
+        check_inputs([IDS, SCALE, *([BIAS] if "bias" in given else [])], given)
 
 
 def test_right_inputs_pass() -> None:

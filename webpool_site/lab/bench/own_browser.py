@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from browsers import locations
 from browsers.drivers import LaunchOptions, get_driver
 from browsers.session import BrowserSession
 
@@ -26,7 +27,10 @@ def own_browser(
             remote_url=None,
         ),
         files=files,
-        runtime_dir=settings.BASE_DIR / "node_modules" / "onnxruntime-web" / "dist",
+        runtime_dir=locations.npm_root(settings.WEBPOOL_HOME)
+        / "node_modules"
+        / "onnxruntime-web"
+        / "dist",
         threads=settings.WEBPOOL_THREADS,
         memory_limit_mb=memory_limit_mb or settings.WEBPOOL_MEMORY_LIMIT_MB[driver.family],
         on_event=lambda event: None,

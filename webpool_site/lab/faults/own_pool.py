@@ -97,7 +97,8 @@ class OwnPool:
                 [
                     *dies_with_parent(),
                     sys.executable,
-                    "manage.py",
+                    "-m",
+                    "webpool_site.command_line",
                     "up",
                     "--browsers",
                     self._wanted,

@@ -13,6 +13,7 @@ import numpy as np
 from django.conf import settings
 from tabulate import tabulate
 
+from browsers import locations
 from browsers.state.live import LiveBrowser, living
 from inference.catalog import registry
 from inference.errors import WebpoolError
@@ -52,8 +53,9 @@ class Command(WebpoolCommand):
         finally:
             stack.stop()
         self.stdout.write(
-            f"\nEverything is stopped. `make up` starts it again and stays: the runs above are at "
-            f"http://127.0.0.1:{options['port']}/admin/inference/run/ ({time.monotonic() - began:.0f} s)"
+            f"\nEverything is stopped. `{locations.UP}` starts it again and stays: the runs above "
+            f"are at http://127.0.0.1:{options['port']}/admin/inference/run/ "
+            f"({time.monotonic() - began:.0f} s)"
         )
         if wrong:
             raise SystemExit(1)

@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
+from browsers import locations
 from browsers.processes import OPEN_DOOR, OPEN_DOOR_REMEDY, containment, identity
 from browsers.supervisor import State
 from inference.graph.atomic import atomic_write
@@ -122,7 +123,9 @@ class Command(WebpoolCommand):
             if credentials := admin_user.ensure():
                 self._say(f"  log in as {credentials} (shown only this once)")
         except DatabaseError as error:
-            self._say(f"  the admin user was not made: {error}; `manage.py setup` makes it later")
+            self._say(
+                f"  the admin user was not made: {error}; `{locations.PROGRAM} setup` makes it later"
+            )
         self._say(f"  logs    {stack.log_dir}")
         self._say("Ctrl-C stops everything")
         return browsers

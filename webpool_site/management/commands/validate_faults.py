@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from browsers import locations
 from browsers.state.live import living
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
@@ -83,7 +84,7 @@ class Command(WebpoolCommand):
         if options["join"]:
             if not Instance(settings.WEBPOOL_HOME).running():
                 raise CommandError(
-                    "no pool runs on this home: start it with `make up`, or leave --join out",
+                    f"no pool runs on this home: start it with `{locations.UP}`, or leave --join out",
                     returncode=2,
                 )
             report = self._measure(tuple(sorted(living())), scenarios, strategies, options)

@@ -1,0 +1,107 @@
+"""A published language model, whatever it comes as, made one ONNX file with a tokenizer and a description."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from pathlib import Path
+
+from inference.checkpoints import exports
+from inference.checkpoints.described import Described
+from inference.checkpoints.gguf_file import GgufFile
+from inference.checkpoints.gguf_model import GgufModel
+from inference.checkpoints.gguf_tokenizer import tokenizer_json
+from inference.checkpoints.hugging_face import HuggingFaceModel
+from inference.zoo import decoder
+from inference.zoo.weights import Weights
+
+
+class Kind(enum.StrEnum):
+    """What it comes as."""
+
+    GGUF = "GGUF"
+    HUGGING_FACE = "Hugging Face folder"
+    OPTIMUM = "Optimum or transformers.js folder"
+    GENAI = "onnxruntime-genai folder"
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """Attributes:
+    onnx: the file, written or found.
+    tokenizer: a tokenizer.json; None: there is none.
+    """
+
+    kind: Kind
+    onnx: Path
+    tokenizer: Path | None
+    described: Described
+
+
+def kind_of(path: Path) -> Kind | None:
+    """What a file or folder is by its names; None: nothing that is read here.
+
+    Raises:
+        ValueError: a folder without anything known in it.
+    """
+    if path.is_file():
+        return Kind.GGUF if path.suffix.lower() == ".gguf" else None
+    if not path.is_dir():
+        return None
+    if (path / "genai_config.json").is_file():
+        return Kind.GENAI
+    if any(path.glob("*.safetensors")):
+        return Kind.HUGGING_FACE
+    if any(path.glob("*.onnx")) or any((path / "onnx").glob("*.onnx")):
+        return Kind.OPTIMUM
+    ggufs = sorted(path.glob("*.gguf"))
+    if ggufs:
+        raise ValueError(f"name the file itself: {', '.join(file.name for file in ggufs)}")
+    raise ValueError(
+        "expected a GGUF file, or a folder with *.safetensors and config.json, with genai_config.json, or "
+        f"with *.onnx; found {', '.join(sorted(file.name for file in path.iterdir())[:8]) or 'nothing'}"
+    )
+
+
+def made(path: Path, kind: Kind, folder: Path, *, floats: bool, tokenizer: bool) -> Made:
+    """Read it; what must be written is written into a folder.
+
+    Args:
+        floats: hold weights as float32, also where they come in fewer bits.
+        tokenizer: whether its own is wanted; what a GGUF file carries is not always known here.
+
+    Raises:
+        ValueError: says what of it cannot be read, and why.
+    """
+    if kind is Kind.GENAI or kind is Kind.OPTIMUM:
+        export = exports.genai(path) if kind is Kind.GENAI else exports.optimum(path)
+        return Made(kind, export.onnx, _there(export.folder), export.described)
+    if kind is Kind.HUGGING_FACE:
+        model = HuggingFaceModel(path)
+        return Made(kind, _drawn(model.config, model, folder), _there(path), model.described())
+    gguf = GgufModel(GgufFile(path))
+    words = gguf.described()
+    target = None
+    if tokenizer:
+        target = folder / "tokenizer.json"
+        target.write_text(tokenizer_json(gguf.file.metadata), encoding="utf-8")
+    weights: Weights = _Floats(gguf) if floats else gguf
+    if floats:
+        words = dataclasses.replace(words, notes=("weights held as float32", *words.notes[1:]))
+    return Made(kind, _drawn(gguf.config, weights, folder), target, words)
+
+
+class _Floats:
+    """Weights that are not handed out in few bits."""
+
+    def __init__(self, source: Weights) -> None:
+        self.array = source.array
+
+
+def _drawn(config: decoder.DecoderConfig, weights: Weights, folder: Path) -> Path:
+    return decoder.graph(config, weights=weights).save(folder / "model.onnx")
+
+
+def _there(folder: Path) -> Path | None:
+    path = folder / "tokenizer.json"
+    return path if path.is_file() else None

@@ -1,0 +1,85 @@
+"""What every request, and the sweep, asks of SQLite is found by an index, however many rows are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from inference.ledger import draining, redispatch, sweep
+from inference.models import Run
+from inference.scheduling.pool_view import snapshot
+from inference.store import outbox
+from inference.telemetry import live_page
+from tests.support import workers
+from tests.support.ledger import make_run, publish
+
+pytestmark = [
+    pytest.mark.usefixtures("clean"),
+    pytest.mark.skipif(connection.vendor != "sqlite", reason="about SQLite's planner"),
+]
+# A table that grows with what is kept, read from end to end.
+_WHOLE = re.compile(r"SCAN (inference_(?:run|runshard|attempt)|U0)(?! USING .*INDEX run_active)")
+
+
+@contextmanager
+def plans() -> Iterator[list[str]]:
+    """How SQLite goes about each statement, asked with the values that it has: they decide, too."""
+    asked: list[tuple[str, Any]] = []
+    found: list[str] = []
+
+    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        asked.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        yield found
+    with connection.cursor() as cursor:
+        for sql, params in asked:
+            if (
+                sql.lstrip("- \n").upper().startswith(("SELECT", "UPDATE", "DELETE"))
+                or "\nSELECT" in sql
+            ):
+                cursor.execute(f"EXPLAIN QUERY PLAN {sql}", params)
+                found += [f"{row[3]}: {sql}" for row in cursor.fetchall()]
+
+
+def step_of(run: Run) -> Any:
+    row = run.shards.get(index=0)
+    return workers.claim((row.pk, row.fence))
+
+
+def answer_a_run() -> None:
+    workers.answer(step_of(make_run("layer", 2)), 1.0)
+
+
+def sweep_up() -> None:
+    """With work for each of its steps that it can have work for."""
+    publish("a")
+    step_of(make_run("layer", 1))
+    make_run("data", 2)
+    sweep.sweep(timezone.now() + 3 * sweep.LOST_MESSAGE_AFTER)
+
+
+def drain() -> None:
+    draining.left("a")
+    redispatch.move_queued("a")
+
+
+@pytest.mark.parametrize(
+    "work",
+    [snapshot, answer_a_run, sweep_up, drain, outbox.hand_over, live_page.pool_now],
+    ids=lambda work: work.__name__,
+)
+def test_no_statement_reads_a_growing_table_from_end_to_end(work: Callable[[], Any]) -> None:
+    publish("a")
+    make_run("layer", 1)
+    with plans() as found:
+        work()
+    assert found
+    assert [plan for plan in found if _WHOLE.match(plan)] == []

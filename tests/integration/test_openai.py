@@ -1,0 +1,240 @@
+"""/v1/ of a running pool, asked by OpenAI's own client, unmodified."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import numpy as np
+import openai
+import pytest
+from tokenizers import Tokenizer
+
+from inference.checkpoints.described import Described
+from tests.support import decoders
+from tests.support.stack import RunningStack
+
+PROMPT = [72, 101, 108, 108, 111, 44, 32]
+COUNT = 24
+CHAT: Any = [{"role": "user", "content": "Hello, pool!"}]
+SAMPLED: Any = {"temperature": 0.8, "seed": 11, "max_tokens": COUNT}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> decoders.Written:
+    return decoders.write(tmp_path_factory.mktemp("decoder"))
+
+
+@pytest.fixture(scope="module")
+def pool(
+    tmp_path_factory: pytest.TempPathFactory, files: decoders.Written
+) -> Iterator[RunningStack]:
+    running = RunningStack(
+        tmp_path_factory.mktemp("openai") / "home",
+        browsers="chromium-npm,firefox",
+        backends="wasm",
+        extra_env={"WEBPOOL_STANDBYS": "0"},
+    )
+    running.migrate()
+    running.manage("add_sample")
+    running.manage("shell", "-v0", "-c", registered(files))
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        assert not running.wait_gone(), "processes outlived the stack"
+
+
+def registered(files: decoders.Written) -> str:
+    """What registers the decoder with its chat template."""
+    described = Described(
+        stop_tokens=(decoders.END,), chat_template=decoders.CHAT_TEMPLATE, special=decoders.SPECIAL
+    )
+    return (
+        "from pathlib import Path; from inference.catalog import registry;"
+        "from inference.checkpoints.described import Described;"
+        f"registry.add_model(Path({str(files.onnx)!r}), name='writer', "
+        f"tokenizer=Path({str(files.tokenizer)!r}), described={described!r})"
+    )
+
+
+@pytest.fixture(scope="module")
+def key(pool: RunningStack) -> str:
+    words = pool.manage("create_api_key", "client").stdout.split()
+    return next(word for word in words if word.startswith("wp_"))
+
+
+@pytest.fixture(scope="module")
+def client(pool: RunningStack, key: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{pool.url}/v1", api_key=key, max_retries=0, timeout=180) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tokenizer(files: decoders.Written) -> Tokenizer:
+    return Tokenizer.from_file(str(files.tokenizer))
+
+
+def told(tokenizer: Tokenizer, tokens: list[int]) -> str:
+    text: str = tokenizer.decode(tokens)
+    return text
+
+
+def test_the_likeliest_text_is_that_of_the_uncut_decoder(
+    client: openai.OpenAI, files: decoders.Written, tokenizer: Tokenizer
+) -> None:
+    right = decoders.greedy(files.onnx, PROMPT, COUNT)
+    answer = client.completions.create(
+        model="writer", prompt=PROMPT, max_tokens=COUNT, temperature=0, logprobs=2,
+        extra_body={"shards": 2, "ignore_eos": True},
+    )  # fmt: skip
+    (choice,) = answer.choices
+    assert choice.text == told(tokenizer, right)
+    assert choice.finish_reason == "length"
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (len(PROMPT), COUNT)
+    assert choice.logprobs is not None
+    assert len(choice.logprobs.tokens or ()) == COUNT
+    for said, likeliest in zip(
+        choice.logprobs.token_logprobs or (), choice.logprobs.top_logprobs or (), strict=True
+    ):
+        assert said == max(likeliest.values()) < 0
+
+
+def test_a_chat_is_the_same_whole_and_streamed(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model="writer", messages=CHAT, **SAMPLED)
+    events = list(
+        client.chat.completions.create(
+            model="writer", messages=CHAT, stream=True, stream_options={"include_usage": True}, **SAMPLED
+        )
+    )  # fmt: skip
+    assert events[0].choices[0].delta.role == "assistant"
+    text = "".join(e.choices[0].delta.content or "" for e in events if e.choices)
+    assert text == whole.choices[0].message.content
+    assert len(events) > COUNT / 4
+    assert events[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert (events[-1].choices, events[-1].usage) == ([], whole.usage)
+    assert {event.id for event in events} == {events[0].id}
+    again = client.chat.completions.create(model="writer", messages=CHAT, **SAMPLED)
+    assert again.choices[0].message.content == text
+
+
+def test_a_stop_text_ends_an_answer_and_is_no_part_of_it(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "writer", "prompt": PROMPT, "temperature": 0, "max_tokens": COUNT}
+    asked["extra_body"] = {"ignore_eos": True}
+    whole = client.completions.create(**asked).choices[0].text
+    stop = whole[10:13]
+    ended = client.completions.create(**asked, stop=stop).choices[0]
+    assert (ended.text, ended.finish_reason) == (whole[: whole.index(stop)], "stop")
+    pieces = [e.choices[0].text for e in client.completions.create(**asked, stop=stop, stream=True)]
+    assert "".join(pieces) == ended.text
+
+
+def test_several_answers_are_drawn_each_with_a_seed_of_its_own(client: openai.OpenAI) -> None:
+    answer = client.completions.create(
+        model="writer", prompt=["ab", "cd"], n=2, echo=True, temperature=1, seed=5, max_tokens=6
+    )
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert [choice.text[:2] for choice in answer.choices] == ["ab", "ab", "cd", "cd"]
+    assert answer.choices[0].text != answer.choices[1].text
+    alone = client.completions.create(
+        model="writer", prompt="ab", echo=True, temperature=1, seed=6, max_tokens=6
+    )
+    assert alone.choices[0].text == answer.choices[1].text
+
+
+def test_the_asynchronous_client_streams(pool: RunningStack, key: str) -> None:
+    async def ask() -> str:
+        async with openai.AsyncOpenAI(
+            base_url=f"{pool.url}/v1", api_key=key, max_retries=0, timeout=180
+        ) as asking:
+            streams = [
+                await asking.chat.completions.create(
+                    model="writer", messages=CHAT, stream=True, **SAMPLED
+                )
+                for _ in range(2)
+            ]
+            first, second = [
+                "".join([event.choices[0].delta.content or "" async for event in stream])
+                for stream in streams
+            ]
+            assert first == second
+            return first
+
+    assert asyncio.run(ask())
+
+
+def test_texts_are_embedded(client: openai.OpenAI) -> None:
+    texts = ["A cat sleeps.", "The kitten naps.", "Stock markets fell."]
+    packed = client.embeddings.create(model="minilm", input=texts)  # base64, unless it is said
+    plain = client.embeddings.create(model="minilm", input=texts, encoding_format="float")
+    vectors = np.array([one.embedding for one in plain.data])
+    assert np.allclose(vectors, [one.embedding for one in packed.data])
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
+    assert packed.usage.prompt_tokens > 3 * len(texts)
+    with pytest.raises(openai.BadRequestError, match="at most 256 tokens"):
+        client.embeddings.create(model="minilm", input=["word " * 300])
+
+
+def test_models_are_listed(client: openai.OpenAI) -> None:
+    assert {model.id for model in client.models.list()} == {"minilm", "writer"}
+    assert client.models.retrieve("writer").owned_by == "webpool"
+
+
+def refusal(error: type[openai.APIStatusError], ask: Any, **fields: Any) -> Any:
+    with pytest.raises(error) as caught:
+        ask(**fields)
+    body: Any = caught.value.body
+    assert body["message"]
+    return body
+
+
+def test_what_cannot_be_is_refused_by_its_name(client: openai.OpenAI) -> None:
+    chat, text = client.chat.completions.create, client.completions.create
+    asked: Any = {"model": "writer", "messages": CHAT}
+    bad = openai.BadRequestError
+    assert refusal(bad, chat, **asked, temperature=3)["param"] == "temperature"
+    assert refusal(bad, chat, **asked, logit_bias={"512": 1})["param"] == "logit_bias"
+    assert refusal(bad, chat, **asked, tools=[{"type": "function"}])["param"] == "tools"
+    assert refusal(bad, chat, **asked, max_tokens=300)["code"] == "context_length_exceeded"
+    assert refusal(bad, chat, **asked, extra_body={"colour": 1})["param"] == "colour"
+    assert refusal(bad, chat, **{**asked, "model": "minilm"})["code"] == "model_not_supported"
+    assert refusal(bad, text, model="writer", prompt="x" * 300)["param"] == "prompt"
+    assert refusal(bad, text, model="writer", prompt="")["param"] == "prompt"
+    assert refusal(openai.NotFoundError, chat, **{**asked, "model": "no"})["param"] == "model"
+    assert refusal(bad, chat, **asked, extra_body={"shards": 9})["param"] == "shards"
+    gone = refusal(openai.NotFoundError, chat, **asked, extra_body={"browsers": "netscape"})
+    assert gone["param"] == "browsers"
+
+
+def test_a_key_is_needed(pool: RunningStack) -> None:
+    with (
+        openai.OpenAI(base_url=f"{pool.url}/v1", api_key="sk-wrong", max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError),
+    ):
+        client.models.list()
+
+
+def test_a_caller_that_leaves_takes_its_session_with_it(pool: RunningStack, key: str) -> None:
+    asked = {"model": "writer", "messages": CHAT, "stream": True, "ignore_eos": True}
+    with (
+        httpx2.Client(headers={"Authorization": f"Bearer {key}"}, timeout=180) as http,
+        http.stream("POST", f"{pool.url}/v1/chat/completions", json=asked) as answer,
+    ):
+        first = next(line for line in answer.iter_lines() if line.startswith("data: "))
+        session = json.loads(first[6:])["id"].removeprefix("chatcmpl-")
+    assert ending(pool, session) == "cancelled"
+
+
+def ending(pool: RunningStack, session: str) -> str:
+    """How a session ended, once it has."""
+    deadline = time.monotonic() + 60
+    code = f"from inference.models import GenerationSession as S; print(S.objects.get(pk='{session}').ending)"
+    while not (found := pool.manage("shell", "-v0", "-c", code).stdout.strip()):
+        assert time.monotonic() < deadline, "the session went on"
+    return found
