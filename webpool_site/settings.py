@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 from browsers import locations
-from webpool_site import __version__
 from webpool_site.databases import database
 from webpool_site.environment import (
     env_bool,
@@ -23,6 +22,7 @@ from webpool_site.environment import (
     redis_url,
 )
 
+WEBPOOL_VERSION = "0.1.0"  # its one place: the package and the published schema take it from here
 BASE_DIR = locations.ROOT
 WEBPOOL_HOME = locations.default_home().resolve()
 WEBPOOL_PROGRAM = locations.PROGRAM
@@ -206,7 +206,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "webpool",
     "DESCRIPTION": "ONNX inference on a pool of real web browsers.",
-    "VERSION": __version__,
+    "VERSION": WEBPOOL_VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

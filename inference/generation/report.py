@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from inference.documents import JsonObject
-from inference.models import GenerationSession
+from inference.generation import endings, streams
+from inference.models import GenerationSession, SessionState
 
 
 def of_session(session_id: str) -> JsonObject:
     """A session as a document: its text as tokens, where each stage is, what was recovered.
 
+    `step_ms` is what the stage's steps of one token took to compute, together; null: not known any more.
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.
     """
     session = GenerationSession.objects.select_related("model", "plan").get(pk=session_id)
+    if session.state != SessionState.ENDED:
+        endings.write_down(session)
+        session.refresh_from_db()
+    spent = streams.spent_ms(session_id, session.plan.num_shards)
     return {
         "session": str(session.pk),
         "model": session.model.name,
@@ -29,6 +35,7 @@ def of_session(session_id: str) -> JsonObject:
                 "states": len(row.stage.states),
                 "weight_bytes": row.plan_shard.weight_bytes,
                 "unproved": row.unproved,
+                "step_ms": spent[row.index],
             }
             for row in session.stages.select_related("plan_shard")
         ],

@@ -152,7 +152,9 @@ class HeldStage:
     def _pass_on(self, step: Step, reply: Reply) -> Appended:
         if self.writer is None:
             frame = frame_of(step.start, step.count, reply[1])
-            said = streams.append(self.session, self.index, self.epoch, step.end, frame)
+            said = streams.append(
+                self.session, self.index, self.epoch, step.end, frame, step_ms=_step_ms(step, reply)
+            )
             if said.said is Said.HAD and said.had != frame:
                 raise Lost(Category.WRONG_ANSWER, self._differs(f"position {step.end}"))
             return said
@@ -172,6 +174,7 @@ class HeldStage:
             document,
             feed=None if ending else (step.end + 1, tokens_frame(step.end, [pick.token])),
             ended=Ended(ending, len(writer.asked.prompt), index + 1) if ending else None,
+            step_ms=_step_ms(step, reply),
         )
         if said.said is Said.HAD and telling.token_of(said.had) != pick.token:
             raise Lost(Category.WRONG_ANSWER, self._differs(f"token {index}"))
@@ -190,6 +193,11 @@ class HeldStage:
                 raise Lost(Category.TENSOR_LOST, "the store has lost the session")
             case Said.GAP:
                 raise Lost(Category.INTERNAL, "a later step was passed on already")
+
+
+def _step_ms(step: Step, reply: Reply) -> float:
+    """What a step of one token took to compute; 0 for others."""
+    return float(reply[0]["compute_ms"]) if step.count == 1 else 0.0
 
 
 def _top(reply: Reply, *, complete: bool) -> TopLogits:

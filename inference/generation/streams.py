@@ -1,7 +1,8 @@
 """What a session's stages and listeners tell one another, in Redis streams.
 
 Redis keys
-    webpool:gen:<session>:fence       hash: stage → its epoch; `ended` once the session has
+    webpool:gen:<session>:fence       hash: stage → its epoch; ms:<stage> → what its steps of one token took
+                                      to compute so far; `ended` once the session has
     webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after it>-0,
                                       field f: a frame (inference/generation/frames.py). It is also the log
                                       that a replacement replays. Field `end`: nothing more comes.
@@ -110,10 +111,12 @@ def put_back(session: str, events: Sequence[str]) -> None:
     pipe.execute()
 
 
-def append(session: str, stage: int, epoch: int, number: int, frame: bytes) -> Appended:
-    """A stage's output, as the next one's input."""
+def append(
+    session: str, stage: int, epoch: int, number: int, frame: bytes, *, step_ms: float = 0.0
+) -> Appended:
+    """A stage's output, as the next one's input; `step_ms`: what its step of one token took."""
     keys = [_fence_key(session), in_key(session, stage + 1)]
-    args: list[Any] = [stage, epoch, f"{number}-0", frame, _ttl_ms()]
+    args: list[Any] = [stage, epoch, f"{number}-0", frame, _ttl_ms(), step_ms]
     return _appended(_append(client())(keys=keys, args=args))
 
 
@@ -126,6 +129,7 @@ def tell_token(
     *,
     feed: tuple[int, bytes] | None,
     ended: Ended | None,
+    step_ms: float = 0.0,
 ) -> Appended:
     """Token `index` of the answer, by the last stage; and what follows: the next step, or the end."""
     number, frame = feed or (0, b"")
@@ -133,7 +137,7 @@ def tell_token(
     keys = [_fence_key(session), out_key(session), TOLD]
     keys += [in_key(session, each) for each in range(stage + 1)]
     args: list[Any] = [stage, epoch, f"{index + 1}-0", pick, f"{number}-0", frame, document]
-    return _appended(_tell_token(client())(keys=keys, args=[*args, *_end_args(session)]))
+    return _appended(_tell_token(client())(keys=keys, args=[*args, *_end_args(session), step_ms]))
 
 
 def end(session: str, stages: int, ended: Ended) -> bool:
@@ -183,6 +187,12 @@ def last_numbers(session: str, stages: int) -> list[int]:
         pipe.xrevrange(in_key(session, stage), count=1)
     pipe.xrevrange(out_key(session), count=1)
     return [int(found[0][0].split(b"-")[0]) if found else 0 for found in pipe.execute()]
+
+
+def spent_ms(session: str, stages: int) -> list[float | None]:
+    """What the steps of one token took to compute, by stage; None: it is not kept (any more)."""
+    found = client().hmget(_fence_key(session), [f"ms:{stage}" for stage in range(stages)])
+    return [None if each is None else float(each) for each in found]
 
 
 def events_after(session: str, cursor: str) -> list[tuple[str, bytes]]:
@@ -239,9 +249,12 @@ local function refused()
   if held[1] ~= ARGV[2] then return 'stale' end
   return false
 end
+local function spent(ms)
+  if tonumber(ms) > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'ms:' .. ARGV[1], ms) end
+end
 """
 
-# KEYS[2] the next stage's inputs. ARGV: 3 an entry's id, 4 its frame, 5 for how long it is kept.
+# KEYS[2] the next stage's inputs. ARGV: 3 an entry's id, 4 its frame, 5 for how long it is kept, 6 ms.
 _APPEND = (
     _REFUSED
     + """
@@ -256,6 +269,7 @@ end
 redis.call('XADD', KEYS[2], ARGV[3], 'f', ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
+spent(ARGV[6])
 return {'new'}
 """
 )
@@ -278,8 +292,8 @@ local function finish(first)
 end
 """
 
-# ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7… as `finish` takes them;
-# an empty event: it goes on.
+# ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7 to 10 as `finish` takes
+# them, 11 ms; an empty event: it goes on.
 _TELL_TOKEN = (
     _REFUSED
     + _ENDING
@@ -289,6 +303,7 @@ if why then return {why} end
 local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
 if #had > 0 then return {'had', had[1][2][2]} end
 redis.call('XADD', KEYS[2], ARGV[3], 'e', ARGV[4])
+spent(ARGV[11])
 if ARGV[7] ~= '' then
   finish(7)
 else

@@ -85,8 +85,11 @@ class Watcher:
         if now - self._wrote >= _WRITE_EVERY_S:
             self._wrote = now
             recovery.place_waiting(clock.now(), settings.WEBPOOL_RUN_DEADLINE_S)
-            for session in _active():
+            sessions = _active()
+            for session in sessions:
                 self._look_after(session, now)
+            known = {str(session.pk) for session in sessions}
+            self._reached = {key: at for key, at in self._reached.items() if key in known}
 
     def _store_is_another(self) -> bool:
         info: Any = client().info("server")

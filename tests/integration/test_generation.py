@@ -1,19 +1,24 @@
-"""Text over stages in real browsers: the tokens that native onnxruntime writes with the uncut decoder."""
+"""Text over stages in real browsers: the tokens that native onnxruntime writes with the uncut decoder.
+
+Browsers and workers are killed in the middle of it, and the text is the same.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from inference.core.generation.sessions import steps_of
 from tests.support import decoders
+from tests.support.faults import process_of
 from tests.support.stack import RunningStack
+from tests.support.texts import Refused, Texts, of_kind, tokens_of
 
 BROWSERS = ("chromium", "firefox", "webkitgtk")
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
-COUNT = 40
+COUNT, LONG = 24, 100
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> decoders.Written:
 
 @pytest.fixture(scope="module")
 def greedy(files: decoders.Written) -> list[int]:
-    return decoders.greedy(files.onnx, PROMPT, COUNT)
+    return decoders.greedy(files.onnx, PROMPT, LONG)
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +45,130 @@ def pool(
     tokenizer = ("--tokenizer", str(files.tokenizer))
     running.manage("add_model", str(files.onnx), "--name", "writer", *tokenizer)
     running.start()
-    try:
-        yield running
-    finally:
-        running.stop()
-        assert not running.wait_gone(), "processes outlived the stack"
+    yield running
+    running.stop()
+    assert not running.wait_gone(), "processes outlived the stack"
 
 
-def ask(pool: RunningStack, *options: str, count: int = COUNT, check: bool = True) -> Any:
-    tokens = ",".join(map(str, PROMPT))
-    done = pool.manage(
-        "generate", "writer", "--tokens", tokens, "--max-tokens", str(count), "--json", *options,
-        check=check,
-    )  # fmt: skip
-    return json.loads(done.stdout) if check else done
+@pytest.fixture(scope="module")
+def texts(pool: RunningStack) -> Iterator[Texts]:
+    made = Texts(pool, "writer")
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3])
 def test_the_text_is_that_of_the_uncut_decoder(
-    pool: RunningStack, greedy: list[int], stages: int
+    texts: Texts, greedy: list[int], stages: int
 ) -> None:
-    browsers = BROWSERS[:stages] if stages > 1 else BROWSERS[2:]
-    report = ask(pool, "--shards", str(stages), "--browsers", ",".join(browsers))
-    assert report["tokens"] == greedy
-    assert report["ending"] == "length"
-    assert [stage["browser"] for stage in report["stages"]] == list(browsers)
-    assert report["recoveries"] == []
+    browsers = list(BROWSERS[:stages] if stages > 1 else BROWSERS[2:])
+    session = texts.start(PROMPT, COUNT, shards=stages, browsers=browsers)
+    told = list(texts.listen(session))
+    assert tokens_of(told) == greedy[:COUNT]
+    (ended,) = of_kind(told, "Ended")
+    assert (ended["ending"], ended["tokens"], ended["prompt_tokens"]) == ("length", COUNT, 7)
+    report = texts.report(session)
+    assert (report["tokens"], report["ending"]) == (greedy[:COUNT], "length")
+    assert [stage["browser"] for stage in report["stages"]] == browsers
+    assert [stage["unproved"] for stage in report["stages"]] == [""] * stages
+    again = list(texts.listen(session, after=COUNT - 3, thread=False))
+    assert tokens_of(again) == greedy[COUNT - 3 : COUNT]
+
+
+def test_two_texts_at_once_and_a_long_prompt_do_not_mix(
+    texts: Texts, files: decoders.Written, greedy: list[int]
+) -> None:
+    long = [*PROMPT, *greedy[:80]]
+    one = texts.start(PROMPT, COUNT, shards=2)
+    other = texts.start(long, 8, shards=2)
+    assert tokens_of(list(texts.listen(one))) == greedy[:COUNT]
+    assert tokens_of(list(texts.listen(other))) == decoders.greedy(files.onnx, long, 8)
+    assert len(steps_of(len(long), 0)) == 1, "as native onnxruntime was asked"
+
+
+def test_a_text_drawn_by_seed_is_the_same_again(texts: Texts) -> None:
+    drawn = {"temperature": 0.9, "top_k": 20, "seed": 11}
+    sampling = {**_SAMPLING, **drawn}
+    runs = [
+        tokens_of(list(texts.listen(texts.start(PROMPT, 12, shards=n, sampling=sampling))))
+        for n in (1, 2)
+    ]
+    assert runs[0] == runs[1]
+
+
+_SAMPLING = {
+    "temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "frequency_penalty": 0.0,
+    "presence_penalty": 0.0, "repetition_penalty": 1.0, "logit_bias": {}, "seed": 0, "logprobs": 0,
+}  # fmt: skip
+
+
+def test_what_cannot_be_is_refused_before_anything_is_loaded(texts: Texts) -> None:
+    for prompt, asked, status in (
+        ([1] * 256, {}, 400),
+        ([], {}, 400),
+        ([512], {}, 400),
+        (PROMPT, {"shards": 5}, 400),
+        (PROMPT, {"backend": "webgpu"}, 400),
+        (PROMPT, {"browsers": ["opera"]}, 404),
+    ):
+        with pytest.raises(Refused) as refused:
+            texts.start(prompt, 4, **asked)
+        assert refused.value.status == status, refused.value
+
+
+def test_a_stop_text_ends_it_and_so_does_a_full_context(texts: Texts, greedy: list[int]) -> None:
+    at = next(index for index, token in enumerate(greedy) if token >= 258 and index > 3)
+    stop = f"[{greedy[at]}]"
+    first = greedy.index(greedy[at])
+    told = list(texts.listen(texts.start(PROMPT, LONG, stop=[stop])))
+    assert of_kind(told, "Ended")[0]["ending"] == "stop"
+    assert tokens_of(told) == greedy[: first + 1]
+    full = list(texts.listen(texts.start([1] * 250, LONG)))
+    assert (of_kind(full, "Ended")[0]["ending"], len(tokens_of(full))) == ("length", 6)
+
+
+def test_who_wants_it_no_more_cancels_it(pool: RunningStack, texts: Texts) -> None:
+    other = Texts(pool, "writer")
+    other.report(texts.start(PROMPT, 1))  # it takes a while to begin
+    session = texts.start(PROMPT, 200, shards=2)
+    told = []
+    for event in texts.listen(session):
+        told.append(event)
+        if len(told) == 3:
+            other.cancel(session)
+    other.close()
+    (ended,) = of_kind(told, "Ended")
+    assert (ended["ending"], ended["tokens"]) == ("cancelled", len(tokens_of(told)))
+    assert texts.report(session)["ending"] == "cancelled"
+    assert len(tokens_of(told)) < 200
+
+
+def test_the_command_writes_text(pool: RunningStack, files: decoders.Written) -> None:
+    prompt = decoders.tokenizer().encode("Hello, ").ids
+    asked = ("generate", "writer", "--prompt", "Hello, ", "--max-tokens", "5")
+    said = pool.manage(*asked).stdout
+    report = json.loads(pool.manage(*asked, "--json").stdout)
+    assert report["tokens"] == decoders.greedy(files.onnx, prompt, 5)
+    assert report["text"] == said.removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("hurt", "part", "stage"), [("firefox", "browser", 1), ("chromium", "worker", 0)]
+)
+def test_the_text_survives_who_writes_it(
+    pool: RunningStack, texts: Texts, greedy: list[int], hurt: str, part: str, stage: int
+) -> None:
+    pool.wait_ready()
+    session = texts.start(PROMPT, LONG, shards=3, browsers=list(BROWSERS))
+    told = []
+    for event in texts.listen(session):
+        told.append(event)
+        if len(of_kind(told, "TokenWritten")) == 12 and event[0] == "TokenWritten":
+            process_of(pool, hurt, part).kill()
+    assert tokens_of(told) == greedy
+    (paused,) = of_kind(told, "Paused")
+    (resumed,) = of_kind(told, "Resumed")
+    assert paused["stage"] == resumed["stage"] == stage
+    assert (resumed["how"], resumed["seconds"] > 0) == ("replay", True)
+    (recovery,) = texts.report(session)["recoveries"]
+    assert (recovery["stage"], recovery["lost_by"]) == (stage, hurt)

@@ -14,6 +14,7 @@ import pytest
 
 import inference
 import webpool_site
+from browsers.bridge import StepRefused
 from browsers.core.breaker import BreakerState
 from browsers.core.breakers import Breakers
 from browsers.core.errors import BY_CATEGORY
@@ -85,7 +86,8 @@ def test_a_category_spelt_by_hand_would_be_found() -> None:
 def test_the_page_and_the_worker_have_the_same_failures() -> None:
     page = (ROOT / "browsers/static/browsers/runtime/errors.js").read_text()
     declared = page[page.index("@typedef") : page.index("Code\n")]
-    assert set(re.findall(r"'(\w+)'", declared)) - {"not_loaded"} == set(BY_CATEGORY)
+    between_them = {"not_loaded", *StepRefused.CODES}
+    assert set(re.findall(r"'(\w+)'", declared)) - between_them == set(BY_CATEGORY)
     assert all(error.category is category for category, error in BY_CATEGORY.items())
 
 

@@ -1,7 +1,6 @@
 """manage.py add_model: register an ONNX file, a manifest with its files, or a published language model."""
 
 from __future__ import annotations
-from inference.documents import JsonObject
 
 import json
 import re
@@ -10,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from inference.documents import JsonObject
 from inference.catalog import checkpoints, components, decoders, registry
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.models import Entrance, ModelType, OnnxModel

@@ -55,6 +55,7 @@ def page(report: Mapping[str, Any]) -> str:
         + _table(tried)
         + "".join(f"<p>{escape(reports.flapped(each))}</p>" for each in report["flapping"])
         + "".join(f"<p>{escape(reports.pressed(each))}</p>" for each in report["memory_pressure"])
+        + "".join(f"<p>{escape(reports.written(each))}</p>" for each in report["generation"])
         + "<h2>Scenarios</h2><dl>"
         + "".join(f"<dt><b>{escape(k)}</b></dt><dd>{escape(v)}</dd>" for k, v in about.items())
         + "</dl>"

@@ -88,6 +88,8 @@ def passed(report: Mapping[str, Any]) -> bool:
     rough = [*report["flapping"], *report["memory_pressure"]]
     if any(not each["not_applicable"] and each["right"] != each["asked"] for each in rough):
         return False
+    if any(each["right"] != each["texts"] for each in report["generation"]):
+        return False
     return report["proof"]["holds"] and not (
         summary["lost"]
         or summary["doubled"]
@@ -124,6 +126,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     ]
     shown += [flapped(each) for each in report["flapping"]]
     shown += [pressed(each) for each in report["memory_pressure"]]
+    shown += [written(each) for each in report["generation"]]
     counted = report["summary"]
     shown.append(
         f"{counted['right']} of {counted['hits']} right; lost {counted['lost']}, doubled "
@@ -154,4 +157,17 @@ def flapped(figures: Mapping[str, Any]) -> str:
         f"{figures['flapping_p95_ms']} ms, without it {figures['healthy_p95_ms']} ms: "
         f"ratio {figures['p95_ratio']}; "
         f"{figures['right']} of {figures['asked']} right"
+    )
+
+
+def written(figures: Mapping[str, Any]) -> str:
+    """Texts that were hurt while they were written, in one line."""
+    pauses = "; ".join(
+        f"{target} p50 {each['p50']} ms, p95 {each['p95']} ms of {each['n']}"
+        for target, each in figures["pause_ms"].items()
+    )
+    return (
+        f"generation: {figures['right']} of {figures['texts']} texts right over {figures['stages']} stages "
+        f"with {figures['kills']} kills; lost {figures['lost']}, wrong {figures['wrong']}, repeated tokens "
+        f"{figures['repeated']}; pauses: {pauses or 'none'}"
     )

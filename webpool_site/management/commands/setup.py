@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from inference.management.cli import WebpoolCommand
-from webpool_site.setup import admin_user, browsers, database, debian, node
+from webpool_site.setup import admin_user, browsers, database, debian, models, node
 from webpool_site.setup.step import SetupError, timed
 
 
@@ -35,6 +35,7 @@ class Command(WebpoolCommand):
             "browsers": lambda: browsers.report(settings.WEBPOOL_HOME),
             "database": database.migrate,
             "admin": _admin,
+            "models": models.install,
             "sample": _sample,
         }
         chosen = [name.strip() for name in only.split(",")] if only else list(steps)

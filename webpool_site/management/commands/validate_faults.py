@@ -22,7 +22,7 @@ from inference.management.cli import WebpoolCommand
 from inference.models import Run
 from webpool_site.browser_list import BrowserListError, choose
 from webpool_site.instance import Instance
-from webpool_site.lab.faults import flapping, page, pressure
+from webpool_site.lab.faults import flapping, page, pressure, texts
 from webpool_site.lab.faults import report as reports
 from webpool_site.lab.faults.campaign import OWNER, Campaign, Case
 from webpool_site.lab.faults.health import NotHealed
@@ -44,7 +44,7 @@ class Command(WebpoolCommand):
         parser.add_argument(
             "--scenario",
             default="all",
-            help=f"by comma; all, or: {', '.join(SCENARIOS)}, {flapping.NAME}, {pressure.NAME}",
+            help=f"by comma; all, or: {', '.join(SCENARIOS)}, {flapping.NAME}, {pressure.NAME}, {texts.NAME}",
         )
         parser.add_argument(
             "--strategy", default="none", help=f"by comma; all, or: {', '.join(STRATEGIES)}"
@@ -73,7 +73,7 @@ class Command(WebpoolCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         scenarios = _chosen(
-            options["scenario"], (*SCENARIOS, flapping.NAME, pressure.NAME), "scenario"
+            options["scenario"], (*SCENARIOS, flapping.NAME, pressure.NAME, texts.NAME), "scenario"
         )
         strategies = _chosen(options["strategy"], STRATEGIES, "strategy")
         if options["runs"] < 1:
@@ -131,6 +131,7 @@ class Command(WebpoolCommand):
         figures: list[dict[str, Any]] = []
         flapped: list[dict[str, Any]] = []
         pressed: list[dict[str, Any]] = []
+        written: list[dict[str, Any]] = []
         interrupted = False
         try:
             for name, some in cases.items():
@@ -140,6 +141,8 @@ class Command(WebpoolCommand):
                 flapped += self._flap(browsers, hurt, seed)
             if pressure.NAME in scenarios:
                 pressed += self._press(browsers, seed)
+            if texts.NAME in scenarios:
+                written.append(self._write_texts(browsers, options))
         except NotHealed as error:
             raise CommandError(str(error), returncode=1) from error
         except KeyboardInterrupt:  # what was measured is told
@@ -155,6 +158,7 @@ class Command(WebpoolCommand):
             "cases": figures,
             "flapping": flapped,
             "memory_pressure": pressed,
+            "generation": written,
             "proof": {**asdict(proof), "holds": proof.holds},
             "summary": reports.summary(figures, proof, ()),
         }
@@ -192,6 +196,15 @@ class Command(WebpoolCommand):
         (question,) = questions(LARGE, 1, seed=seed)
         home = settings.WEBPOOL_HOME
         return [pressure.press(home=home, browsers=browsers, question=question, say=self._say)]
+
+    def _write_texts(self, browsers: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+        return texts.hurt(
+            home=settings.WEBPOOL_HOME,
+            browsers=browsers,
+            texts=options["runs"],
+            random=random.Random(options["seed"]),
+            say=self._say,
+        )
 
     def _write(self, report: dict[str, Any], options: dict[str, Any]) -> None:
         for line in reports.lines(report):

@@ -1,0 +1,175 @@
+"""A page's caches under random steps: what does not follow is refused, the rest is right, to the bit.
+
+The steps are those that a worker may send, in order and out of it, of several sessions and epochs. What the
+page answers must be what `judge` says, and must not depend on how often or by whom it was asked before.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from browsers.bridge import NotLoaded, StepRefused
+from browsers.core.errors import InvalidInput, OutOfMemory
+from inference.core.generation.sessions import Place, Step, Verdict, after, judge
+from inference.graph.decoding import found
+from inference.graph.decoding.reference import Native
+from inference.store.tensors import decode_array, encode_array
+from inference.zoo import decoder
+from tests.browser.bench import Bench, started
+
+VOCABULARY, CONTEXT, TEXT = 512, 256, 48
+SESSIONS = ("one", "two", "three")
+"""Each has a text of its own; a prompt of 8 tokens in one step, then one token a step."""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with started("chromium", tmp_path_factory.mktemp("decoding"), memory_limit_mb=3500) as made:
+        yield made
+
+
+class Player:
+    """Asks the page for steps, and knows what it must answer."""
+
+    def __init__(self, bench: Bench, folder: Path, seed: int) -> None:
+        path = decoder.tiny().save(folder / "model.onnx")
+        self.stage = found.read_file(path).found.whole
+        self.model = bench.put(path.read_bytes())
+        self.session = bench.session
+        self.random = random.Random(seed)
+        numbers = np.random.default_rng(seed)
+        self.texts = {name: numbers.integers(0, VOCABULARY, TEXT).tolist() for name in SESSIONS}
+        self.right = {
+            name: self._right(Native([(path, self.stage)]), text)
+            for name, text in self.texts.items()
+        }
+        self.places: dict[str, Place] = {}
+        self.first: dict[tuple[str, int], bytes] = {}
+
+    @staticmethod
+    def _right(native: Native, text: list[int]) -> dict[int, np.ndarray[Any, Any]]:
+        """The logits after each position where a step ends, as onnxruntime has them."""
+        return {start + count: native.step(text[start : start + count]) for start, count in steps()}
+
+    def hold(self) -> None:
+        for name in SESSIONS:
+            self.session.decoding.hold(
+                name, self.model, backend="wasm", cache_mb=1.0, deadline_s=120
+            )
+
+    def ask(self, name: str, step: Step, top_k: int = 0) -> Any:
+        header: dict[str, Any] = {
+            "epoch": step.epoch, "start": step.start, "count": step.count, "top_k": top_k,
+            "stage": self.stage.to_json(),
+        }  # fmt: skip
+        tokens = np.array([self.texts[name][step.start : step.end]], np.int64)
+        return self.session.decoding.step(
+            name, self.model, header, [encode_array("input_ids", tokens)],
+            backend="wasm", timeout_s=120,
+        )  # fmt: skip
+
+    def play(self) -> Verdict:
+        """One random step; what it must have come to."""
+        name = self.random.choice(SESSIONS)
+        step = self._some_step(name)
+        verdict = judge(self.places.get(name), step)
+        if verdict.refused:
+            with pytest.raises(StepRefused) as refusal:
+                self.ask(name, step)
+            assert refusal.value.code == verdict
+            return verdict
+        _, tensors = self.ask(name, step)
+        logits = {tensor.name: decode_array(tensor) for tensor in tensors}["logits"]
+        np.testing.assert_allclose(logits, self.right[name][step.end], atol=1e-5)
+        first = self.first.setdefault((name, step.end), logits.tobytes())
+        assert first == logits.tobytes(), f"{name} at {step.end}: other bits than before"
+        self.places[name] = after(step)
+        return verdict
+
+    def _some_step(self, name: str) -> Step:
+        """Mostly the next one; else again, too far, too early, of another epoch."""
+        place = self.places.get(name)
+        epoch = place.epoch if place else 1
+        position = place.position if place else 0
+        index = next((i for i, (start, _) in enumerate(steps()) if start == position), None)
+        if index is None or self.random.random() < 0.02:  # its text is full: a replacement begins
+            return Step(epoch + 1, *steps()[0])
+        if self.random.random() < 0.3:
+            index = self.random.randrange(len(steps()))
+            epoch = max(1, epoch + self.random.choice((-1, 0, 0, 1)))
+        elif index and self.random.random() < 0.15:
+            index -= 1
+        return Step(epoch, *steps()[index])
+
+
+def steps() -> list[tuple[int, int]]:
+    return [(0, 8), *((position, 1) for position in range(8, TEXT))]
+
+
+@pytest.fixture(scope="module")
+def player(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Player:
+    made = Player(bench, tmp_path_factory.mktemp("model"), seed=5)
+    made.hold()
+    return made
+
+
+def test_random_steps_are_refused_or_right(player: Player) -> None:
+    seen = [player.play() for _ in range(400)]
+    assert set(seen) >= {Verdict.BEGIN, Verdict.COMPUTE, Verdict.REPEAT, Verdict.GAP}
+
+
+@pytest.mark.soak("400 of them are always played")
+def test_ten_thousand_random_steps_are_refused_or_right(player: Player) -> None:
+    seen = [player.play() for _ in range(10_000)]
+    assert set(seen) == set(Verdict)
+
+
+def test_the_largest_logits_are_those_of_the_row(player: Player) -> None:
+    step = Step(100, *steps()[0])
+    (whole, every), (header, top) = player.ask("one", step), player.ask("two", step, top_k=7)
+    player.places["one"] = player.places["two"] = after(step)
+    row = decode_array(every[1])
+    assert decode_array(every[0]).tolist() == list(range(VOCABULARY))
+    np.testing.assert_allclose(whole["log_sum"], np.log(np.exp(row.astype(np.float64)).sum()))
+    ids, logits = (decode_array(tensor) for tensor in top)
+    right = player.right["two"][step.end]
+    assert ids.tolist() == np.argsort(-right, kind="stable")[:7].tolist()
+    np.testing.assert_allclose(logits, np.sort(right)[::-1][:7], atol=1e-5)
+    assert header["compute_ms"] >= 0
+
+
+def test_a_model_in_use_stays_and_its_cache_takes_room(player: Player, bench: Bench) -> None:
+    residents = bench.session._residents
+    before = residents.planned_mb()
+    with pytest.raises(OutOfMemory):
+        bench.session.decoding.hold(
+            "huge", player.model, backend="wasm", cache_mb=10_000, deadline_s=60
+        )
+    assert residents.planned_mb() == before, "what was refused is not counted"
+    assert before > residents.baseline_mb + 3.0, "three caches of a megabyte"
+
+
+def test_what_the_first_step_lacks_is_said(player: Player) -> None:
+    with pytest.raises(InvalidInput, match="says what the stage takes"):
+        player.session.decoding.step(
+            "nobody", player.model, {"epoch": 1, "start": 0, "count": 1, "top_k": 1}, [],
+            backend="wasm", timeout_s=60,
+        )  # fmt: skip
+
+
+def test_a_new_engine_has_no_cache(player: Player, bench: Bench) -> None:
+    bench.session.restart_engine()
+    step = Step(101, *steps()[1])
+    with pytest.raises(NotLoaded):
+        player.ask("one", step)
+    player.hold()
+    with pytest.raises(StepRefused) as refused:
+        player.ask("one", step)
+    assert refused.value.code == Verdict.NO_CACHE
+    player.session.decoding.release("one")

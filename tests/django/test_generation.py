@@ -1,0 +1,307 @@
+"""Sessions in ledger and store: who may write, who takes a stage over, what is told, what is refused.
+
+No browser computes here: the tests say what a worker says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browsers.core.failures import Category
+from browsers.queues import queue_of
+from browsers.redis import client
+from browsers.state import live
+from inference.catalog import registry
+from inference.core.generation import telling
+from inference.core.generation.asked import Asked, Ended, Ending, Paused, TokenWritten
+from inference.core.generation.sampled import Pick, Sampling
+from inference.errors import Busy, InvalidRequest, Unavailable, UnknownRun
+from inference.generation import endings, frames, recovery, serving, streams
+from inference.generation.streams import Said
+from inference.generation.watch import Watcher
+from inference.models import GenerationSession, GenerationStage, OnnxModel
+from inference.runs import retention
+from tests.support import decoders
+from tests.support.ledger import publish
+
+PROMPT = (72, 101, 108, 108, 111)
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return decoders.write(tmp_path_factory.mktemp("decoder")).onnx
+
+
+@pytest.fixture
+def writer(files: Path) -> Iterator[OnnxModel]:
+    known = OnnxModel.objects.filter(name="writer").first()
+    model = known or registry.add_model(files, name="writer")
+    for browser in ("a", "b", "c"):
+        publish(browser, memory_limit_mb=4000.0)
+    yield model
+    GenerationSession.objects.all().delete()
+
+
+def begin(model: OnnxModel, stages: int = 2, owner: str = "", **asked: Any) -> GenerationSession:
+    session = serving.start(model, Asked(PROMPT, 10, shards=stages, **asked), owner)
+    return GenerationSession.objects.get(pk=session)
+
+
+def write(session: GenerationSession, index: int, token: int, ended: Ended | None = None) -> Said:
+    """What the last of two stages says of a token."""
+    last = session.stages.get(index=1)
+    position = len(PROMPT) + index
+    feed = None if ended else (position + 1, frames.tokens_frame(position, [token]))
+    pick = telling.pick_to_json(Pick(token, -1.0))
+    told = streams.tell_token(str(session.pk), 1, last.epoch, index, pick, feed=feed, ended=ended)
+    return told.said
+
+
+def heard(session: GenerationSession, after: int = 0) -> list[Any]:
+    """Everything up to now."""
+    found = streams.events_after(str(session.pk), f"{after}-0")
+    return [telling.from_json(raw, int(entry.split("-")[0])) for entry, raw in found]
+
+
+def stages(session: GenerationSession) -> list[tuple[str, int]]:
+    return [(row.browser, row.epoch) for row in session.stages.all()]
+
+
+def test_a_session_is_a_row_with_stages_and_a_log(writer: OnnxModel) -> None:
+    session = begin(writer)
+    assert stages(session) == [("a", 1), ("b", 1)]
+    assert [client().llen(queue_of(each)) for each in "abc"] == [1, 1, 0]
+    ((entry, fields),) = client().xrange(streams.in_key(str(session.pk), 0))
+    start, count, (tokens,) = frames.read_frame(fields[streams.FRAME])
+    assert (entry, start, count) == (b"5-0", 0, 5)
+    assert tokens.shape == (1, 5)
+
+
+def test_a_token_is_told_once_and_feeds_the_first_stage(writer: OnnxModel) -> None:
+    session = begin(writer)
+    assert write(session, 0, 7) is Said.NEW
+    assert write(session, 0, 7) is Said.HAD
+    assert client().xlen(streams.in_key(str(session.pk), 0)) == 2
+    assert [event.pick.token for event in heard(session)] == [7]
+
+
+def test_who_was_replaced_writes_nothing(writer: OnnxModel) -> None:
+    session = begin(writer)
+    key = str(session.pk)
+    assert streams.append(key, 0, 1, 5, b"one").said is Said.NEW
+    assert recovery.give(key, 0, 1, Category.BROWSER_CRASH, "it died")
+    assert streams.append(key, 0, 1, 6, b"late").said is Said.STALE
+    again = streams.append(key, 0, 2, 5, b"other")
+    assert (again.said, again.had) == (Said.HAD, b"one"), "what was passed on stands"
+    assert streams.append(key, 0, 2, 6, b"two").said is Said.NEW
+    assert streams.append(key, 0, 2, 4, b"never").said is Said.GAP
+
+
+def test_a_loss_that_two_notice_is_made_good_once(writer: OnnxModel) -> None:
+    session = begin(writer)
+    key = str(session.pk)
+    assert recovery.give(key, 1, 1, Category.BROWSER_CRASH, "it died")
+    assert not recovery.give(key, 1, 1, Category.TIMEOUT, "its lease ended")
+    assert stages(session) == [("a", 1), ("c", 2)]
+    (one,) = session.recoveries.all()
+    assert (one.lost_by, one.taken_by, one.how, one.seconds) == ("b", "c", "replay", None)
+    assert heard(session) == [Paused(1, "it died")]
+
+
+def test_a_browser_that_comes_to_harm_is_the_last_choice(writer: OnnxModel) -> None:
+    session = begin(writer, browsers=("a", "b"))
+    key = str(session.pk)
+    recovery.give(key, 1, 1, Category.BROWSER_CRASH, "it died")
+    assert stages(session) == [("a", 1), ("a", 2)]
+    recovery.give(key, 1, 2, Category.OUT_OF_MEMORY, "too much")
+    assert stages(session) == [("a", 1), ("b", 3)], "never again where it does not fit"
+
+
+def test_what_is_the_same_everywhere_ends_it(writer: OnnxModel) -> None:
+    session = begin(writer)
+    recovery.give(str(session.pk), 1, 1, Category.MODEL_INCOMPATIBLE, "no model")
+    session.refresh_from_db()
+    assert (session.state, session.ending) == ("ended", "failed")
+    assert (session.error, session.error_category) == ("no model", Category.MODEL_INCOMPATIBLE)
+    assert heard(session) == [
+        Ended(Ending.FAILED, 5, 0, error="no model", category="model_incompatible")
+    ]
+
+
+def test_what_goes_on_nowhere_ends_in_the_end(writer: OnnxModel) -> None:
+    session = begin(writer)
+    for epoch in range(1, 20):
+        recovery.give(str(session.pk), 0, epoch, Category.INTERNAL, "no cache")
+    session.refresh_from_db()
+    assert session.ending == "failed"
+    assert "given on 8 times" in session.error
+
+
+def test_without_any_browser_it_waits_and_then_fails(writer: OnnxModel) -> None:
+    session = begin(writer, browsers=("a", "b"))
+    live.withdraw("a")
+    live.withdraw("b")
+    assert recovery.give(str(session.pk), 0, 1, Category.TIMEOUT, "gone")
+    assert stages(session)[0] == ("", 2)
+    given_at = session.stages.get(index=0).given_at
+    publish("b", memory_limit_mb=4000.0)
+    recovery.place_waiting(given_at, 120)
+    assert stages(session)[0] == ("b", 2)
+    live.withdraw("b")
+    recovery.give(str(session.pk), 0, 2, Category.TIMEOUT, "gone")
+    recovery.place_waiting(session.stages.get(index=0).given_at + timedelta(seconds=121), 120)
+    session.refresh_from_db()
+    assert (session.ending, session.error_category) == ("failed", Category.NO_BROWSER)
+
+
+def test_a_browser_that_is_drained_is_left_where_another_can_take_over(writer: OnnxModel) -> None:
+    session = begin(writer)
+    publish("a", memory_limit_mb=4000.0, state=live.DRAINING)
+    Watcher().turn()
+    assert stages(session) == [("c", 2), ("b", 1)]
+    publish("b", memory_limit_mb=4000.0, state=live.DRAINING)
+    publish("c", memory_limit_mb=4000.0, state=live.DRAINING)
+    Watcher().turn()
+    assert stages(session) == [("c", 2), ("b", 1)], "there is no other"
+
+
+def test_a_new_worker_of_a_browser_has_nothing(writer: OnnxModel) -> None:
+    session = begin(writer)
+    session.stages.update(opened_by="test")
+    Watcher().turn()
+    assert stages(session) == [("a", 1), ("b", 1)]
+    publish("b", memory_limit_mb=4000.0, worker="another")
+    Watcher().turn()
+    assert stages(session) == [("a", 1), ("c", 2)]
+
+
+def test_what_was_told_is_written_down_with_its_end(writer: OnnxModel) -> None:
+    session = begin(writer)
+    write(session, 0, 7)
+    Watcher().turn()
+    session.refresh_from_db()
+    assert (session.tokens, session.state) == ([7], "running")
+    write(session, 1, 8, Ended(Ending.STOP, 5, 2))
+    assert write(session, 2, 9) is Said.ENDED
+    Watcher().turn()
+    session.refresh_from_db()
+    assert (session.tokens, session.state, session.ending) == ([7, 8], "ended", "stop")
+    assert session.first_token_at is not None and session.finished_at is not None
+
+
+def test_a_session_that_the_store_has_lost_begins_anew_where_it_was(writer: OnnxModel) -> None:
+    session = begin(writer)
+    write(session, 0, 7)
+    write(session, 1, 8)
+    endings.write_down(session)
+    client().flushall()
+    for browser in ("a", "b"):
+        publish(browser, memory_limit_mb=4000.0)
+    assert write(session, 2, 9) is Said.GONE
+    Watcher().turn()
+    assert stages(session) == [("a", 2), ("b", 2)]
+    assert [e.pick.token for e in heard(session) if isinstance(e, TokenWritten)] == [7, 8]
+    steps = client().xrange(streams.in_key(str(session.pk), 0))
+    read = [frames.read_frame(fields[streams.FRAME])[:2] for _, fields in steps]
+    assert read == [(0, 5), (5, 1), (6, 1)], "the same steps as before"
+    assert {row.how for row in session.recoveries.all()} == {"recompute"}
+    assert write(session, 2, 9) is Said.NEW
+
+
+def test_listeners_come_and_go(writer: OnnxModel) -> None:
+    session = begin(writer)
+    for index, token in enumerate((7, 8, 9)):
+        write(session, index, token)
+    recovery.give(str(session.pk), 0, 1, Category.TIMEOUT, "gone")
+    write(session, 3, 10, Ended(Ending.LENGTH, 5, 4))
+    told = list(serving.listen(str(session.pk)))
+    ended = Ended(Ending.LENGTH, 5, 4)
+    assert [event.index for event in told if isinstance(event, TokenWritten)] == [0, 1, 2, 3]
+    assert told[3:4] + told[5:] == [Paused(0, "gone"), ended]
+    assert list(serving.listen(str(session.pk), after=2)) == told[2:]
+    endings.write_down(session)
+    client().flushall()
+    from_row = list(serving.listen(str(session.pk), after=1))
+    assert from_row == [*told[1:3], told[4], ended], "without the pause, which no row tells"
+
+
+def test_cancelled_once_and_for_good(writer: OnnxModel) -> None:
+    session = begin(writer)
+    write(session, 0, 7)
+    serving.cancel(str(session.pk))
+    serving.cancel(str(session.pk))
+    assert write(session, 1, 8) is Said.ENDED
+    *_, last = serving.listen(str(session.pk))
+    assert isinstance(last, Ended)
+    assert (last.ending, last.tokens) == (Ending.CANCELLED, 1)
+    session.refresh_from_db()
+    assert (session.tokens, session.ending) == ([7], "cancelled")
+    for stage in (0, 1):
+        ((_, fields),) = client().xrevrange(streams.in_key(str(session.pk), stage), count=1)
+        assert streams.END in fields, "its stages hear of it"
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (Asked((), 4), "at least one token"),
+        (Asked((1,) * 256, 4), "context of 256"),
+        (Asked((512,), 4), "up to and without 512"),
+        (Asked(PROMPT, 0), "at least 1"),
+        (Asked(PROMPT, 4, shards=5), "4 layers"),
+        (Asked(PROMPT, 4, backend="webgpu"), "expected wasm"),
+        (Asked(PROMPT, 4, stop=("x",)), "no tokenizer"),
+    ],
+)
+def test_what_cannot_be_is_refused(writer: OnnxModel, asked: Asked, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        serving.start(writer, asked, "")
+    assert not GenerationSession.objects.exists()
+    assert not client().keys("webpool:gen:*")
+
+
+def test_a_pool_without_room_is_said(writer: OnnxModel, settings: Any) -> None:
+    for browser in ("a", "b", "c"):
+        publish(browser, memory_limit_mb=1.0)
+    with pytest.raises(Unavailable, match="limit is 1 MB"):
+        serving.start(writer, Asked(PROMPT, 4), "")
+    publish("a", memory_limit_mb=4000.0)
+    settings.WEBPOOL_MAX_RUNS_PER_OWNER = 1
+    begin(writer, 1, owner="key one")
+    with pytest.raises(Busy):
+        begin(writer, 1, owner="key one")
+    begin(writer, 1, owner="key two")
+    settings.WEBPOOL_MAX_ACTIVE_RUNS = 2
+    with pytest.raises(Busy):
+        begin(writer, 1, owner="key three")
+    with pytest.raises(UnknownRun):
+        list(serving.listen("nobody"))
+
+
+def test_old_texts_are_forgotten(writer: OnnxModel, settings: Any) -> None:
+    session = begin(writer)
+    serving.cancel(str(session.pk))
+    session.refresh_from_db()
+    assert session.finished_at is not None
+    kept = timedelta(days=settings.WEBPOOL_RUN_RETENTION_DAYS)
+    retention.forget_old_runs(session.finished_at + kept - timedelta(seconds=1))
+    assert GenerationSession.objects.count() == 1
+    retention.forget_old_runs(session.finished_at + kept + timedelta(seconds=1))
+    assert not GenerationStage.objects.exists()
+
+
+def test_what_was_asked_survives_its_row() -> None:
+    sampling = Sampling(temperature=0.5, logit_bias={3: -1.0}, seed=4, logprobs=2)
+    asked = Asked(PROMPT, 9, sampling, ("x",), (2,), browsers=("a",))
+    assert telling.asked_from_json(telling.asked_to_json(asked)) == asked
+    pick = Pick(3, -0.5, ((3, -0.5), (4, -1.0)))
+    assert telling.from_json(telling.pick_to_json(pick), 6) == TokenWritten(5, pick)
+    ended = Ended(Ending.STOP, 3, 6)
+    assert telling.from_json(telling.to_json(replace(ended, tokens=0)), 6) == ended

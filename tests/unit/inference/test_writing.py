@@ -1,0 +1,69 @@
+"""A text, token by token: when it ends, and that a token asked for again is the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference.core.generation.asked import Asked, Ending
+from inference.core.generation.sampled import Sampling
+from inference.core.generation.writing import Writer, top_logits
+
+PROMPT = (1, 2, 3)
+
+
+def write(writer: Writer, token: int) -> Ending | None:
+    """Have the writer draw that token next."""
+    logits = np.zeros(8, np.float32)
+    logits[token] = 5.0
+    top = top_logits(np.arange(8, dtype=np.int32), logits, 6.0, all_of_them=True)
+    pick, ending = writer.write(len(writer.written), top)
+    assert pick.token == token
+    return ending
+
+
+def made(most: int = 9, *, context: int = 100, **asked: Any) -> Writer:
+    texts = "abcdefgh"
+    return Writer(
+        Asked(PROMPT, most, **asked), context=context, stop_tokens=(7,), text_of=texts.__getitem__
+    )
+
+
+def test_it_ends_at_the_model_s_own_end_or_the_caller_s() -> None:
+    assert [write(made(), token) for token in (7, 6)] == [Ending.STOP, None]
+    assert write(made(stop_tokens=(6,)), 6) is Ending.STOP
+    assert write(made(ignore_end=True), 7) is None
+
+
+def test_it_ends_at_its_length_or_where_the_context_does() -> None:
+    writer = made(2)
+    assert [write(writer, 0), write(writer, 1)] == [None, Ending.LENGTH]
+    writer = made(context=5)
+    assert [write(writer, 0), write(writer, 1)] == [None, Ending.LENGTH]
+
+
+def test_a_stop_text_ends_it_over_the_bounds_of_tokens() -> None:
+    writer = made(stop=("bcd",))
+    assert [write(writer, token) for token in (0, 1, 2, 3)] == [None, None, None, Ending.STOP]
+    with pytest.raises(ValueError, match="tokenizer"):
+        Writer(Asked(PROMPT, 9, stop=("x",)), context=9, stop_tokens=())
+
+
+def test_the_last_token_again_is_the_same_and_no_other_is_out_of_turn() -> None:
+    writer = made(sampling=Sampling(temperature=1.0, seed=3))
+    numbers = np.random.default_rng(0).standard_normal(8).astype(np.float32)
+    top = top_logits(np.arange(8, dtype=np.int32), numbers, 3.0, all_of_them=True)
+    first = writer.write(0, top)
+    assert writer.write(0, top) == first
+    assert len(writer.written) == 1
+    with pytest.raises(ValueError, match="expected token 1, got 2"):
+        writer.write(2, top)
+
+
+def test_a_whole_row_is_put_in_order_ties_by_the_smaller_id() -> None:
+    row = np.array([1, 3, 3, -2, 5], np.float32)
+    top = top_logits(np.arange(5, dtype=np.int32), row, 5.3, all_of_them=True)
+    assert top.ids.tolist() == [4, 1, 2, 0, 3]
+    assert top.complete

@@ -1,0 +1,168 @@
+"""Texts that are killed at random while they are written: each must be the one that nobody hurts.
+
+A small decoder is cut into as many stages as the pool has browsers. Each text is hurt one to five times, at
+random tokens: a part of a browser that holds one of its stages, the control worker, or Valkey.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+
+from inference.catalog import decoders, registry
+from inference.core.generation.asked import Asked, Ended, Ending, TokenWritten
+from inference.generation import report, serving
+from inference.graph.decoding.reference import Native
+from inference.models import GenerationSession, ModelType, OnnxModel
+from inference.zoo import decoder
+from webpool_site.lab.faults.campaign import HEAL_WITHIN_S, OWNER
+from webpool_site.lab.faults.health import wait_whole
+from webpool_site.lab.faults.report import percentile
+from webpool_site.lab.faults.targets import NoTarget, Target, Targets
+
+NAME = "generation"
+_MODEL = "faults-writer"
+_PROMPT, _TOKENS, _MOST_KILLS = 16, 64, 5
+_KILLED = (Target.PAGE, Target.BROWSER, Target.DRIVER, Target.WORKER, Target.CONTROL, Target.VALKEY)
+_SERVICES = (Target.CONTROL, Target.VALKEY)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kill:
+    """What was killed, and the longest pause between two tokens from then to the next kill."""
+
+    target: Target
+    pause_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Text:
+    """One text; `right`: its tokens are onnxruntime's; `in_order`: each was told once, in order."""
+
+    right: bool
+    in_order: bool
+    ending: str
+    error: str
+    kills: tuple[_Kill, ...]
+    recoveries: tuple[str, ...]
+
+
+def hurt(
+    *,
+    home: Path,
+    browsers: Sequence[str],
+    texts: int,
+    random: Random,
+    say: Callable[[str], object],
+) -> dict[str, Any]:
+    """Have so many texts written, one after another, each hurt; returns the figures as JSON.
+
+    Raises:
+        NotHealed: the pool did not become whole again between two of them.
+    """
+    model, native = _registered()
+    stages = min(len(browsers), 3)
+    written = []
+    for number in range(texts):
+        wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
+        written.append(_one(model, native, home, stages, random))
+        say(f"  {NAME} {number + 1} of {texts}: {_line(written[-1])}")
+    wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
+    return _figures(written, stages)
+
+
+def _registered() -> tuple[OnnxModel, Native]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = decoder.tiny().save(Path(folder) / "model.onnx")
+        model = registry.add_model(path, name=_MODEL, model_type=ModelType.TEXT)
+        whole = decoders.decoder_of(model).whole
+        return model, Native([(path, whole)])
+
+
+def _one(model: OnnxModel, native: Native, home: Path, stages: int, random: Random) -> _Text:
+    prompt = [random.randrange(256) for _ in range(_PROMPT)]
+    native.restart()
+    right = native.greedy(prompt, _TOKENS)
+    kills = sorted(random.sample(range(1, _TOKENS - 1), random.randint(1, _MOST_KILLS)))
+    session = serving.start(
+        model, Asked(tuple(prompt), _TOKENS, ignore_end=True, shards=stages), OWNER
+    )
+    heard: list[int] = []
+    indices: list[int] = []
+    pauses: list[tuple[Target, list[float]]] = []
+    before = time.monotonic()
+    ended = Ended(Ending.FAILED, 0, 0)
+    for event in serving.listen(session):
+        if isinstance(event, Ended):
+            ended = event
+        if not isinstance(event, TokenWritten):
+            continue
+        now = time.monotonic()
+        if pauses:
+            pauses[-1][1].append(now - before)
+        before = now
+        heard.append(event.pick.token)
+        indices.append(event.index)
+        if kills and event.index >= kills[0]:
+            kills.pop(0)
+            if (target := _kill(home, session, random)) is not None:
+                pauses.append((target, []))
+    recoveries = report.of_session(session)["recoveries"]
+    return _Text(
+        right=heard == right,
+        in_order=indices == list(range(len(indices))),
+        ending=ended.ending,
+        error=ended.error,
+        kills=tuple(_Kill(target, max(each)) for target, each in pauses if each),
+        recoveries=tuple(f"{each['how']} {each['category']}".strip() for each in recoveries),
+    )
+
+
+def _kill(home: Path, session: str, random: Random) -> Target | None:
+    """SIGKILL of something that the text needs; None: it was being started anew."""
+    stages = GenerationSession.objects.get(pk=session).stages
+    holding = [browser for browser in stages.values_list("browser", flat=True) if browser]
+    target = random.choice(_KILLED)
+    browser = "" if target in _SERVICES or not holding else random.choice(holding)
+    try:
+        Targets(home).find(target, browser).kill()
+    except (NoTarget, psutil.NoSuchProcess):
+        return None
+    return target
+
+
+def _figures(written: Sequence[_Text], stages: int) -> dict[str, Any]:
+    pauses: dict[str, list[float]] = defaultdict(list)
+    for text in written:
+        for kill in text.kills:
+            pauses[kill.target.value].append(1000 * kill.pause_s)
+    return {
+        "texts": len(written),
+        "tokens": _TOKENS,
+        "stages": stages,
+        "kills": sum(len(text.kills) for text in written),
+        "right": sum(text.right and text.in_order for text in written),
+        "lost": sum(text.ending != Ending.LENGTH for text in written),
+        "wrong": sum(text.ending == Ending.LENGTH and not text.right for text in written),
+        "repeated": sum(not text.in_order for text in written),
+        "errors": [text.error for text in written if text.error],
+        "recoveries": dict(Counter(each for text in written for each in text.recoveries)),
+        "pause_ms": {
+            target: {"n": len(each), "p50": percentile(each, 50), "p95": percentile(each, 95)}
+            for target, each in sorted(pauses.items())
+        },
+    }
+
+
+def _line(text: _Text) -> str:
+    word = "right" if text.right and text.in_order else f"NOT RIGHT, {text.ending} {text.error}"
+    kills = ", ".join(f"{kill.target.value} {kill.pause_s:.2f} s" for kill in text.kills)
+    return f"{word}; longest pause after each kill: {kills or 'none was dealt'}"
