@@ -1,4 +1,4 @@
-"""webpool as pip installs it: a wheel, a new environment, another folder; nothing of the checkout is at hand."""
+"""webpool as pip installs it: a wheel, a new environment, another folder; the checkout is not at hand."""
 
 from __future__ import annotations
 

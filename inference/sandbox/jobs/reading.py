@@ -10,9 +10,9 @@ from inference.documents import JsonObject
 from inference.graph.costs import model_work
 from inference.graph.files import serialise
 from inference.graph.forms import traits as forms_of
-from inference.graph.lowering import lower
 from inference.graph.model import load
-from inference.graph.overriding import make_inputs
+from inference.graph.rewriting.lowering import lower
+from inference.graph.rewriting.overriding import make_inputs
 from inference.graph.summary import read_packed
 from inference.sandbox.frames import Answer
 from inference.sandbox.jobs.decoding import told

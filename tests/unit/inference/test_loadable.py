@@ -14,7 +14,7 @@ from onnx import numpy_helper as nh
 
 from inference.catalog import reading
 from inference.catalog.loadable import loads
-from inference.graph.lowering import lower
+from inference.graph.rewriting.lowering import lower
 from inference.graph.runtime import session
 
 vi, nd = h.make_tensor_value_info, h.make_node
