@@ -101,7 +101,7 @@ def test_from_a_file_to_an_answer_and_a_page(installed: Installed) -> None:
     answer = json.loads(installed.webpool("infer", "plus", "--input", "x.json", "--json"))
 
     assert "plus" in added
-    assert [output["data"] for output in answer["outputs"]] == [[1.5, -2.0, 0.25]]
+    assert [output["first"] for output in answer["result"]] == [[1.5, -2.0, 0.25]]
     page = _get(installed, "/")
     style = _get(installed, "/static/inference/home.css")
     assert "webpool" in page and style

@@ -15,12 +15,13 @@ from inference.core.generation.detokenize import Text
 from inference.errors import WebpoolError
 from inference.generation import report, serving
 from inference.models import OnnxModel
+from inference.zoo import smollm
 from webpool_site.lab.faults.targets import NoTarget, Target, Targets
 
 MODEL = "smollm2"
 QUESTION = "What is the capital of France, and what is it known for?"
-_TOKENS = 32
-_KILL_AFTER = 12
+_TOKENS = 24
+_KILL_AFTER = 8
 _OWNER = "demo"
 
 
@@ -29,7 +30,8 @@ class _Written:
     """A text as it was heard: its tokens, how long they took, and what was lost meanwhile."""
 
     tokens: list[int] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
+    first_s: float = 0.0
+    last_s: float = 0.0
     resumed: list[Resumed] = dataclasses.field(default_factory=list)
 
 
@@ -44,6 +46,10 @@ class Writing:
         pair = _two_families(pool)
         model = registry.get_model(MODEL)
         asked = _asked(model, pair)
+        self._say(
+            f"\n5. {MODEL} (SmolLM2-135M-Instruct, {smollm.LICENCE}) cut into two stages, over "
+            + " and ".join(pair)
+        )
         self._say(f"   asked: {QUESTION}")
         try:
             undisturbed = self._listen(model, asked, kill=False)
@@ -61,6 +67,8 @@ class Writing:
         for event in serving.listen(session):
             match event:
                 case TokenWritten():
+                    heard.last_s = time.monotonic() - began
+                    heard.first_s = heard.first_s or heard.last_s
                     heard.tokens.append(event.pick.token)
                     self._write(text.add(event.pick.token).replace("\n", " "))
                     if kill and len(heard.tokens) == _KILL_AFTER:
@@ -73,7 +81,6 @@ class Writing:
                 case Ended(Ending.FAILED):
                     raise WebpoolError(event.error)
         self._say(text.end())
-        heard.seconds = time.monotonic() - began
         return heard
 
     def _kill(self, browser: str) -> None:
@@ -86,13 +93,15 @@ class Writing:
     def _compare(self, undisturbed: _Written, killed: _Written) -> int:
         same = undisturbed.tokens == killed.tokens
         count = len(undisturbed.tokens)
+        speed = (count - 1) / max(undisturbed.last_s - undisturbed.first_s, 1e-9)
         lost = "; ".join(
             f"stage {one.stage} went on in {one.browser} by {one.how} after {one.seconds:.1f} s"
             for one in killed.resumed
         )
         self._say(
             f"   {'RIGHT: the same' if same else 'WRONG: another'} text of {count} tokens, "
-            f"{count / undisturbed.seconds:.1f} tokens/s undisturbed, the prompt's reading included; "
+            f"undisturbed the first after {undisturbed.first_s:.1f} s (with loading), then {speed:.1f} "
+            "tokens/s; "
             f"{lost or 'nothing was lost'}"
         )
         return int(not same or not killed.resumed)

@@ -1,32 +1,55 @@
-"""manage.py add_sample: build all-MiniLM-L6-v2 from its packaged weights and register it as `minilm`."""
+"""manage.py add_sample: register the sample models, from the weights that packages carry."""
 
 from __future__ import annotations
 
 import tempfile
+from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any
 
-from inference.catalog import registry
+from inference.catalog import checkpoints, decoders, registry
+from inference.checkpoints.reading import Kind
 from inference.management.cli import WebpoolCommand
 from inference.models import ModelType, OnnxModel
-from inference.zoo import minilm
-
-NAME = "minilm"
+from inference.zoo import minilm, smollm
 
 
 class Command(WebpoolCommand):
-    help = "Register the sample model: all-MiniLM-L6-v2 as 'minilm'."
+    help = (
+        "Register sample models: all-MiniLM-L6-v2 as 'minilm', SmolLM2-135M-Instruct as 'smollm2'."
+    )
 
-    def handle(self, *_: object, **options: object) -> None:
-        if OnnxModel.objects.filter(name=NAME).exists():
-            self.stdout.write(f"{NAME}: already registered")
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{NAME}.onnx"
-            tokenizer = minilm.build(path)
-            model = registry.add_model(
-                path, name=NAME, model_type=ModelType.TEXT_EMBEDDING, tokenizer=tokenizer
-            )
-        self.stdout.write(
-            f"{NAME}: built from its safetensors, {model.node_count} nodes, "
-            f"{model.weight_bytes / 2**20:.0f} MB, at most {model.max_shards} layer shards"
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("names", nargs="*", choices=[[], *_SAMPLES], help="default: minilm")
+
+    def handle(self, *_: object, **options: Any) -> None:
+        for name in options["names"] or ["minilm"]:
+            known = OnnxModel.objects.filter(name=name).exists()
+            self.stdout.write(f"{name}: " + ("already registered" if known else _SAMPLES[name]()))
+
+
+def _minilm() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "minilm.onnx"
+        tokenizer = minilm.build(path)
+        model = registry.add_model(
+            path, name="minilm", model_type=ModelType.TEXT_EMBEDDING, tokenizer=tokenizer
         )
+    return (
+        f"built from its safetensors, {model.node_count} nodes, "
+        f"{model.weight_bytes / 2**20:.0f} MB, at most {model.max_shards} layer shards"
+    )
+
+
+def _smollm2() -> str:
+    """Its plan of two stages is cut, too: the demo asks for it."""
+    model = checkpoints.add_checkpoint(smollm.file(), Kind.GGUF, name="smollm2")
+    decoders.plan_for(model, 2)
+    known = decoders.decoder_of(model)
+    return (
+        f"SmolLM2-135M-Instruct ({smollm.LICENCE}), converted from GGUF, {known.layers} layers, "
+        f"{model.weight_bytes / 2**20:.0f} MB"
+    )
+
+
+_SAMPLES = {"minilm": _minilm, "smollm2": _smollm2}

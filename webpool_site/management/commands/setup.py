@@ -61,5 +61,5 @@ def _admin() -> str:
 
 def _sample() -> str:
     said = io.StringIO()
-    call_command("add_sample", stdout=said)
+    call_command("add_sample", "minilm", "smollm2", stdout=said)
     return said.getvalue().strip()
