@@ -1,4 +1,4 @@
-"""A language model, cut over two browser families, writes; one of the browsers is killed; the text goes on."""
+"""A language model, cut over two browser families, writes; one of them is killed; the text goes on."""
 
 from __future__ import annotations
 
