@@ -218,6 +218,7 @@ SPECTACULAR_SETTINGS = {
         "BrowserStateEnum": "browsers.models.BrowserState",
         "RunStateEnum": "inference.models.runs.RUN_STATES",
         "ShardStateEnum": "inference.models.runs.SHARD_STATES",
+        "PlatformEnum": "inference.scheduling.wishes.PLATFORMS",
         "StrategyEnum": "inference.models.Strategy",
         "RedundancyEnum": "inference.models.Redundancy",
         "AskedStrategyEnum": "inference.runs.options.STRATEGIES",
