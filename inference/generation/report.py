@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+
+import redis.exceptions
+
 from inference.documents import JsonObject
 from inference.generation import endings, streams
 from inference.models import GenerationSession, SessionState
@@ -14,10 +19,13 @@ def of_session(session_id: str) -> JsonObject:
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.
     """
     session = GenerationSession.objects.select_related("model", "plan").get(pk=session_id)
-    if session.state != SessionState.ENDED:
-        endings.write_down(session)
-        session.refresh_from_db()
-    spent = streams.spent_ms(session_id, session.plan.num_shards)
+    stages = session.plan.num_shards
+    spent: Sequence[float | None] = [None] * stages
+    with contextlib.suppress(redis.exceptions.RedisError):  # the row tells without the store
+        if session.state != SessionState.ENDED:
+            endings.write_down(session)
+            session.refresh_from_db()
+        spent = streams.spent_ms(session_id, stages)
     return {
         "session": str(session.pk),
         "model": session.model.name,

@@ -22,7 +22,7 @@ from inference.core.generation import telling
 from inference.core.generation.asked import Asked, Ended, Ending, Paused, TokenWritten
 from inference.core.generation.sampled import Pick, Sampling
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownRun
-from inference.generation import endings, frames, recovery, serving, streams
+from inference.generation import endings, frames, recovery, report, serving, streams
 from inference.generation.streams import Said
 from inference.generation.watch import Watcher
 from inference.models import GenerationSession, GenerationStage, OnnxModel
@@ -310,3 +310,17 @@ def test_what_was_asked_survives_its_row() -> None:
     assert telling.from_json(telling.pick_to_json(pick), 6) == TokenWritten(5, pick)
     ended = Ended(Ending.STOP, 3, 6)
     assert telling.from_json(telling.to_json(replace(ended, tokens=0)), 6) == ended
+
+
+def test_without_the_store_a_session_is_told_from_its_row(
+    writer: OnnxModel, settings: Any, tmp_path: Path
+) -> None:
+    session = begin(writer)
+    settings.WEBPOOL_REDIS_URL = f"unix://{tmp_path}/nobody.sock"
+    client.cache_clear()
+    try:
+        told = report.of_session(str(session.pk))
+    finally:
+        client.cache_clear()
+    assert [stage["step_ms"] for stage in told["stages"]] == [None, None]
+    assert (told["state"], told["tokens"]) == ("running", [])
