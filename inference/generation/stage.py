@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from browsers import clock
 from browsers.bridge import NotLoaded, Reply, StepRefused
 from browsers.core.errors import BrowserError
@@ -16,7 +18,7 @@ from inference.core.generation.asked import Ended, Resumed
 from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import Place, Step, after, judge
 from inference.core.generation.stages import Stage, Use
-from inference.core.generation.writing import Writer, top_logits
+from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
 from inference.generation import streams
 from inference.generation.frames import frame_of, read_frame, tokens_frame
@@ -203,4 +205,7 @@ def _step_ms(step: Step, reply: Reply) -> float:
 def _top(reply: Reply, *, complete: bool) -> TopLogits:
     header, tensors = reply
     found = {tensor.name: decode_array(tensor) for tensor in tensors}
-    return top_logits(found["ids"], found["logits"], header["log_sum"], all_of_them=complete)
+    if complete:  # in the order of their ids
+        return TopLogits.of_row(found["logits"])
+    ids = found["ids"].astype(np.int64)
+    return TopLogits(ids, found["logits"], header["log_sum"], complete=False)

@@ -117,7 +117,7 @@ def append(
     """A stage's output, as the next one's input; `step_ms`: what its step of one token took."""
     keys = [_fence_key(session), in_key(session, stage + 1)]
     args: list[Any] = [stage, epoch, f"{number}-0", frame, _ttl_ms(), step_ms]
-    return _appended(_append(client())(keys=keys, args=args))
+    return _appended(_script(_APPEND, client())(keys=keys, args=args))
 
 
 def tell_token(
@@ -137,7 +137,9 @@ def tell_token(
     keys = [_fence_key(session), out_key(session), TOLD]
     keys += [in_key(session, each) for each in range(stage + 1)]
     args: list[Any] = [stage, epoch, f"{index + 1}-0", pick, f"{number}-0", frame, document]
-    return _appended(_tell_token(client())(keys=keys, args=[*args, *_end_args(session), step_ms]))
+    return _appended(
+        _script(_TELL_TOKEN, client())(keys=keys, args=[*args, *_end_args(session), step_ms])
+    )
 
 
 def end(session: str, stages: int, ended: Ended) -> bool:
@@ -145,20 +147,20 @@ def end(session: str, stages: int, ended: Ended) -> bool:
     keys = [_fence_key(session), out_key(session), TOLD]
     keys += [in_key(session, each) for each in range(stages)]
     args = [telling.to_json(ended), *_end_args(session)]
-    return bool(_end(client())(keys=keys, args=args))
+    return bool(_script(_END, client())(keys=keys, args=args))
 
 
 def give(session: str, stage: int, epoch: int, paused: Paused) -> Said:
     """The stage is somebody else's from now on, which listeners are told."""
     keys = [_fence_key(session), out_key(session)]
     args: list[Any] = [stage, epoch, telling.to_json(paused), _ttl_ms()]
-    return Said(_give(client())(keys=keys, args=args).decode())
+    return Said(_script(_GIVE, client())(keys=keys, args=args).decode())
 
 
 def resumed(session: str, stage: int, epoch: int, event: Resumed) -> None:
     """Tell listeners that the stage goes on, by who has it."""
     keys = [_fence_key(session), out_key(session)]
-    _note(client())(keys=keys, args=[stage, epoch, telling.to_json(event), _ttl_ms()])
+    _script(_NOTE, client())(keys=keys, args=[stage, epoch, telling.to_json(event), _ttl_ms()])
 
 
 def standing(session: str, stage: int, epoch: int) -> Said:
@@ -349,25 +351,5 @@ _NOTE = _REFUSED + _TELL + "if not refused() then tell() end"
 
 
 @functools.cache
-def _append(server: redis.Redis) -> Script:
-    return server.register_script(_APPEND)
-
-
-@functools.cache
-def _tell_token(server: redis.Redis) -> Script:
-    return server.register_script(_TELL_TOKEN)
-
-
-@functools.cache
-def _end(server: redis.Redis) -> Script:
-    return server.register_script(_END)
-
-
-@functools.cache
-def _give(server: redis.Redis) -> Script:
-    return server.register_script(_GIVE)
-
-
-@functools.cache
-def _note(server: redis.Redis) -> Script:
-    return server.register_script(_NOTE)
+def _script(text: str, server: redis.Redis) -> Script:
+    return server.register_script(text)

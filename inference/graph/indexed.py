@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from inference.graph.costs import ASSUMED_FIRST, ASSUMED_OTHER, assumed, item_bytes
 from inference.graph.model import constant_bytes, ports, tensor_bytes
@@ -19,6 +19,20 @@ from inference.graph.types import Typed, example_shapes, infer_types
 IR_VERSION = 4  # since then weights need not be listed as inputs
 _SMALL_VECTOR = 64  # elements
 _UNRANKED_ELEMENTS = 2**16  # assumed for a tensor of unknown rank
+
+
+def model_like(source: onnx.ModelProto, graph: onnx.GraphProto) -> onnx.ModelProto:
+    """A part of `source` as a model of its own, with its opsets, functions and metadata."""
+    model = helper.make_model(
+        graph,
+        opset_imports=list(source.opset_import),
+        functions=list(source.functions),
+        ir_version=max(source.ir_version, IR_VERSION),
+        producer_name=source.producer_name or "webpool",
+        producer_version=source.producer_version,
+    )
+    model.metadata_props.extend(source.metadata_props)
+    return model
 
 
 class GraphIndex:

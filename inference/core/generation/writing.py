@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inference.core.generation.asked import Asked, Ending
 from inference.core.generation.sampled import Pick, TopLogits
 from inference.core.generation.sampling import draw
@@ -74,13 +71,3 @@ class Writer:
         if len(self.written) >= self.asked.max_tokens or length >= self._context:
             return Ending.LENGTH
         return None
-
-
-def top_logits(
-    ids: NDArray[np.int32], logits: NDArray[np.float32], log_sum: float, *, all_of_them: bool
-) -> TopLogits:
-    """What the page gave of a row: its largest, in order; or all of them, in the order of their ids."""
-    if all_of_them:
-        order = np.argsort(-logits, kind="stable")
-        ids, logits = ids[order], logits[order]
-    return TopLogits(ids.astype(np.int64), logits, log_sum, all_of_them)

@@ -15,7 +15,7 @@ from inference.graph.cutting.shares import carried
 from inference.graph.decoding.cut import DecoderCutter, Stretch
 from inference.graph.decoding.states import NoDecoder
 from inference.graph.files import serialise, store
-from inference.graph.indexed import IR_VERSION
+from inference.graph.indexed import model_like
 from inference.graph.spec import TensorSpec
 from inference.graph.standins import attributes
 from inference.graph.steps import ShardFile
@@ -187,7 +187,7 @@ class _Writing:
             [*dense, *self.constants.values()],
             sparse_initializer=[graph.sparse[n] for n in graph.sparse if n in self.weights],
         )
-        raw = serialise(_model(graph.model, made))
+        raw = serialise(model_like(graph.model, made))
         sha256, path = store(raw, folder)
         return ShardFile(
             index=index,
@@ -202,16 +202,3 @@ class _Writing:
             copied_bytes=sum(size for name, size in sizes.items() if name in seen),
             node_count=len(self.nodes),
         )
-
-
-def _model(source: onnx.ModelProto, made: onnx.GraphProto) -> onnx.ModelProto:
-    model = helper.make_model(
-        made,
-        opset_imports=list(source.opset_import),
-        functions=list(source.functions),
-        ir_version=max(source.ir_version, IR_VERSION),
-        producer_name=source.producer_name or "webpool",
-        producer_version=source.producer_version,
-    )
-    model.metadata_props.extend(source.metadata_props)
-    return model

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from inference.graph.files import serialise, store
-from inference.graph.indexed import IR_VERSION, GraphIndex
+from inference.graph.indexed import GraphIndex, model_like
 from inference.graph.model import load
 from inference.graph.splitting.divide import divide
 from inference.graph.steps import ShardFile, Step, StepKind, WrittenStep
@@ -53,16 +53,7 @@ def write_step(
             graph.sparse[name] for name in step.initialisers if name in graph.sparse
         ],
     )
-    model = helper.make_model(
-        made,
-        opset_imports=list(source.opset_import),
-        functions=list(source.functions),
-        ir_version=max(source.ir_version, IR_VERSION),
-        producer_name=source.producer_name or "webpool",
-        producer_version=source.producer_version,
-    )
-    model.metadata_props.extend(source.metadata_props)
-    raw = serialise(model)
+    raw = serialise(model_like(source, made))
     sha256, path = store(raw, folder)
     return ShardFile(
         index=step.index,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from inference.core.generation.asked import Asked, Ending
-from inference.core.generation.sampled import Sampling
-from inference.core.generation.writing import Writer, top_logits
+from inference.core.generation.sampled import Sampling, TopLogits
+from inference.core.generation.writing import Writer
 
 PROMPT = (1, 2, 3)
 
@@ -18,7 +18,7 @@ def write(writer: Writer, token: int) -> Ending | None:
     """Have the writer draw that token next."""
     logits = np.zeros(8, np.float32)
     logits[token] = 5.0
-    top = top_logits(np.arange(8, dtype=np.int32), logits, 6.0, all_of_them=True)
+    top = TopLogits.of_row(logits)
     pick, ending = writer.write(len(writer.written), top)
     assert pick.token == token
     return ending
@@ -54,7 +54,7 @@ def test_a_stop_text_ends_it_over_the_bounds_of_tokens() -> None:
 def test_the_last_token_again_is_the_same_and_no_other_is_out_of_turn() -> None:
     writer = made(sampling=Sampling(temperature=1.0, seed=3))
     numbers = np.random.default_rng(0).standard_normal(8).astype(np.float32)
-    top = top_logits(np.arange(8, dtype=np.int32), numbers, 3.0, all_of_them=True)
+    top = TopLogits.of_row(numbers)
     first = writer.write(0, top)
     assert writer.write(0, top) == first
     assert len(writer.written) == 1
@@ -64,6 +64,6 @@ def test_the_last_token_again_is_the_same_and_no_other_is_out_of_turn() -> None:
 
 def test_a_whole_row_is_put_in_order_ties_by_the_smaller_id() -> None:
     row = np.array([1, 3, 3, -2, 5], np.float32)
-    top = top_logits(np.arange(5, dtype=np.int32), row, 5.3, all_of_them=True)
+    top = TopLogits.of_row(row)
     assert top.ids.tolist() == [4, 1, 2, 0, 3]
     assert top.complete
