@@ -24,7 +24,7 @@ import hashlib
 import secrets
 import time
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import redis.exceptions
 from django.conf import settings
@@ -274,7 +274,7 @@ def _session_user(request: HttpRequest) -> User | None:
 class _Csrf(CsrfViewMiddleware):
     """Django's check, which tells its reason instead of answering with a page."""
 
-    def _reject(self, request: HttpRequest, reason: str) -> Any:
+    def _reject(self, request: HttpRequest, reason: str) -> str:
         return reason
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Generic, TypeVar, cast
 
 import redis.exceptions
 from django.core.management.base import BaseCommand, CommandError
@@ -14,6 +14,8 @@ from inference.errors import RunFailed, WebpoolError
 from inference.models import Entrance
 from inference.store import audit
 from inference.store.full_disk import is_full
+
+Options = TypeVar("Options")
 
 
 class WebpoolCommand(BaseCommand):
@@ -28,7 +30,7 @@ class WebpoolCommand(BaseCommand):
         """Write down in the audit log what the user of the machine does inside."""
         return audit.acting(Entrance.COMMAND, audit.machine_user(), action, target)
 
-    def execute(self, *args: Any, **options: Any) -> str | None:
+    def execute(self, *args: object, **options: object) -> str | None:
         try:
             return super().execute(*args, **options)
         except RunFailed as error:
@@ -55,3 +57,14 @@ class WebpoolCommand(BaseCommand):
                 f"the database cannot be used ({error}); see `{locations.PROGRAM} doctor`",
                 returncode=2,
             ) from error
+
+
+class TypedCommand(WebpoolCommand, Generic[Options]):
+    """A command whose options have types: `Options` is a TypedDict of what its parser gives."""
+
+    def handle(self, *_: object, **options: object) -> None:
+        self.carry_out(cast("Options", options))
+
+    def carry_out(self, options: Options) -> None:
+        """What the command does."""
+        raise NotImplementedError

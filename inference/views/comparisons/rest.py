@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
@@ -41,7 +41,7 @@ class ComparisonSerializer(serializers.ModelSerializer[Comparison]):
         ]  # fmt: skip
 
 
-class ComparisonRequestSerializer(serializers.Serializer[Any]):
+class ComparisonRequestSerializer(serializers.Serializer[object]):
     """A comparison to start. Inputs are random unless `inputs` or `known_answer` is given."""
 
     model = serializers.CharField()
@@ -85,7 +85,7 @@ class ComparisonList(Door, generics.ListAPIView[Comparison]):
         return rows
 
     @extend_schema(parameters=[OpenApiParameter("model", OpenApiTypes.STR, description="name")])
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
     @extend_schema(
