@@ -153,11 +153,21 @@ class Residents:
         return {key for key, _ in pins}, sum(cache_mb for _, cache_mb in pins)
 
     def fits_beside(self, key: ModelKey) -> bool:
-        """Whether it is loaded, or could be without unloading anything."""
+        """Whether it is loaded, or could be without unloading anything; a file that is gone cannot."""
         try:
             return self.holds(key) or not self._leaving(key)
-        except OutOfMemory:
+        except (OutOfMemory, FileUnusable):
             return False
+
+    def make_way(self, key: ModelKey) -> None:
+        """See that its file is whole, and unload what it has no room beside.
+
+        Raises:
+            FileUnusable: it is not there, or damaged.
+            OutOfMemory: there would be no room without all others.
+        """
+        self._check_file(key.sha256)
+        self._make_room(key)
 
     def _check_file(self, sha256: str) -> None:
         """Refuse a file whose bytes are not those of its name; read again when it was changed.

@@ -29,6 +29,7 @@ from browsers.session.decoding import Decoding
 from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import ProofBook, Proving
 from browsers.session.residents import ModelKey, Residents
+from browsers.session.trials import TrialEngine
 from browsers.session.window import Window
 from browsers.websocket import Connection
 
@@ -88,7 +89,15 @@ class BrowserSession:
         )
         self._backends = Backends(browser_id, self._page, self._residents, backends)
         self._proving = (
-            Proving(browser_id, self._backends, self._residents, *proofs) if proofs else None
+            Proving(
+                browser_id,
+                self._backends,
+                self._residents,
+                TrialEngine(self._page, self._residents),
+                *proofs,
+            )
+            if proofs
+            else None
         )
         self.decoding = Decoding(self._page, self._backends, self._residents, self._proving)
 

@@ -184,21 +184,29 @@ def test_inputs_that_are_not_finite_go_to_wasm(proved: Proved) -> None:
 
 
 def test_a_backend_that_traps_or_kills_its_page_is_remembered(tmp_path: Path) -> None:
-    """WebNN stops at this Split: its engine as a rule, now and then its page, which may be chance once."""
+    """WebNN stops at this Split: its engine as a rule, now and then its page, which may be chance once.
+
+    What is loaded stays where it is as long as the page does.
+    """
     book, known = Book(), dict[str, Known]()
-    x = np.ones(7, np.float32)
+    x, rows = np.ones(7, np.float32), numbers(2, 4)
     proofs = (book, known.__getitem__)
     with started("chromium-npm", tmp_path, memory_limit_mb=3500, proofs=proofs) as bench:
         name = bench.put(UNEVEN)
         known[name] = Known(answers=(known_answer(UNEVEN, x=x),))
+        known[bench.put(DENSE)] = Known(answers=(known_answer(DENSE, x=rows),))
         for _ in range(3):
+            bench.run(DENSE, "wasm", x=rows)
             try:
                 bench.run(UNEVEN, "webnn", x=x)
             except Excluded:
+                assert bench.run(DENSE, "wasm", x=rows).warm, "the loaded model was lost"
+                assert bench.events == []
                 break
             except BrowserError as error:
                 assert error.category.distrusted, error
                 bench.session.restart(120)
+                bench.events.clear()
         assert book.verdicts(name)["webnn", ANY_SHAPES] in (Verdict.BROKE, Verdict.REFUSED)
         report = bench.run(UNEVEN, None, prefer="webnn", x=x)
         assert report.backend == "wasm"
@@ -228,6 +236,18 @@ def test_a_file_that_is_damaged_on_disk_is_said_to_be(proved: Proved) -> None:
             model_sha256=name, inputs=[tensor("x", x)], backend=None, deadline_s=60
         )
     assert not proved.book.recall(name)
+
+
+def test_a_file_that_is_deleted_before_its_trial_is_no_fault_of_the_browser(proved: Proved) -> None:
+    raw = model([h.make_node("Neg", ["x"], ["y"])], [("x", F, [4])], ("y", F, [4]))
+    x = np.ones(4, np.float32)
+    name = proved.knows(raw, answers=(known_answer(raw, x=x),))
+    proved.bench.run(raw, None, prefer="webnn", x=x)
+    assert proved.bench.session.trial_due
+    proved.bench.session.unload(name)
+    (proved.bench.folder / name).unlink()
+    proved.bench.session.try_next(60)
+    assert proved.book.verdicts(name) == {("wasm", ANY_SHAPES): Verdict.RIGHT}
 
 
 def test_what_draws_random_numbers_is_computed_and_said_to_be_unproved(proved: Proved) -> None:
