@@ -40,6 +40,7 @@ from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor
 from browsers.session.backends import Backends
 from browsers.session.deadline import Deadline
+from browsers.session.page import Page
 from browsers.session.residents import FileUnusable, ModelKey, Residents
 from browsers.session.trials import TrialEngine
 
@@ -74,14 +75,14 @@ class Proving:
     def __init__(
         self,
         browser_id: str,
+        page: Page,
         backends: Backends,
         residents: Residents,
-        engine: TrialEngine,
         book: ProofBook,
         known: Callable[[str], Known],
     ) -> None:
         self._id, self._backends, self._residents = browser_id, backends, residents
-        self._engine = engine
+        self._engine = TrialEngine(page, residents)
         self._book, self._known = book, known
         self._build: object = None
         self._recalled: dict[str, tuple[float, list[Proof]]] = {}
@@ -172,7 +173,7 @@ class Proving:
         """Try what waits longest; without room for it beside what is loaded it is left.
 
         Raises:
-            BrowserError: the browser is in doubt after it.
+            BrowserError: it could not be tried, or did not do well.
         """
         if not self._untried:
             return
@@ -180,13 +181,8 @@ class Proving:
         key = waiting.key
         if not self._residents.fits_beside(key):
             return
-        try:
-            self._try(key, waiting.inputs, self._known(key.sha256), deadline)
-            self._residents.ready(key, False, deadline)  # whoever asks next meets it loaded
-        except BrowserError as error:
-            if error.category.distrusted:
-                raise
-            log.info("%s: %s", self._id, error)
+        self._try(key, waiting.inputs, self._known(key.sha256), deadline)
+        self._residents.ready(key, False, deadline)  # whoever asks next meets it loaded
 
     def _note(self, key: ModelKey, inputs: Sequence[WireTensor], shapes: str) -> None:
         """Remember these inputs for when there is time; the oldest are left out where there are many."""
