@@ -342,6 +342,21 @@ def test_models_come_back_after_every_repair(bench: Bench) -> None:
     assert bench.session.probe().healthy[0].name == bench.healthy()[0]
 
 
+def test_what_a_callers_inputs_stop_costs_no_loaded_model(bench: Bench) -> None:
+    """WebAssembly stops where a quotient does not fit its type; what was in use is loaded while idle."""
+    used, division = small_models.block(seed=3), small_models.division()
+    bench.run(used, x=ROWS)
+    with pytest.raises(InternalError):
+        bench.run(division, a=np.array([-(2**31)], np.int32), b=np.array([-1], np.int32))
+    while bench.session.idle.due:
+        bench.session.idle.do_next(60)
+    assert {event.name for event in bench.events} == {"engine_dead"}
+    bench.events.clear()
+    report = bench.run(used, x=ROWS)
+    assert report.load_ms is None
+    assert_close(report, reference(used, x=ROWS))
+
+
 def test_after_a_repair_a_backend_computes_only_once_it_answered(bench: Bench) -> None:
     model = small_models.block()
     bench.session.restart_engine()
