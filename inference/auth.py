@@ -55,6 +55,7 @@ ADD_PLAN = "inference.add_plan"
 CHANGE_RUN = "inference.change_run"
 CHANGE_BATCH_JOB = "inference.change_batchjob"
 ADD_COMPARISON, CHANGE_COMPARISON = "inference.add_comparison", "inference.change_comparison"
+DELETE_COMPARISON = "inference.delete_comparison"
 CHANGE_BROWSER = "browsers.change_browser"
 
 
