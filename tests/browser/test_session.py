@@ -203,7 +203,7 @@ def test_large_tensors(bench: Bench) -> None:
     assert_close(report, [np.maximum(x, 0)])
 
 
-@pytest.mark.parametrize("bench", ["chromium-npm"], indirect=True)
+@pytest.mark.parametrize("bench", ["chromium"], indirect=True)
 @pytest.mark.parametrize(
     ("family", "precision", "options"),
     [
@@ -284,7 +284,7 @@ def test_a_model_over_the_limit_needs_another_browser(bench: Bench) -> None:
     assert caught.value.category.retry is Retry.NEVER_HERE
 
 
-@pytest.mark.parametrize("bench", ["chromium", "chromium-npm", "firefox"], indirect=True)
+@pytest.mark.parametrize("bench", EACH[:3], indirect=True)
 def test_without_room_on_one_backend_the_next_computes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,7 +401,7 @@ def test_a_passed_deadline_does_not_hold_up_the_next_run(bench: Bench) -> None:
 
 
 # Only Chromium shows a GPU process of its own.
-@pytest.mark.parametrize("bench", ["chromium", "chromium-npm"], indirect=True)
+@pytest.mark.parametrize("bench", EACH[:2], indirect=True)
 def test_a_killed_gpu_process_is_a_lost_device(bench: Bench) -> None:
     browser = bench.session.browser
     assert browser is not None

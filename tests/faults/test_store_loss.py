@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 import urllib.error
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +17,47 @@ import psutil
 import pytest
 
 from tests.support.faults import (
+    add,
     check,
     process_of,
+    right_answer,
     slow_model,
-    start,
-    stop,
     submit,
     wait_claimed,
 )
 from tests.support.stack import RunningStack
 
-FIRST, SECOND = "chromium", "firefox"
+FIRST, SECOND, LONG = "chromium", "firefox", "slow-long"
 # That it serves again and that every run ends; how soon, is printed, and measured where nothing else runs.
 SERVES_WITHIN_S = ENDS_WITHIN_S = 180.0
 WAYS: dict[str, dict[str, Any]] = {
-    "whole": {"browsers": [FIRST]},
-    "chained": {"browsers": [SECOND, FIRST], "strategy": "layer", "shards": 2},
+    "computed": {"browsers": [FIRST], "model": LONG},
+    "queued": {"browsers": [FIRST]},
+    "chained": {"browsers": [SECOND, FIRST], "model": LONG, "strategy": "layer", "shards": 2},
     "split": {"browsers": [FIRST, SECOND], "strategy": "data", "shards": 2},
 }
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is in flight must still be so when the last of it was asked for, however fast the machine is."""
-    return slow_model(tmp_path_factory.mktemp("model"), times=4)
+    return slow_model(tmp_path_factory.mktemp("long"), times=4)
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
-    running = start(tmp_path_factory.mktemp("loss"), model, [FIRST, SECOND])
-    try:
-        # Whatever a run needs for the first time (loading, a plan, its shards' proofs) is done before
-        for warm in (*WAYS.values(), {"browsers": [SECOND]}):
-            assert running.wait_run(submit(running, **warm))["state"] == "succeeded"
-        yield running
-    finally:
-        stop(running)
+def answers(long: Path, answer: np.ndarray) -> dict[str, np.ndarray]:
+    """By model."""
+    return {"slow": answer, LONG: right_answer(long)}
+
+
+@pytest.fixture(scope="module")
+def pool(pair: RunningStack, model: Path, long: Path) -> RunningStack:
+    add(pair, model, "slow")
+    add(pair, long, LONG)
+    # Whatever a run needs for the first time (loading, a plan, its shards' proofs) is done before
+    for warm in (*WAYS.values(), {"browsers": [SECOND]}):
+        assert pair.wait_run(submit(pair, **warm))["state"] == "succeeded"
+    return pair
 
 
 def lose_store(pool: RunningStack) -> None:
@@ -69,9 +74,9 @@ def lose_store(pool: RunningStack) -> None:
 
 def in_flight(pool: RunningStack) -> dict[str, str]:
     """Runs at every stage: computed, waiting behind that, and waiting for an activation."""
-    computed = submit(pool, **WAYS["whole"])
+    computed = submit(pool, **WAYS["computed"])
     wait_claimed(pool, computed, FIRST)
-    queued = submit(pool, **WAYS["whole"])
+    queued = submit(pool, **WAYS["queued"])
     chained = submit(pool, **WAYS["chained"])
     split = submit(pool, **WAYS["split"])
     wait_claimed(pool, chained, SECOND)
@@ -103,18 +108,18 @@ def seconds_until_served(pool: RunningStack, answer: np.ndarray, since: float) -
 
 
 def test_a_store_that_comes_back_empty_costs_only_what_was_in_it(
-    pool: RunningStack, answer: np.ndarray
+    pool: RunningStack, answers: dict[str, np.ndarray]
 ) -> None:
     pool.wait_ready()
     runs = in_flight(pool)
     began = time.monotonic()
     lose_store(pool)
-    served = seconds_until_served(pool, answer, began)
+    served = seconds_until_served(pool, answers["slow"], began)
     print(f"RECOVERY empty store: served after {served:.2f} s")
     ended = wait_all(pool, runs)
     for name, run in ended.items():
         if run["state"] == "succeeded":
-            check_kept(pool, run, answer)
+            check_kept(pool, run, answers[run["model"]])
         else:
             assert run["error_category"] == "tensor_lost", f"{name}: {run['error']}"
             assert "the store has nothing" in run["error"], "the reason is told"
@@ -122,7 +127,7 @@ def test_a_store_that_comes_back_empty_costs_only_what_was_in_it(
     assert pool.get("/api/runs/?state=running")["results"] == []
     # Both browsers take work as before, and a split run is joined.
     for way in ({"strategy": "layer", "shards": 2}, {"strategy": "data", "shards": 2}):
-        check(pool, pool.wait_run(submit(pool, [FIRST, SECOND], **way)), answer)
+        check(pool, pool.wait_run(submit(pool, [FIRST, SECOND], **way)), answers["slow"])
 
 
 def test_a_store_that_comes_back_with_its_data_is_served_from_at_once(
@@ -136,23 +141,23 @@ def test_a_store_that_comes_back_with_its_data_is_served_from_at_once(
 
 
 def test_a_store_that_stands_still_for_longer_than_a_lease_makes_nobody_look_dead(
-    pool: RunningStack, answer: np.ndarray
+    pool: RunningStack, answers: dict[str, np.ndarray]
 ) -> None:
     pool.wait_ready()
-    run_id = submit(pool, [FIRST, SECOND])
+    run_id = submit(pool, [FIRST, SECOND], model=LONG)
     wait_claimed(pool, run_id, FIRST)
     store = process_of(pool, "", "valkey")
     store.suspend()  # the supervisor ends it after 2 s, and starts another with its data
     run = pool.wait_run(run_id)
     assert not store.is_running()
-    check(pool, run, answer)
+    check(pool, run, answers[LONG])
     assert [shard["attempts"] for shard in run["shards"]] == [1], "it was not computed twice"
     # The leases that the new server found in its data end, before they are renewed a moment later.
-    seconds_until_served(pool, answer, time.monotonic())
+    seconds_until_served(pool, answers["slow"], time.monotonic())
 
 
 def test_after_a_power_cut_every_run_ends_without_anybody_s_help(
-    pool: RunningStack, answer: np.ndarray
+    pool: RunningStack, answers: dict[str, np.ndarray]
 ) -> None:
     pool.wait_ready()
     runs = in_flight(pool)
@@ -168,5 +173,5 @@ def test_after_a_power_cut_every_run_ends_without_anybody_s_help(
     assert not pool.wait_gone()
     pool.start()
     for run in wait_all(pool, runs).values():
-        check(pool, run, answer)
+        check(pool, run, answers[run["model"]])
     assert pool.get("/api/runs/?state=running")["results"] == []
