@@ -19,7 +19,7 @@ from browsers.redis import client
 from browsers.state import live
 from inference.catalog import registry
 from inference.core.generation import telling
-from inference.core.generation.asked import Asked, Ended, Ending, Paused, TokenWritten
+from inference.core.generation.asked import Asked, Ended, Ending, Paused, Resumed, TokenWritten
 from inference.core.generation.sampled import Pick, Sampling
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownRun
 from inference.generation import endings, frames, recovery, report, serving, streams
@@ -218,6 +218,48 @@ def test_a_session_that_the_store_has_lost_begins_anew_where_it_was(writer: Onnx
     assert read == [(0, 5), (5, 1), (6, 1)], "the same steps as before"
     assert {row.how for row in session.recoveries.all()} == {"recompute"}
     assert write(session, 2, 9) is Said.NEW
+
+
+def lost_behind_its_listener(session: GenerationSession) -> Iterator[Any]:
+    """A listener who has heard of three tokens, of which the store and the row know one any more."""
+    write(session, 0, 7)
+    endings.write_down(session)
+    write(session, 1, 8)
+    write(session, 2, 9)
+    listener = serving.listen(str(session.pk))
+    assert [next(listener).index for _ in range(3)] == [0, 1, 2]
+    client().flushall()
+    for browser in ("a", "b"):
+        publish(browser, memory_limit_mb=4000.0)
+    return listener
+
+
+def test_who_heard_more_than_is_kept_hears_of_the_loss_and_no_token_twice(
+    writer: OnnxModel,
+) -> None:
+    session = begin(writer)
+    listener = lost_behind_its_listener(session)
+    assert recovery.rebuild(session, "lost")
+    again = [Resumed(stage, browser, "recompute", 0.5) for stage, browser in enumerate("ab")]
+    for event in again:
+        streams.resumed(str(session.pk), event.stage, 2, event)
+    for index, token in ((1, 8), (2, 9), (3, 10)):
+        assert write(session, index, token) is Said.NEW
+    write(session, 4, 11, Ended(Ending.STOP, 5, 5))
+    told = list(listener)
+    assert told[:4] == [Paused(0, "lost"), Paused(1, "lost"), *again]
+    assert [event.index for event in told[4:-1]] == [3, 4]
+    assert told[-1] == Ended(Ending.STOP, 5, 5)
+
+
+def test_the_loss_is_told_before_the_next_token(writer: OnnxModel) -> None:
+    session = begin(writer)
+    listener = lost_behind_its_listener(session)
+    assert recovery.rebuild(session, "lost")
+    assert [next(listener), next(listener)] == [Paused(0, "lost"), Paused(1, "lost")]
+    serving.cancel(str(session.pk))
+    (ended,) = listener
+    assert (ended.ending, ended.tokens) == (Ending.CANCELLED, 1)
 
 
 def test_listeners_come_and_go(writer: OnnxModel) -> None:
