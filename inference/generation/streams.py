@@ -84,7 +84,7 @@ def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]
 
     What was there of it before is dropped, so that this also begins one anew.
     """
-    _drop(session, len(epochs))
+    drop(session, len(epochs))
     pipe = client().pipeline()
     for number, frame in steps:
         pipe.xadd(in_key(session, 0), {FRAME: frame}, id=f"{number}-0")
@@ -101,14 +101,10 @@ def _begun(epochs: Sequence[int]) -> str:
     return ".".join(map(str, epochs))
 
 
-def _drop(session: str, stages: int) -> None:
-    keys = [_fence_key(session), out_key(session)]
-    client().unlink(*keys, *(in_key(session, stage) for stage in range(stages)))
-
-
 def drop(session: str, stages: int) -> None:
     """What was begun is not to be."""
-    _drop(session, stages)
+    keys = [_fence_key(session), out_key(session)]
+    client().unlink(*keys, *(in_key(session, stage) for stage in range(stages)))
 
 
 def put_back(session: str, epochs: Sequence[int], events: Sequence[str]) -> None:
@@ -390,8 +386,11 @@ return 'new'
 
 _NOTE = _REFUSED + _TELL + "if not refused() then tell() end"
 
-# How long the stage's next step may take, in ms: ARGV[3].
-_ALLOW = _REFUSED + "if not refused() then redis.call('HSET', KEYS[1], 'within:' .. ARGV[1], ARGV[3]) end"
+# ARGV[3]: how long the stage's next step may take, in ms.
+_ALLOW = (
+    _REFUSED
+    + "if not refused() then redis.call('HSET', KEYS[1], 'within:' .. ARGV[1], ARGV[3]) end"
+)
 
 
 @functools.cache
