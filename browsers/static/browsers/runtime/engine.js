@@ -7,7 +7,8 @@
  *   load   {model, backend, dims}         create a session, say where its nodes were placed
  *   run    {model, backend, dims, outputs} compute; `not_loaded` if there is no such session
  *   unload {model, backend?, dims?}        release one session, or every one of a model file
- *   decode {model, backend, session, …}    one step of a session that writes text, on its cache (caches.js)
+ *   decode {steps}                         steps of sessions that write text, on their caches (caches.js);
+ *                                          each {model, backend, session, …, tensors: how many are its own}
  *   forget {session}                       free such a cache
  */
 
@@ -24,7 +25,7 @@ import { fromTensor, toTensor } from './tensors.js';
  * @typedef {import('onnxruntime-web').InferenceSession} Session
  * @typedef {typeof import('onnxruntime-web')} Ort
  * @typedef {import('./backends.js').Bundle} Bundle
- * @typedef {{header: Header, tensors?: WireTensor[]}} Reply
+ * @typedef {{header: Header, tensors?: WireTensor[], fatal?: boolean}} Reply `fatal`: onnxruntime is broken since
  */
 
 ortLog.install();
@@ -164,8 +165,28 @@ const operations = {
     };
   },
 
-  async decode(header, tensors) {
-    return caches.decode(loaded(header), header, tensors);
+  async decode({ steps }, tensors) {
+    /** @type {Header[]} */
+    const answers = [];
+    /** @type {WireTensor[]} */
+    const given = [];
+    let fatal = false;
+    let at = 0;
+    for (const step of steps) {
+      const own = tensors.slice(at, (at += step.tensors));
+      try {
+        if (fatal) {
+          throw new PageError('not_loaded', 'onnxruntime stopped half way in a step before');
+        }
+        const answer = await caches.decode(loaded(step), step, own);
+        answers.push({ ...answer.header, count: answer.tensors.length });
+        given.push(...answer.tensors);
+      } catch (error) {
+        fatal ||= isFatal(error);
+        answers.push({ error: await explain(error, step) });
+      }
+    }
+    return { header: { answers }, tensors: given, fatal };
   },
 
   async forget({ session }) {
@@ -244,17 +265,15 @@ async function handle({ frame, received }) {
   const { header, tensors } = decodeFrame(frame);
   /** @type {Reply} */
   let reply;
-  let fatal = false;
   try {
     reply = await operations[header.op](header, tensors);
   } catch (error) {
-    fatal = isFatal(error);
-    reply = { header: { error: await explain(error, header) } };
+    reply = { header: { error: await explain(error, header) }, fatal: isFatal(error) };
   }
   const spent = wall() - received;
   const page_ms = spent < 0 ? null : spent; // the clocks of page and worker disagree
   const answer = encodeFrame({ ...reply.header, id: header.id, page_ms }, reply.tensors);
-  scope.postMessage({ id: header.id, frame: answer, fatal }, [answer]);
+  scope.postMessage({ id: header.id, frame: answer, fatal: reply.fatal ?? false }, [answer]);
 }
 
 /** A clock that page and worker share, in milliseconds. */
