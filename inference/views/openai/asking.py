@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.catalog import registry
 from inference.catalog.decoders import decoder_of
-from inference.catalog.texts import chat_of, texts_of
+from inference.catalog.texts import chat_of, check_grammar, texts_of
 from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder
 from inference.core.generation.vocabulary import Vocabulary
@@ -110,6 +110,7 @@ def _question(
     model: OnnxModel, decoder: Decoder, writing: Writing, prompts: Sequence[list[int]], field: str
 ) -> Question:
     _check_tokens(decoder, writing)
+    _check_form(model, decoder, writing)
     if writing.shards > decoder.layers:
         raise Refused(
             f"shards: expected at most the model's {decoder.layers} layers, got {writing.shards}",
@@ -157,6 +158,7 @@ def _asked(decoder: Decoder, writing: Writing, prompt: list[int], number: int, f
         stop=writing.stop,
         stop_tokens=writing.stop_tokens,
         ignore_end=writing.ignore_end,
+        grammar=writing.grammar,
         shards=writing.shards,
         browsers=writing.browsers,
         backend=writing.platform,
@@ -166,6 +168,14 @@ def _asked(decoder: Decoder, writing: Writing, prompt: list[int], number: int, f
 def _seed(first: int, number: int) -> int:
     """Of answer `number`, within 64 bits with a sign."""
     return (first + number + 2**63) % 2**64 - 2**63
+
+
+def _check_form(model: OnnxModel, decoder: Decoder, writing: Writing) -> None:
+    if writing.grammar:
+        try:
+            check_grammar(model, decoder, writing.grammar)
+        except InvalidRequest as error:
+            raise Refused(f"response_format: {error}", param="response_format") from error
 
 
 def _check_tokens(decoder: Decoder, writing: Writing) -> None:

@@ -19,6 +19,7 @@ from inference.wire.openai.kinds import (
     Anything,
     Biases,
     Count,
+    Form,
     Number,
     Only,
     Stops,
@@ -201,6 +202,14 @@ FIELDS: tuple[Field, ...] = (
         _TEXT,
         default=False,
     ),
+    Field(
+        "response_format",
+        Form(),
+        "hold the answer to a form: JSON, or JSON by a JSON Schema, each token chosen among those that can "
+        "still lead to it; what of a schema cannot be held to is refused",
+        _CHAT,
+        default="",
+    ),
     Field("chat_template_kwargs", Words(), "told to the model's chat template", _CHAT, default={}),
     Field(
         "shards",
@@ -242,9 +251,6 @@ FIELDS: tuple[Field, ...] = (
     _unserved("parallel_tool_calls", _CHAT, _NO_TOOLS, True, False),
     _unserved("functions", _CHAT, _NO_TOOLS, []),
     _unserved("function_call", _CHAT, _NO_TOOLS, "none", "auto"),
-    _unserved(
-        "response_format", _CHAT, "answers of a given form are not served yet", {"type": "text"}
-    ),
     _unserved("modalities", _CHAT, "answers are text", ["text"]),
     _unserved("audio", _CHAT, "answers are text"),
     _unserved("prediction", _CHAT, "nothing is predicted here"),

@@ -28,6 +28,7 @@ class Writing:
         tells_usage: the last event of a stream tells the usage.
         shards: 0: as the pool decides.
         platform: empty: wasm.
+        grammar: the form of the answers; "": any.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Writing:
     stop: tuple[str, ...]
     stop_tokens: tuple[int, ...]
     ignore_end: bool
+    grammar: str
     choices: int
     tells_tokens: bool
     stream: bool
@@ -184,6 +186,7 @@ def _writing(
         stop=fields["stop"],
         stop_tokens=fields["stop_token_ids"],
         ignore_end=fields["ignore_eos"],
+        grammar=fields.get("response_format", ""),
         choices=choices,
         tells_tokens=tells_tokens,
         stream=fields["stream"],

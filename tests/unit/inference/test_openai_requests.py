@@ -22,6 +22,7 @@ from inference.wire.openai.kinds import (
     Anything,
     Biases,
     Count,
+    Form,
     Number,
     Only,
     Stops,
@@ -56,6 +57,17 @@ BAD: dict[type[Kind], list[Any]] = {
     Biases: [[], {"a": 1}, {"-1": 1}, {"1": 101}, {"1": True}, {"1": None}],
     StreamOptions: [True, {"include_usage": 1}, {"x": True}, {"include_obfuscation": True}],
     Words: ["x", []],
+    Form: [
+        "json",
+        {},
+        {"type": "xml"},
+        {"type": "json_object", "schema": {}},
+        {"type": "json_schema"},
+        {"type": "json_schema", "json_schema": {"schema": {}}},
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": 7}},
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": 1}},
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "colour": 1}},
+    ],
     Only: [{"something": "else"}, 17],
 }
 EVERY = [pytest.param(e, f, id=f"{e.name}-{f.name}") for e in Endpoint for f in fields_of(e)]
@@ -172,6 +184,22 @@ def test_a_message_that_cannot_be_is_refused_where_it_is(messages: Any, param: s
 )
 def test_fields_that_contradict_each_other_are_refused(fields: Any, param: str) -> None:
     assert refusal(Endpoint.CHAT, **fields).param == param
+
+
+def test_a_form_is_read_as_a_grammar() -> None:
+    def grammar(form: Any) -> Any:
+        read = read_chat({**LEAST[Endpoint.CHAT], "response_format": form}).writing.grammar
+        return json.loads(read)["grammars"][0]["json_schema"] if read else read
+
+    assert grammar({"type": "text"}) == ""
+    assert grammar({"type": "json_object"})["type"] == "object"
+    schema = {"type": "integer", "minimum": 3}
+    asked = {"name": "a", "schema": schema, "strict": True, "description": "a number"}
+    found = grammar({"type": "json_schema", "json_schema": asked})
+    assert {name: found[name] for name in schema} == schema
+    long = {"name": "a", "schema": {"enum": ["x" * 70_000]}}
+    error = refusal(Endpoint.CHAT, response_format={"type": "json_schema", "json_schema": long})
+    assert error.param == "response_format"
 
 
 def test_a_completion_is_read() -> None:
