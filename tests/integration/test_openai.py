@@ -29,6 +29,11 @@ from tests.support.visitor import visitor
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
 COUNT = 24
 CHAT: Any = [{"role": "user", "content": "Hello, pool!"}]
+CALLING = (
+    "{% for tool in tools or [] %}<tool_call>{{ tool.function.name }}</tool_call>\n{% endfor %}"
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}"
+    "{% for call in message.tool_calls or [] %}{{ call.function.arguments.side }}{% endfor %}\n{% endfor %}"
+)
 SAMPLED: Any = {"temperature": 0.8, "seed": 11, "max_tokens": COUNT}
 
 
@@ -50,6 +55,7 @@ def pool(
     running.migrate()
     running.manage("add_sample")
     running.manage("shell", "-v0", "-c", registered(files))
+    running.manage("shell", "-v0", "-c", registered(files, "caller", CALLING))
     running.start()
     try:
         yield running
@@ -58,15 +64,17 @@ def pool(
         assert not running.wait_gone(), "processes outlived the stack"
 
 
-def registered(files: decoders.Written) -> str:
-    """What registers the decoder with its chat template."""
+def registered(
+    files: decoders.Written, name: str = "writer", template: str = decoders.CHAT_TEMPLATE
+) -> str:
+    """What registers the decoder with a chat template."""
     described = Described(
-        stop_tokens=(decoders.END,), chat_template=decoders.CHAT_TEMPLATE, special=decoders.SPECIAL
+        stop_tokens=(decoders.END,), chat_template=template, special=decoders.SPECIAL
     )
     return (
         "from pathlib import Path; from inference.catalog import registry;"
         "from inference.checkpoints.described import Described;"
-        f"registry.add_model(Path({str(files.onnx)!r}), name='writer', "
+        f"registry.add_model(Path({str(files.onnx)!r}), name={name!r}, "
         f"tokenizer=Path({str(files.tokenizer)!r}), described={described!r})"
     )
 
@@ -190,7 +198,7 @@ def test_texts_are_embedded(client: openai.OpenAI) -> None:
 
 
 def test_models_are_listed(client: openai.OpenAI) -> None:
-    assert {model.id for model in client.models.list()} == {"minilm", "writer"}
+    assert {model.id for model in client.models.list()} == {"caller", "minilm", "writer"}
     assert client.models.retrieve("writer").owned_by == "webpool"
 
 
@@ -209,6 +217,7 @@ def test_what_cannot_be_is_refused_by_its_name(client: openai.OpenAI) -> None:
     assert refusal(bad, chat, **asked, temperature=3)["param"] == "temperature"
     assert refusal(bad, chat, **asked, logit_bias={"512": 1})["param"] == "logit_bias"
     assert refusal(bad, chat, **asked, tools=[{"type": "function"}])["param"] == "tools"
+    assert refusal(bad, chat, **asked, functions=[{"name": "f"}])["param"] == "functions"
     assert refusal(bad, chat, **asked, max_tokens=300)["code"] == "context_length_exceeded"
     assert refusal(bad, chat, **asked, extra_body={"colour": 1})["param"] == "colour"
     assert refusal(bad, chat, **{**asked, "model": "minilm"})["code"] == "model_not_supported"
@@ -240,6 +249,34 @@ def test_an_answer_has_the_form_that_was_asked_for(client: openai.OpenAI) -> Non
         openai.BadRequestError, client.chat.completions.create, **asked, response_format=form
     )
     assert error["param"] == "response_format"
+
+
+def test_a_tool_is_called_with_right_arguments_and_answered(client: openai.OpenAI) -> None:
+    sides: Any = {"type": "object", "properties": {"side": {"enum": ["left", "right"]}}}
+    sides |= {"required": ["side"], "additionalProperties": False}
+    tools: Any = [{"type": "function", "function": {"name": "turn", "parameters": sides}}]
+    asked: Any = {"model": "caller", "tools": tools, "temperature": 1, "seed": 4, "max_tokens": 150}
+    asked |= {"tool_choice": "required", "parallel_tool_calls": False}
+    create = client.chat.completions.create
+    choice: Any = create(messages=CHAT, **asked).choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    (call,) = choice.message.tool_calls
+    assert call.function.name == "turn"
+    arguments = call.function.arguments
+    assert json.loads(arguments)["side"] in ("left", "right")
+    events: Any = list(create(messages=CHAT, stream=True, **asked))
+    deltas = [event.choices[0].delta for event in events]
+    told = [one.function for delta in deltas for one in delta.tool_calls or ()]
+    assert [(one.name, one.arguments) for one in told if one] == [("turn", arguments)]
+    assert not any(delta.content for delta in deltas)
+    assert events[-1].choices[0].finish_reason == "tool_calls"
+    answered: Any = [choice.message, {"role": "tool", "tool_call_id": call.id, "content": "done"}]
+    later: Any = create(
+        model="caller", messages=[*CHAT, *answered], tools=tools, max_tokens=5, seed=1
+    )
+    assert later.usage.completion_tokens == 5
+    bad = refusal(openai.BadRequestError, create, model="writer", messages=CHAT, tools=tools)
+    assert bad["param"] == "tools"
 
 
 @pytest.fixture

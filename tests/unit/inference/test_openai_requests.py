@@ -166,7 +166,9 @@ def test_a_chat_is_read() -> None:
             "messages[0].content[0]",
         ),
         ([{"role": "user", "content": "a", "name": "bob"}], "messages[0].name"),
-        ([{"role": "assistant", "content": "a", "tool_calls": [{}]}], "messages[0].tool_calls"),
+        ([{"role": "assistant", "content": "a", "tool_calls": [{}]}], "messages[0].tool_calls[0]"),
+        ([{"role": "user", "content": "a", "tool_calls": [{}]}], "messages[0].tool_calls"),
+        ([{"role": "tool", "content": "a"}], "messages[0].tool_call_id"),
         ([{"role": "user", "content": "a", "colour": 1}], "messages[0].colour"),
     ],
 )
@@ -183,6 +185,53 @@ def test_a_message_that_cannot_be_is_refused_where_it_is(messages: Any, param: s
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(fields: Any, param: str) -> None:
+    assert refusal(Endpoint.CHAT, **fields).param == param
+
+
+TOOL: Any = {"type": "function", "function": {"name": "turn", "parameters": {"type": "object"}}}
+NAMED: Any = {"type": "function", "function": {"name": "turn"}}
+
+
+def test_tools_and_their_calls_are_read() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "turn", "arguments": '{"by": 3}'}}
+    request = read_chat({"model": "m", "tools": [TOOL], "tool_choice": NAMED, "messages": [
+        {"role": "user", "content": "turn"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "done"},
+    ]})  # fmt: skip
+    _, called, answered = request.messages
+    assert called["content"] == ""
+    assert called["tool_calls"][0]["function"] == {"name": "turn", "arguments": {"by": 3}}
+    assert answered == {"role": "tool", "content": "done", "tool_call_id": "c1"}
+    assert request.tools.documents == (TOOL,)
+    assert [tool.name for tool in request.tools.callable] == ["turn"]
+    assert request.tools.forced
+    auto = read_chat({**LEAST[Endpoint.CHAT], "tools": [TOOL], "parallel_tool_calls": False}).tools
+    assert (auto.forced, auto.several) == (False, False)
+    none = read_chat({**LEAST[Endpoint.CHAT], "tools": [TOOL], "tool_choice": "none"}).tools
+    assert not none.callable
+    assert not none.documents
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": "x"}, "tools"),
+        ({"tools": [{"type": "custom"}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "parameters": 7}}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "colour": 7}}]}, "tools"),
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "maybe"}, "tool_choice"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "walk"}}},
+            "tool_choice",
+        ),
+        ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "response_format"),
+    ],
+)
+def test_tools_that_cannot_be_are_refused(fields: Any, param: str) -> None:
     assert refusal(Endpoint.CHAT, **fields).param == param
 
 
