@@ -93,7 +93,10 @@ class DecodeLoop:
         except Closed:
             self._close(held)
         except Lost as lost:
-            self._lose(held, lost.category, str(lost))
+            if lost.category is Category.TIMEOUT:
+                self._lose_all(lost.category, str(lost))
+            else:
+                self._lose(held, lost.category, str(lost))
         except redis.exceptions.OutOfMemoryError as error:
             self._lose(held, Category.OUT_OF_MEMORY, f"the store is full: {error}")
         except redis.exceptions.RedisError:
@@ -103,9 +106,20 @@ class DecodeLoop:
             self._lose(held, Category.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _lose(self, held: HeldStage, category: Category, why: str) -> None:
+        self._tell_lost(held, category, why)
+        self._close(held)
+
+    def _lose_all(self, category: Category, why: str) -> None:
+        """The page hangs: it may not even free what it holds."""
+        lost = self._stages()
+        for held in lost:
+            self._tell_lost(held, category, why)
+        for held in lost:
+            self._close(held)
+
+    def _tell_lost(self, held: HeldStage, category: Category, why: str) -> None:
         log.warning("%s lost %s: %s", self._worker.id, held.holder, why)
         streams.tell_lost(held.session, held.index, held.epoch, category, why)
-        self._close(held)
 
     def _close(self, held: HeldStage) -> None:
         if self._held.get(held.holder) is held:

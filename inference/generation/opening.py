@@ -12,6 +12,7 @@ from browsers.core.failures import Category
 from browsers.worker import BrowserWorker, end_process, owned
 from inference.catalog import texts
 from inference.core.generation.detokenize import Text
+from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.generation import placing, streams
 from inference.generation.guide import SandboxedGuide
@@ -87,6 +88,7 @@ def _held(row: GenerationStage) -> HeldStage:
         stage=row.stage,
         backend=placing.backend_of(session.wanted),
         timeout_s=settings.WEBPOOL_SESSION_STEP_S,
+        times=StepTimes(settings.WEBPOOL_SESSION_STALL_S),
         writer=_writer(session) if last else None,
         takeover=_takeover(row),
     )

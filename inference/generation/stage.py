@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -18,12 +19,15 @@ from inference.core.generation.asked import Ended, Resumed
 from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import Place, Step, after, judge
 from inference.core.generation.stages import Stage, Use
+from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
 from inference.generation import streams
 from inference.generation.frames import frame_of, read_frame, tokens_frame
 from inference.generation.streams import Appended, Said
 from inference.store.tensors import decode_array, encode_array
+
+_ALLOW_EVERY: Final = 32  # steps
 
 
 class Lost(Exception):
@@ -49,7 +53,11 @@ class Takeover:
 
 @dataclass
 class HeldStage:
-    """A stage that is loaded here; `writer`: in the last stage; `cursor`: the last input computed."""
+    """A stage that is loaded here; `writer`: in the last stage; `cursor`: the last input computed.
+
+    A step that takes longer than the stage's own did is late (`times`); before there are enough of them,
+    and where the browser computes something else first, after `timeout_s`.
+    """
 
     session: str
     index: int
@@ -58,11 +66,13 @@ class HeldStage:
     stage: Stage
     backend: str
     timeout_s: float
+    times: StepTimes
     writer: Writer | None = None
     takeover: Takeover | None = None
     place: Place | None = None
     cursor: str = "0-0"
     used: float = field(default_factory=time.monotonic)
+    _unsaid: int = 0
 
     @property
     def holder(self) -> str:
@@ -105,6 +115,16 @@ class HeldStage:
         self.caught_up(worker.id, step.end)
         self._judged(self._pass_on(step, reply))
         self.place, self.cursor, self.used = after(step), entry, time.monotonic()
+        self._allow()
+
+    def _allow(self) -> None:
+        """Now and then tell the control worker how long a step may take here."""
+        within = self.times.within_s()
+        if within is None or self.takeover is not None:
+            return
+        if self._unsaid == 0:
+            streams.allow(self.session, self.index, self.epoch, within)
+        self._unsaid = (self._unsaid + 1) % _ALLOW_EVERY
 
     def _compute(self, worker: BrowserWorker, step: Step, tensors: list[WireTensor]) -> Reply:
         header: JsonObject = {
@@ -115,14 +135,18 @@ class HeldStage:
         }
         if step.start == 0:
             header["stage"] = self.stage.to_json()
+        # While the worker's main thread is at work the step waits for its turn.
+        measured = step.count == 1 and worker.status.idle_since is not None
+        within = self.times.within_s() if measured else None
+        began = time.monotonic()
         try:
-            return worker.session.decoding.step(
+            reply = worker.session.decoding.step(
                 self.holder,
                 self.sha256,
                 header,
                 self._named(tensors),
                 backend=self.backend,
-                timeout_s=self.timeout_s,
+                timeout_s=within or self.timeout_s,
             )
         except (NotLoaded, StepRefused) as refused:
             raise Lost(
@@ -131,6 +155,9 @@ class HeldStage:
         except BrowserError as error:
             worker.holding.step_failed(self.sha256, error)
             raise Lost(error.category, str(error)) from error
+        if measured:
+            self.times.note(time.monotonic() - began)
+        return reply
 
     def _top_k(self, step: Step) -> int | None:
         """How many logits are wanted; None: the prompt goes on."""

@@ -2,11 +2,13 @@
 
 Redis keys
     webpool:gen:<session>:fence       hash: stage → its epoch; ms:<stage> → what its steps of one token took
-                                      to compute so far; `ended` once the session has
+                                      to compute so far; within:<stage> → how long its next one may take, ms;
+                                      `begun` → which beginning of the session this is; `ended` once it has
     webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after it>-0,
                                       field f: a frame (inference/generation/frames.py). It is also the log
                                       that a replacement replays. Field `end`: nothing more comes.
-    webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e
+    webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e;
+                                      field b: the beginning that they belong to
     webpool:gen:told                  list: what the control worker is told, JSON
     webpool:gen:wake:<browser>        stream: that browser's loop has something new to look at
 
@@ -38,6 +40,7 @@ TOLD: Final = "webpool:gen:told"
 END: Final = b"end"
 FRAME: Final = b"f"
 EVENT: Final = b"e"
+BEGUN: Final = b"b"
 _LAST: Final = 2**53 - 1  # the number of what ends a stream
 
 
@@ -81,32 +84,34 @@ def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]
 
     What was there of it before is dropped, so that this also begins one anew.
     """
-    _drop(session, len(epochs))
+    drop(session, len(epochs))
     pipe = client().pipeline()
     for number, frame in steps:
         pipe.xadd(in_key(session, 0), {FRAME: frame}, id=f"{number}-0")
     pipe.pexpire(in_key(session, 0), _ttl_ms())
     fields: dict[Any, Any] = {str(stage): epoch for stage, epoch in enumerate(epochs)}
+    fields["begun"] = _begun(epochs)
     pipe.hset(_fence_key(session), mapping=fields)
     pipe.pexpire(_fence_key(session), _ttl_ms())
     pipe.execute()
 
 
-def _drop(session: str, stages: int) -> None:
-    keys = [_fence_key(session), out_key(session)]
-    client().unlink(*keys, *(in_key(session, stage) for stage in range(stages)))
+def _begun(epochs: Sequence[int]) -> str:
+    """Another name for each beginning: whoever begins a session anew has raised its stages' epochs."""
+    return ".".join(map(str, epochs))
 
 
 def drop(session: str, stages: int) -> None:
     """What was begun is not to be."""
-    _drop(session, stages)
+    keys = [_fence_key(session), out_key(session)]
+    client().unlink(*keys, *(in_key(session, stage) for stage in range(stages)))
 
 
-def put_back(session: str, events: Sequence[str]) -> None:
-    """Tokens that were told before the store lost them."""
+def put_back(session: str, epochs: Sequence[int], events: Sequence[str]) -> None:
+    """Tokens that were told before the store lost them; `epochs` as it was begun with."""
     pipe = client().pipeline()
     for number, event in enumerate(events, 1):
-        pipe.xadd(out_key(session), {EVENT: event}, id=f"{number}-0")
+        pipe.xadd(out_key(session), {EVENT: event, BEGUN: _begun(epochs)}, id=f"{number}-0")
     pipe.pexpire(out_key(session), _ttl_ms())
     pipe.execute()
 
@@ -163,6 +168,18 @@ def resumed(session: str, stage: int, epoch: int, event: Resumed) -> None:
     _script(_NOTE, client())(keys=keys, args=[stage, epoch, telling.to_json(event), _ttl_ms()])
 
 
+def allow(session: str, stage: int, epoch: int, within_s: float) -> None:
+    """Say how long the stage's next step of one token may take here."""
+    args: list[Any] = [stage, epoch, round(within_s * 1000)]
+    _script(_ALLOW, client())(keys=[_fence_key(session)], args=args)
+
+
+def allowed_s(session: str, stages: int) -> list[float | None]:
+    """How long each stage's next step may take; None: who has it has not said so."""
+    found = client().hmget(_fence_key(session), [f"within:{stage}" for stage in range(stages)])
+    return [None if each is None else float(each) / 1000 for each in found]
+
+
 def standing(session: str, stage: int, epoch: int) -> Said:
     """Whether the stage is still under that epoch (NEW: it is)."""
     held, ended = client().hmget(_fence_key(session), [str(stage), "ended"])
@@ -180,6 +197,12 @@ def has_ended(session: str) -> bool | None:
     pipe.hexists(_fence_key(session), "ended")
     exists, ended = pipe.execute()
     return bool(ended) if exists else None
+
+
+def begun(session: str) -> bytes | None:
+    """Which beginning of the session the store has; None: it is not there."""
+    found: Any = client().hget(_fence_key(session), "begun")
+    return found if found is None else bytes(found)
 
 
 def last_numbers(session: str, stages: int) -> list[int]:
@@ -276,13 +299,22 @@ return {'new'}
 """
 )
 
+# KEYS: 1 the fence, 2 what is told. An entry of what is told.
+_NOTE_DOWN = """
+local function note_down(entry, event)
+  redis.call('XADD', KEYS[2], entry, 'e', event, 'b', redis.call('HGET', KEYS[1], 'begun') or '')
+end
+"""
+
 # KEYS: 1 the fence, 2 what is told, 3 the control worker's list, 4… inputs of all stages. Where `first` is
 # the first of: the event, for how long all is kept, the number of what ends a stream, what control is told.
-_ENDING = """
+_ENDING = (
+    _NOTE_DOWN
+    + """
 local function finish(first)
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
   local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
-  redis.call('XADD', KEYS[2], number .. '-*', 'e', ARGV[first])
+  note_down(number .. '-*', ARGV[first])
   redis.call('PEXPIRE', KEYS[2], ARGV[first + 1])
   redis.call('HSET', KEYS[1], 'ended', 1)
   redis.call('PEXPIRE', KEYS[1], ARGV[first + 1])
@@ -293,6 +325,7 @@ local function finish(first)
   redis.call('LPUSH', KEYS[3], ARGV[first + 3])
 end
 """
+)
 
 # ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7 to 10 as `finish` takes
 # them, 11 ms; an empty event: it goes on.
@@ -304,7 +337,7 @@ local why = refused()
 if why then return {why} end
 local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
 if #had > 0 then return {'had', had[1][2][2]} end
-redis.call('XADD', KEYS[2], ARGV[3], 'e', ARGV[4])
+note_down(ARGV[3], ARGV[4])
 spent(ARGV[11])
 if ARGV[7] ~= '' then
   finish(7)
@@ -326,14 +359,17 @@ return 1
 )
 
 # KEYS: 1 the fence, 2 what is told. ARGV: 3 an event, 4 for how long it is kept.
-_TELL = """
+_TELL = (
+    _NOTE_DOWN
+    + """
 local function tell()
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
   local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
-  redis.call('XADD', KEYS[2], number .. '-*', 'e', ARGV[3])
+  note_down(number .. '-*', ARGV[3])
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
 """
+)
 
 _GIVE = (
     _TELL
@@ -342,12 +378,19 @@ local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
 if not held[1] then return 'gone' end
 if held[2] then return 'ended' end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HDEL', KEYS[1], 'within:' .. ARGV[1])
 tell()
 return 'new'
 """
 )
 
 _NOTE = _REFUSED + _TELL + "if not refused() then tell() end"
+
+# ARGV[3]: how long the stage's next step may take, in ms.
+_ALLOW = (
+    _REFUSED
+    + "if not refused() then redis.call('HSET', KEYS[1], 'within:' .. ARGV[1], ARGV[3]) end"
+)
 
 
 @functools.cache
