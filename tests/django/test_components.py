@@ -345,7 +345,9 @@ def test_a_file_that_another_deletes_before_the_row_is_there_is_missed(
     manifest: Path, of_several: bool
 ) -> None:
     def delete_first(execute: Any, sql: str, *words: Any) -> Any:
-        if sql.startswith(("BEGIN", "SELECT pg_advisory")):  # files are kept, the lock is not yet held
+        if sql.startswith(
+            ("BEGIN", "SELECT pg_advisory")
+        ):  # files are kept, the lock is not yet held
             for name in stored():
                 path_of(name).unlink()
         return execute(sql, *words)
