@@ -160,7 +160,7 @@ class Lives(RuleBasedStateMachine):
     def take_over(self) -> None:
         """Each stage is opened by the browser that the ledger says."""
         rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
-        rows = rows.filter(session=self.id)
+        rows = rows.filter(session__pk=self.id)
         current = {row.index: row.epoch for row in rows}
         self.late += [each for each in self.held if each.epoch != current[each.index]]
         self.held = [each for each in self.held if each.epoch == current[each.index]]
@@ -318,7 +318,7 @@ def live(lives: type[Lives], examples: int, steps: int) -> None:
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(lives, settings=often)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(lives, settings=often)
 
 
 def test_whatever_happens_the_text_is_that_of_the_uncut_decoder(lives: type[Lives]) -> None:
