@@ -126,9 +126,9 @@ def test_a_store_that_comes_back_empty_costs_only_what_was_in_it(
     assert ended["queued"]["state"] == "failed", "its inputs were in the store and nowhere else"
     assert pool.get("/api/runs/?state=running")["results"] == []
     # Both browsers take work as before, and a split run is joined.
-    for strategy in ("layer", "data"):
-        again = submit(pool, [FIRST, SECOND], strategy=strategy, shards=2)
-        check(pool, pool.wait_run(again), answers["slow"])
+    ways: list[dict[str, Any]] = [{"strategy": "layer"}, {"strategy": "data"}]
+    for way in ways:
+        check(pool, pool.wait_run(submit(pool, [FIRST, SECOND], shards=2, **way)), answers["slow"])
 
 
 def test_a_store_that_comes_back_with_its_data_is_served_from_at_once(
