@@ -128,8 +128,8 @@ def store(
 
 
 def at_hand(refs: Sequence[TensorRef]) -> list[bytes] | None:
-    """What this process has just stored under all of these, if it is small together; else None."""
-    if sum(ref.nbytes for ref in refs) > SMALL:
+    """What this process has just stored under all of these, if there are any and all are small; else None."""
+    if not refs or sum(ref.nbytes for ref in refs) > SMALL:
         return None
     known = dict(_AT_HAND)
     found = [known[ref.key] for ref in refs if ref.key in known]
