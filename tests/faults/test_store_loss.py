@@ -54,7 +54,7 @@ def answers(long: Path, answer: np.ndarray) -> dict[str, np.ndarray]:
 def pool(pair: RunningStack, model: Path, long: Path) -> RunningStack:
     add(pair, model, "slow")
     add(pair, long, LONG)
-    # Whatever a run needs for the first time (loading, a plan, its shards' proofs) is done before
+    # Whatever a run needs for the first time (loading, a plan, its shards' proofs) is done before.
     for warm in (*WAYS.values(), {"browsers": [SECOND]}):
         run = pair.wait_run(submit(pair, **warm))
         assert run["state"] == "succeeded", f"{warm}: {run['error']}\n{pair.logs()}"
