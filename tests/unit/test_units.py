@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from browsers.core import units
+from telling import units
 
 
 @pytest.mark.parametrize(
@@ -22,10 +24,25 @@ from browsers.core import units
         (200_000, "200,000"),
         (-12.345, "-12.3"),
         (float("nan"), "nan"),
+        (123456.7, "123,457"),
+        (99.96, "100"),
+        (2.5e10, "25,000,000,000"),
     ],
 )
 def test_numbers(value: float | None, said: str) -> None:
     assert units.number(value) == said
+
+
+def test_a_unit_stands_behind_what_is_known() -> None:
+    assert units.number(1234.5, "ms") == "1,234 ms"
+    assert units.number(None, "ms") == "unknown"
+
+
+@given(st.floats(1e-3, 1e9, exclude_max=True))
+def test_what_is_read_is_near_what_was_measured(value: float) -> None:
+    read = units.number(value)
+    assert "e" not in read
+    assert float(read.replace(",", "")) == pytest.approx(value, rel=0.006)
 
 
 @pytest.mark.parametrize(
