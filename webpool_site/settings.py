@@ -15,6 +15,7 @@ from webpool_site.environment import (
     env_float,
     env_int,
     env_list,
+    env_origins,
     env_some_of,
     is_loopback,
     load_secret_key,
@@ -40,6 +41,8 @@ ALLOWED_HOSTS = env_list("WEBPOOL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[:
 WEBPOOL_ANONYMOUS = env_bool("WEBPOOL_ANONYMOUS", "WEBPOOL_ALLOWED_HOSTS" not in os.environ) and (
     is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
 )
+# Pages of these origins may call the doors for programs; on loopback those of nobody else may write.
+WEBPOOL_CORS_ORIGINS = env_origins("WEBPOOL_CORS_ORIGINS")
 
 INSTALLED_APPS = [
     "unfold",
@@ -192,6 +195,8 @@ WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
 # A stage of a text that is not written on for so long, by a browser that had what it needs, goes elsewhere;
 # without any browser that could take it for the length of a run's deadline, the text fails.
 WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
+# Once enough of its steps were measured, twenty times the 95th percentile of them does, but at least so long.
+WEBPOOL_SESSION_STALL_S = env_float("WEBPOOL_SESSION_STALL_S", 3.0)
 # A stage that nothing came to for so long is closed.
 WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0)
 # How often the control worker looks for what no event told of.

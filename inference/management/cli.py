@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import AbstractContextManager
 from typing import Generic, TypeVar, cast
 
@@ -14,6 +13,7 @@ from browsers import locations
 from inference.errors import RunFailed, WebpoolError
 from inference.models import Entrance
 from inference.store import audit
+from inference.store.full_disk import is_full
 
 Options = TypeVar("Options")
 
@@ -46,13 +46,13 @@ class WebpoolCommand(BaseCommand):
                 f"Redis does not answer ({error}); start the pool with `{locations.UP}`",
                 returncode=2,
             ) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except (OSError, OperationalError) as error:
+            if is_full(error):
+                raise CommandError(
+                    "the disk is full; nothing was kept: free some and try again", returncode=2
+                ) from error
+            if isinstance(error, OSError):
                 raise
-            raise CommandError(
-                "the disk is full; nothing was kept: free some and try again", returncode=2
-            ) from error
-        except OperationalError as error:
             raise CommandError(
                 f"the database cannot be used ({error}); see `{locations.PROGRAM} doctor`",
                 returncode=2,

@@ -35,7 +35,7 @@ class Texts:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # closes its pipes, too
 
     def start(self, prompt: Sequence[int], count: int, **asked: Any) -> str:
         asked |= {"prompt": list(prompt), "max_tokens": count}

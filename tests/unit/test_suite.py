@@ -71,16 +71,27 @@ def test_the_tests_on_the_shared_pool_are_run_by_one_process_and_a_file_stays_to
         fixture + "def test_it(stack): note('sharing', 0.1)\ndef test_too(): note('sharing', 0)"
     )
     other = "@pytest.mark.parametrize('n', range(8))\ndef test_it(n): note('{}', 0.1)"
+    other_pool = sharing.replace("stack", "pair").replace("sharing", "another")
     files = {f"test_{n}.py": other.format(n) for n in "abc"} | {
+        "test_v.py": sharing,
+        "test_w.py": other_pool,
         "test_x.py": sharing,
-        "test_y.py": sharing,
+        "test_y.py": other_pool,
     }
     told, notes = run(tmp_path, files)
-    assert "28 passed" in told
+    assert "32 passed" in told
     processes: dict[str, set[int]] = {}
     for note in notes:
         processes.setdefault(note.name, set()).add(note.pid)
     assert {len(pids) for pids in processes.values()} == {1}
+    for name in ("sharing", "another"):  # one file after the other, and no other test between them
+        of_it = sorted((note for note in notes if note.name == name), key=lambda note: note.began)
+        between = [
+            note
+            for note in notes
+            if note.pid == of_it[0].pid and of_it[0].began < note.began < of_it[-1].began
+        ]
+        assert {note.name for note in between} == {name}
     assert len({note.pid for note in notes}) == 2
 
 
@@ -120,6 +131,14 @@ def test_the_first_failure_is_told_before_the_other_tests_end(tmp_path: Path) ->
     assert "\nfailure 1: " in at_once and "AssertionError: the question" in at_once
     assert "AssertionError: the question" in summary and "\nFAILED " in summary
     assert told.rstrip().splitlines()[-1].startswith("1 failed, 1 passed")
+
+
+def test_of_what_is_not_written_no_percentage_is_told(tmp_path: Path) -> None:
+    told, _ = run(
+        tmp_path, {"test_a.py": "@pytest.mark.skip\ndef test_it(): pass\ndef test_2(): pass"}
+    )
+    assert "1 passed, 1 skipped" in told
+    assert "%]" not in told
 
 
 def test_a_worker_that_dies_costs_its_test_and_the_rest_is_run(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ JOBS: Final = {
     "tokens": "tokens:Tokens",
     "texts": "texts:Texts",
     "chat": "texts:Chat",
+    "grammars": "guiding:Grammars",
+    "guide": "guiding:Guide",
     "loads": "loading:Loads",
     "rows": "tables:Rows",
     "compare": "comparing:reference_of",

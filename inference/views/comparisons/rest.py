@@ -111,6 +111,8 @@ class ComparisonList(Door, generics.ListAPIView[Comparison]):
 class ComparisonDetail(Door, APIView):
     """One comparison: each cell, what differs, and that in words."""
 
+    rules = {"DELETE": auth.OWNER}
+
     @extend_schema(
         parameters=[
             OpenApiParameter(
@@ -136,6 +138,15 @@ class ComparisonDetail(Door, APIView):
         if kind == "junit":
             return HttpResponse(junit.render(document), content_type=_FORMATS[kind])
         return Response(document)
+
+    @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
+    def delete(self, request: Request, comparison_id: str) -> Response:
+        """Forget what was compared; one that still runs is cancelled first."""
+        comparison, caller = asking.get(comparison_id), caller_of(request)
+        auth.check_owner(caller, comparison.owner, auth.DELETE_COMPARISON)
+        with audit.acting(Entrance.REST, caller.name, "delete", f"comparison {comparison.pk}"):
+            asking.remove(comparison)
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class ComparisonCancel(Door, APIView):

@@ -73,7 +73,9 @@ class Progress:
             self._terminal.write_line(text)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """No dot for what passed, no letter for what failed."""
+        """No dot for what passed, no letter for what was skipped: pytest writes its percentage after one."""
+        if report.skipped:
+            return "skipped", "", ""
         if report.passed:
             return ("passed", "", "") if report.when == "call" else None
         if report.failed:

@@ -1,4 +1,4 @@
-"""What a step of a session may do, and how prompts are cut into steps."""
+"""What a step of a session may do, how prompts are cut into steps, how long a step may take."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.core.generation.sessions import Place, Step, judge, steps_of
+from inference.core.generation.step_times import LEAST, StepTimes
 from tests.support.shared import ROOT
 
 CASES = json.loads((ROOT / "tests" / "js" / "fixtures" / "steps.json").read_text())
@@ -35,3 +36,21 @@ def test_steps_follow_one_another_to_the_end(prompt: int, written: int, most: in
     assert prompt == 1 or all(count > 1 for _, count in of_prompt)
     assert all(count == 1 for _, count in steps[len(of_prompt) :])
     assert any(start + count == prompt for start, count in of_prompt)
+
+
+def test_a_step_may_take_twenty_times_what_slow_ones_took() -> None:
+    times = StepTimes(at_least_s=3.0)
+    for _ in range(LEAST - 1):
+        times.note(0.5)
+    assert times.within_s() is None, "too few"
+    times.note(0.5)
+    assert times.within_s() == 10.0
+    for _ in range(3):
+        times.note(40.0)
+    assert times.within_s() == 800.0, "three of nineteen are no exception"
+    for _ in range(80):
+        times.note(0.002)
+    assert times.within_s() == 10.0, "three of ninety-nine are, and the half seconds still count"
+    for _ in range(128):
+        times.note(0.002)
+    assert times.within_s() == 3.0
