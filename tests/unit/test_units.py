@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from telling import units
+from tests.support.stack import ROOT
+from webpool_site.setup.node import find_node
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,46 @@ def test_numbers(value: float | None, said: str) -> None:
 def test_a_unit_stands_behind_what_is_known() -> None:
     assert units.number(1234.5, "ms") == "1,234 ms"
     assert units.number(None, "ms") == "unknown"
+
+
+def test_pages_scripts_write_them_alike() -> None:
+    values = [
+        None,
+        0,
+        1,
+        7,
+        312,
+        1023,
+        1024,
+        12.25,
+        0.125,
+        -12.25,
+        1.45,
+        99.95,
+        99.5,
+        100.5,
+        101.5,
+        999.5,
+    ]
+    values += [1234.5, 1e15, 2.5e15, 1.2e-7, -3e-5]
+    values += [
+        sign * m * 10**e for e in range(-6, 14) for m in (1.0, 1.2345, 9.995) for sign in (1, -1)
+    ]
+    node = find_node()
+    assert node is not None, "node is missing: run `manage.py setup --only node`"
+    script = """
+      import { readFileSync } from 'node:fs';
+      const { number, milliseconds, size } = await import(process.argv[1]);
+      const values = JSON.parse(readFileSync(0, 'utf8'));
+      console.log(JSON.stringify(values.map((one) => [number(one), milliseconds(one), size(one)])));
+    """
+    module = ROOT / "inference" / "static" / "inference" / "units.js"
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", script, module.as_uri()],
+        env=node.environment(), input=json.dumps(values), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    said = [[units.number(one), units.milliseconds(one), units.size(one)] for one in values]
+    assert json.loads(done.stdout) == said
 
 
 @given(st.floats(1e-3, 1e9, exclude_max=True))
