@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from inference.wire.openai.reading import EmbeddingRequest, read_embedding
 from inference.wire.openai.refusals import Refused
 
 
-async def answer(document: Any, owner: str) -> Answer:
+async def answer(document: object, owner: str) -> Answer:
     """Embed the texts of a request's document.
 
     Raises:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Final
 
 from browsers.core.failures import Category
 from inference.core.generation.answer import Answer as AnswerText
@@ -199,7 +199,7 @@ async def _stream(question: Question, started: Sequence[str], form: Form, send: 
 
 
 async def _tell(
-    question: Question, started: Sequence[str], form: Form, write: Callable[[str], Any]
+    question: Question, started: Sequence[str], form: Form, write: Callable[[str], object]
 ) -> None:
     telling = _Telling(question)
     for index, before in enumerate(question.before):
