@@ -36,8 +36,8 @@ STRATEGIES = ("none", "layer", "data", "tensor", "attention_feedforward")
 
 class Command(WebpoolCommand):
     help = (
-        "Hurt a pool of real browsers (kill, stop, slow down, cut off) while it computes, and report how "
-        "often and how fast the right answer came all the same."
+        "Hurt a pool of real browsers while it computes (kill, stop, slow down, cut off); report how often "
+        "and how fast the right answer came all the same."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
