@@ -194,6 +194,8 @@ WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
 WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
 # A stage that nothing came to for so long is closed.
 WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0)
+# For how long the caches of a text that has ended are kept, for a prompt that begins alike; 0: not at all.
+WEBPOOL_KEEP_S = env_float("WEBPOOL_KEEP_S", 300.0)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20

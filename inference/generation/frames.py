@@ -31,10 +31,12 @@ def tokens_frame(start: int, tokens: Sequence[int]) -> bytes:
     return frame_of(start, len(tokens), [encode_array(_TOKENS, array)])
 
 
-def first_stage(prompt: Sequence[int], written: Sequence[int]) -> list[tuple[int, bytes]]:
-    """All steps of the first stage, each with the number of positions after it."""
+def first_stage(
+    prompt: Sequence[int], written: Sequence[int], start: int = 0
+) -> list[tuple[int, bytes]]:
+    """All steps of the first stage from `start` on, each with the number of positions after it."""
     tokens = [*prompt, *written]
     return [
-        (start + count, tokens_frame(start, tokens[start : start + count]))
-        for start, count in steps_of(len(prompt), len(written))
+        (at + count, tokens_frame(at, tokens[at : at + count]))
+        for at, count in steps_of(len(prompt), len(written), start=start)
     ]

@@ -13,9 +13,9 @@ from browsers.worker import BrowserWorker, end_process, owned
 from inference.catalog import texts
 from inference.core.generation.detokenize import Text
 from inference.core.generation.writing import Writer
-from inference.generation import placing, streams
+from inference.generation import placing, prefixes, streams
 from inference.generation.loop import loop_of
-from inference.generation.stage import HeldStage, Takeover
+from inference.generation.stage import Begins, HeldStage, Takeover
 from inference.models import GenerationRecovery, GenerationSession, GenerationStage, SessionState
 
 log = logging.getLogger(__name__)
@@ -86,9 +86,21 @@ def _held(row: GenerationStage) -> HeldStage:
         stage=row.stage,
         backend=placing.backend_of(session.wanted),
         timeout_s=settings.WEBPOOL_SESSION_STEP_S,
+        shelf=prefixes.shelf_of(session.model, session.owner),
+        mb_per_position=placing.mb_per_position(row.stage, session.decoder),
+        prefix=_begins(session, row.index),
         writer=_writer(session) if last else None,
         takeover=_takeover(row),
     )
+
+
+def _begins(session: GenerationSession, index: int) -> Begins | None:
+    """What the stage begins with, where it need not compute the whole prompt."""
+    if not session.reused or session.kept_from is None:
+        return None
+    kept = GenerationSession.objects.filter(id=session.kept_from).first()
+    surpassed = kept is not None and len(kept.wanted.prompt) <= session.reused
+    return Begins(f"{session.kept_from}:{index}", session.reused, surpassed)
 
 
 def _writer(session: GenerationSession) -> Writer:

@@ -26,10 +26,15 @@ def positions(asked: Asked, decoder: Decoder) -> int:
     return min(decoder.context, len(asked.prompt) + asked.max_tokens)
 
 
-def cache_mb(stage: Stage, decoder: Decoder, asked: Asked) -> float:
-    """Memory that is planned for a stage's cache, in MB."""
+def mb_per_position(stage: Stage, decoder: Decoder) -> float:
+    """What a position of a stage's cache takes in the page, in MB."""
     share = len(stage.states) / max(1, len(decoder.whole.states))
-    return _COPIES * share * decoder.state_bytes * positions(asked, decoder) / 1e6
+    return share * decoder.state_bytes / 1e6
+
+
+def cache_mb(stage: Stage, decoder: Decoder, asked: Asked) -> float:
+    """Memory that is planned for a stage's cache while its session goes on, in MB."""
+    return _COPIES * mb_per_position(stage, decoder) * positions(asked, decoder)
 
 
 def backend_of(asked: Asked) -> str:
