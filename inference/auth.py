@@ -24,7 +24,7 @@ import hashlib
 import secrets
 import time
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import redis.exceptions
 from django.conf import settings
@@ -55,6 +55,7 @@ ADD_PLAN = "inference.add_plan"
 CHANGE_RUN = "inference.change_run"
 CHANGE_BATCH_JOB = "inference.change_batchjob"
 ADD_COMPARISON, CHANGE_COMPARISON = "inference.add_comparison", "inference.change_comparison"
+DELETE_COMPARISON = "inference.delete_comparison"
 CHANGE_BROWSER = "browsers.change_browser"
 
 
@@ -273,7 +274,7 @@ def _session_user(request: HttpRequest) -> User | None:
 class _Csrf(CsrfViewMiddleware):
     """Django's check, which tells its reason instead of answering with a page."""
 
-    def _reject(self, request: HttpRequest, reason: str) -> Any:
+    def _reject(self, request: HttpRequest, reason: str) -> str:
         return reason
 
 

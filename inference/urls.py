@@ -17,6 +17,7 @@ from inference.views import (
 )
 from inference.views.comparisons import page as compared
 from inference.views.comparisons import rest as comparisons
+from inference.views.openai import page as chat
 
 urlpatterns = [
     path("api/browsers/", browsers.BrowserList.as_view()),
@@ -60,6 +61,8 @@ urlpatterns = [
     path("admin/pool/rows/", admin.site.admin_view(live.rows)),
     path("admin/pool/<str:browser_id>/", admin.site.admin_view(live.act), name="pool-act"),
     path("admin/compare/<str:name>/", admin.site.admin_view(compared.page), name="compare"),
+    path("admin/chat/", admin.site.admin_view(chat.page), name="chat"),
+    path("admin/chat/sessions/<str:session_id>/", admin.site.admin_view(chat.session)),
     path(
         "admin/pictures/latency/",
         admin.site.admin_view(pictures.latency_page),

@@ -6,13 +6,16 @@ import importlib
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.pools import Pools
 from tests.support.shared import migrated
+from tests.support.suite.sharing import pool_by_file
+from tests.support.suite.units import file_of
 
 # A shell starts what it runs in the background with SIGINT ignored, which children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,6 +31,8 @@ settings.register_profile(
 )
 settings.load_profile("webpool")
 
+_POOLS: pytest.StashKey[tuple[Pools, dict[str, str]]] = pytest.StashKey()
+"""Set once a shared pool was asked for: with it, the pool that each file uses."""
 _DATABASE: pytest.StashKey[Any] = pytest.StashKey()
 """Set once this process has the tests' database: what lets code use it."""
 
@@ -57,6 +62,28 @@ def django_db_setup(
             shutil.copy(migrated(), name)
             settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
     request.config.stash[_DATABASE] = django_db_blocker
+
+
+@pytest.fixture(scope="session")
+def pools(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pools]:
+    """The pools that files share: see `stack` of tests/integration and `pair` of tests/faults."""
+    made = Pools(lambda name: tmp_path_factory.mktemp(name) / "home")
+    request.config.stash[_POOLS] = made, pool_by_file(request.session.items)
+    yield made
+    made.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """A shared pool ends with the last file in a row whose tests use it."""
+    yield
+    if shared := item.config.stash.get(_POOLS, None):
+        made, wanted = shared
+        made.end_unless(wanted.get(file_of(nextitem.nodeid)) if nextitem else None)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -192,6 +192,8 @@ WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
 # A stage of a text that is not written on for so long, by a browser that had what it needs, goes elsewhere;
 # without any browser that could take it for the length of a run's deadline, the text fails.
 WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
+# Once enough of its steps were measured, twenty times the 95th percentile of them does, but at least so long.
+WEBPOOL_SESSION_STALL_S = env_float("WEBPOOL_SESSION_STALL_S", 3.0)
 # A stage that nothing came to for so long is closed.
 WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0)
 # For how long the caches of a text that has ended are kept, for a prompt that begins alike; 0: not at all.

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from browsers.bridge import Bridge, PageEvent, Reply
-from browsers.core.errors import BrowserCrash, BrowserError, ConnectionLost, DeadlinePassed
+from browsers.core.errors import (
+    BrowserCrash,
+    BrowserError,
+    ConnectionLost,
+    DeadlinePassed,
+    DeviceLost,
+)
 from browsers.core.failures import Category, Rung
 from browsers.core.protocol import WireTensor
 from browsers.processes import Network
@@ -180,6 +186,24 @@ class Page:
             raise self._give_up(op, deadline) from late
         except ConnectionLost as lost:
             raise self._explained(lost) from lost
+
+    def try_out(
+        self, op: str, header: Mapping[str, Any], tensors: Sequence[WireTensor], deadline: Deadline
+    ) -> Reply:
+        """A request to the engine for trials: what is late or loses its device there costs no other."""
+        asked = {**header, "trial": True}
+        try:
+            return self.bridge.request(op, asked, tensors, timeout_s=deadline.left())
+        except (DeadlinePassed, DeviceLost) as error:
+            with contextlib.suppress(BrowserError):
+                self.end_trial(error.message)
+            raise type(error)(error.message, first_rung=Rung.PING) from error
+        except ConnectionLost as lost:
+            raise self._explained(lost) from lost
+
+    def end_trial(self, reason: str) -> None:
+        """End the engine for trials, if there is one."""
+        self.bridge.request("end_trial", {"reason": reason}, timeout_s=_PAGE_ANSWER_S)
 
     def step(
         self,

@@ -1,8 +1,9 @@
 """No backend computes a file before it answered it right: trying it, and remembering what came of it.
 
 What is decided is in core/proofs.py. A backend that the caller named is tried at once, with the inputs that
-were sent; one that would be preferred is tried while the browser is idle, and wasm answers until then.
-A trial that takes down page, engine or browser may be chance the first time; the second time it counts.
+were sent; one that would be preferred is tried while the browser is idle, and wasm answers until then. What
+a backend never answered right it computes in an engine of its own: one that stops costs no loaded model.
+A trial that takes down page or browser may be chance the first time; the second time it counts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor
 from browsers.session.backends import Backends
 from browsers.session.deadline import Deadline
+from browsers.session.page import Page
 from browsers.session.residents import FileUnusable, ModelKey, Residents
+from browsers.session.trials import TrialEngine
 
 log = logging.getLogger(__name__)
 WASM: Final = "wasm"
@@ -72,12 +75,14 @@ class Proving:
     def __init__(
         self,
         browser_id: str,
+        page: Page,
         backends: Backends,
         residents: Residents,
         book: ProofBook,
         known: Callable[[str], Known],
     ) -> None:
         self._id, self._backends, self._residents = browser_id, backends, residents
+        self._engine = TrialEngine(page, residents)
         self._book, self._known = book, known
         self._build: object = None
         self._recalled: dict[str, tuple[float, list[Proof]]] = {}
@@ -168,7 +173,7 @@ class Proving:
         """Try what waits longest; without room for it beside what is loaded it is left.
 
         Raises:
-            BrowserError: the browser is in doubt after it.
+            BrowserError: it could not be tried, or did not do well.
         """
         if not self._untried:
             return
@@ -176,12 +181,8 @@ class Proving:
         key = waiting.key
         if not self._residents.fits_beside(key):
             return
-        try:
-            self._try(key, waiting.inputs, self._known(key.sha256), deadline)
-        except BrowserError as error:
-            if error.category.distrusted:
-                raise
-            log.info("%s: %s", self._id, error)
+        self._try(key, waiting.inputs, self._known(key.sha256), deadline)
+        self._residents.ready(key, False, deadline)  # whoever asks next meets it loaded
 
     def _note(self, key: ModelKey, inputs: Sequence[WireTensor], shapes: str) -> None:
         """Remember these inputs for when there is time; the oldest are left out where there are many."""
@@ -233,7 +234,10 @@ class Proving:
         except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
             return self._try_without_wasm(key, known, deadline, error.message)
         self._backends.require(key.backend, deadline)
-        cases = self._compare(key, oracle, inputs, right, known, deadline)
+        try:
+            cases = self._compare(key, oracle, inputs, right, known, deadline)
+        finally:
+            self._engine.end()
         self._remember(key, shapes_of(inputs), Verdict.RIGHT, cases=cases)
         return _weakness(known)
 
@@ -273,7 +277,10 @@ class Proving:
         shapes = shapes_of(known.answers[0].inputs)
         if self._standing(key, shapes)[0] is Standing.OPEN:
             self._backends.require(key.backend, deadline)
-            self._ask_known(key, known, deadline)
+            try:
+                self._ask_known(key, known, deadline)
+            finally:
+                self._engine.end()
             self._remember(key, shapes, Verdict.RIGHT, cases=len(known.answers))
         return f"proved for {shapes} only: wasm cannot answer it here ({why})"
 
@@ -281,8 +288,11 @@ class Proving:
         self, key: ModelKey, inputs: Sequence[WireTensor], deadline: Deadline
     ) -> Sequence[WireTensor]:
         """What a backend answers to inputs that are known to be good."""
+        known_to_work = key.backend == WASM or ever_right(self._proofs(key.sha256), key.backend)
         try:
-            return self._compute(key, inputs, deadline)
+            if known_to_work:
+                return self._compute(key, inputs, deadline)
+            return self._engine.run(key, inputs, deadline)
         except (OutOfMemory, FileUnusable):
             raise  # neither says anything of the backend
         except BrowserError as error:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from browsers.bridge import NotLoaded
 from browsers.core.errors import (
@@ -27,6 +27,8 @@ from browsers.reports import LoadedModel, LoadReport
 from browsers.session.deadline import Deadline
 from browsers.session.kept import Kept
 from browsers.session.page import Page
+
+_IN_USE_S: Final = 600.0  # a model that was not used for so long is loaded when it is needed
 
 
 class FileUnusable(InternalError):
@@ -149,17 +151,58 @@ class Residents:
         """The session's cache is freed; from any thread."""
         self._pins.pop(holder, None)
 
+    @property
+    def lost(self) -> bool:
+        """Whether models that were in use went with their engine or page; from any thread."""
+        return bool(self._lost())
+
+    def reload_next(self, deadline: Deadline) -> None:
+        """Load the lost one that was used last; without room beside what is there it is left.
+
+        Raises:
+            BrowserError: it could not be loaded; it is not lost any more, but gone.
+        """
+        lost = self._lost()
+        if not lost:
+            return
+        key = max(lost, key=lambda each: lost[each].last_used)
+        former = self._entries.pop(key)
+        if self.fits_beside(key):
+            self.ready(key, False, deadline)
+            self._entries[key].last_used = former.last_used
+
+    def _lost(self) -> dict[ModelKey, _Entry]:
+        engine, since = self._page.engine, time.time() - _IN_USE_S
+        return {
+            key: entry
+            for key, entry in list(self._entries.items())
+            if entry.engine != engine
+            and entry.runs
+            and entry.last_used > since
+            and key.sha256 != self._hidden
+        }
+
     def _pinned(self) -> tuple[set[ModelKey], float]:
         """Models that stay, and the memory of the caches beside them in MB."""
         pins = list(self._pins.values())
         return {key for key, _ in pins}, sum(cache_mb for _, cache_mb in pins) + self.kept.mb
 
     def fits_beside(self, key: ModelKey) -> bool:
-        """Whether it is loaded, or could be without unloading anything."""
+        """Whether it is loaded, or could be without unloading anything; a file that is gone cannot."""
         try:
             return self.holds(key) or not self._leaving(key)
-        except OutOfMemory:
+        except (OutOfMemory, FileUnusable):
             return False
+
+    def make_way(self, key: ModelKey) -> None:
+        """See that its file is whole, and unload what it has no room beside.
+
+        Raises:
+            FileUnusable: it is not there, or damaged.
+            OutOfMemory: there would be no room without all others.
+        """
+        self._check_file(key.sha256)
+        self._make_room(key)
 
     def _check_file(self, sha256: str) -> None:
         """Refuse a file whose bytes are not those of its name; read again when it was changed.

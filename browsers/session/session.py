@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from browsers import probe
-from browsers.core.answers.known import Known, KnownAnswer
+from browsers.core.answers.known import Known
 from browsers.core.errors import BrowserError, DeadlinePassed
 from browsers.core.failures import Rung
 from browsers.core.protocol import WireTensor
@@ -26,6 +26,7 @@ from browsers.reports import (
 from browsers.session.backends import BACKENDS, Backends
 from browsers.session.deadline import Deadline
 from browsers.session.decoding import Decoding
+from browsers.session.idle import IdleWork
 from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import ProofBook, Proving
 from browsers.session.residents import ModelKey, Residents
@@ -88,9 +89,12 @@ class BrowserSession:
         )
         self._backends = Backends(browser_id, self._page, self._residents, backends)
         self._proving = (
-            Proving(browser_id, self._backends, self._residents, *proofs) if proofs else None
+            Proving(browser_id, self._page, self._backends, self._residents, *proofs)
+            if proofs
+            else None
         )
         self.decoding = Decoding(self._page, self._backends, self._residents, self._proving)
+        self.idle = IdleWork(browser_id, self._backends, self._residents, self._proving)
 
     def __repr__(self) -> str:
         version = self.facts.version if self.facts else "not started"
@@ -368,36 +372,6 @@ class BrowserSession:
             )
 
         return self._backends.on_first_able(backend, deadline, attempt, prefer=prefer)
-
-    # --- while nobody waits ---
-
-    @property
-    def trial_due(self) -> bool:
-        """Whether a backend that would be preferred waits to be tried with a file; from any thread."""
-        return self._proving is not None and self._proving.due
-
-    def try_next(self, deadline_s: float) -> None:
-        """Try such a backend.
-
-        Raises:
-            BrowserError: the browser is in doubt after it.
-        """
-        if self._proving is not None:
-            self._proving.try_next(Deadline(deadline_s))
-
-    def exclude(self, model: LoadedModel, why: str) -> None:
-        """Have a backend compute a loaded model no more: it answered wrongly while nobody waited."""
-        if self._proving is not None:
-            self._proving.exclude(model.sha256, model.backend, why)
-
-    def ask(
-        self, model: LoadedModel, answer: KnownAnswer, deadline_s: float
-    ) -> Sequence[WireTensor]:
-        """What a loaded model answers to known inputs, where it is; it does not count as used by this."""
-        key = ModelKey.of(model.sha256, model.backend, answer.dims)
-        deadline = Deadline(deadline_s)
-        self._backends.require(model.backend, deadline)
-        return self._residents.run(key, answer.inputs, None, False, deadline, as_use=False).outputs
 
 
 def _mb(count: float | None) -> float | None:

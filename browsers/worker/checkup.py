@@ -45,10 +45,10 @@ class Checkup:
             return Finding(error)
         return None
 
-    def try_backend(self) -> Finding | None:
-        """Try a backend that would be preferred with the file that waits longest for it; None: it is well."""
+    def do_next(self) -> Finding | None:
+        """Load a model that was lost, or try a backend with the file that waits for it; None: it is well."""
         try:
-            self._session.try_next(ANSWERS_WITHIN_S)
+            self._session.idle.do_next(ANSWERS_WITHIN_S)
         except BrowserError as error:
             return Finding(error)
         return None
@@ -74,7 +74,7 @@ class Checkup:
 
     def _ask(self, file: LoadedModel, known: Known, answer: KnownAnswer) -> Finding | None:
         try:
-            got = self._session.ask(file, answer, ANSWERS_WITHIN_S)
+            got = self._session.idle.ask(file, answer, ANSWERS_WITHIN_S)
         except BrowserError as error:
             if error.category.distrusted:
                 return Finding(error, file.sha256)
@@ -87,7 +87,7 @@ class Checkup:
         if (
             file.backend != "wasm"
         ):  # proved at other shapes: it is the backend's fault, not the page's
-            self._session.exclude(file, f"a known answer: {why}")
+            self._session.idle.exclude(file, f"a known answer: {why}")
             return None
         # It was right before. A new engine would take the file from the page's cache: all is fetched anew.
         wrong = f"{self._id} answered {file.sha256[:12]}… wrongly: {why}"

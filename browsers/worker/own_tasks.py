@@ -30,7 +30,7 @@ class OwnTasks:
         self._send("relieve_browser", _EXPIRES_S)
 
     def check(self) -> None:
-        """Try a backend, or ask a file for its known answer."""
+        """Load what was lost, try a backend, or ask a file for its known answer."""
         self._send("check_browser", _EXPIRES_S)
 
     def _send(self, task: str, expires_s: float | None) -> None:

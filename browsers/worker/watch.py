@@ -49,10 +49,10 @@ class Watch:
         self._stopped: frozenset[str] = frozenset()  # what was found stopped at the last look
         self._next_request = self._next_relief = 0.0
         self._next_check = time.monotonic() + settings.WEBPOOL_CHECK_EVERY_S
-        self._trial_due: Callable[[], bool] = lambda: False
+        self._work_due: Callable[[], bool] = lambda: False
 
     def start(self, session: BrowserSession) -> None:
-        self._trial_due = lambda: session.trial_due and not self._status.memory.shortage
+        self._work_due = lambda: session.idle.due and not self._status.memory.shortage
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
         threading.Thread(
             target=self._feel_pulse, args=(session,), name="pulse", daemon=True
@@ -111,7 +111,7 @@ class Watch:
         elif self._status.state == BrowserState.READY and self._half_open():
             self._next_request = now + _ASK_AGAIN_S
             self._tasks.probe()
-        elif self._status.state == BrowserState.READY and self._trial_due():
+        elif self._status.state == BrowserState.READY and self._work_due():
             self._next_request = now + _ASK_AGAIN_S
             self._tasks.check()
         elif self._status.state == BrowserState.READY and now >= self._next_check:

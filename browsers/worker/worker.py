@@ -332,12 +332,12 @@ class BrowserWorker:
     def check(self) -> bool:
         """Have the browser and one of its files answer; False: it is unwell, and no repair helped.
 
-        A backend that waits to be tried comes first.
+        Models that were lost with their engine, and backends that wait to be tried, come first.
         """
         if self.status.state != BrowserState.READY:
             return True
-        tries = self.session.trial_due and not self.memory.shortage
-        found = self._examine(self._checkup.try_backend if tries else self._checkup.check)
+        due = self.session.idle.due and not self.memory.shortage
+        found = self._examine(self._checkup.do_next if due else self._checkup.check)
         return found is None or self._unwell(found)
 
     def _examine(self, ask: Callable[[], Finding | None]) -> Finding | None:

@@ -41,10 +41,11 @@ class Audited:
         tell(request, "change", obj, entry.get_change_message())
         return entry
 
-    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[LogEntry]:
         for row in queryset:
             tell(request, "delete", row)
-        return super().log_deletions(request, queryset)  # type: ignore[misc]
+        entries: list[LogEntry] = super().log_deletions(request, queryset)  # type: ignore[misc]
+        return entries
 
 
 @admin.register(AuditEntry)

@@ -94,7 +94,7 @@ class BatchInline(ReadOnly, TabularInline):
 
 
 @admin.register(BatchJob)
-class BatchJobAdmin(Audited, ReadOnly, Renewed):
+class BatchJobAdmin(Audited, ReadOnly, Renewed[BatchJob]):
     list_display = ["id", "model", "shown_state", "shown_progress", "source", "owner", "created_at"]
     list_filter = ["state", "model", "source_format"]
     search_fields = ["id", "owner", "source_name", "source_sha256"]
@@ -120,18 +120,18 @@ class BatchJobAdmin(Audited, ReadOnly, Renewed):
         """Whether jobs may be cancelled and sent on: their rows are the program's to change."""
         return bool(request.user.has_perm(auth.CHANGE_BATCH_JOB))
 
-    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> object:
         return self.fieldsets if obj else self.add_fieldsets
 
     def get_form(
         self, request: HttpRequest, obj: object = None, change: bool = False, **kw: object
-    ) -> Any:
+    ) -> object:
         if obj:
             return super().get_form(request, obj, change, **kw)
         fields = option_fields(Door.JOBS, (*JOB_OPTIONS, *OPTIONS))
         return type("StartForm", (StartForm,), {**fields, "owner": request.user.get_username()})
 
-    def get_inlines(self, request: HttpRequest, obj: object) -> Any:
+    def get_inlines(self, request: HttpRequest, obj: object) -> object:
         return [BatchInline] if obj else []
 
     def changeform_view(
@@ -140,7 +140,7 @@ class BatchJobAdmin(Audited, ReadOnly, Renewed):
         object_id: str | None = None,
         form_url: str = "",
         extra_context: JsonObject | None = None,
-    ) -> Any:
+    ) -> object:
         """A file is read without holding a transaction: that would stop every run."""
         if object_id is None:
             return self._changeform_view(request, None, form_url, extra_context)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -19,14 +17,14 @@ from inference.models import Comparison, ComparisonState
 
 
 @admin.register(Comparison)
-class ComparisonAdmin(Audited, ReadOnly, Renewed):
+class ComparisonAdmin(Audited, ReadOnly, Renewed[Comparison]):
     list_display = ["id", "model", "shown_state", "source", "runs", "owner", "created_at"]
     list_filter = ["state", "model", "scheduled"]
     search_fields = ["id", "owner", "model__name"]
     actions = ["cancel"]
     part_template = "inference/comparison/admin.html"
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> object:
         """The page says it all above the fields, of which there are none."""
         return []
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import Model
+from django.db.models import Field, Model
 from django.forms import ModelForm
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -40,7 +38,9 @@ class ApiKeyAdmin(Audited, ModelAdmin):
     list_filter = ["active"]
     fields = ["name", "user", "requests_per_minute", "active"]
 
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: object) -> Any:
+    def formfield_for_dbfield(
+        self, db_field: Field[object, object], request: HttpRequest, **kwargs: object
+    ) -> object:
         """A key may belong to nobody and have no limit."""
         if db_field.null:
             kwargs["required"] = False

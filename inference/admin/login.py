@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from unfold.forms import AuthenticationForm
@@ -12,7 +10,7 @@ from inference.store import logins
 
 
 class CountedLogin(AuthenticationForm):
-    def clean(self) -> Any:
+    def clean(self) -> object:
         name = str(self.cleaned_data.get("username", ""))
         address = str(self.request.META.get("REMOTE_ADDR", ""))
         if left := logins.wait_s(name, address):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
@@ -39,7 +39,7 @@ class ManyFilesWidget(UnfoldAdminFileFieldWidget):
 class ManyFilesField(forms.FileField):
     widget = ManyFilesWidget
 
-    def clean(self, data: Any, initial: Any = None) -> list[UploadedFile]:
+    def clean(self, data: Iterable[object] | None, initial: object = None) -> list[UploadedFile]:
         return [super(ManyFilesField, self).clean(item, initial) for item in data or () if item]
 
 
@@ -110,7 +110,7 @@ class PlanInline(ReadOnly, TabularInline):
 
 
 @admin.register(OnnxModel)
-class OnnxModelAdmin(Audited, Renewed):
+class OnnxModelAdmin(Audited, Renewed[OnnxModel]):
     list_display = ["name", "model_type", "size", "node_count", "max_shards", "created_at"]
     list_filter = ["model_type"]
     search_fields = ["name", "sha256"]
@@ -135,7 +135,7 @@ class OnnxModelAdmin(Audited, Renewed):
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
-    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> object:
         """The page says it all above the fields, of which there are none."""
         return [] if obj else self.add_fieldsets
 
@@ -152,10 +152,10 @@ class OnnxModelAdmin(Audited, Renewed):
 
     def get_form(
         self, request: HttpRequest, obj: object = None, change: bool = False, **kw: object
-    ) -> Any:
+    ) -> object:
         return super().get_form(request, obj, change, **kw) if obj else UploadForm
 
-    def get_inlines(self, request: HttpRequest, obj: object) -> Any:
+    def get_inlines(self, request: HttpRequest, obj: object) -> object:
         return [PlanInline] if obj else []
 
     def changeform_view(
@@ -164,7 +164,7 @@ class OnnxModelAdmin(Audited, Renewed):
         object_id: str | None = None,
         form_url: str = "",
         extra_context: JsonObject | None = None,
-    ) -> Any:
+    ) -> object:
         """An upload is read and packed without holding a transaction: that would stop every run."""
         if object_id is None:
             return self._changeform_view(request, None, form_url, extra_context)
@@ -175,7 +175,7 @@ class OnnxModelAdmin(Audited, Renewed):
     ) -> None:
         """The form has registered it."""
 
-    def get_deleted_objects(self, objs: Iterable[OnnxModel], request: HttpRequest) -> Any:
+    def get_deleted_objects(self, objs: Iterable[OnnxModel], request: HttpRequest) -> object:
         counts = [
             f"{model.name}: {model.plans.count()} plans, {model.runs.count()} runs and the files only it uses"
             for model in objs
@@ -205,9 +205,10 @@ class OnnxModelAdmin(Audited, Renewed):
         except uploads.Conflict as error:
             return self._refused(request, error)
 
-    def log_deletions(self, request: HttpRequest, queryset: QuerySet[OnnxModel]) -> Any:
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Model]) -> list[LogEntry]:
         """Not before they are removed, which may be refused: `_remove` tells the audit log."""
-        return ModelAdmin.log_deletions(self, request, queryset)
+        entries: list[LogEntry] = ModelAdmin.log_deletions(self, request, queryset)
+        return entries
 
     def _remove(self, request: HttpRequest, model: OnnxModel) -> None:
         uploads.remove_model(model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -26,7 +25,7 @@ class OptionField(forms.Field):
         super().__init__(required=False, widget=_widget(option), help_text=option.help)
         self._option, self._door = option, door
 
-    def clean(self, value: object) -> Any:
+    def clean(self, value: object) -> object:
         try:
             parse_options({self._option.name: value}, self._door, [self._option])
         except InvalidRequest as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Generic, TypeVar
 
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
@@ -16,8 +16,10 @@ from unfold.admin import ModelAdmin
 
 from inference.documents import JsonObject
 
+Row = TypeVar("Row", bound=Model)
 
-class Renewed(ModelAdmin):
+
+class Renewed(ModelAdmin, Generic[Row]):
     """Shows `part_template` above a row's fields, with what `part` says of it.
 
     The template is asked for again at `now/` by static/inference/live.js, until `changes` says no.
@@ -26,11 +28,11 @@ class Renewed(ModelAdmin):
     part_template: str
     change_form_outer_before_template = "inference/part.html"
 
-    def part(self, row: Any) -> JsonObject:
+    def part(self, row: Row) -> JsonObject:
         """Template context."""
         raise NotImplementedError
 
-    def changes(self, row: Any) -> bool:
+    def changes(self, row: Row) -> bool:
         """Whether the row may be another one in a second."""
         raise NotImplementedError
 
@@ -58,7 +60,7 @@ class Renewed(ModelAdmin):
             raise PermissionDenied
         return render(request, "inference/part.html", self._context(row))
 
-    def _context(self, row: Model) -> JsonObject:
+    def _context(self, row: Row) -> JsonObject:
         address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_now", args=[row.pk])
         return {
             "part_template": self.part_template,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -33,7 +31,7 @@ class RunShardInline(ReadOnly, TabularInline):
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnly, Renewed):
+class RunAdmin(ReadOnly, Renewed[Run]):
     list_display = [
         "id", "model", "plan_name", "shown_state", "time", "owner", "created_at", "error_category",
     ]  # fmt: skip
@@ -50,7 +48,7 @@ class RunAdmin(ReadOnly, Renewed):
     def changes(self, row: Run) -> bool:
         return row.state == RunState.RUNNING
 
-    def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
+    def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> object:
         """What was asked for, folded: of the options those that say something."""
         fields = ["id"]
         if obj:

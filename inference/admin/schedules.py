@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -70,7 +68,7 @@ class PeriodicTaskAdmin(Audited, beat.PeriodicTaskAdmin, ModelAdmin):
 
     actions = ["enable_tasks", "disable_tasks", "run_tasks"]
 
-    def get_actions(self, request: HttpRequest) -> Any:
+    def get_actions(self, request: HttpRequest) -> object:
         """Who may not change a task neither runs it nor switches it: the base asks nobody."""
         if self.has_change_permission(request):
             return super().get_actions(request)

@@ -23,6 +23,7 @@ def groups(request: HttpRequest) -> list[JsonObject]:
         ),
         _group(
             "Work",
+            _page("Chat", "chat", reverse("chat")),
             _list(may, "inference.run", "Runs", "play_arrow"),
             _list(may, "inference.batchjob", "Batch jobs", "stacks"),
             _list(may, "inference.comparison", "Comparisons", "compare_arrows"),

@@ -26,6 +26,7 @@ from django.utils import timezone
 
 from browsers.core.failures import Category
 from inference.batches import storage
+from inference.documents import Array
 from inference.errors import Busy, InvalidRequest, RunFailed, Unavailable
 from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import Verdict
@@ -35,6 +36,7 @@ from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs import creation, requests
 from inference.runs.answers import collect
 from inference.runs.options import Door, parse_options
+from inference.sandbox import archives
 from inference.store import tensors
 from inference.store.tensors import TensorRef, decode_array, encode_array
 
@@ -135,9 +137,7 @@ def _send(job: BatchJob, batch: Batch) -> None:
         endings.cancel(run.pk, f"batch {batch.index} was given to somebody else")
 
 
-def request_of(
-    job: BatchJob, batch: Batch, arrays: dict[str, storage.Array]
-) -> creation.RunRequest:
+def request_of(job: BatchJob, batch: Batch, arrays: dict[str, Array]) -> creation.RunRequest:
     return creation.RunRequest(
         model=job.model.name,
         inputs=[encode_array(name, array) for name, array in arrays.items()],
@@ -202,7 +202,7 @@ def _keep(job: BatchJob, batch: Batch, run: Run) -> None:
             _fail(batch, Category.INTERNAL, wrong)
             return
         with atomic_write(path) as file:
-            storage.write_arrays(file, outputs)
+            archives.write(file, outputs)
     if _done(job, batch):
         try:
             tensors.drop(TensorRef.from_json(item) for item in run.outputs.values())
@@ -210,7 +210,7 @@ def _keep(job: BatchJob, batch: Batch, run: Run) -> None:
             log.info("%s: its tensors are left to expire: %s", batch, error)
 
 
-def _wrong_rows(job: BatchJob, batch: Batch, outputs: dict[str, storage.Array]) -> str:
+def _wrong_rows(job: BatchJob, batch: Batch, outputs: dict[str, Array]) -> str:
     """Why the outputs cannot be given to the items; empty if they can."""
     rows = batch.rows * batch.item_count
     own = batch.item_count == 1 and not batch.adds_axis  # the item's whole answer, whatever it is

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -92,7 +91,7 @@ class ItemReader:
         tokens: dict[str, Array] = self._tokenizer.encode([text])
         return tokens
 
-    def _with_axis(self, name: str, value: Any) -> Any:
+    def _with_axis(self, name: str, value: object) -> object:
         """An array that lacks only the batch axis gets it; `from_python` gives it to lists."""
         port = self._ports.get(name)
         if not isinstance(value, np.ndarray) or port is None:

@@ -12,6 +12,7 @@ from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import read_items
 from inference.errors import InvalidRequest, TooLarge
 from inference.models.batches import Batch, BatchJob
+from inference.sandbox import archives
 
 _MOST_SHOWN = 20  # wrong items that a refusal lists
 _MOST_BATCH_BYTES = 64 * 2**20  # a larger item is a batch of its own
@@ -82,7 +83,7 @@ def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
 
 def _written(job: BatchJob, group: Group, folder: Path, index: int) -> Batch:
     with storage.inputs_path(folder, index).open("xb") as file:
-        storage.write_arrays(file, group.tensors())
+        archives.write(file, group.tensors())
     return Batch(
         job=job,
         index=index,

@@ -12,7 +12,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import Verdict
 from inference.graph.spec import TensorSpec
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
+from inference.sandbox import archives
 from inference.store.ports import specs
 
 ITEM, ERROR = "_item", "_error"
@@ -157,7 +158,7 @@ def _write_jsonl(job: BatchJob, file: IO[bytes]) -> int:
     return longest
 
 
-def plain(array: Array) -> Any:
+def plain(array: Array) -> object:
     """An array as nested lists; NaN and infinities, which JSON lacks, as "nan", "inf" and "-inf"."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         listed = array.astype(object)
@@ -176,7 +177,7 @@ def _write_npz(job: BatchJob, file: IO[bytes]) -> None:
             arrays[port.name] = np.stack(each)
         else:
             arrays |= {f"{port.name}.{r.item}": a for r, a in zip(done, each, strict=True)}
-    storage.write_arrays(file, arrays)
+    archives.write(file, arrays)
 
 
 def _write_parquet(job: BatchJob, file: IO[bytes]) -> None:

@@ -10,10 +10,7 @@ WEBPOOL_HOME/batches/
 from __future__ import annotations
 
 import uuid
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from django.conf import settings
@@ -49,16 +46,6 @@ def publish(part: Path, job_id: uuid.UUID) -> None:
     sync(part)
     part.rename(folder_of(job_id))
     sync(root())
-
-
-def write_arrays(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
-    """Write an .npz. `numpy.savez` does it too, but takes no array named "file"."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, array in arrays.items():
-            if array.dtype == object:  # strings: numpy's own text type needs no pickle
-                array = array.astype(str)
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from inference import sandbox
+from inference.core.generation.stages import Decoder
 from inference.core.generation.vocabulary import Vocabulary
 from inference.documents import JsonView
 from inference.errors import InvalidRequest
@@ -136,6 +137,31 @@ def texts_of(model: OnnxModel) -> Texts:
 @functools.lru_cache(_KEPT)
 def _texts(sha256: str) -> Texts:
     return Texts(path_of(sha256))
+
+
+def check_grammar(model: OnnxModel, decoder: Decoder, grammar: str) -> None:
+    """Refuse a form that the texts of a model cannot be held to.
+
+    Raises:
+        InvalidRequest: why not; or it has no tokenizer.
+    """
+    if not model.tokenizer:
+        raise InvalidRequest(f"model {model.name} has no tokenizer, so that its texts have no form")
+    job = _grammars(model.tokenizer, decoder.vocabulary, decoder.stop_tokens)
+    try:
+        job.ask(grammar=grammar)
+    except sandbox.Refused as error:
+        raise InvalidRequest(
+            f"texts of model {model.name} cannot have this form: {error}"
+        ) from error
+
+
+@functools.lru_cache(_KEPT)
+def _grammars(sha256: str, vocabulary: int, stop_tokens: tuple[int, ...]) -> _Job:
+    path = path_of(sha256)
+    return _Job(
+        "grammars", [path], path=str(path), vocabulary=vocabulary, stop_tokens=list(stop_tokens)
+    )
 
 
 def chat_of(template: str, special: Mapping[str, str]) -> Chat:

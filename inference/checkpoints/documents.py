@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from inference.checkpoints.described import Described
+from inference.documents import JsonObject, JsonView
 
 _MOST_BYTES: Final = 64 * 2**20
 _SPECIAL: Final = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """A file's object; {} where there is no such file.
 
     Raises:
@@ -60,14 +61,14 @@ def described(
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A token as tokenizer_config.json has it: a text, or an object with its content."""
     if isinstance(value, Mapping):
         value = value.get("content")
     return value if isinstance(value, str) else ""
 
 
-def _numbers(value: Any) -> list[int]:
+def _numbers(value: object) -> list[int]:
     values = value if isinstance(value, list) else [value]
     return [one for one in values if isinstance(one, int) and not isinstance(one, bool)]
 
@@ -84,7 +85,7 @@ def _token(folder: Path, text: str) -> list[int]:
     ]
 
 
-def _template(folder: Path, words: Mapping[str, Any]) -> str:
+def _template(folder: Path, words: JsonView) -> str:
     """Of several templates the one named default."""
     file = folder / "chat_template.jinja"
     if file.is_file() and file.stat().st_size <= _MOST_BYTES:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from browsers import locations
 from inference.catalog import registry
+from inference.catalog.uploads import Conflict
 from inference.comparisons import places, reference, storage
 from inference.core.tenants import is_counted
 from inference.errors import Busy, InvalidRequest, Unavailable
@@ -209,3 +210,19 @@ def cancel(comparison: Comparison) -> bool:
     )
     comparison.refresh_from_db()
     return bool(won)
+
+
+def remove(comparison: Comparison) -> None:
+    """Forget it with its cells and its file; one that still runs is refused.
+
+    Raises:
+        Conflict: it runs; cancel it first.
+    """
+    gone, _ = (
+        Comparison.objects.filter(pk=comparison.pk, turn_cell=None)
+        .exclude(state=ComparisonState.RUNNING)
+        .delete()
+    )
+    if not gone:
+        raise Conflict(f"comparison {comparison.pk} still runs; cancel it, then delete it")
+    storage.path_of(comparison.pk).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from django.conf import settings
@@ -19,6 +19,7 @@ from django.conf import settings
 from inference.documents import Array
 from inference.graph.atomic import atomic_write
 from inference.models import Comparison
+from inference.sandbox import archives
 from inference.sandbox.answer_file import IN, OUT
 from inference.store.tensors import WireTensor, decode_array, encode_array
 
@@ -49,11 +50,10 @@ def path_of(comparison_id: uuid.UUID) -> Path:
 def keep(comparison_id: uuid.UUID, question: Question) -> None:
     """Write the file, whole or not at all."""
     root().mkdir(exist_ok=True)
-    named = {f"{IN}{tensor.name}": _plain(tensor) for tensor in question.inputs}
-    named |= {f"{OUT}{tensor.name}": _plain(tensor) for tensor in question.outputs}
-    savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
+    named = {f"{IN}{tensor.name}": decode_array(tensor) for tensor in question.inputs}
+    named |= {f"{OUT}{tensor.name}": decode_array(tensor) for tensor in question.outputs}
     with atomic_write(path_of(comparison_id)) as file:
-        savez(file, **named)
+        archives.write(file, named)
 
 
 def read(comparison_id: uuid.UUID) -> Question:
@@ -84,9 +84,3 @@ def remove_abandoned() -> None:
     for path in root().iterdir():
         if path.name not in known and time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
             path.unlink(missing_ok=True)
-
-
-def _plain(tensor: WireTensor) -> Array:
-    """Strings as numpy's own text type, which needs no pickle."""
-    array = decode_array(tensor)
-    return array.astype(str) if array.dtype == object else array

@@ -134,12 +134,26 @@ class DecodeLoop:
     def _ask_page(self, asked: Sequence[tuple[HeldStage, StepAsked]]) -> Sequence[Reply | Refusal]:
         if not asked:
             return []
-        timeout_s = max(held.timeout_s for held, _ in asked)
+        stages, steps = [held for held, _ in asked], [step for _, step in asked]
+        measured = self._are_measured(stages)
+        began = time.monotonic()
         try:
-            steps = [step for _, step in asked]
-            return self._worker.session.decoding.steps(steps, timeout_s=timeout_s)
+            replies = self._worker.session.decoding.steps(
+                steps, timeout_s=_round_s(stages, measured=measured)
+            )
         except BrowserError as error:
             return [error] * len(asked)
+        if measured:
+            took = (time.monotonic() - began) / len(stages)
+            for held, reply in zip(stages, replies, strict=True):
+                if not isinstance(reply, Exception):
+                    held.times.note(took)
+        return replies
+
+    def _are_measured(self, stages: Sequence[HeldStage]) -> bool:
+        """Of one token each; while the worker's main thread is at work the steps wait for their turn."""
+        short = all(held.next is not None and held.next.count == 1 for held in stages)
+        return short and self._worker.status.idle_since is not None
 
     def _guarded(self, held: HeldStage, work: Callable[[], Outcome]) -> Outcome | None:
         """Do it; None: the stage ended here, and the control worker is told why."""
@@ -148,7 +162,10 @@ class DecodeLoop:
         except Closed:
             self._close(held)
         except Lost as lost:
-            self._lose(held, lost.category, str(lost))
+            if lost.category is Category.TIMEOUT:
+                self._lose_all(lost.category, str(lost))
+            else:
+                self._lose(held, lost.category, str(lost))
         except redis.exceptions.OutOfMemoryError as error:
             self._lose(held, Category.OUT_OF_MEMORY, f"the store is full: {error}")
         except redis.exceptions.RedisError:
@@ -159,9 +176,20 @@ class DecodeLoop:
         return None
 
     def _lose(self, held: HeldStage, category: Category, why: str) -> None:
+        self._tell_lost(held, category, why)
+        self._close(held)
+
+    def _lose_all(self, category: Category, why: str) -> None:
+        """The page hangs: it may not even free what it holds."""
+        lost = self._stages()
+        for held in lost:
+            self._tell_lost(held, category, why)
+        for held in lost:
+            self._close(held)
+
+    def _tell_lost(self, held: HeldStage, category: Category, why: str) -> None:
         log.warning("%s lost %s: %s", self._worker.id, held.holder, why)
         streams.tell_lost(held.session, held.index, held.epoch, category, why)
-        self._close(held)
 
     def _close(self, held: HeldStage, *, keep: bool = False) -> None:
         if self._held.get(held.holder) is held:
@@ -185,6 +213,14 @@ class DecodeLoop:
                     self._lose(held, Category.TENSOR_LOST, "the store has lost the session")
                 elif said is not Said.NEW:
                     self._close(held)
+
+
+def _round_s(stages: Sequence[HeldStage], *, measured: bool) -> float:
+    """How long the page may take for a step of each."""
+    known = [held.times.within_s() if measured else None for held in stages]
+    if None in known:
+        return max(held.timeout_s for held in stages)
+    return sum(each for each in known if each is not None)
 
 
 @functools.cache

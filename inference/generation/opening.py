@@ -12,11 +12,14 @@ from browsers.core.failures import Category
 from browsers.worker import BrowserWorker, end_process, owned
 from inference.catalog import texts
 from inference.core.generation.detokenize import Text
+from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.generation import placing, prefixes, streams
+from inference.generation.guide import SandboxedGuide
 from inference.generation.loop import loop_of
 from inference.generation.stage import Begins, HeldStage, Takeover
 from inference.models import GenerationRecovery, GenerationSession, GenerationStage, SessionState
+from inference.store.files import path_of
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +89,7 @@ def _held(row: GenerationStage) -> HeldStage:
         stage=row.stage,
         backend=placing.backend_of(session.wanted),
         timeout_s=settings.WEBPOOL_SESSION_STEP_S,
+        times=StepTimes(settings.WEBPOOL_SESSION_STALL_S),
         shelf=prefixes.shelf_of(session.model, session.owner),
         mb_per_position=placing.mb_per_position(row.stage, session.decoder),
         prefix=_begins(session, row.index),
@@ -107,7 +111,16 @@ def _writer(session: GenerationSession) -> Writer:
     """What draws the text of a session, and ends it."""
     decoder, asked = session.decoder, session.wanted
     text_of = Text(texts.texts_of(session.model).vocabulary).add if asked.stop else None
-    return Writer(asked, context=decoder.context, stop_tokens=decoder.stop_tokens, text_of=text_of)
+    guide = None
+    if asked.grammar:
+        guide = SandboxedGuide(path_of(session.model.tokenizer), decoder, asked.grammar)
+    return Writer(
+        asked,
+        context=decoder.context,
+        stop_tokens=decoder.stop_tokens,
+        text_of=text_of,
+        guide=guide,
+    )
 
 
 def _takeover(row: GenerationStage) -> Takeover | None:

@@ -177,8 +177,9 @@ def rebuild(session: GenerationSession, why: str) -> bool:
         return False
     log.warning("session %s is begun anew at %d tokens: %s", session, len(tokens), why)
     session_id = str(session.pk)
-    streams.begin(session_id, [row.epoch for row in rows], frames.first_stage(prompt, tokens))
-    streams.put_back(session_id, written)
+    epochs = [row.epoch for row in rows]
+    streams.begin(session_id, epochs, frames.first_stage(prompt, tokens))
+    streams.put_back(session_id, epochs, written)
     for row in rows:
         streams.give(session_id, row.index, row.epoch, Paused(row.index, why))
     send(rows)

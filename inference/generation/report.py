@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import redis.exceptions
 
+from inference.core.generation.stages import Decoder, Stage
 from inference.documents import JsonObject
 from inference.generation import endings, prefixes, streams
 from inference.models import GenerationSession, SessionState
@@ -18,10 +19,11 @@ def of_session(session_id: str) -> JsonObject:
     `kept`: its caches may serve a session whose prompt begins alike; `cached_tokens`: what of its own prompt
     was taken so. `step_ms` is what the stage's steps of one token took to compute, together; null: not known
     any more.
+    `layers` are the first and the last of a stage's, from 0; null: its caches do not tell.
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.
     """
     session = GenerationSession.objects.select_related("model", "plan").get(pk=session_id)
-    stages = session.plan.num_shards
+    stages, decoder = session.plan.num_shards, session.decoder
     spent: Sequence[float | None] = [None] * stages
     kept = False
     with contextlib.suppress(redis.exceptions.RedisError):  # the row tells without the store
@@ -47,6 +49,7 @@ def of_session(session_id: str) -> JsonObject:
                 "browser": row.browser,
                 "epoch": row.epoch,
                 "states": len(row.stage.states),
+                "layers": _layers(row.stage, decoder),
                 "weight_bytes": row.plan_shard.weight_bytes,
                 "unproved": row.unproved,
                 "step_ms": spent[row.index],
@@ -72,3 +75,13 @@ def _seconds(session: GenerationSession) -> float | None:
     if session.finished_at is None:
         return None
     return (session.finished_at - session.created_at).total_seconds()
+
+
+def _layers(stage: Stage, decoder: Decoder) -> list[int] | None:
+    """The first and last layer of a stage: each layer has the same number of caches, in order."""
+    order = [state.past for state in decoder.whole.states]
+    known = {past: place * decoder.layers // len(order) for place, past in enumerate(order)}
+    if not stage.states or len(order) % decoder.layers:
+        return None
+    layers = [known[state.past] for state in stage.states if state.past in known]
+    return [min(layers), max(layers)] if len(layers) == len(stage.states) else None

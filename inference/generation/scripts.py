@@ -106,14 +106,23 @@ return {'new'}
 """
 )
 
+# KEYS: 1 the fence, 2 what is told. An entry of what is told.
+_NOTE_DOWN = """
+local function note_down(entry, event)
+  redis.call('XADD', KEYS[2], entry, 'e', event, 'b', redis.call('HGET', KEYS[1], 'begun') or '')
+end
+"""
+
 # KEYS: 1 the fence, 2 what is told, 3 the control worker's list, 4… inputs of all stages. Where `first` is
 # the first of: the event, for how long all is kept, the number of what ends a stream, what control is told,
 # what stages are told.
-_ENDING = """
+_ENDING = (
+    _NOTE_DOWN
+    + """
 local function finish(first)
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
   local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
-  redis.call('XADD', KEYS[2], number .. '-*', 'e', ARGV[first])
+  note_down(number .. '-*', ARGV[first])
   redis.call('PEXPIRE', KEYS[2], ARGV[first + 1])
   redis.call('HSET', KEYS[1], 'ended', 1)
   redis.call('PEXPIRE', KEYS[1], ARGV[first + 1])
@@ -124,6 +133,7 @@ local function finish(first)
   redis.call('LPUSH', KEYS[3], ARGV[first + 3])
 end
 """
+)
 
 # ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7 to 11 as `finish` takes
 # them, 12 ms; an empty event: it goes on.
@@ -135,7 +145,7 @@ local why = refused()
 if why then return {why} end
 local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
 if #had > 0 then return {'had', had[1][2][2]} end
-redis.call('XADD', KEYS[2], ARGV[3], 'e', ARGV[4])
+note_down(ARGV[3], ARGV[4])
 spent(ARGV[12])
 if ARGV[7] ~= '' then
   finish(7)
@@ -157,14 +167,17 @@ return 1
 )
 
 # KEYS: 1 the fence, 2 what is told. ARGV: 3 an event, 4 for how long it is kept.
-_TELL = """
+_TELL = (
+    _NOTE_DOWN
+    + """
 local function tell()
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
   local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
-  redis.call('XADD', KEYS[2], number .. '-*', 'e', ARGV[3])
+  note_down(number .. '-*', ARGV[3])
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
 """
+)
 
 GIVE: Final = (
     _TELL
@@ -173,9 +186,16 @@ local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
 if not held[1] then return 'gone' end
 if held[2] then return 'ended' end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HDEL', KEYS[1], 'within:' .. ARGV[1])
 tell()
 return 'new'
 """
 )
 
 NOTE: Final = _REFUSED + _TELL + "if not refused() then tell() end"
+
+# ARGV[3]: how long the stage's next step may take, in ms.
+ALLOW: Final = (
+    _REFUSED
+    + "if not refused() then redis.call('HSET', KEYS[1], 'within:' .. ARGV[1], ARGV[3]) end"
+)

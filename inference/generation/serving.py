@@ -176,22 +176,39 @@ def _insert(session: GenerationSession, rows: Sequence[GenerationStage]) -> None
 
 
 class _Listening:
-    """Where a listener is: which entry it heard last, and how many tokens."""
+    """Where a listener is: which entry it heard last, and how many tokens.
+
+    A session that was begun anew may be behind what its listeners have heard. They go back to the
+    beginning, where they hear that it was lost and goes on, and pass over the tokens that they know.
+    """
 
     def __init__(self, session: str, after: int) -> None:
         self.session, self.cursor, self.tokens = session, f"{after}-0", after
         self.key = streams.out_key(session)
+        self._begun: bytes | None = None
 
     def heard(self, found: Any) -> list[Event]:
         """The events of what XREAD gave."""
         events = []
         for entry, fields in found[0][1] if found else ():
+            if self._is_another(fields[streams.BEGUN]):
+                break
             self.cursor = entry.decode()
             event = telling.from_json(fields[streams.EVENT], int(self.cursor.split("-")[0]))
             if isinstance(event, TokenWritten):
+                if event.index < self.tokens:
+                    continue
                 self.tokens = event.index + 1
             events.append(event)
         return events
+
+    def _is_another(self, begun: bytes) -> bool:
+        """Whether the session was begun anew; then the cursor is at its beginning."""
+        known, self._begun = self._begun, begun
+        if known in (None, begun):
+            return False
+        self.cursor = "0-0"
+        return True
 
     def from_row(self) -> list[Event]:
         """What the row says, where the store has nothing more to tell; empty: it goes on.
@@ -199,6 +216,9 @@ class _Listening:
         Raises:
             UnknownRun: there is no such session.
         """
+        begun = streams.begun(self.session)
+        if begun is not None and self._is_another(begun):
+            return []
         row = _row(self.session)
         if row.state != SessionState.ENDED:
             return []

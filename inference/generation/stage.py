@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from redis.exceptions import RedisError
@@ -21,6 +22,7 @@ from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import Place, Step, after, judge
 from inference.core.generation.stages import Stage, Use
+from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
 from inference.generation import streams
@@ -28,6 +30,8 @@ from inference.generation.frames import frame_of, read_frame, tokens_frame
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said
 from inference.store.tensors import decode_array, encode_array
+
+_ALLOW_EVERY: Final = 32  # steps
 
 
 class Lost(Exception):
@@ -53,7 +57,7 @@ class Takeover:
 
 @dataclass(frozen=True)
 class Begins:
-    """The first `length` positions of a kept cache; `surpassed`: the stage has all that it could serve with."""
+    """The first `length` positions of a kept cache; `surpassed`: the stage has all that it can serve with."""
 
     holder: str
     length: int
@@ -75,6 +79,8 @@ class HeldStage:
     """A stage that is loaded here, one of `stages`.
 
     `writer`: in the last one; `cursor`: the last input computed; `next`: the one after it, once it came.
+    A step that takes longer than the stage's own did is late (`times`); before there are enough of them,
+    and where the browser computes something else first, after `timeout_s`.
     """
 
     session: str
@@ -85,6 +91,7 @@ class HeldStage:
     stage: Stage
     backend: str
     timeout_s: float
+    times: StepTimes
     shelf: str
     mb_per_position: float
     prefix: Begins | None = None
@@ -94,6 +101,7 @@ class HeldStage:
     cursor: str = "0-0"
     next: Input | None = None
     used: float = field(default_factory=time.monotonic)
+    _unsaid: int = 0
 
     def came(self, entry: str, frame: bytes) -> None:
         """Its next input came."""
@@ -185,6 +193,16 @@ class HeldStage:
         self._judge(appended, step, call)
         self.place, self.cursor, self.used = after(step), self.next.entry, time.monotonic()
         self.next = None
+        self._allow()
+
+    def _allow(self) -> None:
+        """Now and then tell the control worker how long a step may take here."""
+        within = self.times.within_s()
+        if within is None or self.takeover is not None:
+            return
+        if self._unsaid == 0:
+            streams.allow(self.session, self.index, self.epoch, within)
+        self._unsaid = (self._unsaid + 1) % _ALLOW_EVERY
 
     def _step(self, given: Input) -> Step:
         return Step(self.epoch, given.start, given.count)

@@ -2,12 +2,14 @@
 
 Redis keys
     webpool:gen:<session>:fence       hash: stage → its epoch; ms:<stage> → what its steps of one token took
-                                      to compute so far; `ended` once the session has
+                                      to compute so far; within:<stage> → how long its next one may take, ms;
+                                      `begun` → which beginning of the session this is; `ended` once it has
     webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after it>-0,
                                       field f: a frame (inference/generation/frames.py). It is also the log
                                       that a replacement replays. Field `end`: nothing more comes; `keep`:
                                       the cache may serve another session.
-    webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e
+    webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e;
+                                      field b: the beginning that they belong to
     webpool:gen:told                  list: what the control worker is told, JSON
     webpool:gen:wake:<browser>        stream: that browser's loop has something new to look at
 
@@ -42,6 +44,7 @@ FRAME: Final = b"f"
 GIVEN: Final = 3
 """Which argument of `append` and `tell_token` is what they append."""
 EVENT: Final = b"e"
+BEGUN: Final = b"b"
 _LAST: Final = 2**53 - 1  # the number of what ends a stream
 
 
@@ -99,32 +102,34 @@ def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]
 
     What was there of it before is dropped, so that this also begins one anew.
     """
-    _drop(session, len(epochs))
+    drop(session, len(epochs))
     pipe = client().pipeline()
     for number, frame in steps:
         pipe.xadd(in_key(session, 0), {FRAME: frame}, id=f"{number}-0")
     pipe.pexpire(in_key(session, 0), _ttl_ms())
     fields: dict[Any, Any] = {str(stage): epoch for stage, epoch in enumerate(epochs)}
+    fields["begun"] = _begun(epochs)
     pipe.hset(_fence_key(session), mapping=fields)
     pipe.pexpire(_fence_key(session), _ttl_ms())
     pipe.execute()
 
 
-def _drop(session: str, stages: int) -> None:
-    keys = [_fence_key(session), out_key(session)]
-    client().unlink(*keys, *(in_key(session, stage) for stage in range(stages)))
+def _begun(epochs: Sequence[int]) -> str:
+    """Another name for each beginning: whoever begins a session anew has raised its stages' epochs."""
+    return ".".join(map(str, epochs))
 
 
 def drop(session: str, stages: int) -> None:
     """What was begun is not to be."""
-    _drop(session, stages)
+    keys = [_fence_key(session), out_key(session)]
+    client().unlink(*keys, *(in_key(session, stage) for stage in range(stages)))
 
 
-def put_back(session: str, events: Sequence[str]) -> None:
-    """Tokens that were told before the store lost them."""
+def put_back(session: str, epochs: Sequence[int], events: Sequence[str]) -> None:
+    """Tokens that were told before the store lost them; `epochs` as it was begun with."""
     pipe = client().pipeline()
     for number, event in enumerate(events, 1):
-        pipe.xadd(out_key(session), {EVENT: event}, id=f"{number}-0")
+        pipe.xadd(out_key(session), {EVENT: event, BEGUN: _begun(epochs)}, id=f"{number}-0")
     pipe.pexpire(out_key(session), _ttl_ms())
     pipe.execute()
 
@@ -184,6 +189,17 @@ def resumed(session: str, stage: int, epoch: int, event: Resumed) -> None:
     scripts.run(Call(scripts.NOTE, keys, (stage, epoch, telling.to_json(event), _ttl_ms())))
 
 
+def allow(session: str, stage: int, epoch: int, within_s: float) -> None:
+    """Say how long the stage's next step of one token may take here."""
+    scripts.run(Call(scripts.ALLOW, (_fence_key(session),), (stage, epoch, round(within_s * 1000))))
+
+
+def allowed_s(session: str, stages: int) -> list[float | None]:
+    """How long each stage's next step may take; None: who has it has not said so."""
+    found = client().hmget(_fence_key(session), [f"within:{stage}" for stage in range(stages)])
+    return [None if each is None else float(each) / 1000 for each in found]
+
+
 def standing(session: str, stage: int, epoch: int) -> Said:
     """Whether the stage is still under that epoch (NEW: it is)."""
     held, ended = client().hmget(_fence_key(session), [str(stage), "ended"])
@@ -201,6 +217,12 @@ def has_ended(session: str) -> bool | None:
     pipe.hexists(_fence_key(session), "ended")
     exists, ended = pipe.execute()
     return bool(ended) if exists else None
+
+
+def begun(session: str) -> bytes | None:
+    """Which beginning of the session the store has; None: it is not there."""
+    found: Any = client().hget(_fence_key(session), "begun")
+    return found if found is None else bytes(found)
 
 
 def last_numbers(session: str, stages: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 1. A stage was lost, went on, or the session ended: as the browsers' workers say.
 2. A stage's browser is gone, is drained, or was started anew since.
-3. A stage has input and gives nothing for too long.
+3. A stage has input and gives nothing for longer than its own steps took, and its browser does not tell.
 4. The store is another one, or was started anew: it may have lost what was written last.
 5. What was told is written down every second; a session whose end nobody told of is found by that.
 
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 0.25
 _WRITE_EVERY_S: Final = 1.0
 _REST_S: Final = 1.0
+_BEYOND_S: Final = 2.0  # the browser's worker notices first, and says more
 
 
 class Watcher:
@@ -41,7 +42,7 @@ class Watcher:
     def __init__(self) -> None:
         self._store = ""  # which run of the server the sessions were last seen in
         self._wrote = 0.0
-        self._reached: dict[str, tuple[list[int], float]] = {}
+        self._reached: dict[str, tuple[object, float]] = {}
 
     def turn(self) -> None:
         """Wait a moment for a message, and look around."""
@@ -122,21 +123,33 @@ class Watcher:
             recovery.rebuild(session, "the store has lost the session")
             return
         numbers = streams.last_numbers(session_id, session.plan.num_shards)
-        before, since = self._reached.get(session_id, ([], now))
-        if numbers != before:
-            self._reached[session_id] = (numbers, now)
-        elif now - since > settings.WEBPOOL_SESSION_STEP_S:
-            self._reached[session_id] = (numbers, now)
-            self._move_stalled(session, numbers)
-
-    def _move_stalled(self, session: GenerationSession, numbers: list[int]) -> None:
-        """The first stage that has input which the next one has nothing of."""
-        given = [*numbers[1:-1], len(session.wanted.prompt) + numbers[-1] - 1]
-        for row in session.stages.all():
-            if numbers[row.index] > given[row.index]:
-                why = f"{row.browser} gave nothing for {settings.WEBPOOL_SESSION_STEP_S:g} s"
+        rows = list(session.stages.all())
+        reached = (numbers, [(row.epoch, row.opened_by) for row in rows])
+        before, since = self._reached.get(session_id, (None, now))
+        if reached != before:
+            self._reached[session_id] = (reached, now)
+        elif (row := _waited_for(session, numbers, rows)) is not None:
+            within = _within_s(row, session.plan.num_shards)
+            if now - since > within:
+                why = f"{row.browser} gave nothing for {within:.1f} s"
                 self._lost(row, Category.TIMEOUT, why)
-                return
+
+
+def _waited_for(
+    session: GenerationSession, numbers: list[int], rows: list[GenerationStage]
+) -> GenerationStage | None:
+    """The first stage that has input which the next one has nothing of."""
+    given = [*numbers[1:-1], len(session.wanted.prompt) + numbers[-1] - 1]
+    return next((row for row in rows if numbers[row.index] > given[row.index]), None)
+
+
+def _within_s(row: GenerationStage, stages: int) -> float:
+    """For how long its browser may give nothing."""
+    allowed = streams.allowed_s(str(row.session_id), stages)[row.index]
+    there = live.living().get(row.browser)
+    if allowed is None or there is None or there.idle_since is None:
+        return float(settings.WEBPOOL_SESSION_STEP_S)
+    return allowed + _BEYOND_S
 
 
 def _active() -> list[GenerationSession]:

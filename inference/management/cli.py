@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Generic, TypeVar, cast
 
 import redis.exceptions
 from django.core.management.base import BaseCommand, CommandError
@@ -14,6 +13,9 @@ from browsers import locations
 from inference.errors import RunFailed, WebpoolError
 from inference.models import Entrance
 from inference.store import audit
+from inference.store.full_disk import is_full
+
+Options = TypeVar("Options")
 
 
 class WebpoolCommand(BaseCommand):
@@ -28,7 +30,7 @@ class WebpoolCommand(BaseCommand):
         """Write down in the audit log what the user of the machine does inside."""
         return audit.acting(Entrance.COMMAND, audit.machine_user(), action, target)
 
-    def execute(self, *args: Any, **options: Any) -> str | None:
+    def execute(self, *args: object, **options: object) -> str | None:
         try:
             return super().execute(*args, **options)
         except RunFailed as error:
@@ -44,14 +46,25 @@ class WebpoolCommand(BaseCommand):
                 f"Redis does not answer ({error}); start the pool with `{locations.UP}`",
                 returncode=2,
             ) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except (OSError, OperationalError) as error:
+            if is_full(error):
+                raise CommandError(
+                    "the disk is full; nothing was kept: free some and try again", returncode=2
+                ) from error
+            if isinstance(error, OSError):
                 raise
-            raise CommandError(
-                "the disk is full; nothing was kept: free some and try again", returncode=2
-            ) from error
-        except OperationalError as error:
             raise CommandError(
                 f"the database cannot be used ({error}); see `{locations.PROGRAM} doctor`",
                 returncode=2,
             ) from error
+
+
+class TypedCommand(WebpoolCommand, Generic[Options]):
+    """A command whose options have types: `Options` is a TypedDict of what its parser gives."""
+
+    def handle(self, *_: object, **options: object) -> None:
+        self.carry_out(cast("Options", options))
+
+    def carry_out(self, options: Options) -> None:
+        """What the command does."""
+        raise NotImplementedError

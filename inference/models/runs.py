@@ -6,10 +6,11 @@ How the states of runs and steps change is told in `inference.core.lifecycle`; w
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
+from django.db.models.sql.compiler import SQLCompiler
 
 from inference.core.lifecycle import RUN, RunState, ShardState
 from inference.documents import JsonObject
@@ -114,9 +115,11 @@ class Outstanding(models.Lookup):
     lookup_name = "outstanding"
     prepare_rhs = False
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> tuple[str, tuple[str | int, ...]]:
         state, parameters = self.process_lhs(compiler, connection)
-        return f"{state} IN ('ready', 'queued', 'running')", parameters
+        return f"{state} IN ('ready', 'queued', 'running')", tuple(parameters)
 
 
 class RunShardQuerySet(models.QuerySet["RunShard"]):

@@ -1,13 +1,24 @@
-"""Named arrays in a zip archive (.npz), as strangers send it."""
+"""Named arrays in a zip archive (.npz): written, and read as strangers send it."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from inference.documents import Array
+
+
+def write(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """Write an archive. `numpy.savez` does it too, but takes no array named "file" and pickles strings."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            if array.dtype == object:  # strings: numpy's own text type needs no pickle
+                array = array.astype(str)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def read(
@@ -24,8 +35,8 @@ def read(
         with np.load(source, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array; name the inputs: numpy.savez(file, x=…)")
-            packed: Any = archive.zip
-            check_size(sum(item.file_size for item in packed.infolist()))
+            packed = archive.zip
+            check_size(sum(item.file_size for item in packed.infolist()) if packed else 0)
             return {name: _array(archive, name) for name in archive.files}
     except ValueError:
         raise
@@ -35,7 +46,7 @@ def read(
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _array(archive: Any, name: str) -> Array:
+def _array(archive: Mapping[str, object], name: str) -> Array:
     try:
         member = archive[name]
     except Exception as error:

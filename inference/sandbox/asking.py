@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from inference.documents import Array, JsonObject, JsonView
 from inference.sandbox import frames
@@ -79,7 +79,7 @@ def ask(
 
 
 def opened(
-    job: str, *, reads: Sequence[Path] = (), limits: Limits | None = None, **given: Any
+    job: str, *, reads: Sequence[Path] = (), limits: Limits | None = None, **given: object
 ) -> Session:
     """A job that answers many questions; close it, or let it go.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from django.conf import settings
@@ -174,7 +174,7 @@ def _peeked_bytes(ref: TensorRef, count: int) -> int:
 
 def _first_values(ref: TensorRef, start: bytes, count: int) -> list[object]:
     if ref.dtype != "string":
-        return cast("list[Any]", np.frombuffer(start, dtype=_DTYPES[ref.dtype]).tolist())
+        return cast("list[object]", np.frombuffer(start, dtype=_DTYPES[ref.dtype]).tolist())
     values: list[object] = []
     at = 0
     while len(values) < count and at + 4 <= len(start):

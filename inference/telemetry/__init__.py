@@ -5,9 +5,8 @@ REST, Prometheus, the command and the Python facade show this, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from django.utils import timezone
 
@@ -18,6 +17,7 @@ from browsers.queues import CONTROL_QUEUE, HISTORY_QUEUE, queue_of
 from browsers.rungs import rung_statistics
 from browsers.state.breakers import describe
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
+from browsers.state.live import LiveBrowser
 from history.models import HistoryState
 from inference.documents import JsonObject
 from inference.telemetry.ledger import counts, latency
@@ -59,7 +59,7 @@ def _breakers(browser_ids: Sequence[str], now: float) -> list[JsonObject] | None
     return [{"browser": key, **describe(found, now)} for key, found in sorted(known.items())]
 
 
-def _models(living: Any) -> list[JsonObject] | None:
+def _models(living: Mapping[str, LiveBrowser] | None) -> list[JsonObject] | None:
     if living is None:
         return None
     files = {sha256 for live in living.values() for sha256 in live.loaded}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -32,7 +31,7 @@ from inference.wire.bodies import BoundedJSON
 class CallerAuthentication(BaseAuthentication):
     """`request.auth` is the `auth.Caller`."""
 
-    def authenticate(self, request: Request) -> tuple[Any, auth.Caller]:
+    def authenticate(self, request: Request) -> tuple[User | AnonymousUser, auth.Caller]:
         writes = request.method not in auth.SAFE_METHODS
         caller = auth.identify(request._request, writes=writes)
         return caller.user or AnonymousUser(), caller
@@ -88,7 +87,7 @@ class CallerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 class AlwaysFirst(BaseContentNegotiation):
     """The API speaks JSON whatever a caller says it accepts."""
 
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> Any:
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         content_type = (request.content_type or "").partition(";")[0].strip()
         for parser in parsers:
             if parser.media_type == content_type:
@@ -128,7 +127,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
         if rule not in (auth.ANYBODY, auth.OWNER):
             auth.check(caller_of(request), rule)
 
-    def get_exception_handler(self) -> Any:
+    def get_exception_handler(self) -> Callable[[Exception, JsonObject], Response]:
         return answer_error
 
     def handle_exception(self, error: Exception) -> Response:

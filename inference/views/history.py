@@ -71,7 +71,10 @@ class _History(Door, APIView):
     """Every answer is a JSON document; `as_of` says when the copy that was read was complete."""
 
     def answer(
-        self, ask: Callable[..., object], serializer: type[serializers.Serializer[Any]], data: Any
+        self,
+        ask: Callable[..., object],
+        serializer: type[serializers.Serializer[object]],
+        data: object,
     ) -> Response:
         try:
             return Response(ask(**asked(serializer, data)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import logging
 import math
@@ -29,6 +28,7 @@ from inference.errors import (
     Unavailable,
     WebpoolError,
 )
+from inference.store.full_disk import is_full
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -40,7 +40,6 @@ REQUEST_LIMIT = "WEBPOOL_MAX_REQUEST_MB"
 UPLOAD_LIMIT = "WEBPOOL_MAX_UPLOAD_MB"
 _WORTH_COMPRESSING_BYTES = 1024
 _CHUNK_BYTES = 2**20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MOST_DIGITS = 20  # of a length in bytes
 _WBITS = {"gzip": 31, "deflate": 15}
 
@@ -110,15 +109,15 @@ def as_webpool_error(error: Exception) -> WebpoolError:
         return Unavailable(
             f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
         )
+    if is_full(error):
+        return Unavailable(
+            "the server's disk is full; nothing was kept: free some and send it again"
+        )
     if isinstance(error, DatabaseError):
         log.error("the database cannot be used", exc_info=error)
         return Unavailable(
             f"the database cannot be used ({type(error).__name__}); see `{locations.PROGRAM} doctor` "
             "and the log"
-        )
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return Unavailable(
-            "the server's disk is full; nothing was kept: free some and send it again"
         )
     log.error("a request failed", exc_info=error)
     # No word of what went wrong: it may name paths, or whatever else is the server's own.

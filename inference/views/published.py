@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
+from inference.documents import JsonObject
 from inference.wire.oip import described
 
 _EVERYWHERE = ("400", "401", "403", "404", "405", "429", "503")
@@ -22,7 +22,7 @@ _EXAMPLES = {
 }  # fmt: skip
 
 
-def complete(result: Any, generator: Any, request: Any, public: bool) -> Any:
+def complete(result: JsonObject, generator: object, request: object, public: bool) -> JsonObject:
     """A hook of drf-spectacular, after all operations are described.
 
     Adds /v2/, and to each operation a tag, a summary, how it refuses and fails, some an example.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import IO, Any
+from typing import IO
 
 from rest_framework.parsers import BaseParser
 
 from inference.conversion import documents
-from inference.documents import JsonView
+from inference.documents import JsonObject, JsonView
 
 
 class BoundedJSON(BaseParser):
@@ -20,6 +20,6 @@ class BoundedJSON(BaseParser):
         stream: IO[bytes],
         media_type: str | None = None,
         parser_context: JsonView | None = None,
-    ) -> Any:
+    ) -> JsonObject:
         """As `documents.parse`; the rest of a body that is too large stays unread."""
         return documents.parse(stream.read(documents.most_bytes() + 1))

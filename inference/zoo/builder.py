@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import DTypeLike
 from onnx import TensorProto, helper
 
 from inference.documents import Array
@@ -30,13 +31,13 @@ class GraphBuilder:
         return name
 
     def parameter(
-        self, name: str, dtype: Any, shape: Sequence[int], make: Callable[[], Array]
+        self, name: str, dtype: DTypeLike, shape: Sequence[int], make: Callable[[], Array]
     ) -> str:
         """A weight that is made when the graph is written; taken twice, it is one initialiser."""
         self._weights.setdefault(name, Parameter(np.dtype(dtype), tuple(shape), make))
         return name
 
-    def scalar(self, value: float, dtype: Any = np.float32) -> str:
+    def scalar(self, value: float, dtype: DTypeLike = np.float32) -> str:
         return self.weight(f"scalar_{np.dtype(dtype).name}_{value!r}", np.array(value, dtype))
 
     def ints(self, *values: int) -> str:

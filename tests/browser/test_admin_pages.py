@@ -14,23 +14,24 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from browsers.drivers import Missing, get_driver
 from browsers.models import Browser, BrowserState
 from browsers.redis import client
 from browsers.state import breakers
 from history import recording
 from history.models import BrowserRecommendation, CapabilityScore, Regression
 from history.recompute import recompute
+from inference.catalog import registry
 from inference.core.comparisons.cells import CellState
 from inference.models import ComparisonCell, ModelType, OnnxModel, Run, RunState
 from inference.scheduling.pool_view import snapshot
+from tests.support import decoders
 from tests.support.accessibility import violations
 from tests.support.comparisons import comparison_row
 from tests.support.history import sample, series
 from tests.support.ledger import make_run, publish
+from tests.support.visitor import visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KINDS = ("chromium", "firefox", "webkitgtk")
@@ -38,25 +39,8 @@ KINDS = ("chromium", "firefox", "webkitgtk")
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    found = get_driver("chromium").find()
-    if isinstance(found, Missing):
-        found = get_driver("chromium-npm").find()
-    assert not isinstance(found, Missing), f"{found.reason}; {found.remedy}"
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(found.browser_path)
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--window-size=1400,1000",
-    ):
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = Service(str(found.driver_path), service_args=["--disable-build-check"])
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
+    with visitor(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -304,9 +288,11 @@ def test_a_running_run_is_followed_to_its_end(visit: Any, model: OnnxModel) -> N
 
 
 def test_main_pages_fit_a_phone_and_can_be_read_by_all(
-    visit: Any, model: OnnxModel, request: pytest.FixtureRequest
+    visit: Any, model: OnnxModel, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     run = Run.objects.get(model=model)
+    files = decoders.write(tmp_path)
+    registry.add_model(files.onnx, name="writer", tokenizer=files.tokenizer)
     comparison = comparison_row(model, owner="viewer")
     ComparisonCell.objects.update(
         state=CellState.FAILED,
@@ -331,6 +317,7 @@ def test_main_pages_fit_a_phone_and_can_be_read_by_all(
         f"/admin/inference/onnxmodel/{model.pk}/change/",
         "/admin/inference/auditentry/",
         f"/admin/compare/{model.name}/",
+        "/admin/chat/",
         f"/admin/inference/comparison/{comparison.pk}/change/",
         f"/api/comparisons/{comparison.pk}/?format=html",
     ):

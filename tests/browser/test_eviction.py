@@ -24,7 +24,7 @@ X = np.random.default_rng(0).standard_normal((1, 1000)).astype(np.float32)
 
 @pytest.fixture(params=KINDS)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    with started(request.param, tmp_path, memory_limit_mb=LIMIT_MB) as bench:
+    with started(request.param, tmp_path, memory_limit_mb=LIMIT_MB, backends={"wasm"}) as bench:
         yield bench
 
 

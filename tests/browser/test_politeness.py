@@ -24,7 +24,7 @@ def nice_values(processes: list[psutil.Process]) -> set[int]:
 def test_a_repaired_browser_is_nice_until_it_answers(kind: str, tmp_path: Path) -> None:
     if not politeness.prefix():
         pytest.skip("niceness cannot be taken back by this user")
-    with started(kind, tmp_path, memory_limit_mb=4096) as bench:
+    with started(kind, tmp_path, memory_limit_mb=4096, backends={"wasm"}) as bench:
         browser = bench.session.browser
         assert browser is not None
         assert 5 not in nice_values(browser.processes())

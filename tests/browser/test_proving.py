@@ -69,8 +69,8 @@ def proved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proved]:
 @pytest.fixture(autouse=True)
 def nothing_is_left_to_try(proved: Proved) -> Iterator[None]:
     yield
-    while proved.bench.session.trial_due:
-        proved.bench.session.try_next(60)
+    while proved.bench.session.idle.due:
+        proved.bench.session.idle.do_next(60)
 
 
 def model(
@@ -138,13 +138,13 @@ def test_a_backend_that_answers_wrongly_is_found_out_while_idle_and_never_asked(
     assert (first.backend, first.unproved) == ("wasm", "")
     assert_close(first, right)
     assert proved.book.verdicts(name) == {("wasm", ANY_SHAPES): Verdict.RIGHT}
-    assert proved.bench.session.trial_due
-    proved.bench.session.try_next(60)
+    assert proved.bench.session.idle.due
+    proved.bench.session.idle.do_next(60)
     assert proved.book.verdicts(name)["webnn", ANY_SHAPES] is Verdict.WRONG
     again = proved.bench.run(raw, None, prefer="webnn", x=x, dims=dims)
     assert again.backend == "wasm"
     assert "wrong" in again.refused["webnn"]
-    assert not proved.bench.session.trial_due
+    assert not proved.bench.session.idle.due
     with pytest.raises(Excluded, match="webnn does not compute this file: wrong"):
         proved.bench.run(raw, "webnn", x=x, dims=dims)
 
@@ -165,7 +165,7 @@ def test_what_is_right_is_proved_for_its_shapes_and_used_from_then_on(proved: Pr
         assert (
             proved.bench.run(DENSE, None, prefer="webnn", x=x, dims={"n": rows}).backend == "wasm"
         )
-        proved.bench.session.try_next(60)
+        proved.bench.session.idle.do_next(60)
         report = proved.bench.run(DENSE, None, prefer="webnn", x=x, dims={"n": rows})
         assert (report.backend, report.unproved) == ("webnn", "")
         assert_close(report, reference(DENSE, x=x))
@@ -184,26 +184,34 @@ def test_inputs_that_are_not_finite_go_to_wasm(proved: Proved) -> None:
 
 
 def test_a_backend_that_traps_or_kills_its_page_is_remembered(tmp_path: Path) -> None:
-    """WebNN stops at this Split: its engine as a rule, now and then its page, which may be chance once."""
+    """WebNN stops at this Split: its engine as a rule, now and then its page, which may be chance once.
+
+    What is loaded stays where it is as long as the page does.
+    """
     book, known = Book(), dict[str, Known]()
-    x = np.ones(7, np.float32)
+    x, rows = np.ones(7, np.float32), numbers(2, 4)
     proofs = (book, known.__getitem__)
     with started("chromium-npm", tmp_path, memory_limit_mb=3500, proofs=proofs) as bench:
         name = bench.put(UNEVEN)
         known[name] = Known(answers=(known_answer(UNEVEN, x=x),))
+        known[bench.put(DENSE)] = Known(answers=(known_answer(DENSE, x=rows),))
         for _ in range(3):
+            bench.run(DENSE, "wasm", x=rows)
             try:
                 bench.run(UNEVEN, "webnn", x=x)
             except Excluded:
+                assert bench.run(DENSE, "wasm", x=rows).warm, "the loaded model was lost"
+                assert bench.events == []
                 break
             except BrowserError as error:
                 assert error.category.distrusted, error
                 bench.session.restart(120)
+                bench.events.clear()
         assert book.verdicts(name)["webnn", ANY_SHAPES] in (Verdict.BROKE, Verdict.REFUSED)
         report = bench.run(UNEVEN, None, prefer="webnn", x=x)
         assert report.backend == "wasm"
         assert_close(report, reference(UNEVEN, x=x))
-        assert not bench.session.trial_due
+        assert not bench.session.idle.due
 
 
 def test_wasm_that_does_not_give_the_known_answer_computes_nothing(proved: Proved) -> None:
@@ -230,6 +238,18 @@ def test_a_file_that_is_damaged_on_disk_is_said_to_be(proved: Proved) -> None:
     assert not proved.book.recall(name)
 
 
+def test_a_file_that_is_deleted_before_its_trial_is_no_fault_of_the_browser(proved: Proved) -> None:
+    raw = model([h.make_node("Neg", ["x"], ["y"])], [("x", F, [4])], ("y", F, [4]))
+    x = np.ones(4, np.float32)
+    name = proved.knows(raw, answers=(known_answer(raw, x=x),))
+    proved.bench.run(raw, None, prefer="webnn", x=x)
+    assert proved.bench.session.idle.due
+    proved.bench.session.unload(name)
+    (proved.bench.folder / name).unlink()
+    proved.bench.session.idle.do_next(60)
+    assert proved.book.verdicts(name) == {("wasm", ANY_SHAPES): Verdict.RIGHT}
+
+
 def test_what_draws_random_numbers_is_computed_and_said_to_be_unproved(proved: Proved) -> None:
     raw = model([h.make_node("RandomNormalLike", ["x"], ["y"])], [("x", F, [8])], ("y", F, [8]))
     name = proved.knows(raw, random=True, why_none="it draws random numbers (RandomNormalLike)")
@@ -239,7 +259,7 @@ def test_what_draws_random_numbers_is_computed_and_said_to_be_unproved(proved: P
         "wasm",
         "no known answer: it draws random numbers (RandomNormalLike)",
     )
-    assert not proved.bench.session.trial_due
+    assert not proved.bench.session.idle.due
     assert not proved.book.recall(name)
 
 
@@ -253,7 +273,7 @@ def test_a_listed_form_is_never_tried(proved: Proved) -> None:
     report = proved.bench.run(raw, None, prefer="webnn", a=a, b=b)
     assert report.backend == "wasm"
     assert "divisor of zero" in report.refused["webnn"]
-    assert not proved.bench.session.trial_due
+    assert not proved.bench.session.idle.due
     with pytest.raises(Excluded, match="divisor of zero"):
         proved.bench.run(raw, "webnn", a=a, b=b)
 

@@ -27,6 +27,7 @@ def worker(
     kind: str, settings: Any, database: None, valkey: Any, tmp_path: Path
 ) -> Iterator[BrowserWorker]:
     settings.WEBPOOL_HOME = tmp_path
+    settings.WEBPOOL_BACKENDS = ["wasm"]
     settings.WEBPOOL_MACHINE_MEMORY = 1.0
     (tmp_path / "files").mkdir()
     Incident.objects.all().delete()

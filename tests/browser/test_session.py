@@ -203,7 +203,7 @@ def test_large_tensors(bench: Bench) -> None:
     assert_close(report, [np.maximum(x, 0)])
 
 
-@pytest.mark.parametrize("bench", ["chromium-npm"], indirect=True)
+@pytest.mark.parametrize("bench", ["chromium"], indirect=True)
 @pytest.mark.parametrize(
     ("family", "precision", "options"),
     [
@@ -284,7 +284,7 @@ def test_a_model_over_the_limit_needs_another_browser(bench: Bench) -> None:
     assert caught.value.category.retry is Retry.NEVER_HERE
 
 
-@pytest.mark.parametrize("bench", ["chromium", "chromium-npm", "firefox"], indirect=True)
+@pytest.mark.parametrize("bench", EACH[:3], indirect=True)
 def test_without_room_on_one_backend_the_next_computes(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +342,21 @@ def test_models_come_back_after_every_repair(bench: Bench) -> None:
     assert bench.session.probe().healthy[0].name == bench.healthy()[0]
 
 
+def test_what_a_callers_inputs_stop_costs_no_loaded_model(bench: Bench) -> None:
+    """WebAssembly stops where a quotient does not fit its type; what was in use is loaded while idle."""
+    used, division = small_models.block(seed=3), small_models.division()
+    bench.run(used, x=ROWS)
+    with pytest.raises(InternalError):
+        bench.run(division, a=np.array([-(2**31)], np.int32), b=np.array([-1], np.int32))
+    while bench.session.idle.due:
+        bench.session.idle.do_next(60)
+    assert {event.name for event in bench.events} == {"engine_dead"}
+    bench.events.clear()
+    report = bench.run(used, x=ROWS)
+    assert report.load_ms is None
+    assert_close(report, reference(used, x=ROWS))
+
+
 def test_after_a_repair_a_backend_computes_only_once_it_answered(bench: Bench) -> None:
     model = small_models.block()
     bench.session.restart_engine()
@@ -386,7 +401,7 @@ def test_a_passed_deadline_does_not_hold_up_the_next_run(bench: Bench) -> None:
 
 
 # Only Chromium shows a GPU process of its own.
-@pytest.mark.parametrize("bench", ["chromium", "chromium-npm"], indirect=True)
+@pytest.mark.parametrize("bench", EACH[:2], indirect=True)
 def test_a_killed_gpu_process_is_a_lost_device(bench: Bench) -> None:
     browser = bench.session.browser
     assert browser is not None

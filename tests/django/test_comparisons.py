@@ -20,7 +20,8 @@ from browsers.models import BackendProof, Browser
 from browsers.redis import client
 from inference import tasks
 from inference.catalog import registry
-from inference.comparisons import asking, engine, junit, page, report
+from inference.catalog.uploads import Conflict
+from inference.comparisons import asking, engine, junit, page, report, storage
 from inference.comparisons.asking import Asked
 from inference.core.comparisons.cells import CellState
 from inference.errors import Busy, InvalidRequest, UnknownBrowser
@@ -281,6 +282,17 @@ def test_cancelling_ends_the_run_in_flight(model: OnnxModel) -> None:
     assert advance(comparison) is None
     assert Run.objects.get(pk=run).state == RunState.CANCELLED
     assert Comparison.objects.get().turn_cell_id is None
+
+
+def test_one_that_ended_is_deleted_with_its_file_and_one_that_runs_is_not(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model))
+    with pytest.raises(Conflict, match="cancel it, then delete it"):
+        asking.remove(comparison)
+    assert storage.path_of(comparison.pk).exists()
+    asking.cancel(comparison)
+    asking.remove(comparison)
+    assert not storage.path_of(comparison.pk).exists()
+    assert not Comparison.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from inference.errors import InvalidRequest
 from inference.graph.spec import dtype_of
 from inference.models import OnnxModel, Run
 from inference.models.batches import BatchJob
+from inference.sandbox import archives
 from inference.store import tensors
 from inference.store.tensors import TensorRef, decode_array
 from inference.wire.oip.datatypes import NAMES
@@ -175,7 +176,7 @@ def infer_json(inputs: Inputs, folder: Path) -> str:
 def infer_npz(inputs: Inputs, folder: Path) -> str:
     path = folder / "in.npz"
     with path.open("wb") as file:
-        storage.write_arrays(file, arrays(inputs))
+        archives.write(file, arrays(inputs))
     return command_line(path)
 
 
@@ -194,7 +195,7 @@ def batch_jsonl(inputs: Inputs, folder: Path) -> str:
 def batch_npz(inputs: Inputs, folder: Path) -> str:
     path = folder / "in.npz"
     with path.open("wb") as file:
-        storage.write_arrays(file, {n: a[np.newaxis] for n, a in arrays(inputs).items()})
+        archives.write(file, {n: a[np.newaxis] for n, a in arrays(inputs).items()})
     return batch(path)
 
 

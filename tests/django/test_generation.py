@@ -5,6 +5,7 @@ No browser computes here: the tests say what a worker says.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,10 +21,10 @@ from browsers.redis import client
 from browsers.state import live
 from inference.catalog import registry
 from inference.core.generation import telling
-from inference.core.generation.asked import Asked, Ended, Ending, Paused, TokenWritten
+from inference.core.generation.asked import Asked, Ended, Ending, Paused, Resumed, TokenWritten
 from inference.core.generation.sampled import Pick, Sampling
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownRun
-from inference.generation import endings, frames, recovery, report, serving, streams
+from inference.generation import endings, frames, recovery, report, serving, streams, watch
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said
 from inference.generation.watch import Watcher
@@ -219,6 +220,48 @@ def test_a_new_worker_of_a_browser_has_nothing(writer: OnnxModel) -> None:
     assert stages(session) == [("a", 1), ("c", 2)]
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher looks at sessions at every turn, and leaves nothing to the browsers' workers."""
+    monkeypatch.setattr(watch, "_WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr(watch, "_BEYOND_S", 0.0)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_stage_that_is_later_than_its_own_steps_goes_elsewhere(writer: OnnxModel) -> None:
+    session = begin(writer)
+    key = str(session.pk)
+    streams.allow(key, 0, 1, 0.001)
+    streams.allow(key, 1, 1, 0.001)
+    publish("b", memory_limit_mb=4000.0, idle_since=1.0)
+    passed_on(
+        streams.append(key, 0, 1, 5, b"hidden")
+    )  # the second stage has input and gives nothing
+    watcher, deadline = Watcher(), time.monotonic() + 30
+    while stages(session)[1] == ("b", 1):
+        assert time.monotonic() < deadline
+        watcher.turn()
+    assert stages(session) == [("a", 1), ("c", 2)]
+    (one,) = session.recoveries.all()
+    assert (one.lost_by, one.category, one.why) == ("b", "timeout", "b gave nothing for 0.0 s")
+    assert streams.allowed_s(key, 2) == [0.001, None], "another browser has steps of its own"
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_browser_with_other_work_is_given_more_time(writer: OnnxModel) -> None:
+    session = begin(writer)
+    streams.allow(str(session.pk), 0, 1, 0.001)
+    watcher = Watcher()
+    for _ in range(4):
+        watcher.turn()
+    assert stages(session) == [("a", 1), ("b", 1)], "its main thread is at work"
+    publish("a", memory_limit_mb=4000.0, idle_since=1.0)
+    deadline = time.monotonic() + 30
+    while stages(session)[0] == ("a", 1):
+        assert time.monotonic() < deadline
+        watcher.turn()
+
+
 def test_what_was_told_is_written_down_with_its_end(writer: OnnxModel) -> None:
     session = begin(writer)
     write(session, 0, 7)
@@ -249,6 +292,51 @@ def test_a_session_that_the_store_has_lost_begins_anew_where_it_was(writer: Onnx
     assert read == [(0, 5), (5, 1), (6, 1)], "the same steps as before"
     assert {row.how for row in session.recoveries.all()} == {"recompute"}
     assert write(session, 2, 9) is Said.NEW
+
+
+def lost_behind_its_listener(session: GenerationSession) -> Iterator[Any]:
+    """A listener who has heard of three tokens, of which the store and the row know one any more."""
+    write(session, 0, 7)
+    endings.write_down(session)
+    write(session, 1, 8)
+    write(session, 2, 9)
+    listener = serving.listen(str(session.pk))
+    heard = [next(listener) for _ in range(3)]
+    assert [event.index for event in heard if isinstance(event, TokenWritten)] == [0, 1, 2]
+    client().flushall()
+    for browser in ("a", "b"):
+        publish(browser, memory_limit_mb=4000.0)
+    return listener
+
+
+def test_who_heard_more_than_is_kept_hears_of_the_loss_and_no_token_twice(
+    writer: OnnxModel,
+) -> None:
+    session = begin(writer)
+    listener = lost_behind_its_listener(session)
+    assert recovery.rebuild(session, "lost")
+    again = [Resumed(stage, browser, "recompute", 0.5) for stage, browser in enumerate("ab")]
+    for event in again:
+        streams.resumed(str(session.pk), event.stage, 2, event)
+    for index, token in ((1, 8), (2, 9), (3, 10)):
+        assert write(session, index, token) is Said.NEW
+    write(session, 4, 11, Ended(Ending.STOP, 5, 5))
+    told = list(listener)
+    assert told[:4] == [Paused(0, "lost"), Paused(1, "lost"), *again]
+    assert [event.index for event in told[4:-1] if isinstance(event, TokenWritten)] == [3, 4]
+    assert len(told) == 7
+    assert told[-1] == Ended(Ending.STOP, 5, 5)
+
+
+def test_the_loss_is_told_before_the_next_token(writer: OnnxModel) -> None:
+    session = begin(writer)
+    listener = lost_behind_its_listener(session)
+    assert recovery.rebuild(session, "lost")
+    assert [next(listener), next(listener)] == [Paused(0, "lost"), Paused(1, "lost")]
+    serving.cancel(str(session.pk))
+    (ended,) = listener
+    assert isinstance(ended, Ended)
+    assert (ended.ending, ended.tokens) == (Ending.CANCELLED, 1)
 
 
 def test_listeners_come_and_go(writer: OnnxModel) -> None:

@@ -36,6 +36,7 @@ WRITES = {
     ("POST", "api/batches/*/cancel/"): "inference.change_batchjob",
     ("POST", "api/batches/*/resume/"): "inference.change_batchjob",
     ("POST", "api/comparisons/"): "",
+    ("DELETE", "api/comparisons/*/"): "inference.delete_comparison",
     ("POST", "api/comparisons/*/cancel/"): "inference.change_comparison",
     ("POST", "api/history/anomalies/judge/"): "",
 }
@@ -44,7 +45,9 @@ ADMIN = {
     "admin/pool/", "admin/pool/rows/", "admin/pool/*/", "admin/pictures/latency/", "admin/pictures/scores/",
     "admin/pictures/regressions/", "admin/compare/*/",
 }  # fmt: skip
-OWNED = (auth.CHANGE_RUN, auth.CHANGE_BATCH_JOB, auth.CHANGE_COMPARISON)
+OWNED = (
+    auth.CHANGE_RUN, auth.CHANGE_BATCH_JOB, auth.CHANGE_COMPARISON, auth.DELETE_COMPARISON
+)  # fmt: skip
 OPEN = {""}  # the first page, which tells nothing of the pool
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -152,7 +155,9 @@ def test_who_has_no_permission_reads_and_starts_only(world: dict[str, str], role
 
 
 def test_each_permission_opens_what_it_names(world: dict[str, str]) -> None:
-    for number, permission in enumerate(sorted(set(WRITES.values()) - {""})):
+    asked = sorted(set(WRITES.values()) - {"", auth.DELETE_COMPARISON})
+    # Last: of what is gone nobody can say whose it was.
+    for number, permission in enumerate([*asked, auth.DELETE_COMPARISON]):
         caller = logged_in(staff(f"ann{number}", permission))
         for endpoint, status in statuses(caller, world).items():
             needed = WRITES.get(endpoint, "")

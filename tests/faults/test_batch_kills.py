@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,9 @@ COUNT = 160
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    folder = tmp_path_factory.mktemp("kills")
-    running = RunningStack(folder / "home", browsers="chromium,firefox", backends="wasm")
-    running.migrate()
-    running.start()
-    try:
-        add(running, micro.chain(model_of(running), size=64), "m")
-        yield running
-    finally:
-        running.stop()
-        assert not running.wait_gone(), "processes outlived the stack"
+def pool(pair: RunningStack) -> RunningStack:
+    add(pair, micro.chain(model_of(pair), size=64), "m")
+    return pair
 
 
 def model_of(pool: RunningStack) -> Path:
@@ -78,7 +69,7 @@ def test_no_batch_is_lost_or_computed_twice_whoever_is_killed(
     with np.load(tmp_path / "in.out.npz") as out:
         assert out["_item"].tolist() == list(range(COUNT))
         assert equal(out["y"], reference(model_of(pool), {"x": x})["y"])
-    runs = pool.get("/api/runs/?limit=1000")["results"]
+    runs = pool.get("/api/runs/?limit=1000&model=m")["results"]
     succeeded = [run["owner"].partition("#")[0] for run in runs if run["state"] == "succeeded"]
     assert len(succeeded) == len(set(succeeded)) == COUNT // 2
     shards = pool.get("/api/shards/?limit=1000")["results"]

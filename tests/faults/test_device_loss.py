@@ -19,9 +19,9 @@ from tests.support.faults import (
     process_of,
     right_answer,
     start,
-    stop,
     wait_claimed,
 )
+from tests.support.pools import stop
 from tests.support.stack import RunningStack
 
 FIRST, SECOND = "chromium", "chromium-npm"

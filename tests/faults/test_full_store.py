@@ -16,7 +16,8 @@ import redis
 
 from inference.zoo.micro import add_one
 from tests.support.callers import fill
-from tests.support.faults import add, stop
+from tests.support.faults import add
+from tests.support.pools import stop
 from tests.support.stack import RunningStack
 from webpool_site import valkey
 

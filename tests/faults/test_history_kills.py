@@ -15,7 +15,7 @@ import duckdb
 from tests.support.stack import ROOT, RunningStack
 
 SCRIPTS = ROOT / "tests" / "support" / "scripts"
-ROUNDS = 5
+ROUNDS = 3
 
 
 def _start(home: RunningStack, script: str, *args: str) -> subprocess.Popen[str]:

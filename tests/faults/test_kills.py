@@ -18,37 +18,41 @@ from tests.support.faults import (
     ROWS,
     WITHIN_S,
     Kill,
+    add,
     check,
     process_of,
     start,
-    stop,
     submit,
     wait_computing,
 )
+from tests.support.pools import stop
 from tests.support.stack import ROOT, RunningStack
 
 BROWSERS = ("chromium", "firefox")
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
-    running = start(tmp_path_factory.mktemp("kills"), model, BROWSERS)
-    try:
-        for browser in BROWSERS:  # each holds the model, so that a second is a second
-            assert running.wait_run(submit(running, [browser]))["state"] == "succeeded"
-        yield running
-    finally:
-        stop(running)
+def pool(pair: RunningStack, model: Path) -> RunningStack:
+    add(pair, model, "slow")
+    for browser in BROWSERS:  # each holds the model, so that a second is a second
+        assert pair.wait_run(submit(pair, [browser]))["state"] == "succeeded"
+    return pair
+
+
+@pytest.fixture
+def unhurt(tmp_path: Path, model: Path) -> Iterator[RunningStack]:
+    """Another pool, which nobody killed anything of yet."""
+    running = start(tmp_path, model, BROWSERS)
+    yield running
+    stop(running)
 
 
 @pytest.mark.soak(
     "up to 20 kills; what history makes of failures: tests/django/test_history_answers.py"
 )
-def test_history_recommends_another_browser_after_kills(pool: RunningStack) -> None:
-    """Whichever is the best at first: it is killed while it computes until it is no longer recommended.
-
-    The first test of this pool: after the others, each browser here has failed too often to be recommended.
-    """
+def test_history_recommends_another_browser_after_kills(unhurt: RunningStack) -> None:
+    """Whichever is the best at first: it is killed while it computes until it is no longer recommended."""
+    pool = unhurt
 
     def recommended(computations: int) -> str:
         """What is recommended once history has so many computations, failed ones included."""

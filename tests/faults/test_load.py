@@ -10,19 +10,18 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-import pytest
 import redis
 
 from inference.zoo.micro import chain
 from tests.support.callers import SIZE, question, way
-from tests.support.faults import add, stop
+from tests.support.faults import add
+from tests.support.pools import stop
 from tests.support.stack import ROOT, RunningStack
 from webpool_site import valkey
 
@@ -46,19 +45,11 @@ def send(pool: RunningStack, path: str, document: Any) -> tuple[int, Any, Any]:
         connection.close()
 
 
-@pytest.fixture
-def pool(tmp_path: Path) -> Iterator[RunningStack]:
-    running = RunningStack(tmp_path / "home", browsers="chromium,firefox", backends="wasm")
-    running.migrate()
-    running.start()
-    add(running, chain(tmp_path / "chain.onnx"), "chain")
-    yield running
-    stop(running)
-
-
 def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
-    pool: RunningStack, tmp_path: Path
+    pair: RunningStack, tmp_path: Path
 ) -> None:
+    pool = pair
+    add(pool, chain(tmp_path / "chain.onnx"), "chain")
     together = threading.Barrier(EACH_DOOR)
 
     def call(number: int) -> tuple[int, str, list[float]]:
@@ -94,18 +85,24 @@ def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
         np.testing.assert_allclose(np.reshape(flat, (-1, SIZE)), expected, atol=1e-4)
     runs = {run for _, run, _ in answers}
     assert len(runs) == len(answers) == 2 * EACH_DOOR
-    assert rows_of(pool, "SELECT state, count(*) FROM inference_run GROUP BY state") == [
-        ("succeeded", 2 * EACH_DOOR)
-    ]
+    theirs = "model_id = (SELECT id FROM inference_onnxmodel WHERE name = 'chain')"
+    assert rows_of(
+        pool, f"SELECT state, count(*) FROM inference_run WHERE {theirs} GROUP BY state"
+    ) == [("succeeded", 2 * EACH_DOOR)]
+    of_them = f"run_id IN (SELECT id FROM inference_run WHERE {theirs})"
     succeeded = Counter(
         shard
         for (shard,) in rows_of(
-            pool, "SELECT shard_id FROM inference_attempt WHERE outcome = 'succeeded'"
+            pool,
+            "SELECT shard_id FROM inference_attempt WHERE outcome = 'succeeded' "
+            f"AND shard_id IN (SELECT id FROM inference_runshard WHERE {of_them})",
         )
     )
     shards = [
         shard
-        for (shard,) in rows_of(pool, "SELECT id FROM inference_runshard WHERE kind = 'compute'")
+        for (shard,) in rows_of(
+            pool, f"SELECT id FROM inference_runshard WHERE kind = 'compute' AND {of_them}"
+        )
     ]
     assert succeeded == dict.fromkeys(shards, 1)
 

@@ -59,7 +59,7 @@ def folder() -> Iterator[Path]:
 def test_another_user_can_do_nothing_with_a_pool_of_root(folder: Path) -> None:
     for kind in KINDS:
         driver_or_skip(kind)
-    pool = RunningStack(folder / "home", browsers=",".join(KINDS))
+    pool = RunningStack(folder / "home", browsers=",".join(KINDS), backends="wasm")
     pool.migrate()
     try:
         pool.start()

@@ -6,13 +6,12 @@ A lost GPU device, which a new engine repairs, is in test_device_loss.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.faults import check, process_of, start, stop, submit
+from tests.support.faults import add, check, process_of, submit
 from tests.support.stack import RunningStack
 from webpool_site.lab.faults.injection import Fault, inject
 
@@ -20,12 +19,9 @@ HURT, OTHER = "chromium", "firefox"
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
-    running = start(tmp_path_factory.mktemp("rungs"), model, (HURT, OTHER))
-    try:
-        yield running
-    finally:
-        stop(running)
+def pool(pair: RunningStack, model: Path) -> RunningStack:
+    add(pair, model, "slow")
+    return pair
 
 
 def compute(pool: RunningStack, browser: str, answer: Any) -> None:

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.faults import Kill, check, process_of, start, stop, submit, wait_computing
+from inference.zoo.micro import slow
+from tests.support.faults import Kill, add, check, process_of, submit, wait_computing
 from tests.support.stack import RunningStack
 
-FIRST, SECOND = "chromium", "firefox"
+FIRST, SECOND, NAME = "chromium", "firefox", "standby"
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
-    running = start(tmp_path_factory.mktemp("standbys"), model, (FIRST, SECOND))
-    try:
-        yield running
-    finally:
-        stop(running)
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that no browser of the pool was asked for yet."""
+    return slow(tmp_path_factory.mktemp("model") / "standby.onnx", matmuls=801)
 
 
 def test_a_run_goes_on_where_its_model_was_loaded_beforehand(
-    pool: RunningStack, answer: Any
+    pair: RunningStack, model: Path, answer: Any
 ) -> None:
+    pool, sha256 = pair, hashlib.sha256(model.read_bytes()).hexdigest()
+
+    def holders() -> list[str]:
+        rows = pool.browser_rows()
+        return [r["id"] for r in rows if sha256 in {m["sha256"] for m in r["live"]["loaded"]}]
+
+    add(pool, model, NAME)
+    assert holders() == []
     for _ in range(3):
-        check(pool, pool.wait_run(submit(pool, [FIRST])), answer)
+        check(pool, pool.wait_run(submit(pool, [FIRST], model=NAME)), answer)
     until = time.monotonic() + 60
-    while not pool.get(f"/api/browsers/{SECOND}/")["live"]["loaded"]:
+    while SECOND not in holders():
         assert time.monotonic() < until, pool.logs()
         time.sleep(0.1)
-    run_id = submit(pool, [FIRST, SECOND])
+    run_id = submit(pool, [FIRST, SECOND], model=NAME)
     wait_computing(pool, run_id, FIRST)
     kill = Kill(process_of(pool, FIRST, "browser"))
     run = pool.wait_run(run_id)

@@ -13,10 +13,10 @@ from tests.support.faults import (
     check,
     process_of,
     start,
-    stop,
     submit,
     wait_computing,
 )
+from tests.support.pools import stop
 from tests.support.stack import RunningStack
 
 

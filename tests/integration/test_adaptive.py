@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults import ROWS, add, check, right_answer, slow_model, stop
+from tests.support.faults import ROWS, add, check, right_answer, slow_model
+from tests.support.pools import stop
 from tests.support.stack import RunningStack
 
 

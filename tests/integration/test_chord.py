@@ -22,7 +22,9 @@ Array = np.ndarray[Any, Any]
 def unswept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """Two browsers and a sweep, which would merge too, that does not run for an hour."""
     home = tmp_path_factory.mktemp("unswept")
-    stack = RunningStack(home, browsers="chromium:2", extra_env={"WEBPOOL_SWEEP_S": "3600"})
+    stack = RunningStack(
+        home, browsers="chromium:2", backends="wasm", extra_env={"WEBPOOL_SWEEP_S": "3600"}
+    )
     stack.migrate()
     stack.start()
     try:

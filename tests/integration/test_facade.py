@@ -25,7 +25,8 @@ IDS = [101, 2023, 102]
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A home with a model and without a pool."""
-    home = RunningStack(Path(tmp_path_factory.mktemp("alone")), browsers="chromium-npm,firefox")
+    folder = Path(tmp_path_factory.mktemp("alone"))
+    home = RunningStack(folder, browsers="chromium-npm,firefox", backends="wasm")
     home.migrate()
     home.manage("add_sample")
     yield home

@@ -12,6 +12,7 @@ import pytest
 
 from inference.core.generation.sessions import steps_of
 from tests.support import decoders
+from tests.support.doors import wait_for
 from tests.support.faults import process_of
 from tests.support.stack import RunningStack
 from tests.support.texts import Refused, Texts, of_kind, tokens_of
@@ -150,6 +151,54 @@ def test_the_command_writes_text(pool: RunningStack, files: decoders.Written) ->
     report = json.loads(pool.manage(*asked, "--json").stdout)
     assert report["tokens"] == decoders.greedy(files.onnx, prompt, 5)
     assert report["text"] == said.removesuffix("\n")
+
+
+@pytest.fixture(scope="module")
+def first_turn(pool: RunningStack, texts: Texts, greedy: list[int]) -> list[int]:
+    """A prompt whose caches two browsers keep for ada."""
+    prompt = [*PROMPT, *greedy[:60]]
+    session = texts.start(prompt, 12, shards=2, browsers=list(BROWSERS[:2]), owner="ada")
+    assert tokens_of(list(texts.listen(session))) == greedy[60:72]
+    wait_for(lambda: texts.report(session)["kept"] or None)
+    return prompt
+
+
+@pytest.mark.parametrize(
+    ("same", "owner", "cached"),
+    [(67, "ada", 67), (40, "ada", 40), (67, "bob", 0), (8, "ada", 0)],
+)
+def test_what_begins_like_a_kept_text_is_not_computed_again(
+    texts: Texts, files: decoders.Written, greedy: list[int], first_turn: list[int],
+    same: int, owner: str, cached: int,
+) -> None:  # fmt: skip
+    """The next turn of a chat, and one whose prompt was edited: the text is that of the uncut decoder."""
+    prompt = [*first_turn[:same], *greedy[60:72], 5, 6, 7]
+    session = texts.start(prompt, 12, owner=owner)
+    told = list(texts.listen(session))
+    assert tokens_of(told) == decoders.greedy(files.onnx, prompt, 12)
+    report = texts.report(session)
+    assert of_kind(told, "Ended")[0]["cached_tokens"] == report["cached_tokens"] == cached
+    assert report["recoveries"] == []
+    if cached:
+        assert [stage["browser"] for stage in report["stages"]] == list(BROWSERS[:2])
+    wait_for(lambda: texts.report(session)["kept"] or None)
+
+
+def test_a_text_that_began_with_kept_caches_survives_too(
+    pool: RunningStack, texts: Texts, files: decoders.Written, first_turn: list[int]
+) -> None:
+    prompt = [*first_turn, 9, 8, 7]
+    session = texts.start(prompt, LONG, owner="ada")
+    assert texts.report(session)["cached_tokens"] == len(first_turn)
+    told = []
+    for event in texts.listen(session):
+        told.append(event)
+        if len(of_kind(told, "TokenWritten")) == 12 and event[0] == "TokenWritten":
+            process_of(pool, "firefox", "browser").kill()
+    assert tokens_of(told) == decoders.greedy(files.onnx, prompt, LONG)
+    report = texts.report(session)
+    assert {recovery["how"] for recovery in report["recoveries"]} == {"recompute"}
+    assert of_kind(told, "Ended")[0]["cached_tokens"] == report["cached_tokens"] == 0
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,32 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import jsonschema_rs
 import numpy as np
 import openai
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 from tokenizers import Tokenizer
 
 from inference.checkpoints.described import Described
 from tests.support import decoders
 from tests.support.stack import RunningStack
+from tests.support.visitor import visitor
 
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
 COUNT = 24
 CHAT: Any = [{"role": "user", "content": "Hello, pool!"}]
+CALLING = (
+    "{% for tool in tools or [] %}<tool_call>{{ tool.function.name }}</tool_call>\n{% endfor %}"
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}"
+    "{% for call in message.tool_calls or [] %}{{ call.function.arguments.side }}{% endfor %}\n{% endfor %}"
+)
 SAMPLED: Any = {"temperature": 0.8, "seed": 11, "max_tokens": COUNT}
 
 
@@ -44,6 +55,7 @@ def pool(
     running.migrate()
     running.manage("add_sample")
     running.manage("shell", "-v0", "-c", registered(files))
+    running.manage("shell", "-v0", "-c", registered(files, "caller", CALLING))
     running.start()
     try:
         yield running
@@ -52,15 +64,17 @@ def pool(
         assert not running.wait_gone(), "processes outlived the stack"
 
 
-def registered(files: decoders.Written) -> str:
-    """What registers the decoder with its chat template."""
+def registered(
+    files: decoders.Written, name: str = "writer", template: str = decoders.CHAT_TEMPLATE
+) -> str:
+    """What registers the decoder with a chat template."""
     described = Described(
-        stop_tokens=(decoders.END,), chat_template=decoders.CHAT_TEMPLATE, special=decoders.SPECIAL
+        stop_tokens=(decoders.END,), chat_template=template, special=decoders.SPECIAL
     )
     return (
         "from pathlib import Path; from inference.catalog import registry;"
         "from inference.checkpoints.described import Described;"
-        f"registry.add_model(Path({str(files.onnx)!r}), name='writer', "
+        f"registry.add_model(Path({str(files.onnx)!r}), name={name!r}, "
         f"tokenizer=Path({str(files.tokenizer)!r}), described={described!r})"
     )
 
@@ -184,7 +198,7 @@ def test_texts_are_embedded(client: openai.OpenAI) -> None:
 
 
 def test_models_are_listed(client: openai.OpenAI) -> None:
-    assert {model.id for model in client.models.list()} == {"minilm", "writer"}
+    assert {model.id for model in client.models.list()} == {"caller", "minilm", "writer"}
     assert client.models.retrieve("writer").owned_by == "webpool"
 
 
@@ -203,6 +217,7 @@ def test_what_cannot_be_is_refused_by_its_name(client: openai.OpenAI) -> None:
     assert refusal(bad, chat, **asked, temperature=3)["param"] == "temperature"
     assert refusal(bad, chat, **asked, logit_bias={"512": 1})["param"] == "logit_bias"
     assert refusal(bad, chat, **asked, tools=[{"type": "function"}])["param"] == "tools"
+    assert refusal(bad, chat, **asked, functions=[{"name": "f"}])["param"] == "functions"
     assert refusal(bad, chat, **asked, max_tokens=300)["code"] == "context_length_exceeded"
     assert refusal(bad, chat, **asked, extra_body={"colour": 1})["param"] == "colour"
     assert refusal(bad, chat, **{**asked, "model": "minilm"})["code"] == "model_not_supported"
@@ -212,6 +227,128 @@ def test_what_cannot_be_is_refused_by_its_name(client: openai.OpenAI) -> None:
     assert refusal(bad, chat, **asked, extra_body={"shards": 9})["param"] == "shards"
     gone = refusal(openai.NotFoundError, chat, **asked, extra_body={"browsers": "netscape"})
     assert gone["param"] == "browsers"
+
+
+def test_an_answer_has_the_form_that_was_asked_for(client: openai.OpenAI) -> None:
+    schema: Any = {
+        "type": "object",
+        "properties": {"kind": {"enum": ["round", "square"]}, "size": {"type": "integer", "maximum": 99}},
+        "required": ["kind", "size"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    form: Any = {"type": "json_schema", "json_schema": {"name": "thing", "schema": schema}}
+    asked: Any = {"model": "writer", "messages": CHAT, "extra_body": {"shards": 2}}
+    for seed in range(2):
+        answer = client.chat.completions.create(
+            **asked, response_format=form, temperature=1, seed=seed, max_tokens=200
+        )
+        assert answer.choices[0].finish_reason == "stop"
+        jsonschema_rs.validate(schema, json.loads(answer.choices[0].message.content or ""))
+    form["json_schema"]["schema"] = {"not": {}}
+    error = refusal(
+        openai.BadRequestError, client.chat.completions.create, **asked, response_format=form
+    )
+    assert error["param"] == "response_format"
+
+
+def test_a_tool_is_called_with_right_arguments_and_answered(client: openai.OpenAI) -> None:
+    sides: Any = {"type": "object", "properties": {"side": {"enum": ["left", "right"]}}}
+    sides |= {"required": ["side"], "additionalProperties": False}
+    tools: Any = [{"type": "function", "function": {"name": "turn", "parameters": sides}}]
+    asked: Any = {"model": "caller", "tools": tools, "temperature": 1, "seed": 4, "max_tokens": 150}
+    asked |= {"tool_choice": "required", "parallel_tool_calls": False}
+    create = client.chat.completions.create
+    choice: Any = create(messages=CHAT, **asked).choices[0]
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    (call,) = choice.message.tool_calls
+    assert call.function.name == "turn"
+    arguments = call.function.arguments
+    assert json.loads(arguments)["side"] in ("left", "right")
+    events: Any = list(create(messages=CHAT, stream=True, **asked))
+    deltas = [event.choices[0].delta for event in events]
+    told = [one.function for delta in deltas for one in delta.tool_calls or ()]
+    assert [(one.name, one.arguments) for one in told if one] == [("turn", arguments)]
+    assert not any(delta.content for delta in deltas)
+    assert events[-1].choices[0].finish_reason == "tool_calls"
+    answered: Any = [choice.message, {"role": "tool", "tool_call_id": call.id, "content": "done"}]
+    later: Any = create(
+        model="caller", messages=[*CHAT, *answered], tools=tools, max_tokens=5, seed=1
+    )
+    assert later.usage.completion_tokens == 5
+    bad = refusal(openai.BadRequestError, create, model="writer", messages=CHAT, tools=tools)
+    assert bad["param"] == "tools"
+
+
+@pytest.fixture
+def person(pool: RunningStack, tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    """Somebody who is logged in to the admin, and looks at the chat page."""
+    code = (
+        "from django.contrib.auth.models import User; from django.test import Client;"
+        "user, _ = User.objects.get_or_create(username='talker', is_staff=True); c = Client();"
+        "c.force_login(user); print(c.cookies['sessionid'].value)"
+    )
+    cookie = pool.manage("shell", "-v0", "-c", code).stdout.strip()
+    with visitor(tmp_path / "profile") as page:
+        page.get(f"{pool.url}/static/inference/chat.css")
+        page.add_cookie({"name": "sessionid", "value": cookie})
+        page.get(f"{pool.url}/admin/chat/?model=writer")
+        yield page
+        errors = [e for e in page.get_log("browser") if e["level"] == "SEVERE"]
+        assert [e for e in errors if "favicon.ico" not in e["message"]] == []
+
+
+def fill_in(page: webdriver.Chrome, **fields: str) -> None:
+    for name, value in fields.items():
+        field = page.find_element(By.NAME, name)
+        page.execute_script("arguments[0].value = arguments[1]", field, value)
+
+
+def shown(page: webdriver.Chrome, name: str) -> str:
+    text: str = page.execute_script(f"return document.getElementById('{name}').textContent")
+    return text
+
+
+def until_shown(page: webdriver.Chrome, name: str, *parts: str) -> None:
+    def there(_: object) -> bool:
+        error = shown(page, "chat-error")
+        assert error == "", error
+        return all(part in shown(page, name) for part in parts)
+
+    WebDriverWait(page, 120, 0.1).until(there, f"{name}: {shown(page, name)!r} without {parts}")
+
+
+def test_a_person_chats_and_sees_where_it_is_written(
+    pool: RunningStack, client: openai.OpenAI, person: webdriver.Chrome
+) -> None:
+    browsers = pool.browsers.split(",")
+    fill_in(person, text=CHAT[0]["content"], temperature="0", max_tokens="200", shards="2")
+    person.find_element(By.ID, "chat-send").click()
+    until_shown(person, "chat-state", "it writes")
+    until_shown(person, "chat-stages", *browsers)
+    os.kill(pool.pid(f"browser.{browsers[-1]}"), signal.SIGKILL)
+    until_shown(person, "chat-state", "done")
+    right = client.chat.completions.create(
+        model="writer", messages=CHAT, temperature=0, max_tokens=200
+    )
+    answer = person.find_elements(By.CSS_SELECTOR, "#chat-log .wc-said")[-1]
+    assert answer.get_attribute("textContent") == right.choices[0].message.content
+    assert right.usage is not None
+    assert int(shown(person, "chat-tokens")) in range(1, right.usage.completion_tokens + 1)
+    assert "tokens/s" in shown(person, "chat-speed")
+    assert f"{right.usage.prompt_tokens} tokens" in shown(person, "chat-prompt")
+    until_shown(person, "chat-recoveries", f"from {browsers[-1]} to ", "there again after")
+
+
+def test_a_person_stops_a_text(pool: RunningStack, person: webdriver.Chrome) -> None:
+    fill_in(person, text="go on", temperature="1", seed="3", max_tokens="200")
+    person.find_element(By.ID, "chat-send").click()
+    until_shown(person, "chat-state", "it writes")
+    person.find_element(By.ID, "chat-stop").click()
+    until_shown(person, "chat-state", "stopped")
+    code = "from inference.models import GenerationSession as S; print(S.objects.first().pk)"
+    session = pool.manage("shell", "-v0", "-c", code).stdout.strip()
+    assert ending(pool, session) == "cancelled"
+    assert person.find_element(By.ID, "chat-send").is_enabled()
 
 
 def test_a_key_is_needed(pool: RunningStack) -> None:

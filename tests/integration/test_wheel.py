@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
 import venv
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -28,16 +30,29 @@ class Installed:
         self.home = folder / "data" / "webpool"
         self._bin = folder / "environment" / "bin"
         wheels = folder / "wheels"
-        pip = ["-m", "pip", "--disable-pip-version-check", "-qq"]
-        self._run([sys.executable, *pip, "wheel", "--no-deps", "-w", str(wheels), str(ROOT)])
-        venv.create(self._bin.parent, with_pip=True)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq"]
+        self._run([*pip, "wheel", "--no-deps", "-w", str(wheels), str(ROOT)])
+        venv.create(self._bin.parent)
+        self._link_required()
         (wheel,) = wheels.iterdir()
-        self._run([str(self._bin / "python"), *pip, "install", "--no-compile", str(wheel)])
+        there = [*pip, "--python", str(self._bin / "python")]
+        self._run([*there, "install", "--no-deps", "--no-compile", str(wheel)])
+        self._run([*there, "check"])  # what the wheel declares is there
         # npm's packages are 300 MB: those of the checkout are as good, and the step looks at each.
         node_modules = self.home / "tools" / "npm" / "node_modules"
         node_modules.parent.mkdir(parents=True)
         self.home.chmod(0o700)
         node_modules.symlink_to(ROOT / "node_modules")
+
+    def _link_required(self) -> None:
+        """What requirements.txt names, and nothing else, as it is installed here: nothing to unpack."""
+        (site,) = self._bin.parent.glob("lib/python*/site-packages")
+        for line in (ROOT / "requirements.txt").read_text().splitlines():
+            if found := re.match(r"[\w.-]+", line):
+                here = metadata.distribution(found[0])
+                for name in {file.parts[0] for file in here.files or ()} - {"..", "__pycache__"}:
+                    if not (link := site / name).exists():
+                        link.symlink_to(Path(str(here.locate_file(name))))
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WEBPOOL_", "PYTHON"))}

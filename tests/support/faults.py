@@ -53,18 +53,13 @@ def add(pool: RunningStack, model: Path, name: str) -> None:
     assert answer.status == 201, answer.body
 
 
-def stop(running: RunningStack) -> None:
-    zombies = running.zombies()
-    running.stop()
-    assert not running.wait_gone(), "processes outlived the stack"
-    assert not zombies, "dead children were not collected"
-
-
-def submit(pool: RunningStack, browsers: Sequence[str], **options: Any) -> str:
+def submit(
+    pool: RunningStack, browsers: Sequence[str], *, model: str = "slow", **options: Any
+) -> str:
     """Start a run that goes to the first of the browsers, whatever they went through in other tests."""
     for browser in browsers:
         pool.post(f"/api/browsers/{browser}/breaker/reset/", {})
-    return pool.submit("slow", {"x": ROWS}, browsers=list(browsers), platform="wasm", **options)
+    return pool.submit(model, {"x": ROWS}, browsers=list(browsers), platform="wasm", **options)
 
 
 def wait_computing(pool: RunningStack, run_id: str, browser: str) -> None:

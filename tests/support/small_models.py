@@ -97,6 +97,16 @@ def block(width: int = 64, seed: int = 0, dtype: str = "float32") -> bytes:
     )
 
 
+def division() -> bytes:
+    """y = a / b in int32, where a quotient may be one that the type cannot hold."""
+    kind = ONNX_TYPES["int32"]
+    return model(
+        [make_node("Div", ["a", "b"], ["y"])],
+        [make_tensor_value_info(name, kind, ["n"]) for name in ("a", "b")],
+        [make_tensor_value_info("y", kind, ["n"])],
+    )
+
+
 def with_cpu_node() -> bytes:
     """y = x W and the positions of its positive values, which WebGPU and WebNN leave to the CPU."""
     weight = np.random.default_rng(1).standard_normal((16, 16)).astype(np.float32)

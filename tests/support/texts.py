@@ -35,11 +35,13 @@ class Texts:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()  # closes its pipes, too
 
-    def start(self, prompt: Sequence[int], count: int, **asked: Any) -> str:
+    def start(self, prompt: Sequence[int], count: int, *, owner: str = "", **asked: Any) -> str:
         asked |= {"prompt": list(prompt), "max_tokens": count}
-        session: str = self._ask({"do": "start", "model": self._model, "asked": asked})
+        session: str = self._ask(
+            {"do": "start", "model": self._model, "asked": asked, "owner": owner}
+        )
         return session
 
     def listen(self, session: str, after: int = 0, *, thread: bool = True) -> Iterator[Told]:

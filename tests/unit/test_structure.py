@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -15,6 +16,7 @@ APPS = ("webpool_site", "inference", "browsers", "history")
 TOLD = (ROOT / "docs" / "architecture.md").read_text()
 MOST_MODULES = 18
 MOST_STATIONS = 15
+MOST_ANY = 189
 
 
 def folders() -> dict[str, int]:
@@ -38,6 +40,13 @@ def stations() -> list[str]:
     return re.findall(r"^\d+\. `([a-z_.0-9]+)`", way, re.MULTILINE)
 
 
+def untyped() -> Counter[str]:
+    """How often each module of inference/ says `Any`."""
+    files = (ROOT / "inference").rglob("*.py")
+    found = {path: len(re.findall(r"\bAny\b", path.read_text())) for path in files}
+    return Counter({str(path.relative_to(ROOT)): many for path, many in found.items() if many})
+
+
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
     """Every import of the product, those inside functions included."""
@@ -48,6 +57,14 @@ def test_no_folder_holds_more_modules_than_one_look_takes_in() -> None:
     crowded = {folder: count for folder, count in folders().items() if count > MOST_MODULES}
     assert not crowded, (
         f"more than {MOST_MODULES} modules: {crowded}; give some a room of their own"
+    )
+
+
+def test_any_stays_rare() -> None:
+    found = untyped()
+    worst = ", ".join(f"{path} {many}" for path, many in found.most_common(8))
+    assert found.total() <= MOST_ANY, (
+        f"{found.total()} times `Any` in inference/, at most {MOST_ANY}; the most: {worst}"
     )
 
 

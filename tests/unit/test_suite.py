@@ -114,12 +114,16 @@ def test_what_must_be_alone_is_run_last_while_nothing_else_runs(tmp_path: Path) 
 
 def test_the_first_failure_is_told_before_the_other_tests_end(tmp_path: Path) -> None:
     failing = "def test_it():\n    assert 6 * 7 == 41, 'the question'"
-    files = {"test_a.py": failing, "test_b.py": "def test_it(): note('b', 1)"}
+    files = {
+        "test_a.py": failing,
+        "test_b.py": "def test_it(): note('b', 1)\n@pytest.mark.skip\ndef test_too(): pass",
+    }
     told, _ = run(tmp_path, files)
     at_once, _, summary = told.partition("=== FAILURES")
     assert "\nfailure 1: " in at_once and "AssertionError: the question" in at_once
     assert "AssertionError: the question" in summary and "\nFAILED " in summary
-    assert told.rstrip().splitlines()[-1].startswith("1 failed, 1 passed")
+    assert told.rstrip().splitlines()[-1].startswith("1 failed, 1 passed, 1 skipped")
+    assert "%]" not in told, "pytest's own progress knows nothing of what is not written"
 
 
 def test_a_worker_that_dies_costs_its_test_and_the_rest_is_run(tmp_path: Path) -> None:

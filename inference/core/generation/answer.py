@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from inference.core.generation.detokenize import Text
 from inference.core.generation.sampled import Pick
 from inference.core.generation.stops import StopTexts
+from inference.core.generation.tools import Call
 from inference.core.generation.vocabulary import Vocabulary
 
 
@@ -21,10 +22,11 @@ class Told:
 
 @dataclass(frozen=True)
 class Piece:
-    """What may be told now; either may be empty."""
+    """What may be told now; each may be empty."""
 
     text: str = ""
     tokens: tuple[Told, ...] = ()
+    calls: tuple[Call, ...] = ()
 
 
 class Answer:

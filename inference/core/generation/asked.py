@@ -13,7 +13,8 @@ class Asked:
     """A generation as every door asks for it; texts are tokens already.
 
     `stop`: texts that end it and are not part of the answer; `stop_tokens`: ids that do (the model's own are
-    added unless `ignore_end`). `shards`: 0, the pool decides. `browsers`: only these; empty: any.
+    added unless `ignore_end`). `grammar`: the form of the text (`core.generation.grammar`); "": any.
+    `shards`: 0, the pool decides. `browsers`: only these; empty: any.
     `backend`: "" is wasm, whose numbers are the same in every browser.
     """
 
@@ -23,6 +24,7 @@ class Asked:
     stop: tuple[str, ...] = ()
     stop_tokens: tuple[int, ...] = ()
     ignore_end: bool = False
+    grammar: str = ""
     shards: int = 0
     browsers: tuple[str, ...] = ()
     backend: str = ""

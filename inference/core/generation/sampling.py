@@ -5,6 +5,7 @@ In this order:
    divided by it, another multiplied; then `frequency_penalty` times how often the text has the token, and
    `presence_penalty` once if it has it, are taken off. What comes of it is rounded to float32 once.
 2. Temperature 0: the largest; of equals the smallest id.
+   Where the text has a form, tokens that it does not allow are left out before this step.
 3. Else logits are divided by the temperature. `top_k` keeps the largest, of equals the smaller ids. `top_p`
    keeps the fewest of them, largest first, whose probabilities reach it. `min_p` then drops those below this
    share of the largest probability.
@@ -34,6 +35,7 @@ def draw(
     position: int,
     written: Sequence[int],
     prompt: Sequence[int],
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Pick:
     """The token at a position.
 
@@ -41,13 +43,16 @@ def draw(
         position: of the token in prompt and text together, from 0.
         written: the text's tokens so far.
         prompt: the prompt's.
+        allowed: bool[vocabulary], which tokens may come; None: all. It takes a complete row of logits.
 
     Raises:
-        ValueError: fewer logits are known than an exact draw needs, the largest is no finite number, or a
-            bias is of no token.
+        ValueError: fewer logits are known than an exact draw needs, the largest is no finite number, a
+            bias is of no token, or no token that is allowed has a finite logit.
     """
-    _check(top, sampling)
+    _check(top, sampling, complete=allowed is not None)
     moved = _moved(top, sampling, written, prompt) if sampling.moves_logits else top
+    if allowed is not None:
+        moved = _within(moved, allowed)
     if sampling.temperature == 0.0:
         place = 0
     else:
@@ -62,8 +67,8 @@ def uniform(seed: int, position: int) -> float:
     return float(int(raw) >> 11) * 2.0**-53
 
 
-def _check(top: TopLogits, sampling: Sampling) -> None:
-    needed = sampling.needs()
+def _check(top: TopLogits, sampling: Sampling, *, complete: bool) -> None:
+    needed = 0 if complete else sampling.needs()
     if not top.complete and (needed == 0 or len(top.ids) < needed):
         raise ValueError(
             f"expected {needed or 'all'} of the largest logits for this sampling, got {len(top.ids)}"
@@ -92,6 +97,14 @@ def _moved(
         often = np.fromiter(counts.values(), np.float64)
         row[tokens] -= sampling.frequency_penalty * often + sampling.presence_penalty
     return TopLogits.of_row(row.astype(np.float32))
+
+
+def _within(top: TopLogits, allowed: NDArray[np.bool_]) -> TopLogits:
+    """Those that are allowed, in the same order."""
+    kept = allowed[top.ids]
+    if not kept.any() or not np.isfinite(top.logits[kept][0]):
+        raise ValueError("no token that is allowed here has a finite logit")
+    return TopLogits(top.ids[kept], top.logits[kept], top.log_sum, complete=False)
 
 
 def _kept(logits: NDArray[np.float32], sampling: Sampling) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from inference.core.generation.asked import Asked, Ending
+from inference.core.generation.grammar import Guide
 from inference.core.generation.sampled import Pick, TopLogits
 from inference.core.generation.sampling import draw
 from inference.core.generation.stops import StopTexts
@@ -12,7 +13,7 @@ from inference.core.generation.stops import StopTexts
 
 class Writer:
     """`stop_tokens` are the model's own. `text_of` gives the text that each token, one after another, adds;
-    it is needed where a stop text was asked for.
+    it is needed where a stop text was asked for. `guide` where a form was.
     """
 
     def __init__(
@@ -22,8 +23,9 @@ class Writer:
         context: int,
         stop_tokens: Sequence[int],
         text_of: Callable[[int], str] | None = None,
+        guide: Guide | None = None,
     ) -> None:
-        """Raises ValueError: there are stop texts, and nothing says what the tokens' texts are."""
+        """Raises ValueError: there are stop texts or a form, and nothing to find or to follow them with."""
         self.asked, self._context = asked, context
         own = () if asked.ignore_end else tuple(stop_tokens)
         self._stop_tokens = frozenset((*asked.stop_tokens, *own))
@@ -31,13 +33,16 @@ class Writer:
         self._last: tuple[Pick, Ending | None] | None = None
         if asked.stop and text_of is None:
             raise ValueError("stop texts need a model with a tokenizer")
+        if asked.grammar and guide is None:
+            raise ValueError("a form of the text needs what follows it")
+        self._guide = guide if asked.grammar else None
         self._text_of = text_of if asked.stop else None
         self._stops = StopTexts(asked.stop)
 
     @property
     def needs(self) -> int:
         """How many of the largest logits a step's page gives; 0: all."""
-        return self.asked.sampling.needs()
+        return 0 if self._guide else self.asked.sampling.needs()
 
     def index_after(self, position: int) -> int:
         """Which token of the answer follows `position` positions; below 0: the prompt goes on."""
@@ -49,20 +54,22 @@ class Writer:
         The one before it may be asked for again, and is the same.
 
         Raises:
-            ValueError: as `sampling.draw`, or it is another token's turn.
+            ValueError: as `sampling.draw` and `Guide.take`, or it is another token's turn.
         """
         if self._last is not None and index == len(self.written) - 1:
             return self._last
         if index != len(self.written):
             raise ValueError(f"expected token {len(self.written)}, got {index}")
         position = len(self.asked.prompt) + len(self.written)
-        pick = draw(top, self.asked.sampling, position, self.written, self.asked.prompt)
+        allowed = self._guide.allowed if self._guide else None
+        pick = draw(top, self.asked.sampling, position, self.written, self.asked.prompt, allowed)
         self.written.append(pick.token)
         self._last = (pick, self._ending(pick.token, position + 1))
         return self._last
 
     def _ending(self, token: int, length: int) -> Ending | None:
-        if token in self._stop_tokens:
+        complete = self._guide is not None and self._guide.take(token)
+        if complete or token in self._stop_tokens:
             return Ending.STOP
         if self._text_of is not None:
             self._stops.add(self._text_of(token))

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import Any
 
 from inference.documents import JsonObject, JsonView
 from inference.graph.ensemble.declared import (
@@ -53,13 +52,13 @@ def read_manifest(raw: str | bytes) -> Manifest:
     return parse_manifest(document)
 
 
-def parse_manifest(document: Any) -> Manifest:
+def parse_manifest(document: object) -> Manifest:
     """Check a parsed document.
 
     Raises:
         InvalidManifest: the first thing that is wrong.
     """
-    if is_ensemble(document):
+    if isinstance(document, dict) and is_ensemble(document):
         return parse_ensemble(document)
     form = 'an object such as {"components": [{"name": "text", "model": "text.onnx"}, …]}'
     if not isinstance(document, dict) or "components" not in document:
@@ -110,7 +109,7 @@ def _type(item: JsonView, where: str) -> str:
     return str(value)
 
 
-def _declared(value: Any, what: str, *, renamed: bool) -> tuple[Declared, ...] | None:
+def _declared(value: object, what: str, *, renamed: bool) -> tuple[Declared, ...] | None:
     if value is None:
         return None
     if isinstance(value, list) and all(isinstance(name, str) and name for name in value):
@@ -130,7 +129,7 @@ def _declared(value: Any, what: str, *, renamed: bool) -> tuple[Declared, ...] |
     return tuple(Declared(name, tensor) for name, tensor in pairs)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _no_duplicates(pairs: list[tuple[str, object]]) -> JsonObject:
     """A JSON object, in which a second key of one name would silently win."""
     twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
     if twice:

@@ -13,7 +13,6 @@ be so. With `max_batch_size` above 0 the declared dimensions lack the batch, whi
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from inference.documents import JsonObject
 from inference.graph.ensemble.declared import (
@@ -40,7 +39,7 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def is_ensemble(document: Any) -> bool:
+def is_ensemble(document: object) -> bool:
     return isinstance(document, dict) and "ensemble_scheduling" in document
 
 
@@ -101,7 +100,7 @@ def _ports(document: JsonObject, key: str, *, batched: bool) -> tuple[Declared, 
     return ports
 
 
-def _port(item: Any, where: str, batched: bool) -> Declared:
+def _port(item: object, where: str, batched: bool) -> Declared:
     if not isinstance(item, dict):
         raise InvalidManifest(f"{where}: expected an object with name, data_type and dims")
     only(item, _PORT_KEYS, where)

@@ -7,17 +7,32 @@ import re
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from inference.catalog import checkpoints, components, decoders, registry
-from inference.documents import JsonObject
 from inference.errors import InvalidRequest
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.models import Entrance, ModelType, OnnxModel
 from inference.store import audit
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    path: Path
+    name: str | None
+    type: str | None
+    tokenizer: Path | None
+    override: list[str]
+    weights: str
+    json: bool
+
+
+class _Words(TypedDict):
+    name: str
+    model_type: str
+    tokenizer: Path | None
+
+
+class Command(TypedCommand[_Options]):
     help = (
         "Register an ONNX file, with its external data if it has any; a manifest (.json) of a model made of "
         "several files, which lie beside it; or a language model: a GGUF file, or a folder as Hugging Face, "
@@ -41,7 +56,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         model = _register(options["path"], options)
         audit.record(
             Entrance.COMMAND, audit.machine_user(), "add", f"model {model.name}", model.sha256
@@ -98,9 +113,9 @@ def _text_facts(model: OnnxModel) -> Iterator[str]:
     yield from model.summary["decoding"]["notes"]
 
 
-def _register(path: Path, options: JsonObject) -> OnnxModel:
+def _register(path: Path, options: _Options) -> OnnxModel:
     kind = checkpoints.kind_at(path)
-    words = {
+    words: _Words = {
         "name": options["name"] or (path.stem if kind is None else _name(path)),
         "model_type": options["type"] or (ModelType.OTHER if kind is None else ModelType.TEXT),
         "tokenizer": options["tokenizer"],

@@ -5,16 +5,20 @@ from __future__ import annotations
 import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from inference.catalog import checkpoints, decoders, registry
 from inference.checkpoints.reading import Kind
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.models import ModelType, OnnxModel
 from inference.zoo import minilm, smollm
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    names: list[str]
+
+
+class Command(TypedCommand[_Options]):
     help = (
         "Register sample models: all-MiniLM-L6-v2 as 'minilm', SmolLM2-135M-Instruct as 'smollm2'."
     )
@@ -22,7 +26,7 @@ class Command(WebpoolCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("names", nargs="*", choices=[[], *_SAMPLES], help="default: minilm")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         for name in options["names"] or ["minilm"]:
             known = OnnxModel.objects.filter(name=name).exists()
             self.stdout.write(f"{name}: " + ("already registered" if known else _SAMPLES[name]()))

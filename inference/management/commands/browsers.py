@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from typing import TypedDict
 
 from browsers import locations
 from browsers.models import Browser
 from inference.errors import InvalidRequest
 from inference.ledger import operations
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.management.listing import write_json, write_table
 from inference.scheduling.pool_view import get_browser
 from inference.store.audit import machine_user
@@ -22,7 +22,15 @@ from inference.wire.serializers.browsers import (
 _COLUMNS = ("id", "family", "version", "state", "now", "breaker", "drained", "repairs")
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    id: str | None
+    quarantine: bool
+    release: bool
+    reset_breakers: bool
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = "List the pool's browsers; with an id, show that one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,14 +46,19 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true", help="as GET /api/browsers/")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         browser_id = options["id"]
         acts = {
             "quarantine": self._quarantine,
             "release": self._release,
             "reset_breakers": self._reset_breakers,
         }
-        asked = next((name for name in acts if options[name]), None)
+        given = {
+            "quarantine": options["quarantine"],
+            "release": options["release"],
+            "reset_breakers": options["reset_breakers"],
+        }
+        asked = next((name for name in acts if given[name]), None)
         if not browser_id:
             if asked:
                 raise InvalidRequest("expected the id of a browser before the option")

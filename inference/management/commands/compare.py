@@ -9,7 +9,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from tqdm import tqdm
 
@@ -22,7 +22,7 @@ from inference.core.comparisons.cells import BAD, CellState, failing
 from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.graph.atomic import atomic_write
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.models import Comparison, ComparisonState
 from inference.runs.inputs import from_python, read_input_file
 
@@ -33,7 +33,24 @@ _INTERRUPTED: Final = 130
 _FILES: Final = ("html", "json", "junit")
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    model: str | None
+    browsers: str
+    backends: str
+    rows: str | None
+    runs: int | str
+    seed: str | None
+    input: Path | None
+    known_answer: bool
+    strict: bool
+    fail_on: str
+    show: str | None
+    html: Path | None
+    json: Path | None
+    junit: Path | None
+
+
+class Command(TypedCommand[_Options]):
     help = (
         "Compare a registered model over browsers and backends: time, load, memory, difference from "
         "onnxruntime. The pool goes on when this command is killed (--show follows it again); Ctrl-C "
@@ -63,11 +80,12 @@ class Command(WebpoolCommand):
         for kind in _FILES:
             parser.add_argument(f"--{kind}", type=Path, metavar="FILE")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         fail_on = _states(options["fail_on"])
-        for kind in _FILES:
-            if options[kind]:
-                _check_place(f"--{kind}", options[kind])
+        files = {"html": options["html"], "json": options["json"], "junit": options["junit"]}
+        for kind, path in files.items():
+            if path:
+                _check_place(f"--{kind}", path)
         comparison = self._comparison(options)
         try:
             self._follow(comparison)
@@ -78,8 +96,8 @@ class Command(WebpoolCommand):
             sys.exit(_INTERRUPTED)
         document = report.document(comparison)
         for kind, written in _written(document).items():
-            if options[kind]:
-                with atomic_write(options[kind]) as file:
+            if path := files[kind]:
+                with atomic_write(path) as file:
                     file.write(written)
         self._tell(document)
         states = [CellState(cell["state"]) for cell in document["cells"]]
@@ -87,27 +105,31 @@ class Command(WebpoolCommand):
         if bad or comparison.state != ComparisonState.FINISHED:
             sys.exit(1)
 
-    def _comparison(self, options: JsonView) -> Comparison:
-        if bool(options["model"]) == bool(options["show"]):
+    def _comparison(self, options: _Options) -> Comparison:
+        name, show, path = options["model"], options["show"], options["input"]
+        if show and not name:
+            return asking.get(show)
+        if not name or show:
             raise InvalidRequest("expected either MODEL or --show ID")
-        if options["show"]:
-            return asking.get(options["show"])
         prepared = None
-        if options["input"]:
-            model = registry.get_model(options["model"])
-            from_json = options["input"].suffix == ".json"
-            prepared = from_python(model, read_input_file(options["input"]), json=from_json)
+        if path:
+            model = registry.get_model(name)
+            prepared = from_python(model, read_input_file(path), json=path.suffix == ".json")
+        # As they were written: `create` reads them as every door's.
+        written: JsonObject = {
+            "browsers": options["browsers"],
+            "backends": options["backends"],
+            "rows": options["rows"],
+            "runs": options["runs"],
+            "seed": options["seed"],
+        }
         comparison = asking.create(
             Asked(
-                model=options["model"],
-                browsers=options["browsers"],
-                backends=options["backends"],
-                rows=options["rows"],
-                runs=options["runs"],
-                seed=options["seed"],
+                model=name,
+                **written,
                 inputs=prepared.tensors if prepared else None,
                 filled_in=tuple(prepared.filled_in) if prepared else (),
-                source=options["input"].name if options["input"] else "",
+                source=path.name if path else "",
                 known_answer=options["known_answer"],
                 strict=options["strict"],
                 owner="command line",

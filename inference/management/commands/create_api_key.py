@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from typing import Any
+from typing import TypedDict
 
 from django.contrib.auth import get_user_model
 
 from inference.auth import create_key
 from inference.errors import InvalidRequest
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    name: str
+    user: str
+    requests_per_minute: int | None
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = "Make an API key; it is shown once and stored nowhere."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -22,7 +29,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--requests-per-minute", type=int, help="left out: no limit")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         limit = options["requests_per_minute"]
         if limit is not None and limit < 1:
             raise InvalidRequest(f"--requests-per-minute: expected at least 1, got {limit}")

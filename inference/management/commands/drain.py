@@ -6,16 +6,24 @@ import dataclasses
 import json
 import time
 from argparse import ArgumentParser
-from typing import Any
+from typing import TypedDict
 
 from inference.documents import JsonObject
 from inference.ledger import draining
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 
 _LOOK_EVERY_S = 0.2
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    browser: str
+    undo: bool
+    reason: str
+    wait: float
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = (
         "Let a browser finish what it has and take nothing new; exit code 1: --wait was too short."
     )
@@ -29,7 +37,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         browser_id = options["browser"]
         if options["undo"]:
             with self.acting("release", f"browser {browser_id}"):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from browsers.core.failures import Category
 from inference.catalog import decoders, registry, texts
@@ -22,16 +22,31 @@ from inference.core.generation.asked import (
 from inference.core.generation.detokenize import Text
 from inference.core.generation.sampled import Sampling
 from inference.core.generation.stops import StopTexts
-from inference.documents import JsonObject
 from inference.errors import InvalidRequest, RunFailed
 from inference.generation import report, serving
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.models import OnnxModel
 
 _MOST_TOKENS = 128
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    model: str
+    prompt: str | None
+    chat: Path | None
+    tokens: str | None
+    shards: int
+    browsers: str
+    max_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int
+    stop: list[str]
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = "Have a model write text on the pool of browsers."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -56,7 +71,7 @@ class Command(WebpoolCommand):
         parser.add_argument("--stop", action="append", default=[], metavar="TEXT")
         parser.add_argument("--json", action="store_true", help="facts of each stage, at the end")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         model = registry.get_model(options["model"])
         asked = _asked(model, options)
         session = serving.start(model, asked, "command line")
@@ -96,7 +111,9 @@ class Command(WebpoolCommand):
                 )
 
 
-def _pieces(model: OnnxModel, asked: Asked, events: Iterator[Event], say: Any) -> Iterator[str]:
+def _pieces(
+    model: OnnxModel, asked: Asked, events: Iterator[Event], say: Callable[[Event], None]
+) -> Iterator[str]:
     """The text as far as it is sure; without a tokenizer, the ids."""
     text = Text(texts.texts_of(model).vocabulary) if model.tokenizer else None
     stops = StopTexts(asked.stop)
@@ -110,7 +127,7 @@ def _pieces(model: OnnxModel, asked: Asked, events: Iterator[Event], say: Any) -
     yield stops.end()
 
 
-def _asked(model: OnnxModel, options: JsonObject) -> Asked:
+def _asked(model: OnnxModel, options: _Options) -> Asked:
     sampling = Sampling(
         temperature=options["temperature"],
         top_p=options["top_p"],
@@ -127,7 +144,7 @@ def _asked(model: OnnxModel, options: JsonObject) -> Asked:
     )
 
 
-def _prompt(model: OnnxModel, options: JsonObject) -> list[int]:
+def _prompt(model: OnnxModel, options: _Options) -> list[int]:
     if options["tokens"]:
         try:
             return [int(word) for word in options["tokens"].split(",")]
@@ -139,6 +156,7 @@ def _prompt(model: OnnxModel, options: JsonObject) -> list[int]:
     if not decoder.chat_template:
         raise InvalidRequest(f"model {model.name} has no chat template; use --prompt")
     try:
+        assert options["chat"] is not None  # the parser wants one of the three
         messages = json.loads(options["chat"].read_text())
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"--chat {options['chat']}: {error}") from error

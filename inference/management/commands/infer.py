@@ -6,25 +6,34 @@ import json
 import os
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from inference.catalog import registry
-from inference.documents import Array, JsonObject
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.graph.atomic import atomic_write
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.management.options import add_options, read_options
 from inference.models import Run
 from inference.runs import creation
 from inference.runs.inputs import from_python, read_input_file
 from inference.runs.metrics import run_metrics
 from inference.runs.options import Door
+from inference.sandbox import archives
 from inference.store.tensors import WireTensor, decode_array
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    model: str
+    input: Path | None
+    text: list[str] | None
+    output: Path | None
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = "Run a registered model on the pool of browsers."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -36,16 +45,18 @@ class Command(WebpoolCommand):
         parser.add_argument("--output", type=Path, metavar="FILE.npz")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         wishes = read_options(options, Door.INFER)
         if options["output"]:
             _check_place(options["output"])
         model = registry.get_model(options["model"])
-        if options["text"]:
-            values: JsonObject = dict(registry.tokenizer_of(model).encode(options["text"]))
+        path = options["input"]
+        if path is None:
+            texts = options["text"] or []
+            values: JsonObject = dict(registry.tokenizer_of(model).encode(texts))
         else:
-            values = read_input_file(options["input"])
-        from_json = options["input"] is not None and options["input"].suffix == ".json"
+            values = read_input_file(path)
+        from_json = path is not None and path.suffix == ".json"
         prepared = from_python(model, values, json=from_json)
         request = creation.RunRequest(
             model=model.name,
@@ -113,14 +124,7 @@ def _check_place(path: Path) -> None:
 def write_npz(path: Path, outputs: list[WireTensor]) -> None:
     """Write all outputs, completely or not at all."""
     with atomic_write(path) as file:
-        savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
-        savez(file, allow_pickle=False, **{t.name: _plain_array(t) for t in outputs})
-
-
-def _plain_array(tensor: WireTensor) -> Array:
-    """Strings as numpy's own text type, which needs no pickle."""
-    array = decode_array(tensor)
-    return array.astype(str) if array.dtype == object else array
+        archives.write(file, {tensor.name: decode_array(tensor) for tensor in outputs})
 
 
 def _report(run: Run, outputs: list[WireTensor], filled_in: list[str]) -> JsonObject:
@@ -143,6 +147,6 @@ def _report(run: Run, outputs: list[WireTensor], filled_in: list[str]) -> JsonOb
     }
 
 
-def _plain(item: object) -> Any:
+def _plain(item: object) -> object:
     value = item.item() if isinstance(item, np.generic) else item
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from typing import TypedDict
 
 from browsers import locations
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.management.listing import write_json, write_table
 from inference.models import OnnxModel
 from inference.wire.serializers.models import ModelDetailSerializer, ModelSerializer
@@ -16,7 +16,13 @@ from inference.wire.serializers.models import ModelDetailSerializer, ModelSerial
 _COLUMNS = ("name", "model_type", "file_bytes", "node_count", "max_shards", "created_at")
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    name: str | None
+    remove: bool
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = "List the registered models; with a name, show that one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,7 +32,7 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true", help="as GET /api/models/")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         if not options["name"]:
             if options["remove"]:
                 raise InvalidRequest("--remove: expected the name of a model before it")

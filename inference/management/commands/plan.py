@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
-from typing import Any
+from typing import TypedDict
 
 from django.conf import settings
 
@@ -17,7 +17,7 @@ from inference.catalog.memory_plan import Placed, parse_pool, plan_in_memory
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.graph.model import load
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.management.options import add_options, read_options
 from inference.models import OnnxModel, Plan, Strategy
 from inference.runs import auto
@@ -28,7 +28,16 @@ from inference.zoo.families import SHAPES, shape_only
 from inference.zoo.precision import PRECISIONS
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    model: str | None
+    outline: str | None
+    precision: str
+    pool: str | None
+    rows: int | None
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = "Cut a registered model and show the plan."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -49,16 +58,17 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: object, **options: Any) -> None:
-        if bool(options["model"]) == bool(options["outline"]):
+    def carry_out(self, options: _Options) -> None:
+        name = options["model"]
+        if bool(name) == bool(options["outline"]):
             raise InvalidRequest("expected MODEL or --outline")
-        if options["outline"] and not options["pool"]:
-            raise InvalidRequest("--outline needs --pool: which browsers are planned for")
         if options["pool"]:
-            self._fit(options)
+            self._fit(options, options["pool"])
             return
+        if not name:
+            raise InvalidRequest("--outline needs --pool: which browsers are planned for")
         wishes = read_options(options, Door.PLANS)
-        model = registry.get_model(options["model"])
+        model = registry.get_model(name)
         if wishes.get("strategy") == Strategy.AUTO:
             self._predict(
                 model, options, allow_unproved_split=wishes.get("allow_unproved_split", False)
@@ -78,9 +88,7 @@ class Command(WebpoolCommand):
             self._print(step)
         self.stdout.write(f"splitting a batch by rows: {model.batch}")
 
-    def _predict(
-        self, model: OnnxModel, options: JsonObject, *, allow_unproved_split: bool
-    ) -> None:
+    def _predict(self, model: OnnxModel, options: _Options, *, allow_unproved_split: bool) -> None:
         pool = pool_for(RunRequest(model=model.name, inputs=()))
         decision = auto.decide(
             model,
@@ -109,16 +117,16 @@ class Command(WebpoolCommand):
                 f"({step['basis']})"
             )
 
-    def _fit(self, options: JsonObject) -> None:
+    def _fit(self, options: _Options, written: str) -> None:
         pool = parse_pool(
-            options["pool"],
+            written,
             family_of=lambda kind: get_driver(kind).family,
             limits_mb=settings.WEBPOOL_MEMORY_LIMIT_MB,
         )
         if options["outline"]:
             graph = shape_only(SHAPES[options["outline"]], PRECISIONS[options["precision"]])
         else:
-            graph = load(path_of(registry.get_model(options["model"]).sha256))
+            graph = load(path_of(registry.get_model(options["model"] or "").sha256))
         placed = plan_in_memory(graph, pool, weights=options["precision"])
         if options["json"]:
             self.stdout.write(json.dumps([_placed(one) for one in placed], indent=2))

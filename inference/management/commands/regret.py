@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TypedDict
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from inference.documents import JsonObject
+from inference.management.cli import TypedCommand
 from inference.scheduling.advice_report import regrets
 
 
-class Command(BaseCommand):
+class _Options(TypedDict):
+    model: str | None
+    days: float
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = "Regret of the pool's choices against the best single arm, per model, as measured."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -19,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--days", type=float, default=7.0, help="runs of so many days")
         parser.add_argument("--json", action="store_true", help="machine-readable")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         found = regrets(model=options["model"], days=options["days"])
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))

@@ -10,7 +10,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypedDict
 
 from tqdm import tqdm
 
@@ -18,9 +18,9 @@ from browsers import locations
 from inference.batches import jobs, report, results
 from inference.batches.options import JOB_OPTIONS
 from inference.batches.readers import format_of
-from inference.documents import JsonObject
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.management.options import add_options, written
 from inference.models import Entrance
 from inference.models.batches import BatchJob, BatchState, JobState
@@ -35,7 +35,16 @@ _STANDS_AFTER_S = 10.0
 _STANDS = f"nothing is being sent; is the pool running ({locations.UP})?"
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    model: str | None
+    input: Path | None
+    output: Path | None
+    resume: str | None
+    retry_failed: bool
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = (
         "Run a registered model over a file of inputs. The pool computes the job: it goes on when this "
         "command is killed, and the same command (or --resume) follows it again. Ctrl-C cancels it."
@@ -52,10 +61,10 @@ class Command(WebpoolCommand):
         parser.add_argument("--retry-failed", action="store_true", help="its failed batches too")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         if options["output"]:
             format_of(options["output"])  # refused before anything runs
-        job = _resumed(options) if options["resume"] else self._created(options)
+        job = _resumed(options["resume"], options) if options["resume"] else self._created(options)
         output = options["output"] or _beside(job, options["input"])
         before = report.progress(job).items[BatchState.DONE]
         began = time.monotonic()
@@ -70,7 +79,7 @@ class Command(WebpoolCommand):
         if job.state != JobState.FINISHED:
             sys.exit(1)
 
-    def _created(self, options: JsonObject) -> BatchJob:
+    def _created(self, options: _Options) -> BatchJob:
         if not options["model"] or not options["input"]:
             raise InvalidRequest("expected MODEL and --input FILE, or --resume JOB")
         job, new = jobs.create_job(request_of(options))
@@ -149,7 +158,7 @@ class Command(WebpoolCommand):
         self.stderr.write(text, lambda plain: plain)
 
 
-def request_of(options: JsonObject) -> jobs.JobRequest:
+def request_of(options: JsonView) -> jobs.JobRequest:
     """Raises InvalidRequest: an option with a value that cannot be."""
     own, of_runs = jobs.divide(written(options, Door.JOBS, _OPTIONS))
     return jobs.JobRequest(
@@ -162,8 +171,8 @@ def request_of(options: JsonObject) -> jobs.JobRequest:
     )
 
 
-def _resumed(options: JsonObject) -> BatchJob:
-    job = jobs.get_job(options["resume"])
+def _resumed(job_id: str, options: _Options) -> BatchJob:
+    job = jobs.get_job(job_id)
     with audit.acting(Entrance.COMMAND, audit.machine_user(), "resume", f"batch job {job.pk}"):
         jobs.resume_job(job, retry_failed=options["retry_failed"])
     return job

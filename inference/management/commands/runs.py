@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any
+from typing import TypedDict
 
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
-from inference.management.cli import WebpoolCommand
+from inference.management.cli import TypedCommand
 from inference.management.listing import write_json, write_table
 from inference.models import Run, RunState
 from inference.runs.answers import get_run
@@ -27,7 +27,16 @@ _COLUMNS = (
 )
 
 
-class Command(WebpoolCommand):
+class _Options(TypedDict):
+    id: str | None
+    cancel: bool
+    state: str | None
+    model: str | None
+    limit: int
+    json: bool
+
+
+class Command(TypedCommand[_Options]):
     help = "List runs, the latest first; with an id, show that one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -40,11 +49,11 @@ class Command(WebpoolCommand):
         parser.add_argument("--limit", type=int, default=20)
         parser.add_argument("--json", action="store_true", help="as GET /api/runs/")
 
-    def handle(self, *_: object, **options: Any) -> None:
+    def carry_out(self, options: _Options) -> None:
         if not options["id"]:
             if options["cancel"]:
                 raise InvalidRequest("--cancel: expected the id of a run before it")
-            return self._list(**options)
+            return self._list(options)
         run = get_run(options["id"])
         if not options["cancel"]:
             return write_json(self.stdout, RunDetailSerializer(run).data)
@@ -54,7 +63,8 @@ class Command(WebpoolCommand):
         self.stdout.write(f"run {run.pk} was cancelled")
         return None
 
-    def _list(self, *, state: str | None, model: str | None, limit: int, **options: Any) -> None:
+    def _list(self, options: _Options) -> None:
+        state, model, limit = options["state"], options["model"], options["limit"]
         if limit < 1:
             raise InvalidRequest(f"--limit: expected at least 1, got {limit}")
         found = Run.objects.select_related("model", "plan").order_by("-created_at")

@@ -10,10 +10,12 @@ import importlib
 import os
 import socket
 import traceback
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from inference.sandbox import frames
 
+Job: TypeAlias = Callable[..., frames.Answer | None]
 _HERE: Final = "inference.sandbox.jobs."
 JOBS: Final = {
     "read": "reading:read",
@@ -28,6 +30,8 @@ JOBS: Final = {
     "tokens": "tokens:Tokens",
     "texts": "texts:Texts",
     "chat": "texts:Chat",
+    "grammars": "guiding:Grammars",
+    "guide": "guiding:Guide",
     "loads": "loading:Loads",
     "rows": "tables:Rows",
     "compare": "comparing:reference_of",
@@ -44,18 +48,18 @@ def serve(sock: socket.socket) -> None:
     if not isinstance(job, type):
         _say(sock, job, first)
         return
-    made: list[Any] = []
+    made: list[Job] = []
     begun = _say(sock, lambda **given: made.append(job(**given)), first)
     while begun and (asked := frames.receive(sock)) is not None:
         _say(sock, made[0], asked)
 
 
-def _found(name: str) -> Any:
+def _found(name: str) -> Job:
     module, _, attribute = JOBS[name].partition(":")
     return getattr(importlib.import_module(_HERE + module), attribute)
 
 
-def _say(sock: socket.socket, job: Any, asked: frames.Answer) -> bool:
+def _say(sock: socket.socket, job: Job, asked: frames.Answer) -> bool:
     """Answer one question; whether there was an answer."""
     given = dict(asked.document["given"])
     if asked.arrays:

@@ -11,9 +11,10 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import onnxruntime
 
 from browsers.core.answers.known import RULES
 from inference.core.generation.stages import Stage, Use
@@ -27,6 +28,7 @@ from inference.graph.runtime import session
 from inference.graph.shapes import bind_dims
 from inference.graph.spec import TensorSpec
 from inference.graph.steps import JoinSpec
+from inference.sandbox import archives
 from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed
 from inference.sandbox.frames import Answer
 from inference.sandbox.jobs.reading import traits_of
@@ -145,7 +147,9 @@ def _run(steps: Sequence[_Step], cases: Sequence[_Case], found: Mapping[str, _Fo
                 _note(found[step.sha256], inputs, outputs)
 
 
-def _asked(step: _Step, case: _Case, runtime: Any) -> tuple[Arrays, Arrays]:
+def _asked(
+    step: _Step, case: _Case, runtime: onnxruntime.InferenceSession
+) -> tuple[Arrays, Arrays]:
     """One step's inputs and outputs; what it makes is there for those that follow."""
     taken = {port.name: port.tensor for port in read_ports(step.inputs)}
     missing = [port for port in step.taken() if taken[port.name] not in case.values]
@@ -164,7 +168,7 @@ def _asked(step: _Step, case: _Case, runtime: Any) -> tuple[Arrays, Arrays]:
     return inputs, outputs
 
 
-def _made_up(step: _Step, missing: Sequence[Any], case: _Case) -> Arrays:
+def _made_up(step: _Step, missing: Sequence[TensorSpec], case: _Case) -> Arrays:
     names = sorted({dim for port in missing for dim in port.shape if isinstance(dim, str)})
     sizes = {name: _UNLIKE[i % len(_UNLIKE)] for i, name in enumerate(names)} if case.unlike else {}
     for port in missing:
@@ -257,6 +261,5 @@ def _keep(target: Path, path: Path, meta: JsonView, found: _Found) -> None:
     for number, (inputs, outputs) in enumerate(found.answers):
         named |= {f"{number}:{IN}{name}": array for name, array in inputs.items()}
         named |= {f"{number}:{OUT}{name}": array for name, array in outputs.items()}
-    savez: Any = np.savez  # its stub takes the keyword arrays for its own flag
     with target.open("wb") as file:
-        savez(file, **named)
+        archives.write(file, named)

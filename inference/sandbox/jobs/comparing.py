@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnxruntime
@@ -60,7 +60,7 @@ def reference_of(
     raise ValueError(f"{why}; give inputs of your own, or the model's known answer")
 
 
-def _run(runtime: Any, arrays: Mapping[str, Array]) -> dict[str, Array]:
+def _run(runtime: onnxruntime.InferenceSession, arrays: Mapping[str, Array]) -> dict[str, Array]:
     names = [item.name for item in runtime.get_outputs()]
     try:
         found = runtime.run(names, dict(arrays))

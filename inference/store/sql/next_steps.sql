@@ -9,7 +9,8 @@ FROM (
         ) AS place
     FROM inference_runshard AS shard
     JOIN inference_run AS run ON run.id = shard.run_id
-    WHERE shard.state = 'queued' AND shard.browser = %s AND run.deadline_at > %s
+    WHERE shard.state IN ('ready', 'queued', 'running') -- as the index has it: SQLite would not find it otherwise
+    AND shard.state = 'queued' AND shard.browser = %s AND run.deadline_at > %s
 ) AS waiting
 WHERE place = 1
 ORDER BY queued_at, id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
@@ -41,7 +41,7 @@ class ComparisonSerializer(serializers.ModelSerializer[Comparison]):
         ]  # fmt: skip
 
 
-class ComparisonRequestSerializer(serializers.Serializer[Any]):
+class ComparisonRequestSerializer(serializers.Serializer[object]):
     """A comparison to start. Inputs are random unless `inputs` or `known_answer` is given."""
 
     model = serializers.CharField()
@@ -85,7 +85,7 @@ class ComparisonList(Door, generics.ListAPIView[Comparison]):
         return rows
 
     @extend_schema(parameters=[OpenApiParameter("model", OpenApiTypes.STR, description="name")])
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
     @extend_schema(
@@ -110,6 +110,8 @@ class ComparisonList(Door, generics.ListAPIView[Comparison]):
 
 class ComparisonDetail(Door, APIView):
     """One comparison: each cell, what differs, and that in words."""
+
+    rules = {"DELETE": auth.OWNER}
 
     @extend_schema(
         parameters=[
@@ -136,6 +138,15 @@ class ComparisonDetail(Door, APIView):
         if kind == "junit":
             return HttpResponse(junit.render(document), content_type=_FORMATS[kind])
         return Response(document)
+
+    @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
+    def delete(self, request: Request, comparison_id: str) -> Response:
+        """Forget what was compared; one that still runs is cancelled first."""
+        comparison, caller = asking.get(comparison_id), caller_of(request)
+        auth.check_owner(caller, comparison.owner, auth.DELETE_COMPARISON)
+        with audit.acting(Entrance.REST, caller.name, "delete", f"comparison {comparison.pk}"):
+            asking.remove(comparison)
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class ComparisonCancel(Door, APIView):

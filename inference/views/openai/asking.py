@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from inference.catalog import registry
 from inference.catalog.decoders import decoder_of
-from inference.catalog.texts import chat_of, texts_of
+from inference.catalog.texts import chat_of, check_grammar, texts_of
 from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder
+from inference.core.generation.tools import STOPS, ToolCalls, ToolForm, form_of, grammar_of
 from inference.core.generation.vocabulary import Vocabulary
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
@@ -21,6 +22,7 @@ from inference.wire.openai.reading import (
     read_completion,
 )
 from inference.wire.openai.refusals import Refused
+from inference.wire.openai.tools import Tools
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Question:
         before: what stands before each answer's text: the prompt that is echoed, or nothing.
         stop_tokens: those that end an answer, the model's own among them.
         prompt_tokens: of all prompts, each once.
+        new_calls: finds calls of tools in one answer; gives None where it may call none.
     """
 
     model: OnnxModel
@@ -41,6 +44,7 @@ class Question:
     before: tuple[str, ...]
     stop_tokens: frozenset[int]
     prompt_tokens: int
+    new_calls: Callable[[], ToolCalls | None] = lambda: None
 
 
 def chat(document: Any) -> Question:
@@ -51,9 +55,41 @@ def chat(document: Any) -> Question:
     """
     request = read_chat(document)
     model, decoder = _writer(request.writing.model)
-    return _question(
-        model, decoder, request.writing, [_chat_prompt(model, decoder, request)], "messages"
+    tools = request.tools
+    if not tools.callable:
+        prompt = _chat_prompt(model, decoder, request)
+        return _question(model, decoder, request.writing, [prompt], "messages")
+    form = _tool_form(model, decoder)
+    told = dataclasses.replace(request, words={**request.words, "tools": list(tools.documents)})
+    question = _question(
+        model, decoder, _calling(request.writing, form, tools), [_chat_prompt(model, decoder, told)],
+        "messages",
+    )  # fmt: skip
+    names = [tool.name for tool in tools.callable]
+    return dataclasses.replace(
+        question, new_calls=lambda: ToolCalls(form, names, several=tools.several)
     )
+
+
+def _tool_form(model: OnnxModel, decoder: Decoder) -> ToolForm:
+    form = form_of(decoder.chat_template)
+    if form is None:
+        raise Refused(
+            f"tools: expected none: the chat template of model {model.name} knows no tools, or has calls "
+            "in a form that is not read here",
+            param="tools",
+            code="model_not_supported",
+        )
+    return form
+
+
+def _calling(writing: Writing, form: ToolForm, tools: Tools) -> Writing:
+    """With what holds the answers to calls, and ends them where they may have one only."""
+    stop = writing.stop if tools.several else (*writing.stop, *STOPS[form])
+    grammar = ""
+    if tools.forced or any(tool.strict for tool in tools.callable):
+        grammar = grammar_of(form, tools.callable, forced=tools.forced, several=tools.several)
+    return dataclasses.replace(writing, stop=stop, grammar=grammar, grammar_field="tools")
 
 
 def completion(document: Any) -> Question:
@@ -110,6 +146,7 @@ def _question(
     model: OnnxModel, decoder: Decoder, writing: Writing, prompts: Sequence[list[int]], field: str
 ) -> Question:
     _check_tokens(decoder, writing)
+    _check_form(model, decoder, writing)
     if writing.shards > decoder.layers:
         raise Refused(
             f"shards: expected at most the model's {decoder.layers} layers, got {writing.shards}",
@@ -157,6 +194,7 @@ def _asked(decoder: Decoder, writing: Writing, prompt: list[int], number: int, f
         stop=writing.stop,
         stop_tokens=writing.stop_tokens,
         ignore_end=writing.ignore_end,
+        grammar=writing.grammar,
         shards=writing.shards,
         browsers=writing.browsers,
         backend=writing.platform,
@@ -166,6 +204,15 @@ def _asked(decoder: Decoder, writing: Writing, prompt: list[int], number: int, f
 def _seed(first: int, number: int) -> int:
     """Of answer `number`, within 64 bits with a sign."""
     return (first + number + 2**63) % 2**64 - 2**63
+
+
+def _check_form(model: OnnxModel, decoder: Decoder, writing: Writing) -> None:
+    if writing.grammar:
+        try:
+            check_grammar(model, decoder, writing.grammar)
+        except InvalidRequest as error:
+            field = writing.grammar_field
+            raise Refused(f"{field}: {error}", param=field) from error
 
 
 def _check_tokens(decoder: Decoder, writing: Writing) -> None:

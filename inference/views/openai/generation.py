@@ -112,10 +112,11 @@ class _Telling:
             AnswerText(question.vocabulary, question.writing.stop, question.stop_tokens)
             for _ in question.asked
         ]
+        self._calls = [question.new_calls() for _ in question.asked]
         self._ended: list[Ended] = []
 
     def add(self, index: int, event: TokenWritten) -> Piece:
-        return self._texts[index].add(event.pick)
+        return self._called(index, self._texts[index].add(event.pick))
 
     def end(self, index: int, event: Ended) -> tuple[Piece, str]:
         """The rest of an answer, and why it ended.
@@ -129,7 +130,22 @@ class _Telling:
                 category = Category.CANCELLED
             raise GenerationFailed(event.error or "the generation was cancelled", category)
         self._ended.append(event)
-        return self._texts[index].end(), _FINISH[event.ending]
+        piece = self._called(index, self._texts[index].end(), last=True)
+        found = self._calls[index]
+        called = found is not None and found.count > 0
+        finish = _FINISH[event.ending]
+        return piece, "tool_calls" if called and finish == "stop" else finish
+
+    def _called(self, index: int, piece: Piece, *, last: bool = False) -> Piece:
+        """The piece, with what of its text are calls of tools as such."""
+        found = self._calls[index]
+        if found is None:
+            return piece
+        text, calls = found.add(piece.text)
+        if last:
+            rest, more = found.end()
+            text, calls = text + rest, [*calls, *more]
+        return Piece(text, piece.tokens, tuple(calls))
 
     def usage(self) -> Usage:
         return Usage(
@@ -152,7 +168,12 @@ async def _whole(question: Question, started: Sequence[str], form: Form) -> Json
                 pieces[index].append(piece)
     choices = [
         Choice(
-            Piece("".join(p.text for p in parts), tuple(t for p in parts for t in p.tokens)), finish
+            Piece(
+                "".join(p.text for p in parts),
+                tuple(t for p in parts for t in p.tokens),
+                tuple(call for p in parts for call in p.calls),
+            ),
+            finish,
         )
         for parts, finish in zip(pieces, finishes, strict=True)
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from browsers.core.protocol import WireTensor
 from inference.conversion.documents import parse
@@ -87,7 +86,7 @@ def _json_length(view: memoryview, header: str | None) -> int:
     return int(header)
 
 
-def _inputs(entries: list[Any], view: memoryview, at: int) -> tuple[tuple[WireTensor, ...], int]:
+def _inputs(entries: list[object], view: memoryview, at: int) -> tuple[tuple[WireTensor, ...], int]:
     tensors: list[WireTensor] = []
     for entry in entries:
         if not isinstance(entry, dict):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inference.core.generation.answer import Piece, Told
 from inference.core.generation.vocabulary import Vocabulary
 from inference.documents import JsonObject, JsonView
+from inference.wire.openai.tools import call_document
 
 _LEAST_LOGPROB: Final = (
     -9999.0
@@ -81,9 +82,14 @@ class Form:
 
     def goes_on(self, index: int, piece: Piece) -> JsonObject | None:
         """An event with the next piece of an answer; None: it holds nothing to tell."""
-        if not piece.text and not (piece.tokens and self.tells_tokens):
+        if not piece.text and not piece.calls and not (piece.tokens and self.tells_tokens):
             return None
-        part = {"content": piece.text} if self.chat else piece.text
+        part: JsonView | str = piece.text
+        if self.chat:
+            part = {"content": piece.text} if piece.text or not piece.calls else {}
+        if piece.calls and isinstance(part, dict):
+            calls = [{"index": call.index, **call_document(call)} for call in piece.calls]
+            part = {**part, "tool_calls": calls}
         return self._event(index, part, self._logprobs(piece.tokens), None)
 
     def ends(self, index: int, finish: str) -> JsonObject:
@@ -121,8 +127,11 @@ class Form:
         return self._document([choice], stream=True, **more)
 
     def _choice(self, index: int, choice: Choice) -> JsonObject:
-        text = choice.piece.text
-        message = {"role": "assistant", "content": text, "refusal": None}
+        text, calls = choice.piece.text, choice.piece.calls
+        message: JsonObject = {"role": "assistant", "content": text, "refusal": None}
+        if calls:
+            message["content"] = text or None
+            message["tool_calls"] = [call_document(call) for call in calls]
         return {
             "index": index,
             **({"message": message} if self.chat else {"text": text}),

@@ -19,6 +19,7 @@ from inference.wire.openai.kinds import (
     Anything,
     Biases,
     Count,
+    Form,
     Number,
     Only,
     Stops,
@@ -73,7 +74,7 @@ def _unserved(name: str, endpoints: frozenset[Endpoint], why: str, *harmless: An
     return Field(name, Only(harmless, why), "", endpoints)
 
 
-_NO_TOOLS = "tools are not served yet"
+_OLD = "it has given way to tools"
 
 FIELDS: tuple[Field, ...] = (
     Field("model", Text(), "a model's name", _EVERY, required=True),
@@ -201,6 +202,35 @@ FIELDS: tuple[Field, ...] = (
         _TEXT,
         default=False,
     ),
+    Field(
+        "response_format",
+        Form(),
+        "hold the answer to a form: JSON, or JSON by a JSON Schema, each token chosen among those that can "
+        "still lead to it; what of a schema cannot be held to is refused",
+        _CHAT,
+        default="",
+    ),
+    Field(
+        "tools",
+        Anything("a list of functions"),
+        "what the model may call, told to its chat template; refused where that knows none, or has calls "
+        "written in another form than Hermes' (`<tool_call>`) or Llama's; `strict` holds calls to their "
+        "schema",
+        _CHAT,
+    ),
+    Field(
+        "tool_choice",
+        Anything("`none`, `auto`, `required`, or a function by its name"),
+        "`required` and a name hold the text to a call with right arguments; missing: `auto`",
+        _CHAT,
+    ),
+    Field(
+        "parallel_tool_calls",
+        Flag(),
+        "an answer may call more than one tool, or the same one again",
+        _CHAT,
+        default=True,
+    ),
     Field("chat_template_kwargs", Words(), "told to the model's chat template", _CHAT, default={}),
     Field(
         "shards",
@@ -237,14 +267,8 @@ FIELDS: tuple[Field, ...] = (
         default="float",
     ),
     Field("dimensions", Count(1, MOST_TOKENS), "taken where it is the model's own", _EMBEDDINGS),
-    _unserved("tools", _CHAT, _NO_TOOLS, []),
-    _unserved("tool_choice", _CHAT, _NO_TOOLS, "none", "auto"),
-    _unserved("parallel_tool_calls", _CHAT, _NO_TOOLS, True, False),
-    _unserved("functions", _CHAT, _NO_TOOLS, []),
-    _unserved("function_call", _CHAT, _NO_TOOLS, "none", "auto"),
-    _unserved(
-        "response_format", _CHAT, "answers of a given form are not served yet", {"type": "text"}
-    ),
+    _unserved("functions", _CHAT, _OLD, []),
+    _unserved("function_call", _CHAT, _OLD, "none", "auto"),
     _unserved("modalities", _CHAT, "answers are text", ["text"]),
     _unserved("audio", _CHAT, "answers are text"),
     _unserved("prediction", _CHAT, "nothing is predicted here"),

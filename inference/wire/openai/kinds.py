@@ -6,7 +6,9 @@ import dataclasses
 import json
 from typing import Any, ClassVar
 
-from inference.documents import JsonObject
+from inference.core.generation.grammar import MOST_CHARACTERS, json_grammar
+from inference.documents import JsonObject, JsonView
+from inference.errors import InvalidRequest
 from inference.runs.option_kinds import Kind
 
 MOST_BIASES = 1024
@@ -150,6 +152,44 @@ class Words(Kind):
         if not isinstance(value, dict):
             raise self.refusal(name, value)
         return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Form(Kind):
+    """The form of an answer; read as a grammar, "" where any text will do."""
+
+    expected: ClassVar[str] = (
+        '{"type": "text"}, {"type": "json_object"}, or {"type": "json_schema", "json_schema": {"name": …, '
+        '"schema": {…}}}'
+    )
+
+    def read(self, name: str, value: Any) -> str:
+        match value:
+            case {"type": "text"} if len(value) == 1:
+                return ""
+            case {"type": "json_object"} if len(value) == 1:
+                return json_grammar({"type": "object"})
+            case {"type": "json_schema", "json_schema": dict(given)} if len(value) == 2:
+                return self._of_schema(name, value, given)
+        raise self.refusal(name, value)
+
+    def _of_schema(self, name: str, value: Any, given: JsonView) -> str:
+        schema, strict = given.get("schema", {}), given.get("strict")
+        texts = (given.get("name"), given.get("description", ""))
+        known = not given.keys() - {"name", "description", "schema", "strict"}
+        if (
+            not known
+            or not isinstance(schema, dict)
+            or not (strict is None or isinstance(strict, bool))
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            raise self.refusal(name, value)
+        grammar = json_grammar(schema)
+        if len(grammar) > MOST_CHARACTERS:
+            raise InvalidRequest(
+                f"{name}: expected a schema of at most {MOST_CHARACTERS} characters, got {len(grammar)}"
+            )
+        return grammar
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from inference.wire.openai.fields import MOST_CHOICES, Endpoint, read_fields
 from inference.wire.openai.kinds import is_token
 from inference.wire.openai.messages import read_messages
 from inference.wire.openai.refusals import Refused
+from inference.wire.openai.tools import Tools, read_tools
 
 MOST_TEXTS: Final = 2048
 
@@ -28,6 +29,7 @@ class Writing:
         tells_usage: the last event of a stream tells the usage.
         shards: 0: as the pool decides.
         platform: empty: wasm.
+        grammar: the form of the answers, "" is any; `grammar_field`: what the caller asked for it with.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Writing:
     stop: tuple[str, ...]
     stop_tokens: tuple[int, ...]
     ignore_end: bool
+    grammar: str
     choices: int
     tells_tokens: bool
     stream: bool
@@ -44,6 +47,7 @@ class Writing:
     shards: int
     browsers: tuple[str, ...]
     platform: str
+    grammar_field: str = "response_format"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,7 @@ class ChatRequest:
     writing: Writing
     messages: tuple[JsonView, ...]
     words: JsonView
+    tools: Tools
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +102,16 @@ def read_chat(document: Any) -> ChatRequest:
         fields, max_tokens=older if limit is None else limit, max_tokens_field=name,
         tells_tokens=fields["logprobs"], likeliest=told or 0, choices=fields["n"],
     )  # fmt: skip
-    return ChatRequest(writing, read_messages(fields["messages"]), fields["chat_template_kwargs"])
+    tools = read_tools(
+        fields["tools"], fields["tool_choice"], several=fields["parallel_tool_calls"]
+    )
+    if writing.grammar and tools.callable:
+        raise Refused(
+            "response_format: expected none beside tools: a call has a form of its own",
+            param="response_format",
+        )
+    messages = read_messages(fields["messages"])
+    return ChatRequest(writing, messages, fields["chat_template_kwargs"], tools)
 
 
 def read_completion(document: Any) -> CompletionRequest:
@@ -184,6 +198,7 @@ def _writing(
         stop=fields["stop"],
         stop_tokens=fields["stop_token_ids"],
         ignore_end=fields["ignore_eos"],
+        grammar=fields.get("response_format", ""),
         choices=choices,
         tells_tokens=tells_tokens,
         stream=fields["stream"],

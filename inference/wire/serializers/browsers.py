@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -167,5 +166,5 @@ class BrowserDetailSerializer(BrowserSerializer):
         fields = [*BrowserSerializer.Meta.fields, "incidents"]
 
     @extend_schema_field(IncidentSerializer(many=True))
-    def get_incidents(self, row: Browser) -> Any:
+    def get_incidents(self, row: Browser) -> object:
         return IncidentSerializer(row.incidents.all()[:50], many=True).data

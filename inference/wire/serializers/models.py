@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -59,7 +57,7 @@ class ModelDetailSerializer(ModelSerializer):
         fields = [*ModelSerializer.Meta.fields, "summary", "proofs"]
 
     @extend_schema_field(BackendProofSerializer(many=True))
-    def get_proofs(self, row: OnnxModel) -> Any:
+    def get_proofs(self, row: OnnxModel) -> object:
         files = {row.sha256, *(item["sha256"] for item in row.components)}
         cut = PlanShard.objects.filter(plan__model=row).exclude(sha256="")
         files |= set(cut.values_list("sha256", flat=True))
@@ -148,7 +146,7 @@ class PlanJoinSerializer(serializers.ModelSerializer[PlanShard]):
 
 
 class PlanSerializer(serializers.ModelSerializer[Plan]):
-    model: Any = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    model: object = serializers.SlugRelatedField(slug_field="name", read_only=True)
     shards = PlanShardSerializer(many=True, source="computing")
     joins = PlanJoinSerializer(many=True, source="joining")
 

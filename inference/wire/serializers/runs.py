@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -15,7 +13,7 @@ from inference.runs.options import Door, recorded
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
-    model: Any = serializers.SlugRelatedField(slug_field="name", read_only=True)
+    model: object = serializers.SlugRelatedField(slug_field="name", read_only=True)
     strategy = serializers.CharField(source="plan.strategy")
     num_shards = serializers.IntegerField(source="plan.num_shards")
     data_parallel = serializers.IntegerField(source="plan.data_parallel")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from inference.documents import Array, DType
 from inference.zoo.builder import FLOAT, MICROSOFT, GraphBuilder
@@ -25,7 +25,12 @@ class Net(GraphBuilder):
     # --- weights ---------------------------------------------------------------------------------
 
     def tensor(
-        self, name: str, *shape: int, mean: float = 0.0, spread: float = 0.1, dtype: Any = None
+        self,
+        name: str,
+        *shape: int,
+        mean: float = 0.0,
+        spread: float = 0.1,
+        dtype: DTypeLike | None = None,
     ) -> str:
         """A weight as it is in the checkpoint, in the type of the activations or in `dtype`."""
         dtype = np.dtype(dtype or self.precision.dtype)

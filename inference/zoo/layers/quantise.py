@@ -8,9 +8,8 @@ weights the first is in the lower half of the byte.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import DTypeLike
 
 from inference.documents import Array
 from inference.zoo.precision import BLOCK
@@ -25,7 +24,7 @@ def blocks(inner: int) -> int:
     return -(-inner // BLOCK)
 
 
-def quantise(matrix: Array, bits: int, dtype: Any = np.float32) -> tuple[Array, Array]:
+def quantise(matrix: Array, bits: int, dtype: DTypeLike = np.float32) -> tuple[Array, Array]:
     """float32[outer, inner] → packed uint8[outer, blocks, bytes], scales dtype[outer, blocks]."""
     outer, inner = matrix.shape
     padded = np.zeros((outer, blocks(inner) * BLOCK), np.float32)

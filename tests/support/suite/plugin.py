@@ -11,17 +11,15 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.suite import durations, units
+from tests.support.suite.sharing import SHARED_POOLS, pool_by_file
 from tests.support.suite.units import Place, Unit
-
-SHARED_POOL = "the shared pool"
-"""The unit of the tests with the fixture `stack` of tests/integration: they use one pool, in one process."""
 
 _PLACES = "webpool_places"
 
@@ -49,27 +47,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Worker(Path(config.workerinput[_PLACES])), "webpool-worker")
 
 
-def place(item: pytest.Item) -> Place:
-    """A test's unit: its file, or all the files with tests on the shared pool; what is alone is by itself."""
-    alone = item.get_closest_marker("alone") is not None
-    name = units.file_of(item.nodeid)
-    return Place(SHARED_POOL if not alone and _shares_the_pool(item) else name, alone)
-
-
-def _shares_the_pool(item: pytest.Item) -> bool:
-    return "stack" in getattr(item, "fixturenames", ())
-
-
 def places(items: Sequence[pytest.Item]) -> dict[str, Place]:
-    """A file is one unit: it shares the pool when one of its tests does."""
-    found = {item.nodeid: place(item) for item in items}
-    sharing = {units.file_of(test) for test, where in found.items() if where.unit == SHARED_POOL}
-    return {
-        test: Place(SHARED_POOL, False)
-        if units.file_of(test) in sharing and not where.alone
-        else where
-        for test, where in found.items()
-    }
+    """A test's unit: its file, or all the files that share its pool; what is alone is by itself."""
+    pools = pool_by_file([item for item in items if not _is_alone(item)])
+    return {item.nodeid: _place(item, pools) for item in items}
+
+
+def _place(item: pytest.Item, pools: Mapping[str, str]) -> Place:
+    file = units.file_of(item.nodeid)
+    if _is_alone(item):
+        return Place(file, True)
+    return Place(SHARED_POOLS[pools[file]] if file in pools else file, False)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 class Worker:

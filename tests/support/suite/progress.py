@@ -73,13 +73,12 @@ class Progress:
             self._terminal.write_line(text)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """No dot for what passed, no letter for what failed."""
+        """No dot for what passed, no letter for what was skipped: pytest writes its percentage after one."""
+        if report.skipped:
+            return "skipped", "", ""
         if report.passed:
             return ("passed", "", "") if report.when == "call" else None
-        if report.failed:
-            around = report.when in ("setup", "teardown")
-            return ("error", "", "ERROR") if around else ("failed", "", "FAILED")
-        return None
+        return ("failed" if report.when == "call" else "error"), "", ""
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -20,6 +20,7 @@ from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
+from inference.sandbox import archives
 
 X = {"name": "x", "dtype": "float32", "shape": ["rows", "width"]}
 SCALE = {"name": "scale", "dtype": "float32", "shape": []}
@@ -36,7 +37,7 @@ def listed(path: Path) -> list[RawItem]:
 
 def save(path: Path, **arrays: Any) -> Path:
     with path.open("wb") as file:
-        storage.write_arrays(file, {n: np.asarray(a) for n, a in arrays.items()})
+        archives.write(file, {n: np.asarray(a) for n, a in arrays.items()})
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a step of a session may do, and how prompts are cut into steps."""
+"""What a step of a session may do, how prompts are cut into steps, how long a step may take."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.generation.prefixes import LEAST, reusable
+from inference.core.generation.prefixes import LEAST as FEWEST
+from inference.core.generation.prefixes import reusable
 from inference.core.generation.sessions import Place, Step, judge, steps_of
+from inference.core.generation.step_times import LEAST, StepTimes
 from tests.support.shared import ROOT
 
 CASES = json.loads((ROOT / "tests" / "js" / "fixtures" / "steps.json").read_text())
@@ -53,6 +55,24 @@ def test_a_kept_prompt_serves_as_far_as_the_next_one_is_the_same() -> None:
     assert reusable(kept, [*kept, 7, 8, 9]) == 40
     assert reusable(kept, [*kept[:30], 99, *kept[31:]]) == 30
     assert reusable(kept, kept) == 38, "a step of several positions is left"
-    assert reusable(kept, kept[: LEAST + 1]) == 0, "too few"
+    assert reusable(kept, kept[: FEWEST + 1]) == 0, "too few"
     assert reusable(kept, [99, *kept]) == 0
     assert reusable(kept, [1]) == 0
+
+
+def test_a_step_may_take_twenty_times_what_slow_ones_took() -> None:
+    times = StepTimes(at_least_s=3.0)
+    for _ in range(LEAST - 1):
+        times.note(0.5)
+    assert times.within_s() is None, "too few"
+    times.note(0.5)
+    assert times.within_s() == 10.0
+    for _ in range(3):
+        times.note(40.0)
+    assert times.within_s() == 800.0, "three of nineteen are no exception"
+    for _ in range(80):
+        times.note(0.002)
+    assert times.within_s() == 10.0, "three of ninety-nine are, and the half seconds still count"
+    for _ in range(128):
+        times.note(0.002)
+    assert times.within_s() == 3.0

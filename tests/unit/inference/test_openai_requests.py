@@ -22,6 +22,7 @@ from inference.wire.openai.kinds import (
     Anything,
     Biases,
     Count,
+    Form,
     Number,
     Only,
     Stops,
@@ -56,6 +57,17 @@ BAD: dict[type[Kind], list[Any]] = {
     Biases: [[], {"a": 1}, {"-1": 1}, {"1": 101}, {"1": True}, {"1": None}],
     StreamOptions: [True, {"include_usage": 1}, {"x": True}, {"include_obfuscation": True}],
     Words: ["x", []],
+    Form: [
+        "json",
+        {},
+        {"type": "xml"},
+        {"type": "json_object", "schema": {}},
+        {"type": "json_schema"},
+        {"type": "json_schema", "json_schema": {"schema": {}}},
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": 7}},
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "strict": 1}},
+        {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, "colour": 1}},
+    ],
     Only: [{"something": "else"}, 17],
 }
 EVERY = [pytest.param(e, f, id=f"{e.name}-{f.name}") for e in Endpoint for f in fields_of(e)]
@@ -154,7 +166,9 @@ def test_a_chat_is_read() -> None:
             "messages[0].content[0]",
         ),
         ([{"role": "user", "content": "a", "name": "bob"}], "messages[0].name"),
-        ([{"role": "assistant", "content": "a", "tool_calls": [{}]}], "messages[0].tool_calls"),
+        ([{"role": "assistant", "content": "a", "tool_calls": [{}]}], "messages[0].tool_calls[0]"),
+        ([{"role": "user", "content": "a", "tool_calls": [{}]}], "messages[0].tool_calls"),
+        ([{"role": "tool", "content": "a"}], "messages[0].tool_call_id"),
         ([{"role": "user", "content": "a", "colour": 1}], "messages[0].colour"),
     ],
 )
@@ -172,6 +186,69 @@ def test_a_message_that_cannot_be_is_refused_where_it_is(messages: Any, param: s
 )
 def test_fields_that_contradict_each_other_are_refused(fields: Any, param: str) -> None:
     assert refusal(Endpoint.CHAT, **fields).param == param
+
+
+TOOL: Any = {"type": "function", "function": {"name": "turn", "parameters": {"type": "object"}}}
+NAMED: Any = {"type": "function", "function": {"name": "turn"}}
+
+
+def test_tools_and_their_calls_are_read() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "turn", "arguments": '{"by": 3}'}}
+    request = read_chat({"model": "m", "tools": [TOOL], "tool_choice": NAMED, "messages": [
+        {"role": "user", "content": "turn"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "done"},
+    ]})  # fmt: skip
+    _, called, answered = request.messages
+    assert called["content"] == ""
+    assert called["tool_calls"][0]["function"] == {"name": "turn", "arguments": {"by": 3}}
+    assert answered == {"role": "tool", "content": "done", "tool_call_id": "c1"}
+    assert request.tools.documents == (TOOL,)
+    assert [tool.name for tool in request.tools.callable] == ["turn"]
+    assert request.tools.forced
+    auto = read_chat({**LEAST[Endpoint.CHAT], "tools": [TOOL], "parallel_tool_calls": False}).tools
+    assert (auto.forced, auto.several) == (False, False)
+    none = read_chat({**LEAST[Endpoint.CHAT], "tools": [TOOL], "tool_choice": "none"}).tools
+    assert not none.callable
+    assert not none.documents
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": "x"}, "tools"),
+        ({"tools": [{"type": "custom"}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "parameters": 7}}]}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "colour": 7}}]}, "tools"),
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": "maybe"}, "tool_choice"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "walk"}}},
+            "tool_choice",
+        ),
+        ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "response_format"),
+    ],
+)
+def test_tools_that_cannot_be_are_refused(fields: Any, param: str) -> None:
+    assert refusal(Endpoint.CHAT, **fields).param == param
+
+
+def test_a_form_is_read_as_a_grammar() -> None:
+    def grammar(form: Any) -> Any:
+        read = read_chat({**LEAST[Endpoint.CHAT], "response_format": form}).writing.grammar
+        return json.loads(read)["grammars"][0]["json_schema"] if read else read
+
+    assert grammar({"type": "text"}) == ""
+    assert grammar({"type": "json_object"})["type"] == "object"
+    schema = {"type": "integer", "minimum": 3}
+    asked = {"name": "a", "schema": schema, "strict": True, "description": "a number"}
+    found = grammar({"type": "json_schema", "json_schema": asked})
+    assert {name: found[name] for name in schema} == schema
+    long = {"name": "a", "schema": {"enum": ["x" * 70_000]}}
+    error = refusal(Endpoint.CHAT, response_format={"type": "json_schema", "json_schema": long})
+    assert error.param == "response_format"
 
 
 def test_a_completion_is_read() -> None:

@@ -58,6 +58,7 @@ PARTS = (
     Part("strategies", "every strategy and auto over six families", "strategies"),
     Part("throughput", "what more browsers and more streams bring", "throughput"),
     Part("fairness", "what one caller costs another in the same browser", "fairness"),
+    Part("comparisons", "what a comparison costs, and a planted difference", "comparisons"),
     Part("generation", "text over stages: speed, and what the pool adds to a token", "generation"),
     Part("table", "memory, throughput, latency and recovery of three families", "table"),
     Part("memory", "what a model takes in a browser, by precision of its weights", "memory", False),

@@ -1,11 +1,13 @@
-"""Texts that are killed at random while they are written: each must be the one that nobody hurts.
+"""Texts that are hurt at random while they are written: each must be the one that nobody hurts.
 
 A small decoder is cut into as many stages as the pool has browsers. Each text is hurt one to five times, at
-random tokens: a part of a browser that holds one of its stages, the control worker, or Valkey.
+random tokens: a part of a browser that holds one of its stages, or a service, is killed or stopped (SIGSTOP,
+and nobody continues it).
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 import time
@@ -25,21 +27,26 @@ from inference.models import GenerationSession, ModelType, OnnxModel
 from inference.zoo import decoder
 from webpool_site.lab.faults.campaign import HEAL_WITHIN_S, OWNER
 from webpool_site.lab.faults.health import wait_whole
+from webpool_site.lab.faults.injection import Fault, inject
 from webpool_site.lab.faults.report import percentile
 from webpool_site.lab.faults.targets import NoTarget, Target, Targets
 
 NAME = "generation"
 _MODEL = "faults-writer"
 _PROMPT, _TOKENS, _MOST_KILLS = 16, 64, 5
-_KILLED = (Target.PAGE, Target.BROWSER, Target.DRIVER, Target.WORKER, Target.CONTROL, Target.VALKEY)
-_SERVICES = (Target.CONTROL, Target.VALKEY)
+_KILLED = (
+    Target.PAGE, Target.GPU, Target.BROWSER, Target.DRIVER, Target.WORKER, Target.CONTROL, Target.VALKEY,
+    Target.WEB,
+)  # fmt: skip
+_STOPPED = (Target.PAGE, Target.BROWSER, Target.WORKER, Target.CONTROL)
+_BLOWS = (*((each, Fault.KILL) for each in _KILLED), *((each, Fault.STOP) for each in _STOPPED))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Kill:
-    """What was killed, and the longest pause between two tokens from then to the next kill."""
+    """What was hurt, and the longest pause between two tokens from then to the next blow."""
 
-    target: Target
+    what: str
     pause_s: float
 
 
@@ -97,7 +104,7 @@ def _one(model: OnnxModel, native: Native, home: Path, stages: int, random: Rand
     )
     heard: list[int] = []
     indices: list[int] = []
-    pauses: list[tuple[Target, list[float]]] = []
+    pauses: list[tuple[str, list[float]]] = []
     before = time.monotonic()
     ended = Ended(Ending.FAILED, 0, 0)
     for event in serving.listen(session):
@@ -113,37 +120,36 @@ def _one(model: OnnxModel, native: Native, home: Path, stages: int, random: Rand
         indices.append(event.index)
         if kills and event.index >= kills[0]:
             kills.pop(0)
-            if (target := _kill(home, session, random)) is not None:
-                pauses.append((target, []))
+            if what := _hurt(home, session, random):
+                pauses.append((what, []))
     recoveries = report.of_session(session)["recoveries"]
     return _Text(
         right=heard == right,
         in_order=indices == list(range(len(indices))),
         ending=ended.ending,
         error=ended.error,
-        kills=tuple(_Kill(target, max(each)) for target, each in pauses if each),
+        kills=tuple(_Kill(what, max(each)) for what, each in pauses if each),
         recoveries=tuple(f"{each['how']} {each['category']}".strip() for each in recoveries),
     )
 
 
-def _kill(home: Path, session: str, random: Random) -> Target | None:
-    """SIGKILL of something that the text needs; None: it was being started anew."""
+def _hurt(home: Path, session: str, random: Random) -> str:
+    """Kill or stop something that the text needs, and say what; empty: it was being started anew."""
     stages = GenerationSession.objects.get(pk=session).stages
     holding = [browser for browser in stages.values_list("browser", flat=True) if browser]
-    target = random.choice(_KILLED)
-    browser = "" if target in _SERVICES or not holding else random.choice(holding)
-    try:
-        Targets(home).find(target, browser).kill()
-    except (NoTarget, psutil.NoSuchProcess):
-        return None
-    return target
+    browser = random.choice(holding) if holding else ""
+    target, fault = random.choice(_BLOWS)
+    with contextlib.suppress(NoTarget, psutil.NoSuchProcess):
+        inject(Targets(home).find(target, browser), fault)
+        return f"{target} stopped" if fault is Fault.STOP else target.value
+    return ""
 
 
 def _figures(written: Sequence[_Text], stages: int) -> dict[str, Any]:
     pauses: dict[str, list[float]] = defaultdict(list)
     for text in written:
         for kill in text.kills:
-            pauses[kill.target.value].append(1000 * kill.pause_s)
+            pauses[kill.what].append(1000 * kill.pause_s)
     return {
         "texts": len(written),
         "tokens": _TOKENS,
@@ -156,13 +162,13 @@ def _figures(written: Sequence[_Text], stages: int) -> dict[str, Any]:
         "errors": [text.error for text in written if text.error],
         "recoveries": dict(Counter(each for text in written for each in text.recoveries)),
         "pause_ms": {
-            target: {"n": len(each), "p50": percentile(each, 50), "p95": percentile(each, 95)}
-            for target, each in sorted(pauses.items())
+            what: {"n": len(each), "p50": percentile(each, 50), "p95": percentile(each, 95)}
+            for what, each in sorted(pauses.items())
         },
     }
 
 
 def _line(text: _Text) -> str:
     word = "right" if text.right and text.in_order else f"NOT RIGHT, {text.ending} {text.error}"
-    kills = ", ".join(f"{kill.target.value} {kill.pause_s:.2f} s" for kill in text.kills)
+    kills = ", ".join(f"{kill.what} {kill.pause_s:.2f} s" for kill in text.kills)
     return f"{word}; longest pause after each kill: {kills or 'none was dealt'}"

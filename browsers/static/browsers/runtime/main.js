@@ -3,13 +3,14 @@
  * watches the engine; it never computes, so that it always answers.
  *
  * 1. On every new connection it sends `hello`.
- * 2. `ping`, `memory` and `restart_engine` it answers itself; every other request goes to the engine
- *    and its reply goes back as it is.
+ * 2. `ping`, `memory`, `restart_engine` and `end_trial` it answers itself; every other request goes to the
+ *    engine, or with `trial` to the one for what is not proved, and its reply goes back as it is.
  * 3. When the engine dies, what it was working on is answered with an error, `engine_dead` is sent and a
  *    new engine starts; its sessions are gone, which the next `run` is told as `not_loaded`.
  * 4. When the socket closes it connects again, with growing pauses.
  */
 
+import { Engine } from './engines.js';
 import { decodeHeader, encodeFrame } from './protocol.js';
 
 /** @typedef {import('./protocol.js').Header} Header */
@@ -25,12 +26,12 @@ const MEASURE_EVERY_MS = 15_000;
 let socket;
 let failedAttempts = 0;
 
-/** @type {Worker} */
+/** @type {Engine} */
 let engine;
 /** Number of the engine in this page, from 1. */
 let generation = 0;
-/** Requests at the engine, by id: when each was handed over. @type {Map<number, number>} */
-const inflight = new Map();
+/** The one for what is not proved. @type {Engine | null} */
+let trial = null;
 
 const wall = () => performance.timeOrigin + performance.now();
 
@@ -46,48 +47,25 @@ const sendHeader = (header) => send(encodeFrame({ ...header, page, engine: gener
 
 function startEngine() {
   generation += 1;
-  const number = generation;
-  const current = new Worker(new URL(`engine.js?threads=${threads}`, import.meta.url), {
-    type: 'module',
-    name: `engine-${number}`,
+  engine = new Engine(threads, `engine-${generation}`, {
+    send,
+    told: sendHeader,
+    died: (reason) => {
+      startEngine();
+      sendHeader({ event: 'engine_dead', message: reason });
+    },
   });
-  engine = current;
-  current.onmessage = ({ data }) => {
-    if (engine !== current) {
-      return;
-    }
-    if (data.event) {
-      sendHeader(data.event);
-      return;
-    }
-    inflight.delete(data.id);
-    send(data.frame);
-    if (data.fatal) {
-      engineDied('onnxruntime stopped half way');
-    }
-  };
-  current.onerror = (event) => {
-    event.preventDefault();
-    if (engine === current) {
-      engineDied(event.message || 'the engine worker failed');
-    }
-  };
 }
 
-/** @param {string} reason */
-function engineDied(reason) {
-  replaceEngine(reason);
-  sendHeader({ event: 'engine_dead', message: reason });
-}
-
-/** @param {string} reason */
-function replaceEngine(reason) {
-  engine.terminate();
-  for (const id of inflight.keys()) {
-    send(encodeFrame({ id, error: { code: 'internal', message: `engine ended: ${reason}` } }));
-  }
-  inflight.clear();
-  startEngine();
+function trialEngine() {
+  trial ??= new Engine(threads, 'trial', {
+    send,
+    told: () => {}, // whoever asked it is told of what it lost
+    died: () => {
+      trial = null;
+    },
+  });
+  return trial;
 }
 
 /** What `measureUserAgentSpecificMemory` last found. @type {number | null} */
@@ -106,16 +84,22 @@ async function measureMemory() {
 /** @type {Record<string, (header: Header) => Header | Promise<Header>>} */
 const operations = {
   ping() {
-    const oldest = Math.min(...inflight.values());
-    return { engine: generation, busy_ms: inflight.size > 0 ? wall() - oldest : 0 };
+    const oldest = Math.min(engine.since, trial?.since ?? Infinity);
+    return { engine: generation, busy_ms: oldest < Infinity ? wall() - oldest : 0 };
   },
   memory() {
     const heap = /** @type {any} */ (performance).memory;
     return { page_bytes: pageBytes, js_heap_bytes: heap?.usedJSHeapSize ?? null };
   },
   restart_engine({ reason }) {
-    replaceEngine(reason);
+    engine.end(reason);
+    startEngine();
     return { engine: generation };
+  },
+  end_trial({ reason }) {
+    trial?.end(reason);
+    trial = null;
+    return {};
   },
 };
 
@@ -128,8 +112,7 @@ async function receive(frame) {
     send(encodeFrame({ ...(await operation(header)), id: header.id, page_ms: wall() - received }));
     return;
   }
-  inflight.set(header.id, received);
-  engine.postMessage({ frame, received }, [frame]);
+  (header.trial ? trialEngine() : engine).ask(header.id, frame, received);
 }
 
 function connect() {

@@ -1,0 +1,74 @@
+"""Grammars that texts are held to: a caller's, over a stranger's tokenizer.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+
+from inference.sandbox.frames import Answer
+
+
+class Grammars:
+    """Says of grammars whether texts of a tokenizer can be held to them."""
+
+    def __init__(self, path: str, vocabulary: int, stop_tokens: Sequence[int]) -> None:
+        """Raises ValueError: the tokenizer is of another kind."""
+        self._tokenizer = _tokenizer(path, vocabulary, stop_tokens)
+
+    def __call__(self, grammar: str) -> Answer:
+        """Nothing where it can be followed.
+
+        Raises:
+            ValueError: why not.
+        """
+        matcher = _matcher(self._tokenizer, grammar)
+        _allowed(matcher)
+        return Answer(None)
+
+
+class Guide:
+    """One text; asked with each token, answers whether it is complete, and what may come next."""
+
+    def __init__(
+        self, path: str, vocabulary: int, stop_tokens: Sequence[int], grammar: str
+    ) -> None:
+        """Raises ValueError: as `Grammars`."""
+        self._vocabulary = vocabulary
+        self._matcher = _matcher(_tokenizer(path, vocabulary, stop_tokens), grammar)
+
+    def __call__(self, token: int | None = None) -> Answer:
+        """`allowed` bool[vocabulary], none where the text is complete; None: before the first token.
+
+        Raises:
+            ValueError: it may not come, or following the grammar takes too much.
+        """
+        if token is not None and not self._matcher.consume_token(token):
+            raise ValueError(self._matcher.get_error() or f"token {token} may not come")
+        if self._matcher.is_stopped() and not self._matcher.is_error():
+            return Answer(True)
+        return Answer(False, {"allowed": _allowed(self._matcher)[: self._vocabulary]})
+
+
+def _tokenizer(path: str, vocabulary: int, stop_tokens: Sequence[int]) -> LLTokenizer:
+    text = Path(path).read_text(encoding="utf-8")
+    return LLTokenizer(text, n_vocab=vocabulary, eos_token=list(stop_tokens) or None)
+
+
+def _matcher(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
+    matcher = LLMatcher(tokenizer, grammar, log_level=0)
+    if matcher.is_error():
+        raise ValueError(matcher.get_error())
+    return matcher
+
+
+def _allowed(matcher: LLMatcher) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+    if matcher.is_error():
+        raise ValueError(matcher.get_error())
+    allowed = np.unpackbits(mask, bitorder="little").astype(bool)
+    if not allowed.any():
+        raise ValueError("no token of the model can follow")
+    return allowed

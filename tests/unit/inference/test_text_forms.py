@@ -1,0 +1,114 @@
+"""Texts that are held to a form: whatever the logits, what is written has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import numpy as np
+import pytest
+
+from inference import sandbox
+from inference.core.generation.asked import Asked, Ending
+from inference.core.generation.grammar import json_grammar
+from inference.core.generation.sampled import Sampling, TopLogits
+from inference.core.generation.sampling import draw
+from inference.core.generation.stages import Decoder, Stage
+from inference.core.generation.writing import Writer
+from inference.generation.guide import SandboxedGuide
+from tests.support import decoders
+
+SCHEMA: Any = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 6},
+        "sizes": {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": 3},
+        "kind": {"enum": ["round", "square"]},
+    },
+    "required": ["name", "sizes", "kind"],
+    "additionalProperties": False,
+}
+DECODER = Decoder(
+    "x", 1, decoders.VOCABULARY, 10_000, (decoders.END,), "", {}, 1, Stage((), (), (), "logits")
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokens") / "tokenizer.json"
+    decoders.tokenizer().save(str(path))
+    return path
+
+
+def writer(path: Path, schema: Any, **sampling: Any) -> Writer:
+    grammar = json_grammar(schema)
+    asked = Asked((1, 2), 2000, Sampling(**sampling), grammar=grammar)
+    return Writer(
+        asked, context=10_000, stop_tokens=(decoders.END,), guide=SandboxedGuide(path, DECODER, grammar)
+    )  # fmt: skip
+
+
+def written(one: Writer, rows: np.random.Generator) -> tuple[str, Ending | None]:
+    """What it writes of random logits, and why it ends."""
+    ending = None
+    while ending is None:
+        row = rows.standard_normal(decoders.VOCABULARY).astype(np.float32)
+        _, ending = one.write(len(one.written), TopLogits.of_row(row))
+    return decoders.tokenizer().decode(one.written), ending
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_random_logits_write_json_by_its_schema(path: Path, temperature: float) -> None:
+    for seed in range(5):
+        one = writer(path, SCHEMA, temperature=temperature, seed=seed)
+        text, ending = written(one, np.random.default_rng(seed))
+        assert ending is Ending.STOP
+        jsonschema_rs.validate(SCHEMA, json.loads(text))
+
+
+def test_who_draws_it_again_draws_the_same(path: Path) -> None:
+    texts = {
+        written(writer(path, SCHEMA, temperature=1.0, seed=7), np.random.default_rng(1))
+        for _ in range(2)
+    }
+    assert len(texts) == 1
+
+
+def test_a_model_that_wants_nothing_but_spaces_comes_to_an_end(path: Path) -> None:
+    one = writer(path, SCHEMA)
+    row = np.zeros(decoders.VOCABULARY, np.float32)
+    row[decoders.tokenizer().encode(" ").ids] = 9
+    ending = None
+    while ending is None:
+        _, ending = one.write(len(one.written), TopLogits.of_row(row))
+    jsonschema_rs.validate(SCHEMA, json.loads(decoders.tokenizer().decode(one.written)))
+
+
+def test_every_logit_is_asked_for_because_no_allowed_one_may_be_large(path: Path) -> None:
+    one = writer(path, SCHEMA)
+    assert one.needs == 0
+    brace = decoders.tokenizer().encode("{").ids[0]
+    row = np.arange(decoders.VOCABULARY, dtype=np.float32)
+    row[brace] = -100  # the smallest
+    assert one.write(0, TopLogits.of_row(row))[0].token == brace
+    with pytest.raises(ValueError, match="all of the largest logits"):
+        draw(TopLogits.of_row(row, 5), Sampling(), 2, [], [1], np.ones(decoders.VOCABULARY, bool))
+    row[brace] = -np.inf
+    with pytest.raises(ValueError, match="no token that is allowed"):
+        writer(path, SCHEMA).write(0, TopLogits.of_row(row))
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"not": {"type": "string"}}, "not"),
+        ({"type": "colour"}, "colour"),
+        ({"$ref": "https://example.org/schema"}, "retriev"),
+        ({"type": "integer", "minimum": 3, "maximum": 2}, "inimum"),
+    ],
+)
+def test_a_form_that_cannot_be_followed_is_refused(path: Path, schema: Any, why: str) -> None:
+    with pytest.raises(sandbox.Refused, match=why):
+        SandboxedGuide(path, DECODER, json_grammar(schema))
