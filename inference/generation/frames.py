@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from django.conf import settings
 
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from inference.core.generation.sessions import steps_of
@@ -36,7 +37,8 @@ def first_stage(
 ) -> list[tuple[int, bytes]]:
     """All steps of the first stage from `start` on, each with the number of positions after it."""
     tokens = [*prompt, *written]
+    most = settings.WEBPOOL_PROMPT_STEP
     return [
         (at + count, tokens_frame(at, tokens[at : at + count]))
-        for at, count in steps_of(len(prompt), len(written), start=start)
+        for at, count in steps_of(len(prompt), len(written), start=start, most=most)
     ]

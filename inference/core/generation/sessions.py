@@ -14,10 +14,6 @@ import enum
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-PROMPT_STEP: Final = 256
-"""The most positions of a prompt that are computed at once: other work of the browser waits for them."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +75,7 @@ def after(step: Step) -> Place:
     return Place(step.epoch, step.end, step.start)
 
 
-def steps_of(
-    prompt: int, written: int, *, start: int = 0, most: int = PROMPT_STEP
-) -> Sequence[tuple[int, int]]:
+def steps_of(prompt: int, written: int, *, start: int = 0, most: int) -> Sequence[tuple[int, int]]:
     """(start, count) of the steps from `start` to where `written` tokens follow a session's prompt.
 
     The last token written is fed, too: its step gives the next one. A prompt is cut into steps of about the

@@ -47,7 +47,7 @@ def test_steps_follow_one_another_to_the_end(
 
 
 def test_a_prompt_of_one_token_is_one_step() -> None:
-    assert list(steps_of(1, 1)) == [(0, 1), (1, 1)]
+    assert list(steps_of(1, 1, most=9)) == [(0, 1), (1, 1)]
 
 
 def test_a_kept_prompt_serves_as_far_as_the_next_one_is_the_same() -> None:
