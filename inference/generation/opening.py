@@ -91,7 +91,7 @@ def _held(row: GenerationStage) -> HeldStage:
         timeout_s=settings.WEBPOOL_SESSION_STEP_S,
         times=StepTimes(settings.WEBPOOL_SESSION_STALL_S),
         shelf=prefixes.shelf_of(session.model, session.owner),
-        mb_per_position=placing.mb_per_position(row.stage, session.decoder),
+        mb_per_position=placing.mb_per_position(row.stage),
         prefix=_begins(session, row.index),
         writer=_writer(session) if last else None,
         takeover=_takeover(row),

@@ -11,6 +11,7 @@ from browsers.core.failures import Category, Retry
 from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder, Stage
 from inference.core.placement import BrowserView, NoBrowser, ShardView, candidates, place
+from inference.graph.decoding.states import bytes_per_position
 from inference.models import GenerationStage, OnnxModel, PlanShard, SessionState, stage_of
 from inference.scheduling.pool_view import snapshot
 from inference.scheduling.wishes import wishes_from
@@ -26,15 +27,18 @@ def positions(asked: Asked, decoder: Decoder) -> int:
     return min(decoder.context, len(asked.prompt) + asked.max_tokens)
 
 
-def mb_per_position(stage: Stage, decoder: Decoder) -> float:
+def mb_per_position(stage: Stage) -> float:
     """What a position of a stage's cache takes in the page, in MB."""
-    share = len(stage.states) / max(1, len(decoder.whole.states))
-    return share * decoder.state_bytes / 1e6
+    return sum(map(bytes_per_position, stage.states)) / 1e6
 
 
 def cache_mb(stage: Stage, decoder: Decoder, asked: Asked) -> float:
     """Memory that is planned for a stage's cache while its session goes on, in MB."""
-    return _COPIES * mb_per_position(stage, decoder) * positions(asked, decoder)
+    return _COPIES * mb_per_position(stage) * positions(asked, decoder)
+
+
+def _cache_bytes(stage: Stage, decoder: Decoder, asked: Asked) -> int:
+    return sum(map(bytes_per_position, stage.states)) * positions(asked, decoder)
 
 
 def backend_of(asked: Asked) -> str:
@@ -91,7 +95,7 @@ def browser_for(
         NoBrowser: none can take it; `lasting` tells whether waiting could help.
     """
     wishes = wishes_from(asked.browsers, backend_of(asked), {})
-    cache_bytes = int(1e6 * cache_mb(stage_of(shard), decoder, asked) / _COPIES)
+    cache_bytes = _cache_bytes(stage_of(shard), decoder, asked)
     view = ShardView(shard.index, shard.sha256, shard.weight_bytes + cache_bytes)
     refused = {b: why for b, why in avoid.items() if Category.of(why).retry is Retry.NEVER_HERE}
     soft = {b: why for b, why in avoid.items() if b not in refused}

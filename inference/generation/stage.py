@@ -136,7 +136,7 @@ class HeldStage:
         )
         self.takeover = None
 
-    def ask(self, kept: Place | None) -> StepAsked:
+    def ask(self, kept: Place | None = None) -> StepAsked:
         """Its next step, as the page is asked for it; `kept`: what is there to begin with.
 
         Raises:

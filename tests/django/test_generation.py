@@ -5,6 +5,8 @@ No browser computes here: the tests say what a worker says.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models.signals import post_init
 
 from browsers.core.failures import Category
 from browsers.queues import queue_of
@@ -354,6 +357,28 @@ def test_listeners_come_and_go(writer: OnnxModel) -> None:
     client().flushall()
     from_row = list(serving.listen(str(session.pk), after=1))
     assert from_row == [*told[1:3], told[4], ended], "without the pause, which no row tells"
+
+
+def test_rows_are_read_in_threads_that_drop_a_broken_connection(writer: OnnxModel) -> None:
+    session = begin(writer)
+    write(session, 0, 7, Ended(Ending.LENGTH, 5, 1))
+    endings.write_down(session)
+    client().flushall()
+    threads: set[str] = set()
+
+    def read(**_: object) -> None:
+        threads.add(threading.current_thread().name)
+
+    async def told() -> list[Any]:
+        return [event async for event in serving.events(str(session.pk))]
+
+    post_init.connect(read, sender=GenerationSession)
+    try:
+        assert len(asyncio.run(told())) == 2
+    finally:
+        post_init.disconnect(read, sender=GenerationSession)
+    assert threads, "no row was read"
+    assert all(name.startswith("serving") for name in threads), threads
 
 
 def test_cancelled_once_and_for_good(writer: OnnxModel) -> None:

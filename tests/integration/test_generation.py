@@ -34,22 +34,10 @@ def greedy(files: decoders.Written) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def pool(
-    tmp_path_factory: pytest.TempPathFactory, files: decoders.Written
-) -> Iterator[RunningStack]:
-    running = RunningStack(
-        tmp_path_factory.mktemp("generation") / "home",
-        browsers=",".join(BROWSERS),
-        backends="wasm",
-        extra_env={"WEBPOOL_STANDBYS": "0", "WEBPOOL_BROWSER_START_S": "180"},
-    )
-    running.migrate()
+def pool(trio: RunningStack, files: decoders.Written) -> RunningStack:
     tokenizer = ("--tokenizer", str(files.tokenizer))
-    running.manage("add_model", str(files.onnx), "--name", "writer", *tokenizer)
-    running.start()
-    yield running
-    running.stop()
-    assert not running.wait_gone(), "processes outlived the stack"
+    trio.manage("add_model", str(files.onnx), "--name", "writer", *tokenizer)
+    return trio
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@
  */
 
 import * as ortLog from './ort_log.js';
-import { backends, bundle, refuseFloat16, sessionOptions } from './backends.js';
+import { backends, bundle, refuseFloat16, sessionOptions, tinyModel } from './backends.js';
 import { Caches } from './caches.js';
-import { isFatal, PageError, translate } from './errors.js';
+import { EngineBroken, isFatal, PageError, translate } from './errors.js';
 import { decodeFrame, encodeFrame } from './protocol.js';
 import { fromTensor, toTensor } from './tensors.js';
 
@@ -217,7 +217,10 @@ async function createSession(model, { backend, dims }) {
   const create = async (/** @type {Bundle} */ name) => {
     const ort = await runtime(name);
     const { result: session, lines } = await ortLog.capture(() =>
-      ort.InferenceSession.create(model, options),
+      ort.InferenceSession.create(model, options).catch(async (error) => {
+        await clearAfterFailure(ort, backend, error);
+        throw error;
+      }),
     );
     return { ort, session, lines, bundle: name };
   };
@@ -229,6 +232,26 @@ async function createSession(model, { backend, dims }) {
       throw error;
     }
     return create('ort.wasm');
+  }
+}
+
+/**
+ * onnxruntime leaves a WebNN session that could not be made half way: its context and its inputs go to the next
+ * session, on whatever backend, which then looks for its inputs where they are not, or fails. A tiny one
+ * takes them and is released.
+ * @param {Ort} ort
+ * @param {import('./backends.js').Backend} backend
+ * @param {unknown} error why it could not be made
+ */
+async function clearAfterFailure(ort, backend, error) {
+  if (backend !== 'webnn' || isFatal(error)) {
+    return;
+  }
+  try {
+    const tiny = await ort.InferenceSession.create(tinyModel(), /** @type {any} */ (sessionOptions(backend, {})));
+    await tiny.release();
+  } catch (second) {
+    throw new EngineBroken(`${translate(error).message}; WebNN took nothing more: ${translate(second).message}`);
   }
 }
 
