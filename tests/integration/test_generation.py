@@ -182,11 +182,9 @@ def test_a_text_that_began_with_kept_caches_survives_too(
     victim = process_of(pool, "firefox", "browser")
     session = texts.start(prompt, LONG, owner="ada")
     assert texts.report(session)["cached_tokens"] == len(first_turn)
-    told = []
-    for event in texts.listen(session):
-        told.append(event)
-        if len(of_kind(told, "TokenWritten")) == 12 and event[0] == "TokenWritten":
-            victim.kill()
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
+    victim.kill()
+    told = list(texts.listen(session))
     assert tokens_of(told) == decoders.greedy(files.onnx, prompt, LONG)
     report = texts.report(session)
     assert {recovery["how"] for recovery in report["recoveries"]} == {"recompute"}
@@ -202,11 +200,9 @@ def test_the_text_survives_who_writes_it(
     pool.wait_ready()
     victim = process_of(pool, hurt, part)
     session = texts.start(PROMPT, LONG, shards=3, browsers=list(BROWSERS))
-    told = []
-    for event in texts.listen(session):
-        told.append(event)
-        if len(of_kind(told, "TokenWritten")) == 12 and event[0] == "TokenWritten":
-            victim.kill()
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
+    victim.kill()
+    told = list(texts.listen(session))
     assert tokens_of(told) == greedy
     (paused,) = of_kind(told, "Paused")
     (resumed,) = of_kind(told, "Resumed")
