@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from django.conf import settings
 
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from inference.core.generation.sessions import steps_of
@@ -31,10 +32,13 @@ def tokens_frame(start: int, tokens: Sequence[int]) -> bytes:
     return frame_of(start, len(tokens), [encode_array(_TOKENS, array)])
 
 
-def first_stage(prompt: Sequence[int], written: Sequence[int]) -> list[tuple[int, bytes]]:
-    """All steps of the first stage, each with the number of positions after it."""
+def first_stage(
+    prompt: Sequence[int], written: Sequence[int], start: int = 0
+) -> list[tuple[int, bytes]]:
+    """All steps of the first stage from `start` on, each with the number of positions after it."""
     tokens = [*prompt, *written]
+    most = settings.WEBPOOL_PROMPT_STEP
     return [
-        (start + count, tokens_frame(start, tokens[start : start + count]))
-        for start, count in steps_of(len(prompt), len(written))
+        (at + count, tokens_frame(at, tokens[at : at + count]))
+        for at, count in steps_of(len(prompt), len(written), start=start, most=most)
     ]

@@ -6,6 +6,7 @@ page answers must be what `judge` says, and must not depend on how often or by w
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,6 +185,39 @@ def test_steps_asked_together_are_each_answered(player: Player) -> None:
         player.ask(name, Step(201, *steps()[0]))
         assert decode_array(player.ask(name, Step(201, *steps()[1]))[1][1]).tobytes() == logits
         player.places[name] = after(Step(201, *steps()[1]))
+
+
+def test_a_session_may_begin_with_what_is_kept_of_another(player: Player, bench: Bench) -> None:
+    """Cut to the tokens that both have, the cache gives the bits of one that was never kept."""
+    for at, (start, count) in enumerate(steps()[:4]):
+        player.ask("one", Step(300, start, count))
+        player.places["one"] = Place(300, start + count, steps()[max(0, at - 1)][0])
+    decoding, residents = player.session.decoding, bench.session._residents
+    before = residents.planned_mb()
+    decoding.keep("one", 1.5)
+    assert residents.planned_mb() == before + 0.5, "held for a session it counted a megabyte"
+    whole, cut = Step(1, 0, 10), Step(1, 6, 4)
+    fresh = player.asked("one", whole)
+    kept = player.asked("one", cut)
+    answers = decoding.steps(
+        [
+            dataclasses.replace(fresh, holder="fresh"),
+            dataclasses.replace(kept, holder="begun", step={**kept.step, "kept": "one"}),
+        ],
+        timeout_s=120,
+    )
+    bits = [decode_array(each[1][1]).tobytes() for each in answers if isinstance(each, tuple)]
+    assert bits[0] == bits[1]
+    free = residents.limit_mb - residents.planned_mb()
+    decoding.hold("tight", player.model, backend="wasm", cache_mb=free + 0.5, deadline_s=60)
+    assert decoding.kept.holders() == set(), "given up for a session that goes on"
+    gone = dataclasses.replace(kept, holder="late", step={**kept.step, "kept": "one"})
+    (refused,) = decoding.steps([gone], timeout_s=60)
+    assert isinstance(refused, StepRefused)
+    assert refused.code == Verdict.NO_CACHE
+    for holder in ("tight", "fresh", "begun"):
+        decoding.release(holder)
+    del player.places["one"]
 
 
 def test_a_new_engine_has_no_cache(player: Player, bench: Bench) -> None:

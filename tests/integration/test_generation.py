@@ -9,16 +9,18 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from django.conf import settings
 
 from inference.core.generation.sessions import steps_of
 from tests.support import decoders
+from tests.support.doors import wait_for
 from tests.support.faults import process_of
 from tests.support.stack import RunningStack
 from tests.support.texts import Refused, Texts, of_kind, tokens_of
 
 BROWSERS = ("chromium", "firefox", "webkitgtk")
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
-COUNT, LONG = 24, 100
+COUNT, LONG = 24, 180
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,9 @@ def test_two_texts_at_once_and_a_long_prompt_do_not_mix(
     other = texts.start(long, 8, shards=2)
     assert tokens_of(list(texts.listen(one))) == greedy[:COUNT]
     assert tokens_of(list(texts.listen(other))) == decoders.greedy(files.onnx, long, 8)
-    assert len(steps_of(len(long), 0)) == 1, "as native onnxruntime was asked"
+    assert len(steps_of(len(long), 0, most=settings.WEBPOOL_PROMPT_STEP)) == 1, (
+        "as native onnxruntime was asked"
+    )
 
 
 def test_a_text_drawn_by_seed_is_the_same_again(texts: Texts) -> None:
@@ -140,6 +144,53 @@ def test_the_command_writes_text(pool: RunningStack, files: decoders.Written) ->
     assert report["text"] == said.removesuffix("\n")
 
 
+@pytest.fixture(scope="module")
+def first_turn(pool: RunningStack, texts: Texts, greedy: list[int]) -> list[int]:
+    """A prompt whose caches two browsers keep for ada."""
+    prompt = [*PROMPT, *greedy[:60]]
+    session = texts.start(prompt, 12, shards=2, browsers=list(BROWSERS[:2]), owner="ada")
+    assert tokens_of(list(texts.listen(session))) == greedy[60:72]
+    wait_for(lambda: texts.report(session)["kept"] or None)
+    return prompt
+
+
+@pytest.mark.parametrize(
+    ("same", "owner", "cached"),
+    [(67, "ada", 67), (40, "ada", 40), (67, "bob", 0), (8, "ada", 0)],
+)
+def test_what_begins_like_a_kept_text_is_not_computed_again(
+    texts: Texts, files: decoders.Written, greedy: list[int], first_turn: list[int],
+    same: int, owner: str, cached: int,
+) -> None:  # fmt: skip
+    """The next turn of a chat, and one whose prompt was edited: the text is that of the uncut decoder."""
+    prompt = [*first_turn[:same], *greedy[60:72], 5, 6, 7]
+    session = texts.start(prompt, 12, owner=owner)
+    told = list(texts.listen(session))
+    assert tokens_of(told) == decoders.greedy(files.onnx, prompt, 12)
+    report = texts.report(session)
+    assert of_kind(told, "Ended")[0]["cached_tokens"] == report["cached_tokens"] == cached
+    assert report["recoveries"] == []
+    if cached:
+        assert [stage["browser"] for stage in report["stages"]] == list(BROWSERS[:2])
+    wait_for(lambda: texts.report(session)["kept"] or None)
+
+
+def test_a_text_that_began_with_kept_caches_survives_too(
+    pool: RunningStack, texts: Texts, files: decoders.Written, first_turn: list[int]
+) -> None:
+    prompt = [*first_turn, 9, 8, 7]
+    victim = process_of(pool, "firefox", "browser")
+    session = texts.start(prompt, LONG, owner="ada")
+    assert texts.report(session)["cached_tokens"] == len(first_turn)
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
+    victim.kill()
+    told = list(texts.listen(session))
+    assert tokens_of(told) == decoders.greedy(files.onnx, prompt, LONG)
+    report = texts.report(session)
+    assert {recovery["how"] for recovery in report["recoveries"]} == {"recompute"}
+    assert of_kind(told, "Ended")[0]["cached_tokens"] == report["cached_tokens"] == 0
+
+
 @pytest.mark.parametrize(
     ("hurt", "part", "stage"), [("firefox", "browser", 1), ("chromium", "worker", 0)]
 )
@@ -147,12 +198,11 @@ def test_the_text_survives_who_writes_it(
     pool: RunningStack, texts: Texts, greedy: list[int], hurt: str, part: str, stage: int
 ) -> None:
     pool.wait_ready()
+    victim = process_of(pool, hurt, part)
     session = texts.start(PROMPT, LONG, shards=3, browsers=list(BROWSERS))
-    told = []
-    for event in texts.listen(session):
-        told.append(event)
-        if len(of_kind(told, "TokenWritten")) == 12 and event[0] == "TokenWritten":
-            process_of(pool, hurt, part).kill()
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
+    victim.kill()
+    told = list(texts.listen(session))
     assert tokens_of(told) == greedy
     (paused,) = of_kind(told, "Paused")
     (resumed,) = of_kind(told, "Resumed")

@@ -113,7 +113,7 @@ class _Telling:
             for _ in question.asked
         ]
         self._calls = [question.new_calls() for _ in question.asked]
-        self._ended: list[Ended] = []
+        self._ended: dict[int, Ended] = {}
 
     def add(self, index: int, event: TokenWritten) -> Piece:
         return self._called(index, self._texts[index].add(event.pick))
@@ -129,7 +129,7 @@ class _Telling:
             if event.ending is Ending.CANCELLED:
                 category = Category.CANCELLED
             raise GenerationFailed(event.error or "the generation was cancelled", category)
-        self._ended.append(event)
+        self._ended[index] = event
         piece = self._called(index, self._texts[index].end(), last=True)
         found = self._calls[index]
         called = found is not None and found.count > 0
@@ -150,9 +150,18 @@ class _Telling:
     def usage(self) -> Usage:
         return Usage(
             self._question.prompt_tokens,
-            sum(event.tokens for event in self._ended),
-            sum(event.cached_tokens for event in self._ended),
+            sum(event.tokens for event in self._ended.values()),
+            self._cached(),
         )
+
+    def _cached(self) -> int:
+        """Of each prompt what none of its answers had to compute."""
+        choices = self._question.writing.choices
+        by_prompt: dict[int, int] = {}
+        for index, event in self._ended.items():
+            known = by_prompt.get(index // choices, event.cached_tokens)
+            by_prompt[index // choices] = min(known, event.cached_tokens)
+        return sum(by_prompt.values())
 
 
 async def _whole(question: Question, started: Sequence[str], form: Form) -> JsonObject:
