@@ -9,7 +9,7 @@ Redis keys
                                       that a replacement replays. Field `end`: nothing more comes.
     webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e;
                                       field b: the beginning that they belong to
-    webpool:gen:told                  list: what the control worker is told, JSON
+    webpool:gen:told                  list: what the control worker is told, JSON; :hearing what it is at
     webpool:gen:wake:<browser>        stream: that browser's loop has something new to look at
 
 A writer gives its stage and epoch; the same script that appends refuses one whose stage was given to
@@ -37,6 +37,7 @@ from inference.core.generation.asked import Ended, Paused, Resumed
 from inference.documents import JsonView
 
 TOLD: Final = "webpool:gen:told"
+HEARING: Final = "webpool:gen:told:hearing"
 END: Final = b"end"
 FRAME: Final = b"f"
 EVENT: Final = b"e"

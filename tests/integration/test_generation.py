@@ -5,11 +5,15 @@ Browsers and workers are killed in the middle of it, and the text is the same.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 from collections.abc import Iterator
 
 import pytest
 
+from inference.core.generation.asked import Asked
+from inference.core.generation.sampled import Sampling
 from inference.core.generation.sessions import steps_of
 from tests.support import decoders
 from tests.support.faults import process_of
@@ -86,20 +90,37 @@ def test_two_texts_at_once_and_a_long_prompt_do_not_mix(
     assert len(steps_of(len(long), 0)) == 1, "as native onnxruntime was asked"
 
 
-def test_a_text_drawn_by_seed_is_the_same_again(texts: Texts) -> None:
-    drawn = {"temperature": 0.9, "top_k": 20, "seed": 11}
-    sampling = {**_SAMPLING, **drawn}
-    runs = [
-        tokens_of(list(texts.listen(texts.start(PROMPT, 12, shards=n, sampling=sampling))))
-        for n in (1, 2)
-    ]
-    assert runs[0] == runs[1]
+@pytest.mark.parametrize(
+    ("prompts", "count"),
+    [(1, 16), pytest.param(20, 64, marks=pytest.mark.soak("one prompt is always tried"))],
+)
+def test_wherever_its_stages_are_a_text_is_that_of_the_uncut_decoder(
+    texts: Texts, files: decoders.Written, prompts: int, count: int
+) -> None:
+    draw = random.Random(3)
+    for number in range(prompts):
+        prompt = [draw.randrange(256) for _ in range(draw.randint(2, 64))]
+        order = [BROWSERS[(number + place) % 3] for place in range(3)]
+        sessions = {
+            (drawn, stages): texts.start(
+                prompt, count, shards=stages, browsers=order[:stages], ignore_end=True,
+                sampling=dataclasses.asdict(sampling),
+            )
+            for drawn, sampling in SAMPLINGS.items() for stages in (1, 2, 3)
+        }  # fmt: skip
+        for (drawn, stages), session in sessions.items():
+            asked = Asked(tuple(prompt), count, SAMPLINGS[drawn], ignore_end=True)
+            right = decoders.uncut(files.onnx, asked)
+            told = tokens_of(list(texts.listen(session)))
+            assert told == right, f"prompt {number}, {drawn}, {stages} stages"
+            report = texts.report(session)
+            assert {stage["browser"] for stage in report["stages"]} == set(order[:stages])
 
 
-_SAMPLING = {
-    "temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "frequency_penalty": 0.0,
-    "presence_penalty": 0.0, "repetition_penalty": 1.0, "logit_bias": {}, "seed": 0, "logprobs": 0,
-}  # fmt: skip
+SAMPLINGS = {
+    "greedy": Sampling(),
+    "seeded": Sampling(temperature=0.9, top_k=20, seed=11),
+}
 
 
 def test_what_cannot_be_is_refused_before_anything_is_loaded(texts: Texts) -> None:
