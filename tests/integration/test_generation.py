@@ -19,6 +19,7 @@ from tests.support import decoders
 from tests.support.faults import process_of
 from tests.support.stack import RunningStack
 from tests.support.texts import Refused, Texts, of_kind, tokens_of
+from webpool_site.lab.faults.injection import Fault, inject
 
 BROWSERS = ("chromium", "firefox", "webkitgtk")
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
@@ -174,18 +175,30 @@ def test_the_command_writes_text(pool: RunningStack, files: decoders.Written) ->
 
 
 @pytest.mark.parametrize(
-    ("hurt", "part", "stage"), [("firefox", "browser", 1), ("chromium", "worker", 0)]
+    ("hurt", "part", "fault", "stage", "why"),
+    [
+        ("firefox", "browser", Fault.KILL, 1, ""),
+        ("chromium", "page", Fault.STOP, 0, "did not answer 'decode' within"),
+        ("chromium", "worker", Fault.KILL, 0, ""),
+    ],
 )
 def test_the_text_survives_who_writes_it(
-    pool: RunningStack, texts: Texts, greedy: list[int], hurt: str, part: str, stage: int
+    pool: RunningStack,
+    texts: Texts,
+    greedy: list[int],
+    hurt: str,
+    part: str,
+    fault: Fault,
+    stage: int,
+    why: str,
 ) -> None:
     pool.wait_ready()
     session = texts.start(PROMPT, LONG, shards=3, browsers=list(BROWSERS))
     told = []
     for event in texts.listen(session):
         told.append(event)
-        if len(of_kind(told, "TokenWritten")) == 12 and event[0] == "TokenWritten":
-            process_of(pool, hurt, part).kill()
+        if len(of_kind(told, "TokenWritten")) == 40 and event[0] == "TokenWritten":
+            inject(process_of(pool, hurt, part), fault)
     assert tokens_of(told) == greedy
     (paused,) = of_kind(told, "Paused")
     (resumed,) = of_kind(told, "Resumed")
@@ -193,3 +206,4 @@ def test_the_text_survives_who_writes_it(
     assert (resumed["how"], resumed["seconds"] > 0) == ("replay", True)
     (recovery,) = texts.report(session)["recoveries"]
     assert (recovery["stage"], recovery["lost_by"]) == (stage, hurt)
+    assert why in recovery["why"]
