@@ -84,6 +84,19 @@ class StepRefused(Exception):
         self.code = code
 
 
+Refusal = NotLoaded | StepRefused | BrowserError
+
+
+def reported(error: Mapping[str, str]) -> Refusal:
+    """An error that the page answered with."""
+    code, message = error["code"], error["message"]
+    if code == "not_loaded":
+        return NotLoaded(message)
+    if code in StepRefused.CODES:
+        return StepRefused(code, message)
+    return from_page(code, message)
+
+
 @dataclass(frozen=True)
 class PageEvent:
     """What the page says unasked: hello, engine_dead, device_lost; `closed` when its socket is
@@ -365,10 +378,6 @@ class Bridge:
             raise answer
         error_fields = answer[0].get("error")
         if error_fields is not None:
-            if error_fields["code"] == "not_loaded":
-                raise NotLoaded(error_fields["message"])
-            if error_fields["code"] in StepRefused.CODES:
-                raise StepRefused(error_fields["code"], error_fields["message"])
-            raise from_page(error_fields["code"], error_fields["message"])
+            raise reported(error_fields)
         answer[0]["round_trip_ms"] = (answer[0].pop("arrived") - began) * 1000
         return answer

@@ -4,7 +4,8 @@
 2. A session of the admin's login; writes need Django's CSRF token.
 3. Nobody in particular: only while the server is bound to loopback and knows of no other host name, the
    caller is on loopback and names loopback as the host, nothing says that a proxy stands between, and, for
-   writes, no web page of another site sent the request. WEBPOOL_ANONYMOUS=0 lets none in.
+   writes, no web page of another site sent the request, but for those that WEBPOOL_CORS_ORIGINS names.
+   WEBPOOL_ANONYMOUS=0 lets none in.
 
 Everything else is refused. Health endpoints do not ask.
 
@@ -297,8 +298,10 @@ def _check_same_site(request: HttpRequest) -> None:
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin")
     own = f"{'https' if request.is_secure() else 'http'}://{request.get_host()}"
+    if origin in settings.WEBPOOL_CORS_ORIGINS:
+        return
     if site not in ("none", "same-origin") or (origin is not None and origin != own):
         raise Forbidden(
             f"a page of {origin or 'another site'} sent this; anonymous writes come from programs or from "
-            f"pages of {own}: use an API key"
+            f"pages of {own}: use an API key, or name the page's origin in WEBPOOL_CORS_ORIGINS"
         )

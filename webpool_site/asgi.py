@@ -14,6 +14,9 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
 _django = ASGIStaticFilesHandler(get_asgi_application())
 
-from inference.views.front import front  # noqa: E402  (needs the apps to be loaded)
+from django.conf import settings  # noqa: E402
 
-application = front(cast("Any", _django))
+from inference.views.cors import for_pages  # noqa: E402  (needs the apps to be loaded)
+from inference.views.front import front  # noqa: E402
+
+application = for_pages(front(cast("Any", _django)), settings.WEBPOOL_CORS_ORIGINS)

@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -51,6 +52,19 @@ def env_bool(name: str, default: bool) -> bool:
 def env_list(name: str, default: list[str]) -> list[str]:
     raw = os.environ.get(name, "")
     return [part.strip() for part in raw.split(",") if part.strip()] if raw else default
+
+
+def env_origins(name: str) -> list[str]:
+    """Origins of pages, such as https://app.example: scheme, host and port, no path."""
+    origins = env_list(name, [])
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ImproperlyConfigured(
+                f"{name}: expected origins such as https://app.example, by comma, got {origin!r}; pages of "
+                "any site are not let in"
+            )
+    return origins
 
 
 def env_some_of(name: str, choices: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from webpool_site.environment import (
     env_float,
     env_int,
     env_list,
+    env_origins,
     env_some_of,
     is_loopback,
     load_secret_key,
@@ -40,6 +41,8 @@ ALLOWED_HOSTS = env_list("WEBPOOL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[:
 WEBPOOL_ANONYMOUS = env_bool("WEBPOOL_ANONYMOUS", "WEBPOOL_ALLOWED_HOSTS" not in os.environ) and (
     is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
 )
+# Pages of these origins may call the doors for programs; on loopback those of nobody else may write.
+WEBPOOL_CORS_ORIGINS = env_origins("WEBPOOL_CORS_ORIGINS")
 
 INSTALLED_APPS = [
     "unfold",

@@ -18,6 +18,7 @@ network.py      where a driver listens: a network of its own
 identity.py     as whom: a user of their own
 socket_broker.py  the first program of a container
 trees.py        listed, measured, killed
+lookout.py      looked at again and again
 orphans.py      marked, found again, reaped
 politeness.py   giving way to others while they start
 """

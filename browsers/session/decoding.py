@@ -7,10 +7,12 @@ they take turns with other computations in the page's engine.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from browsers.bridge import Reply
+from browsers.bridge import Refusal, Reply, reported
 from browsers.core.errors import BrowserError
 from browsers.core.protocol import WireTensor
 from browsers.session.backends import Backends
@@ -18,6 +20,28 @@ from browsers.session.deadline import Deadline
 from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import Proving
 from browsers.session.residents import ModelKey, Residents
+
+
+@dataclass(frozen=True)
+class StepAsked:
+    """One step of a session on a model that is held for it (runtime/caches.js).
+
+    `step`: epoch, start, count, top_k, and with a session's first step its stage.
+    """
+
+    holder: str
+    model_sha256: str
+    backend: str
+    step: Mapping[str, Any]
+    tensors: Sequence[WireTensor]
+
+    def header(self) -> dict[str, Any]:
+        return {
+            **ModelKey.of(self.model_sha256, self.backend).header(),
+            **self.step,
+            "session": self.holder,
+            "tensors": len(self.tensors),
+        }
 
 
 class Decoding:
@@ -50,25 +74,25 @@ class Decoding:
 
         return self._backends.on_first_able(backend, deadline, attempt)
 
-    def step(
-        self,
-        holder: str,
-        model_sha256: str,
-        header: Mapping[str, Any],
-        tensors: Sequence[WireTensor],
-        *,
-        backend: str,
-        timeout_s: float,
-    ) -> Reply:
-        """One step of a session on a model that is held for it (runtime/caches.js); from any thread.
+    def steps(self, asked: Sequence[StepAsked], *, timeout_s: float) -> list[Reply | Refusal]:
+        """Steps of sessions on models that are held for them, one after another; from any thread.
+
+        What became of each: NotLoaded, the engine has another one since, without the model; StepRefused, the
+        cache is not where the step begins; BrowserError, what the page reported.
 
         Raises:
-            NotLoaded: the engine has another one since, without the model.
-            StepRefused: the cache is not where the step begins.
-            BrowserError: what the page reported, or what became of it.
+            BrowserError: what became of the page.
         """
-        asked = {**ModelKey.of(model_sha256, backend).header(), "session": holder, **header}
-        return self._page.step("decode", asked, tensors, timeout_s)
+        headers = [each.header() for each in asked]
+        tensors = [tensor for each in asked for tensor in each.tensors]
+        reply, given = self._page.step("decode", {"steps": headers}, tensors, timeout_s)
+        left = iter(given)
+        return [
+            reported(answer["error"])
+            if "error" in answer
+            else (answer, list(itertools.islice(left, answer["count"])))
+            for answer in reply["answers"]
+        ]
 
     def release(self, holder: str) -> None:
         """Free a session's cache, and keep its model no longer than others; from any thread."""

@@ -214,7 +214,8 @@ def _create(wiring: Wiring, parts: Mapping[str, Part], words: Mapping[str, str])
     """
     files = {part.sha256: part for part in parts.values()}
     with transactions.alone(registry.FILES):
-        model = OnnxModel.objects.create(
+        registry.check_kept({*files, words["tokenizer"]} - {""})
+        return OnnxModel.objects.create(
             **words,
             file_bytes=sum(part.file_bytes for part in files.values()),
             weight_bytes=sum(part.weight_bytes for part in files.values()),
@@ -226,10 +227,6 @@ def _create(wiring: Wiring, parts: Mapping[str, Part], words: Mapping[str, str])
             summary={"components": {name: part.summary for name, part in parts.items()}},
             components=_described(wiring, parts),
         )
-        gone = [sha256 for sha256 in files if not path_of(sha256).exists()]
-        if gone:
-            raise InvalidRequest(f"the file {gone[0][:12]}… was deleted meanwhile; try again")
-    return model
 
 
 def _described(wiring: Wiring, parts: Mapping[str, Part]) -> list[JsonObject]:

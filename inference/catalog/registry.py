@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from django.db import IntegrityError
@@ -54,17 +54,17 @@ def add_model(
             if existing is not None:
                 return same_or_taken(existing, read.sha256)
             decoder = decoder_document(read, described)
-            if tokenizer:
-                kept.add(Tokenizer.store(tokenizer, files_dir()))
+            tokenizer_sha = Tokenizer.store(tokenizer, files_dir()) if tokenizer else ""
+            kept |= {tokenizer_sha} - {""}
             keep(read.path, read.sha256)
+            kept.add(read.sha256)
     except ValueError as error:
         discard(kept)
         raise InvalidRequest(f"{path.name}: {error}") from error
-    tokenizer_sha = next(iter(kept), "")
-    kept.add(read.sha256)
     summary = read.summary
     try:
         with transactions.alone(FILES):
+            check_kept(kept)
             return OnnxModel.objects.create(
                 name=name,
                 model_type=model_type,
@@ -83,6 +83,9 @@ def add_model(
     except IntegrityError:  # somebody else registered the name meanwhile
         discard(kept)
         return same_or_taken(OnnxModel.objects.get(name=name), read.sha256)
+    except InvalidRequest:
+        discard(kept)
+        raise
 
 
 def check_words(name: str, model_type: str) -> None:
@@ -99,6 +102,20 @@ def check_words(name: str, model_type: str) -> None:
         raise InvalidRequest(
             f"model type {model_type!r}: expected one of {', '.join(ModelType.values)}"
         )
+
+
+def check_kept(files: Iterable[str]) -> None:
+    """With the lock of FILES, before a row names them: all are there.
+
+    They are kept before the lock is held, which would stop every writer while they are read. Whoever deletes
+    another model with the same file meanwhile finds no row that names it, and takes it away.
+
+    Raises:
+        InvalidRequest: one was deleted meanwhile.
+    """
+    for sha256 in files:
+        if not path_of(sha256).exists():
+            raise InvalidRequest(f"the file {sha256[:12]}… was deleted meanwhile; try again")
 
 
 def discard(files: set[str]) -> None:

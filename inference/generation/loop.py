@@ -1,7 +1,7 @@
 """The thread of a browser's worker that computes the steps of the sessions that it holds stages of.
 
-It waits for the inputs of all of them at once and takes one of each in turn. In the page's engine its steps
-take turns with the tasks of the main thread.
+It waits for the inputs of all of them at once, and computes them in rounds (core/generation/rounds.py).
+In the page's engine its rounds take turns with the tasks of the main thread.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import redis.exceptions
 from django.conf import settings
 
+from browsers.bridge import Refusal, Reply
+from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
-from browsers.redis import blocking_client
+from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
+from inference.core.generation.rounds import Waiting, rounds
 from inference.generation import streams
+from inference.generation.scripts import Found
 from inference.generation.stage import Closed, HeldStage, Lost
 from inference.generation.streams import Said
 
@@ -27,6 +31,8 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 5.0
 _BLOCK_MS: Final = 1000
 _AGAIN_S: Final = 0.1
+
+Outcome = TypeVar("Outcome")
 
 
 class DecodeLoop:
@@ -64,32 +70,84 @@ class DecodeLoop:
                 time.sleep(_AGAIN_S)
 
     def _turn(self) -> None:
-        """Wait for inputs, and compute one of each stage that has one."""
-        held = {streams.in_key(each.session, each.index).encode(): each for each in self._stages()}
-        wake = streams.wake_key(self._worker.id).encode()
-        asked: dict[Any, Any] = {key: each.cursor for key, each in held.items()}
-        found: Any = blocking_client().xread({**asked, wake: self._woken}, 1, _BLOCK_MS)
-        for key, entries in found or ():
-            entry, fields = entries[0]
-            if key == wake:
-                self._woken = entry.decode()
-            elif self._held.get(held[key].holder) is held[key]:
-                self._step(held[key], entry.decode(), fields)
+        """Wait for inputs, and compute a round of those that are there."""
+        if all(held.next is None for held in self._stages()):
+            self._take(streams.wait(self._read(), _BLOCK_MS))
+        stages = self._stages()
+        waiting = [
+            Waiting(held, held.next.count, held.used) for held in stages if held.next is not None
+        ]
+        most = max((held.stages for held in stages), default=1)
+        for round_ in rounds(waiting, held=len(stages), stages=most):
+            self._compute(round_)
         self._look_after()
 
     def _stages(self) -> list[HeldStage]:
         return list(self._held.values())
 
-    def _step(self, held: HeldStage, entry: str, fields: dict[bytes, bytes]) -> None:
-        if streams.END in fields:
-            self._close(held)
-            return
-        self._guarded(held, lambda: held.step(self._worker, entry, fields[streams.FRAME]))
+    def _read(self) -> dict[str, str]:
+        """After which entry of each stream something new is to be read."""
+        idle = {held.key: held.cursor for held in self._stages() if held.next is None}
+        return {**idle, streams.wake_key(self._worker.id): self._woken}
 
-    def _guarded(self, held: HeldStage, work: Callable[[], object]) -> None:
-        """Do it; what ends the stage here is told to the control worker."""
+    def _take(self, found: Found) -> None:
+        held = {each.key: each for each in self._stages()}
+        for key, entries in found:
+            entry, fields = entries[0]
+            each = held.get(key.decode())
+            if each is None:
+                if key.decode() == streams.wake_key(self._worker.id):
+                    self._woken = entry.decode()
+            elif streams.END in fields:
+                self._close(each)
+            elif each.next is None:
+                each.came(entry.decode(), fields[streams.FRAME])
+
+    def _compute(self, stages: Sequence[HeldStage]) -> None:
+        """Their next steps, together, and what comes of them passed on."""
+        asked = [(held, step) for held in stages if (step := self._guarded(held, held.ask))]
+        replies = self._ask_page(asked)
+        calls = []
+        for (held, _), reply in zip(asked, replies, strict=True):
+            give = functools.partial(held.given, self._worker, reply)
+            if (call := self._guarded(held, give)) is not None:
+                calls.append((held, call))
+        if not calls:
+            return
+        after = {held.key: held.next.entry for held, _ in calls if held.next is not None}
+        answers, found = streams.pass_on([call for _, call in calls], {**self._read(), **after})
+        for (held, call), answer in zip(calls, answers, strict=True):
+            self._guarded(held, functools.partial(held.passed, answer, call))
+        self._take(found)
+
+    def _ask_page(self, asked: Sequence[tuple[HeldStage, StepAsked]]) -> Sequence[Reply | Refusal]:
+        if not asked:
+            return []
+        stages, steps = [held for held, _ in asked], [step for _, step in asked]
+        measured = self._are_measured(stages)
+        began = time.monotonic()
         try:
-            work()
+            replies = self._worker.session.decoding.steps(
+                steps, timeout_s=_round_s(stages, measured=measured)
+            )
+        except BrowserError as error:
+            return [error] * len(asked)
+        if measured:
+            took = (time.monotonic() - began) / len(stages)
+            for held, reply in zip(stages, replies, strict=True):
+                if not isinstance(reply, Exception):
+                    held.times.note(took)
+        return replies
+
+    def _are_measured(self, stages: Sequence[HeldStage]) -> bool:
+        """Of one token each; while the worker's main thread is at work the steps wait for their turn."""
+        short = all(held.next is not None and held.next.count == 1 for held in stages)
+        return short and self._worker.status.idle_since is not None
+
+    def _guarded(self, held: HeldStage, work: Callable[[], Outcome]) -> Outcome | None:
+        """Do it; None: the stage ended here, and the control worker is told why."""
+        try:
+            return work()
         except Closed:
             self._close(held)
         except Lost as lost:
@@ -104,6 +162,7 @@ class DecodeLoop:
         except Exception as error:
             log.exception("%s: %s", self._worker.id, held.holder)
             self._lose(held, Category.INTERNAL, f"{type(error).__name__}: {error}")
+        return None
 
     def _lose(self, held: HeldStage, category: Category, why: str) -> None:
         self._tell_lost(held, category, why)
@@ -141,6 +200,14 @@ class DecodeLoop:
                     self._lose(held, Category.TENSOR_LOST, "the store has lost the session")
                 elif said is not Said.NEW:
                     self._close(held)
+
+
+def _round_s(stages: Sequence[HeldStage], *, measured: bool) -> float:
+    """How long the page may take for a step of each."""
+    known = [held.times.within_s() if measured else None for held in stages]
+    if None in known:
+        return max(held.timeout_s for held in stages)
+    return sum(each for each in known if each is not None)
 
 
 @functools.cache

@@ -83,6 +83,7 @@ def _held(row: GenerationStage) -> HeldStage:
     return HeldStage(
         session=str(session.pk),
         index=row.index,
+        stages=stages,
         epoch=row.epoch,
         sha256=shard.sha256,
         stage=row.stage,

@@ -11,6 +11,7 @@ from browsers.core.failures import Category, Retry
 from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder, Stage
 from inference.core.placement import BrowserView, NoBrowser, ShardView, candidates, place
+from inference.graph.decoding.states import bytes_per_position
 from inference.models import GenerationStage, OnnxModel, PlanShard, SessionState, stage_of
 from inference.scheduling.pool_view import snapshot
 from inference.scheduling.wishes import wishes_from
@@ -28,8 +29,11 @@ def positions(asked: Asked, decoder: Decoder) -> int:
 
 def cache_mb(stage: Stage, decoder: Decoder, asked: Asked) -> float:
     """Memory that is planned for a stage's cache, in MB."""
-    share = len(stage.states) / max(1, len(decoder.whole.states))
-    return _COPIES * share * decoder.state_bytes * positions(asked, decoder) / 1e6
+    return _COPIES * _cache_bytes(stage, decoder, asked) / 1e6
+
+
+def _cache_bytes(stage: Stage, decoder: Decoder, asked: Asked) -> int:
+    return sum(map(bytes_per_position, stage.states)) * positions(asked, decoder)
 
 
 def backend_of(asked: Asked) -> str:
@@ -86,7 +90,7 @@ def browser_for(
         NoBrowser: none can take it; `lasting` tells whether waiting could help.
     """
     wishes = wishes_from(asked.browsers, backend_of(asked), {})
-    cache_bytes = int(1e6 * cache_mb(stage_of(shard), decoder, asked) / _COPIES)
+    cache_bytes = _cache_bytes(stage_of(shard), decoder, asked)
     view = ShardView(shard.index, shard.sha256, shard.weight_bytes + cache_bytes)
     refused = {b: why for b, why in avoid.items() if Category.of(why).retry is Retry.NEVER_HERE}
     soft = {b: why for b, why in avoid.items() if b not in refused}

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import redis.asyncio
 import redis.exceptions
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
@@ -39,6 +38,7 @@ from inference.models import (
     SessionState,
 )
 from inference.runs import admission, quotas
+from inference.runs.serving import in_thread
 from inference.scheduling.wishes import check_wishes
 from inference.store import transactions
 
@@ -262,11 +262,11 @@ def _client() -> redis.asyncio.Redis:
 async def events(session: str, after: int = 0) -> AsyncIterator[Event]:
     """As `listen`, without holding a thread."""
     where = _Listening(session, after)
-    await sync_to_async(_row)(session)
+    await in_thread(_row, session)
     while True:
         try:
             found: Any = await _client().xread({where.key: where.cursor}, None, _BLOCK_MS)
-            news = where.heard(found) or await sync_to_async(where.from_row)()
+            news = where.heard(found) or await in_thread(where.from_row)
         except redis.exceptions.RedisError:
             await asyncio.sleep(_AGAIN_S)
             continue

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from redis.exceptions import RedisError
 
 from browsers import clock
-from browsers.bridge import NotLoaded, Reply, StepRefused
+from browsers.bridge import NotLoaded, Refusal, Reply, StepRefused
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor
+from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Resumed
@@ -24,6 +27,7 @@ from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
 from inference.generation import streams
 from inference.generation.frames import frame_of, read_frame, tokens_frame
+from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said
 from inference.store.tensors import decode_array, encode_array
 
@@ -51,16 +55,28 @@ class Takeover:
     until: int
 
 
+@dataclass(frozen=True)
+class Input:
+    """What a stage computes next: positions from `start`, and its entry in the stream."""
+
+    entry: str
+    start: int
+    count: int
+    tensors: Sequence[WireTensor]
+
+
 @dataclass
 class HeldStage:
-    """A stage that is loaded here; `writer`: in the last stage; `cursor`: the last input computed.
+    """A stage that is loaded here, one of `stages`.
 
+    `writer`: in the last one; `cursor`: the last input computed; `next`: the one after it, once it came.
     A step that takes longer than the stage's own did is late (`times`); before there are enough of them,
     and where the browser computes something else first, after `timeout_s`.
     """
 
     session: str
     index: int
+    stages: int
     epoch: int
     sha256: str
     stage: Stage
@@ -71,8 +87,18 @@ class HeldStage:
     takeover: Takeover | None = None
     place: Place | None = None
     cursor: str = "0-0"
+    next: Input | None = None
     used: float = field(default_factory=time.monotonic)
     _unsaid: int = 0
+
+    def came(self, entry: str, frame: bytes) -> None:
+        """Its next input came."""
+        self.next = Input(entry, *read_frame(frame))
+
+    @property
+    def key(self) -> str:
+        """Its inputs' stream."""
+        return streams.in_key(self.session, self.index)
 
     @property
     def holder(self) -> str:
@@ -98,23 +124,61 @@ class HeldStage:
         )
         self.takeover = None
 
-    def step(self, worker: BrowserWorker, entry: str, frame: bytes) -> None:
-        """Compute the next input and pass on what comes of it.
+    def ask(self) -> StepAsked:
+        """Its next step, as the page is asked for it.
+
+        Raises:
+            Lost: it must be replayed elsewhere.
+        """
+        assert self.next is not None, "a stage without input has no step"
+        step = self._step(self.next)
+        verdict = judge(self.place, step)
+        if verdict.refused:
+            raise Lost(Category.INTERNAL, f"{verdict}: {step} does not follow {self.place}")
+        header: JsonObject = {
+            "epoch": step.epoch,
+            "start": step.start,
+            "count": step.count,
+            "top_k": self._top_k(step),
+        }
+        if step.start == 0:
+            header["stage"] = self.stage.to_json()
+        return StepAsked(
+            self.holder, self.sha256, self.backend, header, self._named(self.next.tensors)
+        )
+
+    def given(self, worker: BrowserWorker, reply: Reply | Refusal) -> Call:
+        """What the page gave, to be passed on.
+
+        Raises:
+            Lost: it must be replayed elsewhere.
+            RedisError: the store does not answer; the same step may be asked for again.
+        """
+        assert self.next is not None, "a stage without input has no step"
+        if isinstance(reply, BrowserError):
+            worker.holding.step_failed(self.sha256, reply)
+            raise Lost(reply.category, str(reply)) from reply
+        if isinstance(reply, NotLoaded | StepRefused):
+            raise Lost(Category.INTERNAL, f"{worker.id} has its cache no more: {reply}") from reply
+        step = self._step(self.next)
+        self.caught_up(worker.id, step.end)
+        return self._pass_on(step, reply)
+
+    def passed(self, appended: Appended | RedisError, call: Call) -> None:
+        """The step is done, if what it gave was taken.
 
         Raises:
             Lost: it must be replayed elsewhere.
             Closed: nobody wants it.
-            RedisError: the store does not answer; the same step may be asked for again.
+            RedisError: the store did not take it.
         """
-        start, count, tensors = read_frame(frame)
-        step = Step(self.epoch, start, count)
-        verdict = judge(self.place, step)
-        if verdict.refused:
-            raise Lost(Category.INTERNAL, f"{verdict}: {step} does not follow {self.place}")
-        reply = self._compute(worker, step, tensors)
-        self.caught_up(worker.id, step.end)
-        self._judged(self._pass_on(step, reply))
-        self.place, self.cursor, self.used = after(step), entry, time.monotonic()
+        if isinstance(appended, RedisError):
+            raise appended
+        assert self.next is not None, "a stage without input has no step"
+        step = self._step(self.next)
+        self._judge(appended, step, call)
+        self.place, self.cursor, self.used = after(step), self.next.entry, time.monotonic()
+        self.next = None
         self._allow()
 
     def _allow(self) -> None:
@@ -126,38 +190,8 @@ class HeldStage:
             streams.allow(self.session, self.index, self.epoch, within)
         self._unsaid = (self._unsaid + 1) % _ALLOW_EVERY
 
-    def _compute(self, worker: BrowserWorker, step: Step, tensors: list[WireTensor]) -> Reply:
-        header: JsonObject = {
-            "epoch": step.epoch,
-            "start": step.start,
-            "count": step.count,
-            "top_k": self._top_k(step),
-        }
-        if step.start == 0:
-            header["stage"] = self.stage.to_json()
-        # While the worker's main thread is at work the step waits for its turn.
-        measured = step.count == 1 and worker.status.idle_since is not None
-        within = self.times.within_s() if measured else None
-        began = time.monotonic()
-        try:
-            reply = worker.session.decoding.step(
-                self.holder,
-                self.sha256,
-                header,
-                self._named(tensors),
-                backend=self.backend,
-                timeout_s=within or self.timeout_s,
-            )
-        except (NotLoaded, StepRefused) as refused:
-            raise Lost(
-                Category.INTERNAL, f"{worker.id} has its cache no more: {refused}"
-            ) from refused
-        except BrowserError as error:
-            worker.holding.step_failed(self.sha256, error)
-            raise Lost(error.category, str(error)) from error
-        if measured:
-            self.times.note(time.monotonic() - began)
-        return reply
+    def _step(self, given: Input) -> Step:
+        return Step(self.epoch, given.start, given.count)
 
     def _top_k(self, step: Step) -> int | None:
         """How many logits are wanted; None: the prompt goes on."""
@@ -165,7 +199,7 @@ class HeldStage:
             return None
         return self.writer.needs
 
-    def _named(self, tensors: list[WireTensor]) -> list[WireTensor]:
+    def _named(self, tensors: Sequence[WireTensor]) -> Sequence[WireTensor]:
         """Tokens as the stage's input wants them; hidden tensors have its names already."""
         if self.index:
             return tensors
@@ -178,50 +212,56 @@ class HeldStage:
 
     # --- what comes of it ---
 
-    def _pass_on(self, step: Step, reply: Reply) -> Appended:
+    def _pass_on(self, step: Step, reply: Reply) -> Call:
+        session, index, epoch = self.session, self.index, self.epoch
         if self.writer is None:
             frame = frame_of(step.start, step.count, reply[1])
-            said = streams.append(
-                self.session, self.index, self.epoch, step.end, frame, step_ms=_step_ms(step, reply)
+            return streams.append(
+                session, index, epoch, step.end, frame, step_ms=_step_ms(step, reply)
             )
-            if said.said is Said.HAD and said.had != frame:
-                raise Lost(Category.WRONG_ANSWER, self._differs(f"position {step.end}"))
-            return said
         if self.writer.index_after(step.end) < 0:
-            return Appended(streams.standing(self.session, self.index, self.epoch))
+            return streams.nothing(session, index, epoch)
         return self._write(self.writer, step, reply)
 
-    def _write(self, writer: Writer, step: Step, reply: Reply) -> Appended:
+    def _write(self, writer: Writer, step: Step, reply: Reply) -> Call:
         index = writer.index_after(step.end)
         pick, ending = writer.write(index, _top(reply, complete=writer.needs == 0))
-        document = telling.pick_to_json(pick)
-        said = streams.tell_token(
+        return streams.tell_token(
             self.session,
             self.index,
             self.epoch,
             index,
-            document,
+            telling.pick_to_json(pick),
             feed=None if ending else (step.end + 1, tokens_frame(step.end, [pick.token])),
             ended=Ended(ending, len(writer.asked.prompt), index + 1) if ending else None,
             step_ms=_step_ms(step, reply),
         )
-        if said.said is Said.HAD and telling.token_of(said.had) != pick.token:
-            raise Lost(Category.WRONG_ANSWER, self._differs(f"token {index}"))
-        return said
 
-    def _differs(self, what: str) -> str:
-        return f"stage {self.index} gave another {what} than the browser that had it before"
-
-    def _judged(self, appended: Appended) -> None:
+    def _judge(self, appended: Appended, step: Step, call: Call) -> None:
         match appended.said:
-            case Said.NEW | Said.HAD:
+            case Said.NEW:
                 return
+            case Said.HAD:
+                if not self._same(appended.had, call):
+                    what = f"step to position {step.end}"
+                    raise Lost(
+                        Category.WRONG_ANSWER,
+                        f"stage {self.index} gave another {what} than the browser that had it before",
+                    )
             case Said.STALE | Said.ENDED:
                 raise Closed
             case Said.GONE:
                 raise Lost(Category.TENSOR_LOST, "the store has lost the session")
             case Said.GAP:
                 raise Lost(Category.INTERNAL, "a later step was passed on already")
+
+    def _same(self, had: bytes, call: Call) -> bool:
+        """Whether what stood there is what was to be: to the bit, or by the token drawn of it."""
+        given = call.args[streams.GIVEN]
+        if self.writer is None:
+            return had == given
+        assert isinstance(given, str), "a token is told as text"
+        return telling.token_of(had) == telling.token_of(given)
 
 
 def _step_ms(step: Step, reply: Reply) -> float:

@@ -20,25 +20,27 @@ given what stands there.
 from __future__ import annotations
 
 import enum
-import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
 from django.conf import settings
-from redis.commands.core import Script
 
 from browsers.core.failures import Category
-from browsers.redis import client
+from browsers.redis import blocking_client, client
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Paused, Resumed
 from inference.documents import JsonView
+from inference.generation import scripts
+from inference.generation.scripts import Call, Found
 
 TOLD: Final = "webpool:gen:told"
 END: Final = b"end"
 FRAME: Final = b"f"
+GIVEN: Final = 3
+"""Which argument of `append` and `tell_token` is what they append."""
 EVENT: Final = b"e"
 BEGUN: Final = b"b"
 _LAST: Final = 2**53 - 1  # the number of what ends a stream
@@ -77,6 +79,20 @@ class Appended:
 
     said: Said
     had: bytes = b""
+
+
+def pass_on(
+    calls: Sequence[Call], after: Mapping[str, str]
+) -> tuple[list[Appended | redis.RedisError], Found]:
+    """What became of each, and what streams have after these entries, one of each.
+
+    Raises:
+        RedisError: the store does not answer; some may have been appended, and may be again.
+    """
+    answers, found = scripts.run_and_read(calls, after)
+    return [
+        answer if isinstance(answer, redis.RedisError) else _appended(answer) for answer in answers
+    ], found
 
 
 def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]]) -> None:
@@ -118,11 +134,16 @@ def put_back(session: str, epochs: Sequence[int], events: Sequence[str]) -> None
 
 def append(
     session: str, stage: int, epoch: int, number: int, frame: bytes, *, step_ms: float = 0.0
-) -> Appended:
+) -> Call:
     """A stage's output, as the next one's input; `step_ms`: what its step of one token took."""
-    keys = [_fence_key(session), in_key(session, stage + 1)]
-    args: list[Any] = [stage, epoch, f"{number}-0", frame, _ttl_ms(), step_ms]
-    return _appended(_script(_APPEND, client())(keys=keys, args=args))
+    keys = (_fence_key(session), in_key(session, stage + 1))
+    args = (stage, epoch, f"{number}-0", frame, _ttl_ms(), step_ms)
+    return Call(scripts.APPEND, keys, args)
+
+
+def nothing(session: str, stage: int, epoch: int) -> Call:
+    """A stage gives nothing yet: whether it is still under that epoch."""
+    return Call(scripts.STANDS, (_fence_key(session),), (stage, epoch))
 
 
 def tell_token(
@@ -135,43 +156,40 @@ def tell_token(
     feed: tuple[int, bytes] | None,
     ended: Ended | None,
     step_ms: float = 0.0,
-) -> Appended:
+) -> Call:
     """Token `index` of the answer, by the last stage; and what follows: the next step, or the end."""
     number, frame = feed or (0, b"")
     document = telling.to_json(ended) if ended else ""
-    keys = [_fence_key(session), out_key(session), TOLD]
-    keys += [in_key(session, each) for each in range(stage + 1)]
-    args: list[Any] = [stage, epoch, f"{index + 1}-0", pick, f"{number}-0", frame, document]
-    return _appended(
-        _script(_TELL_TOKEN, client())(keys=keys, args=[*args, *_end_args(session), step_ms])
-    )
+    inputs = (in_key(session, each) for each in range(stage + 1))
+    keys = (_fence_key(session), out_key(session), TOLD, *inputs)
+    args = (stage, epoch, f"{index + 1}-0", pick, f"{number}-0", frame, document)
+    return Call(scripts.TELL_TOKEN, keys, (*args, *_end_args(session), step_ms))
 
 
 def end(session: str, stages: int, ended: Ended) -> bool:
     """End a session; False: it has ended, or is not there. How many tokens it has is seen here."""
-    keys = [_fence_key(session), out_key(session), TOLD]
-    keys += [in_key(session, each) for each in range(stages)]
-    args = [telling.to_json(ended), *_end_args(session)]
-    return bool(_script(_END, client())(keys=keys, args=args))
+    inputs = (in_key(session, each) for each in range(stages))
+    keys = (_fence_key(session), out_key(session), TOLD, *inputs)
+    args = (telling.to_json(ended), *_end_args(session))
+    return bool(scripts.run(Call(scripts.END, keys, args)))
 
 
 def give(session: str, stage: int, epoch: int, paused: Paused) -> Said:
     """The stage is somebody else's from now on, which listeners are told."""
-    keys = [_fence_key(session), out_key(session)]
-    args: list[Any] = [stage, epoch, telling.to_json(paused), _ttl_ms()]
-    return Said(_script(_GIVE, client())(keys=keys, args=args).decode())
+    keys = (_fence_key(session), out_key(session))
+    args = (stage, epoch, telling.to_json(paused), _ttl_ms())
+    return Said(scripts.run(Call(scripts.GIVE, keys, args)).decode())
 
 
 def resumed(session: str, stage: int, epoch: int, event: Resumed) -> None:
     """Tell listeners that the stage goes on, by who has it."""
-    keys = [_fence_key(session), out_key(session)]
-    _script(_NOTE, client())(keys=keys, args=[stage, epoch, telling.to_json(event), _ttl_ms()])
+    keys = (_fence_key(session), out_key(session))
+    scripts.run(Call(scripts.NOTE, keys, (stage, epoch, telling.to_json(event), _ttl_ms())))
 
 
 def allow(session: str, stage: int, epoch: int, within_s: float) -> None:
     """Say how long the stage's next step of one token may take here."""
-    args: list[Any] = [stage, epoch, round(within_s * 1000)]
-    _script(_ALLOW, client())(keys=[_fence_key(session)], args=args)
+    scripts.run(Call(scripts.ALLOW, (_fence_key(session),), (stage, epoch, round(within_s * 1000))))
 
 
 def allowed_s(session: str, stages: int) -> list[float | None]:
@@ -245,6 +263,13 @@ def tell_lost(session: str, stage: int, epoch: int, category: Category, why: str
     )
 
 
+def wait(after: Mapping[str, str], most_ms: int) -> Found:
+    """Wait until streams have something after these entries; one entry of each that has."""
+    asked: dict[Any, Any] = dict(after)
+    found: Any = blocking_client().xread(asked, 1, most_ms)
+    return found or ()
+
+
 def wake(browser: str) -> None:
     """Have a browser's loop look at its stages."""
     pipe = client().pipeline()
@@ -257,142 +282,9 @@ def _ttl_ms() -> int:
     return int(settings.WEBPOOL_TENSOR_TTL_S * 1000)
 
 
-def _end_args(session: str) -> list[Any]:
-    return [_ttl_ms(), _LAST, json.dumps({"what": "ended", "session": session})]
+def _end_args(session: str) -> tuple[str | int, ...]:
+    return (_ttl_ms(), _LAST, json.dumps({"what": "ended", "session": session}))
 
 
 def _appended(answer: list[bytes]) -> Appended:
     return Appended(Said(answer[0].decode()), answer[1] if len(answer) > 1 else b"")
-
-
-# KEYS[1] the fence; ARGV[1] a stage, ARGV[2] its epoch. Why its holder may not write; false: they may.
-_REFUSED = """
-local function refused()
-  local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
-  if not held[1] then return 'gone' end
-  if held[2] then return 'ended' end
-  if held[1] ~= ARGV[2] then return 'stale' end
-  return false
-end
-local function spent(ms)
-  if tonumber(ms) > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'ms:' .. ARGV[1], ms) end
-end
-"""
-
-# KEYS[2] the next stage's inputs. ARGV: 3 an entry's id, 4 its frame, 5 for how long it is kept, 6 ms.
-_APPEND = (
-    _REFUSED
-    + """
-local why = refused()
-if why then return {why} end
-local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
-if #had > 0 then return {'had', had[1][2][2]} end
-local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
-if #last > 0 and tonumber(string.match(last[1][1], '%d+')) > tonumber(string.match(ARGV[3], '%d+')) then
-  return {'gap'}
-end
-redis.call('XADD', KEYS[2], ARGV[3], 'f', ARGV[4])
-redis.call('PEXPIRE', KEYS[2], ARGV[5])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-spent(ARGV[6])
-return {'new'}
-"""
-)
-
-# KEYS: 1 the fence, 2 what is told. An entry of what is told.
-_NOTE_DOWN = """
-local function note_down(entry, event)
-  redis.call('XADD', KEYS[2], entry, 'e', event, 'b', redis.call('HGET', KEYS[1], 'begun') or '')
-end
-"""
-
-# KEYS: 1 the fence, 2 what is told, 3 the control worker's list, 4… inputs of all stages. Where `first` is
-# the first of: the event, for how long all is kept, the number of what ends a stream, what control is told.
-_ENDING = (
-    _NOTE_DOWN
-    + """
-local function finish(first)
-  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
-  local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
-  note_down(number .. '-*', ARGV[first])
-  redis.call('PEXPIRE', KEYS[2], ARGV[first + 1])
-  redis.call('HSET', KEYS[1], 'ended', 1)
-  redis.call('PEXPIRE', KEYS[1], ARGV[first + 1])
-  for each = 4, #KEYS do
-    redis.call('XADD', KEYS[each], ARGV[first + 2] .. '-0', 'end', 1)
-    redis.call('PEXPIRE', KEYS[each], 60000)
-  end
-  redis.call('LPUSH', KEYS[3], ARGV[first + 3])
-end
-"""
-)
-
-# ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7 to 10 as `finish` takes
-# them, 11 ms; an empty event: it goes on.
-_TELL_TOKEN = (
-    _REFUSED
-    + _ENDING
-    + """
-local why = refused()
-if why then return {why} end
-local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
-if #had > 0 then return {'had', had[1][2][2]} end
-note_down(ARGV[3], ARGV[4])
-spent(ARGV[11])
-if ARGV[7] ~= '' then
-  finish(7)
-else
-  redis.call('XADD', KEYS[4], ARGV[5], 'f', ARGV[6])
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[4]}) do redis.call('PEXPIRE', key, ARGV[8]) end
-end
-return {'new'}
-"""
-)
-
-_END = (
-    _ENDING
-    + """
-if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'ended') == 1 then return 0 end
-finish(1)
-return 1
-"""
-)
-
-# KEYS: 1 the fence, 2 what is told. ARGV: 3 an event, 4 for how long it is kept.
-_TELL = (
-    _NOTE_DOWN
-    + """
-local function tell()
-  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
-  local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
-  note_down(number .. '-*', ARGV[3])
-  redis.call('PEXPIRE', KEYS[2], ARGV[4])
-end
-"""
-)
-
-_GIVE = (
-    _TELL
-    + """
-local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
-if not held[1] then return 'gone' end
-if held[2] then return 'ended' end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('HDEL', KEYS[1], 'within:' .. ARGV[1])
-tell()
-return 'new'
-"""
-)
-
-_NOTE = _REFUSED + _TELL + "if not refused() then tell() end"
-
-# ARGV[3]: how long the stage's next step may take, in ms.
-_ALLOW = (
-    _REFUSED
-    + "if not refused() then redis.call('HSET', KEYS[1], 'within:' .. ARGV[1], ARGV[3]) end"
-)
-
-
-@functools.cache
-def _script(text: str, server: redis.Redis) -> Script:
-    return server.register_script(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ from inference.store.tensors import TensorRef, WireTensor
 
 # Who ends a run wakes its waiters, and the sweep wakes those it finds unheard; this is behind both.
 _ASK_DATABASE_EVERY_S = 5.0
+# Each of them holds a thread of the web server, and its connection to the database.
+_WAITING_AT_MOST = 32
+_waiting = threading.BoundedSemaphore(_WAITING_AT_MOST)
 _PLACES = Ask("places", RunShard, ("run_id",))
 
 
@@ -37,16 +41,33 @@ def wait_run(run: Run) -> Run:
     At its deadline it is ended here: who waits is told then, whatever became of the other processes.
     """
     while run.state == RunState.RUNNING:
-        if (left := deadlines.left_s(run)) <= 0:
-            end_at_deadline(run)
-            continue
-        try:
-            ending = wakeups.wait(run.pk, min(left, _ASK_DATABASE_EVERY_S))
-        except redis.exceptions.RedisError:
-            ending = None
-            time.sleep(0.2)  # the store is restarting: ask the database meanwhile
-        refresh(run, ending)
+        _wait_once(run, _ASK_DATABASE_EVERY_S)
     return run
+
+
+def wait_at_most(run: Run, seconds: float) -> None:
+    """Wait until the run is terminal or the time is over; at once, where too many wait like this."""
+    if not _waiting.acquire(blocking=False):
+        return
+    until = time.monotonic() + seconds
+    try:
+        while run.state == RunState.RUNNING and (left := until - time.monotonic()) > 0:
+            _wait_once(run, min(left, _ASK_DATABASE_EVERY_S))
+    finally:
+        _waiting.release()
+
+
+def _wait_once(run: Run, seconds: float) -> None:
+    """Look how a run stands once it is announced, its deadline has come, or the time is over."""
+    if (left := deadlines.left_s(run)) <= 0:
+        end_at_deadline(run)
+        return
+    try:
+        ending = wakeups.wait(run.pk, min(left, seconds))
+    except redis.exceptions.RedisError:
+        ending = None
+        time.sleep(0.2)  # the store is restarting: ask the database meanwhile
+    refresh(run, ending)
 
 
 def end_at_deadline(run: Run) -> None:

@@ -29,6 +29,7 @@ from inference.runs.metrics import batch_split
 from inference.runs.options import Door, parse_options
 from inference.store import tensors
 from inference.store.tensors import TensorRef
+from inference.telemetry.model_statistics import statistics
 from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
 from inference.wire.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
@@ -36,10 +37,10 @@ from inference.wire.oip.reading import InferRequest, decode_request
 from inference.wire.oip.writing import encode_response
 
 VERSION = "1"
-EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration"]
+EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
 _PATH = re.compile(
-    r"/v2(?:/?|/(?P<health>health/(?:live|ready))|/(?P<index>repository/index)"
-    r"|/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config))?)/?"
+    r"/v2(?:/?|/(?P<health>health/(?:live|ready))|/(?P<index>repository/index)|/models/(?P<all>stats)"
+    r"|/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>ready|infer|config|stats))?)/?"
 )
 
 
@@ -75,6 +76,8 @@ async def _answer(request: HttpRequest, receive: Receive) -> Answer:
     if lists:
         body = await http.read_body(request, receive)
         return Answer.of_json(await serving.in_thread(_index, bytes(body)))
+    if match["all"]:
+        return await serving.in_thread(_statistics)
     if match["model"]:
         return await serving.in_thread(_model, match["model"], match["version"], match["verb"])
     return Answer.of_json(
@@ -195,8 +198,14 @@ def _model(name: str, version: str | None, verb: str | None) -> Answer:
         None: lambda model: Answer.of_json(metadata(model)),
         "ready": _model_ready,
         "config": lambda model: Answer.of_json(configuration(model)),
+        "stats": lambda model: Answer.of_json(statistics([model], VERSION)),
     }
     return answers[verb](model)
+
+
+def _statistics() -> Answer:
+    rows = OnnxModel.objects.defer("summary").order_by("name")
+    return Answer.of_json(statistics(rows, VERSION))
 
 
 def _model_ready(model: OnnxModel) -> Answer:

@@ -16,7 +16,7 @@ from inference.errors import InvalidRequest
 from inference.ledger import endings
 from inference.models import Entrance, Run, RunShard, RunState, ShardState, StepKind
 from inference.runs import creation, options
-from inference.runs.answers import collect, get_run
+from inference.runs.answers import collect, get_run, wait_at_most
 from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
@@ -31,6 +31,27 @@ from inference.wire.serializers.runs import (
     RunSerializer,
     RunShardSerializer,
 )
+
+MOST_WAIT_S = 60.0
+_WAIT = OpenApiParameter(
+    "wait",
+    OpenApiTypes.FLOAT,
+    description=f"answer when the run has ended, after so many seconds at most (up to {MOST_WAIT_S:g})",
+)
+
+
+def _wait_s(request: Request) -> float:
+    """Raises InvalidRequest: no number of seconds, or too many."""
+    text = request.query_params.get("wait", "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MOST_WAIT_S:
+        raise InvalidRequest(
+            f"wait: expected a number of seconds from 0 to {MOST_WAIT_S:g}, got {text!r:.100}"
+        )
+    return seconds
 
 
 def _query(name: str, about: str) -> OpenApiParameter:
@@ -56,10 +77,14 @@ class RunList(Door, generics.ListAPIView[Run]):
     def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
 
-    @extend_schema(request=RunRequestSerializer, responses={202: RunDetailSerializer, **ERRORS})
+    @extend_schema(
+        parameters=[_WAIT],
+        request=RunRequestSerializer,
+        responses={202: RunDetailSerializer, **ERRORS},
+    )
     def post(self, request: Request) -> Response:
-        """Start a run and return at once; ask for it at its `Location`."""
-        given = request.data
+        """Start a run and return at once, or after `wait`; ask for it at its `Location`."""
+        given, wait_s = request.data, _wait_s(request)
         if not isinstance(given, dict):
             raise InvalidRequest("expected a JSON object; see /api/docs/")
         own = ("model", "inputs", "texts")
@@ -77,6 +102,8 @@ class RunList(Door, generics.ListAPIView[Run]):
                 **options.parse_options(wishes, options.Door.RUNS),
             )
         )
+        if wait_s:
+            wait_at_most(run, wait_s)
         body = RunDetailSerializer(get_run(run.pk)).data
         headers = {"Location": f"/api/runs/{run.pk}/"}
         return Response(body, status=status.HTTP_202_ACCEPTED, headers=headers)
@@ -91,9 +118,13 @@ def _one_of(name: str, value: str, allowed: list[str]) -> str:
 class RunDetail(Door, APIView):
     """One run with its shards, their attempts, and the execution metrics."""
 
-    @extend_schema(responses={200: RunDetailSerializer, **ERRORS})
+    @extend_schema(parameters=[_WAIT], responses={200: RunDetailSerializer, **ERRORS})
     def get(self, request: Request, run_id: str) -> Response:
-        return Response(RunDetailSerializer(get_run(run_id)).data)
+        run = get_run(run_id)
+        if wait_s := _wait_s(request):
+            wait_at_most(run, wait_s)
+            run = get_run(run_id)
+        return Response(RunDetailSerializer(run).data)
 
 
 class RunOutputs(Door, APIView):

@@ -16,6 +16,7 @@ import pytest
 
 from browsers.bridge import NotLoaded, StepRefused
 from browsers.core.errors import InvalidInput, OutOfMemory
+from browsers.session.decoding import StepAsked
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.graph.decoding import found
 from inference.graph.decoding.reference import Native
@@ -63,16 +64,20 @@ class Player:
                 name, self.model, backend="wasm", cache_mb=1.0, deadline_s=120
             )
 
-    def ask(self, name: str, step: Step, top_k: int = 0) -> Any:
+    def asked(self, name: str, step: Step, top_k: int = 0) -> StepAsked:
         header: dict[str, Any] = {
             "epoch": step.epoch, "start": step.start, "count": step.count, "top_k": top_k,
             "stage": self.stage.to_json(),
         }  # fmt: skip
         tokens = np.array([self.texts[name][step.start : step.end]], np.int64)
-        return self.session.decoding.step(
-            name, self.model, header, [encode_array("input_ids", tokens)],
-            backend="wasm", timeout_s=120,
-        )  # fmt: skip
+        given = [encode_array("input_ids", tokens)]
+        return StepAsked(name, self.model, "wasm", header, given)
+
+    def ask(self, name: str, step: Step, top_k: int = 0) -> Any:
+        (answer,) = self.session.decoding.steps([self.asked(name, step, top_k)], timeout_s=120)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def play(self) -> Verdict:
         """One random step; what it must have come to."""
@@ -156,11 +161,29 @@ def test_a_model_in_use_stays_and_its_cache_takes_room(player: Player, bench: Be
 
 
 def test_what_the_first_step_lacks_is_said(player: Player) -> None:
-    with pytest.raises(InvalidInput, match="says what the stage takes"):
-        player.session.decoding.step(
-            "nobody", player.model, {"epoch": 1, "start": 0, "count": 1, "top_k": 1}, [],
-            backend="wasm", timeout_s=60,
-        )  # fmt: skip
+    asked = {"epoch": 1, "start": 0, "count": 1, "top_k": 1}
+    step = StepAsked("nobody", player.model, "wasm", asked, [])
+    (refused,) = player.session.decoding.steps([step], timeout_s=60)
+    assert isinstance(refused, InvalidInput)
+    assert "says what the stage takes" in str(refused)
+
+
+def test_steps_asked_together_are_each_answered(player: Player) -> None:
+    """One that is refused costs the others nothing, and the bits are those of steps asked alone."""
+    for name in ("one", "two"):
+        player.ask(name, Step(200, *steps()[0]))
+    next_ = Step(200, *steps()[1])
+    wrong = player.asked("two", Step(200, *steps()[3]))
+    asked = [player.asked("one", next_), wrong, player.asked("two", next_)]
+    one, refused, two = player.session.decoding.steps(asked, timeout_s=120)
+    assert isinstance(refused, StepRefused)
+    assert refused.code == Verdict.GAP
+    for name, answer in (("one", one), ("two", two)):
+        assert not isinstance(answer, Exception)
+        logits = decode_array(answer[1][1]).tobytes()
+        player.ask(name, Step(201, *steps()[0]))
+        assert decode_array(player.ask(name, Step(201, *steps()[1]))[1][1]).tobytes() == logits
+        player.places[name] = after(Step(201, *steps()[1]))
 
 
 def test_a_new_engine_has_no_cache(player: Player, bench: Bench) -> None:

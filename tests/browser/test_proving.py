@@ -263,6 +263,27 @@ def test_what_draws_random_numbers_is_computed_and_said_to_be_unproved(proved: P
     assert not proved.book.recall(name)
 
 
+def test_a_session_that_webnn_could_not_make_leaves_nothing_to_the_next(proved: Proved) -> None:
+    """What draws random numbers is not tried apart: WebNN takes its Relu and has nobody for its Add."""
+    ports = [("x", F, [8]), ("b", T.INT16, [2])]
+    nodes = [
+        h.make_node("Relu", ["x"], ["r"]),
+        h.make_node("Add", ["b", "b"], ["s"]),
+        h.make_node("Cast", ["s"], ["f"], to=F),
+        h.make_node("ReduceSum", ["f"], ["g"], keepdims=0),
+        h.make_node("RandomNormalLike", ["r"], ["n"]),
+        h.make_node("Add", ["n", "g"], ["y"]),
+    ]
+    raw, x = model(nodes, ports, ("y", F, [8])), np.ones(8, np.float32)
+    proved.knows(raw, random=True, why_none="it draws random numbers (RandomNormalLike)")
+    with pytest.raises(UnsupportedOperation, match="Can't create a session"):
+        proved.bench.run(raw, "webnn", x=x, b=np.ones(2, np.int16))
+    fresh = model([h.make_node("Neg", ["x"], ["y"])], [("x", F, [8])], ("y", F, [8]))
+    proved.knows(fresh, answers=(known_answer(fresh, x=x),))
+    assert_close(proved.bench.run(fresh, "wasm", x=x), reference(fresh, x=x))
+    assert proved.bench.events == []
+
+
 def test_a_listed_form_is_never_tried(proved: Proved) -> None:
     I = T.INT32  # noqa: E741
     raw = model(

@@ -338,3 +338,27 @@ def test_sizes_that_must_agree_are_checked_before_anything_runs(manifest: Path) 
     with pytest.raises(InvalidRequest, match="dimension 'batch' is 2 in 'words' but 3 in 'pixels'"):
         creation.create_run(RunRequest("clip", inputs))
     assert not PlanShard.objects.exists()
+
+
+@pytest.mark.parametrize("of_several", [False, True])
+def test_a_file_that_another_deletes_before_the_row_is_there_is_missed(
+    manifest: Path, of_several: bool
+) -> None:
+    def delete_first(execute: Any, sql: str, *words: Any) -> Any:
+        if sql.startswith(
+            ("BEGIN", "SELECT pg_advisory")
+        ):  # files are kept, the lock is not yet held
+            for name in stored():
+                path_of(name).unlink()
+        return execute(sql, *words)
+
+    one = next(manifest.parent.glob("*.onnx"))
+    with (
+        connection.execute_wrapper(delete_first),
+        pytest.raises(InvalidRequest, match="was deleted meanwhile; try again"),
+    ):
+        if of_several:
+            components.add_components(manifest.read_bytes(), manifest.parent, name="late")
+        else:
+            registry.add_model(one, name="late")
+    assert not OnnxModel.objects.filter(name="late").exists()

@@ -13,8 +13,10 @@ from gguf import GGMLQuantizationType
 
 from inference.catalog import decoders, known_answers, plans, registry
 from inference.checkpoints.described import Described
+from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder, Stage, stages_in_order
 from inference.errors import InvalidRequest
+from inference.generation import placing
 from inference.graph.decoding.reference import Native
 from inference.graph.runtime import session
 from inference.models import OnnxModel, PlanShard
@@ -61,10 +63,9 @@ def test_stages_write_what_the_uncut_model_writes(model: OnnxModel, stages: int)
     prompt = list(b"once upon")
     assert native.greedy(prompt, 12) == tiny.greedy(path_of(model.sha256), prompt, 12)
     assert [step.depends_on for step in steps] == [[], [0], [1]][:stages]
-    assert sum(map(decoders.state_bytes, steps)) == decoders.decoder_of(model).state_bytes
-    for step in steps:
-        less, more = (decoders.planned_mb(step, n, family="firefox") for n in (10, 200))
-        assert less < more
+    known = decoders.decoder_of(model)
+    planned = [placing.cache_mb(stage, known, Asked(tuple(prompt), 12)) for stage in cut]
+    assert sum(planned) == pytest.approx(4 * known.state_bytes * (len(prompt) + 12) / 1e6)
 
 
 def test_every_stages_answers_are_known(model: OnnxModel) -> None:
@@ -133,7 +134,7 @@ def test_a_decoders_ordinary_runs_stay(model: OnnxModel) -> None:
     assert step.sha256 == model.sha256
     assert Stage.from_json(step.stage or {}) == decoders.decoder_of(model).whole
     assert {port["name"] for port in step.outputs} >= {"logits", "present.3.value"}
-    assert np.dtype("float32").itemsize * 4 * 2 * 2 * 16 == decoders.state_bytes(step)
+    assert np.dtype("float32").itemsize * 4 * 2 * 2 * 16 == decoders.decoder_of(model).state_bytes
 
 
 def test_the_graphs_own_tables_bound_the_context(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ No browser computes here: the tests say what a worker says.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models.signals import post_init
 
 from browsers.core.failures import Category
 from browsers.queues import queue_of
@@ -24,7 +28,8 @@ from inference.core.generation.asked import Asked, Ended, Ending, Paused, Resume
 from inference.core.generation.sampled import Pick, Sampling
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownRun
 from inference.generation import endings, frames, recovery, report, serving, streams, watch
-from inference.generation.streams import Said
+from inference.generation.scripts import Call
+from inference.generation.streams import Appended, Said
 from inference.generation.watch import Watcher
 from inference.models import GenerationSession, GenerationStage, OnnxModel
 from inference.runs import retention
@@ -61,8 +66,14 @@ def write(session: GenerationSession, index: int, token: int, ended: Ended | Non
     position = len(PROMPT) + index
     feed = None if ended else (position + 1, frames.tokens_frame(position, [token]))
     pick = telling.pick_to_json(Pick(token, -1.0))
-    told = streams.tell_token(str(session.pk), 1, last.epoch, index, pick, feed=feed, ended=ended)
-    return told.said
+    call = streams.tell_token(str(session.pk), 1, last.epoch, index, pick, feed=feed, ended=ended)
+    return passed_on(call).said
+
+
+def passed_on(call: Call) -> Appended:
+    (answer,), _ = streams.pass_on([call], {streams.wake_key("nobody"): "0-0"})
+    assert isinstance(answer, Appended)
+    return answer
 
 
 def heard(session: GenerationSession, after: int = 0) -> list[Any]:
@@ -102,13 +113,36 @@ def test_a_token_is_told_once_and_feeds_the_first_stage(writer: OnnxModel) -> No
 def test_who_was_replaced_writes_nothing(writer: OnnxModel) -> None:
     session = begin(writer)
     key = str(session.pk)
-    assert streams.append(key, 0, 1, 5, b"one").said is Said.NEW
+    assert passed_on(streams.append(key, 0, 1, 5, b"one")).said is Said.NEW
     assert recovery.give(key, 0, 1, Category.BROWSER_CRASH, "it died")
-    assert streams.append(key, 0, 1, 6, b"late").said is Said.STALE
-    again = streams.append(key, 0, 2, 5, b"other")
+    assert passed_on(streams.append(key, 0, 1, 6, b"late")).said is Said.STALE
+    again = passed_on(streams.append(key, 0, 2, 5, b"other"))
     assert (again.said, again.had) == (Said.HAD, b"one"), "what was passed on stands"
-    assert streams.append(key, 0, 2, 6, b"two").said is Said.NEW
-    assert streams.append(key, 0, 2, 4, b"never").said is Said.GAP
+    assert passed_on(streams.append(key, 0, 2, 6, b"two")).said is Said.NEW
+    assert passed_on(streams.append(key, 0, 2, 4, b"never")).said is Said.GAP
+    assert passed_on(streams.nothing(key, 0, 1)).said is Said.STALE
+    assert passed_on(streams.nothing(key, 0, 2)).said is Said.NEW
+
+
+def test_what_several_sessions_give_is_judged_apart_and_what_came_is_read(
+    writer: OnnxModel,
+) -> None:
+    one, other = begin(writer), begin(writer)
+    calls = [
+        streams.append(str(one.pk), 0, 1, 5, b"one"),
+        streams.append(str(other.pk), 0, 9, 5, b"other"),
+        streams.append(str(uuid.uuid4()), 0, 1, 5, b"nobody's"),
+    ]
+    client().script_flush()  # as after a restart of the store
+    after = {streams.in_key(str(each.pk), 1): "0-0" for each in (one, other)}
+    _, nothing = streams.pass_on(calls[2:], after)
+    assert nothing == ()
+    answers, found = streams.pass_on(calls, after)
+    said = [answer.said for answer in answers if isinstance(answer, Appended)]
+    assert said == [Said.NEW, Said.STALE, Said.GONE]
+    ((key, ((entry, fields),)),) = found
+    assert (key.decode(), entry) == (streams.in_key(str(one.pk), 1), b"5-0")
+    assert fields == {streams.FRAME: b"one"}
 
 
 def test_a_loss_that_two_notice_is_made_good_once(writer: OnnxModel) -> None:
@@ -203,7 +237,9 @@ def test_a_stage_that_is_later_than_its_own_steps_goes_elsewhere(writer: OnnxMod
     streams.allow(key, 0, 1, 0.001)
     streams.allow(key, 1, 1, 0.001)
     publish("b", memory_limit_mb=4000.0, idle_since=1.0)
-    streams.append(key, 0, 1, 5, b"hidden")  # the second stage has input and gives nothing
+    passed_on(
+        streams.append(key, 0, 1, 5, b"hidden")
+    )  # the second stage has input and gives nothing
     watcher, deadline = Watcher(), time.monotonic() + 30
     while stages(session)[1] == ("b", 1):
         assert time.monotonic() < deadline
@@ -321,6 +357,28 @@ def test_listeners_come_and_go(writer: OnnxModel) -> None:
     client().flushall()
     from_row = list(serving.listen(str(session.pk), after=1))
     assert from_row == [*told[1:3], told[4], ended], "without the pause, which no row tells"
+
+
+def test_rows_are_read_in_threads_that_drop_a_broken_connection(writer: OnnxModel) -> None:
+    session = begin(writer)
+    write(session, 0, 7, Ended(Ending.LENGTH, 5, 1))
+    endings.write_down(session)
+    client().flushall()
+    threads: set[str] = set()
+
+    def read(**_: object) -> None:
+        threads.add(threading.current_thread().name)
+
+    async def told() -> list[Any]:
+        return [event async for event in serving.events(str(session.pk))]
+
+    post_init.connect(read, sender=GenerationSession)
+    try:
+        assert len(asyncio.run(told())) == 2
+    finally:
+        post_init.disconnect(read, sender=GenerationSession)
+    assert threads, "no row was read"
+    assert all(name.startswith("serving") for name in threads), threads
 
 
 def test_cancelled_once_and_for_good(writer: OnnxModel) -> None:

@@ -41,6 +41,7 @@ def test_random_kills_lose_double_and_falsify_nothing(
     assert told["answered"] > fewest, "the pool was under load"
     assert told["http_answered"] > 0
     assert told["proof"]["holds"]
+    assert told["texts"]["written"] == told["texts"]["asked"] > 0
     assert told["orphans"] == []
     assert told["history"] == {"attempts": told["history"]["attempts"], "missing": 0, "doubled": 0}
     assert told["history"]["attempts"] >= told["answered"]

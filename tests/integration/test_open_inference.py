@@ -112,6 +112,30 @@ def test_health_and_metadata(client: triton.InferenceServerClient) -> None:
     assert {"minilm", "identity"} <= {row["name"] for row in client.get_model_repository_index()}
 
 
+def test_statistics(client: triton.InferenceServerClient) -> None:
+    """What one more sharded run adds, as Triton's own client reads it."""
+
+    def now() -> dict[str, Any]:
+        (told,) = client.get_inference_statistics("minilm", "1")["model_stats"]
+        return told
+
+    before, wanted = now(), triton_input("input_ids", np.array([[101, 102]]), binary=True)
+    client.infer("minilm", [wanted], parameters={"strategy": "layer", "shards": 2})
+    after = now()
+
+    def more(name: str, what: str) -> int:
+        return after["inference_stats"][name][what] - before["inference_stats"][name][what]
+
+    assert after["inference_count"] - before["inference_count"] == 1
+    assert after["execution_count"] - before["execution_count"] == 2
+    counted = {name: more(name, "count") for name in after["inference_stats"]}
+    assert counted == {"success": 1, "fail": 0, "queue": 2, "compute_infer": 2, "transfer": 2}
+    assert 0 < more("compute_infer", "ns") < more("success", "ns")
+    assert after["last_inference"] > before["last_inference"]
+    everything = client.get_inference_statistics()["model_stats"]
+    assert after["name"] in [one["name"] for one in everything]
+
+
 @pytest.mark.parametrize("count", [3, 0])
 @pytest.mark.parametrize("packed", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("binary", [True, False])

@@ -26,6 +26,9 @@ def test_a_run_from_start_to_outputs(stack: RunningStack) -> None:
     where = started.headers["Location"]
     assert wait_for(lambda: ended(stack, started.json()["id"])) == "succeeded"
 
+    refused = send(stack, "GET", f"{where}?wait=61")
+    assert (refused.status, refused.json()["category"]) == (400, "invalid_input")
+
     run = stack.get(where)
     metrics = run["metrics"]
     assert metrics["shard_type"] == "layer"

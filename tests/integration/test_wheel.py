@@ -124,6 +124,16 @@ def test_from_a_file_to_an_answer_and_a_page(installed: Installed) -> None:
     assert (installed.home / "db.sqlite3").exists()
 
 
+def test_the_light_client_comes_with_it(installed: Installed) -> None:
+    program = "from webpool.client import Client; print(Client().ready())"
+    url = f"http://127.0.0.1:{installed.port}"
+    said = installed._run(
+        ["env", f"WEBPOOL_URL={url}", str(installed._bin / "python"), "-c", program]
+    )
+
+    assert said == "True\n"
+
+
 def test_it_names_itself_as_people_type_it(installed: Installed) -> None:
     doctor = subprocess.run(
         [str(installed._bin / "webpool"), "doctor"],

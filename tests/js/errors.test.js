@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { isFatal, PageError, translate } from '../../browsers/static/browsers/runtime/errors.js';
+import { EngineBroken, isFatal, PageError, translate } from '../../browsers/static/browsers/runtime/errors.js';
 
 /** Messages that onnxruntime-web 1.30 and the browsers really wrote. */
 const SEEN = [
@@ -48,4 +48,5 @@ test('an engine that stopped half way is not trusted', () => {
   assert.ok(isFatal(new Error('memory access out of bounds')));
   assert.ok(!isFatal(new Error('std::bad_alloc')));
   assert.ok(!isFatal(new PageError('internal', 'unreachable')));
+  assert.ok(isFatal(new EngineBroken('WebNN took nothing more')));
 });

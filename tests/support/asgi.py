@@ -31,15 +31,19 @@ def ask(
     query: str = "",
     client: str = "127.0.0.1",
     http_version: str = "1.1",
+    through: Any = application,
 ) -> Answered:
     """Send a request through every layer of the application, and wait for its whole answer.
 
-    A local caller of this machine, unless `client` or headers say otherwise.
+    A local caller of this machine, unless `client` or headers say otherwise; `through`: another application.
     """
-    return asyncio.run(_ask(method, path, body, headers or {}, query, client, http_version))
+    sent = {"host": "127.0.0.1", "content-length": str(len(body))}
+    sent |= {name.lower(): value for name, value in (headers or {}).items()}
+    return asyncio.run(_ask(through, method, path, body, sent, query, client, http_version))
 
 
 async def _ask(
+    through: Any,
     method: str,
     path: str,
     body: bytes,
@@ -48,8 +52,6 @@ async def _ask(
     client: str,
     http_version: str,
 ) -> Answered:
-    sent = {"host": "127.0.0.1", "content-length": str(len(body))}
-    sent |= {name.lower(): value for name, value in headers.items()}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -60,7 +62,7 @@ async def _ask(
         "raw_path": quote(path).encode(),
         "query_string": query.encode("latin-1"),
         "root_path": "",
-        "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in sent.items()],
+        "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()],
         "client": (client, 50000),
         "server": ("127.0.0.1", 8000),
     }
@@ -79,7 +81,7 @@ async def _ask(
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             answered.set()
 
-    await application(scope, receive, send)
+    await through(scope, receive, send)
     start = messages[0]
     found = {name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]}
     return Answered(

@@ -11,6 +11,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from inference.core.generation.asked import Asked
+from inference.core.generation.sampled import TopLogits
+from inference.core.generation.writing import Writer
+from inference.graph.decoding import found
+from inference.graph.decoding.reference import Native
 from inference.graph.runtime import session
 from inference.zoo import decoder
 
@@ -79,3 +84,20 @@ def greedy(onnx: Path, prompt: Sequence[int], count: int) -> list[int]:
         written.append(int(made["logits"][0, -1].argmax()))
         start, new = start + len(new), written[-1:]
     return written
+
+
+def uncut(onnx: Path, asked: Asked) -> list[int]:
+    """The tokens that are drawn from native onnxruntime's logits of the uncut decoder."""
+    whole = found.read_file(onnx).found.whole
+    native = Native([(onnx, whole)])
+    writer = Writer(asked, context=CONTEXT, stop_tokens=(END,))
+    position, new = 0, list(asked.prompt)
+    while True:
+        row = native.step(new)
+        position += len(new)
+        pick, ending = writer.write(
+            writer.index_after(position), TopLogits.of_row(row, writer.needs)
+        )
+        if ending is not None:
+            return writer.written
+        new = [pick.token]

@@ -6,6 +6,7 @@ Data does not travel here: pages and their worker have a socket of their own.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from browsers.drivers.launch.roles import Role, TreeProcess, label
 from browsers.drivers.launch.server import DriverServer
 from browsers.drivers.launch.xvfb import VirtualDisplay
 from browsers.processes import politeness
+from browsers.processes.lookout import Lookout
 
 if TYPE_CHECKING:
     from selenium.webdriver import Remote
@@ -136,9 +138,18 @@ class LaunchedBrowser:
 
     def processes(self) -> list[psutil.Process]:
         """The whole tree as seen from outside: wrapper, driver, browser, children, X server."""
-        if self.server is None:
-            return []
-        found = {process.pid: process for process in processes.tree(self.server.root)}
+        return self._with_display(processes.tree(self.server.root)) if self.server else []
+
+    def _glance(self) -> tuple[TreeProcess, ...]:
+        """As `process_table`, for whoever looks every few seconds."""
+        return label(self._with_display(self._lookout.look())) if self._lookout else ()
+
+    @functools.cached_property
+    def _lookout(self) -> Lookout | None:
+        return Lookout(self.server.root) if self.server else None
+
+    def _with_display(self, tree: Iterable[psutil.Process]) -> list[psutil.Process]:
+        found = {process.pid: process for process in tree}
         if self.display is not None and processes.running(self.display.process):
             found[self.display.process.pid] = self.display.process
         return list(found.values())
@@ -156,7 +167,7 @@ class LaunchedBrowser:
         A debugger's stop does not count. What runs pages is left out: their silence is felt.
         """
         found = []
-        for each in self.process_table():
+        for each in self._glance():
             if each.role in (Role.DRIVER, Role.BROWSER):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     if each.process.status() == psutil.STATUS_STOPPED:
@@ -167,7 +178,7 @@ class LaunchedBrowser:
         """Memory of the tree in MB, shared pages counted in proportion; None where not readable."""
         if self.server is None:
             return None
-        table = self.process_table() if self._quit is None else ()
+        table = self._glance() if self._quit is None else ()
         return processes.pss_mb(each.process for each in table) if _is_alive(table) else None
 
     def alive(self) -> bool:

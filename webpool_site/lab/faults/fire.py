@@ -11,14 +11,16 @@ from history import recording
 from history.models import HistoryState
 from inference.models import Attempt, Outcome, Run
 from inference.store import outbox
+from webpool_site.lab.faults import writers
 from webpool_site.lab.faults.chaos import Strike
 from webpool_site.lab.faults.load import OWNER, Load
 from webpool_site.lab.faults.phases import Lengths, Worked, covered
 from webpool_site.lab.faults.proof import prove
 from webpool_site.lab.faults.targets import Target
+from webpool_site.lab.faults.writers import Writers
 
 
-def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
+def verdict(load: Load, texts: Writers, strikes: Sequence[Strike]) -> dict[str, Any]:
     """Ask the callers, then the ledger; every run of the pool counts, whoever asked."""
     everything = dict(Run.objects.values_list("pk", "owner"))
     proof = prove(everything)
@@ -42,6 +44,7 @@ def verdict(load: Load, strikes: Sequence[Strike]) -> dict[str, Any]:
         "unknown_to_ledger": sorted(str(pk) for pk in load.asked - ours),
         "proof": {**asdict(proof), "holds": proof.holds},
         "phases": covered(strikes, _worked()),
+        "texts": texts.verdict(),
     }
 
 
@@ -105,6 +108,7 @@ def violations(report: Mapping[str, Any]) -> list[str]:
         "attempts that history lacks": report["history"]["missing"],
         "attempts that history has twice": report["history"]["doubled"],
         "not whole again": report["whole_again_s"] is None,
+        **writers.violations(report["texts"]),
     }
     return [f"{name}: {what}" for name, what in wrongs.items() if what]
 
@@ -129,6 +133,7 @@ def sentence(report: Mapping[str, Any]) -> list[str]:
             f"{report['whole_again_s']} s; seed {report['seed']}"
         ),
     ]
+    lines.append(writers.sentence(report["texts"]))
     history = report["history"]
     lines.append(
         f"history: {history['missing']} of {history['attempts']} attempts missing, "

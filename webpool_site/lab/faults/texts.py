@@ -75,7 +75,7 @@ def hurt(
     Raises:
         NotHealed: the pool did not become whole again between two of them.
     """
-    model, native = _registered()
+    model, native = registered()
     stages = min(len(browsers), 3)
     written = []
     for number in range(texts):
@@ -86,7 +86,8 @@ def hurt(
     return _figures(written, stages)
 
 
-def _registered() -> tuple[OnnxModel, Native]:
+def registered() -> tuple[OnnxModel, Native]:
+    """A small decoder, and the same one on native onnxruntime."""
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.tiny().save(Path(folder) / "model.onnx")
         model = registry.add_model(path, name=_MODEL, model_type=ModelType.TEXT)

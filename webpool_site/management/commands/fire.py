@@ -23,6 +23,7 @@ from webpool_site.lab.faults.health import NotHealed, wait_whole
 from webpool_site.lab.faults.load import Load
 from webpool_site.lab.faults.own_pool import OwnPool, enter
 from webpool_site.lab.faults.work import HEAVY, LIGHT, questions
+from webpool_site.lab.faults.writers import Writers
 
 _WHOLE_WITHIN_S = 180.0
 _ENDED_WITHIN_S = 420.0
@@ -32,7 +33,8 @@ _TELL_EVERY_S = 10.0
 class Command(WebpoolCommand):
     help = (
         "Keep a pool of real browsers under load while a process outside kills and stops its processes at "
-        "random; then prove from the ledger that every request was answered once and rightly."
+        "random; then prove from the ledger that every request was answered once and rightly, and that every "
+        "text came token by token, as without them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -69,13 +71,16 @@ class Command(WebpoolCommand):
             [*heavy, *light, *light], light,
             callers=options["callers"], seed=seed, browsers=len(pool.browsers),
         )  # fmt: skip
+        texts = Writers(callers=1, stages=min(3, len(pool.browsers)), seed=seed)
         with pool:
             load.start()
+            texts.start()
             try:
                 strikes, whole = self._burn(pool, options)
             finally:
                 ended = load.stop(_ENDED_WITHIN_S)
-            report = verdict(load, strikes)
+                ended = texts.stop(_ENDED_WITHIN_S) and ended
+            report = verdict(load, texts, strikes)
         report |= {
             "history": kept_by_history(),
             "seed": seed,

@@ -100,6 +100,15 @@ export function sessionOptions(backend, dims) {
   };
 }
 
+/** y = Relu(x) of one float32, as an ONNX file (IR 7, opset 13). */
+const TINY =
+  'CAcSADozCgwKAXgSAXkiBFJlbHUSAWdaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAN';
+
+/** The smallest model that every backend takes. */
+export function tinyModel() {
+  return Uint8Array.from(atob(TINY), (letter) => letter.charCodeAt(0));
+}
+
 /**
  * Throw if the model holds float16 and the WebGPU adapter cannot compute it.
  * @param {Uint8Array} model

@@ -7,14 +7,15 @@
  *   load   {model, backend, dims}         create a session, say where its nodes were placed
  *   run    {model, backend, dims, outputs} compute; `not_loaded` if there is no such session
  *   unload {model, backend?, dims?}        release one session, or every one of a model file
- *   decode {model, backend, session, …}    one step of a session that writes text, on its cache (caches.js)
+ *   decode {steps}                         steps of sessions that write text, on their caches (caches.js);
+ *                                          each {model, backend, session, …, tensors: how many are its own}
  *   forget {session}                       free such a cache
  */
 
 import * as ortLog from './ort_log.js';
-import { backends, bundle, refuseFloat16, sessionOptions } from './backends.js';
+import { backends, bundle, refuseFloat16, sessionOptions, tinyModel } from './backends.js';
 import { Caches } from './caches.js';
-import { isFatal, PageError, translate } from './errors.js';
+import { EngineBroken, isFatal, PageError, translate } from './errors.js';
 import { decodeFrame, encodeFrame } from './protocol.js';
 import { fromTensor, toTensor } from './tensors.js';
 
@@ -24,7 +25,7 @@ import { fromTensor, toTensor } from './tensors.js';
  * @typedef {import('onnxruntime-web').InferenceSession} Session
  * @typedef {typeof import('onnxruntime-web')} Ort
  * @typedef {import('./backends.js').Bundle} Bundle
- * @typedef {{header: Header, tensors?: WireTensor[]}} Reply
+ * @typedef {{header: Header, tensors?: WireTensor[], fatal?: boolean}} Reply `fatal`: onnxruntime is broken since
  */
 
 ortLog.install();
@@ -164,8 +165,28 @@ const operations = {
     };
   },
 
-  async decode(header, tensors) {
-    return caches.decode(loaded(header), header, tensors);
+  async decode({ steps }, tensors) {
+    /** @type {Header[]} */
+    const answers = [];
+    /** @type {WireTensor[]} */
+    const given = [];
+    let fatal = false;
+    let at = 0;
+    for (const step of steps) {
+      const own = tensors.slice(at, (at += step.tensors));
+      try {
+        if (fatal) {
+          throw new PageError('not_loaded', 'onnxruntime stopped half way in a step before');
+        }
+        const answer = await caches.decode(loaded(step), step, own);
+        answers.push({ ...answer.header, count: answer.tensors.length });
+        given.push(...answer.tensors);
+      } catch (error) {
+        fatal ||= isFatal(error);
+        answers.push({ error: await explain(error, step) });
+      }
+    }
+    return { header: { answers }, tensors: given, fatal };
   },
 
   async forget({ session }) {
@@ -196,7 +217,10 @@ async function createSession(model, { backend, dims }) {
   const create = async (/** @type {Bundle} */ name) => {
     const ort = await runtime(name);
     const { result: session, lines } = await ortLog.capture(() =>
-      ort.InferenceSession.create(model, options),
+      ort.InferenceSession.create(model, options).catch(async (error) => {
+        await clearAfterFailure(ort, backend, error);
+        throw error;
+      }),
     );
     return { ort, session, lines, bundle: name };
   };
@@ -208,6 +232,26 @@ async function createSession(model, { backend, dims }) {
       throw error;
     }
     return create('ort.wasm');
+  }
+}
+
+/**
+ * onnxruntime leaves a WebNN session that could not be made half way: its context and its inputs go to the next
+ * session, on whatever backend, which then looks for its inputs where they are not, or fails. A tiny one
+ * takes them and is released.
+ * @param {Ort} ort
+ * @param {import('./backends.js').Backend} backend
+ * @param {unknown} error why it could not be made
+ */
+async function clearAfterFailure(ort, backend, error) {
+  if (backend !== 'webnn' || isFatal(error)) {
+    return;
+  }
+  try {
+    const tiny = await ort.InferenceSession.create(tinyModel(), /** @type {any} */ (sessionOptions(backend, {})));
+    await tiny.release();
+  } catch (second) {
+    throw new EngineBroken(`${translate(error).message}; WebNN took nothing more: ${translate(second).message}`);
   }
 }
 
@@ -244,17 +288,15 @@ async function handle({ frame, received }) {
   const { header, tensors } = decodeFrame(frame);
   /** @type {Reply} */
   let reply;
-  let fatal = false;
   try {
     reply = await operations[header.op](header, tensors);
   } catch (error) {
-    fatal = isFatal(error);
-    reply = { header: { error: await explain(error, header) } };
+    reply = { header: { error: await explain(error, header) }, fatal: isFatal(error) };
   }
   const spent = wall() - received;
   const page_ms = spent < 0 ? null : spent; // the clocks of page and worker disagree
   const answer = encodeFrame({ ...reply.header, id: header.id, page_ms }, reply.tensors);
-  scope.postMessage({ id: header.id, frame: answer, fatal }, [answer]);
+  scope.postMessage({ id: header.id, frame: answer, fatal: reply.fatal ?? false }, [answer]);
 }
 
 /** A clock that page and worker share, in milliseconds. */

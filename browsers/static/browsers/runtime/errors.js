@@ -20,6 +20,15 @@ export class PageError extends Error {
   }
 }
 
+/** After this onnxruntime may answer wrongly: the engine must be replaced. */
+export class EngineBroken extends PageError {
+  /** @param {string} message */
+  constructor(message) {
+    super('internal', message);
+    this.name = 'EngineBroken';
+  }
+}
+
 /** What onnxruntime and the browsers say, in the order in which it is looked for. */
 const RULES = /** @type {[RegExp, Code][]} */ ([
   [/device (was |is )?lost|lost device|device.*destroyed|GPUDevice.*lost/i, 'device_lost'],
@@ -75,5 +84,8 @@ export function translate(error) {
  * @param {unknown} error
  */
 export function isFatal(error) {
-  return !(error instanceof PageError) && (error instanceof WebAssembly.RuntimeError || FATAL.test(describe(error)));
+  if (error instanceof PageError) {
+    return error instanceof EngineBroken;
+  }
+  return error instanceof WebAssembly.RuntimeError || FATAL.test(describe(error));
 }

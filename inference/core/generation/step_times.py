@@ -1,0 +1,37 @@
+"""How long a stage's next step may take: by those that its browser took for it before."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+LEAST: Final = 16
+"""So many steps are history enough."""
+_RECENT: Final = 128
+_TIMES_SLOW: Final = 20.0
+_SLOW: Final = 0.95  # one of twenty steps takes longer
+
+
+class StepTimes:
+    """Steps of one token of one stage in one browser, which did nothing else meanwhile.
+
+    Twenty times the 95th percentile of the recent ones, at least `at_least_s`: longer than any pause of a
+    browser that lives, far shorter than what must do before anything was measured.
+    """
+
+    def __init__(self, at_least_s: float) -> None:
+        self._at_least_s = at_least_s
+        self._seconds: deque[float] = deque(maxlen=_RECENT)
+
+    def note(self, seconds: float) -> None:
+        """A step took so long, from the question to its answer."""
+        self._seconds.append(seconds)
+
+    def within_s(self) -> float | None:
+        """How long the next one may take; None: too few were measured."""
+        count = len(self._seconds)
+        if count < LEAST:
+            return None
+        slow = sorted(self._seconds)[math.ceil(_SLOW * count) - 1]
+        return max(self._at_least_s, _TIMES_SLOW * slow)

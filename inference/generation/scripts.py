@@ -1,0 +1,200 @@
+"""The scripts that write a session's streams (streams.py says their keys), run as the server knows them.
+
+Each asks in the same step whether its writer still may.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError, RedisError
+
+from browsers.redis import client
+
+Found = Sequence[tuple[bytes, Sequence[tuple[bytes, Mapping[bytes, bytes]]]]]
+"""What XREAD gives: by stream its entries."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A script that is to be run."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[str | bytes | int | float, ...]
+
+
+def run(call: Call) -> Any:
+    """Run it; what it answers."""
+    return _known(call.script, client())(keys=call.keys, args=call.args)
+
+
+def run_and_read(
+    calls: Sequence[Call], after: Mapping[str, str]
+) -> tuple[list[Any | RedisError], Found]:
+    """Run all, and read what streams have after these entries, one entry of each, in one round trip.
+
+    Nobody who waits for the streams is woken before all is written. What a script failed with is its answer.
+
+    Raises:
+        RedisError: the store does not answer; some of them may have been run.
+    """
+    pipe = client().pipeline(transaction=True)
+    for call in calls:
+        pipe.evalsha(
+            _known(call.script, client()).sha,
+            len(call.keys),
+            *call.keys,
+            *call.args,
+        )
+    asked: dict[Any, Any] = dict(after)
+    pipe.xread(asked, count=1)
+    *answers, found = pipe.execute(raise_on_error=False)
+    if isinstance(found, RedisError):
+        raise found
+    again = [
+        run(call) if isinstance(answer, NoScriptError) else answer
+        for call, answer in zip(calls, answers, strict=True)
+    ]
+    return again, found or ()
+
+
+@functools.cache
+def _known(text: str, server: redis.Redis) -> Script:
+    return server.register_script(text)
+
+
+# KEYS[1] the fence; ARGV[1] a stage, ARGV[2] its epoch. Why its holder may not write; false: they may.
+_REFUSED = """
+local function refused()
+  local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
+  if not held[1] then return 'gone' end
+  if held[2] then return 'ended' end
+  if held[1] ~= ARGV[2] then return 'stale' end
+  return false
+end
+local function spent(ms)
+  if tonumber(ms) > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'ms:' .. ARGV[1], ms) end
+end
+"""
+
+# Whether the stage is still that writer's.
+STANDS: Final = _REFUSED + "return {refused() or 'new'}"
+
+# KEYS[2] the next stage's inputs. ARGV: 3 an entry's id, 4 its frame, 5 for how long it is kept, 6 ms.
+APPEND: Final = (
+    _REFUSED
+    + """
+local why = refused()
+if why then return {why} end
+local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
+if #had > 0 then return {'had', had[1][2][2]} end
+local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+if #last > 0 and tonumber(string.match(last[1][1], '%d+')) > tonumber(string.match(ARGV[3], '%d+')) then
+  return {'gap'}
+end
+redis.call('XADD', KEYS[2], ARGV[3], 'f', ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+spent(ARGV[6])
+return {'new'}
+"""
+)
+
+# KEYS: 1 the fence, 2 what is told. An entry of what is told.
+_NOTE_DOWN = """
+local function note_down(entry, event)
+  redis.call('XADD', KEYS[2], entry, 'e', event, 'b', redis.call('HGET', KEYS[1], 'begun') or '')
+end
+"""
+
+# KEYS: 1 the fence, 2 what is told, 3 the control worker's list, 4… inputs of all stages. Where `first` is
+# the first of: the event, for how long all is kept, the number of what ends a stream, what control is told.
+_ENDING = (
+    _NOTE_DOWN
+    + """
+local function finish(first)
+  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+  local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
+  note_down(number .. '-*', ARGV[first])
+  redis.call('PEXPIRE', KEYS[2], ARGV[first + 1])
+  redis.call('HSET', KEYS[1], 'ended', 1)
+  redis.call('PEXPIRE', KEYS[1], ARGV[first + 1])
+  for each = 4, #KEYS do
+    redis.call('XADD', KEYS[each], ARGV[first + 2] .. '-0', 'end', 1)
+    redis.call('PEXPIRE', KEYS[each], 60000)
+  end
+  redis.call('LPUSH', KEYS[3], ARGV[first + 3])
+end
+"""
+)
+
+# ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7 to 10 as `finish` takes
+# them, 11 ms; an empty event: it goes on.
+TELL_TOKEN: Final = (
+    _REFUSED
+    + _ENDING
+    + """
+local why = refused()
+if why then return {why} end
+local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
+if #had > 0 then return {'had', had[1][2][2]} end
+note_down(ARGV[3], ARGV[4])
+spent(ARGV[11])
+if ARGV[7] ~= '' then
+  finish(7)
+else
+  redis.call('XADD', KEYS[4], ARGV[5], 'f', ARGV[6])
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[4]}) do redis.call('PEXPIRE', key, ARGV[8]) end
+end
+return {'new'}
+"""
+)
+
+END: Final = (
+    _ENDING
+    + """
+if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('HEXISTS', KEYS[1], 'ended') == 1 then return 0 end
+finish(1)
+return 1
+"""
+)
+
+# KEYS: 1 the fence, 2 what is told. ARGV: 3 an event, 4 for how long it is kept.
+_TELL = (
+    _NOTE_DOWN
+    + """
+local function tell()
+  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+  local number = #last > 0 and string.match(last[1][1], '%d+') or '0'
+  note_down(number .. '-*', ARGV[3])
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
+"""
+)
+
+GIVE: Final = (
+    _TELL
+    + """
+local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
+if not held[1] then return 'gone' end
+if held[2] then return 'ended' end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HDEL', KEYS[1], 'within:' .. ARGV[1])
+tell()
+return 'new'
+"""
+)
+
+NOTE: Final = _REFUSED + _TELL + "if not refused() then tell() end"
+
+# ARGV[3]: how long the stage's next step may take, in ms.
+ALLOW: Final = (
+    _REFUSED
+    + "if not refused() then redis.call('HSET', KEYS[1], 'within:' .. ARGV[1], ARGV[3]) end"
+)

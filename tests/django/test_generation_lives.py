@@ -1,0 +1,330 @@
+"""The lives of a session, by Hypothesis: whatever is lost, repeated, late or given on, its text is one.
+
+Ledger, store, stages and listeners are webpool's. In place of pages native onnxruntime computes the cut
+stages, and refuses what a page refuses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from browsers.bridge import Reply, StepRefused
+from browsers.core.protocol import WireTensor
+from browsers.redis import client
+from browsers.worker import BrowserWorker
+from inference.catalog import registry
+from inference.core.generation.asked import (
+    Asked,
+    Ended,
+    Ending,
+    Event,
+    Paused,
+    Resumed,
+    TokenWritten,
+)
+from inference.core.generation.sampled import Sampling
+from inference.core.generation.sessions import Place, Step, after, judge
+from inference.core.generation.stages import Stage
+from inference.generation import endings, recovery, serving, streams
+from inference.generation.opening import _held
+from inference.generation.stage import Closed, HeldStage, Lost
+from inference.graph.decoding.reference import empty_states, filled
+from inference.graph.runtime import session as runtime_of
+from inference.models import GenerationSession, GenerationStage, OnnxModel, SessionState
+from inference.store.files import path_of
+from inference.store.tensors import decode_array, encode_array
+from tests.support import decoders
+from tests.support.ledger import publish
+
+BROWSERS = ("a", "b", "c")
+TOKENS = 8
+PROMPTS = ((72, 101, 108, 108, 111), (1, 2), (9,))
+SAMPLINGS = (
+    Sampling(),
+    Sampling(temperature=0.9, top_k=20, seed=11),
+    Sampling(temperature=1.1, seed=2),
+)
+runtimes: dict[str, Any] = {}
+
+pytestmark = pytest.mark.usefixtures("clean")
+
+
+class Page:
+    """What a page does with a session's steps (runtime/caches.js), by native onnxruntime."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[Place, Stage, Mapping[str, Any], Reply]] = {}
+
+    def lose(self) -> None:
+        self._held.clear()
+
+    def step(
+        self,
+        holder: str,
+        sha256: str,
+        header: Mapping[str, Any],
+        tensors: Sequence[WireTensor],
+        **_: object,
+    ) -> Reply:
+        place, stage, states, answer = self._held.get(holder, (None, None, {}, ({}, [])))
+        step = Step(header["epoch"], header["start"], header["count"])
+        verdict = judge(place, step)
+        if verdict.refused:
+            raise StepRefused(verdict, "refused")
+        if verdict == "repeat":
+            return answer
+        if verdict == "begin":
+            stage = Stage.from_json(header["stage"])
+            states = empty_states(stage)
+        assert stage is not None
+        given = {tensor.name: decode_array(tensor) for tensor in tensors}
+        tokens = given["input_ids"][0].tolist() if "input_ids" in given else [0] * step.count
+        if sha256 not in runtimes:
+            runtimes[sha256] = runtime_of(str(path_of(sha256)))
+        names = [item.name for item in runtimes[sha256].get_outputs()]
+        made = runtimes[sha256].run(names, filled(stage, step.start, tokens, given) | dict(states))
+        results = dict(zip(names, made, strict=True))
+        answer = (
+            {"compute_ms": 0.1, "log_sum": None},
+            [encode_array(name, results[name]) for name in stage.hidden],
+        )
+        if stage.logits and header["top_k"] is not None:
+            answer = _largest(results[stage.logits][0, -1], header["top_k"])
+        kept = {state.past: results[state.present] for state in stage.states}
+        self._held[holder] = (after(step), stage, kept, answer)
+        return answer
+
+
+def _largest(row: Any, top: int) -> Reply:
+    ids = np.argsort(-row, kind="stable")[:top] if top else np.arange(row.size)
+    log_sum = float(np.log(np.exp(row.astype(np.float64)).sum()))
+    tensors = [encode_array("ids", ids.astype(np.int32)), encode_array("logits", row[ids])]
+    return {"compute_ms": 0.1, "log_sum": log_sum}, tensors
+
+
+class Worker:
+    """A browser's worker, as far as a stage knows it."""
+
+    def __init__(self, browser: str) -> None:
+        self.id, self.page = browser, Page()
+        self.session = SimpleNamespace(decoding=self.page)
+        self.status = SimpleNamespace(idle_since=1.0)
+
+
+class Lives(RuleBasedStateMachine):
+    """A session of one to three stages; `late` are those who held a stage before, and do not know."""
+
+    model: OnnxModel
+    file: Path
+
+    @initialize(
+        stages=st.integers(1, 3),
+        prompt=st.sampled_from(PROMPTS),
+        sampling=st.sampled_from(SAMPLINGS),
+    )
+    def begin(self, stages: int, prompt: tuple[int, ...], sampling: Sampling) -> None:
+        self.come_back()
+        asked = Asked(prompt, TOKENS, sampling, ignore_end=True, shards=stages)
+        self.right = decoders.uncut(self.file, asked)
+        self.id = serving.start(self.model, asked, "")
+        self.stages = stages
+        self.workers = {browser: Worker(browser) for browser in BROWSERS}
+        self.held: list[HeldStage] = []
+        self.late: list[HeldStage] = []
+        self.where: dict[int, str] = {}
+        self.listener = serving._Listening(self.id, 0)
+        self.told: list[Event] = []
+        self.cancelled = False
+        self.take_over()
+
+    def come_back(self) -> None:
+        for browser in BROWSERS:
+            publish(browser, memory_limit_mb=4000.0)
+
+    def take_over(self) -> None:
+        """Each stage is opened by the browser that the ledger says."""
+        rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+        rows = rows.filter(session__pk=self.id)
+        current = {row.index: row.epoch for row in rows}
+        self.late += [each for each in self.held if each.epoch != current[each.index]]
+        self.held = [each for each in self.held if each.epoch == current[each.index]]
+        for row in rows.exclude(index__in=[each.index for each in self.held]):
+            held = _held(row)
+            self.where[id(held)] = row.browser
+            self.held.append(held)
+            if held.takeover is not None and held.takeover.until == 0:
+                held.caught_up(row.browser, 0)
+
+    # --- what happens ---
+
+    @rule(stage=st.integers(0, 2), times=st.integers(1, 4))
+    def go_on(self, stage: int, times: int) -> None:
+        """A stage computes what it was given, if it was."""
+        for _ in range(times):
+            for held in [each for each in self.held if each.index == stage]:
+                self.step(held)
+        self.listen()
+
+    @rule(times=st.integers(1, 3))
+    def all_go_on(self, times: int) -> None:
+        for _ in range(times):
+            for index in range(self.stages):
+                self.go_on(index, 1)
+
+    @rule(pick=st.randoms(use_true_random=False))
+    def who_was_replaced_goes_on(self, pick: Any) -> None:
+        if self.late:
+            self.step(pick.choice(self.late))
+        self.listen()
+
+    @rule(stage=st.integers(0, 2))
+    def the_answer_of_the_store_is_lost(self, stage: int) -> None:
+        """The same step is done again by who does not know that it was passed on."""
+        for held in [each for each in self.held if each.index == stage and each.place]:
+            place, cursor = held.place, held.cursor
+            if self.step(held) and held in self.held:
+                held.place, held.cursor = place, cursor
+        self.listen()
+
+    @rule(browser=st.sampled_from(BROWSERS))
+    def a_page_is_lost(self, browser: str) -> None:
+        self.workers[browser].page.lose()
+
+    @rule(stage=st.integers(0, 2))
+    def a_stage_is_given_on(self, stage: int) -> None:
+        for held in [each for each in self.held if each.index == stage]:
+            recovery.give(self.id, stage, held.epoch, None, "drained")
+        self.take_over()
+
+    @rule()
+    def what_was_told_is_written_down(self) -> None:
+        endings.write_down(GenerationSession.objects.get(pk=self.id))
+
+    @precondition(lambda self: not self.ended)
+    @rule()
+    def the_store_is_lost(self) -> None:
+        client().flushall()
+        self.come_back()
+        recovery.rebuild(GenerationSession.objects.get(pk=self.id), "the store was lost")
+        self.take_over()
+        self.listen()
+
+    @precondition(lambda self: len(self.told) > TOKENS)
+    @rule()
+    def nobody_wants_it_any_more(self) -> None:
+        serving.cancel(self.id)
+        self.cancelled = True
+        self.listen()
+
+    # --- what follows ---
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.told) and isinstance(self.told[-1], Ended)
+
+    def step(self, held: HeldStage) -> bool:
+        """Whether it computed something."""
+        worker = self.workers[self.where[id(held)]]
+        found: Any = client().xread({streams.in_key(self.id, held.index): held.cursor}, 1)
+        if not found:
+            return False
+        entry, fields = found[0][1][0]
+        if streams.END in fields:
+            return False
+        try:
+            held.step(cast("BrowserWorker", worker), entry.decode(), fields[streams.FRAME])
+        except Closed:
+            self.drop(held)
+        except Lost as lost:
+            self.drop(held)
+            recovery.give(self.id, held.index, held.epoch, lost.category, str(lost))
+            self.take_over()
+        return True
+
+    def drop(self, held: HeldStage) -> None:
+        self.held = [each for each in self.held if each is not held]
+        self.late = [each for each in self.late if each is not held]
+
+    def listen(self) -> None:
+        """As `serving.listen`, without waiting."""
+        for _ in range(3):  # who finds that it was begun anew reads again
+            found: Any = client().xread({self.listener.key: self.listener.cursor})
+            self.told += self.listener.heard(found) or self.listener.from_row()
+        tokens = [event for event in self.told if isinstance(event, TokenWritten)]
+        assert [event.index for event in tokens] == list(range(len(tokens))), "each once, in order"
+        assert [event.pick.token for event in tokens] == self.right[: len(tokens)]
+
+    def teardown(self) -> None:
+        """Without further harm it comes to its end, unless it did."""
+        if not hasattr(self, "id"):
+            return
+        for _ in range(40 * self.stages):
+            if self.ended:
+                break
+            self.all_go_on(1)
+        assert self.ended, "it goes nowhere"
+        ended = self.told[-1]
+        assert isinstance(ended, Ended)
+        if not self.cancelled:
+            assert (ended.ending, ended.error) == (Ending.LENGTH, "")
+            assert len([e for e in self.told if isinstance(e, TokenWritten)]) == TOKENS
+            endings.write_down(GenerationSession.objects.get(pk=self.id))
+            row = GenerationSession.objects.get(pk=self.id)
+            assert (row.tokens, row.state) == (self.right, SessionState.ENDED)
+            for stage in range(self.stages):
+                assert_made_good(self.told, stage)
+        GenerationSession.objects.all().delete()
+
+
+def assert_made_good(told: Sequence[Event], stage: int) -> None:
+    """Whoever hears of a loss hears, after the last one, that it was made good."""
+    of_it = [e for e in told if isinstance(e, Paused | Resumed) and e.stage == stage]
+    assert not of_it or isinstance(of_it[-1], Resumed), of_it
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return decoders.write(tmp_path_factory.mktemp("decoder")).onnx
+
+
+@pytest.fixture
+def lives(file: Path) -> Iterator[type[Lives]]:
+    Lives.file = file
+    Lives.model = registry.add_model(file, name=f"writer-{os.getpid()}")
+    yield Lives
+    GenerationSession.objects.all().delete()
+
+
+def live(lives: type[Lives], examples: int, steps: int) -> None:
+    often = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(lives, settings=often)
+
+
+def test_whatever_happens_the_text_is_that_of_the_uncut_decoder(lives: type[Lives]) -> None:
+    live(lives, 12, 20)
+
+
+@pytest.mark.soak("12 lives are always lived")
+def test_hundreds_of_lives_have_one_text_each(lives: type[Lives]) -> None:
+    live(lives, 400, 60)
