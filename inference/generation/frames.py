@@ -25,16 +25,29 @@ def read_frame(frame: bytes) -> tuple[int, int, list[WireTensor]]:
     return header["start"], header["count"], tensors
 
 
-def tokens_frame(start: int, tokens: Sequence[int]) -> bytes:
-    """A step of the first stage: `tokens` at the positions from `start`."""
+def tokens_frame(start: int, tokens: Sequence[int], memory: Sequence[WireTensor] = ()) -> bytes:
+    """A step of the first stage: `tokens` at the positions from `start`, and what an encoder made."""
     array = np.array([tokens], np.int64)
-    return frame_of(start, len(tokens), [encode_array(_TOKENS, array)])
+    return frame_of(start, len(tokens), [encode_array(_TOKENS, array), *memory])
 
 
-def first_stage(prompt: Sequence[int], written: Sequence[int]) -> list[tuple[int, bytes]]:
-    """All steps of the first stage, each with the number of positions after it."""
+def memory_frame(memory: Sequence[WireTensor]) -> bytes:
+    """What an encoder made, as a session's row keeps it."""
+    return frame_of(0, 0, memory)
+
+
+def first_stage(
+    prompt: Sequence[int], written: Sequence[int], memory: Sequence[WireTensor] = ()
+) -> list[tuple[int, bytes]]:
+    """All steps of the first stage, each with the number of positions after it.
+
+    What an encoder made comes with the first, and goes from stage to stage with that.
+    """
     tokens = [*prompt, *written]
     return [
-        (start + count, tokens_frame(start, tokens[start : start + count]))
+        (
+            start + count,
+            tokens_frame(start, tokens[start : start + count], () if start else memory),
+        )
         for start, count in steps_of(len(prompt), len(written))
     ]

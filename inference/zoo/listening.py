@@ -233,7 +233,7 @@ class _Sizes:
         self.layers, self.heads, self.size, self.source = layers, heads, size, source
 
     def ports(self, of: str, length: int | str) -> list[Port]:
-        shape = ["batch", self.heads, length, self.size]
+        shape: Sequence[int | str] = ["batch", self.heads, length, self.size]
         return [(name, FLOAT, shape) for layer in range(self.layers) for name in _pasts(layer, of)]
 
 
@@ -249,6 +249,6 @@ def _decoder_graph(
         *sizes.ports("decoder", "past"),
     ]
     outputs: list[Port] = [(net.give(logits, "logits"), FLOAT, ["batch", 1, vocabulary])]
-    shape = ["batch", sizes.heads, "total", sizes.size]
+    shape: Sequence[int | str] = ["batch", sizes.heads, "total", sizes.size]
     outputs += [(name, FLOAT, shape) for name in presents]
     return net.graph(inputs, outputs)

@@ -19,6 +19,12 @@ def stack(pools: Pools) -> RunningStack:
 
 
 @pytest.fixture(scope="module")
+def pair(pools: Pools) -> RunningStack:
+    """A pool of two browsers of different families, on WebAssembly."""
+    return pools.lend("pair")
+
+
+@pytest.fixture(scope="module")
 def client(stack: RunningStack) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(
         f"127.0.0.1:{stack.port}", connection_timeout=120, network_timeout=120

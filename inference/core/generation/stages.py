@@ -68,6 +68,11 @@ class Stage:
     hidden: tuple[str, ...]
     logits: str
 
+    @property
+    def memory(self) -> tuple[str, ...]:
+        """Names of the inputs that an encoder makes."""
+        return tuple(item.name for item in self.inputs if item.use is Use.MEMORY)
+
     @classmethod
     def from_json(cls, document: JsonView) -> Stage:
         return cls(
@@ -128,11 +133,6 @@ class Decoder:
     whole: Stage
     encoder: str = ""
     begins: tuple[int, ...] = ()
-
-    @property
-    def memory(self) -> tuple[str, ...]:
-        """Names of the inputs that an encoder makes."""
-        return tuple(item.name for item in self.whole.inputs if item.use is Use.MEMORY)
 
     @classmethod
     def from_json(cls, document: JsonView) -> Decoder:

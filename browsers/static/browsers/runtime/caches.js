@@ -18,7 +18,7 @@
  * @typedef {{epoch: number, start: number, count: number}} Step
  * @typedef {'begin'|'compute'|'repeat'|'no_cache'|'stale_epoch'|'gap'} Verdict
  * @typedef {{header: Header, tensors: WireTensor[]}} Answer
- * @typedef {Place & {stage: Stage, states: Record<string, Tensor>, answer: Answer}} Cache
+ * @typedef {Place & {stage: Stage, states: Record<string, Tensor>, memory: Map<string, Tensor>, answer: Answer}} Cache
  */
 
 import { PageError } from './errors.js';
@@ -65,8 +65,8 @@ export class Caches {
       const asked = `epoch ${header.epoch}, positions from ${header.start}`;
       throw new PageError(/** @type {any} */ (verdict), `${header.session}: asked for ${asked}; holds ${has}`);
     }
-    const { stage, states } = verdict === 'compute' && held ? held : begin(ort, header);
-    const given = new Map(tensors.map((wire) => [wire.name, toTensor(ort, wire)]));
+    const { stage, states, memory } = verdict === 'compute' && held ? held : begin(ort, header, tensors);
+    const given = new Map([...memory, ...tensors.map((wire) => /** @type {const} */ ([wire.name, toTensor(ort, wire)]))]);
     const feeds = { ...states, ...filled(ort, stage.inputs, header, given) };
     const asked = stage.logits && header.top_k !== null ? [stage.logits] : [];
     const outputs = [...stage.hidden, ...asked, ...stage.states.map(({ present }) => present)];
@@ -84,6 +84,7 @@ export class Caches {
       position: header.start + header.count,
       last: header.start,
       states: Object.fromEntries(stage.states.map(({ past, present }) => [past, results[present]])),
+      memory,
       answer,
     });
     return answer;
@@ -102,9 +103,10 @@ export class Caches {
 /**
  * @param {Ort} ort
  * @param {Header} header
- * @returns {{stage: Stage, states: Record<string, Tensor>}}
+ * @param {WireTensor[]} tensors of the first step: what an encoder made comes with it, and is kept
+ * @returns {{stage: Stage, states: Record<string, Tensor>, memory: Map<string, Tensor>}}
  */
-function begin(ort, { session, stage }) {
+function begin(ort, { session, stage }, tensors) {
   if (!stage) {
     throw new PageError('invalid_input', `${session}: the first step says what the stage takes and gives`);
   }
@@ -112,7 +114,15 @@ function begin(ort, { session, stage }) {
     past,
     toTensor(ort, { name: past, dtype, shape, data: new Uint8Array(0) }),
   ]);
-  return { stage, states: Object.fromEntries(states) };
+  const kept = new Set(
+    stage.inputs.filter((/** @type {StageInput} */ { use }) => use === 'memory').map((/** @type {StageInput} */ { name }) => name),
+  );
+  const memory = tensors.filter(({ name }) => kept.has(name));
+  return {
+    stage,
+    states: Object.fromEntries(states),
+    memory: new Map(memory.map((wire) => [wire.name, toTensor(ort, wire)])),
+  };
 }
 
 /**
@@ -125,7 +135,7 @@ function begin(ort, { session, stage }) {
 function filled(ort, inputs, { start, count }, given) {
   return Object.fromEntries(
     inputs.map(({ name, use, dtype, rank }) => {
-      if (use === 'tokens' || use === 'hidden') {
+      if (use === 'tokens' || use === 'hidden' || use === 'memory') {
         const tensor = given.get(name);
         if (!tensor) {
           throw new PageError('invalid_input', `the step gives no ${name}`);
