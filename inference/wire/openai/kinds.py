@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import ClassVar
 
 from inference.core.generation.grammar import MOST_CHARACTERS, json_grammar
@@ -190,6 +191,18 @@ class Form(Kind):
                 f"{name}: expected a schema of at most {MOST_CHARACTERS} characters, got {len(grammar)}"
             )
         return grammar
+
+
+@dataclasses.dataclass(frozen=True)
+class Language(Kind):
+    """A language by its code in ISO 639."""
+
+    expected: ClassVar[str] = "two or three letters, such as en"
+
+    def read(self, name: str, value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch("[a-z]{2,3}", value):
+            raise self.refusal(name, value)
+        return value
 
 
 @dataclasses.dataclass(frozen=True)

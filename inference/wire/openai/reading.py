@@ -143,6 +143,40 @@ def read_completion(document: object) -> CompletionRequest:
     return CompletionRequest(writing, prompts, fields["echo"])
 
 
+@dataclasses.dataclass(frozen=True)
+class TranscriptionRequest:
+    """`sound`: the bytes of a file; `language`: "": as the model begins by itself."""
+
+    writing: Writing
+    sound: bytes
+    language: str
+    plain: bool
+
+
+def read_transcription(document: object) -> TranscriptionRequest:
+    """Read the fields of a form.
+
+    Raises:
+        Refused: as `read_chat`.
+    """
+    fields = read_fields(document, Endpoint.TRANSCRIPTIONS)
+    sound, seed = fields["file"], fields["seed"]
+    if not isinstance(sound, bytes) or not sound:
+        raise Refused("file: expected a file with a sound, got none", param="file")
+    sampling = Sampling(
+        temperature=fields["temperature"],
+        seed=secrets.randbits(63) if seed is None else seed,
+    )
+    writing = Writing(
+        model=fields["model"], max_tokens=None, max_tokens_field="file", sampling=sampling, stop=(),
+        stop_tokens=(), ignore_end=False, grammar="", choices=1, tells_tokens=False, stream=False,
+        tells_usage=False, shards=fields["shards"] or 0, browsers=fields["browsers"], platform="",
+    )  # fmt: skip
+    return TranscriptionRequest(
+        writing, sound, fields["language"], fields["response_format"] == "text"
+    )
+
+
 def read_embedding(document: object) -> EmbeddingRequest:
     """Read the body of a request for embeddings.
 
