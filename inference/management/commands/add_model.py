@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from inference.catalog import checkpoints, components, decoders, registry
+from inference.catalog import checkpoints, components, decoders, expectations, registry
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
@@ -39,10 +39,16 @@ class Command(WebpoolCommand):
             default="kept",
             help="of a GGUF file: held in the bits they come in, or as float32 (larger, faster)",
         )
+        parser.add_argument(
+            "--expectations", type=Path, metavar="webpool.json",
+            help="what people give the model and get from it; left out: webpool.json beside it, if any",
+        )  # fmt: skip
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_: object, **options: Any) -> None:
-        model = _register(options["path"], options)
+        path = options["path"]
+        declared = options["expectations"] or expectations.beside(path)
+        model = expectations.registered(lambda: _register(path, options), declared)
         audit.record(
             Entrance.COMMAND, audit.machine_user(), "add", f"model {model.name}", model.sha256
         )

@@ -32,6 +32,9 @@ JOBS: Final = {
     "rows": "tables:Rows",
     "compare": "comparing:reference_of",
     "try": "trying:attempt",
+    "picture": "media:picture",
+    "sound": "media:sound",
+    "arrays": "media:archive",
 }
 
 
