@@ -307,6 +307,9 @@ def test_main_pages_fit_a_phone_and_can_be_read_by_all(
     visit: Any, model: OnnxModel, request: pytest.FixtureRequest
 ) -> None:
     run = Run.objects.get(model=model)
+    picture = make_run().model
+    port = {"name": "pixels", "dtype": "float32", "shape": ["batch", 3, 224, 224]}
+    OnnxModel.objects.filter(pk=picture.pk).update(inputs=[port])
     comparison = comparison_row(model, owner="viewer")
     ComparisonCell.objects.update(
         state=CellState.FAILED,
@@ -331,6 +334,8 @@ def test_main_pages_fit_a_phone_and_can_be_read_by_all(
         f"/admin/inference/onnxmodel/{model.pk}/change/",
         "/admin/inference/auditentry/",
         f"/admin/compare/{model.name}/",
+        f"/admin/try/{model.name}/",
+        f"/admin/try/{picture.name}/",
         f"/admin/inference/comparison/{comparison.pk}/change/",
         f"/api/comparisons/{comparison.pk}/?format=html",
     ):

@@ -24,7 +24,8 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from tests.support.doors import multipart, send
+from tests.support import small_models
+from tests.support.doors import multipart, send, upload
 from tests.support.shared import ROOT
 from tests.support.stack import RunningStack
 
@@ -35,23 +36,8 @@ DECLARED = {
 }
 
 
-def means_of_channels(path: Path) -> Path:
-    """A picture's three channels, their means, and the picture once more."""
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, "h", "w"])
-    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3])
-    copy = helper.make_tensor_value_info("copy", TensorProto.FLOAT, ["batch", 3, "h", "w"])
-    nodes = [
-        helper.make_node("ReduceMean", ["pixels"], ["scores"], axes=[2, 3], keepdims=0),
-        helper.make_node("Identity", ["pixels"], ["copy"]),
-    ]
-    graph = helper.make_graph(nodes, "means", [pixels], [scores, copy])
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-    return path
-
-
 def loudest(path: Path) -> Path:
-    """A sound's largest sample, and two tensors beside one another."""
+    """A sound's largest sample."""
     sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["batch", "samples"])
     peak = helper.make_tensor_value_info("peak", TensorProto.FLOAT, ["batch"])
     node = helper.make_node("ReduceMax", ["sound"], ["peak"], axes=[1], keepdims=0)
@@ -65,14 +51,13 @@ def loudest(path: Path) -> Path:
 def folder(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the files are; models `colours` (webpool.json beside it), `loud` and `bare` are registered."""
     made = tmp_path_factory.mktemp("trying")
+    (made / "colours.onnx").write_bytes(small_models.means_of_channels())
     (made / "webpool.json").write_text(json.dumps(DECLARED))
-    stack.manage("add_model", str(means_of_channels(made / "colours.onnx")))
+    stack.manage("add_model", str(made / "colours.onnx"))
     (made / "sound.json").write_text(json.dumps({"inputs": {"sound": {"sound": {"rate": 8000}}}}))
-    path, declared = str(loudest(made / "loud.onnx")), str(made / "sound.json")
-    stack.manage("add_model", path, "--expectations", declared)
-    elsewhere = made / "elsewhere"
-    elsewhere.mkdir()
-    stack.manage("add_model", str(loudest(elsewhere / "bare.onnx")))
+    sound = loudest(made / "loud.onnx")
+    assert upload(stack, sound, "loud", expectations=made / "sound.json").status == 201
+    assert upload(stack, sound, "bare").status == 201
     Image.new("RGB", (8, 6), (51, 255, 102)).save(made / "picture.jpg", quality=100)
     with wave.open(str(made / "sound.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
