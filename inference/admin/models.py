@@ -29,7 +29,7 @@ from inference.documents import JsonObject
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
 from inference.wire.serializers.models import crossing
-from telling import units
+from webpool_site.telling import units
 
 
 class ManyFilesWidget(UnfoldAdminFileFieldWidget):
