@@ -23,7 +23,7 @@ class Kind:
 
 
 _PATIENT = {"WEBPOOL_BROWSER_START_S": "180", "WEBPOOL_RUN_DEADLINE_S": "180"}
-"""On a busy machine a browser may need long to come back, and a run to be computed: neither failed for that."""
+"""A busy machine may need long to bring a browser back, or to compute a run: neither fails for that."""
 KINDS = {
     "stack": Kind(sample=True),
     "pair": Kind("chromium,firefox", "wasm", env=_PATIENT),
