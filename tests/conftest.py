@@ -90,7 +90,7 @@ def pair(pools: Pools) -> RunningStack:
 
 @pytest.fixture(scope="module")
 def trio(pools: Pools) -> RunningStack:
-    """Chromium, Firefox and WebKitGTK, with time to start and without standbys; as `pair`."""
+    """Chromium, Firefox and WebKitGTK, without standbys; as `pair`."""
     return pools.lend("trio")
 
 

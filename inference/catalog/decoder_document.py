@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from inference.catalog.reading import Read
 from inference.checkpoints.described import Described
+from inference.core.generation.stages import Stage
 from inference.documents import JsonObject
+from inference.models import OnnxModel
 
 
 def decoder_document(read: Read, described: Described | None) -> JsonObject | None:
@@ -19,17 +21,34 @@ def decoder_document(read: Read, described: Described | None) -> JsonObject | No
     why = read.no_decoder
     if read.decoder is not None:
         context = min(filter(None, (words.context, read.decoder["context"])), default=0)
-        if context:
+        why = _without_encoder(Stage.from_json(read.decoder["whole"]), words)
+        if context and not why:
             return _document(read, read.decoder, words, context)
-        why = (
+        why = why or (
             "nothing tells how many positions it may hold: a config.json beside it would, or a table of "
             "rotations in its graph"
         )
-    if described is not None and described.claimed:
+    if described is not None and (described.claimed or words.encoder):
         raise ValueError(why or "its graph has no cache of keys and values")
     if why:
         read.summary["no_decoder"] = why
     return None
+
+
+def _without_encoder(whole: Stage, words: Described) -> str:
+    """Why what it takes of an encoder is not there; empty: it is, or it takes nothing."""
+    if not whole.memory:
+        return f"it takes nothing of an encoder ({words.encoder})" if words.encoder else ""
+    if not words.encoder or not words.begins:
+        return (
+            f"it takes {whole.memory[0]} of an encoder: expected the encoder's name (--encoder) and the "
+            "tokens that its texts begin with (--begins)"
+        )
+    row = OnnxModel.objects.filter(name=words.encoder).first()
+    made = {port.name for port in row.output_ports} if row else set[str]()
+    if lacking := [name for name in whole.memory if name not in made]:
+        return f"its encoder {words.encoder} is not here, or does not make {lacking[0]}"
+    return ""
 
 
 def _document(read: Read, found: JsonObject, words: Described, context: int) -> JsonObject:
@@ -48,4 +67,6 @@ def _document(read: Read, found: JsonObject, words: Described, context: int) -> 
         "special": dict(words.special),
         "state_bytes": found["state_bytes"],
         "whole": found["whole"],
+        "encoder": words.encoder,
+        "begins": list(words.begins),
     }

@@ -26,19 +26,30 @@ def read_frame(frame: bytes) -> tuple[int, int, list[WireTensor]]:
     return header["start"], header["count"], tensors
 
 
-def tokens_frame(start: int, tokens: Sequence[int]) -> bytes:
-    """A step of the first stage: `tokens` at the positions from `start`."""
+def tokens_frame(start: int, tokens: Sequence[int], memory: Sequence[WireTensor] = ()) -> bytes:
+    """A step of the first stage: `tokens` at the positions from `start`, and what an encoder made."""
     array = np.array([tokens], np.int64)
-    return frame_of(start, len(tokens), [encode_array(_TOKENS, array)])
+    return frame_of(start, len(tokens), [encode_array(_TOKENS, array), *memory])
+
+
+def memory_frame(memory: Sequence[WireTensor]) -> bytes:
+    """What an encoder made, as a session's row keeps it."""
+    return frame_of(0, 0, memory)
 
 
 def first_stage(
-    prompt: Sequence[int], written: Sequence[int], start: int = 0
+    prompt: Sequence[int],
+    written: Sequence[int],
+    start: int = 0,
+    memory: Sequence[WireTensor] = (),
 ) -> list[tuple[int, bytes]]:
-    """All steps of the first stage from `start` on, each with the number of positions after it."""
+    """All steps of the first stage from `start` on, each with the number of positions after it.
+
+    What an encoder made comes with the first, and goes from stage to stage with that.
+    """
     tokens = [*prompt, *written]
     most = settings.WEBPOOL_PROMPT_STEP
     return [
-        (at + count, tokens_frame(at, tokens[at : at + count]))
+        (at + count, tokens_frame(at, tokens[at : at + count], () if at else memory))
         for at, count in steps_of(len(prompt), len(written), start=start, most=most)
     ]

@@ -38,7 +38,8 @@ def cache_mb(stage: Stage, decoder: Decoder, asked: Asked) -> float:
 
 
 def _cache_bytes(stage: Stage, decoder: Decoder, asked: Asked) -> int:
-    return sum(map(bytes_per_position, stage.states)) * positions(asked, decoder)
+    cache = sum(map(bytes_per_position, stage.states)) * positions(asked, decoder)
+    return cache + asked.memory_bytes * len(stage.memory) // max(1, len(decoder.whole.memory))
 
 
 def backend_of(asked: Asked) -> str:
@@ -62,7 +63,7 @@ def stages_that_fit(model: OnnxModel, asked: Asked, decoder: Decoder) -> int:
         NoBrowser: none does.
     """
     views, wishes = pool(), wishes_from(asked.browsers, backend_of(asked), {})
-    cache_bytes = decoder.state_bytes * positions(asked, decoder)
+    cache_bytes = decoder.state_bytes * positions(asked, decoder) + asked.memory_bytes
     count = 1
     while True:
         part = (model.weight_bytes + cache_bytes) // count

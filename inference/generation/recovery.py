@@ -28,7 +28,13 @@ from inference.core.generation.asked import Paused
 from inference.core.placement import NoBrowser
 from inference.generation import endings, frames, placing, streams
 from inference.generation.streams import Said
-from inference.models import GenerationRecovery, GenerationSession, GenerationStage, SessionState
+from inference.models import (
+    GenerationMemory,
+    GenerationRecovery,
+    GenerationSession,
+    GenerationStage,
+    SessionState,
+)
 from inference.store import transactions
 
 log = logging.getLogger(__name__)
@@ -163,6 +169,8 @@ def rebuild(session: GenerationSession, why: str) -> bool:
     written = GenerationSession.objects.get(pk=session.pk).written
     prompt = session.wanted.prompt
     tokens = [telling.token_of(document) for document in written]
+    kept = GenerationMemory.objects.filter(session=session).first()
+    memory = frames.read_frame(bytes(kept.frame))[2] if kept else ()
     ready = {view.id for view in placing.pool() if view.state == "ready"}
     for row in rows:
         browser = row.browser if row.browser in ready else _place(row, row.avoid)
@@ -178,7 +186,7 @@ def rebuild(session: GenerationSession, why: str) -> bool:
     log.warning("session %s is begun anew at %d tokens: %s", session, len(tokens), why)
     session_id = str(session.pk)
     epochs = [row.epoch for row in rows]
-    streams.begin(session_id, epochs, frames.first_stage(prompt, tokens))
+    streams.begin(session_id, epochs, frames.first_stage(prompt, tokens, memory=memory))
     streams.put_back(session_id, epochs, written)
     for row in rows:
         streams.give(session_id, row.index, row.epoch, Paused(row.index, why))

@@ -7,6 +7,7 @@ session goes on whether anybody listens or not.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 import uuid
 import weakref
@@ -21,6 +22,7 @@ from django.core.exceptions import ValidationError
 
 from browsers import clock, locations
 from browsers.core.failures import Category
+from browsers.core.protocol import WireTensor
 from browsers.redis import blocking_client
 from inference.catalog import decoders, texts
 from inference.core.generation import telling
@@ -30,6 +32,7 @@ from inference.core.placement import NoBrowser
 from inference.errors import InvalidRequest, Unavailable, UnknownRun
 from inference.generation import endings, frames, placing, prefixes, recovery, streams
 from inference.models import (
+    GenerationMemory,
     GenerationSession,
     GenerationStage,
     OnnxModel,
@@ -49,8 +52,19 @@ _AGAIN_S: Final = 0.1
 # --- begin ---------------------------------------------------------------------------------------
 
 
-def start(model: OnnxModel, asked: Asked, owner: str) -> str:
+def start(
+    model: OnnxModel,
+    asked: Asked,
+    owner: str,
+    *,
+    memory: Sequence[WireTensor] = (),
+    beside: Sequence[str] = (),
+) -> str:
     """Begin a session; returns its id.
+
+    Args:
+        memory: what an encoder made, by the names of the decoder's inputs; `beside`: browsers that made it:
+            others are preferred.
 
     Raises:
         InvalidRequest: the model writes no text, or what is asked for cannot be.
@@ -60,10 +74,12 @@ def start(model: OnnxModel, asked: Asked, owner: str) -> str:
     """
     decoder = decoders.decoder_of(model)
     _check(asked, decoder)
+    _check_memory(memory, decoder)
+    asked = dataclasses.replace(asked, memory_bytes=sum(len(one.data) for one in memory))
     if asked.stop:
         _ = texts.texts_of(model).vocabulary
-    prefix = _kept(model, asked, owner)
-    plan, rows = _placed(model, asked, decoder) if prefix is None else _beside(prefix)
+    prefix = None if memory or beside else _kept(model, asked, owner)
+    plan, rows = _placed(model, asked, decoder, beside) if prefix is None else _beside(prefix)
     reused = prefix.length if prefix is not None else 0
     session = GenerationSession(
         id=uuid.uuid4(), model=model, plan=plan, asked=telling.asked_to_json(asked),
@@ -74,14 +90,14 @@ def start(model: OnnxModel, asked: Asked, owner: str) -> str:
         row.session = session
     session_id = str(session.pk)
     try:
-        steps = frames.first_stage(asked.prompt, (), reused)
+        steps = frames.first_stage(asked.prompt, (), reused, memory)
         streams.begin(session_id, [1] * len(rows), steps)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"the store does not answer or is full ({error}); is the pool running ({locations.UP})?"
         ) from error
     try:
-        _insert(session, rows)
+        _insert(session, rows, memory)
     except BaseException:
         streams.drop(session_id, len(rows))
         raise
@@ -120,13 +136,22 @@ def _check(asked: Asked, decoder: Decoder) -> None:
         )
 
 
+def _check_memory(memory: Sequence[WireTensor], decoder: Decoder) -> None:
+    names = {tensor.name for tensor in memory}
+    if names != set(decoder.whole.memory):
+        wanted = ", ".join(decoder.whole.memory) or "nothing"
+        raise InvalidRequest(
+            f"the decoder takes {wanted} of an encoder, got {', '.join(sorted(names)) or 'nothing'}"
+        )
+
+
 def _placed(
-    model: OnnxModel, asked: Asked, decoder: Decoder
+    model: OnnxModel, asked: Asked, decoder: Decoder, beside: Sequence[str]
 ) -> tuple[Plan, Sequence[GenerationStage]]:
     """How the model is cut, and a browser for each stage (unsaved)."""
     views = placing.pool()
     check_wishes(asked.browsers, placing.backend_of(asked), {}, views)
-    used: Counter[str] = Counter()
+    used: Counter[str] = Counter(beside)
     rows = []
     try:
         count = asked.shards or placing.stages_that_fit(model, asked, decoder)
@@ -164,11 +189,15 @@ def _beside(prefix: prefixes.Prefix) -> tuple[Plan, Sequence[GenerationStage]]:
 
 
 @transactions.repeated
-def _insert(session: GenerationSession, rows: Sequence[GenerationStage]) -> None:
+def _insert(
+    session: GenerationSession, rows: Sequence[GenerationStage], memory: Sequence[WireTensor]
+) -> None:
     with transactions.alone("admission"):
         quotas.admit(session.owner)
         admission.admit()
         session.save(force_insert=True)
+        if memory:
+            GenerationMemory.objects.create(session=session, frame=frames.memory_frame(memory))
         GenerationStage.objects.bulk_create(rows)
 
 

@@ -214,22 +214,31 @@ class HeldStage:
         return self.writer.needs
 
     def _named(self, tensors: Sequence[WireTensor]) -> Sequence[WireTensor]:
-        """Tokens as the stage's input wants them; hidden tensors have its names already."""
+        """Tokens as the stage's input wants them; others have its names already, if it takes them."""
+        taken = {item.name for item in self.stage.inputs}
         if self.index:
-            return tensors
+            return [tensor for tensor in tensors if tensor.name in taken]
         array = decode_array(tensors[0])
-        return [
+        tokens = [
             encode_array(item.name, array.astype(item.dtype))
             for item in self.stage.inputs
             if item.use is Use.TOKENS
         ]
+        return [*tokens, *(tensor for tensor in tensors[1:] if tensor.name in taken)]
+
+    def _memory(self) -> Sequence[WireTensor]:
+        """What an encoder made, if it came with this step: later stages need it, too."""
+        assert self.next is not None, "a stage without input has no step"
+        tensors = self.next.tensors if self.index else self.next.tensors[1:]
+        hidden = {item.name for item in self.stage.inputs if item.use is Use.HIDDEN}
+        return [tensor for tensor in tensors if tensor.name not in hidden]
 
     # --- what comes of it ---
 
     def _pass_on(self, step: Step, reply: Reply) -> Call:
         session, index, epoch = self.session, self.index, self.epoch
         if self.writer is None:
-            frame = frame_of(step.start, step.count, reply[1])
+            frame = frame_of(step.start, step.count, [*reply[1], *self._memory()])
             return streams.append(
                 session, index, epoch, step.end, frame, step_ms=_step_ms(step, reply)
             )

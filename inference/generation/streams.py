@@ -10,7 +10,7 @@ Redis keys
                                       the cache may serve another session.
     webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e;
                                       field b: the beginning that they belong to
-    webpool:gen:told                  list: what the control worker is told, JSON
+    webpool:gen:told                  list: what the control worker is told, JSON; :hearing what it is at
     webpool:gen:wake:<browser>        stream: that browser's loop has something new to look at
 
 A writer gives its stage and epoch; the same script that appends refuses one whose stage was given to
@@ -38,6 +38,7 @@ from inference.generation import scripts
 from inference.generation.scripts import Call, Found
 
 TOLD: Final = "webpool:gen:told"
+HEARING: Final = "webpool:gen:told:hearing"
 END: Final = b"end"
 KEEP: Final = b"keep"
 FRAME: Final = b"f"

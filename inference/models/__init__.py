@@ -8,6 +8,7 @@ from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.models.catalog import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
 from inference.models.comparisons import Comparison, ComparisonCell, ComparisonState
 from inference.models.generation import (
+    GenerationMemory,
     GenerationRecovery,
     GenerationSession,
     GenerationStage,
@@ -35,6 +36,7 @@ __all__ = [
     "ComparisonCell",
     "ComparisonState",
     "Entrance",
+    "GenerationMemory",
     "GenerationRecovery",
     "GenerationSession",
     "GenerationStage",

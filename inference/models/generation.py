@@ -122,6 +122,18 @@ class GenerationStage(models.Model):
         return stage_of(self.plan_shard)
 
 
+class GenerationMemory(models.Model):
+    """What an encoder made for a session; it is needed where the store has lost that."""
+
+    session = models.OneToOneField(
+        GenerationSession, on_delete=models.CASCADE, related_name="memory", primary_key=True
+    )
+    frame = models.BinaryField(help_text="inference/generation/frames.py")
+
+    def __str__(self) -> str:
+        return str(self.session_id)
+
+
 class GenerationRecovery(models.Model):
     """A stage that was given to another browser, or to the same one after its repair."""
 

@@ -82,20 +82,24 @@ def example_inputs(
 
 
 def _encoder(c: T5Config, net: Net) -> Graph:
+    ids = ["batch", "source"]
+    return net.graph(
+        [("input_ids", INT64, ids), ("attention_mask", INT64, ids)],
+        [(net.give(encoded(c, net), "last_hidden_state"), FLOAT, [*ids, c.hidden])],
+        {"webpool.default.attention_mask": "ones_like:input_ids"},
+    )
+
+
+def encoded(c: T5Config, net: Net) -> str:
+    """What the encoder makes of input_ids and attention_mask: [batch, source, hidden]."""
     hidden = net.embedding("shared", "input_ids", c.vocabulary, c.hidden)
     near = _relative(net, c, "encoder", count(net, "input_ids"), both_ways=True)
     bias = net.op("Add", near, padding(net, "attention_mask"))
     for layer in range(c.encoder_layers):
         at = f"encoder.block.{layer}.layer"
         hidden = _attention(net, c, f"{at}.0", "SelfAttention", hidden, "", bias)
-        hidden = _feed_forward(net, c, f"{at}.1", hidden)
-    hidden = net.rms_norm("encoder.final_layer_norm", hidden, c.hidden, epsilon=c.epsilon)
-    ids = ["batch", "source"]
-    return net.graph(
-        [("input_ids", INT64, ids), ("attention_mask", INT64, ids)],
-        [(net.give(hidden, "last_hidden_state"), FLOAT, [*ids, c.hidden])],
-        {"webpool.default.attention_mask": "ones_like:input_ids"},
-    )
+        hidden = feed_forward(net, c, f"{at}.1", hidden)
+    return net.rms_norm("encoder.final_layer_norm", hidden, c.hidden, epsilon=c.epsilon)
 
 
 def _decoder(c: T5Config, net: Net) -> Graph:
@@ -110,13 +114,9 @@ def _decoder(c: T5Config, net: Net) -> Graph:
         at = f"decoder.block.{layer}.layer"
         hidden = _attention(net, c, f"{at}.0", "SelfAttention", hidden, "", bias)
         hidden = _attention(net, c, f"{at}.1", "EncDecAttention", hidden, memory, absent)
-        hidden = _feed_forward(net, c, f"{at}.2", hidden)
+        hidden = feed_forward(net, c, f"{at}.2", hidden)
     hidden = net.rms_norm("decoder.final_layer_norm", hidden, c.hidden, epsilon=c.epsilon)
-    if c.tied:
-        hidden = net.op("Mul", hidden, net.number(c.hidden**-0.5))
-        logits = net.tied("shared", hidden, c.vocabulary, c.hidden)
-    else:
-        logits = net.linear("lm_head", hidden, c.hidden, c.vocabulary, bias=False)
+    logits = logits_of(net, c, hidden)
     return net.graph(
         [
             (ids, INT64, ["batch", "sequence"]),
@@ -127,8 +127,21 @@ def _decoder(c: T5Config, net: Net) -> Graph:
     )
 
 
+def logits_of(net: Net, c: T5Config, hidden: str) -> str:
+    """The output layer."""
+    if c.tied:
+        hidden = net.op("Mul", hidden, net.number(c.hidden**-0.5))
+        return net.tied("shared", hidden, c.vocabulary, c.hidden)
+    return net.linear("lm_head", hidden, c.hidden, c.vocabulary, bias=False)
+
+
 def _relative(net: Net, c: T5Config, half: str, places: str, *, both_ways: bool) -> str:
-    """What distances add to the scores: [1, heads, sequence, sequence]; all layers share it.
+    """What distances add to the scores: [1, heads, sequence, sequence]; all layers share it."""
+    return relative_bias(net, c, half, distances(net, places), both_ways=both_ways)
+
+
+def relative_bias(net: Net, c: T5Config, half: str, ahead: str, *, both_ways: bool) -> str:
+    """The same for distances of keys ahead of queries, int64[1, sequence, keys].
 
     Buckets are looked up: computed in the graph, a logarithm that rounds differently in another runtime
     would put a distance into another bucket.
@@ -137,9 +150,7 @@ def _relative(net: Net, c: T5Config, half: str, places: str, *, both_ways: bool)
         f"{half}_buckets", relative_buckets(c.buckets, c.distance, both_ways=both_ways)
     )
     far = net.scalar(c.distance, np.int64)
-    away = net.op(
-        "Min", net.op("Max", distances(net, places), net.scalar(-c.distance, np.int64)), far
-    )
+    away = net.op("Min", net.op("Max", ahead, net.scalar(-c.distance, np.int64)), far)
     bucket = net.op("Gather", table, net.op("Add", away, far))
     at = f"{half}.block.0.layer.0.SelfAttention.relative_attention_bias"
     return net.op("Transpose", net.embedding(at, bucket, c.buckets, c.heads), perm=[0, 3, 1, 2])
@@ -159,7 +170,7 @@ def _attention(
     return net.op("Add", hidden, net.linear(f"{at}.{kind}.o", mixed, width, c.hidden, bias=False))
 
 
-def _feed_forward(net: Net, c: T5Config, at: str, hidden: str) -> str:
+def feed_forward(net: Net, c: T5Config, at: str, hidden: str) -> str:
     normal = net.rms_norm(f"{at}.layer_norm", hidden, c.hidden, epsilon=c.epsilon)
     at = f"{at}.DenseReluDense"
 

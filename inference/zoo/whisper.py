@@ -74,6 +74,14 @@ def example_inputs(
 
 
 def _encoder(c: WhisperConfig, net: Net) -> Graph:
+    return net.graph(
+        [("input_features", FLOAT, ["batch", c.mels, c.frames])],
+        [(net.give(encoded(c, net), "last_hidden_state"), FLOAT, ["batch", c.source, c.hidden])],
+    )
+
+
+def encoded(c: WhisperConfig, net: Net) -> str:
+    """What the encoder makes of input_features: [batch, source, hidden]."""
     at = "model.encoder"
     x = net.narrow("input_features")
     for name, channels, stride in (("conv1", c.mels, 1), ("conv2", c.hidden, 2)):
@@ -94,12 +102,8 @@ def _encoder(c: WhisperConfig, net: Net) -> Graph:
     hidden = net.op("Add", net.op("Transpose", x, perm=[0, 2, 1]), places)
     for layer in range(c.encoder_layers):
         hidden = _self_attention(net, c, f"{at}.layers.{layer}", hidden)
-        hidden = _feed_forward(net, c, f"{at}.layers.{layer}", hidden)
-    hidden = net.layer_norm(f"{at}.layer_norm", hidden, c.hidden, epsilon=c.epsilon)
-    return net.graph(
-        [("input_features", FLOAT, ["batch", c.mels, c.frames])],
-        [(net.give(hidden, "last_hidden_state"), FLOAT, ["batch", c.source, c.hidden])],
-    )
+        hidden = feed_forward(net, c, f"{at}.layers.{layer}", hidden)
+    return net.layer_norm(f"{at}.layer_norm", hidden, c.hidden, epsilon=c.epsilon)
 
 
 def _decoder(c: WhisperConfig, net: Net) -> Graph:
@@ -122,7 +126,7 @@ def _decoder(c: WhisperConfig, net: Net) -> Graph:
             net, f"{block}.encoder_attn", normal, memory,
             width=c.hidden, heads=c.heads, key_bias=False,
         )  # fmt: skip
-        hidden = _feed_forward(net, c, block, net.op("Add", hidden, attended))
+        hidden = feed_forward(net, c, block, net.op("Add", hidden, attended))
     hidden = net.layer_norm(f"{at}.layer_norm", hidden, c.hidden, epsilon=c.epsilon)
     logits = net.tied(f"{at}.embed_tokens", hidden, c.vocabulary, c.hidden)
     return net.graph(
@@ -143,7 +147,7 @@ def _self_attention(net: Net, c: WhisperConfig, at: str, hidden: str, bias: str 
     return net.op("Add", hidden, attended)
 
 
-def _feed_forward(net: Net, c: WhisperConfig, at: str, hidden: str) -> str:
+def feed_forward(net: Net, c: WhisperConfig, at: str, hidden: str) -> str:
     normal = net.layer_norm(f"{at}.final_layer_norm", hidden, c.hidden, epsilon=c.epsilon)
     inner = gelu(net, net.linear(f"{at}.fc1", normal, c.hidden, c.intermediate))
     return net.op("Add", hidden, net.linear(f"{at}.fc2", inner, c.intermediate, c.hidden))

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.db.models.signals import post_init
 
@@ -23,6 +24,8 @@ from browsers.queues import queue_of
 from browsers.redis import client
 from browsers.state import live
 from inference.catalog import registry
+from inference.catalog.decoders import decoder_of
+from inference.checkpoints.described import Described
 from inference.core.generation import telling
 from inference.core.generation.asked import Asked, Ended, Ending, Paused, Resumed, TokenWritten
 from inference.core.generation.sampled import Pick, Sampling
@@ -33,7 +36,8 @@ from inference.generation.streams import Appended, Said
 from inference.generation.watch import Watcher
 from inference.models import GenerationSession, GenerationStage, OnnxModel
 from inference.runs import retention
-from tests.support import decoders
+from inference.store.tensors import encode_array
+from tests.support import decoders, listeners
 from tests.support.ledger import publish
 
 PROMPT = (72, 101, 108, 108, 111)
@@ -265,6 +269,15 @@ def test_a_browser_with_other_work_is_given_more_time(writer: OnnxModel) -> None
         watcher.turn()
 
 
+def test_what_a_watcher_died_of_is_heard_by_the_next(writer: OnnxModel) -> None:
+    session = begin(writer)
+    streams.tell_lost(str(session.pk), 1, 1, Category.BROWSER_CRASH, "it died")
+    client().lmove(streams.TOLD, streams.HEARING, "RIGHT", "LEFT")  # and is killed
+    Watcher().turn()
+    assert stages(session) == [("a", 1), ("c", 2)]
+    assert not client().exists(streams.HEARING)
+
+
 def test_what_was_told_is_written_down_with_its_end(writer: OnnxModel) -> None:
     session = begin(writer)
     write(session, 0, 7)
@@ -340,6 +353,47 @@ def test_the_loss_is_told_before_the_next_token(writer: OnnxModel) -> None:
     (ended,) = listener
     assert isinstance(ended, Ended)
     assert (ended.ending, ended.tokens) == (Ending.CANCELLED, 1)
+
+
+def test_what_an_encoder_made_is_told_once_kept_and_given_again(
+    tmp_path: Path, writer: OnnxModel
+) -> None:
+    listeners.write(tmp_path)
+    model = listeners.register(str(tmp_path))["reader"]
+    decoder = decoder_of(model)
+    made = [
+        encode_array(name, np.full((1, 4, 3, 8), at, np.float32))
+        for at, name in enumerate(decoder.whole.memory)
+    ]
+    asked = Asked(listeners.BEGINS, 10, shards=2)
+    with pytest.raises(InvalidRequest, match="of an encoder, got nothing"):
+        serving.start(model, asked, "")
+    begun = serving.start(model, asked, "", memory=made, beside=["a"])
+    session = GenerationSession.objects.get(pk=begun)
+    assert {browser for browser, _ in stages(session)} == {"b", "c"}
+    assert session.wanted.memory_bytes == 4 * 4 * 3 * 8 * 4
+
+    def told() -> Any:
+        (entry,) = entries(session, 0)
+        return frames.read_frame(entry[1][b"f"])[2][1:]
+
+    assert told() == made
+    client().flushall()
+    for browser in ("a", "b", "c"):
+        publish(browser, memory_limit_mb=4000.0)
+    assert recovery.rebuild(session, "lost")
+    assert told() == made
+
+
+def test_a_decoder_that_listens_needs_its_encoder(tmp_path: Path) -> None:
+    files = listeners.write(tmp_path)["reader"]
+    for described in (
+        Described(context=9, encoder="nobody", begins=(1,)),
+        Described(context=9, encoder="reader-encoder"),
+        Described(context=9),
+    ):
+        with pytest.raises(InvalidRequest, match="encoder"):
+            registry.add_model(files.decoder, name="deaf", described=described)
 
 
 def test_listeners_come_and_go(writer: OnnxModel) -> None:

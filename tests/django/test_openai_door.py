@@ -85,7 +85,7 @@ def test_the_models_that_can_be_used_are_listed(tmp_path: Path) -> None:
         ("GET", "/v1", 404, "invalid_input"),
         ("GET", "/v1/embeddings", 405, "invalid_input"),
         ("POST", "/v1/models", 405, "invalid_input"),
-        ("POST", "/v1/audio/transcriptions", 404, "not_implemented"),
+        ("POST", "/v1/audio/speech", 404, "not_implemented"),
         ("GET", "/v1/responses/7", 404, "not_implemented"),
         ("GET", "/v1/models/a\0b", 400, "invalid_input"),
     ],

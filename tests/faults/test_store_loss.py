@@ -55,8 +55,9 @@ def pool(pair: RunningStack, model: Path, long: Path) -> RunningStack:
     add(pair, model, "slow")
     add(pair, long, LONG)
     # Whatever a run needs for the first time (loading, a plan, its shards' proofs) is done before.
-    for warm in WAYS.values():
-        assert pair.wait_run(submit(pair, **warm))["state"] == "succeeded"
+    for warm in (*WAYS.values(), {"browsers": [SECOND]}):
+        run = pair.wait_run(submit(pair, **warm))
+        assert run["state"] == "succeeded", f"{warm}: {run['error']}\n{pair.logs()}"
     return pair
 
 

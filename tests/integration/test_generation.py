@@ -5,18 +5,23 @@ Browsers and workers are killed in the middle of it, and the text is the same.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
 
+from inference.core.generation.asked import Asked
+from inference.core.generation.sampled import Sampling
 from inference.core.generation.sessions import steps_of
 from tests.support import decoders
 from tests.support.doors import wait_for
 from tests.support.faults import process_of
 from tests.support.stack import RunningStack
 from tests.support.texts import Refused, Texts, of_kind, tokens_of
+from webpool_site.lab.faults.injection import Fault, inject
 
 BROWSERS = ("chromium", "firefox", "webkitgtk")
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
@@ -78,20 +83,37 @@ def test_two_texts_at_once_and_a_long_prompt_do_not_mix(
     )
 
 
-def test_a_text_drawn_by_seed_is_the_same_again(texts: Texts) -> None:
-    drawn = {"temperature": 0.9, "top_k": 20, "seed": 11}
-    sampling = {**_SAMPLING, **drawn}
-    runs = [
-        tokens_of(list(texts.listen(texts.start(PROMPT, 12, shards=n, sampling=sampling))))
-        for n in (1, 2)
-    ]
-    assert runs[0] == runs[1]
+@pytest.mark.parametrize(
+    ("prompts", "count"),
+    [(1, 16), pytest.param(20, 64, marks=pytest.mark.soak("one prompt is always tried"))],
+)
+def test_wherever_its_stages_are_a_text_is_that_of_the_uncut_decoder(
+    texts: Texts, files: decoders.Written, prompts: int, count: int
+) -> None:
+    draw = random.Random(3)
+    for number in range(prompts):
+        prompt = [draw.randrange(256) for _ in range(draw.randint(2, 64))]
+        order = [BROWSERS[(number + place) % 3] for place in range(3)]
+        sessions = {
+            (drawn, stages): texts.start(
+                prompt, count, shards=stages, browsers=order[:stages], ignore_end=True,
+                sampling=dataclasses.asdict(sampling),
+            )
+            for drawn, sampling in SAMPLINGS.items() for stages in (1, 2, 3)
+        }  # fmt: skip
+        for (drawn, stages), session in sessions.items():
+            asked = Asked(tuple(prompt), count, SAMPLINGS[drawn], ignore_end=True)
+            right = decoders.uncut(files.onnx, asked)
+            told = tokens_of(list(texts.listen(session)))
+            assert told == right, f"prompt {number}, {drawn}, {stages} stages"
+            report = texts.report(session)
+            assert {stage["browser"] for stage in report["stages"]} == set(order[:stages])
 
 
-_SAMPLING = {
-    "temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "frequency_penalty": 0.0,
-    "presence_penalty": 0.0, "repetition_penalty": 1.0, "logit_bias": {}, "seed": 0, "logprobs": 0,
-}  # fmt: skip
+SAMPLINGS = {
+    "greedy": Sampling(),
+    "seeded": Sampling(temperature=0.9, top_k=20, seed=11),
+}
 
 
 def test_what_cannot_be_is_refused_before_anything_is_loaded(texts: Texts) -> None:
@@ -176,16 +198,28 @@ def test_what_begins_like_a_kept_text_is_not_computed_again(
 
 
 @pytest.mark.parametrize(
-    ("hurt", "part", "stage"), [("firefox", "browser", 1), ("chromium", "worker", 0)]
+    ("hurt", "part", "fault", "stage", "why"),
+    [
+        ("firefox", "browser", Fault.KILL, 1, ""),
+        ("chromium", "page", Fault.STOP, 0, "did not answer 'decode' within"),
+        ("chromium", "worker", Fault.KILL, 0, ""),
+    ],
 )
 def test_the_text_survives_who_writes_it(
-    pool: RunningStack, texts: Texts, greedy: list[int], hurt: str, part: str, stage: int
+    pool: RunningStack,
+    texts: Texts,
+    greedy: list[int],
+    hurt: str,
+    part: str,
+    fault: Fault,
+    stage: int,
+    why: str,
 ) -> None:
     pool.wait_ready()
     victim = process_of(pool, hurt, part)
     session = texts.start(PROMPT, LONG, shards=3, browsers=list(BROWSERS))
     wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
-    victim.kill()
+    inject(victim, fault)
     told = list(texts.listen(session))
     assert tokens_of(told) == greedy
     (paused,) = of_kind(told, "Paused")
@@ -194,6 +228,7 @@ def test_the_text_survives_who_writes_it(
     assert (resumed["how"], resumed["seconds"] > 0) == ("replay", True)
     (recovery,) = texts.report(session)["recoveries"]
     assert (recovery["stage"], recovery["lost_by"]) == (stage, hurt)
+    assert why in recovery["why"]
 
 
 def test_a_text_that_began_with_kept_caches_survives_too(

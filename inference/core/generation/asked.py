@@ -15,6 +15,7 @@ class Asked:
     `stop`: texts that end it and are not part of the answer; `stop_tokens`: ids that do (the model's own are
     added unless `ignore_end`). `grammar`: the form of the text (`core.generation.grammar`); "": any.
     `shards`: 0, the pool decides. `browsers`: only these; empty: any.
+    `memory_bytes`: of what an encoder made for it, which its stages hold.
     `backend`: "" is wasm, whose numbers are the same in every browser.
     """
 
@@ -25,6 +26,7 @@ class Asked:
     stop_tokens: tuple[int, ...] = ()
     ignore_end: bool = False
     grammar: str = ""
+    memory_bytes: int = 0
     shards: int = 0
     browsers: tuple[str, ...] = ()
     backend: str = ""

@@ -27,6 +27,7 @@ class Use(enum.StrEnum):
         "last_position"  # [1] or [1, 1]: start + count - 1 (seqlens_k of GroupQueryAttention)
     )
     LENGTH = "length"  # [] or [1]: start + count (total_sequence_length)
+    MEMORY = "memory"  # what an encoder made: given with a session's first step, and kept
     CACHED = "cached"  # [1] bool: start > 0 (use_cache_branch of merged exports)
 
 
@@ -66,6 +67,11 @@ class Stage:
     states: tuple[State, ...]
     hidden: tuple[str, ...]
     logits: str
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        """Names of the inputs that an encoder makes."""
+        return tuple(item.name for item in self.inputs if item.use is Use.MEMORY)
 
     @classmethod
     def from_json(cls, document: JsonView) -> Stage:
@@ -112,7 +118,8 @@ class Decoder:
     `context`: the most positions it may hold; `stop_tokens`: ids that end a text; `layers`: number of its
     blocks, and so the most stages; `chat_template`: Jinja, "" when it has none; `special`: names of special
     tokens that templates use (bos_token, eos_token, …) with their text; `state_bytes`: of all layers' caches,
-    per position.
+    per position. `encoder`: the model that makes its memory, "" where it has none; `begins`: the tokens
+    that its texts begin with then.
     """
 
     architecture: str
@@ -124,10 +131,13 @@ class Decoder:
     special: Mapping[str, str]
     state_bytes: int
     whole: Stage
+    encoder: str = ""
+    begins: tuple[int, ...] = ()
 
     @classmethod
     def from_json(cls, document: JsonView) -> Decoder:
-        fields = {**document, "stop_tokens": tuple(document["stop_tokens"])}
+        lists = {name: tuple(document.get(name, ())) for name in ("stop_tokens", "begins")}
+        fields = {**document, **lists}
         return cls(**{**fields, "whole": Stage.from_json(document["whole"])})
 
     def to_json(self) -> JsonObject:
@@ -141,6 +151,8 @@ class Decoder:
             "special": dict(self.special),
             "state_bytes": self.state_bytes,
             "whole": self.whole.to_json(),
+            "encoder": self.encoder,
+            "begins": list(self.begins),
         }
 
 

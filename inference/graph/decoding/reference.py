@@ -15,7 +15,10 @@ from inference.graph.runtime import session
 def filled(
     stage: Stage, start: int, tokens: Sequence[int], hidden: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Everything but the states that a stage takes for the positions from `start` on."""
+    """Everything but the states that a stage takes for the positions from `start` on.
+
+    `hidden`: by name, what the stage before gives, and what an encoder made.
+    """
     return {item.name: _filled(item, start, tokens, hidden) for item in stage.inputs}
 
 
@@ -27,7 +30,7 @@ def empty_states(stage: Stage) -> dict[str, Array]:
 def _filled(
     item: StageInput, start: int, tokens: Sequence[int], hidden: Mapping[str, Array]
 ) -> Array:
-    if item.use is Use.HIDDEN:
+    if item.use in (Use.HIDDEN, Use.MEMORY):
         return hidden[item.name]
     made = _values(item.use, start, tokens).astype(item.dtype)
     return made.reshape([1] * (item.rank - made.ndim) + list(made.shape))
@@ -51,9 +54,15 @@ class Native:
 
     Args:
         stages: files, or their bytes, in order.
+        memory: what an encoder made, by the names of the decoder's inputs.
     """
 
-    def __init__(self, stages: Sequence[tuple[Path | bytes, Stage]]) -> None:
+    def __init__(
+        self,
+        stages: Sequence[tuple[Path | bytes, Stage]],
+        memory: Mapping[str, Array] | None = None,
+    ) -> None:
+        self._memory = memory or {}
         self._stages = [
             (session(file if isinstance(file, bytes) else str(file)), stage)
             for file, stage in stages
@@ -69,7 +78,8 @@ class Native:
         """The logits of the last of the given tokens, float[vocabulary]."""
         made: dict[str, Array] = {}
         for number, (runtime, stage) in enumerate(self._stages):
-            given = filled(stage, self.position, tokens, made) | self._states[number]
+            known = {**self._memory, **made}
+            given = filled(stage, self.position, tokens, known) | self._states[number]
             names = [item.name for item in runtime.get_outputs()]
             made = dict(zip(names, runtime.run(names, given), strict=True))
             self._states[number] = {s.past: made[s.present] for s in stage.states}

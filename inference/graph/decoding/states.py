@@ -2,13 +2,15 @@
 
 1. A state is an input that a node joins to what it computes: a Concat, or an attention with places for a
    past. Its `present` is what that node makes. Where no node shows it, names do (past… → present…).
-2. The other inputs are told by the names that exporters give them.
+2. What an encoder makes is no state: it is called so, or is the past of an attention to it.
+3. The other inputs are told by the names that exporters give them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -40,7 +42,10 @@ _USES: Mapping[str, Use] = {
     "total_sequence_length": Use.LENGTH,
     "total_seq_len": Use.LENGTH,
     "use_cache_branch": Use.CACHED,
+    "encoder_hidden_states": Use.MEMORY,
+    "encoder_attention_mask": Use.MEMORY,
 }
+_OF_ENCODER = re.compile(r"past_key_values\.\d+\.encoder\.(key|value)")
 _SHOWN = 6
 
 
@@ -96,7 +101,9 @@ def _states(graph: GraphIndex) -> tuple[State, ...]:
     shown = dict(_joined(graph))
     found = []
     for name, spec in graph.inputs.items():
-        if spec.optional or (name not in shown and not _named(spec)):
+        if spec.optional or _OF_ENCODER.fullmatch(name):
+            continue
+        if name not in shown and not _named(spec):
             continue
         present, axis = shown.get(name, ("", None))
         found.append(_state(graph, spec, present or _by_name(graph, name), axis))
@@ -169,7 +176,8 @@ def _others(
     for name, spec in graph.inputs.items():
         if spec.optional or name in pasts:
             continue
-        use = _USES.get(called.get(name, name))
+        usual = called.get(name, name)
+        use = Use.MEMORY if _OF_ENCODER.fullmatch(usual) else _USES.get(usual)
         if use is None:
             raise NoDecoder(
                 f"nothing is known of its input {name!r} ({spec.dtype}{list(spec.shape)}); expected, "

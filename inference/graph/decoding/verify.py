@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.core.generation.stages import Stage
+from inference.core.generation.stages import Stage, Use
+from inference.documents import Array
 from inference.graph.decoding.reference import Native
 from inference.graph.decoding.states import NoDecoder
 from inference.graph.decoding.write import WrittenStage
+from inference.graph.model import load, ports
 from inference.graph.reference import equal, largest_difference
 
 _STEPS = (4, 1, 2)  # positions: a prompt, one token, several
+_SOURCE = 6  # positions of an encoder that takes any number
 
 
 def verify(uncut: tuple[Path, Stage], written: Sequence[WrittenStage], vocabulary: int) -> None:
@@ -22,9 +25,10 @@ def verify(uncut: tuple[Path, Stage], written: Sequence[WrittenStage], vocabular
     Raises:
         NoDecoder: says by how much.
     """
-    reference = Native([uncut])
-    stages = Native([(one.file.path, one.stage) for one in written])
     random = np.random.default_rng(7)
+    memory = _memory(*uncut, random)
+    reference = Native([uncut], memory)
+    stages = Native([(one.file.path, one.stage) for one in written], memory)
     for count in _STEPS:
         tokens = [int(token) for token in random.integers(0, vocabulary, count)]
         wanted, got = reference.step(tokens), stages.step(tokens)
@@ -33,3 +37,17 @@ def verify(uncut: tuple[Path, Stage], written: Sequence[WrittenStage], vocabular
                 f"cut into {len(written)} stages it answers otherwise than uncut (logits differ by "
                 f"{largest_difference(got, wanted):g}): what it computes from sizes cannot be followed"
             )
+
+
+def _memory(path: Path, whole: Stage, random: np.random.Generator) -> dict[str, Array]:
+    """Something that an encoder might have made: random numbers, and masks that hide nothing."""
+    taken, _ = ports(load(path))
+    names = {item.name for item in whole.inputs if item.use is Use.MEMORY}
+    made: dict[str, Array] = {}
+    for spec in (spec for spec in taken if spec.name in names):
+        shape = [1, *(d if isinstance(d, int) else _SOURCE for d in spec.shape[1:])]
+        floats = "float" in spec.dtype
+        made[spec.name] = (random.standard_normal(shape) if floats else np.ones(shape)).astype(
+            spec.dtype
+        )
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from argparse import ArgumentParser
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from inference.catalog import checkpoints, components, decoders, registry
+from inference.checkpoints.described import Described
 from inference.errors import InvalidRequest
 from inference.management.cli import TypedCommand
 from inference.models import Entrance, ModelType, OnnxModel
@@ -23,6 +25,8 @@ class _Options(TypedDict):
     tokenizer: Path | None
     override: list[str]
     weights: str
+    encoder: str
+    begins: str
     json: bool
 
 
@@ -53,6 +57,15 @@ class Command(TypedCommand[_Options]):
             choices=("kept", "float32"),
             default="kept",
             help="of a GGUF file: held in the bits they come in, or as float32 (larger, faster)",
+        )
+        parser.add_argument(
+            "--encoder",
+            default="",
+            metavar="MODEL",
+            help="of a decoder that takes an encoder's keys and values: the encoder, registered before",
+        )
+        parser.add_argument(
+            "--begins", default="", metavar="IDS", help="tokens that its texts begin with: 1,2"
         )
         parser.add_argument("--json", action="store_true")
 
@@ -113,6 +126,19 @@ def _text_facts(model: OnnxModel) -> Iterator[str]:
     yield from model.summary["decoding"]["notes"]
 
 
+def _described(path: Path, options: _Options) -> Described | None:
+    """What is known beside the graph, with the encoder that was named."""
+    found = checkpoints.described_beside(path)
+    if not options["encoder"]:
+        return found
+    try:
+        begins = tuple(int(word) for word in options["begins"].split(","))
+    except ValueError as error:
+        raise InvalidRequest(f"--begins {options['begins']!r}: expected 1,2") from error
+    words = found or Described(claimed=False)
+    return dataclasses.replace(words, encoder=options["encoder"], begins=begins)
+
+
 def _register(path: Path, options: _Options) -> OnnxModel:
     kind = checkpoints.kind_at(path)
     words: _Words = {
@@ -130,7 +156,7 @@ def _register(path: Path, options: _Options) -> OnnxModel:
     if path.suffix != ".json":
         return registry.add_model(
             path,
-            described=checkpoints.described_beside(path),
+            described=_described(path, options),
             overrides=options["override"],
             **words,
         )

@@ -27,6 +27,7 @@ JOBS: Final = {
     "stages": "decoding:stages",
     "answers": "answering:answers",
     "check_tokenizer": "tokens:check",
+    "sound": "sound:features",
     "tokens": "tokens:Tokens",
     "texts": "texts:Texts",
     "chat": "texts:Chat",

@@ -197,7 +197,10 @@ def _of_stage(step: _Step, missing: Sequence[TensorSpec], case: _Case) -> Arrays
             port = dataclasses.replace(port, shape=(1, count))
             drawn = example_inputs(load(Path(step.path)), [port], seed=case.seed)
             tokens = [int(token) for token in drawn[port.name].ravel()]
-    made = filled(stage, case.start, tokens, case.values)
+    memory = {item.name for item in stage.inputs if item.use is Use.MEMORY}
+    given = _made_up(step, [port for port in missing if port.name in memory], case)
+    given = {name: array[:1] for name, array in given.items()}  # of one session
+    made = filled(stage, case.start, tokens, {**case.values, **given})
     random = np.random.default_rng(case.seed)
     for state in stage.states:
         shape = list(state.shape)

@@ -17,14 +17,14 @@ from inference.errors import WebpoolError
 from inference.runs import serving
 from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
-from inference.views.openai import asking, embeddings, generation, models
+from inference.views.openai import asking, embeddings, generation, models, transcriptions
 from inference.views.openai.asking import Question
 from inference.wire.openai.fields import Endpoint
 from inference.wire.openai.refusals import NotServed, error_document
 
 _MODELS = re.compile(r"/v1/models(?:/(?P<name>[^/]+))?/?")
 _UNSERVED = re.compile(
-    r"/v1/(?:audio|images|responses|files|fine_tuning|moderations|batches|assistants|threads|uploads"
+    r"/v1/(?:audio/(?:speech|translations)|images|responses|files|fine_tuning|moderations|batches|assistants|threads|uploads"
     r"|vector_stores|realtime|videos|conversations|evals|containers)(?:/.*)?"
 )
 
@@ -66,6 +66,11 @@ async def _answer(request: HttpRequest, receive: Receive, send: Send) -> Answer 
         caller = await _poster(request)
         document = await _document(request, receive)
         return await callers.until_gone(embeddings.answer(document, caller.name), receive)
+    if path == Endpoint.TRANSCRIPTIONS.value:
+        caller = await _poster(request)
+        body = await http.read_body(request, receive)
+        fields = await serving.in_thread(transcriptions.fields_of, request, bytes(body))
+        return await callers.until_gone(transcriptions.answer(fields, caller.name), receive)
     if path in _WRITES:
         caller = await _poster(request)
         document = await _document(request, receive)

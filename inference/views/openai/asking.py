@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from inference.catalog import registry
 from inference.catalog.decoders import decoder_of
@@ -14,6 +13,8 @@ from inference.core.generation.stages import Decoder
 from inference.core.generation.tools import STOPS, ToolCalls, ToolForm, form_of, grammar_of
 from inference.core.generation.vocabulary import Vocabulary
 from inference.errors import InvalidRequest
+from inference.generation import encoding
+from inference.generation.encoding import Encoding
 from inference.models import OnnxModel
 from inference.wire.openai.reading import (
     ChatRequest,
@@ -34,6 +35,7 @@ class Question:
         before: what stands before each answer's text: the prompt that is echoed, or nothing.
         stop_tokens: those that end an answer, the model's own among them.
         prompt_tokens: of all prompts, each once.
+        encoding: what is encoded for each session before it begins; empty where the model has no encoder.
         new_calls: finds calls of tools in one answer; gives None where it may call none.
     """
 
@@ -44,30 +46,31 @@ class Question:
     before: tuple[str, ...]
     stop_tokens: frozenset[int]
     prompt_tokens: int
+    encoding: tuple[Encoding, ...] = ()
     new_calls: Callable[[], ToolCalls | None] = lambda: None
 
 
-def chat(document: Any) -> Question:
+def chat(document: object) -> Question:
     """A chat's question. Blocks.
 
     Raises:
         InvalidRequest: it cannot be asked; says why.
     """
     request = read_chat(document)
-    model, decoder = _writer(request.writing.model)
+    model, decoder = writer(request.writing.model)
     tools = request.tools
     if not tools.callable:
         prompt = _chat_prompt(model, decoder, request)
-        return _question(model, decoder, request.writing, [prompt], "messages")
+        return question(model, decoder, request.writing, [prompt], "messages")
     form = _tool_form(model, decoder)
     told = dataclasses.replace(request, words={**request.words, "tools": list(tools.documents)})
-    question = _question(
+    made = question(
         model, decoder, _calling(request.writing, form, tools), [_chat_prompt(model, decoder, told)],
         "messages",
     )  # fmt: skip
     names = [tool.name for tool in tools.callable]
     return dataclasses.replace(
-        question, new_calls=lambda: ToolCalls(form, names, several=tools.several)
+        made, new_calls=lambda: ToolCalls(form, names, several=tools.several)
     )
 
 
@@ -92,24 +95,54 @@ def _calling(writing: Writing, form: ToolForm, tools: Tools) -> Writing:
     return dataclasses.replace(writing, stop=stop, grammar=grammar, grammar_field="tools")
 
 
-def completion(document: Any) -> Question:
+def completion(document: object) -> Question:
     """A completion's question. Blocks.
 
     Raises:
         InvalidRequest: it cannot be asked; says why.
     """
     request = read_completion(document)
-    model, decoder = _writer(request.writing.model)
+    model, decoder = writer(request.writing.model)
     prompts = [_prompt(model, prompt) for prompt in request.prompts]
-    question = _question(model, decoder, request.writing, prompts, "prompt")
+    if decoder.encoder:
+        made = _listening(model, decoder, request.writing, prompts)
+    else:
+        made = question(model, decoder, request.writing, prompts, "prompt")
     if not request.echo:
-        return question
-    before = [_shown(question.vocabulary, one) for one in request.prompts]
+        return made
+    before = [_shown(made.vocabulary, one) for one in request.prompts]
     repeated = [text for text in before for _ in range(request.writing.choices)]
-    return dataclasses.replace(question, before=tuple(repeated))
+    return dataclasses.replace(made, before=tuple(repeated))
 
 
-def _writer(name: str) -> tuple[OnnxModel, Decoder]:
+def _listening(
+    model: OnnxModel, decoder: Decoder, writing: Writing, prompts: Sequence[list[int]]
+) -> Question:
+    """What the prompts are is told by an encoder; the texts begin with the model's own first tokens."""
+    if not encoding.takes_text(decoder):
+        raise Refused(
+            f"model {model.name} listens to sound; use /v1/audio/transcriptions",
+            param="model",
+            code="model_not_supported",
+        )
+    if not all(prompts):
+        raise Refused("prompt: expected at least one token, got none", param="prompt")
+    begun = [list(decoder.begins)] * len(prompts)
+    made = question(model, decoder, writing, begun, "prompt")
+    sources = [encoding.of_text(decoder, prompt) for prompt in prompts]
+    return dataclasses.replace(
+        made,
+        encoding=tuple(source for source in sources for _ in range(writing.choices)),
+        prompt_tokens=sum(map(len, prompts)),
+    )
+
+
+def writer(name: str) -> tuple[OnnxModel, Decoder]:
+    """A model that writes text.
+
+    Raises:
+        UnknownModel, Refused: there is none of that name.
+    """
     model = registry.get_model(name)
     try:
         return model, decoder_of(model)
@@ -142,9 +175,17 @@ def _shown(vocabulary: Vocabulary, prompt: str | tuple[int, ...]) -> str:
     return b"".join(map(vocabulary.text_bytes, prompt)).decode(errors="replace")
 
 
-def _question(
+def question(
     model: OnnxModel, decoder: Decoder, writing: Writing, prompts: Sequence[list[int]], field: str
 ) -> Question:
+    """A session for each prompt and choice.
+
+    Args:
+        field: what a caller calls the prompts.
+
+    Raises:
+        Refused: it cannot be asked; says which field is to blame.
+    """
     _check_tokens(decoder, writing)
     _check_form(model, decoder, writing)
     if writing.shards > decoder.layers:

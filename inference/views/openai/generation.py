@@ -10,15 +10,18 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Final
 
 from browsers.core.failures import Category
 from inference.core.generation.answer import Answer as AnswerText
 from inference.core.generation.answer import Piece
 from inference.core.generation.asked import Ended, Ending, Event, Paused, Resumed, TokenWritten
 from inference.documents import JsonObject
+from inference.generation import encoding
 from inference.generation import serving as sessions
+from inference.generation.encoding import Encoding, Heard
 from inference.runs import serving
+from inference.runs.answers import release
 from inference.views import http
 from inference.views.http import Answer, Send
 from inference.views.openai.asking import Question
@@ -49,26 +52,63 @@ async def answer(
     Raises:
         WebpoolError: nothing was begun, or an answer that is not streamed failed.
     """
-    question = await serving.in_thread(read)
-    starting = serving.submit(_start, question, owner)
-    try:
-        started = await asyncio.wrap_future(starting)
+    async with _sessions(read, owner) as (question, started):
         form = _form(question, started[0], chat=chat)
         if question.writing.stream:
             await _stream(question, started, form, send)
             return None
         return Answer.of_json(await _whole(question, started, form))
+
+
+async def whole(read: Callable[[], Question], owner: str) -> JsonObject:
+    """The same as a completion's document, whatever the question says of streams."""
+    async with _sessions(read, owner) as (question, started):
+        return await _whole(question, started, _form(question, started[0], chat=False))
+
+
+@contextlib.asynccontextmanager
+async def _sessions(
+    read: Callable[[], Question], owner: str
+) -> AsyncGenerator[tuple[Question, list[str]]]:
+    """The question and its sessions, which are cancelled where they are not heard to their end."""
+    question = await serving.in_thread(read)
+    heard = await _encoded(question, owner)
+    starting = serving.submit(_start, question, owner, heard)
+    try:
+        yield question, await asyncio.wrap_future(starting)
     except BaseException:
         starting.add_done_callback(_abandon)
         raise
 
 
-def _start(question: Question, owner: str) -> list[str]:
+async def _encoded(question: Question, owner: str) -> Sequence[Heard]:
+    """What the encoder makes for each session; what is encoded for several is encoded once."""
+    made: dict[Encoding, asyncio.Task[Heard]] = {}
+    for source, asked in zip(question.encoding, question.asked, strict=False):
+        if source not in made:
+            encoded = serving.run_to_end(
+                functools.partial(encoding.begin, source, asked, owner),
+                functools.partial(encoding.heard, source),
+                release,
+            )
+            made[source] = asyncio.ensure_future(encoded)
+    try:
+        await asyncio.gather(*made.values())
+        return [made[source].result() for source in question.encoding]
+    finally:
+        for task in made.values():
+            task.cancel()
+
+
+def _start(question: Question, owner: str, heard: Sequence[Heard]) -> list[str]:
     """The sessions' ids; none is left where one could not begin."""
     started: list[str] = []
+    nothing = [encoding.NOTHING] * len(question.asked)
     try:
-        for asked in question.asked:
-            session = sessions.start(question.model, asked, owner)
+        for asked, one in zip(question.asked, heard or nothing, strict=True):
+            session = sessions.start(
+                question.model, asked, owner, memory=one.memory, beside=one.browsers
+            )
             started.append(session)
     except BaseException:
         _cancel(started)
@@ -208,7 +248,7 @@ async def _stream(question: Question, started: Sequence[str], form: Form, send: 
 
 
 async def _tell(
-    question: Question, started: Sequence[str], form: Form, write: Callable[[str], Any]
+    question: Question, started: Sequence[str], form: Form, write: Callable[[str], object]
 ) -> None:
     telling = _Telling(question)
     for index, before in enumerate(question.before):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from typing import Any
 
 from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
@@ -20,6 +19,7 @@ from inference.wire.openai.kinds import (
     Biases,
     Count,
     Form,
+    Language,
     Number,
     Only,
     Stops,
@@ -38,9 +38,10 @@ class Endpoint(enum.Enum):
     CHAT = "/v1/chat/completions"
     COMPLETIONS = "/v1/completions"
     EMBEDDINGS = "/v1/embeddings"
+    TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 
-_CHAT, _COMPLETIONS, _EMBEDDINGS = (frozenset({one}) for one in Endpoint)
+_CHAT, _COMPLETIONS, _EMBEDDINGS, _SOUND = (frozenset({one}) for one in Endpoint)
 _TEXT = _CHAT | _COMPLETIONS
 _EVERY = frozenset(Endpoint)
 
@@ -62,7 +63,7 @@ class Field:
     kind: Kind
     help: str
     endpoints: frozenset[Endpoint]
-    default: Any = None
+    default: object = None
     required: bool = False
 
     @property
@@ -70,7 +71,7 @@ class Field:
         return not isinstance(self.kind, Only)
 
 
-def _unserved(name: str, endpoints: frozenset[Endpoint], why: str, *harmless: Any) -> Field:
+def _unserved(name: str, endpoints: frozenset[Endpoint], why: str, *harmless: object) -> Field:
     return Field(name, Only(harmless, why), "", endpoints)
 
 
@@ -100,6 +101,14 @@ FIELDS: tuple[Field, ...] = (
         _EMBEDDINGS,
         required=True,
     ),
+    Field("file", Anything("a file"), "the sound: WAV, FLAC, MP3, Ogg", _SOUND, required=True),
+    Field(
+        "language",
+        Language(),
+        "what is spoken, where the tokenizer has a token for it; missing: the model's own beginning",
+        _SOUND,
+        default="",
+    ),
     Field(
         "max_completion_tokens",
         Count(1, MOST_TOKENS),
@@ -115,6 +124,20 @@ FIELDS: tuple[Field, ...] = (
         default=16,
     ),
     Field("temperature", Number(0, 2), "0: always the likeliest token", _TEXT, default=1.0),
+    Field("temperature", Number(0, 1), "0: always the likeliest token", _SOUND, default=0.0),
+    Field(
+        "response_format",
+        Choice(("json", "text")),
+        "json: `text` and `usage`; text: nothing else",
+        _SOUND,
+        default="json",
+    ),
+    Field(
+        "seed",
+        Count(-(2**63), 2**63 - 1),
+        "the same sound with the same seed gives the same text; missing: another one each time",
+        _SOUND,
+    ),
     Field(
         "top_p",
         Number(0, 1),
@@ -236,7 +259,7 @@ FIELDS: tuple[Field, ...] = (
         "shards",
         Count(1, 10_000),
         "into how many stages the model is cut; missing: as the pool decides",
-        _TEXT,
+        _TEXT | _SOUND,
     ),
     Field(
         "browsers",
@@ -286,7 +309,12 @@ FIELDS: tuple[Field, ...] = (
     _unserved("prompt_cache_retention", _CHAT, "prompts are not kept"),
     _unserved("safety_identifier", _CHAT, "your users are not told apart here"),
     _unserved("suffix", _COMPLETIONS, "text is continued at its end"),
-    _unserved("user", _EVERY, "your users are not told apart here"),
+    _unserved("stream", _SOUND, "transcripts are told whole", False),
+    _unserved("prompt", _SOUND, "transcripts begin with nothing", ""),
+    _unserved("include", _SOUND, "tokens are not told here"),
+    _unserved("timestamp_granularities", _SOUND, "times are not told"),
+    _unserved("chunking_strategy", _SOUND, "sound is cut into windows of the model's own length"),
+    _unserved("user", _TEXT | _EMBEDDINGS, "your users are not told apart here"),
 )
 
 
@@ -294,7 +322,7 @@ def fields_of(endpoint: Endpoint) -> list[Field]:
     return [field for field in FIELDS if endpoint in field.endpoints]
 
 
-def read_fields(document: Any, endpoint: Endpoint) -> JsonObject:
+def read_fields(document: object, endpoint: Endpoint) -> JsonObject:
     """A request's fields by their names, those that are missing or null with what that means.
 
     Raises:
@@ -313,7 +341,7 @@ def read_fields(document: Any, endpoint: Endpoint) -> JsonObject:
     return {name: _read(field, document) for name, field in taken.items()}
 
 
-def _read(field: Field, document: JsonView) -> Any:
+def _read(field: Field, document: JsonView) -> object:
     value = document.get(field.name)
     if value is None:
         if field.required:

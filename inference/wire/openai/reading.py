@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from typing import Any, Final
+from typing import Final
 
 from inference.core.generation.sampled import Sampling
 from inference.documents import JsonView
@@ -81,7 +81,7 @@ class EmbeddingRequest:
     platform: str
 
 
-def read_chat(document: Any) -> ChatRequest:
+def read_chat(document: object) -> ChatRequest:
     """Read the body of a chat.
 
     Raises:
@@ -114,7 +114,7 @@ def read_chat(document: Any) -> ChatRequest:
     return ChatRequest(writing, messages, fields["chat_template_kwargs"], tools)
 
 
-def read_completion(document: Any) -> CompletionRequest:
+def read_completion(document: object) -> CompletionRequest:
     """Read the body of a completion.
 
     Raises:
@@ -143,7 +143,41 @@ def read_completion(document: Any) -> CompletionRequest:
     return CompletionRequest(writing, prompts, fields["echo"])
 
 
-def read_embedding(document: Any) -> EmbeddingRequest:
+@dataclasses.dataclass(frozen=True)
+class TranscriptionRequest:
+    """`sound`: the bytes of a file; `language`: "": as the model begins by itself."""
+
+    writing: Writing
+    sound: bytes
+    language: str
+    plain: bool
+
+
+def read_transcription(document: object) -> TranscriptionRequest:
+    """Read the fields of a form.
+
+    Raises:
+        Refused: as `read_chat`.
+    """
+    fields = read_fields(document, Endpoint.TRANSCRIPTIONS)
+    sound, seed = fields["file"], fields["seed"]
+    if not isinstance(sound, bytes) or not sound:
+        raise Refused("file: expected a file with a sound, got none", param="file")
+    sampling = Sampling(
+        temperature=fields["temperature"],
+        seed=secrets.randbits(63) if seed is None else seed,
+    )
+    writing = Writing(
+        model=fields["model"], max_tokens=None, max_tokens_field="file", sampling=sampling, stop=(),
+        stop_tokens=(), ignore_end=False, grammar="", choices=1, tells_tokens=False, stream=False,
+        tells_usage=False, shards=fields["shards"] or 0, browsers=fields["browsers"], platform="",
+    )  # fmt: skip
+    return TranscriptionRequest(
+        writing, sound, fields["language"], fields["response_format"] == "text"
+    )
+
+
+def read_embedding(document: object) -> EmbeddingRequest:
     """Read the body of a request for embeddings.
 
     Raises:
@@ -165,7 +199,7 @@ def read_embedding(document: Any) -> EmbeddingRequest:
     )  # fmt: skip
 
 
-def _not_texts(expected: str, got: Any) -> Refused:
+def _not_texts(expected: str, got: object) -> Refused:
     return Refused(f"input: expected {expected}, got {got!r:.60}", param="input")
 
 
@@ -209,7 +243,7 @@ def _writing(
     )
 
 
-def _prompts(given: Any) -> tuple[str | tuple[int, ...], ...]:
+def _prompts(given: object) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(given, str):
         return (given,)
     if isinstance(given, list) and given:
@@ -224,7 +258,7 @@ def _prompts(given: Any) -> tuple[str | tuple[int, ...], ...]:
     )
 
 
-def _is_prompt(given: Any) -> bool:
+def _is_prompt(given: object) -> bool:
     if isinstance(given, list):
         return bool(given) and all(map(is_token, given))
     return isinstance(given, str)

@@ -60,6 +60,17 @@ def visible(net: Net, mask: str, places: str, window: int = 0) -> str:
     mask int64[batch, past + sequence], places int64[batch, sequence], of which the sizes count. A query sees
     keys up to its own, of a window only the last `window`.
     """
+    behind = distances(net, mask, places)
+    hidden = net.op("Less", behind, net.scalar(0, np.int64))
+    if window:
+        far = net.op("Greater", behind, net.scalar(window - 1, np.int64))
+        hidden = net.op("Or", hidden, far)
+    bias = net.op("Where", hidden, net.number(HIDDEN), net.number(0.0))
+    return net.op("Add", net.op("Unsqueeze", bias, net.ints(0, 1)), padding(net, mask))
+
+
+def distances(net: Net, mask: str, places: str) -> str:
+    """How far each key is behind each query: int64[sequence, past + sequence]; mask and places as above."""
     total, new = (
         net.op("Squeeze", net.op("Slice", net.op("Shape", x), net.ints(1), net.ints(2)))
         for x in (mask, places)
@@ -69,10 +80,4 @@ def visible(net: Net, mask: str, places: str, window: int = 0) -> str:
     queries = net.op(
         "Unsqueeze", net.op("Range", net.op("Sub", total, new), total, one), net.ints(1)
     )
-    behind = net.op("Sub", queries, net.op("Unsqueeze", keys, net.ints(0)))
-    hidden = net.op("Less", behind, zero)
-    if window:
-        far = net.op("Greater", behind, net.scalar(window - 1, np.int64))
-        hidden = net.op("Or", hidden, far)
-    bias = net.op("Where", hidden, net.number(HIDDEN), net.number(0.0))
-    return net.op("Add", net.op("Unsqueeze", bias, net.ints(0, 1)), padding(net, mask))
+    return net.op("Sub", queries, net.op("Unsqueeze", keys, net.ints(0)))

@@ -23,6 +23,7 @@ from inference.wire.openai.kinds import (
     Biases,
     Count,
     Form,
+    Language,
     Number,
     Only,
     Stops,
@@ -31,7 +32,12 @@ from inference.wire.openai.kinds import (
     Tokens,
     Words,
 )
-from inference.wire.openai.reading import read_chat, read_completion, read_embedding
+from inference.wire.openai.reading import (
+    read_chat,
+    read_completion,
+    read_embedding,
+    read_transcription,
+)
 from inference.wire.openai.refusals import Refused, error_document
 
 API = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
@@ -39,11 +45,13 @@ LEAST: dict[Endpoint, dict[str, Any]] = {
     Endpoint.CHAT: {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
     Endpoint.COMPLETIONS: {"model": "m", "prompt": "hi"},
     Endpoint.EMBEDDINGS: {"model": "m", "input": "hi"},
+    Endpoint.TRANSCRIPTIONS: {"model": "m", "file": b"RIFF"},
 }
 READ = {
     Endpoint.CHAT: read_chat,
     Endpoint.COMPLETIONS: read_completion,
     Endpoint.EMBEDDINGS: read_embedding,
+    Endpoint.TRANSCRIPTIONS: read_transcription,
 }
 BAD: dict[type[Kind], list[Any]] = {
     Text: ["", 7, ["m"]],
@@ -57,6 +65,7 @@ BAD: dict[type[Kind], list[Any]] = {
     Biases: [[], {"a": 1}, {"-1": 1}, {"1": 101}, {"1": True}, {"1": None}],
     StreamOptions: [True, {"include_usage": 1}, {"x": True}, {"include_obfuscation": True}],
     Words: ["x", []],
+    Language: ["english", "E", "", 7],
     Form: [
         "json",
         {},

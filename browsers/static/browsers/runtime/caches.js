@@ -18,7 +18,7 @@
  * @typedef {{epoch: number, start: number, count: number}} Step
  * @typedef {'begin'|'compute'|'repeat'|'no_cache'|'stale_epoch'|'gap'} Verdict
  * @typedef {{header: Header, tensors: WireTensor[]}} Answer
- * @typedef {Place & {stage: Stage, states: Record<string, Tensor>, answer: Answer}} Cache
+ * @typedef {Place & {stage: Stage, states: Record<string, Tensor>, memory: Map<string, Tensor>, answer: Answer}} Cache
  */
 
 import { PageError } from './errors.js';
@@ -68,8 +68,8 @@ export class Caches {
       const asked = `epoch ${header.epoch}, positions from ${header.start}`;
       throw new PageError(/** @type {any} */ (verdict), `${header.session}: asked for ${asked}; holds ${has}`);
     }
-    const { stage, states } = verdict === 'compute' && held ? held : begin(ort, header, kept);
-    const given = new Map(tensors.map((wire) => [wire.name, toTensor(ort, wire)]));
+    const { stage, states, memory } = verdict === 'compute' && held ? held : begin(ort, header, tensors, kept);
+    const given = new Map([...memory, ...tensors.map((wire) => /** @type {const} */ ([wire.name, toTensor(ort, wire)]))]);
     const feeds = { ...states, ...filled(ort, stage.inputs, header, given) };
     const asked = stage.logits && header.top_k !== null ? [stage.logits] : [];
     const outputs = [...stage.hidden, ...asked, ...stage.states.map(({ present }) => present)];
@@ -87,6 +87,7 @@ export class Caches {
       position: header.start + header.count,
       last: header.start,
       states: Object.fromEntries(stage.states.map(({ past, present }) => [past, results[present]])),
+      memory,
       answer,
     });
     return answer;
@@ -105,13 +106,14 @@ export class Caches {
 /**
  * @param {Ort} ort
  * @param {Header} header
+ * @param {WireTensor[]} tensors of the first step: what an encoder made comes with it, and is kept
  * @param {Cache | undefined} kept
- * @returns {{stage: Stage, states: Record<string, Tensor>}}
+ * @returns {{stage: Stage, states: Record<string, Tensor>, memory: Map<string, Tensor>}}
  */
-function begin(ort, { session, start, stage }, kept) {
+function begin(ort, { session, start, stage }, tensors, kept) {
   if (start > 0 && kept) {
     const cut = kept.stage.states.map(({ past, axis }) => [past, shortened(ort, kept.states[past], axis, start)]);
-    return { stage: kept.stage, states: Object.fromEntries(cut) };
+    return { stage: kept.stage, states: Object.fromEntries(cut), memory: kept.memory };
   }
   if (!stage) {
     throw new PageError('invalid_input', `${session}: the first step says what the stage takes and gives`);
@@ -120,7 +122,15 @@ function begin(ort, { session, start, stage }, kept) {
     past,
     toTensor(ort, { name: past, dtype, shape, data: new Uint8Array(0) }),
   ]);
-  return { stage, states: Object.fromEntries(states) };
+  const named = new Set(
+    stage.inputs.filter((/** @type {StageInput} */ { use }) => use === 'memory').map((/** @type {StageInput} */ { name }) => name),
+  );
+  const memory = tensors.filter(({ name }) => named.has(name));
+  return {
+    stage,
+    states: Object.fromEntries(states),
+    memory: new Map(memory.map((wire) => [wire.name, toTensor(ort, wire)])),
+  };
 }
 
 /**
@@ -155,7 +165,7 @@ export function shortened(ort, state, axis, length) {
 function filled(ort, inputs, { start, count }, given) {
   return Object.fromEntries(
     inputs.map(({ name, use, dtype, rank }) => {
-      if (use === 'tokens' || use === 'hidden') {
+      if (use === 'tokens' || use === 'hidden' || use === 'memory') {
         const tensor = given.get(name);
         if (!tensor) {
           throw new PageError('invalid_input', `the step gives no ${name}`);
