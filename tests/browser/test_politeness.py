@@ -28,14 +28,14 @@ def test_a_repaired_browser_is_nice_until_it_answers(kind: str, tmp_path: Path) 
         browser = bench.session.browser
         assert browser is not None
         assert 5 not in nice_values(browser.processes())
-        bench.session.restart(60, polite=True)
+        bench.session.restart(180, polite=True)
         again = bench.session.browser
         assert again is not None
         assert 5 in nice_values(again.processes())
         bench.session.probe()
         bench.session.at_full_speed()
         assert 5 not in nice_values(again.processes())
-        bench.session.refresh(60, polite=True)
+        bench.session.refresh(180, polite=True)
         assert 5 in nice_values(again.processes())
         bench.session.probe()
         bench.session.at_full_speed()
