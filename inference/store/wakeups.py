@@ -103,7 +103,7 @@ def announce(run_id: uuid.UUID, ending: Ending, drop: Iterable[TensorRef] = ()) 
     )
 
 
-# KEYS: the run's list, its mark of who takes the outputs, those that can be told, what is dropped anyhow.
+# KEYS: the run's list, its mark of who takes the outputs, those that can be told, what is dropped anyway.
 # ARGV: the element and how long it is kept, how many outputs, the same for who takes them. A server at its
 # memory cap takes this all the same.
 _ANNOUNCE = """#!lua flags=allow-oom
