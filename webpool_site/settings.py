@@ -198,7 +198,7 @@ WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
 # Once enough of its steps were measured, twenty times the 95th percentile of them does, but at least so long.
 WEBPOOL_SESSION_STALL_S = env_float("WEBPOOL_SESSION_STALL_S", 3.0)
 # The most positions of a prompt that are computed at once: other texts of the browser wait for them.
-WEBPOOL_PROMPT_STEP = max(3, env_int("WEBPOOL_PROMPT_STEP", 256))
+WEBPOOL_PROMPT_STEP = max(3, env_int("WEBPOOL_PROMPT_STEP", 128))
 # A stage that nothing came to for so long is closed.
 WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0)
 # For how long the caches of a text that has ended are kept, for a prompt that begins alike; 0: not at all.
