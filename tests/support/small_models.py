@@ -221,7 +221,7 @@ def gated() -> bytes:
 
 def means_of_channels() -> bytes:
     """A picture's three channels, their means, and the picture once more."""
-    sizes = ["batch", 3, "h", "w"]
+    sizes: list[str | int | None] = ["batch", 3, "h", "w"]
     return model(
         [
             make_node("ReduceMean", ["pixels"], ["scores"], axes=[2, 3], keepdims=0),
