@@ -30,6 +30,7 @@ WRITES = {
     ("POST", "api/models/"): "inference.add_onnxmodel",
     ("DELETE", "api/models/*/"): "inference.delete_onnxmodel",
     ("POST", "api/plans/"): "inference.add_plan",
+    ("POST", "api/models/*/try/"): "",
     ("POST", "api/runs/"): "",
     ("POST", "api/runs/*/cancel/"): "inference.change_run",
     ("POST", "api/batches/"): "",
@@ -43,7 +44,7 @@ WRITES = {
 # What is no view of /api/: each has a test of its own below.
 ADMIN = {
     "admin/pool/", "admin/pool/rows/", "admin/pool/*/", "admin/pictures/latency/", "admin/pictures/scores/",
-    "admin/pictures/regressions/", "admin/compare/*/",
+    "admin/pictures/regressions/", "admin/compare/*/", "admin/try/*/",
 }  # fmt: skip
 OWNED = (
     auth.CHANGE_RUN, auth.CHANGE_BATCH_JOB, auth.CHANGE_COMPARISON, auth.DELETE_COMPARISON
