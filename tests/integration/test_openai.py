@@ -173,7 +173,7 @@ def test_other_clients_say_the_same(
         temperature=0,
         max_tokens=clients.LONGEST,
     )
-    asked = [python, clients.__file__, f"{pool.url}/v1", key, "writer"]
+    asked = [str(python), clients.__file__, f"{pool.url}/v1", key, "writer"]
     told = subprocess.run(
         asked, check=True, capture_output=True, text=True, timeout=300, cwd=tmp_path
     )
