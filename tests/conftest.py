@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.pools import Pools
 from tests.support.shared import migrated
+from tests.support.stack import RunningStack
 from tests.support.suite.sharing import pool_by_file
 from tests.support.suite.units import file_of
 
@@ -68,11 +69,29 @@ def django_db_setup(
 def pools(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pools]:
-    """The pools that files share: see `stack` of tests/integration and `pair` of tests/faults."""
+    """The pools that files share, of which one runs at a time."""
     made = Pools(lambda name: tmp_path_factory.mktemp(name) / "home")
     request.config.stash[_POOLS] = made, pool_by_file(request.session.items)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="module")
+def stack(pools: Pools) -> RunningStack:
+    """Every installed browser and the sample model, for all files whose tests do no harm."""
+    return pools.lend("stack")
+
+
+@pytest.fixture(scope="module")
+def pair(pools: Pools) -> RunningStack:
+    """Chromium and Firefox, for all files that do no harm from which a pool does not recover."""
+    return pools.lend("pair")
+
+
+@pytest.fixture(scope="module")
+def trio(pools: Pools) -> RunningStack:
+    """Chromium, Firefox and WebKitGTK, without standbys; as `pair`."""
+    return pools.lend("trio")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from browsers import locations
+
+_OURS: Final[Mapping[str, str]] = {
+    "webpool_site": "The pool",
+    "inference": "Models, runs and browsers",
+    "history": "What was measured",
+}
+"""Heading of an app's commands, in the order in which they are listed."""
 
 
 def main() -> None:
@@ -11,6 +25,9 @@ def main() -> None:
     # Set-up runs other programs' installers, whose files everybody may need.
     if sys.argv[1:2] != ["setup"]:
         os.umask(0o077)
+    if sys.argv[1:] in ([], ["help"], ["--help"], ["-h"]):
+        print(overview())
+        return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
     from django.core.management import execute_from_command_line
 
@@ -18,6 +35,29 @@ def main() -> None:
     if name and not name[0].startswith("-"):
         name = [name[0].replace("-", "_")]
     execute_from_command_line([sys.argv[0], *name, *sys.argv[2:]])
+
+
+def overview() -> str:
+    """webpool's commands with what each does, read from their files: to import them takes a second."""
+    lines = [f"usage: {locations.PROGRAM} COMMAND [options]; COMMAND --help tells more of one"]
+    for app, heading in _OURS.items():
+        lines += ["", heading, *(f"  {name:<17} {does}" for name, does in _commands(app))]
+    lines += ["", f"Django's own are among those that `{locations.PROGRAM} help --commands` lists."]
+    return "\n".join(lines)
+
+
+def _commands(app: str) -> Iterator[tuple[str, str]]:
+    for path in sorted((locations.ROOT / app / "management" / "commands").glob("[a-z]*.py")):
+        yield path.stem, _first_clause(path)
+
+
+def _first_clause(path: Path) -> str:
+    """Of a command's `help`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Assign(targets=[ast.Name(id="help")], value=ast.Constant(value=str() as told)):
+                return re.split(r"[.;] |\.$", told)[0]
+    return ""
 
 
 if __name__ == "__main__":

@@ -197,8 +197,12 @@ WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
 WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
 # Once enough of its steps were measured, twenty times the 95th percentile of them does, but at least so long.
 WEBPOOL_SESSION_STALL_S = env_float("WEBPOOL_SESSION_STALL_S", 3.0)
+# The most positions of a prompt that are computed at once: other texts of the browser wait for them.
+WEBPOOL_PROMPT_STEP = max(3, env_int("WEBPOOL_PROMPT_STEP", 256))
 # A stage that nothing came to for so long is closed.
 WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0)
+# For how long the caches of a text that has ended are kept, for a prompt that begins alike; 0: not at all.
+WEBPOOL_KEEP_S = env_float("WEBPOOL_KEEP_S", 300.0)
 # How often the control worker looks for what no event told of.
 WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20

@@ -6,6 +6,7 @@ page.py       the page and its engine: who lives there, requests, what a lost an
 backends.py   what answers the known-answer model right, how fast, and which may be used
 proving.py    no backend computes a file before it answered it right
 decoding.py   sessions that write text: models held for them, steps on their caches
+kept.py       caches of sessions that have ended, kept while there is room
 residents.py  which models are in the page, loading them, making room, computing
 deadline.py   a point in time
 """

@@ -57,13 +57,12 @@ class Backends:
         facts = self._facts
         if facts is None:
             return None
-        backends = (
-            replace(each, probe_ok=None)
-            if each.probe_ok and self._answered.get(each.name) != self._page.engine
-            else each
-            for each in facts.backends
-        )
+        backends = (self._now(each) for each in facts.backends)
         return replace(facts, backends=tuple(sorted(backends, key=_preference)))
+
+    def _now(self, backend: BackendFacts) -> BackendFacts:
+        asked = self._answered.get(backend.name) == self._page.engine
+        return replace(backend, probe_ok=None) if backend.probe_ok and not asked else backend
 
     @property
     def build(self) -> tuple[str | None, ...]:
@@ -76,13 +75,25 @@ class Backends:
     def known(self) -> BrowserFacts:
         facts = self.facts
         if facts is None:
-            raise BrowserCrash(f"{self._id} has not started", first_rung=Rung.RESTART)
+            raise self._not_started()
         return facts
 
+    @property
+    def version(self) -> str:
+        """The browser's."""
+        if self._facts is None:
+            raise self._not_started()
+        return self._facts.version
+
+    def _not_started(self) -> BrowserCrash:
+        return BrowserCrash(f"{self._id} has not started", first_rung=Rung.RESTART)
+
     def named(self, name: str) -> BackendFacts:
-        for backend in self.known().backends:
+        if self._facts is None:
+            raise self._not_started()
+        for backend in self._facts.backends:
             if backend.name == name:
-                return backend
+                return self._now(backend)
         raise InvalidInput(f"expected a backend of {', '.join(BACKENDS)}, got {name!r}")
 
     def describe(

@@ -17,6 +17,7 @@ from browsers.core.errors import BrowserError
 from browsers.core.protocol import WireTensor
 from browsers.session.backends import Backends
 from browsers.session.deadline import Deadline
+from browsers.session.kept import Kept
 from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import Proving
 from browsers.session.residents import ModelKey, Residents
@@ -93,6 +94,19 @@ class Decoding:
             else (answer, list(itertools.islice(left, answer["count"])))
             for answer in reply["answers"]
         ]
+
+    def keep(self, holder: str, mb: float) -> None:
+        """Keep a session's cache of so many MB until its memory is wanted; from any thread.
+
+        Its model is kept no longer than others.
+        """
+        self._residents.kept.add(holder, mb)
+        self._residents.unpin(holder)
+
+    @property
+    def kept(self) -> Kept:
+        """The caches that are kept."""
+        return self._residents.kept
 
     def release(self, holder: str) -> None:
         """Free a session's cache, and keep its model no longer than others; from any thread."""

@@ -349,6 +349,10 @@ class Proving:
         return standing(self._proofs(key.sha256), key.backend, shapes)
 
     def _proofs(self, sha256: str) -> list[Proof]:
+        """What is known of a file: of this browser at once, of others of its build as of a minute ago.
+
+        Not knowing yet what another found lets no unproved answer out: what is not proved here is tried here.
+        """
         if (build := self._backends.build) != self._build:  # another browser, or another adapter
             self._build = build
             self._recalled.clear()

@@ -25,6 +25,7 @@ from browsers.core.protocol import WireTensor
 from browsers.core.residency import DEFAULT_BASELINE_MB, Resident, planned_mb, to_unload
 from browsers.reports import LoadedModel, LoadReport
 from browsers.session.deadline import Deadline
+from browsers.session.kept import Kept
 from browsers.session.page import Page
 
 _IN_USE_S: Final = 600.0  # a model that was not used for so long is loaded when it is needed
@@ -105,6 +106,7 @@ class Residents:
         self._entries: dict[ModelKey, _Entry] = {}
         self._refused: dict[ModelKey, str] = {}
         self._pins: dict[str, tuple[ModelKey, float]] = {}
+        self.kept = Kept(page)
         self._whole: dict[str, tuple[int, int]] = {}
         """Files that were found whole, by when they were written and their size."""
 
@@ -183,7 +185,7 @@ class Residents:
     def _pinned(self) -> tuple[set[ModelKey], float]:
         """Models that stay, and the memory of the caches beside them in MB."""
         pins = list(self._pins.values())
-        return {key for key, _ in pins}, sum(cache_mb for _, cache_mb in pins)
+        return {key for key, _ in pins}, sum(cache_mb for _, cache_mb in pins) + self.kept.mb
 
     def fits_beside(self, key: ModelKey) -> bool:
         """Whether it is loaded, or could be without unloading anything; a file that is gone cannot."""
@@ -339,10 +341,19 @@ class Residents:
         return entry.loaded
 
     def _make_room(self, key: ModelKey) -> tuple[str, ...]:
+        while self._is_short(key) and self.kept.drop_oldest():
+            pass
         leaving = self._leaving(key)
         for held in leaving:
             self._drop(held)
         return tuple(held.sha256 for held in leaving)
+
+    def _is_short(self, key: ModelKey) -> bool:
+        """Whether something has to go to make room for it."""
+        try:
+            return bool(self._leaving(key))
+        except OutOfMemory:
+            return True
 
     def _leaving(self, key: ModelKey) -> Sequence[ModelKey]:
         """What would have to be unloaded to make room for it."""

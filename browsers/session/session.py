@@ -365,7 +365,7 @@ class BrowserSession:
                 transfer_ms=computed.transfer_ms,
                 load_ms=load.load_ms,
                 warm=computed.warm,
-                browser_version=self._backends.known().version,
+                browser_version=self._backends.version,
                 refused={other: error.message for other, error in refused.items()},
                 evicted=load.evicted,
                 unproved=unproved,

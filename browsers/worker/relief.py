@@ -85,11 +85,12 @@ class Reliever:
             time.sleep(0.2)
 
     def _unload(self, _why: str) -> bool:
-        """Every model; False: there was none."""
+        """Every kept cache and every model; False: there was none."""
+        kept = self._session.decoding.kept.drop_all()
         loaded = {model.sha256 for model in self._session.loaded()}
         for sha256 in loaded:
             self._session.unload(sha256)
-        return bool(loaded)
+        return bool(loaded) or kept
 
     def _anew(self, why: str, act: Callable[[], object]) -> None:
         self._away(why)

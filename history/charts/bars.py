@@ -9,7 +9,7 @@ from typing import Final
 from django.utils.safestring import SafeString
 
 from history.charts import svg
-from history.numbers import number
+from telling.units import number
 
 _WIDTH: Final = 960
 _ROW: Final = 28

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django.utils.safestring import SafeString
 
 from history.charts import svg
-from history.numbers import number
+from telling.units import number
 
 _WIDTH, _ROW, _LEFT, _RIGHT = 960, 30, 250, 250
 

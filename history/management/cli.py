@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser
 from typing import Any
 
@@ -30,9 +29,6 @@ class HistoryCommand(BaseCommand):
                 returncode=2,
             ) from error
 
-    def write_json(self, document: Any) -> None:
-        self.stdout.write(json.dumps(document, indent=2, default=str))
-
 
 def add_filters(parser: ArgumentParser, *, platform: bool = False) -> None:
     """--browser, --type, --model, --days and, where asked, --platform."""
@@ -47,8 +43,3 @@ def add_filters(parser: ArgumentParser, *, platform: bool = False) -> None:
 def filters(options: dict[str, Any], *names: str) -> dict[str, Any]:
     """Those of the options that were given."""
     return {name: options[name] for name in names if options[name] is not None}
-
-
-def number(value: float | None, form: str = ".2f") -> str:
-    """A measured value, or a dash."""
-    return "-" if value is None else format(value, form)

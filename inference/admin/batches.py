@@ -20,7 +20,6 @@ from unfold.widgets import (
 )
 
 from browsers.admin import ReadOnly, pretty
-from browsers.core import units
 from inference import auth
 from inference.admin.audit import Audited, tell
 from inference.admin.options import option_fields
@@ -33,6 +32,7 @@ from inference.errors import WebpoolError
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs.options import OPTIONS, Door, options_of
+from telling import units
 
 
 class StartForm(forms.ModelForm):

@@ -21,7 +21,6 @@ from unfold.widgets import (
 )
 
 from browsers.admin import ReadOnly
-from browsers.core import units
 from inference.admin import model_page
 from inference.admin.audit import Audited, tell
 from inference.admin.renewed import Renewed
@@ -30,6 +29,7 @@ from inference.documents import JsonObject
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
 from inference.wire.serializers.models import crossing
+from telling import units
 
 
 class ManyFilesWidget(UnfoldAdminFileFieldWidget):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import redis.exceptions
 
-from browsers.core import units
 from inference.documents import JsonObject
 from inference.models import Run, RunState
 from inference.runs.metrics import milliseconds, run_metrics
 from inference.runs.timeline import timeline
 from inference.store import tensors
 from inference.store.tensors import TensorRef
+from telling import units
 
 FIRST_VALUES = 8
 

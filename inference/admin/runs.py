@@ -12,13 +12,13 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from browsers.admin import ReadOnly, pretty
-from browsers.core import units
 from inference.admin import run_page
 from inference.admin.renewed import Renewed
 from inference.documents import JsonObject
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.metrics import milliseconds, prediction_metrics
 from inference.runs.options import recorded
+from telling import units
 
 
 class RunShardInline(ReadOnly, TabularInline):

@@ -59,7 +59,7 @@ def read(
         lowered, done = _asked(found.path, folder, [], [found.path], lowered=True, called=called)
         again = loads(lowered.path) if done else said
         if again.refused:
-            raise ValueError(f"onnxruntime-web, which browsers run, refuses it: {said.refused}")
+            raise ValueError(f"onnxruntime-web, which browsers run, refuses it: {again.refused}")
         found, said = lowered, again
     found.summary["runtime"] = {"lowered": done, "unknown": said.unknown}
     return found

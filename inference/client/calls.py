@@ -62,7 +62,7 @@ async def answer(call: Call) -> JsonObject:
         }
         return {"result": {t.name: decode_array(t) for t in outputs}, "metrics": metrics}
 
-    return await serving.run_to_end(lambda: creation.create_run(call.request()), finish)
+    return await serving.run_to_end(lambda: creation.create_run(call.request(), taken=True), finish)
 
 
 async def answers(calls: Sequence[Call]) -> list[JsonObject]:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from browsers.core import units
 from inference.comparisons.earlier import Earlier
 from inference.core.comparisons.cells import BAD, CellState, Place, worse
 from inference.core.comparisons.differences import Difference, differences, said
@@ -14,6 +13,7 @@ from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
 from inference.documents import JsonObject
 from inference.models import Comparison, ComparisonCell
+from telling import units
 
 _CPU: Final = "CPUExecutionProvider"
 _WASM: Final = "wasm"

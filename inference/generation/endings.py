@@ -26,7 +26,9 @@ def end(
 ) -> bool:
     """End a session, whose listeners are told; False: it had ended."""
     prompt = len(session.wanted.prompt)
-    ended = Ended(ending, prompt, len(session.written), error=why, category=category or "")
+    ended = Ended(
+        ending, prompt, len(session.written), session.reused, error=why, category=category or ""
+    )
     told = streams.end(str(session.pk), session.plan.num_shards, ended)
     if told or streams.has_ended(str(session.pk)):
         return write_down(session) or told

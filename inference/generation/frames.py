@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from django.conf import settings
 
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from inference.core.generation.sessions import steps_of
@@ -37,17 +38,18 @@ def memory_frame(memory: Sequence[WireTensor]) -> bytes:
 
 
 def first_stage(
-    prompt: Sequence[int], written: Sequence[int], memory: Sequence[WireTensor] = ()
+    prompt: Sequence[int],
+    written: Sequence[int],
+    start: int = 0,
+    memory: Sequence[WireTensor] = (),
 ) -> list[tuple[int, bytes]]:
-    """All steps of the first stage, each with the number of positions after it.
+    """All steps of the first stage from `start` on, each with the number of positions after it.
 
-    What an encoder made comes with the first, and goes from stage to stage with that.
+    What an encoder made comes with the first of all, and goes from stage to stage with that.
     """
     tokens = [*prompt, *written]
+    most = settings.WEBPOOL_PROMPT_STEP
     return [
-        (
-            start + count,
-            tokens_frame(start, tokens[start : start + count], () if start else memory),
-        )
-        for start, count in steps_of(len(prompt), len(written))
+        (at + count, tokens_frame(at, tokens[at : at + count], () if at else memory))
+        for at, count in steps_of(len(prompt), len(written), start=start, most=most)
     ]

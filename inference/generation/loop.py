@@ -23,6 +23,7 @@ from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.core.generation.rounds import Waiting, rounds
 from inference.generation import streams
+from inference.generation.kept import KeptStages
 from inference.generation.scripts import Found
 from inference.generation.stage import Closed, HeldStage, Lost
 from inference.generation.streams import Said
@@ -41,6 +42,7 @@ class DecodeLoop:
     def __init__(self, worker: BrowserWorker) -> None:
         self._worker = worker
         self._held: dict[str, HeldStage] = {}
+        self._kept = KeptStages(worker)
         self._opened = threading.Event()
         self._woken = "0-0"
         self._looked = time.monotonic()
@@ -57,10 +59,10 @@ class DecodeLoop:
 
     def _run(self) -> None:
         while True:
-            if not self._held:
-                self._opened.wait()
-            self._opened.clear()
             try:
+                while not self._held and not self._opened.wait(self._rest_s()):
+                    self._look_after()
+                self._opened.clear()
                 self._turn()
             except redis.exceptions.RedisError as error:
                 log.warning("%s: the store does not answer: %s", self._worker.id, error)
@@ -68,6 +70,10 @@ class DecodeLoop:
             except Exception:
                 log.exception("%s: decoding", self._worker.id)
                 time.sleep(_AGAIN_S)
+
+    def _rest_s(self) -> float | None:
+        """For how long nothing need be looked at, without a stage."""
+        return _LOOK_EVERY_S if self._kept.any else None
 
     def _turn(self) -> None:
         """Wait for inputs, and compute a round of those that are there."""
@@ -99,13 +105,18 @@ class DecodeLoop:
                 if key.decode() == streams.wake_key(self._worker.id):
                     self._woken = entry.decode()
             elif streams.END in fields:
-                self._close(each)
+                self._close(each, keep=fields[streams.END] == streams.KEEP)
             elif each.next is None:
                 each.came(entry.decode(), fields[streams.FRAME])
 
     def _compute(self, stages: Sequence[HeldStage]) -> None:
         """Their next steps, together, and what comes of them passed on."""
-        asked = [(held, step) for held in stages if (step := self._guarded(held, held.ask))]
+        asked = []
+        for held in stages:
+            kept = self._kept.place_of(held.prefix.holder) if held.prefix is not None else None
+            step = self._guarded(held, functools.partial(held.ask, kept))
+            if step is not None:
+                asked.append((held, step))
         replies = self._ask_page(asked)
         calls = []
         for (held, _), reply in zip(asked, replies, strict=True):
@@ -180,10 +191,11 @@ class DecodeLoop:
         log.warning("%s lost %s: %s", self._worker.id, held.holder, why)
         streams.tell_lost(held.session, held.index, held.epoch, category, why)
 
-    def _close(self, held: HeldStage) -> None:
+    def _close(self, held: HeldStage, *, keep: bool = False) -> None:
         if self._held.get(held.holder) is held:
             del self._held[held.holder]
-            self._worker.session.decoding.release(held.holder)
+            if not (keep and self._kept.keep(held)):
+                self._worker.session.decoding.release(held.holder)
 
     def _look_after(self) -> None:
         """Close what nobody wants any more, where its end was not heard."""
@@ -191,6 +203,7 @@ class DecodeLoop:
         if now - self._looked < _LOOK_EVERY_S:
             return
         self._looked = now
+        self._kept.look_after(now)
         for held in self._stages():
             if now - held.used > settings.WEBPOOL_SESSION_IDLE_S:
                 self._lose(held, Category.TIMEOUT, "nothing came to it for long")

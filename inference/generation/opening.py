@@ -14,10 +14,10 @@ from inference.catalog import texts
 from inference.core.generation.detokenize import Text
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
-from inference.generation import placing, streams
+from inference.generation import placing, prefixes, streams
 from inference.generation.guide import SandboxedGuide
 from inference.generation.loop import loop_of
-from inference.generation.stage import HeldStage, Takeover
+from inference.generation.stage import Begins, HeldStage, Takeover
 from inference.models import GenerationRecovery, GenerationSession, GenerationStage, SessionState
 from inference.store.files import path_of
 
@@ -90,9 +90,21 @@ def _held(row: GenerationStage) -> HeldStage:
         backend=placing.backend_of(session.wanted),
         timeout_s=settings.WEBPOOL_SESSION_STEP_S,
         times=StepTimes(settings.WEBPOOL_SESSION_STALL_S),
+        shelf=prefixes.shelf_of(session.model, session.owner),
+        mb_per_position=placing.mb_per_position(row.stage),
+        prefix=_begins(session, row.index),
         writer=_writer(session) if last else None,
         takeover=_takeover(row),
     )
+
+
+def _begins(session: GenerationSession, index: int) -> Begins | None:
+    """What the stage begins with, where it need not compute the whole prompt."""
+    if not session.reused or session.kept_from is None:
+        return None
+    kept = GenerationSession.objects.filter(id=session.kept_from).first()
+    surpassed = kept is not None and len(kept.wanted.prompt) <= session.reused
+    return Begins(f"{session.kept_from}:{index}", session.reused, surpassed)
 
 
 def _writer(session: GenerationSession) -> Writer:

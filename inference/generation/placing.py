@@ -27,9 +27,14 @@ def positions(asked: Asked, decoder: Decoder) -> int:
     return min(decoder.context, len(asked.prompt) + asked.max_tokens)
 
 
+def mb_per_position(stage: Stage) -> float:
+    """What a position of a stage's cache takes in the page, in MB."""
+    return sum(map(bytes_per_position, stage.states)) / 1e6
+
+
 def cache_mb(stage: Stage, decoder: Decoder, asked: Asked) -> float:
-    """Memory that is planned for a stage's cache, in MB."""
-    return _COPIES * _cache_bytes(stage, decoder, asked) / 1e6
+    """Memory that is planned for a stage's cache while its session goes on, in MB."""
+    return _COPIES * mb_per_position(stage) * positions(asked, decoder)
 
 
 def _cache_bytes(stage: Stage, decoder: Decoder, asked: Asked) -> int:

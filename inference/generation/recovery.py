@@ -4,7 +4,8 @@
    Two who notice the same loss give it once.
 2. The new holder replays the stage's log, with the same boundaries between steps, and compares what it gives
    with what the next stage was given already.
-3. `rebuild` begins a session anew from its row: the prompt, and the tokens that were told.
+3. `rebuild` begins a session anew from its row: the prompt, and the tokens that were told. One that began
+   with a kept cache goes on so, too: its log does not tell what was before.
 4. A stage that no browser can take now waits without one; `place_waiting` tries again.
 """
 
@@ -73,6 +74,8 @@ def give(session_id: str, index: int, epoch: int, category: Category | None, why
     browser = _place(row, avoid)
     if not browser and category is None:
         return False  # it stays where it is
+    if row.session.reused:
+        return rebuild(row.session, why)  # what came before its log was a kept cache
     reached = streams.last_numbers(session_id, row.session.plan.num_shards)[index]
     if not _raise_epoch(row, browser, avoid, REPLAY, category, why, until=reached):
         return False
@@ -176,13 +179,14 @@ def rebuild(session: GenerationSession, why: str) -> bool:
             row, browser, row.avoid, RECOMPUTE, Category.TENSOR_LOST, why, until=reached
         ):
             return False  # somebody else does the same
+    GenerationSession.objects.filter(pk=session.pk).update(reused=0, kept_from=None)
     rows = list(_stages().filter(session=session.pk))
     if not rows:
         return False
     log.warning("session %s is begun anew at %d tokens: %s", session, len(tokens), why)
     session_id = str(session.pk)
     epochs = [row.epoch for row in rows]
-    streams.begin(session_id, epochs, frames.first_stage(prompt, tokens, memory))
+    streams.begin(session_id, epochs, frames.first_stage(prompt, tokens, memory=memory))
     streams.put_back(session_id, epochs, written)
     for row in rows:
         streams.give(session_id, row.index, row.epoch, Paused(row.index, why))

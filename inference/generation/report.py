@@ -9,25 +9,29 @@ import redis.exceptions
 
 from inference.core.generation.stages import Decoder, Stage
 from inference.documents import JsonObject
-from inference.generation import endings, streams
+from inference.generation import endings, prefixes, streams
 from inference.models import GenerationSession, SessionState
 
 
 def of_session(session_id: str) -> JsonObject:
     """A session as a document: its text as tokens, where each stage is, what was recovered.
 
-    `step_ms` is what the stage's steps of one token took to compute, together; null: not known any more.
+    `kept`: its caches may serve a session whose prompt begins alike; `cached_tokens`: what of its own prompt
+    was taken so. `step_ms` is what the stage's steps of one token took to compute, together; null: not known
+    any more.
     `layers` are the first and the last of a stage's, from 0; null: its caches do not tell.
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.
     """
     session = GenerationSession.objects.select_related("model", "plan").get(pk=session_id)
     stages, decoder = session.plan.num_shards, session.decoder
     spent: Sequence[float | None] = [None] * stages
+    kept = False
     with contextlib.suppress(redis.exceptions.RedisError):  # the row tells without the store
         if session.state != SessionState.ENDED:
             endings.write_down(session)
             session.refresh_from_db()
         spent = streams.spent_ms(session_id, stages)
+        kept = prefixes.is_kept(session)
     return {
         "session": str(session.pk),
         "model": session.model.name,
@@ -35,6 +39,8 @@ def of_session(session_id: str) -> JsonObject:
         "ending": session.ending,
         "error": session.error,
         "prompt_tokens": len(session.wanted.prompt),
+        "cached_tokens": session.reused,
+        "kept": kept,
         "tokens": session.tokens,
         "seconds": _seconds(session),
         "stages": [

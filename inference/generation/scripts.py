@@ -114,7 +114,8 @@ end
 """
 
 # KEYS: 1 the fence, 2 what is told, 3 the control worker's list, 4… inputs of all stages. Where `first` is
-# the first of: the event, for how long all is kept, the number of what ends a stream, what control is told.
+# the first of: the event, for how long all is kept, the number of what ends a stream, what control is told,
+# what stages are told.
 _ENDING = (
     _NOTE_DOWN
     + """
@@ -126,7 +127,7 @@ local function finish(first)
   redis.call('HSET', KEYS[1], 'ended', 1)
   redis.call('PEXPIRE', KEYS[1], ARGV[first + 1])
   for each = 4, #KEYS do
-    redis.call('XADD', KEYS[each], ARGV[first + 2] .. '-0', 'end', 1)
+    redis.call('XADD', KEYS[each], ARGV[first + 2] .. '-0', 'end', ARGV[first + 4])
     redis.call('PEXPIRE', KEYS[each], 60000)
   end
   redis.call('LPUSH', KEYS[3], ARGV[first + 3])
@@ -134,8 +135,8 @@ end
 """
 )
 
-# ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7 to 10 as `finish` takes
-# them, 11 ms; an empty event: it goes on.
+# ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7 to 11 as `finish` takes
+# them, 12 ms; an empty event: it goes on.
 TELL_TOKEN: Final = (
     _REFUSED
     + _ENDING
@@ -145,7 +146,7 @@ if why then return {why} end
 local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
 if #had > 0 then return {'had', had[1][2][2]} end
 note_down(ARGV[3], ARGV[4])
-spent(ARGV[11])
+spent(ARGV[12])
 if ARGV[7] ~= '' then
   finish(7)
 else

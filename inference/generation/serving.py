@@ -30,7 +30,7 @@ from inference.core.generation.asked import Asked, Ended, Ending, Event, TokenWr
 from inference.core.generation.stages import Decoder
 from inference.core.placement import NoBrowser
 from inference.errors import InvalidRequest, Unavailable, UnknownRun
-from inference.generation import endings, frames, placing, recovery, streams
+from inference.generation import endings, frames, placing, prefixes, recovery, streams
 from inference.models import (
     GenerationMemory,
     GenerationSession,
@@ -78,16 +78,20 @@ def start(
     asked = dataclasses.replace(asked, memory_bytes=sum(len(one.data) for one in memory))
     if asked.stop:
         _ = texts.texts_of(model).vocabulary
-    plan, rows = _placed(model, asked, decoder, beside)
+    prefix = None if memory else _kept(model, asked, owner)
+    plan, rows = _placed(model, asked, decoder, beside) if prefix is None else _beside(prefix)
+    reused = prefix.length if prefix is not None else 0
     session = GenerationSession(
         id=uuid.uuid4(), model=model, plan=plan, asked=telling.asked_to_json(asked),
-        owner=owner, created_at=clock.now(),
+        owner=owner, created_at=clock.now(), reused=reused,
+        kept_from=prefix.session.pk if prefix is not None else None,
     )  # fmt: skip
     for row in rows:
         row.session = session
     session_id = str(session.pk)
     try:
-        streams.begin(session_id, [1] * len(rows), frames.first_stage(asked.prompt, (), memory))
+        steps = frames.first_stage(asked.prompt, (), reused, memory)
+        streams.begin(session_id, [1] * len(rows), steps)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"the store does not answer or is full ({error}); is the pool running ({locations.UP})?"
@@ -167,6 +171,23 @@ def _placed(
     return plan, rows
 
 
+def _kept(model: OnnxModel, asked: Asked, owner: str) -> prefixes.Prefix | None:
+    try:
+        return prefixes.find(model, asked, owner)
+    except redis.exceptions.RedisError:
+        return None  # whether the store answers is seen, and said, when the session begins
+
+
+def _beside(prefix: prefixes.Prefix) -> tuple[Plan, Sequence[GenerationStage]]:
+    """Each stage goes where the cache is that it begins with (unsaved)."""
+    plan = prefix.session.plan
+    shards = PlanShard.objects.filter(plan=plan).order_by("index")
+    return plan, [
+        GenerationStage(plan_shard=shard, index=shard.index, browser=browser, given_at=clock.now())
+        for shard, browser in zip(shards, prefix.browsers, strict=True)
+    ]
+
+
 @transactions.repeated
 def _insert(
     session: GenerationSession, rows: Sequence[GenerationStage], memory: Sequence[WireTensor]
@@ -238,7 +259,7 @@ class _Listening:
             if index >= self.tokens
         ]
         ended = Ended(
-            Ending(row.ending), len(row.wanted.prompt), len(row.written),
+            Ending(row.ending), len(row.wanted.prompt), len(row.written), row.reused,
             error=row.error, category=row.error_category,
         )  # fmt: skip
         return [*later, ended]

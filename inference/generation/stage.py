@@ -18,7 +18,7 @@ from browsers.core.protocol import WireTensor
 from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.core.generation import telling
-from inference.core.generation.asked import Ended, Resumed
+from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import Place, Step, after, judge
 from inference.core.generation.stages import Stage, Use
@@ -56,6 +56,15 @@ class Takeover:
 
 
 @dataclass(frozen=True)
+class Begins:
+    """The first `length` positions of a kept cache; `surpassed`: the stage has all that it can serve with."""
+
+    holder: str
+    length: int
+    surpassed: bool
+
+
+@dataclass(frozen=True)
 class Input:
     """What a stage computes next: positions from `start`, and its entry in the stream."""
 
@@ -83,6 +92,9 @@ class HeldStage:
     backend: str
     timeout_s: float
     times: StepTimes
+    shelf: str
+    mb_per_position: float
+    prefix: Begins | None = None
     writer: Writer | None = None
     takeover: Takeover | None = None
     place: Place | None = None
@@ -124,15 +136,15 @@ class HeldStage:
         )
         self.takeover = None
 
-    def ask(self) -> StepAsked:
-        """Its next step, as the page is asked for it.
+    def ask(self, kept: Place | None = None) -> StepAsked:
+        """Its next step, as the page is asked for it; `kept`: what is there to begin with.
 
         Raises:
             Lost: it must be replayed elsewhere.
         """
         assert self.next is not None, "a stage without input has no step"
         step = self._step(self.next)
-        verdict = judge(self.place, step)
+        verdict = judge(self.place, step, kept)
         if verdict.refused:
             raise Lost(Category.INTERNAL, f"{verdict}: {step} does not follow {self.place}")
         header: JsonObject = {
@@ -143,6 +155,8 @@ class HeldStage:
         }
         if step.start == 0:
             header["stage"] = self.stage.to_json()
+        elif self.prefix is not None and step.start == self.prefix.length:
+            header["kept"] = self.prefix.holder
         return StepAsked(
             self.holder, self.sha256, self.backend, header, self._named(self.next.tensors)
         )
@@ -242,9 +256,13 @@ class HeldStage:
             index,
             telling.pick_to_json(pick),
             feed=None if ending else (step.end + 1, tokens_frame(step.end, [pick.token])),
-            ended=Ended(ending, len(writer.asked.prompt), index + 1) if ending else None,
+            ended=self._ended(ending, writer, index + 1) if ending else None,
             step_ms=_step_ms(step, reply),
         )
+
+    def _ended(self, ending: Ending, writer: Writer, tokens: int) -> Ended:
+        cached = self.prefix.length if self.prefix is not None else 0
+        return Ended(ending, len(writer.asked.prompt), tokens, cached)
 
     def _judge(self, appended: Appended, step: Step, call: Call) -> None:
         match appended.said:

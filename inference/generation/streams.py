@@ -6,10 +6,11 @@ Redis keys
                                       `begun` → which beginning of the session this is; `ended` once it has
     webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after it>-0,
                                       field f: a frame (inference/generation/frames.py). It is also the log
-                                      that a replacement replays. Field `end`: nothing more comes.
+                                      that a replacement replays. Field `end`: nothing more comes; `keep`:
+                                      the cache may serve another session.
     webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e;
                                       field b: the beginning that they belong to
-    webpool:gen:told                  list: what the control worker is told, JSON
+    webpool:gen:told                  list: what the control worker is told, JSON; :hearing what it is at
     webpool:gen:wake:<browser>        stream: that browser's loop has something new to look at
 
 A writer gives its stage and epoch; the same script that appends refuses one whose stage was given to
@@ -31,13 +32,15 @@ from django.conf import settings
 from browsers.core.failures import Category
 from browsers.redis import blocking_client, client
 from inference.core.generation import telling
-from inference.core.generation.asked import Ended, Paused, Resumed
+from inference.core.generation.asked import Ended, Ending, Paused, Resumed
 from inference.documents import JsonView
 from inference.generation import scripts
 from inference.generation.scripts import Call, Found
 
 TOLD: Final = "webpool:gen:told"
+HEARING: Final = "webpool:gen:told:hearing"
 END: Final = b"end"
+KEEP: Final = b"keep"
 FRAME: Final = b"f"
 GIVEN: Final = 3
 """Which argument of `append` and `tell_token` is what they append."""
@@ -163,14 +166,14 @@ def tell_token(
     inputs = (in_key(session, each) for each in range(stage + 1))
     keys = (_fence_key(session), out_key(session), TOLD, *inputs)
     args = (stage, epoch, f"{index + 1}-0", pick, f"{number}-0", frame, document)
-    return Call(scripts.TELL_TOKEN, keys, (*args, *_end_args(session), step_ms))
+    return Call(scripts.TELL_TOKEN, keys, (*args, *_end_args(session, ended), step_ms))
 
 
 def end(session: str, stages: int, ended: Ended) -> bool:
     """End a session; False: it has ended, or is not there. How many tokens it has is seen here."""
     inputs = (in_key(session, each) for each in range(stages))
     keys = (_fence_key(session), out_key(session), TOLD, *inputs)
-    args = (telling.to_json(ended), *_end_args(session))
+    args = (telling.to_json(ended), *_end_args(session, ended))
     return bool(scripts.run(Call(scripts.END, keys, args)))
 
 
@@ -282,8 +285,10 @@ def _ttl_ms() -> int:
     return int(settings.WEBPOOL_TENSOR_TTL_S * 1000)
 
 
-def _end_args(session: str) -> tuple[str | int, ...]:
-    return (_ttl_ms(), _LAST, json.dumps({"what": "ended", "session": session}))
+def _end_args(session: str, ended: Ended | None) -> tuple[str | int | bytes, ...]:
+    whole = ended is not None and ended.ending in (Ending.STOP, Ending.LENGTH)
+    control = json.dumps({"what": "ended", "session": session})
+    return (_ttl_ms(), _LAST, control, KEEP if whole else b"")
 
 
 def _appended(answer: list[bytes]) -> Appended:

@@ -43,18 +43,31 @@ class Watcher:
         self._store = ""  # which run of the server the sessions were last seen in
         self._wrote = 0.0
         self._reached: dict[str, tuple[object, float]] = {}
+        self._unheard = (
+            True  # whoever watched before may have died of a message, or the database been away
+        )
 
     def turn(self) -> None:
         """Wait a moment for a message, and look around."""
         active = GenerationSession.objects.active().exists()
         pause: Any = _LOOK_EVERY_S if active else _REST_S
-        told = blocking_client().brpop([streams.TOLD], pause)
+        if self._unheard:
+            for left in client().lrange(streams.HEARING, 0, -1):
+                self._take(left)
+        told: Any = blocking_client().blmove(streams.TOLD, streams.HEARING, pause, "RIGHT", "LEFT")
         if told is not None:
-            self._hear(json.loads(told[1]))
+            self._take(told)
+        self._unheard = False
         if active:
             self._look()
 
     # --- what is told ---
+
+    def _take(self, told: Any) -> None:
+        """What was heard is forgotten when it was acted on: twice does no harm."""
+        self._unheard = True
+        self._hear(json.loads(told))
+        client().lrem(streams.HEARING, 1, told)
 
     def _hear(self, message: JsonObject) -> None:
         match message["what"]:

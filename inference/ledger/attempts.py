@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from inference.models import Attempt, Outcome, RunShard
+from inference.store.paths import without_paths
 from inference.store.statements import Insert
 
 _INSERT = Insert(Attempt)
@@ -57,7 +58,7 @@ def write(
         outcome=outcome,
         finished_at=finished_at,
         error_category=category,
-        error=error,
+        error=without_paths(error),
         **vars(facts),
     )
     _INSERT([row])

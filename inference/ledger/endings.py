@@ -59,7 +59,7 @@ def _ended_early(run: Run, ending: Ending) -> Actions:
 
 def _ended(run: Run, ending: Ending, made: Iterable[TensorRef]) -> Actions:
     """`made`: what the steps stored."""
-    return [lambda: wakeups.announce({run.pk: ending}, _all_but(ending.outputs, run, made))]
+    return [lambda: wakeups.announce(run.pk, ending, _all_but(ending.outputs, run, made))]
 
 
 @transactions.repeated
@@ -100,14 +100,14 @@ def wake_waiters(since: datetime, browser_id: str = "") -> None:
     if browser_id:
         ended = ended.filter(shards__browser=browser_id).distinct()
     fields = ("state", "outputs", "error_category", "error", "finished_at")
-    wakeups.announce(
+    wakeups.announce_again(
         {pk: Ending(*values) for pk, *values in ended.order_by().values_list("pk", *fields)}
     )
 
 
 def drop_inputs(run: Run) -> None:
     """Free the inputs of a run that was not written down after all."""
-    follow_up([lambda: tensors.drop(_all_but({}, run, ()))])
+    follow_up([lambda: tensors.drop(_all_but({}, run, ())), lambda: wakeups.keep(run.pk)])
 
 
 def _all_but(outputs: JsonView, run: Run, made: Iterable[TensorRef]) -> list[TensorRef]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 
 from django.core.management.base import OutputWrapper
@@ -20,11 +19,6 @@ def write_table(
         return
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     out.write(tabulate(cells, columns, tablefmt="plain", disable_numparse=True))
-
-
-def write_json(out: OutputWrapper, document: object) -> None:
-    """The document that the REST API gives for the same question."""
-    out.write(json.dumps(document, indent=2, default=str))
 
 
 def _cell(value: object) -> str:

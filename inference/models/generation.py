@@ -48,6 +48,10 @@ class GenerationSession(models.Model):
     error_category = models.CharField(max_length=32, blank=True)
     error = models.TextField(blank=True)
     owner = models.CharField(max_length=160, blank=True, help_text="user or API key")
+    kept_from = models.UUIDField(null=True, help_text="the session whose kept caches it began with")
+    reused = models.PositiveIntegerField(
+        default=0, help_text="positions of its prompt that were taken from there"
+    )
     created_at = models.DateTimeField(db_index=True)
     first_token_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True, db_index=True)

@@ -6,6 +6,7 @@ How the states of runs and steps change is told in `inference.core.lifecycle`; w
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -82,6 +83,11 @@ class Run(models.Model):
     created_at = models.DateTimeField(db_index=True)
     deadline_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, db_index=True)
+
+    taken = False
+    """Whether who waits with this object takes the outputs, so that the store need not keep them."""
+    told: Mapping[str, bytes] | None = None
+    """The outputs' bytes by their keys, where they came with the news that it ended."""
 
     objects = RunQuerySet.as_manager()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import redis.exceptions
 from django.core.exceptions import ValidationError
@@ -76,13 +76,14 @@ def end_at_deadline(run: Run) -> None:
     refresh(run, None)
 
 
-def refresh(run: Run, ending: wakeups.Ending | None) -> None:
+def refresh(run: Run, told: wakeups.Told | None) -> None:
     """Set what changes while a run is under way: as it was announced, else from the database."""
-    if ending is None:
+    if told is None:
         run.refresh_from_db(fields=["state", "outputs", "error_category", "error", "finished_at"])
         return
-    for name, value in vars(ending).items():
+    for name, value in vars(told.ending).items():
         setattr(run, name, value)
+    run.told = told.values
 
 
 def get_run(run_id: uuid.UUID | str) -> Run:
@@ -117,15 +118,35 @@ def collect(run: Run, names: Sequence[str] = (), *, keep: bool = True) -> list[W
         raise InvalidRequest(
             f"unknown output {', '.join(unknown)}; {run.model.name} has {', '.join(run.outputs)}"
         )
-    wanted = names or list(run.outputs)
+    refs = {name: TensorRef.from_json(item) for name, item in run.outputs.items()}
+    wanted = [(name, refs[name]) for name in names or refs]
     try:
-        refs = {name: TensorRef.from_json(item) for name, item in run.outputs.items()}
-        if keep:
-            return tensors.fetch([(name, refs[name]) for name in wanted])
-        return tensors.take([(name, refs[name]) for name in wanted], drop=refs.values())
+        return _read(run, wanted, refs.values(), keep=keep)
     except tensors.TensorLost as error:
+        if (values := wakeups.told_values(run.pk)) is not None:
+            return tensors.told(wanted, values)
         raise RunFailed(
             f"the outputs of run {run.pk} are gone: {error}; run it again",
             category=Category.EXPIRED,
             run_id=str(run.pk),
         ) from error
+
+
+def _read(
+    run: Run,
+    wanted: Sequence[tuple[str, TensorRef]],
+    all_of_them: Collection[TensorRef],
+    *,
+    keep: bool,
+) -> list[WireTensor]:
+    if run.told is not None:
+        if not keep:
+            release(run)
+        return tensors.told(wanted, run.told)
+    return tensors.fetch(wanted) if keep else tensors.take(wanted, drop=all_of_them)
+
+
+def release(run: Run) -> None:
+    """Free the outputs, which were read, unless that was done when they were told; the run's row stays."""
+    if not (run.taken and run.told is not None):
+        tensors.drop(TensorRef.from_json(item) for item in run.outputs.values())

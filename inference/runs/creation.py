@@ -34,7 +34,7 @@ from inference.runs.inputs import Prepared, prepare
 from inference.runs.options import option
 from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
 from inference.scheduling import dispatch
-from inference.store import tensors, transactions
+from inference.store import tensors, transactions, wakeups
 from inference.store.inputs import to_json
 from inference.store.statements import Insert
 from inference.store.tensors import WireTensor
@@ -42,8 +42,10 @@ from inference.store.tensors import WireTensor
 _RUN, _STEPS = Insert(Run), Insert(RunShard)
 
 
-def create_run(request: RunRequest) -> Run:
+def create_run(request: RunRequest, *, taken: bool = False) -> Run:
     """Admit, store the inputs, write the run and its shards, send what is ready.
+
+    `taken`: who waits with what this returns takes the outputs, and nobody else asks for them.
 
     The deadline counts from here: what has to be cut first takes its time from it. A run whose deadline
     has passed by then is written down as failed, and nothing of it is sent.
@@ -56,14 +58,14 @@ def create_run(request: RunRequest) -> Run:
     deadline_s = _asked_or_set("deadline_s", request.deadline_s, "WEBPOOL_RUN_DEADLINE_S")
     deadline_at = clock.now() + timedelta(seconds=deadline_s)
     try:
-        return _create_run(request, deadline_at)
+        return _create_run(request, deadline_at, taken)
     except IntegrityError:
         # The model was deleted and registered anew since this process looked: look again, once.
         plans.clear_cache()
-        return _create_run(request, deadline_at)
+        return _create_run(request, deadline_at, taken)
 
 
-def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
+def _create_run(request: RunRequest, deadline_at: datetime, taken: bool) -> Run:
     max_retries = _asked_or_set("max_retries", request.max_retries, "WEBPOOL_MAX_RETRIES")
     pool = pool_for(request)
     model = registry.cached_model(request.model)
@@ -95,6 +97,7 @@ def _create_run(request: RunRequest, deadline_at: datetime) -> Run:
         deadline_at=deadline_at,
     )
     shards = new_steps(run, plan_shards)
+    run.taken = taken
     ready = [step for step in shards if not step.plan_shard.depends_on]
     if len(shards) == 1:
         run.selection = dispatch.select(run, plan_shards[0], pool)
@@ -163,8 +166,10 @@ def _store_inputs(
     run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], split: Sequence[int] | None
 ) -> JsonObject:
     """`split`: how many rows each part of the batch gets; None: it stays whole."""
+    run.taken = run.taken and split is None
     if split is None:
-        refs = tensors.store(run.pk, inputs)
+        marks = [wakeups.taken_key(run.pk)] if run.taken else []
+        refs = tensors.store(run.pk, inputs, marks)
         pairs = zip(inputs, refs, strict=True)
         return {tensor.name: to_json([ref], split=False) for tensor, ref in pairs}
     stored: JsonObject = {}
@@ -218,5 +223,5 @@ def infer(request: RunRequest) -> tuple[Run, list[WireTensor]]:
     Raises:
         WebpoolError: as `create_run` and `collect`.
     """
-    run = wait_run(create_run(request))
+    run = wait_run(create_run(request, taken=True))
     return run, collect(run, keep=False)

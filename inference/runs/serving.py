@@ -131,14 +131,14 @@ async def _terminal(run: Run) -> None:
             await in_thread(end_at_deadline, run)
             continue
         try:
-            ending = await wakeups.wait_async(run.pk, min(left, _ASK_DATABASE_EVERY_S))
+            told = await wakeups.wait_async(run.pk, min(left, _ASK_DATABASE_EVERY_S))
         except redis.exceptions.RedisError:
-            ending = None
+            told = None
             await asyncio.sleep(0.2)  # the store is restarting: ask the database meanwhile
-        if ending is None:
+        if told is None:
             await in_thread(refresh, run, None)
         else:
-            refresh(run, ending)
+            refresh(run, told)
 
 
 def _abandon(creating: Future[Run]) -> None:

@@ -12,6 +12,7 @@ from browsers.core.failures import Category
 from inference.core.lifecycle import RUN_CANCEL, RUN_FAIL, RUN_SUCCEED, Move, RunState
 from inference.documents import JsonView
 from inference.models import Run
+from inference.store.paths import without_paths
 from inference.store.statements import Update
 from inference.store.wakeups import Ending
 
@@ -30,7 +31,8 @@ def succeed(run_id: uuid.UUID, outputs: JsonView, now: datetime) -> Ending | Non
 
 
 def fail(run_id: uuid.UUID, category: Category, error: str, now: datetime) -> Ending | None:
-    return _written(_FAIL, run_id, Ending(RUN_FAIL.after, {}, category, error, now))
+    """`error` is what the run's owner is told, without the server's paths."""
+    return _written(_FAIL, run_id, Ending(RUN_FAIL.after, {}, category, without_paths(error), now))
 
 
 def cancel(run_id: uuid.UUID, reason: str, now: datetime) -> Ending | None:

@@ -5,13 +5,16 @@ Redis keys
                                    Protocol's BYTES form (per element a uint32 length, then UTF-8)
 
 Each key expires after settings.WEBPOOL_TENSOR_TTL_S, longer than any run may last.
+
+What a process has just stored and is small it has at hand: a key is never written twice.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -28,6 +31,11 @@ _DTYPES = {
         *("uint8", "uint16", "uint32", "uint64", "bool"),
     )
 }
+
+
+SMALL = 8192
+"""Up to how many bytes are worth a copy beside the store."""
+_AT_HAND: deque[tuple[str, bytes]] = deque(maxlen=64)
 
 
 class TensorLost(Exception):
@@ -93,18 +101,39 @@ def decode_array(tensor: WireTensor) -> Array:
     return np.frombuffer(tensor.data, dtype=_DTYPES[tensor.dtype]).reshape(tensor.shape)
 
 
-def store(run_id: uuid.UUID | str, tensors: Sequence[WireTensor]) -> list[TensorRef]:
-    """Store tensors under fresh keys in one round trip; the references keep their order."""
+def store(
+    run_id: uuid.UUID | str, tensors: Sequence[WireTensor], marks: Sequence[str] = ()
+) -> list[TensorRef]:
+    """Store tensors under fresh keys in one round trip; the references keep their order.
+
+    `marks`: keys that are to be there as long.
+    """
     refs = [
         TensorRef(f"webpool:tensor:{run_id}:{uuid.uuid4().hex[:12]}", t.dtype, t.shape, len(t.data))
         for t in tensors
     ]
-    if refs:
+    if refs or marks:
         pipe = client().pipeline(transaction=False)
         for ref, tensor in zip(refs, tensors, strict=True):
             pipe.set(ref.key, tensor.data, ex=settings.WEBPOOL_TENSOR_TTL_S)
+        for mark in marks:
+            pipe.set(mark, 1, ex=settings.WEBPOOL_TENSOR_TTL_S)
         pipe.execute()
+    _AT_HAND.extend(
+        (ref.key, bytes(tensor.data))
+        for ref, tensor in zip(refs, tensors, strict=True)
+        if ref.nbytes <= SMALL
+    )
     return refs
+
+
+def at_hand(refs: Sequence[TensorRef]) -> list[bytes] | None:
+    """What this process has just stored under all of these, if there are any and all are small; else None."""
+    if not refs or sum(ref.nbytes for ref in refs) > SMALL:
+        return None
+    known = dict(_AT_HAND)
+    found = [known[ref.key] for ref in refs if ref.key in known]
+    return found if len(found) == len(refs) else None
 
 
 def fetch(named: Sequence[tuple[str, TensorRef]]) -> list[WireTensor]:
@@ -117,6 +146,11 @@ def fetch(named: Sequence[tuple[str, TensorRef]]) -> list[WireTensor]:
         return []
     raw = cast("list[bytes | None]", client().mget([ref.key for _, ref in named]))
     return _checked(named, raw)
+
+
+def told(named: Sequence[tuple[str, TensorRef]], values: Mapping[str, bytes]) -> list[WireTensor]:
+    """The tensors of bytes that were announced, by their keys."""
+    return [WireTensor(name, ref.dtype, ref.shape, values[ref.key]) for name, ref in named]
 
 
 def take(named: Sequence[tuple[str, TensorRef]], drop: Iterable[TensorRef]) -> list[WireTensor]:

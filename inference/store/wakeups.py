@@ -1,8 +1,11 @@
 """Tell whoever waits how a run ended, and wait for it without polling.
 
-Redis key
-    webpool:done:<run id>    list with an element, JSON of its `Ending`, once the run is terminal; a waiter
+Redis keys
+    webpool:done:<run id>    list with an element once the run is terminal: JSON of its `Ending` and, where
+                             they are small, a newline and the outputs' bytes, one after the other; a waiter
                              moves the element onto the same list, so that every waiter wakes
+    webpool:taken:<run id>   there while somebody waits who takes the outputs for himself: outputs that are
+                             told are given up by the store in that moment
 """
 
 from __future__ import annotations
@@ -21,7 +24,12 @@ from django.conf import settings
 
 from browsers.redis import blocking_client, client
 from inference.documents import JsonObject, JsonView
-from inference.store.tensors import TensorRef
+from inference.store.tensors import TensorRef, at_hand, refs_of
+
+# Who waits hears at once; one that stood still for longer is as good as gone.
+_TAKEN_WITHIN_S = 120
+Values = Mapping[str, bytes]
+"""Bytes of tensors by their keys."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,43 +42,120 @@ class Ending:
     error: str
     finished_at: datetime
 
-    def to_json(self) -> str:
+    def to_bytes(self, values: Values | None) -> bytes:
         fields = {**vars(self), "finished_at": self.finished_at.isoformat()}
-        return json.dumps(fields)
+        head = json.dumps(fields).encode()
+        return head if values is None else b"\n".join((head, b"".join(values.values())))
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """An ending as it is heard; `values`: the outputs, None where they are to be read from the store."""
+
+    ending: Ending
+    values: Values | None
 
     @classmethod
-    def from_json(cls, raw: bytes | str) -> Ending:
-        fields: JsonObject = json.loads(raw)
-        return cls(**{**fields, "finished_at": datetime.fromisoformat(fields["finished_at"])})
+    def from_bytes(cls, raw: bytes) -> Told:
+        head, told, tail = raw.partition(b"\n")
+        fields: JsonObject = json.loads(head)
+        ending = Ending(**{**fields, "finished_at": datetime.fromisoformat(fields["finished_at"])})
+        if not told:
+            return cls(ending, None)
+        values, at = {}, 0
+        for ref in _outputs(ending):
+            values[ref.key] = tail[at : at + ref.nbytes]
+            at += ref.nbytes
+        return cls(ending, values)
+
+
+def _outputs(ending: Ending) -> list[TensorRef]:
+    """Each tensor once: a model may give one out under several names."""
+    return list({ref.key: ref for ref in refs_of(ending.outputs).values()}.values())
 
 
 def _key(run_id: uuid.UUID | str) -> str:
     return f"webpool:done:{run_id}"
 
 
-def announce(endings: Mapping[uuid.UUID, Ending], drop: Iterable[TensorRef] = ()) -> None:
-    """Wake whoever waits for these runs, and tell how they ended; again does no harm.
+def taken_key(run_id: uuid.UUID | str) -> str:
+    return f"webpool:taken:{run_id}"
 
-    `drop`: tensors that nobody will ask for again are freed in the same round trip, after that.
+
+def announce(run_id: uuid.UUID, ending: Ending, drop: Iterable[TensorRef] = ()) -> None:
+    """Wake whoever waits for the run, and tell how it ended, with the outputs that are at hand.
+
+    `drop`: tensors that nobody will ask for again are freed in the same moment.
     """
+    refs = _outputs(ending)
+    data = at_hand(refs)
+    values = None if data is None else dict(zip((ref.key for ref in refs), data, strict=True))
+    outputs = [] if values is None else list(values)
+    client().register_script(_ANNOUNCE)(
+        keys=[_key(run_id), taken_key(run_id), *outputs, *(ref.key for ref in drop)],
+        args=[
+            ending.to_bytes(values),
+            settings.WEBPOOL_TENSOR_TTL_S,
+            len(outputs),
+            _TAKEN_WITHIN_S,
+        ],
+        client=client(),
+    )
+
+
+# KEYS: the run's list, its mark of who takes the outputs, the outputs that are told, what is dropped in any
+# case. ARGV: the element, how long it is kept, how many outputs, how long it is kept for who takes them. A
+# server at its memory cap takes this all the same.
+_ANNOUNCE = """#!lua flags=allow-oom
+redis.call('LPUSH', KEYS[1], ARGV[1])
+local taken, outputs = redis.call('DEL', KEYS[2]) == 1, tonumber(ARGV[3])
+redis.call('EXPIRE', KEYS[1], taken and outputs > 0 and ARGV[4] or ARGV[2])
+local first = taken and 3 or 3 + outputs
+for i = first, #KEYS do redis.call('UNLINK', KEYS[i]) end
+"""
+
+
+def announce_again(endings: Mapping[uuid.UUID, Ending]) -> None:
+    """Wake whoever waits for runs that may be unheard; what was told with its outputs stands."""
     pipe = client().pipeline(transaction=False)
+    script = client().register_script(_AGAIN)
     for run_id, ending in endings.items():
-        pipe.lpush(_key(run_id), ending.to_json())
-        pipe.expire(_key(run_id), settings.WEBPOOL_TENSOR_TTL_S)
-    if keys := [ref.key for ref in drop]:
-        pipe.unlink(*keys)
+        script(
+            keys=[_key(run_id)],
+            args=[ending.to_bytes(None), settings.WEBPOOL_TENSOR_TTL_S],
+            client=pipe,
+        )
     pipe.execute()
 
 
-def _heard(element: bytes | str | None) -> Ending | None:
-    return Ending.from_json(element) if element else None
+_AGAIN = """#!lua flags=allow-oom
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('LPUSH', KEYS[1], ARGV[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+end
+"""
+
+
+def told_values(run_id: uuid.UUID | str) -> Values | None:
+    """The outputs as they were told, for who was not listening; None: they were not, or it is long ago."""
+    heard = cast("list[bytes]", client().lrange(_key(run_id), 0, -1))
+    return next((values for raw in heard if (values := Told.from_bytes(raw).values)), None)
+
+
+def keep(run_id: uuid.UUID | str) -> None:
+    """Nobody takes the run's outputs after all."""
+    client().unlink(taken_key(run_id))
+
+
+def _heard(element: object) -> Told | None:
+    return Told.from_bytes(cast("bytes", element)) if element else None
 
 
 def _seconds(timeout_s: float) -> int:
     return cast("int", max(timeout_s, 0.01))  # the server takes fractions, redis-py's types do not
 
 
-def wait(run_id: uuid.UUID | str, timeout_s: float) -> Ending | None:
+def wait(run_id: uuid.UUID | str, timeout_s: float) -> Told | None:
     """Block until the run is announced; None when the time is over first."""
     key = _key(run_id)
     seconds = _seconds(timeout_s)
@@ -104,7 +189,7 @@ def _waiting_client() -> redis.asyncio.Redis:
     return _waiters[loop]
 
 
-async def wait_async(run_id: uuid.UUID | str, timeout_s: float) -> Ending | None:
+async def wait_async(run_id: uuid.UUID | str, timeout_s: float) -> Told | None:
     """As `wait`, without holding a thread."""
     key = _key(run_id)
     seconds = _seconds(timeout_s)

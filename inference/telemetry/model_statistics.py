@@ -6,7 +6,7 @@ What is not measured apart is left out: a transfer is the way to the page and ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -20,21 +20,21 @@ _TIMES: Final = {"queue": "queue_ms", "compute_infer": "compute_ms", "transfer":
 _TOOK: Final = ExpressionWrapper(F("finished_at") - F("created_at"), output_field=DurationField())
 
 
-def statistics(models: Sequence[OnnxModel], version: str) -> JsonObject:
+def statistics(models: Collection[OnnxModel], version: str) -> JsonObject:
     """`model_stats` of these models, in their order.
 
     A run counts once, whatever its batch: `success` and `fail` are runs from request to end, `queue`,
     `compute_infer` and `transfer` attempts of shards that succeeded. `last_inference` is in ms since 1970.
     """
-    runs = {
-        (row["model"], row["state"]): row
+    runs: dict[tuple[int, str], JsonObject] = {
+        (row["model"], row["state"]): {**row}
         for row in Run.objects.order_by()
         .filter(model__in=models, finished_at__isnull=False)
         .values("model", "state")
         .annotate(n=Count("pk"), took=Sum(_TOOK), last=Max("finished_at"))
     }
-    attempts = {
-        row["shard__run__model"]: row
+    attempts: dict[int, JsonObject] = {
+        row["shard__run__model"]: {**row}
         for row in Attempt.objects.order_by()
         .filter(shard__run__model__in=models, outcome=Outcome.SUCCEEDED)
         .values("shard__run__model")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from tabulate import tabulate
 
 from inference.documents import JsonView
+from telling.units import UNKNOWN, megabytes, milliseconds, size
 
-UNKNOWN = "unknown"
 Document = JsonView
 
 
@@ -55,7 +55,8 @@ def _system(system: Document) -> Iterator[str]:
         yield "redis: does not answer"
         return
     yield (
-        f"redis: {_mb(redis['used_mb'])} of {_mb(redis['cap_mb'])}; waiting: {_counts(redis['queues'])}"
+        f"redis: {megabytes(redis['used_mb'])} of {megabytes(redis['cap_mb'])}; "
+        f"waiting: {_counts(redis['queues'])}"
     )
 
 
@@ -65,8 +66,8 @@ def _connection(row: Document) -> list[str]:
         row["state"],
         row["version"] or UNKNOWN,
         _seconds(row["lease_age_s"]),
-        _mb(row["memory_mb"]),
-        _mb(row["memory_limit_mb"]),
+        megabytes(row["memory_mb"]),
+        megabytes(row["memory_limit_mb"]),
         str(row["restarts"]),
         str(row["repairs"]),
     ]
@@ -83,8 +84,8 @@ def _models(models: Sequence[Document] | None) -> Iterator[str]:
                 item["browser"],
                 item["name"] or item["sha256"][:16],
                 item["backend"],
-                _mb(item["bytes"] / 2**20),
-                _ms(item["compute_ms"]),
+                size(item["bytes"]),
+                milliseconds(item["compute_ms"]),
             ]
             for item in models
         ],
@@ -98,35 +99,33 @@ def _rung(row: Document) -> list[str]:
         row["category"],
         str(row["attempts"]),
         str(row["successes"]),
-        _ms(row["durations"]["p50_ms"]),
-        _ms(row["durations"]["p95_ms"]),
+        milliseconds(row["durations"]["p50_ms"]),
+        milliseconds(row["durations"]["p95_ms"]),
     ]
 
 
 def _computing(row: Document) -> list[str]:
     found = row["compute_ms"]
     count = str(found["count"])
-    return [row["browser"], row["backend"], count, _ms(found["p50_ms"]), _ms(found["p95_ms"])]
+    return [
+        row["browser"],
+        row["backend"],
+        count,
+        milliseconds(found["p50_ms"]),
+        milliseconds(found["p95_ms"]),
+    ]
 
 
 def _quantiles(found: Document) -> str:
-    return f"{_ms(found['p50_ms'])} (p50), {_ms(found['p95_ms'])} (p95)"
+    return f"{milliseconds(found['p50_ms'])} (p50), {milliseconds(found['p95_ms'])} (p95)"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
 
 
-def _ms(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.1f} ms"
-
-
-def _mb(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:,.1f} MB"
-
-
 def _seconds(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.1f} s"
+    return milliseconds(None if value is None else 1000 * value)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from django import template
 
-from browsers.core import units
-from history import numbers
+from telling import units
 
 register = template.Library()
-register.filter("number", numbers.number)
+register.filter("number", units.number)
 register.filter("ms", units.milliseconds)
 register.filter("mb", units.megabytes)
 register.filter("size", units.size)

@@ -29,6 +29,7 @@ from inference.errors import (
     WebpoolError,
 )
 from inference.store.full_disk import is_full
+from inference.store.paths import without_paths
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -77,9 +78,7 @@ def error_document(error: WebpoolError) -> JsonObject:
 
 def sayable(text: str) -> str:
     """The text in UTF-8, whatever a caller sent that it repeats, and without the server's own paths."""
-    for folder, name in ((settings.WEBPOOL_HOME, "WEBPOOL_HOME"), (settings.BASE_DIR, "webpool")):
-        text = text.replace(str(folder), name)
-    return text.encode("utf-8", "backslashreplace").decode()
+    return without_paths(text).encode("utf-8", "backslashreplace").decode()
 
 
 def error_headers(error: WebpoolError) -> dict[str, str]:

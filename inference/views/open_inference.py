@@ -24,11 +24,9 @@ from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, UnknownModel
 from inference.models import OnnxModel, Run
 from inference.runs import creation, serving
-from inference.runs.answers import collect, places
+from inference.runs.answers import collect, places, release
 from inference.runs.metrics import batch_split
 from inference.runs.options import Door, parse_options
-from inference.store import tensors
-from inference.store.tensors import TensorRef
 from inference.telemetry.model_statistics import statistics
 from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
@@ -111,13 +109,14 @@ async def _infer(
                 inputs=decoded.inputs,
                 owner=caller.name,
                 **parse_options(decoded.parameters, Door.V2),
-            )
+            ),
+            taken=True,
         )
 
     def finish(run: Run) -> Answer:
         return _written(run, wanted[0], request.headers.get("Accept-Encoding", ""))
 
-    return await serving.run_to_end(create, finish, drop_outputs)
+    return await serving.run_to_end(create, finish, release)
 
 
 def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
@@ -140,11 +139,6 @@ def _written(run: Run, request: InferRequest, accept_encoding: str) -> Answer:
     if encoded.header_length is not None:
         headers[HEADER_LENGTH] = str(encoded.header_length)
     return Answer(200, body, encoded.content_type, tuple(headers.items()))
-
-
-def drop_outputs(run: Run) -> None:
-    """Free what was read into an answer; the run's row stays."""
-    tensors.drop(TensorRef.from_json(item) for item in run.outputs.values())
 
 
 def _facts(run: Run) -> Mapping[str, type_of_parameter]:

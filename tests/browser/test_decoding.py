@@ -6,6 +6,7 @@ page answers must be what `judge` says, and must not depend on how often or by w
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ from tests.browser.bench import Bench, started
 VOCABULARY, CONTEXT, TEXT = 512, 256, 48
 SESSIONS = ("one", "two", "three")
 """Each has a text of its own; a prompt of 8 tokens in one step, then one token a step."""
+FOREIGN = "another"
+"""A session that was never begun here."""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,7 @@ class Player:
             name: self._right(Native([(path, self.stage)]), text)
             for name, text in self.texts.items()
         }
+        self.texts[FOREIGN] = self.texts[SESSIONS[0]]
         self.places: dict[str, Place] = {}
         self.first: dict[tuple[str, int], bytes] = {}
 
@@ -81,8 +85,7 @@ class Player:
 
     def play(self) -> Verdict:
         """One random step; what it must have come to."""
-        name = self.random.choice(SESSIONS)
-        step = self._some_step(name)
+        name, step = self._some_step()
         verdict = judge(self.places.get(name), step)
         if verdict.refused:
             with pytest.raises(StepRefused) as refusal:
@@ -97,8 +100,14 @@ class Player:
         self.places[name] = after(step)
         return verdict
 
-    def _some_step(self, name: str) -> Step:
-        """Mostly the next one; else again, too far, too early, of another epoch."""
+    def _some_step(self) -> tuple[str, Step]:
+        """Mostly the next one; else again, too far, too early, of another epoch, of a foreign session."""
+        if self.random.random() < 0.02:
+            return FOREIGN, Step(self.random.randint(1, 3), *self.random.choice(steps()[1:]))
+        name = self.random.choice(SESSIONS)
+        return name, self._step_of(name)
+
+    def _step_of(self, name: str) -> Step:
         place = self.places.get(name)
         epoch = place.epoch if place else 1
         position = place.position if place else 0
@@ -126,7 +135,7 @@ def player(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Player:
 
 def test_random_steps_are_refused_or_right(player: Player) -> None:
     seen = [player.play() for _ in range(400)]
-    assert set(seen) >= {Verdict.BEGIN, Verdict.COMPUTE, Verdict.REPEAT, Verdict.GAP}
+    assert set(seen) == set(Verdict)
 
 
 @pytest.mark.soak("400 of them are always played")
@@ -136,7 +145,7 @@ def test_ten_thousand_random_steps_are_refused_or_right(player: Player) -> None:
 
 
 def test_the_largest_logits_are_those_of_the_row(player: Player) -> None:
-    step = Step(100, *steps()[0])
+    step = Step(10_000, *steps()[0])
     (whole, every), (header, top) = player.ask("one", step), player.ask("two", step, top_k=7)
     player.places["one"] = player.places["two"] = after(step)
     row = decode_array(every[1])
@@ -186,9 +195,42 @@ def test_steps_asked_together_are_each_answered(player: Player) -> None:
         player.places[name] = after(Step(201, *steps()[1]))
 
 
+def test_a_session_may_begin_with_what_is_kept_of_another(player: Player, bench: Bench) -> None:
+    """Cut to the tokens that both have, the cache gives the bits of one that was never kept."""
+    for at, (start, count) in enumerate(steps()[:4]):
+        player.ask("one", Step(300, start, count))
+        player.places["one"] = Place(300, start + count, steps()[max(0, at - 1)][0])
+    decoding, residents = player.session.decoding, bench.session._residents
+    before = residents.planned_mb()
+    decoding.keep("one", 1.5)
+    assert residents.planned_mb() == before + 0.5, "held for a session it counted a megabyte"
+    whole, cut = Step(1, 0, 10), Step(1, 6, 4)
+    fresh = player.asked("one", whole)
+    kept = player.asked("one", cut)
+    answers = decoding.steps(
+        [
+            dataclasses.replace(fresh, holder="fresh"),
+            dataclasses.replace(kept, holder="begun", step={**kept.step, "kept": "one"}),
+        ],
+        timeout_s=120,
+    )
+    bits = [decode_array(each[1][1]).tobytes() for each in answers if isinstance(each, tuple)]
+    assert bits[0] == bits[1]
+    free = residents.limit_mb - residents.planned_mb()
+    decoding.hold("tight", player.model, backend="wasm", cache_mb=free + 0.5, deadline_s=60)
+    assert decoding.kept.holders() == set(), "given up for a session that goes on"
+    gone = dataclasses.replace(kept, holder="late", step={**kept.step, "kept": "one"})
+    (refused,) = decoding.steps([gone], timeout_s=60)
+    assert isinstance(refused, StepRefused)
+    assert refused.code == Verdict.NO_CACHE
+    for holder in ("tight", "fresh", "begun"):
+        decoding.release(holder)
+    del player.places["one"]
+
+
 def test_a_new_engine_has_no_cache(player: Player, bench: Bench) -> None:
     bench.session.restart_engine()
-    step = Step(101, *steps()[1])
+    step = Step(10_001, *steps()[1])
     with pytest.raises(NotLoaded):
         player.ask("one", step)
     player.hold()

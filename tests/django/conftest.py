@@ -1,12 +1,22 @@
-"""What tests of the admin share."""
+"""What tests of the admin, and of batch jobs, share."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
+
+from browsers.redis import client
+from inference.catalog.plans import clear_cache
+from inference.models import OnnxModel, Run
+from inference.models.batches import BatchJob
+from tests.support.batches import chain_model
+from tests.support.ledger import publish
 
 
 @pytest.fixture
@@ -17,3 +27,18 @@ def staff(database: None) -> Iterator[Client]:
     visitor.force_login(user)
     yield visitor
     user.delete()
+
+
+@pytest.fixture
+def batch_model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
+    """A chain, in a pool of two browsers; its jobs and runs go with it."""
+    client().flushall()
+    publish("a")
+    publish("b")
+    made = chain_model(tmp_path, f"chain-{uuid.uuid4().hex[:6]}")
+    yield made
+    BatchJob.objects.all().delete()
+    Run.objects.all().delete()
+    OnnxModel.objects.filter(pk=made.pk).delete()
+    clear_cache()
+    client().flushall()

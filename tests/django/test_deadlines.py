@@ -68,7 +68,7 @@ def assert_late(run: Run) -> None:
     assert run.finished_at is not None and run.finished_at >= run.deadline_at
     assert f"by the deadline ({run.deadline_at.isoformat(timespec='milliseconds')})" in run.error
     told = wakeups.wait(run.pk, 1.0)
-    assert told is not None and told.state == RunState.FAILED
+    assert told is not None and told.ending.state == RunState.FAILED
     assert not run.shards.filter(state__in=["waiting", "ready", "queued", "running"]).exists()
     assert not client().keys(f"webpool:tensor:{run.pk}:*")
 

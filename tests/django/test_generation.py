@@ -270,6 +270,15 @@ def test_a_browser_with_other_work_is_given_more_time(writer: OnnxModel) -> None
         watcher.turn()
 
 
+def test_what_a_watcher_died_of_is_heard_by_the_next(writer: OnnxModel) -> None:
+    session = begin(writer)
+    streams.tell_lost(str(session.pk), 1, 1, Category.BROWSER_CRASH, "it died")
+    client().lmove(streams.TOLD, streams.HEARING, "RIGHT", "LEFT")  # and is killed
+    Watcher().turn()
+    assert stages(session) == [("a", 1), ("c", 2)]
+    assert not client().exists(streams.HEARING)
+
+
 def test_what_was_told_is_written_down_with_its_end(writer: OnnxModel) -> None:
     session = begin(writer)
     write(session, 0, 7)

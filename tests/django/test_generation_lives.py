@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -24,9 +23,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from browsers.bridge import Reply, StepRefused
-from browsers.core.protocol import WireTensor
+from browsers.bridge import Refusal, Reply, StepRefused
 from browsers.redis import client
+from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.catalog import registry
 from inference.core.generation.asked import (
@@ -74,26 +73,20 @@ class Page:
     def lose(self) -> None:
         self._held.clear()
 
-    def step(
-        self,
-        holder: str,
-        sha256: str,
-        header: Mapping[str, Any],
-        tensors: Sequence[WireTensor],
-        **_: object,
-    ) -> Reply:
-        place, stage, states, answer = self._held.get(holder, (None, None, {}, ({}, [])))
+    def step(self, asked: StepAsked) -> Reply | Refusal:
+        held, sha256, header = self._held.get(asked.holder), asked.model_sha256, asked.step
+        place, stage, states, answer = held or (None, None, {}, ({}, []))
         step = Step(header["epoch"], header["start"], header["count"])
         verdict = judge(place, step)
         if verdict.refused:
-            raise StepRefused(verdict, "refused")
+            return StepRefused(verdict, "refused")
         if verdict == "repeat":
             return answer
         if verdict == "begin":
             stage = Stage.from_json(header["stage"])
             states = empty_states(stage)
         assert stage is not None
-        given = {tensor.name: decode_array(tensor) for tensor in tensors}
+        given = {tensor.name: decode_array(tensor) for tensor in asked.tensors}
         tokens = given["input_ids"][0].tolist() if "input_ids" in given else [0] * step.count
         if sha256 not in runtimes:
             runtimes[sha256] = runtime_of(str(path_of(sha256)))
@@ -107,7 +100,7 @@ class Page:
         if stage.logits and header["top_k"] is not None:
             answer = _largest(results[stage.logits][0, -1], header["top_k"])
         kept = {state.past: results[state.present] for state in stage.states}
-        self._held[holder] = (after(step), stage, kept, answer)
+        self._held[asked.holder] = (after(step), stage, kept, answer)
         return answer
 
 
@@ -123,8 +116,6 @@ class Worker:
 
     def __init__(self, browser: str) -> None:
         self.id, self.page = browser, Page()
-        self.session = SimpleNamespace(decoding=self.page)
-        self.status = SimpleNamespace(idle_since=1.0)
 
 
 class Lives(RuleBasedStateMachine):
@@ -248,7 +239,11 @@ class Lives(RuleBasedStateMachine):
         if streams.END in fields:
             return False
         try:
-            held.step(cast("BrowserWorker", worker), entry.decode(), fields[streams.FRAME])
+            held.came(entry.decode(), fields[streams.FRAME])
+            reply = worker.page.step(held.ask())
+            call = held.given(cast("BrowserWorker", worker), reply)
+            (answer,), _ = streams.pass_on([call], {held.key: entry.decode()})
+            held.passed(answer, call)
         except Closed:
             self.drop(held)
         except Lost as lost:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from browsers.core.failures import Category
@@ -131,6 +132,37 @@ def test_bad_input_is_not_retried() -> None:
     results.record_failure(shard := claimed(run, 0), Category.INVALID_INPUT, "rank 3", facts(shard))
     run.refresh_from_db()
     assert (run.state, run.shards.get(index=0).attempts) == (RunState.FAILED, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            str(FileNotFoundError(2, "No such file or directory", "/usr/share/secret/m.onnx")),
+            "[Errno 2] No such file or directory: '…/m.onnx'",
+        ),
+        (
+            "Message: unknown error: no chrome binary at /opt/chrome/chrome\n#0 /lib/x86/libc.so.6+3",
+            "Message: unknown error: no chrome binary at …/chrome\n#0 …/libc.so.6+3",
+        ),
+        (
+            "running MatMul node. Name:'/encoder/layer.0/MatMul' /mnt/_work/core/graph/model.cc:203 Model",
+            "running MatMul node. Name:'/encoder/layer.0/MatMul' …/model.cc:203 Model",
+        ),
+        ("HOME/files/ab is damaged", "WEBPOOL_HOME/files/ab is damaged"),
+        ("the page http://127.0.0.1:8123/usr/engine.js ended", None),
+    ],
+    ids=["system", "driver", "onnxruntime", "home", "page"],
+)
+def test_a_runs_error_names_no_path_of_the_server(said: str, told: str | None) -> None:
+    publish("a")
+    run = make_run()
+    said = said.replace("HOME", str(settings.WEBPOOL_HOME))
+    results.record_failure(shard := claimed(run, 0), Category.INVALID_INPUT, said, facts(shard))
+    run.refresh_from_db()
+    wanted = told or said
+    assert run.error.startswith(f"shard 0 on a: {wanted} (")
+    assert Attempt.objects.get(shard=shard).error == wanted
 
 
 def test_a_browser_that_cannot_run_it_is_the_end_when_there_is_no_other() -> None:

@@ -10,8 +10,6 @@ import pytest
 
 from tests.support.faults import right_answer, slow_model
 from tests.support.pages import Page, pages
-from tests.support.pools import Pools
-from tests.support.stack import RunningStack
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +20,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def answer(model: Path) -> np.ndarray:
     return right_answer(model)
-
-
-@pytest.fixture(scope="module")
-def pair(pools: Pools) -> RunningStack:
-    """A pool of Chromium and Firefox, for all files that do it no harm that it does not recover from."""
-    return pools.lend("pair")
 
 
 @pytest.fixture

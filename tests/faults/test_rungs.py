@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.faults import add, check, process_of, submit
+from tests.support.faults import WITHIN_S, add, check, process_of, submit
 from tests.support.stack import RunningStack
 from webpool_site.lab.faults.injection import Fault, inject
 
@@ -32,7 +32,9 @@ def incidents(pool: RunningStack) -> list[dict[str, Any]]:
     return pool.get(f"/api/browsers/{HURT}/")["incidents"][::-1]
 
 
-def repaired_by(pool: RunningStack, known: int, within_s: float = 90.0) -> list[tuple[str, bool]]:
+def repaired_by(
+    pool: RunningStack, known: int, within_s: float = WITHIN_S
+) -> list[tuple[str, bool]]:
     """The rungs that were tried since, once one has helped."""
     until = time.monotonic() + within_s
     while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +9,19 @@ import pytest
 
 from tests.support.faults import (
     Kill,
+    add,
     check,
     process_of,
-    start,
     submit,
     wait_computing,
 )
-from tests.support.pools import stop
 from tests.support.stack import RunningStack
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[RunningStack]:
-    running = start(tmp_path_factory.mktemp("webkitgtk"), model, ["webkitgtk", "chromium"])
-    yield running
-    stop(running)
+def pool(trio: RunningStack, model: Path) -> RunningStack:
+    add(trio, model, "slow")
+    return trio
 
 
 @pytest.mark.parametrize(

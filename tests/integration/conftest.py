@@ -8,20 +8,7 @@ from pathlib import Path
 import pytest
 import tritonclient.http as triton
 
-from tests.support.pools import Pools
 from tests.support.stack import RunningStack
-
-
-@pytest.fixture(scope="module")
-def stack(pools: Pools) -> RunningStack:
-    """A pool with every installed browser and the sample model, for all files whose tests do no harm."""
-    return pools.lend("stack")
-
-
-@pytest.fixture(scope="module")
-def pair(pools: Pools) -> RunningStack:
-    """A pool of two browsers of different families, on WebAssembly."""
-    return pools.lend("pair")
 
 
 @pytest.fixture(scope="module")

@@ -145,8 +145,8 @@ def test_nothing_is_left_of_a_script_that_was_interrupted_or_killed(
 ) -> None:
     with subprocess.Popen(
         [sys.executable, str(SCRIPTS / "endless.py"), kind], cwd=ROOT,
-        env={**alone.env, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
-        stderr=subprocess.PIPE,
+        env={**alone.env, "PYTHONPATH": str(ROOT), "WEBPOOL_BROWSERS": "chromium-npm"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n", alone.logs()

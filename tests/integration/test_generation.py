@@ -5,20 +5,27 @@ Browsers and workers are killed in the middle of it, and the text is the same.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 from collections.abc import Iterator
 
 import pytest
+from django.conf import settings
 
+from inference.core.generation.asked import Asked
+from inference.core.generation.sampled import Sampling
 from inference.core.generation.sessions import steps_of
 from tests.support import decoders
+from tests.support.doors import wait_for
 from tests.support.faults import process_of
 from tests.support.stack import RunningStack
 from tests.support.texts import Refused, Texts, of_kind, tokens_of
+from webpool_site.lab.faults.injection import Fault, inject
 
 BROWSERS = ("chromium", "firefox", "webkitgtk")
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
-COUNT, LONG = 24, 100
+COUNT, LONG = 24, 180
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +39,10 @@ def greedy(files: decoders.Written) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def pool(
-    tmp_path_factory: pytest.TempPathFactory, files: decoders.Written
-) -> Iterator[RunningStack]:
-    running = RunningStack(
-        tmp_path_factory.mktemp("generation") / "home",
-        browsers=",".join(BROWSERS),
-        backends="wasm",
-        extra_env={"WEBPOOL_STANDBYS": "0", "WEBPOOL_BROWSER_START_S": "180"},
-    )
-    running.migrate()
+def pool(trio: RunningStack, files: decoders.Written) -> RunningStack:
     tokenizer = ("--tokenizer", str(files.tokenizer))
-    running.manage("add_model", str(files.onnx), "--name", "writer", *tokenizer)
-    running.start()
-    yield running
-    running.stop()
-    assert not running.wait_gone(), "processes outlived the stack"
+    trio.manage("add_model", str(files.onnx), "--name", "writer", *tokenizer)
+    return trio
 
 
 @pytest.fixture(scope="module")
@@ -83,23 +78,42 @@ def test_two_texts_at_once_and_a_long_prompt_do_not_mix(
     other = texts.start(long, 8, shards=2)
     assert tokens_of(list(texts.listen(one))) == greedy[:COUNT]
     assert tokens_of(list(texts.listen(other))) == decoders.greedy(files.onnx, long, 8)
-    assert len(steps_of(len(long), 0)) == 1, "as native onnxruntime was asked"
+    assert len(steps_of(len(long), 0, most=settings.WEBPOOL_PROMPT_STEP)) == 1, (
+        "as native onnxruntime was asked"
+    )
 
 
-def test_a_text_drawn_by_seed_is_the_same_again(texts: Texts) -> None:
-    drawn = {"temperature": 0.9, "top_k": 20, "seed": 11}
-    sampling = {**_SAMPLING, **drawn}
-    runs = [
-        tokens_of(list(texts.listen(texts.start(PROMPT, 12, shards=n, sampling=sampling))))
-        for n in (1, 2)
-    ]
-    assert runs[0] == runs[1]
+@pytest.mark.parametrize(
+    ("prompts", "count"),
+    [(1, 16), pytest.param(20, 64, marks=pytest.mark.soak("one prompt is always tried"))],
+)
+def test_wherever_its_stages_are_a_text_is_that_of_the_uncut_decoder(
+    texts: Texts, files: decoders.Written, prompts: int, count: int
+) -> None:
+    draw = random.Random(3)
+    for number in range(prompts):
+        prompt = [draw.randrange(256) for _ in range(draw.randint(2, 64))]
+        order = [BROWSERS[(number + place) % 3] for place in range(3)]
+        sessions = {
+            (drawn, stages): texts.start(
+                prompt, count, shards=stages, browsers=order[:stages], ignore_end=True,
+                sampling=dataclasses.asdict(sampling),
+            )
+            for drawn, sampling in SAMPLINGS.items() for stages in (1, 2, 3)
+        }  # fmt: skip
+        for (drawn, stages), session in sessions.items():
+            asked = Asked(tuple(prompt), count, SAMPLINGS[drawn], ignore_end=True)
+            right = decoders.uncut(files.onnx, asked)
+            told = tokens_of(list(texts.listen(session)))
+            assert told == right, f"prompt {number}, {drawn}, {stages} stages"
+            report = texts.report(session)
+            assert {stage["browser"] for stage in report["stages"]} == set(order[:stages])
 
 
-_SAMPLING = {
-    "temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "frequency_penalty": 0.0,
-    "presence_penalty": 0.0, "repetition_penalty": 1.0, "logit_bias": {}, "seed": 0, "logprobs": 0,
-}  # fmt: skip
+SAMPLINGS = {
+    "greedy": Sampling(),
+    "seeded": Sampling(temperature=0.9, top_k=20, seed=11),
+}
 
 
 def test_what_cannot_be_is_refused_before_anything_is_loaded(texts: Texts) -> None:
@@ -152,19 +166,77 @@ def test_the_command_writes_text(pool: RunningStack, files: decoders.Written) ->
     assert report["text"] == said.removesuffix("\n")
 
 
+@pytest.fixture(scope="module")
+def first_turn(pool: RunningStack, texts: Texts, greedy: list[int]) -> list[int]:
+    """A prompt whose caches two browsers keep for ada."""
+    prompt = [*PROMPT, *greedy[:60]]
+    session = texts.start(prompt, 12, shards=2, browsers=list(BROWSERS[:2]), owner="ada")
+    assert tokens_of(list(texts.listen(session))) == greedy[60:72]
+    wait_for(lambda: texts.report(session)["kept"] or None)
+    return prompt
+
+
 @pytest.mark.parametrize(
-    ("hurt", "part", "stage"), [("firefox", "browser", 1), ("chromium", "worker", 0)]
+    ("same", "owner", "cached"),
+    [(67, "ada", 67), (40, "ada", 40), (67, "bob", 0), (8, "ada", 0)],
+)
+def test_what_begins_like_a_kept_text_is_not_computed_again(
+    texts: Texts, files: decoders.Written, greedy: list[int], first_turn: list[int],
+    same: int, owner: str, cached: int,
+) -> None:  # fmt: skip
+    """The next turn of a chat, and one whose prompt was edited: the text is that of the uncut decoder."""
+    prompt = [*first_turn[:same], *greedy[60:72], 5, 6, 7]
+    session = texts.start(prompt, 12, owner=owner)
+    told = list(texts.listen(session))
+    assert tokens_of(told) == decoders.greedy(files.onnx, prompt, 12)
+    report = texts.report(session)
+    assert of_kind(told, "Ended")[0]["cached_tokens"] == report["cached_tokens"] == cached
+    assert report["recoveries"] == []
+    if cached:
+        assert [stage["browser"] for stage in report["stages"]] == list(BROWSERS[:2])
+    wait_for(lambda: texts.report(session)["kept"] or None)
+
+
+def test_a_text_that_began_with_kept_caches_survives_too(
+    pool: RunningStack, texts: Texts, files: decoders.Written, first_turn: list[int]
+) -> None:
+    prompt = [*first_turn, 9, 8, 7]
+    victim = process_of(pool, "firefox", "browser")
+    session = texts.start(prompt, LONG, owner="ada")
+    assert texts.report(session)["cached_tokens"] == len(first_turn)
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
+    victim.kill()
+    told = list(texts.listen(session))
+    assert tokens_of(told) == decoders.greedy(files.onnx, prompt, LONG)
+    report = texts.report(session)
+    assert {recovery["how"] for recovery in report["recoveries"]} == {"recompute"}
+    assert of_kind(told, "Ended")[0]["cached_tokens"] == report["cached_tokens"] == 0
+
+
+@pytest.mark.parametrize(
+    ("hurt", "part", "fault", "stage", "why"),
+    [
+        ("firefox", "browser", Fault.KILL, 1, ""),
+        ("chromium", "page", Fault.STOP, 0, "did not answer 'decode' within"),
+        ("chromium", "worker", Fault.KILL, 0, ""),
+    ],
 )
 def test_the_text_survives_who_writes_it(
-    pool: RunningStack, texts: Texts, greedy: list[int], hurt: str, part: str, stage: int
+    pool: RunningStack,
+    texts: Texts,
+    greedy: list[int],
+    hurt: str,
+    part: str,
+    fault: Fault,
+    stage: int,
+    why: str,
 ) -> None:
     pool.wait_ready()
+    victim = process_of(pool, hurt, part)
     session = texts.start(PROMPT, LONG, shards=3, browsers=list(BROWSERS))
-    told = []
-    for event in texts.listen(session):
-        told.append(event)
-        if len(of_kind(told, "TokenWritten")) == 12 and event[0] == "TokenWritten":
-            process_of(pool, hurt, part).kill()
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
+    inject(victim, fault)
+    told = list(texts.listen(session))
     assert tokens_of(told) == greedy
     (paused,) = of_kind(told, "Paused")
     (resumed,) = of_kind(told, "Resumed")
@@ -172,3 +244,4 @@ def test_the_text_survives_who_writes_it(
     assert (resumed["how"], resumed["seconds"] > 0) == ("replay", True)
     (recovery,) = texts.report(session)["recoveries"]
     assert (recovery["stage"], recovery["lost_by"]) == (stage, hurt)
+    assert why in recovery["why"]

@@ -25,6 +25,7 @@ from tokenizers import Tokenizer
 
 from inference.checkpoints.described import Described
 from tests.support import decoders
+from tests.support.doors import wait_for
 from tests.support.scripts import clients
 from tests.support.stack import RunningStack
 from tests.support.visitor import visitor
@@ -146,6 +147,37 @@ def test_a_chat_is_the_same_whole_and_streamed(client: openai.OpenAI) -> None:
     assert {event.id for event in events} == {events[0].id}
     again = client.chat.completions.create(model="writer", messages=CHAT, **SAMPLED)
     assert again.choices[0].message.content == text
+
+
+def test_the_next_turn_takes_what_is_kept_of_the_one_before(
+    pool: RunningStack, client: openai.OpenAI
+) -> None:
+    """A conversation of its own: nobody else's caches serve it, and the text does not depend on them."""
+    first = "Which is the longest river?"
+    chat: Any = [{"role": "user", "content": first}]
+
+    def ask(asking: openai.OpenAI) -> tuple[str, int]:
+        answer = asking.chat.completions.create(
+            model="writer", messages=chat, max_tokens=COUNT, temperature=0
+        )
+        usage = answer.usage
+        assert usage is not None
+        assert usage.prompt_tokens_details is not None
+        cached = usage.prompt_tokens_details.cached_tokens or 0
+        assert cached < usage.prompt_tokens
+        return answer.choices[0].message.content or "", cached
+
+    said, cached = ask(client)
+    assert cached == 0
+    chat += [{"role": "assistant", "content": said}, {"role": "user", "content": "And then?"}]
+    words = pool.manage("create_api_key", "another").stdout.split()
+    key = next(word for word in words if word.startswith("wp_"))
+    with openai.OpenAI(base_url=f"{pool.url}/v1", api_key=key, max_retries=0, timeout=180) as other:
+        alone, cached = ask(other)
+    assert cached == 0
+    text, cached = wait_for(lambda: found if (found := ask(client))[1] else None)
+    assert text == alone
+    assert cached >= len(first)
 
 
 def test_a_stop_text_ends_an_answer_and_is_no_part_of_it(client: openai.OpenAI) -> None:

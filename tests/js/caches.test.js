@@ -2,17 +2,33 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { judge, logSum, numbers, topOf } from '../../browsers/static/browsers/runtime/caches.js';
+import { judge, logSum, numbers, shortened, topOf } from '../../browsers/static/browsers/runtime/caches.js';
 
 const cases = JSON.parse(readFileSync(new URL('fixtures/steps.json', import.meta.url), 'utf8'));
 
-for (const { name, place, step, verdict } of cases) {
+for (const { name, place, step, kept, verdict } of cases) {
   test(`${name}: ${verdict}, as in Python`, () => {
     const held = place && { epoch: place[0], position: place[1], last: place[2] };
     const [epoch, start, count] = step;
-    assert.equal(judge(held ?? undefined, { epoch, start, count }), verdict);
+    const other = kept && { position: kept[1] };
+    assert.equal(judge(held ?? undefined, { epoch, start, count }, other), verdict);
   });
 }
+
+test('a cache is cut to its first positions, along whichever axis they are', () => {
+  class Tensor {
+    constructor(/** @type {string} */ type, /** @type {Float32Array} */ data, /** @type {number[]} */ dims) {
+      Object.assign(this, { type, data, dims });
+    }
+  }
+  const ort = /** @type {any} */ ({ Tensor });
+  const state = /** @type {any} */ (new Tensor('float32', Float32Array.from({ length: 12 }, (_, i) => i), [1, 2, 3, 2]));
+  const cut = shortened(ort, state, 2, 2);
+  assert.deepEqual([...cut.data], [0, 1, 2, 3, 6, 7, 8, 9]);
+  assert.deepEqual([cut.type, cut.dims], ['float32', [1, 2, 2, 2]]);
+  assert.deepEqual([...shortened(ort, state, 1, 1).data], [0, 1, 2, 3, 4, 5]);
+  assert.deepEqual(state.dims, [1, 2, 3, 2], 'the kept one stays as it is');
+});
 
 test('inputs that follow from the step alone', () => {
   assert.deepEqual(numbers('mask', 2, 2), [1, 1, 1, 1]);

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import onnxruntime
 from django.utils import timezone
 
 from browsers.core.failures import Category
-from inference.batches import jobs
+from inference.batches import engine, jobs, storage
+from inference.batches import results as job_results
 from inference.catalog import registry
 from inference.ledger import claims, results
 from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, OnnxModel, Outcome, RunShard, RunState, ShardState
-from inference.models.batches import BatchJob
+from inference.models.batches import BatchJob, JobState
 from inference.store import tensors
 from inference.store.files import path_of
 from inference.zoo import micro
@@ -89,3 +92,30 @@ def succeeded_attempts(job: BatchJob) -> dict[str, int]:
 
 def _facts(shard: RunShard) -> AttemptFacts:
     return AttemptFacts(shard.browser, timezone.now())
+
+
+def step(job: BatchJob, now: datetime | None = None) -> list[uuid.UUID]:
+    flying = engine.advance(job.pk, now or timezone.now())
+    job.refresh_from_db()
+    return flying
+
+
+def to_the_end(job: BatchJob) -> None:
+    for _ in range(50):
+        step(job)
+        if job.state != JobState.RUNNING:
+            return
+        compute(job)
+    raise AssertionError(f"the job did not end: {states(job)}")
+
+
+def states(job: BatchJob) -> list[str]:
+    return list(job.batches.values_list("state", flat=True))
+
+
+def output(job: BatchJob, folder: Path, kind: str = "jsonl") -> Any:
+    path = folder / f"out{job_results.EXTENSIONS[kind]}"
+    job_results.write_output(job, path, kind)
+    if kind == "npz":
+        return storage.read_arrays(path)
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.stack import RunningStack
@@ -19,11 +19,15 @@ class Kind:
     browsers: str = "auto"
     backends: str = ""
     sample: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
+_PATIENT = {"WEBPOOL_BROWSER_START_S": "180"}
+"""On a busy machine a browser may need long to come back; its rung must not count as failed for that."""
 KINDS = {
     "stack": Kind(sample=True),
-    "pair": Kind("chromium,firefox", "wasm"),
+    "pair": Kind("chromium,firefox", "wasm", env=_PATIENT),
+    "trio": Kind("chromium,firefox,webkitgtk", "wasm", env=_PATIENT | {"WEBPOOL_STANDBYS": "0"}),
 }
 """By the name of the fixture that lends the pool."""
 
@@ -59,7 +63,9 @@ class Pools:
 
 
 def _started(kind: Kind, home: Path) -> RunningStack:
-    made = RunningStack(home, browsers=kind.browsers, backends=kind.backends)
+    made = RunningStack(
+        home, browsers=kind.browsers, backends=kind.backends, extra_env=dict(kind.env)
+    )
     made.migrate()
     if kind.sample:
         made.manage("add_sample")

@@ -37,9 +37,11 @@ class Texts:
         self._process.kill()
         self._process.communicate()  # closes its pipes, too
 
-    def start(self, prompt: Sequence[int], count: int, **asked: Any) -> str:
+    def start(self, prompt: Sequence[int], count: int, *, owner: str = "", **asked: Any) -> str:
         asked |= {"prompt": list(prompt), "max_tokens": count}
-        session: str = self._ask({"do": "start", "model": self._model, "asked": asked})
+        session: str = self._ask(
+            {"do": "start", "model": self._model, "asked": asked, "owner": owner}
+        )
         return session
 
     def listen(self, session: str, after: int = 0, *, thread: bool = True) -> Iterator[Told]:

@@ -39,10 +39,10 @@ def facts(shard: RunShard) -> AttemptFacts:
     return AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
 
 
-def answer(shard: RunShard, value: float) -> None:
-    """As a worker ends a computation: store, then settle."""
+def answer(shard: RunShard, value: float, size: int = 1) -> None:
+    """As a worker ends a computation: store, then settle; `value` so many times."""
     (port,) = shard.plan_shard.outputs
-    wires = [tensors.encode_array(port["name"], np.array([value], np.float32))]
+    wires = [tensors.encode_array(port["name"], np.full(size, value, np.float32))]
     refs = tensors.store(shard.run_id, wires)
     verification.settle(shard, wires, refs, facts(shard), results.Glance(shard))
 

@@ -71,16 +71,27 @@ def test_the_tests_on_the_shared_pool_are_run_by_one_process_and_a_file_stays_to
         fixture + "def test_it(stack): note('sharing', 0.1)\ndef test_too(): note('sharing', 0)"
     )
     other = "@pytest.mark.parametrize('n', range(8))\ndef test_it(n): note('{}', 0.1)"
+    other_pool = sharing.replace("stack", "pair").replace("sharing", "another")
     files = {f"test_{n}.py": other.format(n) for n in "abc"} | {
+        "test_v.py": sharing,
+        "test_w.py": other_pool,
         "test_x.py": sharing,
-        "test_y.py": sharing,
+        "test_y.py": other_pool,
     }
     told, notes = run(tmp_path, files)
-    assert "28 passed" in told
+    assert "32 passed" in told
     processes: dict[str, set[int]] = {}
     for note in notes:
         processes.setdefault(note.name, set()).add(note.pid)
     assert {len(pids) for pids in processes.values()} == {1}
+    for name in ("sharing", "another"):  # one file after the other, and no other test between them
+        of_it = sorted((note for note in notes if note.name == name), key=lambda note: note.began)
+        between = [
+            note
+            for note in notes
+            if note.pid == of_it[0].pid and of_it[0].began < note.began < of_it[-1].began
+        ]
+        assert {note.name for note in between} == {name}
     assert len({note.pid for note in notes}) == 2
 
 
@@ -114,16 +125,20 @@ def test_what_must_be_alone_is_run_last_while_nothing_else_runs(tmp_path: Path) 
 
 def test_the_first_failure_is_told_before_the_other_tests_end(tmp_path: Path) -> None:
     failing = "def test_it():\n    assert 6 * 7 == 41, 'the question'"
-    files = {
-        "test_a.py": failing,
-        "test_b.py": "def test_it(): note('b', 1)\n@pytest.mark.skip\ndef test_too(): pass",
-    }
+    files = {"test_a.py": failing, "test_b.py": "def test_it(): note('b', 1)"}
     told, _ = run(tmp_path, files)
     at_once, _, summary = told.partition("=== FAILURES")
     assert "\nfailure 1: " in at_once and "AssertionError: the question" in at_once
     assert "AssertionError: the question" in summary and "\nFAILED " in summary
-    assert told.rstrip().splitlines()[-1].startswith("1 failed, 1 passed, 1 skipped")
-    assert "%]" not in told, "pytest's own progress knows nothing of what is not written"
+    assert told.rstrip().splitlines()[-1].startswith("1 failed, 1 passed")
+
+
+def test_of_what_is_not_written_no_percentage_is_told(tmp_path: Path) -> None:
+    told, _ = run(
+        tmp_path, {"test_a.py": "@pytest.mark.skip\ndef test_it(): pass\ndef test_2(): pass"}
+    )
+    assert "1 passed, 1 skipped" in told
+    assert "%]" not in told
 
 
 def test_a_worker_that_dies_costs_its_test_and_the_rest_is_run(tmp_path: Path) -> None:

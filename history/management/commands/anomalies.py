@@ -7,6 +7,7 @@ from typing import Any
 
 from history import answers
 from history.management.cli import HistoryCommand, add_filters, filters
+from telling.documents import write_json
 
 
 class Command(HistoryCommand):
@@ -21,7 +22,7 @@ class Command(HistoryCommand):
             **filters(options, "browser", "model_type", "model_name", "platform", "days")
         )
         if options["json"]:
-            self.write_json(answer)
+            write_json(self.stdout, answer)
             return
         odd = [one for one in answer["series"] if one["latest"]["anomaly"]]
         unknown = sum(one["latest"]["anomaly"] is None for one in answer["series"])

@@ -6,8 +6,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from history import answers
-from history.management.cli import HistoryCommand, add_filters, filters, number
+from history.management.cli import HistoryCommand, add_filters, filters
 from history.recompute import recompute
+from telling.documents import write_json
+from telling.units import number
 
 
 class Command(HistoryCommand):
@@ -34,7 +36,7 @@ class Command(HistoryCommand):
         )
         scores = answers.scores(**filters(options, "browser", "model_type"))
         if options["json"]:
-            self.write_json({**answer, "scores": scores})
+            write_json(self.stdout, {**answer, "scores": scores})
             return
         self.stdout.write(
             f"as of {answer['as_of']}" if answer["as_of"] else "nothing was recorded yet"
@@ -44,7 +46,7 @@ class Command(HistoryCommand):
             self.stdout.write(
                 f"{row['timestamp']:%Y-%m-%d %H:%M:%S}  {row['kind']:<9} {row['browser']:<13} "
                 f"{row['platform'] or '-':<7} {row['model_name']:<24} "
-                f"{number(row['latency_ms'] or row['load_ms'], '9.2f'):>9} ms  {outcome}"
+                f"{number(row['latency_ms'] or row['load_ms']):>9} ms  {outcome}"
             )
         for one in scores:
             self.stdout.write(

@@ -8,7 +8,9 @@ from typing import Any
 
 from history import answers
 from history.core.samples import MODEL_TYPES
-from history.management.cli import HistoryCommand, number
+from history.management.cli import HistoryCommand
+from telling.documents import write_json
+from telling.units import number
 
 NOTHING_KNOWN = 3
 
@@ -24,7 +26,7 @@ class Command(HistoryCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         found = answers.recommendation(options["model_type"], options["model_name"])
         if options["json"]:
-            self.write_json(found)
+            write_json(self.stdout, found)
         else:
             self._print(found)
         if not found["known"]:

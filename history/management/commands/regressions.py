@@ -7,6 +7,7 @@ from typing import Any
 
 from history import answers
 from history.management.cli import HistoryCommand
+from telling.documents import write_json
 
 
 class Command(HistoryCommand):
@@ -19,7 +20,7 @@ class Command(HistoryCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         found = answers.regressions(options["state"])
         if options["json"]:
-            self.write_json(found)
+            write_json(self.stdout, found)
             return
         if not found:
             self.stdout.write("no regressions")

@@ -14,10 +14,6 @@ import enum
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-PROMPT_STEP: Final = 256
-"""The most positions of a prompt that are computed at once: other work of the browser waits for them."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +54,16 @@ class Verdict(enum.StrEnum):
         return self in (Verdict.NO_CACHE, Verdict.STALE_EPOCH, Verdict.GAP)
 
 
-def judge(place: Place | None, step: Step) -> Verdict:
-    """What the step may do to a stage that holds `place` (None: nothing)."""
+def judge(place: Place | None, step: Step, kept: Place | None = None) -> Verdict:
+    """What the step may do to a stage that holds `place` (None: nothing).
+
+    `kept`: what is there of another session that has the same tokens before the step; it is cut to them.
+    """
     if place is not None and step.epoch < place.epoch:
         return Verdict.STALE_EPOCH
     if place is None or step.epoch > place.epoch:
-        return Verdict.BEGIN if step.start == 0 else Verdict.NO_CACHE
+        held = kept.position if kept is not None else 0
+        return Verdict.BEGIN if step.start <= held else Verdict.NO_CACHE
     if step.start == place.position:
         return Verdict.COMPUTE
     same = step.start == place.last and step.end == place.position
@@ -75,13 +75,14 @@ def after(step: Step) -> Place:
     return Place(step.epoch, step.end, step.start)
 
 
-def steps_of(prompt: int, written: int, *, most: int = PROMPT_STEP) -> Sequence[tuple[int, int]]:
-    """(start, count) of the steps that bring a session to where `written` tokens follow its prompt.
+def steps_of(prompt: int, written: int, *, start: int = 0, most: int) -> Sequence[tuple[int, int]]:
+    """(start, count) of the steps from `start` to where `written` tokens follow a session's prompt.
 
     The last token written is fed, too: its step gives the next one. A prompt is cut into steps of about the
     same size, none of one position where that can be: kernels compute a single one another way.
     """
-    pieces = -(-prompt // most)
-    edges = [prompt * piece // pieces for piece in range(pieces + 1)]
+    rest = prompt - start
+    pieces = -(-rest // most)
+    edges = [start + rest * piece // pieces for piece in range(pieces + 1)]
     steps = [(one, other - one) for one, other in itertools.pairwise(edges)]
     return [*steps, *((prompt + index, 1) for index in range(written))]

@@ -1,7 +1,8 @@
 """A model for an older runtime: the same operators under older numbers, where nothing else changes.
 
-1. An operator's meaning is fixed by the version in which it was last changed. The newest of those among a
-   model's operators is therefore as exact as the opset it was written for.
+1. An operator's meaning is fixed by the version in which it was last changed. A later version that says the
+   same and takes more types changes nothing for who uses the earlier ones; whether a model does is checked by
+   whoever loads it. So any opset from the newest of those on is as exact as the one it was written for.
 2. The IR version says which fields a reader must know. Those that came late (quantised types of few bits,
    devices) are checked by whoever loads the file.
 """
@@ -16,6 +17,7 @@ from onnx import defs
 from inference.graph.structure import bodies
 
 _IR_VERSION = 10
+_OPSET = 26  # the newest that onnxruntime-web 1.30 takes as released
 _ONNX = ("", "ai.onnx")
 
 
@@ -26,31 +28,54 @@ def lower(model: onnx.ModelProto) -> str:
     """
     done = []
     for opset in model.opset_import:
-        if opset.domain in _ONNX and (least := _least(model, opset.version)) < opset.version:
-            done.append(f"opset {opset.version} → {least}")
-            opset.version = least
+        if opset.domain in _ONNX and (lower := _lower(model, opset.version)) < opset.version:
+            done.append(f"opset {opset.version} → {lower}")
+            opset.version = lower
             for function in model.functions:
                 for own in function.opset_import:
                     if own.domain in _ONNX:
-                        own.version = least
+                        own.version = lower
     if model.ir_version > _IR_VERSION:
         done.append(f"IR version {model.ir_version} → {_IR_VERSION}")
         model.ir_version = _IR_VERSION
     return ", ".join(done)
 
 
-def _least(model: onnx.ModelProto, version: int) -> int:
-    """The oldest opset under which each operator of the model is what it is under this one."""
+def _lower(model: onnx.ModelProto, version: int) -> int:
+    """The newest opset that the runtime takes, or the next one, under which each operator is the same."""
     nodes = [*model.graph.node, *(node for item in model.functions for node in item.node)]
-    found = 1
+    found = min(_OPSET, version)
     for node in _all(nodes):
         if node.domain in _ONNX:
             try:
-                schema = defs.get_schema(node.op_type, version, "")
+                found = max(found, _unchanged_since(node.op_type, version))
             except defs.SchemaError:
                 return version
-            found = max(found, schema.since_version)
     return found
+
+
+def _unchanged_since(operator: str, version: int) -> int:
+    """The version from which on an operator is the same but for the types it takes."""
+    schema = defs.get_schema(operator, version, "")
+    while schema.since_version > 1:
+        try:
+            earlier = defs.get_schema(operator, schema.since_version - 1, "")
+        except defs.SchemaError:
+            break
+        if _meaning(earlier) != _meaning(schema):
+            break
+        schema = earlier
+    return schema.since_version
+
+
+def _meaning(schema: defs.OpSchema) -> tuple[object, ...]:
+    """All that a version says of an operator, without types."""
+    ports = [(port.name, port.option, port.min_arity) for port in (*schema.inputs, *schema.outputs)]
+    attributes = sorted(
+        (name, str(each.type), each.required, str(each.default_value))
+        for name, each in schema.attributes.items()
+    )
+    return (schema.doc or "").strip(), ports, len(schema.inputs), attributes
 
 
 def _all(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

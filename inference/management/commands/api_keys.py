@@ -6,8 +6,9 @@ from argparse import ArgumentParser
 
 from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
-from inference.management.listing import write_json, write_table
+from inference.management.listing import write_table
 from inference.models import ApiKey
+from telling.documents import write_json
 
 _COLUMNS = ("name", "prefix", "user", "requests_per_minute", "active", "created_at")
 

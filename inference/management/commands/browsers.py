@@ -10,7 +10,7 @@ from browsers.models import Browser
 from inference.errors import InvalidRequest
 from inference.ledger import operations
 from inference.management.cli import TypedCommand
-from inference.management.listing import write_json, write_table
+from inference.management.listing import write_table
 from inference.scheduling.pool_view import get_browser
 from inference.store.audit import machine_user
 from inference.wire.serializers.browsers import (
@@ -18,6 +18,7 @@ from inference.wire.serializers.browsers import (
     BrowserSerializer,
     what_is_known_now,
 )
+from telling.documents import write_json
 
 _COLUMNS = ("id", "family", "version", "state", "now", "breaker", "drained", "repairs")
 

@@ -14,7 +14,6 @@ from typing import Final, TypedDict
 from tqdm import tqdm
 
 from browsers import locations
-from browsers.core import units
 from inference.catalog import registry
 from inference.comparisons import asking, junit, page, report
 from inference.comparisons.asking import Asked
@@ -25,6 +24,7 @@ from inference.graph.atomic import atomic_write
 from inference.management.cli import TypedCommand
 from inference.models import Comparison, ComparisonState
 from inference.runs.inputs import from_python, read_input_file
+from telling import units
 
 _LOOK_EVERY_S: Final = 0.2
 _SAY_EVERY_S: Final = 5.0

@@ -9,11 +9,12 @@ from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
 from inference.management.cli import TypedCommand
-from inference.management.listing import write_json, write_table
+from inference.management.listing import write_table
 from inference.models import Run, RunState
 from inference.runs.answers import get_run
 from inference.store.audit import machine_user
 from inference.wire.serializers.runs import RunDetailSerializer, RunSerializer
+from telling.documents import write_json
 
 _COLUMNS = (
     "id",

@@ -3,6 +3,8 @@
  * browser holds which layers, how fast it goes, and what was recovered meanwhile.
  */
 
+import { milliseconds, number, size } from './units.js';
+
 /** @typedef {{ role: string, content: string }} Message */
 /** @typedef {{ stage: number, layers: [number, number] | null, browser: string, weight_bytes: number, epoch: number }} Stage */
 /** @typedef {{ stage: number, lost_by: string, taken_by: string, how: string, why: string, seconds: number | null }} Recovery */
@@ -51,13 +53,13 @@ class Pace {
     this.last = performance.now();
     if (this.tokens === 0 && tokens > 0) {
       this.first = this.last;
-      say('chat-first', `after ${Math.round(this.first - this.began)} ms`);
+      say('chat-first', `after ${milliseconds(this.first - this.began)}`);
     }
     this.tokens += tokens;
     say('chat-tokens', String(this.tokens));
     const seconds = (this.last - this.first) / 1000;
     if (seconds > 0) {
-      say('chat-speed', `${((this.tokens - 1) / seconds).toFixed(1)} tokens/s`);
+      say('chat-speed', number((this.tokens - 1) / seconds, 'tokens/s'));
     }
   }
 }
@@ -67,9 +69,8 @@ function showStages(stages) {
   const rows = stages.map((stage) => {
     const row = document.createElement('tr');
     const layers = stage.layers === null ? 'not known' : stage.layers.join(' to ');
-    const weights = `${(stage.weight_bytes / 1e6).toFixed(1)} MB`;
     const browser = stage.browser === '' ? 'none now' : stage.browser;
-    row.append(...[layers, browser, weights, String(stage.epoch)].map((text) => element('td', text)));
+    row.append(...[layers, browser, size(stage.weight_bytes), String(stage.epoch)].map((text) => element('td', text)));
     return row;
   });
   part('chat-stages', HTMLElement).replaceChildren(...rows);
@@ -78,7 +79,7 @@ function showStages(stages) {
 /** @param {Recovery[]} recoveries */
 function showRecoveries(recoveries) {
   const rows = recoveries.map((one) => {
-    const took = one.seconds === null ? 'not yet there again' : `there again after ${one.seconds.toFixed(2)} s`;
+    const took = one.seconds === null ? 'not yet there again' : `there again after ${milliseconds(1000 * one.seconds)}`;
     const from = one.lost_by === '' ? 'nobody' : one.lost_by;
     const to = one.taken_by === '' ? 'nobody yet' : one.taken_by;
     return element('li', `stage ${one.stage}: from ${from} to ${to} by ${one.how}, ${took}: ${one.why}`);

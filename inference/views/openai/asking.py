@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from inference.catalog import registry
 from inference.catalog.decoders import decoder_of
@@ -51,7 +50,7 @@ class Question:
     new_calls: Callable[[], ToolCalls | None] = lambda: None
 
 
-def chat(document: Any) -> Question:
+def chat(document: object) -> Question:
     """A chat's question. Blocks.
 
     Raises:
@@ -96,7 +95,7 @@ def _calling(writing: Writing, form: ToolForm, tools: Tools) -> Writing:
     return dataclasses.replace(writing, stop=stop, grammar=grammar, grammar_field="tools")
 
 
-def completion(document: Any) -> Question:
+def completion(document: object) -> Question:
     """A completion's question. Blocks.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,17 +13,16 @@ from inference.core.ports import Port
 from inference.errors import RunFailed
 from inference.models import OnnxModel, Run
 from inference.runs import creation, serving
-from inference.runs.answers import collect
+from inference.runs.answers import collect, release
 from inference.store.tensors import decode_array, encode_array
 from inference.views.http import Answer
-from inference.views.open_inference import drop_outputs
 from inference.views.openai.models import embedding_of
 from inference.wire.openai.answers import embeddings
 from inference.wire.openai.reading import EmbeddingRequest, read_embedding
 from inference.wire.openai.refusals import Refused
 
 
-async def answer(document: Any, owner: str) -> Answer:
+async def answer(document: object, owner: str) -> Answer:
     """Embed the texts of a request's document.
 
     Raises:
@@ -46,10 +44,11 @@ async def answer(document: Any, owner: str) -> Answer:
                 owner=owner,
                 browsers=request.browsers,
                 platform=request.platform,
-            )
+            ),
+            taken=True,
         )
 
-    return await serving.run_to_end(create, lambda run: _written(run, *asked[0]), drop_outputs)
+    return await serving.run_to_end(create, lambda run: _written(run, *asked[0]), release)
 
 
 def _port(model: OnnxModel, request: EmbeddingRequest) -> Port:

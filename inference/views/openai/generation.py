@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Final
 
 from browsers.core.failures import Category
 from inference.core.generation.answer import Answer as AnswerText
@@ -21,9 +21,9 @@ from inference.generation import encoding
 from inference.generation import serving as sessions
 from inference.generation.encoding import Encoding, Heard
 from inference.runs import serving
+from inference.runs.answers import release
 from inference.views import http
 from inference.views.http import Answer, Send
-from inference.views.open_inference import drop_outputs
 from inference.views.openai.asking import Question
 from inference.wire.openai.answers import Choice, Form, Usage
 from inference.wire.openai.refusals import GenerationFailed, error_document
@@ -89,7 +89,7 @@ async def _encoded(question: Question, owner: str) -> Sequence[Heard]:
             encoded = serving.run_to_end(
                 functools.partial(encoding.begin, source, asked, owner),
                 functools.partial(encoding.heard, source),
-                drop_outputs,
+                release,
             )
             made[source] = asyncio.ensure_future(encoded)
     try:
@@ -153,7 +153,7 @@ class _Telling:
             for _ in question.asked
         ]
         self._calls = [question.new_calls() for _ in question.asked]
-        self._ended: list[Ended] = []
+        self._ended: dict[int, Ended] = {}
 
     def add(self, index: int, event: TokenWritten) -> Piece:
         return self._called(index, self._texts[index].add(event.pick))
@@ -169,7 +169,7 @@ class _Telling:
             if event.ending is Ending.CANCELLED:
                 category = Category.CANCELLED
             raise GenerationFailed(event.error or "the generation was cancelled", category)
-        self._ended.append(event)
+        self._ended[index] = event
         piece = self._called(index, self._texts[index].end(), last=True)
         found = self._calls[index]
         called = found is not None and found.count > 0
@@ -190,9 +190,18 @@ class _Telling:
     def usage(self) -> Usage:
         return Usage(
             self._question.prompt_tokens,
-            sum(event.tokens for event in self._ended),
-            sum(event.cached_tokens for event in self._ended),
+            sum(event.tokens for event in self._ended.values()),
+            self._cached(),
         )
+
+    def _cached(self) -> int:
+        """Of each prompt what none of its answers had to compute."""
+        choices = self._question.writing.choices
+        by_prompt: dict[int, int] = {}
+        for index, event in self._ended.items():
+            known = by_prompt.get(index // choices, event.cached_tokens)
+            by_prompt[index // choices] = min(known, event.cached_tokens)
+        return sum(by_prompt.values())
 
 
 async def _whole(question: Question, started: Sequence[str], form: Form) -> JsonObject:
@@ -239,7 +248,7 @@ async def _stream(question: Question, started: Sequence[str], form: Form, send: 
 
 
 async def _tell(
-    question: Question, started: Sequence[str], form: Form, write: Callable[[str], Any]
+    question: Question, started: Sequence[str], form: Form, write: Callable[[str], object]
 ) -> None:
     telling = _Telling(question)
     for index, before in enumerate(question.before):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class Form:
         """The last event of a stream that was asked for its usage."""
         return self._document([], stream=True, usage=usage.document())
 
-    def _document(self, choices: list[Any], *, stream: bool, **more: Any) -> JsonObject:
+    def _document(self, choices: list[object], *, stream: bool, **more: object) -> JsonObject:
         kind = "text_completion"
         if self.chat:
             kind = "chat.completion.chunk" if stream else "chat.completion"
@@ -115,7 +115,7 @@ class Form:
         }
 
     def _event(
-        self, index: int, part: JsonView | str, logprobs: Any, finish: str | None
+        self, index: int, part: JsonView | str, logprobs: object, finish: str | None
     ) -> JsonObject:
         choice = {
             "index": index,

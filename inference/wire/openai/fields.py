@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from typing import Any
 
 from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
@@ -64,7 +63,7 @@ class Field:
     kind: Kind
     help: str
     endpoints: frozenset[Endpoint]
-    default: Any = None
+    default: object = None
     required: bool = False
 
     @property
@@ -72,7 +71,7 @@ class Field:
         return not isinstance(self.kind, Only)
 
 
-def _unserved(name: str, endpoints: frozenset[Endpoint], why: str, *harmless: Any) -> Field:
+def _unserved(name: str, endpoints: frozenset[Endpoint], why: str, *harmless: object) -> Field:
     return Field(name, Only(harmless, why), "", endpoints)
 
 
@@ -323,7 +322,7 @@ def fields_of(endpoint: Endpoint) -> list[Field]:
     return [field for field in FIELDS if endpoint in field.endpoints]
 
 
-def read_fields(document: Any, endpoint: Endpoint) -> JsonObject:
+def read_fields(document: object, endpoint: Endpoint) -> JsonObject:
     """A request's fields by their names, those that are missing or null with what that means.
 
     Raises:
@@ -342,7 +341,7 @@ def read_fields(document: Any, endpoint: Endpoint) -> JsonObject:
     return {name: _read(field, document) for name, field in taken.items()}
 
 
-def _read(field: Field, document: JsonView) -> Any:
+def _read(field: Field, document: JsonView) -> object:
     value = document.get(field.name)
     if value is None:
         if field.required:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from inference.core.generation.grammar import MOST_CHARACTERS, json_grammar
 from inference.documents import JsonObject, JsonView
@@ -25,7 +25,7 @@ class Text(Kind):
 
     expected: ClassVar[str] = "a text of at least one character"
 
-    def read(self, name: str, value: Any) -> str:
+    def read(self, name: str, value: object) -> str:
         if not isinstance(value, str) or not value:
             raise self.refusal(name, value)
         return value
@@ -45,10 +45,10 @@ class Number(Kind):
             return f"a number above {self.least:g} and at most {self.most:g}"
         return f"a number from {self.least:g} to {self.most:g}"
 
-    def read(self, name: str, value: Any) -> float:
-        known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    def read(self, name: str, value: object) -> float:
         if (
-            not known
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
             or not self.least <= value <= self.most
             or (self.above and value == self.least)
         ):
@@ -67,7 +67,7 @@ class Count(Kind):
     def expected(self) -> str:
         return f"a whole number from {self.least} to {self.most}"
 
-    def read(self, name: str, value: Any) -> int:
+    def read(self, name: str, value: object) -> int:
         if type(value) is not int or not self.least <= value <= self.most:
             raise self.refusal(name, value)
         return value
@@ -81,7 +81,7 @@ class Stops(Kind):
         f"a text, or a list of at most {MOST_STOPS}, each of 1 to {MOST_STOP_CHARACTERS} characters"
     )
 
-    def read(self, name: str, value: Any) -> tuple[str, ...]:
+    def read(self, name: str, value: object) -> tuple[str, ...]:
         stops = [value] if isinstance(value, str) else value
         if not isinstance(stops, list) or len(stops) > MOST_STOPS:
             raise self.refusal(name, value)
@@ -97,7 +97,7 @@ class Tokens(Kind):
 
     expected: ClassVar[str] = f"a list of at most {MOST_BIASES} numbers of the model's tokens"
 
-    def read(self, name: str, value: Any) -> tuple[int, ...]:
+    def read(self, name: str, value: object) -> tuple[int, ...]:
         if not isinstance(value, list) or len(value) > MOST_BIASES or not all(map(is_token, value)):
             raise self.refusal(name, value)
         return tuple(value)
@@ -112,7 +112,7 @@ class Biases(Kind):
         f"-{MOST_BIAS} to {MOST_BIAS}"
     )
 
-    def read(self, name: str, value: Any) -> dict[int, float]:
+    def read(self, name: str, value: object) -> dict[int, float]:
         if not isinstance(value, dict) or len(value) > MOST_BIASES:
             raise self.refusal(name, value)
         found: dict[int, float] = {}
@@ -131,7 +131,7 @@ class StreamOptions(Kind):
 
     expected: ClassVar[str] = 'an object with "include_usage": true or false, and nothing else'
 
-    def read(self, name: str, value: Any) -> bool:
+    def read(self, name: str, value: object) -> bool:
         if not isinstance(value, dict) or value.keys() - {"include_usage", "include_obfuscation"}:
             raise self.refusal(name, value)
         # Obfuscation pads events against who listens to an encrypted line: there is none here.
@@ -149,7 +149,7 @@ class Words(Kind):
 
     expected: ClassVar[str] = "an object"
 
-    def read(self, name: str, value: Any) -> JsonObject:
+    def read(self, name: str, value: object) -> JsonObject:
         if not isinstance(value, dict):
             raise self.refusal(name, value)
         return value
@@ -164,17 +164,17 @@ class Form(Kind):
         '"schema": {…}}}'
     )
 
-    def read(self, name: str, value: Any) -> str:
+    def read(self, name: str, value: object) -> str:
         match value:
-            case {"type": "text"} if len(value) == 1:
+            case {"type": "text", **more} if not more:
                 return ""
-            case {"type": "json_object"} if len(value) == 1:
+            case {"type": "json_object", **more} if not more:
                 return json_grammar({"type": "object"})
-            case {"type": "json_schema", "json_schema": dict(given)} if len(value) == 2:
+            case {"type": "json_schema", "json_schema": dict(given), **more} if not more:
                 return self._of_schema(name, value, given)
         raise self.refusal(name, value)
 
-    def _of_schema(self, name: str, value: Any, given: JsonView) -> str:
+    def _of_schema(self, name: str, value: object, given: JsonView) -> str:
         schema, strict = given.get("schema", {}), given.get("strict")
         texts = (given.get("name"), given.get("description", ""))
         known = not given.keys() - {"name", "description", "schema", "strict"}
@@ -199,7 +199,7 @@ class Language(Kind):
 
     expected: ClassVar[str] = "two or three letters, such as en"
 
-    def read(self, name: str, value: Any) -> str:
+    def read(self, name: str, value: object) -> str:
         if not isinstance(value, str) or not re.fullmatch("[a-z]{2,3}", value):
             raise self.refusal(name, value)
         return value
@@ -215,7 +215,7 @@ class Anything(Kind):
     def expected(self) -> str:
         return self.what
 
-    def read(self, name: str, value: Any) -> Any:
+    def read(self, name: str, value: object) -> object:
         return value
 
 
@@ -223,7 +223,7 @@ class Anything(Kind):
 class Only(Kind):
     """A field that is not served: the values that ask for nothing are taken, every other is refused."""
 
-    harmless: tuple[Any, ...]
+    harmless: tuple[object, ...]
     why: str
 
     @property
@@ -231,11 +231,11 @@ class Only(Kind):
         taken = ", ".join(map(json.dumps, self.harmless)) if self.harmless else "null"
         return f"{taken} ({self.why})"
 
-    def read(self, name: str, value: Any) -> Any:
+    def read(self, name: str, value: object) -> object:
         if not any(type(value) is type(one) and value == one for one in self.harmless):
             raise self.refusal(name, value)
         return value
 
 
-def is_token(value: Any) -> bool:
+def is_token(value: object) -> bool:
     return type(value) is int and 0 <= value <= MOST_TOKEN

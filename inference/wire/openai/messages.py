@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any, Final
+from typing import Final
 
 from inference.documents import JsonObject, JsonView
 from inference.wire.openai.refusals import Refused
@@ -23,7 +23,7 @@ _UNSERVED: Final = {
 }
 
 
-def read_messages(given: Any) -> tuple[JsonView, ...]:
+def read_messages(given: object) -> tuple[JsonView, ...]:
     """Each as its role and its text.
 
     Raises:
@@ -37,7 +37,7 @@ def read_messages(given: Any) -> tuple[JsonView, ...]:
     return tuple(_message(f"messages[{index}]", item) for index, item in enumerate(given))
 
 
-def _message(where: str, given: Any) -> JsonObject:
+def _message(where: str, given: object) -> JsonObject:
     if not isinstance(given, dict):
         raise Refused(f"{where}: expected an object, got {given!r:.60}", param=where)
     role = given.get("role")
@@ -70,14 +70,14 @@ def _message(where: str, given: Any) -> JsonObject:
     return {"role": role, "content": _content(f"{where}.content", content), **more}
 
 
-def _calls(where: str, given: Any) -> list[JsonObject]:
+def _calls(where: str, given: object) -> list[JsonObject]:
     """Calls as chat templates take them: with arguments that are an object, not its JSON."""
     if not isinstance(given, list):
         raise Refused(f"{where}: expected a list of calls, got {given!r:.60}", param=where)
     return [_call(f"{where}[{index}]", item) for index, item in enumerate(given)]
 
 
-def _call(where: str, given: Any) -> JsonObject:
+def _call(where: str, given: object) -> JsonObject:
     match given:
         case {
             "id": str(number),
@@ -107,7 +107,7 @@ def _answered(where: str, given: JsonView) -> JsonObject:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _content(where: str, given: Any) -> str:
+def _content(where: str, given: object) -> str:
     """The text; of several parts, one a line."""
     if isinstance(given, str):
         return given
@@ -118,9 +118,9 @@ def _content(where: str, given: Any) -> str:
     return "\n".join(_part(f"{where}[{index}]", item) for index, item in enumerate(given))
 
 
-def _part(where: str, given: Any) -> str:
+def _part(where: str, given: object) -> str:
     match given:
-        case {"type": "text", "text": str(text)} if len(given) == 2:
+        case {"type": "text", "text": str(text), **more} if not more:
             return text
     raise Refused(
         f'{where}: expected {{"type": "text", "text": "…"}}: messages are text; got {given!r:.60}',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from typing import Any, Final
+from typing import Final
 
 from inference.core.generation.sampled import Sampling
 from inference.documents import JsonView
@@ -81,7 +81,7 @@ class EmbeddingRequest:
     platform: str
 
 
-def read_chat(document: Any) -> ChatRequest:
+def read_chat(document: object) -> ChatRequest:
     """Read the body of a chat.
 
     Raises:
@@ -114,7 +114,7 @@ def read_chat(document: Any) -> ChatRequest:
     return ChatRequest(writing, messages, fields["chat_template_kwargs"], tools)
 
 
-def read_completion(document: Any) -> CompletionRequest:
+def read_completion(document: object) -> CompletionRequest:
     """Read the body of a completion.
 
     Raises:
@@ -153,7 +153,7 @@ class TranscriptionRequest:
     plain: bool
 
 
-def read_transcription(document: Any) -> TranscriptionRequest:
+def read_transcription(document: object) -> TranscriptionRequest:
     """Read the fields of a form.
 
     Raises:
@@ -177,7 +177,7 @@ def read_transcription(document: Any) -> TranscriptionRequest:
     )
 
 
-def read_embedding(document: Any) -> EmbeddingRequest:
+def read_embedding(document: object) -> EmbeddingRequest:
     """Read the body of a request for embeddings.
 
     Raises:
@@ -199,7 +199,7 @@ def read_embedding(document: Any) -> EmbeddingRequest:
     )  # fmt: skip
 
 
-def _not_texts(expected: str, got: Any) -> Refused:
+def _not_texts(expected: str, got: object) -> Refused:
     return Refused(f"input: expected {expected}, got {got!r:.60}", param="input")
 
 
@@ -243,7 +243,7 @@ def _writing(
     )
 
 
-def _prompts(given: Any) -> tuple[str | tuple[int, ...], ...]:
+def _prompts(given: object) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(given, str):
         return (given,)
     if isinstance(given, list) and given:
@@ -258,7 +258,7 @@ def _prompts(given: Any) -> tuple[str | tuple[int, ...], ...]:
     )
 
 
-def _is_prompt(given: Any) -> bool:
+def _is_prompt(given: object) -> bool:
     if isinstance(given, list):
         return bool(given) and all(map(is_token, given))
     return isinstance(given, str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import secrets
-from typing import Any, Final
+from typing import Final
 
 from inference.core.generation.tools import Call, Tool
 from inference.documents import JsonObject, JsonView
@@ -33,7 +33,7 @@ class Tools:
     several: bool = True
 
 
-def read_tools(given: Any, choice: Any, *, several: bool) -> Tools:
+def read_tools(given: object, choice: object, *, several: bool) -> Tools:
     """`tools` and `tool_choice` of a request; without callable ones where it chose none.
 
     Raises:
@@ -71,7 +71,7 @@ def read_tools(given: Any, choice: Any, *, several: bool) -> Tools:
     )
 
 
-def _tool(where: str, given: Any) -> Tool:
+def _tool(where: str, given: object) -> Tool:
     function = given.get("function") if isinstance(given, dict) else None
     match given:
         case {"type": "function", "function": {"name": str(name)}} if _NAME.fullmatch(name):

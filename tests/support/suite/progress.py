@@ -78,7 +78,10 @@ class Progress:
             return "skipped", "", ""
         if report.passed:
             return ("passed", "", "") if report.when == "call" else None
-        return ("failed" if report.when == "call" else "error"), "", ""
+        if report.failed:
+            around = report.when in ("setup", "teardown")
+            return ("error", "", "ERROR") if around else ("failed", "", "FAILED")
+        return None
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

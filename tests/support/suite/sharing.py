@@ -8,7 +8,11 @@ import pytest
 
 from tests.support.suite.units import file_of
 
-SHARED_POOLS = {"stack": "the pool of every browser", "pair": "the pool of two browsers"}
+SHARED_POOLS = {
+    "stack": "the pool of every browser",
+    "pair": "the pool of two browsers",
+    "trio": "the pool of three browsers",
+}
 """By fixture the unit of the files whose tests use it: one process runs them, one after the other."""
 
 

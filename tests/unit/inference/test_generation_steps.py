@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.core.generation.prefixes import LEAST as FEWEST
+from inference.core.generation.prefixes import reusable
 from inference.core.generation.sessions import Place, Step, judge, steps_of
 from inference.core.generation.step_times import LEAST, StepTimes
 from tests.support.shared import ROOT
@@ -17,25 +19,45 @@ CASES = json.loads((ROOT / "tests" / "js" / "fixtures" / "steps.json").read_text
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_steps_are_judged_as_in_the_page(case: dict[str, object]) -> None:
-    place, step = case["place"], case["step"]
+    step = case["step"]
     assert isinstance(step, list)
-    held = Place(*place) if isinstance(place, list) else None
-    assert judge(held, Step(*step)) == case["verdict"]
+    held, kept = (
+        Place(*place) if isinstance(place, list) else None
+        for place in (case["place"], case.get("kept"))
+    )
+    assert judge(held, Step(*step), kept) == case["verdict"]
 
 
-@given(st.integers(1, 3000), st.integers(0, 20), st.integers(3, 300))
-def test_steps_follow_one_another_to_the_end(prompt: int, written: int, most: int) -> None:
-    steps = steps_of(prompt, written, most=most)
-    position = 0
+@given(st.integers(2, 3000), st.integers(0, 20), st.integers(3, 300), st.floats(0, 1))
+def test_steps_follow_one_another_to_the_end(
+    prompt: int, written: int, most: int, share: float
+) -> None:
+    begun = int(share * (prompt - 2))
+    steps = steps_of(prompt, written, start=begun, most=most)
+    position = begun
     for start, count in steps:
         assert start == position
         position += count
     assert position == prompt + written
     of_prompt = steps[: len(steps) - written]
     assert all(count <= most for _, count in of_prompt)
-    assert prompt == 1 or all(count > 1 for _, count in of_prompt)
+    assert all(count > 1 for _, count in of_prompt)
     assert all(count == 1 for _, count in steps[len(of_prompt) :])
     assert any(start + count == prompt for start, count in of_prompt)
+
+
+def test_a_prompt_of_one_token_is_one_step() -> None:
+    assert list(steps_of(1, 1, most=9)) == [(0, 1), (1, 1)]
+
+
+def test_a_kept_prompt_serves_as_far_as_the_next_one_is_the_same() -> None:
+    kept = list(range(40))
+    assert reusable(kept, [*kept, 7, 8, 9]) == 40
+    assert reusable(kept, [*kept[:30], 99, *kept[31:]]) == 30
+    assert reusable(kept, kept) == 38, "a step of several positions is left"
+    assert reusable(kept, kept[: FEWEST + 1]) == 0, "too few"
+    assert reusable(kept, [99, *kept]) == 0
+    assert reusable(kept, [1]) == 0
 
 
 def test_a_step_may_take_twenty_times_what_slow_ones_took() -> None:

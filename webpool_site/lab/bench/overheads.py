@@ -44,10 +44,10 @@ def measure(pool: Pool) -> Iterator[Line]:
     _register_models()
     yield from ways(pool)
     yield processor.table(pool.pids, pool.port, _bodies(pool.ids[0]), 3 * pool.n, warm_up=WARM_UP)
+    yield from in_turns(pool.ids, pool.n)
     yield from pool_cases(pool.ids, pool.n)
     yield http_case(pool.port, pool.ids[0], pool.n)
     yield concurrency_case(200)
-    yield baseline_celery(pool.n)
     yield baseline_onnxruntime(pool.n)
     yield from baseline_page(pool.browsers[0].kind, pool.n)
 
@@ -71,30 +71,58 @@ def overheads(
 
     What each shard took is read from the ledger after the clock has stopped.
     """
-    samples = []
-    for number in range(WARM_UP + n):
-        began = time.perf_counter()
-        run, _ = creation.infer(wanted)
-        took_ms = (time.perf_counter() - began) * 1000
-        if number >= WARM_UP:
-            computed = [shard["compute_ms"] for shard in run_metrics(run)["shards"]]
-            samples.append(took_ms - of_shards(computed))
-    return samples
+    return [_overhead(wanted, of_shards) for _ in range(WARM_UP + n)][WARM_UP:]
+
+
+def _overhead(
+    wanted: creation.RunRequest, of_shards: Callable[[list[float]], float] = sum
+) -> float:
+    began = time.perf_counter()
+    run, _ = creation.infer(wanted)
+    took_ms = (time.perf_counter() - began) * 1000
+    return took_ms - of_shards([shard["compute_ms"] for shard in run_metrics(run)["shards"]])
+
+
+def in_turns(browsers: list[str], n: int) -> Iterator[Row]:
+    """An empty Celery task beside runs of one and more shards, one of each after the other.
+
+    Whoever else uses the machine then slows all alike; what a run costs is told in such tasks, too.
+    """
+    wanted = {
+        shards: request("bench-chain", SMALL, strategy="layer" if shards > 1 else "",
+                        shards=shards if shards > 1 else None, platform="wasm",
+                        browsers=tuple(browsers[:shards]))
+        for shards in (1, 2, 4)
+    }  # fmt: skip
+    hops: list[float] = []
+    runs: dict[int, list[float]] = {shards: [] for shards in wanted}
+    for _ in range(WARM_UP + n):
+        hops += timed(_empty_task, 1, warm_up=0)
+        for shards, asked in wanted.items():
+            runs[shards].append(_overhead(asked))
+    gc.collect()  # a result unsubscribes when it is collected: now, while its server is there
+    empty = row("baseline: empty Celery task with result", hops[WARM_UP:])
+    unsharded = _beside(empty, f"unsharded, 256 B, {browsers[0]} wasm", runs.pop(1)[WARM_UP:], 2.5)
+    yield from (empty, unsharded)
+    for shards, samples in runs.items():
+        extra = [(sample - unsharded.median_ms) / (shards - 1) for sample in samples[WARM_UP:]]
+        yield _beside(empty, f"per extra sequential shard ({shards} shards)", extra, 2.0)
+
+
+def _beside(empty: Row, name: str, samples: list[float], most: float) -> Row:
+    """`most`: how many empty tasks it may take."""
+    goal_ms, tasks = most * empty.median_ms, float(np.median(samples)) / empty.median_ms
+    return row(name, samples, goal_ms=goal_ms, empty_tasks=tasks, goal_tasks=most)
+
+
+def _empty_task() -> float:
+    nothing.apply_async(queue=CONTROL_QUEUE).get(timeout=10)
+    return 0.0
 
 
 def pool_cases(browsers: list[str], n: int) -> Iterator[Row]:
     """Overheads through `inference.runs`, records included."""
     first = browsers[0]
-    whole = overheads(request("bench-chain", SMALL, browsers=(first,), platform="wasm"), n)
-    unsharded = row(f"unsharded, 256 B, {first} wasm", whole, goal_ms=5.0)
-    yield unsharded
-    for shards in (2, 4):
-        wanted = request("bench-chain", SMALL, strategy="layer", shards=shards, platform="wasm",
-                         browsers=tuple(browsers[:shards]))  # fmt: skip
-        samples = overheads(wanted, n)
-        extra = [(sample - unsharded.median_ms) / (shards - 1) for sample in samples]
-        yield row(f"per extra sequential shard ({shards} shards)", extra, goal_ms=4.0,
-                  whole_run_median_ms=float(np.median(samples)))  # fmt: skip
     for parts in range(2, len(browsers) + 1):
         batch = np.ones((parts, 64), np.float32)
         wanted = request("bench-chain", batch, strategy="data", shards=parts, platform="wasm",
@@ -168,16 +196,6 @@ def concurrency_case(total: int) -> Row:
     seconds = time.perf_counter() - began
     return row(f"{total} requests, 32 at a time, whole pool", samples,
                requests_per_s=round(total / seconds, 1))  # fmt: skip
-
-
-def baseline_celery(n: int) -> Row:
-    def hop() -> float:
-        nothing.apply_async(queue=CONTROL_QUEUE).get(timeout=10)
-        return 0.0
-
-    samples = timed(hop, n, warm_up=WARM_UP)
-    gc.collect()  # a result unsubscribes when it is collected: now, while its server is there
-    return row("baseline: empty Celery task with result", samples)
 
 
 def baseline_onnxruntime(n: int) -> Row:

@@ -11,13 +11,13 @@ from history import recording
 from history.models import HistoryState
 from inference.models import Attempt, Outcome, Run
 from inference.store import outbox
-from webpool_site.lab.faults import writers
 from webpool_site.lab.faults.chaos import Strike
 from webpool_site.lab.faults.load import OWNER, Load
 from webpool_site.lab.faults.phases import Lengths, Worked, covered
 from webpool_site.lab.faults.proof import prove
 from webpool_site.lab.faults.targets import Target
-from webpool_site.lab.faults.writers import Writers
+from webpool_site.lab.faults.texts import writers
+from webpool_site.lab.faults.texts.writers import Writers
 
 
 def verdict(load: Load, texts: Writers, strikes: Sequence[Strike]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from webpool_site.lab.faults.fire import kept_by_history, sentence, verdict, vio
 from webpool_site.lab.faults.health import NotHealed, wait_whole
 from webpool_site.lab.faults.load import Load
 from webpool_site.lab.faults.own_pool import OwnPool, enter
+from webpool_site.lab.faults.texts.writers import Writers
 from webpool_site.lab.faults.work import HEAVY, LIGHT, questions
-from webpool_site.lab.faults.writers import Writers
 
 _WHOLE_WITHIN_S = 180.0
 _ENDED_WITHIN_S = 420.0

@@ -22,13 +22,14 @@ from inference.management.cli import WebpoolCommand
 from inference.models import Run
 from webpool_site.browser_list import BrowserListError, choose
 from webpool_site.instance import Instance
-from webpool_site.lab.faults import flapping, page, pressure, texts
+from webpool_site.lab.faults import flapping, page, pressure
 from webpool_site.lab.faults import report as reports
 from webpool_site.lab.faults.campaign import OWNER, Campaign, Case
 from webpool_site.lab.faults.health import NotHealed
 from webpool_site.lab.faults.own_pool import OwnPool, enter
 from webpool_site.lab.faults.proof import prove
 from webpool_site.lab.faults.scenarios import SCENARIOS
+from webpool_site.lab.faults.texts import campaign as texts
 from webpool_site.lab.faults.work import HEAVY, LARGE, LIGHT, questions
 
 STRATEGIES = ("none", "layer", "data", "tensor", "attention_feedforward")
@@ -36,8 +37,8 @@ STRATEGIES = ("none", "layer", "data", "tensor", "attention_feedforward")
 
 class Command(WebpoolCommand):
     help = (
-        "Hurt a pool of real browsers (kill, stop, slow down, cut off) while it computes, and report how "
-        "often and how fast the right answer came all the same."
+        "Hurt a pool of real browsers while it computes (kill, stop, slow down, cut off); report how often "
+        "and how fast the right answer came all the same."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -28,14 +28,15 @@ import { fromTensor, toTensor } from './tensors.js';
  * What a step may do to a cache: begin it, continue it, have its last answer again, or why it may not.
  * @param {Place | undefined} place
  * @param {Step} step
+ * @param {{position: number}} [kept] of another session with the same tokens before the step: it is cut to them
  * @returns {Verdict}
  */
-export function judge(place, { epoch, start, count }) {
+export function judge(place, { epoch, start, count }, kept) {
   if (place && epoch < place.epoch) {
     return 'stale_epoch';
   }
   if (!place || epoch > place.epoch) {
-    return start === 0 ? 'begin' : 'no_cache';
+    return start <= (kept?.position ?? 0) ? 'begin' : 'no_cache';
   }
   if (start === place.position) {
     return 'compute';
@@ -50,13 +51,15 @@ export class Caches {
   /**
    * One step of a session. A step that fails leaves the cache as it was.
    * @param {{session: Session, ort: Ort}} loaded
-   * @param {Header} header session, epoch, start, count, top_k, and with the first step its stage
+   * @param {Header} header session, epoch, start, count, top_k, and with the first step its stage, or `kept`: the
+   *   session whose cache it begins with
    * @param {WireTensor[]} tensors the step's tokens or hidden tensors
    * @returns {Promise<Answer>}
    */
   async decode({ session, ort }, header, tensors) {
     const held = this.#held.get(header.session);
-    const verdict = judge(held, /** @type {any} */ (header));
+    const kept = header.kept ? this.#held.get(header.kept) : undefined;
+    const verdict = judge(held, /** @type {any} */ (header), kept);
     if (held && verdict === 'repeat') {
       return held.answer;
     }
@@ -65,7 +68,7 @@ export class Caches {
       const asked = `epoch ${header.epoch}, positions from ${header.start}`;
       throw new PageError(/** @type {any} */ (verdict), `${header.session}: asked for ${asked}; holds ${has}`);
     }
-    const { stage, states, memory } = verdict === 'compute' && held ? held : begin(ort, header, tensors);
+    const { stage, states, memory } = verdict === 'compute' && held ? held : begin(ort, header, tensors, kept);
     const given = new Map([...memory, ...tensors.map((wire) => /** @type {const} */ ([wire.name, toTensor(ort, wire)]))]);
     const feeds = { ...states, ...filled(ort, stage.inputs, header, given) };
     const asked = stage.logits && header.top_k !== null ? [stage.logits] : [];
@@ -104,9 +107,14 @@ export class Caches {
  * @param {Ort} ort
  * @param {Header} header
  * @param {WireTensor[]} tensors of the first step: what an encoder made comes with it, and is kept
+ * @param {Cache | undefined} kept
  * @returns {{stage: Stage, states: Record<string, Tensor>, memory: Map<string, Tensor>}}
  */
-function begin(ort, { session, stage }, tensors) {
+function begin(ort, { session, start, stage }, tensors, kept) {
+  if (start > 0 && kept) {
+    const cut = kept.stage.states.map(({ past, axis }) => [past, shortened(ort, kept.states[past], axis, start)]);
+    return { stage: kept.stage, states: Object.fromEntries(cut), memory: kept.memory };
+  }
   if (!stage) {
     throw new PageError('invalid_input', `${session}: the first step says what the stage takes and gives`);
   }
@@ -114,15 +122,36 @@ function begin(ort, { session, stage }, tensors) {
     past,
     toTensor(ort, { name: past, dtype, shape, data: new Uint8Array(0) }),
   ]);
-  const kept = new Set(
-    stage.inputs.filter((/** @type {StageInput} */ { use }) => use === 'memory').map((/** @type {StageInput} */ { name }) => name),
-  );
-  const memory = tensors.filter(({ name }) => kept.has(name));
+  const named = stage.inputs.filter((/** @type {StageInput} */ { use }) => use === 'memory');
+  const names = new Set(named.map((/** @type {StageInput} */ { name }) => name));
+  const memory = tensors.filter(({ name }) => names.has(name));
   return {
     stage,
     states: Object.fromEntries(states),
     memory: new Map(memory.map((wire) => [wire.name, toTensor(ort, wire)])),
   };
+}
+
+/**
+ * The first positions of a cache, as a tensor of its own.
+ * @param {Ort} ort
+ * @param {Tensor} state
+ * @param {number} axis of positions
+ * @param {number} length
+ * @returns {Tensor}
+ */
+export function shortened(ort, state, axis, length) {
+  const dims = [...state.dims];
+  const inner = dims.slice(axis + 1).reduce((product, size) => product * size, 1);
+  const [from, to] = [dims[axis] * inner, length * inner];
+  const data = /** @type {Float32Array} */ (state.data);
+  const rows = data.length / from;
+  const cut = new /** @type {any} */ (data.constructor)(rows * to);
+  for (let row = 0; row < rows; row += 1) {
+    cut.set(data.subarray(row * from, row * from + to), row * to);
+  }
+  dims[axis] = length;
+  return new ort.Tensor(/** @type {any} */ (state.type), cut, dims);
 }
 
 /**

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("inference", "0005_comparisons"),
+        ("inference", "0006_generation_prefixes"),
     ]
 
     operations = [

@@ -1,4 +1,7 @@
-"""Numbers with their units as people read them: one way for every page. None is `unknown`, never a zero."""
+"""Numbers with their units as people read them: one way for pages, pictures and commands.
+
+None is `unknown`, never a zero.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,15 @@ UNKNOWN: Final = "unknown"
 _KIB: Final = 1024.0
 
 
-def number(value: float | None) -> str:
-    """About three significant digits, thousands with commas, whole numbers whole."""
-    if value is None:
-        return UNKNOWN
+def number(value: float | None, unit: str = "") -> str:
+    """About three significant digits, thousands with commas, whole numbers whole: 0.0123, 85.9, 1,235.
+
+    With a `unit` behind it.
+    """
+    return UNKNOWN if value is None else f"{_digits(value)} {unit}".rstrip()
+
+
+def _digits(value: float) -> str:
     if not math.isfinite(value):
         return str(value)
     if value == int(value) and abs(value) < 1e15:

@@ -16,7 +16,7 @@ from inference.core.generation.asked import Asked, Ended, Ending, TokenWritten
 from inference.errors import Busy, Unavailable
 from inference.generation import serving
 from inference.models import GenerationSession, OnnxModel
-from webpool_site.lab.faults.texts import registered
+from webpool_site.lab.faults.texts.campaign import registered
 
 OWNER = "fire"
 _PROMPT, _TOKENS, _DIFFERENT = 16, 128, 8

@@ -18,7 +18,9 @@ from random import Random
 from typing import Any
 
 import psutil
+import redis.exceptions
 
+from browsers.state.live import living
 from inference.catalog import decoders, registry
 from inference.core.generation.asked import Asked, Ended, Ending, TokenWritten
 from inference.generation import report, serving
@@ -29,7 +31,7 @@ from webpool_site.lab.faults.campaign import HEAL_WITHIN_S, OWNER
 from webpool_site.lab.faults.health import wait_whole
 from webpool_site.lab.faults.injection import Fault, inject
 from webpool_site.lab.faults.report import percentile
-from webpool_site.lab.faults.targets import NoTarget, Target, Targets
+from webpool_site.lab.faults.targets import SERVICES, NoTarget, Target, Targets
 
 NAME = "generation"
 _MODEL = "faults-writer"
@@ -135,14 +137,19 @@ def _one(model: OnnxModel, native: Native, home: Path, stages: int, random: Rand
 
 
 def _hurt(home: Path, session: str, random: Random) -> str:
-    """Kill or stop something that the text needs, and say what; empty: it was being started anew."""
+    """Kill or stop something that the text needs, and say what; empty: it was being started anew.
+
+    Where no other browser is ready at that moment the text waits until one is: that is said, too.
+    """
     stages = GenerationSession.objects.get(pk=session).stages
     holding = [browser for browser in stages.values_list("browser", flat=True) if browser]
     browser = random.choice(holding) if holding else ""
     target, fault = random.choice(_BLOWS)
-    with contextlib.suppress(NoTarget, psutil.NoSuchProcess):
+    said = f"{target} stopped" if fault is Fault.STOP else target.value
+    with contextlib.suppress(NoTarget, psutil.NoSuchProcess, redis.exceptions.RedisError):
+        ready = {each.id for each in living().values() if each.state == "ready"}
         inject(Targets(home).find(target, browser), fault)
-        return f"{target} stopped" if fault is Fault.STOP else target.value
+        return said if ready - {"" if target in SERVICES else browser} else f"{said}, none left"
     return ""
 
 

@@ -1,0 +1,20 @@
+"""What callers are told, without the server's paths, whoever wrote them: a driver, a browser, the system."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+
+_ROOTS: Final = sorted(re.escape(each.name) for each in Path("/").iterdir())
+# Names of nodes look like paths, too (/encoder/MatMul): a path begins with what is in this system's root.
+_PATH: Final = re.compile(rf"(?<![\w.\-])/+(?:{'|'.join(_ROOTS)})/[^\s'\"`,;:()\[\]{{}}<>|]*")
+
+
+def without_paths(text: str) -> str:
+    """The text with the last name of each path alone; the home and the program by their names."""
+    for folder, name in ((settings.WEBPOOL_HOME, "WEBPOOL_HOME"), (settings.BASE_DIR, "webpool")):
+        text = text.replace(str(folder), name)
+    return _PATH.sub(lambda found: "…/" + found[0].rstrip("/.").rpartition("/")[2], text)

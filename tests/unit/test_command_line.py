@@ -1,0 +1,35 @@
+"""What people see who type the program's name alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from django.core.management import get_commands
+
+from tests.support.stack import ROOT
+from webpool_site.command_line import overview
+
+OURS = ("webpool_site", "inference", "history")
+
+
+def test_every_command_of_webpools_is_listed_with_what_it_does_and_none_of_djangos() -> None:
+    listed = dict(
+        line.strip().split(None, 1) for line in overview().splitlines() if line.startswith("  ")
+    )
+    known = get_commands()
+    assert set(listed) == {name for name, app in known.items() if app in OURS}
+    assert all(10 < len(does) < 120 for does in listed.values()), listed
+
+
+def test_help_is_told_before_anything_is_loaded() -> None:
+    asked = (
+        "import sys; sys.argv = ['webpool', '--help']; from webpool_site.command_line import main; main(); "
+        "assert not {'inference', 'numpy', 'rest_framework'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+    assert "\n  infer " in done.stdout
