@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +24,6 @@ from tokenizers import Tokenizer
 from inference.checkpoints.described import Described
 from tests.support import decoders
 from tests.support.doors import wait_for
-from tests.support.scripts import clients
 from tests.support.stack import RunningStack
 from tests.support.visitor import visitor
 
@@ -37,11 +34,6 @@ CALLING = (
     "{% for tool in tools or [] %}<tool_call>{{ tool.function.name }}</tool_call>\n{% endfor %}"
     "{% for message in messages %}{{ message.role }}: {{ message.content }}"
     "{% for call in message.tool_calls or [] %}{{ call.function.arguments.side }}{% endfor %}\n{% endfor %}"
-)
-OTHER_CLIENTS = (
-    "langchain-openai==1.7.4",
-    "litellm==1.110.2",
-    "llama-index-llms-openai-like==0.8.1",
 )
 SAMPLED: Any = {"temperature": 0.8, "seed": 11, "max_tokens": COUNT}
 
@@ -189,29 +181,6 @@ def test_a_stop_text_ends_an_answer_and_is_no_part_of_it(client: openai.OpenAI) 
     assert (ended.text, ended.finish_reason) == (whole[: whole.index(stop)], "stop")
     pieces = [e.choices[0].text for e in client.completions.create(**asked, stop=stop, stream=True)]
     assert "".join(pieces) == ended.text
-
-
-@pytest.mark.soak("it installs 600 MB of other people's packages")
-def test_other_clients_say_the_same(
-    pool: RunningStack, client: openai.OpenAI, key: str, tmp_path: Path
-) -> None:
-    """langchain-openai, litellm and llama-index, unmodified, in an environment of their own."""
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", *OTHER_CLIENTS], check=True)
-    said = client.chat.completions.create(
-        model="writer",
-        messages=[{"role": "user", "content": clients.MESSAGE}],
-        temperature=0,
-        max_tokens=clients.LONGEST,
-    )
-    asked = [str(python), clients.__file__, f"{pool.url}/v1", key, "writer"]
-    told = subprocess.run(
-        asked, check=True, capture_output=True, text=True, timeout=300, cwd=tmp_path
-    )
-    right = said.choices[0].message.content
-    expected = {client.__name__: [right, right] for client in clients.CLIENTS}
-    assert json.loads(told.stdout.splitlines()[-1]) == expected
 
 
 def test_several_answers_are_drawn_each_with_a_seed_of_its_own(client: openai.OpenAI) -> None:
