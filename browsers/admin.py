@@ -16,8 +16,8 @@ from unfold.decorators import display
 from browsers.models import Browser, BrowserState, Incident, PoolEvent
 from browsers.state.glance import living_or_unknown, shown_state
 from browsers.state.live import DRAINING, LiveBrowser, LiveModel
-from telling import units
-from telling.units import UNKNOWN
+from webpool_site.telling import units
+from webpool_site.telling.units import UNKNOWN
 
 NO_REDIS = "unknown (Redis does not answer)"
 _CELL = "text-align:left;padding:2px 14px 2px 0"

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from history.models import BrowserRecommendation, CapabilityScore, Regression
-from telling.units import number
+from webpool_site.telling.units import number
 
 
 def shown(field: str, unit: str = "") -> Callable[[Any, Model], str]:

@@ -18,6 +18,8 @@ from inference.views import (
 from inference.views.comparisons import page as compared
 from inference.views.comparisons import rest as comparisons
 from inference.views.openai import page as chat
+from inference.views.trying import page as try_page
+from inference.views.trying import rest as tried
 
 urlpatterns = [
     path("api/browsers/", browsers.BrowserList.as_view()),
@@ -27,6 +29,7 @@ urlpatterns = [
     path("api/browsers/<str:pk>/breaker/reset/", browsers.BreakerReset.as_view()),
     path("api/models/", models.ModelList.as_view()),
     path("api/models/<str:name>/", models.ModelDetail.as_view()),
+    path("api/models/<str:name>/try/", tried.ModelTry.as_view()),
     path("api/plans/", models.PlanList.as_view()),
     path("api/plans/<int:pk>/", models.PlanDetail.as_view()),
     path("api/runs/", runs.RunList.as_view()),
@@ -63,6 +66,7 @@ urlpatterns = [
     path("admin/compare/<str:name>/", admin.site.admin_view(compared.page), name="compare"),
     path("admin/chat/", admin.site.admin_view(chat.page), name="chat"),
     path("admin/chat/sessions/<str:session_id>/", admin.site.admin_view(chat.session)),
+    path("admin/try/<str:name>/", admin.site.admin_view(try_page.page), name="try"),
     path(
         "admin/pictures/latency/",
         admin.site.admin_view(pictures.latency_page),

@@ -9,7 +9,7 @@ from typing import Final
 from django.utils.safestring import SafeString
 
 from history.charts import svg
-from telling.units import number
+from webpool_site.telling.units import number
 
 _WIDTH: Final = 960
 _ROW: Final = 28

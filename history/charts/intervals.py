@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django.utils.safestring import SafeString
 
 from history.charts import svg
-from telling.units import number
+from webpool_site.telling.units import number
 
 _WIDTH, _ROW, _LEFT, _RIGHT = 960, 30, 250, 250
 

@@ -14,7 +14,7 @@ from history.charts import svg
 from history.core.anomalies import LEAST_SAMPLES, outliers
 from history.core.changepoints import ChangePoint, change_points_of
 from history.core.series import Arm, Floats
-from telling.units import number
+from webpool_site.telling.units import number
 
 _WIDTH, _STRIP, _LEFT, _RIGHT, _TOP = 960, 118, 64, 18, 22
 

@@ -32,7 +32,7 @@ from inference.errors import WebpoolError
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs.options import OPTIONS, Door, options_of
-from telling import units
+from webpool_site.telling import units
 
 
 class StartForm(forms.ModelForm):

@@ -24,12 +24,12 @@ from browsers.admin import ReadOnly
 from inference.admin import model_page
 from inference.admin.audit import Audited, tell
 from inference.admin.renewed import Renewed
-from inference.catalog import uploads
+from inference.catalog import expectations, uploads
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanShard
 from inference.wire.serializers.models import crossing
-from telling import units
+from webpool_site.telling import units
 
 
 class ManyFilesWidget(UnfoldAdminFileFieldWidget):
@@ -69,6 +69,12 @@ class UploadForm(forms.ModelForm):
     tokenizer = forms.FileField(
         label="tokenizer.json", required=False, widget=UnfoldAdminFileFieldWidget()
     )
+    expectations = forms.FileField(
+        label="webpool.json",
+        required=False,
+        widget=UnfoldAdminFileFieldWidget(),
+        help_text="what people give it and get from it: pictures' sizes, labels",
+    )
 
     class Meta:
         model = OnnxModel
@@ -79,7 +85,10 @@ class UploadForm(forms.ModelForm):
         if self.errors:
             return
         try:
-            self.instance = self._register(self.cleaned_data)
+            given = self.cleaned_data
+            self.instance = expectations.registered(
+                lambda: self._register(given), given["expectations"]
+            )
         except WebpoolError as error:
             self.add_error(None, str(error))
 
@@ -127,6 +136,7 @@ class OnnxModelAdmin(Audited, Renewed[OnnxModel]):
                     "components",
                     "external_data",
                     "tokenizer",
+                    "expectations",
                 ]
             },
         )

@@ -10,7 +10,7 @@ from inference.runs.metrics import milliseconds, run_metrics
 from inference.runs.timeline import timeline
 from inference.store import tensors
 from inference.store.tensors import TensorRef
-from telling import units
+from webpool_site.telling import units
 
 FIRST_VALUES = 8
 

@@ -18,7 +18,7 @@ from inference.documents import JsonObject
 from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
 from inference.runs.metrics import milliseconds, prediction_metrics
 from inference.runs.options import recorded
-from telling import units
+from webpool_site.telling import units
 
 
 class RunShardInline(ReadOnly, TabularInline):

@@ -13,7 +13,7 @@ from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
 from inference.documents import JsonObject
 from inference.models import Comparison, ComparisonCell
-from telling import units
+from webpool_site.telling import units
 
 _CPU: Final = "CPUExecutionProvider"
 _WASM: Final = "wasm"

@@ -11,6 +11,7 @@ from django.conf import settings
 from browsers.worker import BrowserWorker
 from inference.core.generation.prefixes import LEAST
 from inference.core.generation.sessions import Place
+from inference.core.generation.stages import Use
 from inference.generation import prefixes
 from inference.generation.stage import HeldStage
 
@@ -32,9 +33,14 @@ class KeptStages:
         self._held: dict[str, _Kept] = {}
 
     def keep(self, held: HeldStage) -> bool:
-        """Keep the cache of a stage that has ended, and not one that it surpasses; False: it is too short."""
+        """Keep the cache of a stage that has ended, and not one that it surpasses.
+
+        False: it is too short, or goes with what an encoder made, which no other session brings.
+        """
         place = held.place
         if settings.WEBPOOL_KEEP_S <= 0 or place is None or place.position < LEAST:
+            return False
+        if any(item.use is Use.MEMORY for item in held.stage.inputs):
             return False
         decoding, status = self._worker.session.decoding, self._worker.status
         if held.prefix is not None and held.prefix.surpassed:

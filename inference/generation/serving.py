@@ -78,7 +78,7 @@ def start(
     asked = dataclasses.replace(asked, memory_bytes=sum(len(one.data) for one in memory))
     if asked.stop:
         _ = texts.texts_of(model).vocabulary
-    prefix = None if memory else _kept(model, asked, owner)
+    prefix = None if memory or beside else _kept(model, asked, owner)
     plan, rows = _placed(model, asked, decoder, beside) if prefix is None else _beside(prefix)
     reused = prefix.length if prefix is not None else 0
     session = GenerationSession(

@@ -47,6 +47,9 @@ class OnnxModel(models.Model):
         blank=True,
         help_text="of a model that writes text: layers, states, context, chat template; null: it does not",
     )
+    expectations = models.JSONField(
+        default=dict, blank=True, help_text="webpool.json: what people give it and get from it"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Generic, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -155,6 +156,23 @@ def _run(response: httpx2.Response) -> Run:
         told["id"], told["model"], told["state"], told["error"], told["error_category"],
         told["metrics"], told,
     )  # fmt: skip
+
+
+def attempt(
+    model: str, texts: Sequence[str], files: Mapping[str, Path | str], options: JsonObject
+) -> Call[JsonObject]:
+    parts: list[tuple[str, tuple[str | None, bytes]]]
+    parts = [("text", (None, text.encode())) for text in texts]
+    parts += [(name, (None, str(value).encode())) for name, value in options.items()]
+    parts += [(name, (Path(file).name, Path(file).read_bytes())) for name, file in files.items()]
+    form = httpx2.Request("POST", "http://form/", files=parts)
+    return Call(
+        "POST",
+        f"/api/models/{quote(model, safe='')}/try/",
+        lambda response: dict(response.json()),
+        headers={"Content-Type": form.headers["Content-Type"]},
+        content=form.read(),
+    )
 
 
 def models(offset: int) -> Call[tuple[list[Model], bool]]:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, Unpack
 
 import httpx2
@@ -18,7 +19,7 @@ from . import calls
 from .answers import Answer, Comparison, Model, Run
 from .calls import LONGEST_WAIT_S, Call, Options
 from .errors import Unreachable
-from .tensors import Array
+from .tensors import Array, JsonObject
 
 T = TypeVar("T")
 Form: TypeAlias = Literal["html", "junit"]
@@ -108,6 +109,25 @@ class Client:
     def infer_texts(self, model: str, texts: Sequence[str], **options: Unpack[Options]) -> Answer:
         """Run a model that has a tokenizer on texts, a row each, and wait for its outputs."""
         return self.outputs(self.wait(self.start(model, texts=texts, **options)))
+
+    def attempt(
+        self,
+        model: str,
+        *,
+        texts: Sequence[str] = (),
+        files: Mapping[str, Path | str] | None = None,
+        browsers: str = "",
+        platform: str = "",
+    ) -> JsonObject:
+        """Try a model on what people have, and wait: texts, or a picture's or sound's file per input.
+
+        What a picture becomes, and what outputs are shown as, is declared with the model (webpool.json).
+
+        Returns:
+            `outputs` (each with `kind`: labels, image, vector or values), `shards`, `took_ms`, `run`.
+        """
+        wishes = {"browsers": browsers, "platform": platform}
+        return self._do(calls.attempt(model, texts, files or {}, wishes))
 
     def start(
         self,
@@ -250,6 +270,19 @@ class AsyncClient:
         """As `Client.infer_texts`."""
         run = await self.start(model, texts=texts, **options)
         return await self.outputs(await self.wait(run))
+
+    async def attempt(
+        self,
+        model: str,
+        *,
+        texts: Sequence[str] = (),
+        files: Mapping[str, Path | str] | None = None,
+        browsers: str = "",
+        platform: str = "",
+    ) -> JsonObject:
+        """As `Client.attempt`."""
+        wishes = {"browsers": browsers, "platform": platform}
+        return await self._do(calls.attempt(model, texts, files or {}, wishes))
 
     async def start(
         self,

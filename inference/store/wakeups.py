@@ -1,11 +1,10 @@
 """Tell whoever waits how a run ended, and wait for it without polling.
 
 Redis keys
-    webpool:done:<run id>    list with an element once the run is terminal: JSON of its `Ending` and, where
-                             they are small, a newline and the outputs' bytes, one after the other; a waiter
+    webpool:done:<run id>    list with an element once the run is terminal: JSON of its `Ending`; a waiter
                              moves the element onto the same list, so that every waiter wakes
-    webpool:taken:<run id>   there while somebody waits who takes the outputs for himself: outputs that are
-                             told are given up by the store in that moment
+    webpool:taken:<run id>   there while somebody waits who takes the outputs for himself: small ones follow
+                             the JSON after a newline, one after the other, and the store gives them up
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def taken_key(run_id: uuid.UUID | str) -> str:
 
 
 def announce(run_id: uuid.UUID, ending: Ending, drop: Iterable[TensorRef] = ()) -> None:
-    """Wake whoever waits for the run, and tell how it ended, with the outputs that are at hand.
+    """Wake whoever waits for the run, and tell how it ended; who takes the outputs, those that are at hand.
 
     `drop`: tensors that nobody will ask for again are freed in the same moment.
     """
@@ -94,24 +93,25 @@ def announce(run_id: uuid.UUID, ending: Ending, drop: Iterable[TensorRef] = ()) 
     client().register_script(_ANNOUNCE)(
         keys=[_key(run_id), taken_key(run_id), *outputs, *(ref.key for ref in drop)],
         args=[
-            ending.to_bytes(values),
+            ending.to_bytes(None),
             settings.WEBPOOL_TENSOR_TTL_S,
             len(outputs),
+            ending.to_bytes(values),
             _TAKEN_WITHIN_S,
         ],
         client=client(),
     )
 
 
-# KEYS: the run's list, its mark of who takes the outputs, the outputs that are told, what is dropped in any
-# case. ARGV: the element, how long it is kept, how many outputs, how long it is kept for who takes them. A
-# server at its memory cap takes this all the same.
+# KEYS: the run's list, its mark of who takes the outputs, those that can be told, what is dropped anyhow.
+# ARGV: the element and how long it is kept, how many outputs, the same for who takes them. A server at its
+# memory cap takes this all the same.
 _ANNOUNCE = """#!lua flags=allow-oom
-redis.call('LPUSH', KEYS[1], ARGV[1])
-local taken, outputs = redis.call('DEL', KEYS[2]) == 1, tonumber(ARGV[3])
-redis.call('EXPIRE', KEYS[1], taken and outputs > 0 and ARGV[4] or ARGV[2])
-local first = taken and 3 or 3 + outputs
-for i = first, #KEYS do redis.call('UNLINK', KEYS[i]) end
+local outputs = tonumber(ARGV[3])
+local told = redis.call('DEL', KEYS[2]) == 1 and outputs > 0
+redis.call('LPUSH', KEYS[1], told and ARGV[4] or ARGV[1])
+redis.call('EXPIRE', KEYS[1], told and ARGV[5] or ARGV[2])
+for i = told and 3 or 3 + outputs, #KEYS do redis.call('UNLINK', KEYS[i]) end
 """
 
 

@@ -6,13 +6,13 @@ What is not measured apart is left out: a transfer is the way to the page and ba
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.db.models import Count, DurationField, ExpressionWrapper, F, Max, Sum
 
-from inference.documents import JsonObject
+from inference.documents import JsonObject, JsonView
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunState
 
 _NS_PER_MS: Final = 1_000_000
@@ -20,21 +20,22 @@ _TIMES: Final = {"queue": "queue_ms", "compute_infer": "compute_ms", "transfer":
 _TOOK: Final = ExpressionWrapper(F("finished_at") - F("created_at"), output_field=DurationField())
 
 
-def statistics(models: Collection[OnnxModel], version: str) -> JsonObject:
+def statistics(models: Iterable[OnnxModel], version: str) -> JsonObject:
     """`model_stats` of these models, in their order.
 
     A run counts once, whatever its batch: `success` and `fail` are runs from request to end, `queue`,
     `compute_infer` and `transfer` attempts of shards that succeeded. `last_inference` is in ms since 1970.
     """
-    runs: dict[tuple[int, str], JsonObject] = {
-        (row["model"], row["state"]): {**row}
+    models = list(models)
+    runs: dict[tuple[int, str], JsonView] = {
+        (row["model"], row["state"]): row
         for row in Run.objects.order_by()
         .filter(model__in=models, finished_at__isnull=False)
         .values("model", "state")
         .annotate(n=Count("pk"), took=Sum(_TOOK), last=Max("finished_at"))
     }
-    attempts: dict[int, JsonObject] = {
-        row["shard__run__model"]: {**row}
+    attempts: dict[int, JsonView] = {
+        row["shard__run__model"]: row
         for row in Attempt.objects.order_by()
         .filter(shard__run__model__in=models, outcome=Outcome.SUCCEEDED)
         .values("shard__run__model")
@@ -59,7 +60,7 @@ def statistics(models: Collection[OnnxModel], version: str) -> JsonObject:
 
 
 def _of(
-    model: OnnxModel, version: str, succeeded: JsonObject, failed: JsonObject, attempts: JsonObject
+    model: OnnxModel, version: str, succeeded: JsonView, failed: JsonView, attempts: JsonView
 ) -> JsonObject:
     measured = {
         name: {"count": attempts.get(f"{name}_n", 0), "ns": _ns(attempts.get(f"{name}_ms"))}
@@ -76,7 +77,7 @@ def _of(
     }
 
 
-def _runs(row: Any) -> JsonObject:
+def _runs(row: JsonView) -> JsonObject:
     took: timedelta = row.get("took") or timedelta()
     return {"count": row.get("n", 0), "ns": took // timedelta(microseconds=1) * 1000}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tabulate import tabulate
 
 from inference.documents import JsonView
-from telling.units import UNKNOWN, megabytes, milliseconds, size
+from webpool_site.telling.units import UNKNOWN, megabytes, milliseconds, size
 
 Document = JsonView
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import template
 
-from telling import units
+from webpool_site.telling import units
 
 register = template.Library()
 register.filter("number", units.number)

@@ -12,6 +12,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from browsers import locations
 from inference import auth
 from inference.errors import InvalidRequest
 from inference.views.door import Door
@@ -20,7 +21,13 @@ from inference.views.door import Door
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """What webpool is and where to go; it tells nothing of the pool, so that anybody may read it."""
-    return render(request, "inference/home.html", {"address": request.build_absolute_uri("/")[:-1]})
+    python = ".venv/bin/python " if locations.CHECKOUT else ""
+    told = {
+        "address": request.build_absolute_uri("/")[:-1],
+        "program": python + locations.PROGRAM,
+        "checkout": locations.CHECKOUT,
+    }
+    return render(request, "inference/home.html", told)
 
 
 class Schema(Door, SpectacularAPIView):

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference import auth
-from inference.catalog import plans, registry, uploads
+from inference.catalog import expectations, plans, registry, uploads
 from inference.errors import InvalidRequest
 from inference.models import Entrance, OnnxModel, Plan
 from inference.runs import options
@@ -68,15 +68,19 @@ def _uploaded(request: Request) -> OnnxModel:
         "model_type": given["model_type"],
         "tokenizer": given.get("tokenizer"),
     }
-    if "file" in given:
-        return uploads.register_upload(
-            given["file"],
-            external_data=given["external_data"],
-            overrides=given["overrides"],
-            **words,
-        )
-    files = [*given["components"], *given["external_data"]]
-    return uploads.register_manifest(given["manifest"], files=files, **words)
+
+    def register() -> OnnxModel:
+        if "file" in given:
+            return uploads.register_upload(
+                given["file"],
+                external_data=given["external_data"],
+                overrides=given["overrides"],
+                **words,
+            )
+        files = [*given["components"], *given["external_data"]]
+        return uploads.register_manifest(given["manifest"], files=files, **words)
+
+    return expectations.registered(register, given.get("expectations"))
 
 
 def _described(request: Request) -> OnnxModel:

@@ -293,6 +293,9 @@ def test_main_pages_fit_a_phone_and_can_be_read_by_all(
     run = Run.objects.get(model=model)
     files = decoders.write(tmp_path)
     registry.add_model(files.onnx, name="writer", tokenizer=files.tokenizer)
+    picture = make_run().model
+    port = {"name": "pixels", "dtype": "float32", "shape": ["batch", 3, 224, 224]}
+    OnnxModel.objects.filter(pk=picture.pk).update(inputs=[port])
     comparison = comparison_row(model, owner="viewer")
     ComparisonCell.objects.update(
         state=CellState.FAILED,
@@ -318,6 +321,8 @@ def test_main_pages_fit_a_phone_and_can_be_read_by_all(
         "/admin/inference/auditentry/",
         f"/admin/compare/{model.name}/",
         "/admin/chat/",
+        f"/admin/try/{model.name}/",
+        f"/admin/try/{picture.name}/",
         f"/admin/inference/comparison/{comparison.pk}/change/",
         f"/api/comparisons/{comparison.pk}/?format=html",
     ):

@@ -142,6 +142,7 @@ class Lives(RuleBasedStateMachine):
         self.listener = serving._Listening(self.id, 0)
         self.told: list[Event] = []
         self.cancelled = False
+        self.lost_at: int | None = None  # so much had been told when the store was lost
         self.take_over()
 
     def come_back(self) -> None:
@@ -210,6 +211,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: not self.ended)
     @rule()
     def the_store_is_lost(self) -> None:
+        self.lost_at = len(self.told)
         client().flushall()
         self.come_back()
         recovery.rebuild(GenerationSession.objects.get(pk=self.id), "the store was lost")
@@ -284,6 +286,9 @@ class Lives(RuleBasedStateMachine):
             assert (row.tokens, row.state) == (self.right, SessionState.ENDED)
             for stage in range(self.stages):
                 assert_made_good(self.told, stage)
+                if self.lost_at is not None:
+                    later = self.told[self.lost_at :]
+                    assert any(isinstance(e, Paused) and e.stage == stage for e in later)
         GenerationSession.objects.all().delete()
 
 
@@ -317,9 +322,9 @@ def live(lives: type[Lives], examples: int, steps: int) -> None:
 
 
 def test_whatever_happens_the_text_is_that_of_the_uncut_decoder(lives: type[Lives]) -> None:
-    live(lives, 12, 20)
+    live(lives, 5, 20)
 
 
-@pytest.mark.soak("12 lives are always lived")
+@pytest.mark.soak("five are always lived")
 def test_hundreds_of_lives_have_one_text_each(lives: type[Lives]) -> None:
     live(lives, 400, 60)

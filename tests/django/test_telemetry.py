@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import promql_parser
 import pytest
+import yaml
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
@@ -24,6 +26,7 @@ from inference.telemetry import telemetry
 from inference.telemetry.schema import TelemetrySerializer
 from tests.support.ledger import make_run, publish
 from tests.support.promlint import complaints
+from tests.support.shared import ROOT
 
 RUNG = {"rung": "refresh", "category": "browser_crash", "message": 'a "quoted"\nline'}
 
@@ -154,6 +157,46 @@ def test_prometheus_text_is_clean_and_says_what_the_document_says(pool: Run) -> 
         ("browser_crash", "a", "refresh"): 0.15
     }
     assert values(text, "webpool_queue_length")["control",] == 0
+
+
+def watched() -> Iterator[tuple[str, str]]:
+    """The expressions of the alert rules and the dashboard, each with its name."""
+    folder = ROOT / "docs" / "monitoring"
+    for group in yaml.safe_load((folder / "alerts.yml").read_text())["groups"]:
+        for rule in group["rules"]:
+            assert rule["annotations"]["summary"] and rule["labels"]["severity"], rule["alert"]
+            promql_parser.parse_duration(rule["for"])
+            yield rule["alert"], rule["expr"]
+    for panel in json.loads((folder / "grafana.json").read_text())["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+
+
+def selected(expression: str) -> list[Any]:
+    """The series that a PromQL expression selects, as its parser found them."""
+    found: list[Any] = []
+    promql_parser.walk(promql_parser.parse(expression), found.append)
+    return [one for one in found if isinstance(one, promql_parser.VectorSelector)]
+
+
+def test_alerts_and_dashboard_ask_for_series_that_there_are(pool: Run) -> None:
+    breakers.crashed("a")
+    text = Client(headers={"host": "localhost"}).get("/metrics").content.decode()
+    families = list(text_string_to_metric_families(text))
+    samples = [sample for family in families for sample in family.samples]
+    names = {family.name for family in families} | {sample.name for sample in samples}
+    labels = {sample.name: set(sample.labels) for sample in samples}
+    names, labels = names | {"up"}, {**labels, "up": {"job"}}  # Prometheus' own
+    wrong = [
+        f"{name}: {series.name} {matcher and matcher.name}"
+        for name, expression in watched()
+        for series in selected(expression)
+        for matcher in [*series.matchers.matchers, None]
+        if series.name not in names
+        or (matcher and matcher.name not in labels.get(series.name, {matcher.name}))
+    ]
+    assert wrong == []
+    assert len(list(watched())) > 20
 
 
 def test_breakers_are_told_by_the_document_and_to_prometheus(pool: Run) -> None:

@@ -63,9 +63,9 @@ def test_on_an_event_loop_they_are_told_as_well() -> None:
     assert values(collect(run)) == [[7.0]]
 
 
-def test_where_others_may_ask_for_them_they_are_told_and_kept() -> None:
+def test_where_others_may_ask_for_them_they_are_kept_and_not_told() -> None:
     run = wait_run(answered(asked(taken=False)))
-    assert run.told is not None and len(stored()) == 1
+    assert run.told is None and len(stored()) == 1
     assert values(collect(get_run(run.pk))) == values(collect(run, keep=False)) == [[7.0]]
     assert stored() == []
 

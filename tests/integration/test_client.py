@@ -91,7 +91,7 @@ def test_inference_runs_models_and_a_comparison(told: Any) -> None:
     assert "minilm" in got["models"]
     assert "input_ids" in got["ports"]
     assert got["comparison"] == "finished"
-    assert got["cells"] == [["firefox", "right"]]
+    assert got["cells"] == [["firefox", "measured"]]
     assert got["file"] == "<!doctype html>"
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from inference.zoo import minilm, vit, whisper
 from inference.zoo.families import FAMILIES
+from tests.support import small_models
 from tests.support.doors import JSON, send
 from tests.support.shared import ROOT
 from tests.support.snippets import parts, run
@@ -39,6 +41,11 @@ def a_picture_and_a_recording(folder: Path, stack: RunningStack) -> None:
         file.writeframes(np.arange(800, dtype="<i2").tobytes())
 
 
+def a_model_of_pictures(folder: Path, stack: RunningStack) -> None:
+    (folder / "animals.onnx").write_bytes(small_models.means_of_channels())
+    Image.new("RGB", (64, 48), (200, 100, 50)).save(folder / "cat.jpg")
+
+
 def a_small_whisper(folder: Path, stack: RunningStack) -> None:
     config = whisper.WhisperConfig()
     (folder / "whisper").mkdir()
@@ -57,6 +64,7 @@ PREPARED: dict[str, Callable[[Path, RunningStack], None]] = {
     "Run my Hugging Face model": an_export,
     "Give it images and sound": a_picture_and_a_recording,
     "Write down speech with Whisper": a_small_whisper,
+    "Try a model, and say what it is given": a_model_of_pictures,
 }
 
 

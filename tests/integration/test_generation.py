@@ -197,22 +197,6 @@ def test_what_begins_like_a_kept_text_is_not_computed_again(
     wait_for(lambda: texts.report(session)["kept"] or None)
 
 
-def test_a_text_that_began_with_kept_caches_survives_too(
-    pool: RunningStack, texts: Texts, files: decoders.Written, first_turn: list[int]
-) -> None:
-    prompt = [*first_turn, 9, 8, 7]
-    victim = process_of(pool, "firefox", "browser")
-    session = texts.start(prompt, LONG, owner="ada")
-    assert texts.report(session)["cached_tokens"] == len(first_turn)
-    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
-    victim.kill()
-    told = list(texts.listen(session))
-    assert tokens_of(told) == decoders.greedy(files.onnx, prompt, LONG)
-    report = texts.report(session)
-    assert {recovery["how"] for recovery in report["recoveries"]} == {"recompute"}
-    assert of_kind(told, "Ended")[0]["cached_tokens"] == report["cached_tokens"] == 0
-
-
 @pytest.mark.parametrize(
     ("hurt", "part", "fault", "stage", "why"),
     [
@@ -245,3 +229,24 @@ def test_the_text_survives_who_writes_it(
     (recovery,) = texts.report(session)["recoveries"]
     assert (recovery["stage"], recovery["lost_by"]) == (stage, hurt)
     assert why in recovery["why"]
+
+
+def test_a_text_that_began_with_kept_caches_survives_too(
+    pool: RunningStack, texts: Texts, files: decoders.Written, greedy: list[int]
+) -> None:
+    pool.wait_ready()
+    first = [*PROMPT, *greedy[:60]]
+    before = texts.start(first, 2, shards=2, owner="eve")
+    assert tokens_of(list(texts.listen(before))) == greedy[60:62]
+    wait_for(lambda: texts.report(before)["kept"] or None)
+    victim = process_of(pool, texts.report(before)["stages"][1]["browser"], "worker")
+    prompt = [*first, 9, 8, 7]
+    session = texts.start(prompt, LONG, owner="eve")
+    assert texts.report(session)["cached_tokens"] == len(first)
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
+    victim.kill()
+    told = list(texts.listen(session))
+    assert tokens_of(told) == decoders.greedy(files.onnx, prompt, LONG)
+    report = texts.report(session)
+    assert {recovery["how"] for recovery in report["recoveries"]} == {"recompute"}
+    assert of_kind(told, "Ended")[0]["cached_tokens"] == report["cached_tokens"] == 0

@@ -22,8 +22,8 @@ class Kind:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
-_PATIENT = {"WEBPOOL_BROWSER_START_S": "180"}
-"""On a busy machine a browser may need long to come back; its rung must not count as failed for that."""
+_PATIENT = {"WEBPOOL_BROWSER_START_S": "180", "WEBPOOL_RUN_DEADLINE_S": "180"}
+"""A busy machine may need long to bring a browser back, or to compute a run: neither fails for that."""
 KINDS = {
     "stack": Kind(sample=True),
     "pair": Kind("chromium,firefox", "wasm", env=_PATIENT),

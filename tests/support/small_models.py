@@ -227,3 +227,19 @@ def gated() -> bytes:
         [make_tensor_value_info("y", TensorProto.FLOAT, ["t", 1, "n", 5])],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
+
+
+def means_of_channels() -> bytes:
+    """A picture's three channels, their means, and the picture once more."""
+    sizes: list[str | int | None] = ["batch", 3, "h", "w"]
+    return model(
+        [
+            make_node("ReduceMean", ["pixels"], ["scores"], axes=[2, 3], keepdims=0),
+            make_node("Identity", ["pixels"], ["copy"]),
+        ],
+        [make_tensor_value_info("pixels", TensorProto.FLOAT, sizes)],
+        [
+            make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3]),
+            make_tensor_value_info("copy", TensorProto.FLOAT, sizes),
+        ],
+    )

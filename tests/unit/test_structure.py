@@ -12,7 +12,7 @@ import pytest
 from inference.scheduling.dispatch import RUN_SHARD
 
 ROOT = Path(__file__).parents[2]
-APPS = ("webpool_site", "inference", "browsers", "history", "telling")
+APPS = ("webpool_site", "inference", "browsers", "history")
 TOLD = (ROOT / "docs" / "architecture.md").read_text()
 MOST_MODULES = 18
 MOST_STATIONS = 15

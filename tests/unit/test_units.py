@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telling import units
 from tests.support.stack import ROOT
 from webpool_site.setup.node import find_node
+from webpool_site.telling import units
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 from history import answers
 from history.management.cli import HistoryCommand, add_filters, filters
-from telling.documents import write_json
+from webpool_site.telling.documents import write_json
 
 
 class Command(HistoryCommand):

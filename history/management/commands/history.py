@@ -8,8 +8,8 @@ from typing import Any
 from history import answers
 from history.management.cli import HistoryCommand, add_filters, filters
 from history.recompute import recompute
-from telling.documents import write_json
-from telling.units import number
+from webpool_site.telling.documents import write_json
+from webpool_site.telling.units import number
 
 
 class Command(HistoryCommand):

@@ -9,8 +9,8 @@ from typing import Any
 from history import answers
 from history.core.samples import MODEL_TYPES
 from history.management.cli import HistoryCommand
-from telling.documents import write_json
-from telling.units import number
+from webpool_site.telling.documents import write_json
+from webpool_site.telling.units import number
 
 NOTHING_KNOWN = 3
 

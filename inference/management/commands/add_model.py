@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-from inference.catalog import checkpoints, components, decoders, registry
+from inference.catalog import checkpoints, components, decoders, expectations, registry
 from inference.checkpoints.described import Described
 from inference.errors import InvalidRequest
 from inference.management.cli import TypedCommand
@@ -27,6 +27,7 @@ class _Options(TypedDict):
     weights: str
     encoder: str
     begins: str
+    expectations: Path | None
     json: bool
 
 
@@ -67,10 +68,16 @@ class Command(TypedCommand[_Options]):
         parser.add_argument(
             "--begins", default="", metavar="IDS", help="tokens that its texts begin with: 1,2"
         )
+        parser.add_argument(
+            "--expectations", type=Path, metavar="webpool.json",
+            help="what people give the model and get from it; left out: webpool.json beside it, if any",
+        )  # fmt: skip
         parser.add_argument("--json", action="store_true")
 
     def carry_out(self, options: _Options) -> None:
-        model = _register(options["path"], options)
+        path = options["path"]
+        declared = options["expectations"] or expectations.beside(path)
+        model = expectations.registered(lambda: _register(path, options), declared)
         audit.record(
             Entrance.COMMAND, audit.machine_user(), "add", f"model {model.name}", model.sha256
         )

@@ -8,7 +8,7 @@ from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
 from inference.management.listing import write_table
 from inference.models import ApiKey
-from telling.documents import write_json
+from webpool_site.telling.documents import write_json
 
 _COLUMNS = ("name", "prefix", "user", "requests_per_minute", "active", "created_at")
 

@@ -18,7 +18,7 @@ from inference.wire.serializers.browsers import (
     BrowserSerializer,
     what_is_known_now,
 )
-from telling.documents import write_json
+from webpool_site.telling.documents import write_json
 
 _COLUMNS = ("id", "family", "version", "state", "now", "breaker", "drained", "repairs")
 

@@ -24,7 +24,7 @@ from inference.graph.atomic import atomic_write
 from inference.management.cli import TypedCommand
 from inference.models import Comparison, ComparisonState
 from inference.runs.inputs import from_python, read_input_file
-from telling import units
+from webpool_site.telling import units
 
 _LOOK_EVERY_S: Final = 0.2
 _SAY_EVERY_S: Final = 5.0

@@ -12,7 +12,7 @@ from inference.management.cli import TypedCommand
 from inference.management.listing import write_table
 from inference.models import OnnxModel
 from inference.wire.serializers.models import ModelDetailSerializer, ModelSerializer
-from telling.documents import write_json
+from webpool_site.telling.documents import write_json
 
 _COLUMNS = ("name", "model_type", "file_bytes", "node_count", "max_shards", "created_at")
 

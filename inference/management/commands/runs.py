@@ -14,7 +14,7 @@ from inference.models import Run, RunState
 from inference.runs.answers import get_run
 from inference.store.audit import machine_user
 from inference.wire.serializers.runs import RunDetailSerializer, RunSerializer
-from telling.documents import write_json
+from webpool_site.telling.documents import write_json
 
 _COLUMNS = (
     "id",

@@ -27,7 +27,7 @@ JOBS: Final = {
     "stages": "decoding:stages",
     "answers": "answering:answers",
     "check_tokenizer": "tokens:check",
-    "sound": "sound:features",
+    "features": "sound:features",
     "tokens": "tokens:Tokens",
     "texts": "texts:Texts",
     "chat": "texts:Chat",
@@ -37,6 +37,9 @@ JOBS: Final = {
     "rows": "tables:Rows",
     "compare": "comparing:reference_of",
     "try": "trying:attempt",
+    "picture": "media:picture",
+    "sound": "sound:samples",
+    "arrays": "media:archive",
 }
 
 

@@ -120,7 +120,7 @@ def _features(sound: bytes, mels: int, frames: int) -> Array:
     """float32[windows, mels, frames]."""
     try:
         found = sandbox.ask(
-            "sound",
+            "features",
             arrays={"file": np.frombuffer(sound, np.uint8)},
             mels=mels,
             frames=frames,

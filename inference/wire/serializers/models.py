@@ -33,7 +33,7 @@ class ModelSerializer(serializers.ModelSerializer[OnnxModel]):
         model = OnnxModel
         fields = [
             "name", "model_type", "sha256", "file_bytes", "weight_bytes", "node_count", "max_shards",
-            "batch_axis", "inputs", "outputs", "components", "tokenizer", "created_at",
+            "batch_axis", "inputs", "outputs", "components", "tokenizer", "expectations", "created_at",
         ]  # fmt: skip
 
 
@@ -74,6 +74,9 @@ class ModelUploadSerializer(serializers.Serializer[object]):
     name = serializers.CharField(max_length=128)
     model_type = serializers.ChoiceField(choices=ModelType.choices, default=ModelType.OTHER)
     tokenizer = serializers.FileField(required=False, help_text="tokenizer.json")
+    expectations = serializers.FileField(
+        required=False, help_text="webpool.json: what people give it and get from it"
+    )
     components = serializers.ListField(
         child=serializers.FileField(),
         required=False,

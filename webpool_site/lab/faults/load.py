@@ -26,6 +26,7 @@ from inference.store.tensors import decode_array
 from webpool_site.lab.faults.work import Question
 
 OWNER = "fire"
+DEADLINE_S = 400.0
 WAYS: tuple[dict[str, Any], ...] = (
     {"strategy": "none"},
     {"strategy": "layer", "shards": 2},
@@ -103,7 +104,7 @@ class Load:
             connection.close()
 
     def _ask(self, question: Question, way: dict[str, Any]) -> None:
-        wanted = question.asked(owner=OWNER, max_retries=100, deadline_s=400.0, **way)
+        wanted = question.asked(owner=OWNER, max_retries=100, deadline_s=DEADLINE_S, **way)
         try:
             run = creation.create_run(wanted)
         except (Unavailable, Busy, DatabaseError, redis.exceptions.RedisError) as refusal:
@@ -178,7 +179,7 @@ def _post(question: Question) -> dict[str, Any]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{settings.PORT}/v2/models/{question.model}/infer",
         json.dumps(
-            {"inputs": inputs, "parameters": {"max_retries": 100, "deadline_s": 400}}
+            {"inputs": inputs, "parameters": {"max_retries": 100, "deadline_s": DEADLINE_S}}
         ).encode(),
         {"Content-Type": "application/json"},
     )

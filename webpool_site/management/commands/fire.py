@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from webpool_site.lab.faults import report as reports
 from webpool_site.lab.faults.chaos import Strike
 from webpool_site.lab.faults.fire import kept_by_history, sentence, verdict, violations
 from webpool_site.lab.faults.health import NotHealed, wait_whole
-from webpool_site.lab.faults.load import Load
+from webpool_site.lab.faults.load import DEADLINE_S, Load
 from webpool_site.lab.faults.own_pool import OwnPool, enter
 from webpool_site.lab.faults.texts.writers import Writers
 from webpool_site.lab.faults.work import HEAVY, LIGHT, questions
@@ -59,6 +60,8 @@ class Command(WebpoolCommand):
                 raise CommandError(
                     f"--{name}: expected more than 0, got {options[name]}", returncode=2
                 )
+        # As long as its requests do, a text waits for a browser.
+        os.environ.setdefault("WEBPOOL_RUN_DEADLINE_S", str(DEADLINE_S))
         enter("fire")
         from django.core.management import call_command
 

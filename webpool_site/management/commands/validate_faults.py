@@ -143,7 +143,8 @@ class Command(WebpoolCommand):
             if pressure.NAME in scenarios:
                 pressed += self._press(browsers, seed)
             if texts.NAME in scenarios:
-                written.append(self._write_texts(browsers, options))
+                for so_far in self._write_texts(browsers, options):
+                    written[:] = [so_far]
         except NotHealed as error:
             raise CommandError(str(error), returncode=1) from error
         except KeyboardInterrupt:  # what was measured is told
@@ -198,7 +199,9 @@ class Command(WebpoolCommand):
         home = settings.WEBPOOL_HOME
         return [pressure.press(home=home, browsers=browsers, question=question, say=self._say)]
 
-    def _write_texts(self, browsers: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    def _write_texts(
+        self, browsers: tuple[str, ...], options: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
         return texts.hurt(
             home=settings.WEBPOOL_HOME,
             browsers=browsers,

@@ -122,9 +122,10 @@ function begin(ort, { session, start, stage }, tensors, kept) {
     past,
     toTensor(ort, { name: past, dtype, shape, data: new Uint8Array(0) }),
   ]);
-  const named = stage.inputs.filter((/** @type {StageInput} */ { use }) => use === 'memory');
-  const names = new Set(named.map((/** @type {StageInput} */ { name }) => name));
-  const memory = tensors.filter(({ name }) => names.has(name));
+  const named = new Set(
+    stage.inputs.filter((/** @type {StageInput} */ { use }) => use === 'memory').map((/** @type {StageInput} */ { name }) => name),
+  );
+  const memory = tensors.filter(({ name }) => named.has(name));
   return {
     stage,
     states: Object.fromEntries(states),

@@ -12,7 +12,7 @@ import dataclasses
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +27,7 @@ from inference.generation import report, serving
 from inference.graph.decoding.reference import Native
 from inference.models import GenerationSession, ModelType, OnnxModel
 from inference.zoo import decoder
-from webpool_site.lab.faults.campaign import HEAL_WITHIN_S, OWNER
+from webpool_site.lab.faults.campaign import OWNER
 from webpool_site.lab.faults.health import wait_whole
 from webpool_site.lab.faults.injection import Fault, inject
 from webpool_site.lab.faults.report import percentile
@@ -36,6 +36,7 @@ from webpool_site.lab.faults.targets import SERVICES, NoTarget, Target, Targets
 NAME = "generation"
 _MODEL = "faults-writer"
 _PROMPT, _TOKENS, _MOST_KILLS = 16, 64, 5
+_WHOLE_WITHIN_S = 300.0  # several browsers may have to be started, one after the other
 _KILLED = (
     Target.PAGE, Target.GPU, Target.BROWSER, Target.DRIVER, Target.WORKER, Target.CONTROL, Target.VALKEY,
     Target.WEB,
@@ -71,21 +72,21 @@ def hurt(
     texts: int,
     random: Random,
     say: Callable[[str], object],
-) -> dict[str, Any]:
-    """Have so many texts written, one after another, each hurt; returns the figures as JSON.
+) -> Iterator[dict[str, Any]]:
+    """Have so many texts written, one after another, each hurt; gives the figures up to each as JSON.
 
     Raises:
         NotHealed: the pool did not become whole again between two of them.
     """
     model, native = registered()
     stages = min(len(browsers), 3)
-    written = []
+    written: list[_Text] = []
     for number in range(texts):
-        wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
+        wait_whole(home, browsers, timeout_s=_WHOLE_WITHIN_S)
         written.append(_one(model, native, home, stages, random))
         say(f"  {NAME} {number + 1} of {texts}: {_line(written[-1])}")
-    wait_whole(home, browsers, timeout_s=HEAL_WITHIN_S)
-    return _figures(written, stages)
+        yield _figures(written, stages)
+    wait_whole(home, browsers, timeout_s=_WHOLE_WITHIN_S)
 
 
 def registered() -> tuple[OnnxModel, Native]:

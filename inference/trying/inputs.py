@@ -1,0 +1,89 @@
+"""From what a person typed or dropped to a model's tensors; files are read in the sandbox."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from django.conf import settings
+
+from inference import sandbox
+from inference.catalog import registry
+from inference.conversion.documents import parse
+from inference.core.expectations import Picture, Sound
+from inference.documents import Array, JsonObject, JsonView
+from inference.errors import InvalidRequest
+from inference.models import OnnxModel
+from inference.runs.inputs import Prepared, from_python
+from inference.trying.fields import Field, Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What came: texts, files by the input's name, tensors as a file (npz or JSON) or as JSON in a text.
+
+    Attributes:
+        forms: by input, a picture's form in place of the model's own.
+    """
+
+    texts: Sequence[str] = ()
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    tensors: bytes = b""
+    forms: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
+
+
+def prepared(model: OnnxModel, fields: Sequence[Field], given: Given) -> Prepared:
+    """The tensors that a run takes.
+
+    Raises:
+        InvalidRequest: something is missing, or no such picture, sound, text or tensor.
+    """
+    if given.tensors:
+        values, json = _tensors(given.tensors)
+        return from_python(model, values, json=json)
+    if [field.kind for field in fields] == [Kind.TEXT]:
+        if not any(given.texts):
+            raise InvalidRequest("text: expected a text, got none")
+        return from_python(model, registry.tokenizer_of(model).encode(list(given.texts)))
+    names = [field.name for field in fields]
+    if unknown := sorted(set(given.files) - set(names)):
+        raise InvalidRequest(f"{unknown[0]}: expected files for {', '.join(names)}")
+    arrays: JsonObject = {}
+    for field in fields:
+        if field.name not in given.files:
+            what = "tensors" if field.kind == Kind.TENSOR else f"a {field.kind}"
+            raise InvalidRequest(f"{field.name}: expected {what}, got nothing")
+        arrays[field.name] = _read(
+            field.name, given.forms.get(field.name) or field.form, given.files[field.name]
+        )
+    return from_python(model, arrays)
+
+
+def _read(name: str, form: Picture | Sound | None, raw: bytes) -> object:
+    if form is None:
+        raise InvalidRequest(f"{name}: expected tensors (npz or JSON with all inputs)")
+    job = "picture" if isinstance(form, Picture) else "sound"
+    return _asked(job, name, raw, vars(form))["values"]
+
+
+def _asked(job: str, name: str, raw: bytes, words: JsonView) -> Mapping[str, Array]:
+    try:
+        answer = sandbox.ask(job, arrays={"file": np.frombuffer(raw, np.uint8)}, **words)
+    except sandbox.Refused as error:
+        raise InvalidRequest(f"{name}: {error}") from error
+    return answer.arrays
+
+
+def _tensors(raw: bytes) -> tuple[JsonObject, bool]:
+    """The arrays of an npz, or a JSON object of name → nested list; whether it was JSON."""
+    if raw.startswith(b"PK"):
+        return dict(
+            _asked(
+                "arrays", "tensors", raw, {"most_bytes": settings.WEBPOOL_MAX_REQUEST_MB * 2**20}
+            )
+        ), False
+    document = parse(raw)
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"tensors: expected an object of name → list, got {document!r:.100}")
+    return document, True

@@ -1,0 +1,148 @@
+"""webpool.json: what it may say, and what follows; files of strangers become arrays in the sandbox."""
+
+from __future__ import annotations
+
+import io
+import wave
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inference import sandbox
+from inference.core import expectations
+from inference.core.expectations import BadExpectations, Expectations, Labels, Picture, PictureOut
+from inference.trying.showing import drawn, shown
+
+DECLARED = {
+    "inputs": {
+        "x": {"image": {"width": 4, "height": 2, "mean": [0.5], "std": [0.25, 0.5, 1.0]}},
+        "s": {"sound": {"rate": 16000}},
+    },
+    "outputs": {
+        "y": {"labels": ["cat", "dog"], "softmax": True},
+        "z": {"image": {"scale": 127.5, "shift": 127.5, "layout": "NHWC"}},
+    },
+    "examples": ["a text"],
+}
+
+
+def test_what_is_declared_is_read() -> None:
+    found = expectations.read(DECLARED)
+    assert found.inputs["x"] == Picture(4, 2, mean=(0.5,), std=(0.25, 0.5, 1.0))
+    assert found.inputs["s"] == expectations.Sound(16000)
+    assert found.outputs == {
+        "y": Labels(("cat", "dog"), softmax=True),
+        "z": PictureOut(127.5, 127.5, "NHWC"),
+    }
+    assert found.examples == ("a text",)
+    expectations.check_ports(found, ["x", "s"], ["y", "z"])
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ([], "webpool.json: expected an object"),
+        ({"input": {}}, "unknown input"),
+        ({"inputs": {"x": {}}}, "inputs.x: expected either image or sound"),
+        ({"inputs": {"x": {"image": {"height": 2}}}}, "inputs.x.image.width: expected a whole"),
+        ({"inputs": {"x": {"image": {"width": 1, "height": 1, "std": [0]}}}}, "expected no 0"),
+        ({"inputs": {"x": {"image": {"width": 1, "height": 1, "mean": [1, 2]}}}}, "of 3, got"),
+        ({"inputs": {"x": {"image": {"width": 1, "height": 1, "fit": "pad"}}}}, "crop, stretch"),
+        ({"inputs": {"x": {"sound": {"rate": True}}}}, "inputs.x.sound.rate"),
+        ({"outputs": {"y": {"labels": ["a"], "image": {}}}}, "either labels or image"),
+        ({"outputs": {"y": {"labels": [1]}}}, "outputs.y.labels: expected a list of texts"),
+        ({"examples": "a"}, "examples: expected a list"),
+    ],
+)
+def test_what_it_may_not_say(document: object, says: str) -> None:
+    with pytest.raises(BadExpectations, match=says):
+        expectations.read(document)
+
+
+def test_a_port_that_the_model_has_not() -> None:
+    with pytest.raises(BadExpectations, match="the model has no such input; expected a"):
+        expectations.check_ports(expectations.read(DECLARED), ["a"], ["y", "z"])
+
+
+def file_of(image: Image.Image) -> np.ndarray[Any, Any]:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def asked(form: Picture, image: Image.Image) -> np.ndarray[Any, Any]:
+    return sandbox.ask("picture", arrays={"file": file_of(image)}, **vars(form)).arrays["values"]
+
+
+def test_a_picture_becomes_what_was_declared() -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3) * 10
+    form = Picture(4, 2, mean=(0.5,), std=(0.25, 0.5, 1.0))
+    values = asked(form, Image.fromarray(pixels))
+    expected = (np.float32(pixels) / 255 - 0.5) / np.array([0.25, 0.5, 1.0], np.float32)
+    assert values.shape == (1, 3, 2, 4) and values.dtype == np.float32
+    np.testing.assert_allclose(values[0], expected.transpose(2, 0, 1), rtol=1e-5)
+
+
+def test_the_middle_is_kept_or_all_of_it() -> None:
+    pixels = np.zeros((2, 6, 3), np.uint8)
+    pixels[:, 2:4] = 255
+    cropped = asked(Picture(2, 2, layout="NHWC"), Image.fromarray(pixels))
+    assert cropped.shape == (1, 2, 2, 3)
+    np.testing.assert_allclose(cropped, 1.0)
+    stretched = asked(Picture(3, 1, channels=1, fit="stretch"), Image.fromarray(pixels))
+    assert stretched.shape == (1, 1, 1, 3)
+    assert stretched[0, 0, 0, 1] == stretched.max() > stretched[0, 0, 0, 0]
+
+
+def wav(values: np.ndarray[Any, Any], rate: int, channels: int = 1) -> np.ndarray[Any, Any]:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setparams((channels, 2, rate, 0, "NONE", ""))
+        written.writeframes(values.astype("<i2").tobytes())
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def test_a_sound_becomes_one_channel_at_the_rate() -> None:
+    stereo = np.array([[16384, 0], [-32768, 0]] * 100)
+    values = sandbox.ask("sound", arrays={"file": wav(stereo, 8000, 2)}, rate=8000).arrays["values"]
+    assert values.shape == (1, 200)
+    np.testing.assert_array_equal(values[0, :2], [0.25, -0.5])
+    halved = sandbox.ask("sound", arrays={"file": wav(stereo, 8000, 2)}, rate=4000).arrays["values"]
+    assert halved.shape == (1, 100)
+
+
+@pytest.mark.parametrize(
+    ("job", "words"), [("picture", vars(Picture(2, 2))), ("sound", {"rate": 8000})]
+)
+def test_another_file_is_refused(job: str, words: dict[str, Any]) -> None:
+    with pytest.raises(sandbox.Refused, match="that can be read"):
+        sandbox.ask(job, arrays={"file": np.frombuffer(b"neither", np.uint8)}, **words)
+
+
+def test_packed_arrays_have_a_largest_size() -> None:
+    file = io.BytesIO()
+    np.savez_compressed(file, x=np.zeros(1000, np.float32))
+    raw = {"file": np.frombuffer(file.getvalue(), np.uint8)}
+    assert sandbox.ask("arrays", arrays=raw, most_bytes=10_000).arrays["x"].shape == (1000,)
+    with pytest.raises(sandbox.Refused, match="at most 1000 bytes"):
+        sandbox.ask("arrays", arrays=raw, most_bytes=1000)
+
+
+def test_outputs_are_shown_in_kind() -> None:
+    expected = expectations.read(DECLARED)
+    scores = np.log(np.array([[1.0, 3.0]], np.float32))
+    labels = shown("y", scores, expected)
+    assert [one["label"] for one in labels["rows"][0]] == ["dog", "cat"]
+    assert [one["value"] for one in labels["rows"][0]] == pytest.approx([0.75, 0.25])
+
+    picture = shown("z", np.array([[[[-1.0, 0.0, 1.0]]]], np.float32), expected)
+    assert picture["kind"] == "image" and picture["pictures"][0].startswith(
+        "data:image/png;base64,"
+    )
+
+    vector = drawn(shown("v", np.array([[0.5, -1.0]], np.float32), Expectations()))
+    assert vector["rows"] == [[0.5, -1.0]] and vector["bars"][0]["largest"] == 1.0
+    whole = shown("n", np.array([1, 2], np.int64), Expectations())
+    assert (whole["kind"], whole["first"]) == ("values", [1, 2])
