@@ -45,7 +45,7 @@ def first_stage(
 ) -> list[tuple[int, bytes]]:
     """All steps of the first stage from `start` on, each with the number of positions after it.
 
-    What an encoder made comes with the first, and goes from stage to stage with that.
+    What an encoder made comes with the first of all, and goes from stage to stage with that.
     """
     tokens = [*prompt, *written]
     most = settings.WEBPOOL_PROMPT_STEP

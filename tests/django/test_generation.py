@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.management import call_command
 from django.db.models.signals import post_init
 
 from browsers.core.failures import Category
@@ -386,7 +387,8 @@ def test_what_an_encoder_made_is_told_once_kept_and_given_again(
 
 
 def test_a_decoder_that_listens_needs_its_encoder(tmp_path: Path) -> None:
-    files = listeners.write(tmp_path)["reader"]
+    both = listeners.write(tmp_path)
+    files = both["reader"]
     for described in (
         Described(context=9, encoder="nobody", begins=(1,)),
         Described(context=9, encoder="reader-encoder"),
@@ -394,6 +396,13 @@ def test_a_decoder_that_listens_needs_its_encoder(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidRequest, match="encoder"):
             registry.add_model(files.decoder, name="deaf", described=described)
+    call_command("add_model", str(both["hearer"].encoder), name="ear", type="audio")
+    call_command(
+        "add_model", str(both["hearer"].decoder), name="scribe", encoder="ear", begins="1,2"
+    )
+    decoder = decoder_of(OnnxModel.objects.get(name="scribe"))
+    assert (decoder.encoder, decoder.begins) == ("ear", (1, 2))
+    assert decoder.context == listeners.CONTEXT  # its table of positions tells
 
 
 def test_listeners_come_and_go(writer: OnnxModel) -> None:
