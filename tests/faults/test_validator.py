@@ -19,7 +19,7 @@ def validate(
     folder: Path, *args: str, timeout_s: float = 400
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     report = folder / "report.json"
-    pool = RunningStack(folder / "home", backends="wasm")
+    pool = RunningStack(folder / "home")  # a GPU process is there to be killed where WebGPU is used
     done = subprocess.run(
         [sys.executable, "manage.py", "validate_faults", "--json", str(report), *args],
         cwd=ROOT, env=pool.env, capture_output=True, text=True, timeout=timeout_s, check=False,
