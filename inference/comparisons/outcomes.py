@@ -25,7 +25,7 @@ from inference.core.comparisons.totals import Part, total
 from inference.documents import JsonObject
 from inference.errors import RunFailed
 from inference.graph.reference import largest_difference
-from inference.models import Attempt, Comparison, ComparisonCell, Outcome, Run, RunState
+from inference.models import Attempt, Comparison, ComparisonCell, Outcome, Run, RunState, Strategy
 from inference.runs.answers import collect
 from inference.store.tensors import WireTensor, decode_array
 
@@ -69,7 +69,7 @@ def is_open(cell: ComparisonCell) -> bool:
 
 
 def _attempts(run: Run) -> QuerySet[Attempt]:
-    rows = Attempt.objects.filter(shard__run=run).select_related("shard__plan_shard")
+    rows = Attempt.objects.filter(shard__run=run).select_related("shard__plan_shard__plan")
     return rows.order_by("shard__index", "pk")
 
 
@@ -109,7 +109,7 @@ def _shard(attempt: Attempt) -> JsonObject:
 def _name(attempt: Attempt) -> str:
     """Of the attempt's shard: the component, else its number."""
     step = attempt.shard.plan_shard
-    return step.group if step.group and step.part is None else f"shard {step.index}"
+    return step.group if step.plan.strategy == Strategy.COMPONENT else f"shard {step.index}"
 
 
 def _told(attempt: Attempt, said: str, shards: int) -> str:

@@ -99,6 +99,8 @@ def test_strategies_are_columns_of_their_own(folder: Path) -> None:
     assert [one["samples_ms"] for one in told["cells"]] == [[5.0] * 2, [10.0] * 2, [10.0] * 2]
     assert [one["state"] for one in told["cells"]] == ["measured"] * 3
     assert "wasm in a, a layer:2, a data:2: the same bits." in told["said"]
+    shards = [[shard["name"] for shard in one["shards"]] for one in told["cells"]]
+    assert shards == [["shard 0"], ["shard 0", "shard 1"], ["shard 0", "shard 1"]]
     assert told["asked"]["strategies"] == list(ways)
     assert b"a wasm layer:2 (1.0)" in junit.render(told)
     cut = Run.objects.get(pk=comparison.cells.get(strategy="layer:2").run_ids[0])
