@@ -133,7 +133,9 @@ def test_a_batch_that_cannot_be_split_so_often_is_untried_with_the_reason(folder
     ("given", "said"),
     [
         ({"strategies": ("layer:0",)}, "expected STRATEGY or STRATEGY:SHARDS, such as layer:2"),
-        ({"strategies": ("auto",)}, "strategy 'auto': expected one of none, layer"),
+        ({"strategies": ("auto",)}, "strategies: expected of none, layer, .*, got 'auto'"),
+        ({"strategies": ("decoder:2",)}, "got 'decoder'"),
+        ({"strategies": tuple(f"layer:{n}" for n in range(1, 12))}, "expected at most 10, got 11"),
         ({"strategies": ("layer:99",)}, "99 layer shards were asked for"),
         ({"strategies": ("none:2",)}, "none takes no number of shards"),
         ({"strategies": ("component",)}, "is one file, not made of components"),
