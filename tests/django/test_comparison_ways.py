@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from browsers.core.failures import Category
+from browsers.state.live import LiveBackend
 from inference.catalog import components
 from inference.comparisons import asking, junit, page, report
 from inference.core.comparisons.cells import CellState
@@ -18,7 +20,8 @@ from inference.models import Comparison, OnnxModel, Run
 from inference.store import tensors
 from tests.support.batches import chain_model
 from tests.support.comparing import advance, asked, cell, fail, finish, two_browsers
-from tests.support.ensembles import diamond, in_order, question
+from tests.support.ensembles import diamond, in_order, question, two_tables
+from tests.support.ledger import publish
 
 
 @pytest.fixture
@@ -73,6 +76,32 @@ def test_inputs_are_made_up_for_every_file_and_are_not_alike(folder: Path) -> No
     assert [one["shape"] for one in comparison.inputs] == [[3, 64], [3, 64]]
     one, other = asking.storage.read(comparison.pk).inputs
     assert one.data != other.data
+
+
+def tables(folder: Path) -> OnnxModel:
+    manifest = two_tables(folder, rows=(50, 3))
+    return components.add_components(manifest.read_bytes(), folder, name="tables")
+
+
+def test_made_up_indices_stay_below_the_shortest_table_of_any_file(folder: Path) -> None:
+    comparison = asking.create(asked(tables(folder), browsers=("a",), rows=64))
+    (words,) = asking.storage.read(comparison.pk).inputs
+    assert set(tensors.decode_array(words).tolist()) == {0, 1, 2}
+
+
+def test_values_that_a_backend_gets_wrong_in_one_component_are_told_of_it(folder: Path) -> None:
+    publish(
+        "a", kind="kind-a", backends=tuple(LiveBackend(b, None, 1.0) for b in ("wasm", "webgpu"))
+    )
+    words = [tensors.encode_array("words", np.array([-1, 2], np.int64))]
+    model = tables(folder)
+    comparison = asking.create(
+        asked(model, browsers=("a",), backends=("wasm", "webgpu"), inputs=words)
+    )
+    assert cell(comparison, "a").state == CellState.WAITING
+    one = cell(comparison, "a", "webgpu")
+    assert one.state == CellState.UNTRIED
+    assert one.reason.startswith("webgpu is not used for it: table0: input 'ids' holds indices")
 
 
 def test_a_component_that_fails_is_named(folder: Path) -> None:
