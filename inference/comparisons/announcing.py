@@ -10,6 +10,7 @@ from inference.documents import JsonObject
 from inference.models import Comparison
 
 log = logging.getLogger(__name__)
+_PLACE = ("kind", "backend", "strategy")
 
 
 def tell(comparison: Comparison) -> None:
@@ -19,20 +20,17 @@ def tell(comparison: Comparison) -> None:
     document = report.document(comparison)
     if not document["worse"]:
         return
-    places = [(place["kind"], place["backend"]) for place in document["worse"]]
+    places = [[place[name] for name in _PLACE] for place in document["worse"]]
     told: JsonObject = {
         "state": "open",
         "comparison": document["id"],
         "model_name": document["model"],
         "worse": [
-            {
-                name: cell[name]
-                for name in ("kind", "version", "backend", "before", "state", "reason")
-            }
+            {name: cell[name] for name in (*_PLACE, "version", "before", "state", "reason")}
             for cell in document["cells"]
-            if (cell["kind"], cell["backend"]) in places
+            if [cell[name] for name in _PLACE] in places
         ],
     }
-    where = ", ".join(f"{kind} {backend}" for kind, backend in places)
+    where = ", ".join(place["name"] for place in document["worse"])
     log.warning("%s: worse than before: %s", comparison, where)
     announcing.post(told, f"comparison {document['id']}")

@@ -17,7 +17,7 @@ from django.utils import timezone
 from browsers import locations
 from inference.catalog import registry
 from inference.catalog.uploads import Conflict
-from inference.comparisons import places, reference, storage
+from inference.comparisons import places, reference, storage, ways
 from inference.core.tenants import is_counted
 from inference.errors import Busy, InvalidRequest, Unavailable
 from inference.models import Comparison, ComparisonCell, ComparisonState, OnnxModel
@@ -37,7 +37,7 @@ _NUMBERS: Final[dict[str, Kind]] = {
     "rows": Whole(1, 65_536),
     "seed": Whole(0, 2**31 - 1),
 }
-_LISTS: Final[dict[str, Kind]] = {"browsers": Names(), "backends": Names()}
+_LISTS: Final[dict[str, Kind]] = {"browsers": Names(), "backends": Names(), "strategies": Names()}
 
 
 class UnknownComparison(InvalidRequest):
@@ -49,9 +49,11 @@ class Asked:
     """What a caller asks for.
 
     Attributes:
-        model: name of a registered model of one file.
+        model: name of a registered model.
         browsers: ids, kinds or families; empty: one of each kind and version of the pool.
         backends: of wasm, webgpu, webnn; empty: all.
+        strategies: such as none, layer:2, data:2, all of whose shards one browser computes; empty: the model
+            whole, or by its components.
         rows: size of the batch of random inputs; None: 8, where it is free.
         runs: measured runs of each cell.
         seed: of random inputs and of the order of runs; None: one is drawn, and told.
@@ -64,6 +66,7 @@ class Asked:
     model: str
     browsers: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ()
     rows: int | None = None
     runs: int = USUAL_RUNS
     seed: int | None = None
@@ -86,11 +89,8 @@ def create(asked: Asked) -> Comparison:
     """
     asked = _checked(asked)
     model = registry.get_model(asked.model)
-    if model.components:
-        raise InvalidRequest(
-            f"model {model.name} has {len(model.components)} files; expected one of a single file"
-        )
     _check_open(asked.owner)
+    strategies = ways.named(model, asked.strategies, asked.owner)
     seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
     prepared = None if asked.inputs is None else prepare(model, asked.inputs)
     found = reference.find(
@@ -101,8 +101,7 @@ def create(asked: Asked) -> Comparison:
         seed=seed,
     )
     try:
-        backends = [name for name in BACKENDS if name in (asked.backends or BACKENDS)]
-        cells = places.cells_for(asked.browsers, backends, found)
+        cells = places.cells_for(asked.browsers, _columns(asked, strategies), found)
     except redis.exceptions.RedisError as error:
         raise Unavailable(
             f"Redis does not answer ({type(error).__name__}); start the pool with `{locations.UP}`"
@@ -119,6 +118,7 @@ def create(asked: Asked) -> Comparison:
         asked={
             "browsers": list(asked.browsers),
             "backends": list(asked.backends),
+            "strategies": list(asked.strategies),
             "rows": asked.rows,
             "strict": asked.strict,
             "filled_in": [*asked.filled_in, *(prepared.filled_in if prepared else ())],
@@ -158,6 +158,11 @@ def _checked(asked: Asked) -> Asked:
     if asked.rows is not None and (asked.inputs is not None or asked.known_answer):
         raise InvalidRequest("rows is of random inputs; given inputs have theirs")
     return asked
+
+
+def _columns(asked: Asked, strategies: Sequence[str]) -> list[places.Column]:
+    backends = [name for name in BACKENDS if name in (asked.backends or BACKENDS)]
+    return [places.Column(backend, strategy) for backend in backends for strategy in strategies]
 
 
 def _source(asked: Asked) -> str:

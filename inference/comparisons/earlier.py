@@ -30,7 +30,7 @@ class Earlier:
         self._inputs = comparison.inputs
         self._cells: dict[Place, list[ComparisonCell]] = defaultdict(list)
         for cell in cells.order_by("comparison__created_at", "index"):
-            self._cells[Place(cell.kind, cell.backend)].append(cell)
+            self._cells[cell.place].append(cell)
 
     def state(self, place: Place) -> CellState | None:
         """What it was when it was judged last; None: it never was."""

@@ -24,12 +24,12 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from browsers.core.failures import Category
-from inference.comparisons import announcing, outcomes, storage
+from inference.comparisons import announcing, outcomes, storage, ways
 from inference.core.comparisons.cells import CellState
 from inference.core.comparisons.turns import Seat, next_turn
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownBrowser
 from inference.ledger import endings
-from inference.models import Comparison, ComparisonCell, ComparisonState, Run, RunState, Strategy
+from inference.models import Comparison, ComparisonCell, ComparisonState, Run, RunState
 from inference.runs import creation
 from inference.runs.requests import RunRequest
 from inference.store import tensors
@@ -118,12 +118,15 @@ def _send(comparison: Comparison, cell: ComparisonCell, now: datetime) -> None:
 
 
 def _request(comparison: Comparison, cell: ComparisonCell) -> RunRequest:
-    """A run of the whole model, there and nowhere else; a failure is the cell's finding, not to be mended."""
+    """A run in the cell's way, there and nowhere else; a failure is the cell's finding, not to be mended."""
+    way = ways.read(cell.strategy)
+    shards = ways.shards_of(comparison.model, way, comparison.owner)
     return RunRequest(
         model=comparison.model.name,
         inputs=storage.read(comparison.pk).inputs,
-        strategy=Strategy.NONE,
-        pins={0: f"{cell.browser}/{cell.backend}"},
+        strategy=way.strategy,
+        shards=way.shards,
+        pins={shard.index: f"{cell.browser}/{cell.backend}" for shard in shards},
         strict=comparison.asked["strict"],
         max_retries=0,
         owner=owner_of(comparison),

@@ -28,7 +28,7 @@ def render(document: JsonView) -> bytes:
             suite,
             "testcase",
             classname=f"{document['model']}.{cell['browser']}",
-            name=_text(f"{cell['backend']} ({cell['browser']} {cell['version']})"),
+            name=_text(f"{cell['name']} ({cell['version']})"),
             time=f"{sum(cell['samples_ms']) / 1000:.6f}",
         )
         if tag := _TAGS.get(cell["state"]):

@@ -21,9 +21,11 @@ from inference.core.comparisons.cells import (
     most_turns,
     tried_again,
 )
+from inference.core.comparisons.totals import Part, total
+from inference.documents import JsonObject
 from inference.errors import RunFailed
 from inference.graph.reference import largest_difference
-from inference.models import Attempt, Comparison, ComparisonCell, Outcome, Run, RunState
+from inference.models import Attempt, Comparison, ComparisonCell, Outcome, Run, RunState, Strategy
 from inference.runs.answers import collect
 from inference.store.tensors import WireTensor, decode_array
 
@@ -34,17 +36,15 @@ def note(comparison: Comparison, cell: ComparisonCell, run: Run) -> None:
     """Put what an ended run says into the cell (unsaved)."""
     cell.run_ids = [*cell.run_ids, str(run.pk)]
     if run.state != RunState.SUCCEEDED:
-        _failed(
-            comparison, cell, run, Category.of(run.error_category or Category.INTERNAL), run.error
-        )
+        _failed(cell, run, Category.of(run.error_category or Category.INTERNAL), run.error)
         return
     try:
         outputs = collect(run)
     except RunFailed as error:
-        _failed(comparison, cell, run, error.category, str(error))
+        _failed(cell, run, error.category, str(error))
         return
     _judge(comparison, cell, outputs)
-    _measure(cell, _attempts(run).filter(outcome=Outcome.SUCCEEDED).get())
+    _measure(cell, list(_attempts(run).filter(outcome=Outcome.SUCCEEDED)))
     cell.turns += 1
     cell.misses = 0
     cell.state = CellState.MEASURING.value
@@ -69,20 +69,52 @@ def is_open(cell: ComparisonCell) -> bool:
 
 
 def _attempts(run: Run) -> QuerySet[Attempt]:
-    return Attempt.objects.filter(shard__run=run).order_by("pk")
+    rows = Attempt.objects.filter(shard__run=run).select_related("shard__plan_shard__plan")
+    return rows.order_by("shard__index", "pk")
 
 
-def _measure(cell: ComparisonCell, attempt: Attempt) -> None:
-    cell.version = attempt.browser_version
-    cell.adapter, cell.software = attempt.adapter, attempt.software
-    cell.nodes, cell.unproved = attempt.nodes, attempt.unproved
-    if attempt.memory_mb is not None:
-        cell.memory_mb = max(cell.memory_mb or 0.0, attempt.memory_mb)
+def _measure(cell: ComparisonCell, attempts: Sequence[Attempt]) -> None:
+    """Of every shard of the run, which were all computed there."""
+    last = attempts[-1]
+    cell.version, cell.adapter, cell.software = last.browser_version, last.adapter, last.software
+    unproved = [(one, one.unproved) for one in attempts if one.unproved]
+    cell.unproved = "\n".join(_told(one, why, len(attempts)) for one, why in unproved)
+    known = [one.memory_mb for one in attempts if one.memory_mb is not None]
+    cell.memory_mb = max([*known, cell.memory_mb or 0.0]) or None
+    found = total([_part(one) for one in attempts])
+    cell.nodes = dict(found.nodes)
     if cell.turns == 0:
-        cell.load_ms = attempt.load_ms
-        cell.first_ms = None if attempt.warm else attempt.compute_ms
-    elif attempt.warm and attempt.compute_ms is not None:
-        cell.samples = [*cell.samples, attempt.compute_ms]
+        cell.load_ms, cell.first_ms = found.load_ms, found.first_ms
+        cell.shards = [_shard(one) for one in attempts]
+    elif found.warm_ms is not None:
+        cell.samples = [*cell.samples, found.warm_ms]
+        for shard, attempt in zip(cell.shards, attempts, strict=True):
+            shard["samples"].append(attempt.compute_ms)
+
+
+def _part(attempt: Attempt) -> Part:
+    return Part(
+        attempt.shard.plan_shard.sha256,
+        attempt.warm,
+        attempt.load_ms,
+        attempt.compute_ms,
+        attempt.nodes,
+    )
+
+
+def _shard(attempt: Attempt) -> JsonObject:
+    return {"name": _name(attempt), "nodes": attempt.nodes, "samples": []}
+
+
+def _name(attempt: Attempt) -> str:
+    """Of the attempt's shard: the component, else its number."""
+    step = attempt.shard.plan_shard
+    return step.group if step.plan.strategy == Strategy.COMPONENT else f"shard {step.index}"
+
+
+def _told(attempt: Attempt, said: str, shards: int) -> str:
+    """With the shard that it is said of, where there are several."""
+    return said if shards == 1 else f"{_name(attempt)}: {said}"
 
 
 def _judge(comparison: Comparison, cell: ComparisonCell, outputs: Sequence[WireTensor]) -> None:
@@ -121,17 +153,19 @@ def _close(comparison: Comparison, cell: ComparisonCell) -> None:
     cell.reason = why or cell.wrong
 
 
-def _failed(
-    comparison: Comparison, cell: ComparisonCell, run: Run, category: Category, error: str
-) -> None:
+def _failed(cell: ComparisonCell, run: Run, category: Category, error: str) -> None:
     attempt = _attempts(run).exclude(outcome=Outcome.SUCCEEDED).last()
-    said = attempt.error if attempt and attempt.error else error
+    said = error
+    if attempt and attempt.error:
+        said = _told(attempt, attempt.error, len(run.computing))
     if attempt and attempt.browser_version:
         cell.version = attempt.browser_version
     cell.misses += 1
     if tried_again(category, cell.misses):
         return
-    proof = _proof_against(comparison, cell) if category == Category.UNSUPPORTED_OPERATION else None
+    proof = None
+    if attempt and category == Category.UNSUPPORTED_OPERATION:
+        proof = _proof_against(cell, attempt.shard.plan_shard.sha256)
     wrong = proof is not None and proof.verdict == Verdict.WRONG
     cell.state = after_failures(category, turns=cell.turns, proved_wrong=wrong).value
     cell.error_category = category
@@ -144,11 +178,11 @@ def _failed(
         cell.wrong = said
 
 
-def _proof_against(comparison: Comparison, cell: ComparisonCell) -> BackendProof | None:
-    """What a trial in this build of the browser found against the backend, the latest first."""
+def _proof_against(cell: ComparisonCell, sha256: str) -> BackendProof | None:
+    """What a trial of the file in this build of the browser found against the backend, the latest first."""
     host = Browser.objects.filter(pk=cell.browser).values_list("host", flat=True).first()
     rows = BackendProof.objects.filter(
-        sha256=comparison.reference["sha256"],
+        sha256=sha256,
         kind=cell.kind,
         version=cell.version,
         host=host or "",

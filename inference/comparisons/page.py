@@ -43,7 +43,7 @@ def _bar(cell: JsonView) -> Bar:
     if cell["median_ms"] is None and cell["reason"]:
         remark += f": {first_line(cell['reason'])[:90]}"
     return Bar(
-        f"{cell['browser']} {cell['backend']}",
+        cell["name"],
         median["value"],
         median["low"],
         median["high"],

@@ -1,4 +1,4 @@
-"""Which cells a comparison has: browsers × backends as the pool is, and why nobody can run some of them."""
+"""Which cells a comparison has: browsers × backends × ways as the pool is, and why nobody can run some."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from browsers.core.answers.bad_forms import bad_form, bad_values
 from browsers.models import Browser, BrowserState
 from browsers.state.live import LiveBrowser, living
 from history import vocabulary
-from inference.comparisons.reference import Reference
+from inference.comparisons.reference import File, Reference
 from inference.core.comparisons.cells import CellState
 from inference.documents import JsonObject
 from inference.errors import UnknownBrowser
 from inference.models import ComparisonCell
+from inference.store.tensors import WireTensor
 
 _WASM: Final = "wasm"  # its answers are the same everywhere: nothing is held against it
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What every browser is asked for: a backend, and a way to run the model, such as layer:2."""
+
+    backend: str
+    strategy: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +50,11 @@ class _Seen:
 
 
 def cells_for(
-    wishes: Sequence[str], backends: Sequence[str], reference: Reference
+    wishes: Sequence[str], columns: Sequence[Column], reference: Reference
 ) -> list[ComparisonCell]:
     """The cells (unsaved), in the order of the wishes; without wishes one browser of each kind and version.
+
+    Each browser has a cell of every column.
 
     Raises:
         UnknownBrowser: a wish that names no kind, family or id that there is.
@@ -54,15 +65,15 @@ def cells_for(
     found: list[ComparisonCell] = []
     if not wishes:
         here = [one for one in seen if one.row.state != BrowserState.STOPPED or one.live]
-        found += _of_browsers(_one_of_each(here), backends, reference)
+        found += _of_browsers(_one_of_each(here), columns, reference)
     for wish in wishes:
         named = [one for one in seen if wish in (one.row.pk, one.row.kind, one.row.family)]
         if not named:
-            found += _absent(wish, backends, seen)
+            found += _absent(wish, columns, seen)
             continue
         exact = [one for one in named if one.row.pk == wish]
-        found += _of_browsers(exact or _one_of_each(named), backends, reference)
-    unique = {(cell.browser, cell.backend): cell for cell in reversed(found)}
+        found += _of_browsers(exact or _one_of_each(named), columns, reference)
+    unique = {(cell.browser, cell.backend, cell.strategy): cell for cell in reversed(found)}
     cells = list(unique.values())[::-1]
     for index, cell in enumerate(cells):
         cell.index = index
@@ -81,7 +92,7 @@ def _version(one: _Seen) -> str:
     return (one.live.version if one.live else "") or one.row.version
 
 
-def _absent(wish: str, backends: Sequence[str], seen: Sequence[_Seen]) -> list[ComparisonCell]:
+def _absent(wish: str, columns: Sequence[Column], seen: Sequence[_Seen]) -> list[ComparisonCell]:
     have = ", ".join(one.row.pk for one in seen if one.live) or "none"
     if wish not in vocabulary.browsers():
         raise UnknownBrowser(
@@ -89,23 +100,23 @@ def _absent(wish: str, backends: Sequence[str], seen: Sequence[_Seen]) -> list[C
             f"{', '.join(vocabulary.browsers())}"
         )
     why = f"no browser of the pool is a {wish}; the pool has {have}"
-    return [_cell(wish, wish, "", backend, untried=why) for backend in backends]
+    return [_cell(wish, wish, "", column, untried=why) for column in columns]
 
 
 def _of_browsers(
-    seen: Sequence[_Seen], backends: Sequence[str], reference: Reference
+    seen: Sequence[_Seen], columns: Sequence[Column], reference: Reference
 ) -> list[ComparisonCell]:
-    return [_of(one, backend, reference) for one in seen for backend in backends]
+    return [_of(one, column, reference) for one in seen for column in columns]
 
 
-def _of(one: _Seen, backend: str, reference: Reference) -> ComparisonCell:
-    row = one.row
+def _of(one: _Seen, column: Column, reference: Reference) -> ComparisonCell:
+    row, backend = one.row, column.backend
     facts: JsonObject = next((fact for fact in row.backends if fact["name"] == backend), {})
     cell = _cell(
         row.pk,
         row.kind,
         _version(one),
-        backend,
+        column,
         untried=one.missing
         or _not_offered(one, backend, facts.get("error"))
         or _known_fault(backend, row.kind, _version(one), reference),
@@ -124,18 +135,31 @@ def _not_offered(one: _Seen, backend: str, probed: str | None) -> str:
 def _known_fault(backend: str, kind: str, version: str, reference: Reference) -> str:
     if backend == _WASM:
         return ""
-    known = reference.known
-    why = bad_form(known.forms, backend, kind, version)
-    why = why or bad_values(reference.question.inputs, known.index_limits)
-    return f"{backend} is not used for it: {why}" if why else ""
+    for file in reference.files:
+        why = bad_form(file.known.forms, backend, kind, version)
+        why = why or bad_values(_given(file, reference.question.inputs), file.known.index_limits)
+        if why:
+            return f"{backend} is not used for it: {file.told(why)}"
+    return ""
 
 
-def _cell(browser: str, kind: str, version: str, backend: str, *, untried: str) -> ComparisonCell:
+def _given(file: File, inputs: Sequence[WireTensor]) -> list[WireTensor]:
+    """The inputs that a file takes itself, under its own names."""
+    known = {tensor.name: tensor for tensor in inputs}
+    return [
+        dataclasses.replace(known[tensor], name=name)
+        for name, tensor in file.taken.items()
+        if tensor in known
+    ]
+
+
+def _cell(browser: str, kind: str, version: str, column: Column, *, untried: str) -> ComparisonCell:
     return ComparisonCell(
         browser=browser,
         kind=kind,
         version=version,
-        backend=backend,
+        backend=column.backend,
+        strategy=column.strategy,
         state=CellState.UNTRIED.value if untried else CellState.WAITING.value,
         reason=untried,
     )

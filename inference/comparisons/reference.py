@@ -4,43 +4,63 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from browsers.core.answers.known import Known
 from inference import sandbox
-from inference.catalog import known_answers, plans
-from inference.comparisons import storage
+from inference.catalog import known_answers
+from inference.catalog.component_plan import default_strategy
+from inference.comparisons import storage, ways
 from inference.comparisons.storage import Question
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, Strategy
+from inference.models import OnnxModel, PlanShard
 from inference.sandbox.answer_file import IN, OUT
 from inference.store.files import path_of
 from inference.store.tensors import WireTensor, decode_array
 
 
 @dataclasses.dataclass(frozen=True)
-class Reference:
-    """A question, the file that answers it, and what is known of that file.
+class File:
+    """A file of the model, and what is known of it.
 
-    `version` of native onnxruntime.
+    Attributes:
+        name: of the component; empty: it is the whole model.
+        taken: its inputs → the names under which the model knows them.
     """
 
-    question: Question
-    sha256: str
+    name: str
+    taken: Mapping[str, str]
     known: Known
+
+    def told(self, fact: str) -> str:
+        """The fact, with the component that it is of."""
+        return f"{self.name}: {fact}" if self.name else fact
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A question, and the files that answer it; `version` of native onnxruntime."""
+
+    question: Question
+    files: Sequence[File]
     version: str
 
     @property
     def not_judged(self) -> str:
         """Why no answer can be held against the reference; empty: each can."""
-        return self.known.why_none if self.known.random else ""
+        random = (file for file in self.files if file.known.random)
+        return next((file.told(file.known.why_none) for file in random), "")
+
+    @property
+    def tolerance(self) -> float:
+        """That of the file that is computed least exactly."""
+        return max(file.known.tolerance for file in self.files)
 
     def to_json(self) -> JsonObject:
         return {
             "onnxruntime": self.version,
-            "sha256": self.sha256,
-            "tolerance": self.known.tolerance,
+            "tolerance": self.tolerance,
             "not_judged": self.not_judged,
             "output_sha256": digest(self.question.outputs),
             "outputs": [
@@ -63,32 +83,51 @@ def find(
     Raises:
         InvalidRequest: there is no known answer, or onnxruntime takes no such inputs; says why.
     """
-    _, steps = plans.cached_plan(model, Strategy.NONE, 1)
-    sha256 = steps[0].sha256
-    known = known_answers.known(sha256)
+    steps = ways.shards_of(model, ways.Way(default_strategy(model, None), None))
+    files = [_file(step) for step in steps]
     dims = {} if rows is None else _dims(model, rows)
     arrays = None
     if known_answer:
-        if not known.answers:
-            raise InvalidRequest(f"model {model.name} has no known answer: {known.why_none}")
-        inputs = known.answers[0].inputs
+        inputs = _known_inputs(model, files)
     if inputs is not None:
         arrays = {tensor.name: decode_array(tensor) for tensor in inputs}
-    path = path_of(sha256)
+    paths = [path_of(step.sha256) for step in steps]
+    told_files = [
+        {"path": str(path), "inputs": step.inputs, "outputs": step.outputs}
+        for path, step in zip(paths, steps, strict=True)
+    ]
     try:
         answer = sandbox.ask(
             "compare",
-            reads=[path],
+            reads=sorted(set(paths)),
             arrays=arrays,
-            path=str(path),
+            files=told_files,
             inputs=model.inputs,
+            outputs=model.outputs,
             seed=seed,
             dims=dims,
         )
     except sandbox.Refused as error:
         raise InvalidRequest(f"model {model.name}: {error}") from error
     question = Question(storage.tensors(answer.arrays, IN), storage.tensors(answer.arrays, OUT))
-    return Reference(question, sha256, known, answer.document["onnxruntime"])
+    return Reference(question, files, answer.document["onnxruntime"])
+
+
+def _file(step: PlanShard) -> File:
+    taken = {port.name: port.tensor for port in step.input_ports}
+    return File(step.group, taken, known_answers.known(step.sha256))
+
+
+def _known_inputs(model: OnnxModel, files: Sequence[File]) -> Sequence[WireTensor]:
+    """Raises InvalidRequest: there are none."""
+    known = files[0].known
+    if model.components:
+        why = "it is of several files, and what is known is of each alone"
+    elif not known.answers:
+        why = known.why_none
+    else:
+        return known.answers[0].inputs
+    raise InvalidRequest(f"model {model.name} has no known answer: {why}")
 
 
 def _dims(model: OnnxModel, rows: int) -> dict[str, int]:

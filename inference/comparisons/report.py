@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from inference.comparisons.earlier import Earlier
-from inference.core.comparisons.cells import BAD, CellState, Place, worse
+from inference.core.comparisons.cells import BAD, CellState, Place, label, worse
 from inference.core.comparisons.differences import Difference, differences, said
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
-from inference.documents import JsonObject
+from inference.documents import JsonObject, JsonView
 from inference.models import Comparison, ComparisonCell
 from webpool_site.telling import units
 
@@ -51,21 +52,25 @@ def document(comparison: Comparison) -> JsonObject:
         "cells": [_cell(cell, bits[cell.index], before) for cell in cells],
         "differences": [{**dataclasses.asdict(one), "shown": one.shown} for one in found],
         "said": sentences(comparison, cells, found),
-        "worse": [dataclasses.asdict(place) for place in worse(now, before.states(list(now)))],
+        "worse": [
+            {**dataclasses.asdict(place), "name": str(place)}
+            for place in worse(now, before.states(list(now)))
+        ],
         "methods": METHODS,
     }
 
 
 def _cell(cell: ComparisonCell, same_bits: Sequence[str], before: Earlier) -> JsonObject:
     found = figures(cell.samples)
-    place = Place(cell.kind, cell.backend)
-    state = before.state(place)
+    state = before.state(cell.place)
     failed = cell.state == CellState.FAILED
     return {
+        "name": str(cell),
         "browser": cell.browser,
         "kind": cell.kind,
         "version": cell.version,
         "backend": cell.backend,
+        "strategy": cell.strategy,
         "adapter": cell.adapter,
         "software": cell.software,
         "state": cell.state,
@@ -83,10 +88,20 @@ def _cell(cell: ComparisonCell, same_bits: Sequence[str], before: Earlier) -> Js
         "varies": cell.varies,
         "nodes": cell.nodes,
         "on_cpu": cell.nodes.get(_CPU, 0) if cell.nodes and cell.backend != _WASM else None,
+        "shards": [_shard(shard) for shard in cell.shards],
         "unproved": cell.unproved,
         "samples_ms": cell.samples,
         "runs": cell.run_ids,
-        "earlier": before.told(place),
+        "earlier": before.told(cell.place),
+    }
+
+
+def _shard(shard: JsonView) -> JsonObject:
+    samples = shard["samples"]
+    return {
+        "name": shard["name"],
+        "nodes": shard["nodes"],
+        "median_ms": statistics.median(samples) if samples else None,
     }
 
 
@@ -137,14 +152,14 @@ def _same_bits_said(cells: Sequence[ComparisonCell]) -> list[str]:
     steady = [cell for cell in of_wasm if not cell.varies]
     if len(steady) > 1:
         bits = {cell.output_sha256 for cell in steady}
-        names = ", ".join(cell.browser for cell in steady)
+        names = ", ".join(label(cell.browser, strategy=cell.strategy) for cell in steady)
         same = "the same bits" if len(bits) == 1 else f"{len(bits)} different answers to the bit"
         told.append(f"wasm in {names}: {same}")
     return told
 
 
 def _states(cells: Sequence[ComparisonCell]) -> dict[Place, CellState]:
-    return {Place(cell.kind, cell.backend): CellState(cell.state) for cell in cells}
+    return {cell.place: CellState(cell.state) for cell in cells}
 
 
 def first_line(text: str) -> str:

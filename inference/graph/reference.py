@@ -34,8 +34,19 @@ def example_inputs(
     Integers that index a table stay below its length; those with a declared default are that default (a
     mask is ones); other integers are 1 or 2; floats are normal.
     """
+    return made_inputs(specs, index_limits(model), seed=seed, dims=dims, other=other)
+
+
+def made_inputs(
+    specs: Sequence[TensorSpec],
+    limits: Mapping[str, int],
+    *,
+    seed: int,
+    dims: Mapping[str, int] | None = None,
+    other: int = 8,
+) -> dict[str, Array]:
+    """`example_inputs` where it is known how long the tables are that inputs index: name → length."""
     random = np.random.default_rng(seed)
-    limits = _index_limits(model)
     sizes = dict(dims or {})
     made = {}
     for spec in specs:
@@ -62,7 +73,7 @@ def _example(
     return np.asarray(random.standard_normal(shape), dtype)
 
 
-def _index_limits(model: onnx.ModelProto) -> dict[str, int]:
+def index_limits(model: onnx.ModelProto) -> dict[str, int]:
     """For each tensor that a Gather looks up in a table of weights: the table's length."""
     tables = {item.name: item.dims[0] for item in model.graph.initializer if item.dims}
     source = {

@@ -84,7 +84,8 @@ class Migration(migrations.Migration):
                 (
                     "asked",
                     models.JSONField(
-                        default=dict, help_text="browsers, backends, rows, strict, as asked"
+                        default=dict,
+                        help_text="browsers, backends, strategies, rows, strict, as asked",
                     ),
                 ),
                 (
@@ -352,6 +353,13 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(blank=True, max_length=32)),
                 ("version", models.CharField(blank=True, max_length=64)),
                 ("backend", models.CharField(max_length=16)),
+                (
+                    "strategy",
+                    models.CharField(
+                        help_text="none, component, or how it is cut, such as layer:2",
+                        max_length=32,
+                    ),
+                ),
                 ("adapter", models.CharField(blank=True, max_length=255)),
                 (
                     "software",
@@ -400,6 +408,13 @@ class Migration(migrations.Migration):
                 (
                     "nodes",
                     models.JSONField(default=dict, help_text="graph nodes per execution provider"),
+                ),
+                (
+                    "shards",
+                    models.JSONField(
+                        default=list,
+                        help_text="name, nodes and compute_ms of each warm run of every shard",
+                    ),
                 ),
                 (
                     "unproved",

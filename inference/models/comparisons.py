@@ -6,7 +6,7 @@ import uuid
 
 from django.db import models
 
-from inference.core.comparisons.cells import CellState
+from inference.core.comparisons.cells import CellState, Place, label
 
 
 class ComparisonState(models.TextChoices):
@@ -28,7 +28,9 @@ class Comparison(models.Model):
     state = models.CharField(
         max_length=16, choices=ComparisonState.choices, default=ComparisonState.RUNNING
     )
-    asked = models.JSONField(default=dict, help_text="browsers, backends, rows, strict, as asked")
+    asked = models.JSONField(
+        default=dict, help_text="browsers, backends, strategies, rows, strict, as asked"
+    )
     source = models.CharField(
         max_length=255, help_text="of the inputs: random, known answer, or a file's name"
     )
@@ -67,7 +69,10 @@ class Comparison(models.Model):
 
 
 class ComparisonCell(models.Model):
-    """One browser with one backend, and what was measured there; null: not measured."""
+    """One browser with one backend, and what was measured there; null: not measured.
+
+    Where the model is cut, or has several files, that browser computes every shard: times are their sum.
+    """
 
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="cells")
     index = models.PositiveIntegerField()
@@ -75,6 +80,9 @@ class ComparisonCell(models.Model):
     kind = models.CharField(max_length=32, blank=True)
     version = models.CharField(max_length=64, blank=True)
     backend = models.CharField(max_length=16)
+    strategy = models.CharField(
+        max_length=32, help_text="none, component, or how it is cut, such as layer:2"
+    )
     adapter = models.CharField(max_length=255, blank=True)
     software = models.BooleanField(null=True, help_text="whether the adapter is software")
     state = models.CharField(
@@ -94,6 +102,9 @@ class ComparisonCell(models.Model):
     load_ms = models.FloatField(null=True, help_text="null: it was loaded already")
     memory_mb = models.FloatField(null=True, help_text="the largest seen of its process tree")
     nodes = models.JSONField(default=dict, help_text="graph nodes per execution provider")
+    shards = models.JSONField(
+        default=list, help_text="name, nodes and compute_ms of each warm run of every shard"
+    )
     unproved = models.TextField(blank=True, help_text="why the backend is not proved; blank: it is")
     samples = models.JSONField(default=list, help_text="compute_ms of each warm run, in order")
     largest_difference = models.FloatField(
@@ -111,4 +122,9 @@ class ComparisonCell(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.browser} {self.backend}"
+        return label(self.browser, self.backend, strategy=self.strategy)
+
+    @property
+    def place(self) -> Place:
+        """What it is found again by in another comparison of the model."""
+        return Place(self.kind, self.backend, self.strategy)

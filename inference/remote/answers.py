@@ -71,7 +71,7 @@ class Comparison:
 
     Attributes:
         said: what it shows, in sentences.
-        cells: a browser and backend each, with state, median, 95th percentile, memory, nodes, errors.
+        cells: a browser, backend and strategy each, with state, median, 95th percentile, memory, errors.
     """
 
     id: str

@@ -200,12 +200,18 @@ def compare(
     model: str,
     browsers: Sequence[str],
     backends: Sequence[str],
+    strategies: Sequence[str],
     rows: int | None,
     runs: int | None,
     seed: int | None,
 ) -> Call[Comparison]:
     asked: JsonObject = {"model": model, "browsers": list(browsers), "backends": list(backends)}
-    asked |= {"rows": rows, "seed": seed, **({} if runs is None else {"runs": runs})}
+    asked |= {
+        "strategies": list(strategies),
+        "rows": rows,
+        "seed": seed,
+        **({} if runs is None else {"runs": runs}),
+    }
     return Call("POST", "/api/comparisons/", _comparison, headers=_SENDS_JSON, content=_json(asked))
 
 

@@ -188,12 +188,16 @@ class Client:
         *,
         browsers: Sequence[str] = (),
         backends: Sequence[str] = (),
+        strategies: Sequence[str] = (),
         rows: int | None = None,
         runs: int | None = None,
         seed: int | None = None,
     ) -> Comparison:
-        """Start a comparison of browsers and backends; left out: one browser of each kind and version."""
-        return self._do(calls.compare(model, browsers, backends, rows, runs, seed))
+        """Start a comparison of browsers, backends and strategies, such as `layer:2`.
+
+        Left out: one browser of each kind and version, every backend, the model as it is.
+        """
+        return self._do(calls.compare(model, browsers, backends, strategies, rows, runs, seed))
 
     def comparison(self, comparison_id: str) -> Comparison:
         """A comparison as far as it is now."""
@@ -339,12 +343,15 @@ class AsyncClient:
         *,
         browsers: Sequence[str] = (),
         backends: Sequence[str] = (),
+        strategies: Sequence[str] = (),
         rows: int | None = None,
         runs: int | None = None,
         seed: int | None = None,
     ) -> Comparison:
         """As `Client.compare`."""
-        return await self._do(calls.compare(model, browsers, backends, rows, runs, seed))
+        return await self._do(
+            calls.compare(model, browsers, backends, strategies, rows, runs, seed)
+        )
 
     async def comparison(self, comparison_id: str) -> Comparison:
         """As `Client.comparison`."""

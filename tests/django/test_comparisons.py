@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-import numpy as np
-import onnxruntime
 import pytest
-from django.utils import timezone
 
 from browsers.core.answers.proofs import Verdict
 from browsers.core.failures import Category
@@ -22,100 +18,24 @@ from inference import tasks
 from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.comparisons import asking, engine, junit, page, report, storage
-from inference.comparisons.asking import Asked
 from inference.core.comparisons.cells import CellState
 from inference.errors import Busy, InvalidRequest, UnknownBrowser
-from inference.ledger import claims, results
-from inference.ledger.attempts import AttemptFacts
 from inference.models import (
     Comparison,
-    ComparisonCell,
-    ComparisonState,
     OnnxModel,
     Run,
-    RunShard,
     RunState,
-    ShardState,
 )
-from inference.store import tensors
-from inference.store.files import path_of
 from tests.support.batches import chain_model
-from tests.support.ledger import publish
+from tests.support.comparing import advance, answer, asked, cell, fail, finish, two_browsers
 from tests.support.small_models import random_normal
 from tests.support.webhook import Webhook
-
-VERSIONS = {"a": "1.0", "b": "2.0"}
 
 
 @pytest.fixture
 def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
-    client().flushall()
-    for browser in VERSIONS:
-        backends = [
-            {"name": "webgpu", "error": "no adapter here", "adapter": None, "software": None}
-        ]
-        Browser.objects.create(
-            id=browser, kind=f"kind-{browser}", family="chromium", backends=backends
-        )
-        publish(browser, kind=f"kind-{browser}")
-    yield chain_model(tmp_path, "compared")
-    for rows in (Comparison, Run, OnnxModel, Browser, BackendProof):
-        rows.objects.all().delete()
-    client().flushall()
-
-
-def asked(model: OnnxModel, **more: Any) -> Asked:
-    return Asked(model=model.name, **{"runs": 3, "seed": 7, "backends": ("wasm",), **more})
-
-
-def advance(comparison: Comparison) -> uuid.UUID | None:
-    return engine.advance(comparison.pk, timezone.now())
-
-
-def answer(
-    comparison: Comparison, *, compute_ms: float = 5.0, off: float = 0.0, warm: bool | None = None
-) -> str:
-    """Do what the browser's worker does with the run in flight; returns the browser."""
-    row = RunShard.objects.get(run__owner__startswith="comparison ", state=ShardState.QUEUED)
-    turns = ComparisonCell.objects.get(pk__in=Comparison.objects.values("turn_cell")).turns
-    shard = claims.claim(row.pk, row.fence, timezone.now())
-    assert shard is not None
-    (x,) = tensors.fetch(claims.input_refs(shard))
-    session = onnxruntime.InferenceSession(path_of(comparison.model.sha256).read_bytes())
-    y = session.run(None, {"x": tensors.decode_array(x)})[0] + np.float32(off)
-    refs = tensors.store(shard.run_id, [tensors.encode_array("y", y)])
-    facts = AttemptFacts(
-        shard.browser, timezone.now(), browser_version=VERSIONS[shard.browser], backend="wasm",
-        warm=turns > 0 if warm is None else warm, load_ms=None if turns else 40.0,
-        compute_ms=compute_ms, memory_mb=100.0 + turns, nodes={"CPUExecutionProvider": 4},
-    )  # fmt: skip
-    assert results.record_success(shard, {"y": refs[0]}, facts)
-    return shard.browser
-
-
-def fail(category: Category, message: str) -> None:
-    row = RunShard.objects.get(run__owner__startswith="comparison ", state=ShardState.QUEUED)
-    shard = claims.claim(row.pk, row.fence, timezone.now())
-    assert shard is not None
-    results.record_failure(shard, category, message, AttemptFacts(shard.browser, timezone.now()))
-
-
-def finish(comparison: Comparison, **answers: dict[str, Any]) -> list[str]:
-    """Until it has ended; `answers` by browser. Returns who computed, in order."""
-    order = []
-    while advance(comparison) is not None:
-        browser = RunShard.objects.get(
-            run__owner__startswith="comparison ", state=ShardState.QUEUED
-        ).browser
-        order.append(browser)
-        answer(comparison, **answers.get(browser, {}))
-    comparison.refresh_from_db()
-    assert comparison.state == ComparisonState.FINISHED
-    return order
-
-
-def cell(comparison: Comparison, browser: str, backend: str = "wasm") -> ComparisonCell:
-    return comparison.cells.get(browser=browser, backend=backend)
+    with two_browsers():
+        yield chain_model(tmp_path, "compared")
 
 
 def test_every_round_runs_each_cell_once_and_the_first_run_is_apart(model: OnnxModel) -> None:
@@ -139,7 +59,7 @@ def test_a_run_that_was_not_warm_is_no_sample_and_is_repeated(model: OnnxModel) 
     comparison = asking.create(asked(model, browsers=("a",), runs=2))
     for warm in (False, True, False, True):
         assert advance(comparison) is not None
-        answer(comparison, compute_ms=7.0 if warm else 100.0, warm=warm)
+        answer(compute_ms=7.0 if warm else 100.0, warm=warm)
     assert advance(comparison) is None
     assert cell(comparison, "a").samples == [7.0, 7.0]
 
@@ -152,7 +72,7 @@ def test_whoever_was_killed_after_sending_is_adopted_and_nothing_counts_twice(
     assert run is not None
     Comparison.objects.update(turn_run=None)  # died before it could note the run
     assert advance(comparison) == run
-    answer(comparison)
+    answer()
     late = Comparison.objects.select_related("model", "turn_cell", "turn_run").get()
     assert advance(comparison) != run
     engine._count(late, Run.objects.get(pk=run))  # another process that read the row before
@@ -169,7 +89,9 @@ def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: O
     assert one.largest_difference == pytest.approx(0.5)
     assert "off by 0.5" in one.reason
     document = report.document(comparison)
-    assert document["worse"] == [{"kind": "kind-b", "backend": "wasm"}]
+    assert document["worse"] == [
+        {"kind": "kind-b", "backend": "wasm", "strategy": "none", "name": "kind-b wasm"}
+    ]
     assert any(said.startswith("b wasm is wrong") for said in document["said"])
     suite = ET.fromstring(junit.render(document)).find("testsuite")
     assert suite is not None

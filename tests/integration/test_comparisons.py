@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.support import small_models
+from tests.support import ensembles, small_models
 from tests.support.doors import JSON, send, wait_for
 from tests.support.stack import RunningStack
 
@@ -99,3 +99,23 @@ def test_what_cannot_be_loaded_is_told_in_full_and_random_answers_are_not_judged
     (one,) = told["cells"]
     assert (one["state"], len(one["samples_ms"]), one["varies"]) == ("not judged", 3, True)
     assert any("random" in sentence for sentence in told["said"])
+
+
+def test_each_browser_computes_all_components_of_a_model_of_several_files(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    manifest = ensembles.diamond(tmp_path / "files")
+    stack.manage("add_model", str(manifest), "--name", "wired")
+    document = compare(stack, tmp_path, "wired")
+    found = cells(document)
+    for browser in BROWSERS.split(","):
+        one = found[f"{browser} wasm"]
+        assert (one["state"], one["strategy"]) == ("measured", "component")
+        assert len(one["samples_ms"]) == 6
+        assert one["largest_difference"] < 1e-5
+        assert [shard["name"] for shard in one["shards"]] == ["text", "image", "fusion"]
+        nodes = sum(shard["nodes"]["CPUExecutionProvider"] for shard in one["shards"])
+        assert one["nodes"] == {"CPUExecutionProvider": nodes}
+        run = stack.get(f"/api/runs/{one['runs'][0]}/")
+        assert {shard["browser"] for shard in run["metrics"]["shards"]} == {browser}
+    assert found["chromium-npm webnn"]["state"] == "measured"

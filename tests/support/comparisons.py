@@ -10,13 +10,15 @@ from inference.models import Comparison, ComparisonCell, OnnxModel
 def comparison_row(model: OnnxModel, *, owner: str) -> Comparison:
     """One cell that waits for its turn."""
     reference = {
-        "onnxruntime": "1", "sha256": model.sha256, "tolerance": 1e-4, "not_judged": "", "outputs": [],
+        "onnxruntime": "1", "tolerance": 1e-4, "not_judged": "", "outputs": [],
         "output_sha256": "",
     }  # fmt: skip
     made = Comparison.objects.create(
         model=model, model_sha256=model.sha256, source="random", runs=1, seed=1, owner=owner, inputs=[],
-        reference=reference, asked={"browsers": [], "backends": [], "rows": None, "strict": False},
-        created_at=timezone.now(),
+        reference=reference, created_at=timezone.now(),
+        asked={"browsers": [], "backends": [], "strategies": [], "rows": None, "strict": False},
     )  # fmt: skip
-    ComparisonCell.objects.create(comparison=made, index=0, browser="a", backend="wasm")
+    ComparisonCell.objects.create(
+        comparison=made, index=0, browser="a", backend="wasm", strategy="none"
+    )
     return made

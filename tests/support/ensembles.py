@@ -13,7 +13,7 @@ from inference.graph.ensemble.manifest import read_manifest
 from inference.graph.ensemble.wiring import wire
 from inference.graph.reference import reference
 from inference.graph.summary import read_model
-from inference.zoo.builder import FLOAT, GraphBuilder
+from inference.zoo.builder import FLOAT, INT64, GraphBuilder
 
 Array = np.ndarray[Any, Any]
 WIDTH = 64
@@ -48,6 +48,30 @@ def encoder(path: Path, *, seed: int, matmuls: int = 2, width: int = WIDTH) -> P
         last = graph.op("MatMul", last, weight, output="pooled" if turn == matmuls - 1 else "")
     shape: list[int | str] = ["batch", width]
     return graph.save(path, [("x", FLOAT, shape)], [("pooled", FLOAT, shape)])
+
+
+def lookup(path: Path, *, rows: int, width: int = WIDTH) -> Path:
+    """`ids` int64[batch] → `pooled` float32[batch, width], of a table of so many rows."""
+    graph = GraphBuilder("lookup")
+    table = np.random.default_rng(rows).standard_normal((rows, width)).astype(np.float32)
+    graph.op("Gather", graph.weight("table", table), "ids", output="pooled")
+    return graph.save(path, [("ids", INT64, ["batch"])], [("pooled", FLOAT, ["batch", width])])
+
+
+def two_tables(folder: Path, *, rows: tuple[int, int]) -> Path:
+    """Two tables of so many rows looked up by the same `words`, and fused; returns the manifest's path."""
+    parts = [f"table{number}" for number in range(2)]
+    for part, count in zip(parts, rows, strict=True):
+        lookup(folder / f"{part}.onnx", rows=count)
+    fusion(folder / "fusion.onnx")
+    described: list[dict[str, Any]] = [
+        {"name": part, "model": f"{part}.onnx", "inputs": {"ids": "words"}} for part in parts
+    ]
+    taken = {"a": "table0/pooled", "b": "table1/pooled"}
+    described.append({"name": "fusion", "model": "fusion.onnx", "inputs": taken})
+    path = folder / "tables.json"
+    path.write_text(json.dumps({"inputs": ["words"], "components": described}))
+    return path
 
 
 def fusion(path: Path, *, width: int = WIDTH) -> Path:

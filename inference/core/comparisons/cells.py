@@ -29,6 +29,7 @@ BAD: Final = frozenset({CellState.WRONG, CellState.FAILED})
 _NOT_ITS_FAULT: Final = frozenset({Category.TENSOR_LOST, Category.EXPIRED, Category.CANCELLED})
 _NOBODY_CAN: Final = frozenset({Category.NO_BROWSER, Category.BROWSER_CAPABILITY})
 _MOST_MISSES: Final = 3
+_AS_IT_IS: Final = frozenset({"none", "component"})
 
 
 def tried_again(category: Category, misses: int) -> bool:
@@ -68,6 +69,15 @@ class Place:
 
     kind: str
     backend: str
+    strategy: str
+
+    def __str__(self) -> str:
+        return label(self.kind, self.backend, strategy=self.strategy)
+
+
+def label(*words: str, strategy: str) -> str:
+    """For people: `firefox wasm`, and `firefox wasm layer:2` where the model is cut."""
+    return " ".join(words if strategy in _AS_IT_IS else (*words, strategy))
 
 
 def worse(now: Mapping[Place, CellState], before: Mapping[Place, CellState]) -> list[Place]:
@@ -78,7 +88,7 @@ def worse(now: Mapping[Place, CellState], before: Mapping[Place, CellState]) -> 
             for place, state in now.items()
             if state in BAD and before.get(place) == CellState.MEASURED
         ),
-        key=lambda place: (place.kind, place.backend),
+        key=dataclasses.astuple,
     )
 
 

@@ -37,6 +37,7 @@ class _Options(TypedDict):
     model: str | None
     browsers: str
     backends: str
+    strategies: str
     rows: str | None
     runs: int | str
     seed: str | None
@@ -65,6 +66,11 @@ class Command(TypedCommand[_Options]):
         )
         parser.add_argument(
             "--backends", default="", help=f"of {','.join(asking.BACKENDS)}; left out: all"
+        )
+        parser.add_argument(
+            "--strategies",
+            default="",
+            help="such as none,layer:2: one browser computes all shards; left out: the model as it is",
         )
         parser.add_argument("--rows", help="size of the batch of random inputs")
         parser.add_argument(
@@ -119,6 +125,7 @@ class Command(TypedCommand[_Options]):
         written: JsonObject = {
             "browsers": options["browsers"],
             "backends": options["backends"],
+            "strategies": options["strategies"],
             "rows": options["rows"],
             "runs": options["runs"],
             "seed": options["seed"],
@@ -176,7 +183,7 @@ class Command(TypedCommand[_Options]):
         for sentence in document["said"]:
             self.stdout.write(sentence)
         for place in document["worse"]:
-            self.stdout.write(f"Worse than before: {place['kind']} {place['backend']}.")
+            self.stdout.write(f"Worse than before: {place['name']}.")
         self.stdout.write(f"comparison {document['id']}")
 
     def _say(self, text: str) -> None:
@@ -186,7 +193,7 @@ class Command(TypedCommand[_Options]):
 
 def line_of(cell: JsonView) -> str:
     """One cell in one line."""
-    head = f"{cell['browser']:<14} {cell['backend']:<7} {cell['version']:<15} {cell['state']:<10}"
+    head = f"{cell['name']:<22} {cell['version']:<15} {cell['state']:<10}"
     if cell["median_ms"] is None:
         return f"{head} {report.first_line(cell['reason'])}".rstrip()
     nodes = ", ".join(f"{count} {name}" for name, count in cell["nodes"].items())
@@ -195,6 +202,16 @@ def line_of(cell: JsonView) -> str:
         f"p95 {units.milliseconds(cell['p95_ms']['value'])}, "
         f"first {units.milliseconds(cell['first_ms'])}, load {units.milliseconds(cell['load_ms'])}, "
         f"{units.megabytes(cell['memory_mb'])}, off by {units.number(cell['largest_difference'])}, {nodes}"
+        f"{_shards(cell)}"
+    )
+
+
+def _shards(cell: JsonView) -> str:
+    """Where there are several: what each takes."""
+    if len(cell["shards"]) < 2:
+        return ""
+    return "; " + ", ".join(
+        f"{shard['name']} {units.milliseconds(shard['median_ms'])}" for shard in cell["shards"]
     )
 
 

@@ -10,10 +10,11 @@ from typing import Final
 import numpy as np
 import onnxruntime
 
+from inference.core.ports import read_ports
 from inference.documents import Array, JsonView
 from inference.graph.files import first_line
 from inference.graph.model import load
-from inference.graph.reference import example_inputs
+from inference.graph.reference import index_limits, made_inputs
 from inference.graph.runtime import out_of_memory, session
 from inference.graph.spec import TensorSpec
 from inference.sandbox.answer_file import IN, OUT
@@ -28,8 +29,9 @@ _MOST_ELEMENTS: Final = 2**26
 
 
 def reference_of(
-    path: str,
+    files: Sequence[JsonView],
     inputs: Sequence[JsonView],
+    outputs: Sequence[JsonView],
     seed: int,
     dims: Mapping[str, int],
     arrays: dict[str, Array] | None = None,
@@ -37,33 +39,62 @@ def reference_of(
     """Inputs and outputs as arrays, and the version that answered.
 
     Args:
-        inputs: the ports, as the database keeps them.
+        files: path, inputs and outputs of each file of the model, in the order they run.
+        inputs, outputs: the model's ports, as the database keeps them.
         dims: sizes of symbolic dimensions; the others are raised until onnxruntime takes the inputs.
         arrays: what is asked; None: seeded inputs.
 
     Raises:
         ValueError: onnxruntime takes none of them; says why.
     """
-    runtime = session(path)
     if arrays is not None:
-        return _told(arrays, _run(runtime, arrays))
+        return _told(arrays, _run(files, outputs, arrays))
     ports = [TensorSpec.from_json(port) for port in inputs]
-    graph = load(Path(path))
+    limits = _limits(files)
     why = ""
     for size in _SIZES:
         _check_sizes(ports, dims, size)
-        made = example_inputs(graph, ports, seed=seed, dims=dims, other=size)
+        made = made_inputs(ports, limits, seed=seed, dims=dims, other=size)
         try:
-            return _told(made, _run(runtime, made))
+            return _told(made, _run(files, outputs, made))
         except ValueError as error:
             why = why or str(error)
     raise ValueError(f"{why}; give inputs of your own, or the model's known answer")
 
 
-def _run(runtime: onnxruntime.InferenceSession, arrays: Mapping[str, Array]) -> dict[str, Array]:
+def _limits(files: Sequence[JsonView]) -> dict[str, int]:
+    """How long the shortest table is that a tensor indexes, by the name under which the model knows it."""
+    limits: dict[str, int] = {}
+    for file in files:
+        found = index_limits(load(Path(file["path"])))
+        for port in read_ports(file["inputs"]):
+            if port.name in found:
+                limits[port.tensor] = min(
+                    found[port.name], limits.get(port.tensor, found[port.name])
+                )
+    return limits
+
+
+def _run(
+    files: Sequence[JsonView], outputs: Sequence[JsonView], arrays: Mapping[str, Array]
+) -> dict[str, Array]:
+    """One file after another, each kept no longer than it is needed."""
+    values = dict(arrays)
+    for file in files:
+        taken = {
+            port.name: values[port.tensor]
+            for port in read_ports(file["inputs"])
+            if port.tensor in values
+        }
+        made = _answered(session(file["path"]), taken)
+        values |= {port.tensor: made[port.name] for port in read_ports(file["outputs"])}
+    return {port.name: values[port.tensor] for port in read_ports(outputs)}
+
+
+def _answered(runtime: onnxruntime.InferenceSession, arrays: dict[str, Array]) -> dict[str, Array]:
     names = [item.name for item in runtime.get_outputs()]
     try:
-        found = runtime.run(names, dict(arrays))
+        found = runtime.run(names, arrays)
     except Exception as error:  # onnxruntime raises types of its own per status code
         if out_of_memory(error):
             raise MemoryError from error

@@ -57,6 +57,7 @@ def _start(request: HttpRequest, model: OnnxModel) -> Comparison | None:
                     model=model.name,
                     browsers=tuple(given.get("browsers", "").split(",")),
                     backends=tuple(given.getlist("backends")),
+                    strategies=tuple(given.get("strategies", "").split(",")),
                     runs=given.get("runs") or asking.USUAL_RUNS,  # type: ignore[arg-type]
                     known_answer=given.get("inputs") == "known answer",
                     owner=who,

@@ -54,6 +54,12 @@ class ComparisonRequestSerializer(serializers.Serializer[object]):
     backends = serializers.ListField(
         child=serializers.ChoiceField(choices=asking.BACKENDS), default=list, max_length=10
     )
+    strategies = serializers.ListField(
+        child=serializers.CharField(),
+        default=list,
+        max_length=10,
+        help_text="such as none, layer:2: one browser computes all shards; left out: the model as it is",
+    )
     rows = serializers.IntegerField(
         default=None, min_value=1, max_value=65_536, allow_null=True, help_text="of random inputs"
     )

@@ -20,6 +20,7 @@ from inference.core.comparisons.cells import (
 from inference.core.comparisons.differences import differences, holm, said
 from inference.core.comparisons.figures import quantile
 from inference.core.comparisons.operators import operator_at_fault
+from inference.core.comparisons.totals import Part, Total, total
 from inference.core.comparisons.turns import Seat, next_turn
 
 
@@ -142,10 +143,25 @@ def test_what_a_cell_becomes() -> None:
 
 
 def test_worse_is_what_was_right_and_is_not() -> None:
-    a, b, c = (Place(kind, "wasm") for kind in "abc")
+    a, b, c = (Place(kind, "wasm", "none") for kind in "abc")
     now = {a: CellState.WRONG, b: CellState.FAILED, c: CellState.MEASURED}
     before = {a: CellState.MEASURED, b: CellState.FAILED, c: CellState.WRONG}
     assert worse(now, before) == [a]
+    cut = Place("a", "wasm", "layer:2")
+    assert worse({cut: CellState.WRONG}, before) == [], "it never was right when it was cut"
+    assert [str(a), str(cut)] == ["a wasm", "a wasm layer:2"]
+
+
+def test_a_run_of_several_files_takes_what_its_shards_take() -> None:
+    def part(file: str, warm: bool, load_ms: float | None, compute_ms: float) -> Part:
+        return Part(file, warm, load_ms, compute_ms, {"CPUExecutionProvider": 2})
+
+    first = [part("a", False, 30.0, 4.0), part("a", True, None, 3.0), part("b", False, 10.0, 5.0)]
+    assert total(first) == Total(40.0, 12.0, None, {"CPUExecutionProvider": 4})
+    later = [part("a", True, None, 4.0), part("b", True, None, 5.0)]
+    assert total(later) == Total(None, None, 9.0, {"CPUExecutionProvider": 4})
+    mixed = [part("a", True, None, 4.0), part("b", False, 10.0, 5.0)]
+    assert (total(mixed).load_ms, total(mixed).first_ms, total(mixed).warm_ms) == (None,) * 3
 
 
 @pytest.mark.parametrize(
