@@ -44,7 +44,8 @@ WRITES = {
 # What is no view of /api/: each has a test of its own below.
 ADMIN = {
     "admin/pool/", "admin/pool/rows/", "admin/pool/*/", "admin/pictures/latency/", "admin/pictures/scores/",
-    "admin/pictures/regressions/", "admin/compare/*/", "admin/try/*/",
+    "admin/pictures/regressions/", "admin/compare/*/", "admin/try/*/", "admin/chat/",
+    "admin/chat/sessions/*/",
 }  # fmt: skip
 OWNED = (
     auth.CHANGE_RUN, auth.CHANGE_BATCH_JOB, auth.CHANGE_COMPARISON, auth.DELETE_COMPARISON
