@@ -102,6 +102,7 @@ class HeldStage:
     next: Input | None = None
     used: float = field(default_factory=time.monotonic)
     _unsaid: int = 0
+    _said: bool = False
 
     def came(self, entry: str, frame: bytes) -> None:
         """Its next input came."""
@@ -202,7 +203,14 @@ class HeldStage:
             return
         if self._unsaid == 0:
             streams.allow(self.session, self.index, self.epoch, within)
+            self._said = True
         self._unsaid = (self._unsaid + 1) % _ALLOW_EVERY
+
+    def waits(self) -> None:
+        """Take that back until its next step, which comes after something longer here."""
+        if self._said:
+            streams.allow(self.session, self.index, self.epoch, self.timeout_s)
+            self._unsaid, self._said = 0, False
 
     def _step(self, given: Input) -> Step:
         return Step(self.epoch, given.start, given.count)

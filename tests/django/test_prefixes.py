@@ -119,6 +119,7 @@ def test_a_stage_that_is_lost_costs_the_whole_prompt(
     assert (session.reused, session.kept_from, first_step(session)) == (0, None, (0, 43))
     assert [row.epoch for row in session.stages.all()] == [2, 2]
     assert {recovery.how for recovery in session.recoveries.all()} == {"recompute"}
+    assert browsers(session) == ["b", "a"], "not where it was lost"
 
 
 def test_stages_keep_the_caches_of_a_text_that_was_written_alone(writer: OnnxModel) -> None:
