@@ -497,6 +497,18 @@ def test_a_pool_without_room_is_said(writer: OnnxModel, settings: Any) -> None:
         list(serving.listen("nobody"))
 
 
+def test_texts_that_are_held_to_a_form_are_counted_apart(writer: OnnxModel, settings: Any) -> None:
+    """Each has a process of its own."""
+    settings.WEBPOOL_MAX_FORMS = 1
+    begin(writer)
+    held = begin(writer, grammar="start: /a/")
+    with pytest.raises(Busy, match="1 texts that are held to a form"):
+        begin(writer, grammar="start: /b/")
+    begin(writer)
+    assert endings.end(held, Ending.LENGTH)
+    begin(writer, grammar="start: /b/")
+
+
 def test_old_texts_are_forgotten(writer: OnnxModel, settings: Any) -> None:
     session = begin(writer)
     serving.cancel(str(session.pk))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import wave
@@ -15,9 +16,12 @@ from PIL import Image
 from inference import sandbox
 from inference.core import expectations
 from inference.core.expectations import BadExpectations, Expectations, Labels, Picture, PictureOut
+from inference.errors import Busy
 from inference.models import OnnxModel
+from inference.trying import asking
 from inference.trying.code import code
 from inference.trying.fields import Field, Kind, fields
+from inference.trying.inputs import Given
 from inference.trying.showing import drawn, shown
 
 DECLARED = {
@@ -208,3 +212,12 @@ def test_the_code_of_a_small_input_has_its_values_and_of_a_large_one_makes_them(
 def test_a_text_is_no_name_of_a_file_to_curl() -> None:
     told = code(OnnxModel(name="m"), [Field("text", Kind.TEXT)], "http://a", ["@/etc/passwd"])
     assert "--form-string text=@/etc/passwd" in told["curl"] and "-F" not in told["curl"]
+
+
+def test_who_tries_a_model_beside_many_others_is_told_to_come_again() -> None:
+    """Each holds a thread until its answer is there."""
+    with contextlib.ExitStack() as others:
+        for _ in range(asking._WAITING_AT_MOST):
+            others.enter_context(asking._waiting)
+        with pytest.raises(Busy, match="16 models are being tried"):
+            asking.tried(OnnxModel(name="m"), Given(), {}, "")
