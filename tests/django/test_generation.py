@@ -35,7 +35,7 @@ from inference.generation import endings, frames, recovery, report, serving, str
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said
 from inference.generation.watch import Watcher
-from inference.models import GenerationSession, GenerationStage, OnnxModel
+from inference.models import GenerationMemory, GenerationSession, GenerationStage, OnnxModel
 from inference.runs import retention
 from inference.store.tensors import encode_array
 from tests.support import decoders, listeners
@@ -384,6 +384,9 @@ def test_what_an_encoder_made_is_told_once_kept_and_given_again(
         publish(browser, memory_limit_mb=4000.0)
     assert recovery.rebuild(session, "lost")
     assert told() == made
+    assert GenerationMemory.objects.filter(session=session).exists()
+    assert endings.end(session, Ending.CANCELLED)
+    assert not GenerationMemory.objects.filter(session=session).exists(), "it may be of many MB"
 
 
 def test_a_decoder_that_listens_needs_its_encoder(tmp_path: Path) -> None:
