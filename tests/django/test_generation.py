@@ -24,7 +24,7 @@ from browsers.core.failures import Category
 from browsers.queues import queue_of
 from browsers.redis import client
 from browsers.state import live
-from inference.catalog import registry
+from inference.catalog import registry, uploads
 from inference.catalog.decoders import decoder_of
 from inference.checkpoints.described import Described
 from inference.core.generation import telling
@@ -510,6 +510,13 @@ def test_texts_that_are_held_to_a_form_are_counted_apart(writer: OnnxModel, sett
     begin(writer)
     assert endings.end(held, Ending.LENGTH)
     begin(writer, grammar="start: /b/")
+
+
+def test_a_model_that_writes_is_not_deleted(writer: OnnxModel) -> None:
+    session = begin(writer)
+    with pytest.raises(uploads.Conflict, match="1 texts of model writer are written"):
+        uploads.remove_model(writer)
+    session.refresh_from_db()
 
 
 def test_old_texts_are_forgotten(writer: OnnxModel, settings: Any) -> None:
