@@ -55,11 +55,16 @@ def env_list(name: str, default: list[str]) -> list[str]:
 
 
 def env_origins(name: str) -> list[str]:
-    """Origins of pages, such as https://app.example: scheme, host and port, no path."""
+    """Origins of pages, such as https://app.example: as browsers write them, scheme, host and port.
+
+    That is in small letters, without a path, and without the port that the scheme has anyway.
+    """
     origins = env_list(name, [])
     for origin in origins:
         parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+        usual = {"http": ":80", "https": ":443"}.get(parts.scheme)
+        written = f"{parts.scheme}://{parts.netloc.lower()}"
+        if usual is None or origin != written or origin.endswith(usual):
             raise ImproperlyConfigured(
                 f"{name}: expected origins such as https://app.example, by comma, got {origin!r}; pages of "
                 "any site are not let in"

@@ -16,6 +16,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from inference import sandbox
+from inference.core.generation.grammar import MOST_CHARACTERS
 from inference.core.generation.stages import Decoder
 from inference.core.generation.vocabulary import Vocabulary
 from inference.documents import JsonView
@@ -143,8 +144,12 @@ def check_grammar(model: OnnxModel, decoder: Decoder, grammar: str) -> None:
     """Refuse a form that the texts of a model cannot be held to.
 
     Raises:
-        InvalidRequest: why not; or it has no tokenizer.
+        InvalidRequest: why not; it is too long; or the model has no tokenizer.
     """
+    if len(grammar) > MOST_CHARACTERS:  # a session's row keeps it
+        raise InvalidRequest(
+            f"expected schemas of at most {MOST_CHARACTERS} characters together, got {len(grammar)}"
+        )
     if not model.tokenizer:
         raise InvalidRequest(f"model {model.name} has no tokenizer, so that its texts have no form")
     job = _grammars(model.tokenizer, decoder.vocabulary, decoder.stop_tokens)

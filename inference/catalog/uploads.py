@@ -16,7 +16,7 @@ from browsers.core.failures import Category
 from inference.catalog import components, registry
 from inference.documents import JsonView
 from inference.errors import InvalidRequest, WebpoolError
-from inference.models import OnnxModel, PlanShard
+from inference.models import OnnxModel, PlanShard, SessionState
 from inference.store import outbox
 
 _MOST_MANIFEST_BYTES = 2**20
@@ -147,13 +147,15 @@ def remove_model(model: OnnxModel) -> None:
     """Delete a model, its plans and runs, and the files that no other model or plan names.
 
     Raises:
-        Conflict: runs or batch jobs of it are active.
+        Conflict: runs, texts or batch jobs of it are active.
     """
     with transaction.atomic():
         OnnxModel.objects.select_for_update().filter(pk=model.pk).first()  # no run of it comes now
         active = model.runs.filter(state="running").count()
         if active:
             raise Conflict(f"{active} runs of model {model.name} are active; cancel them or wait")
+        if texts := model.generations.filter(state=SessionState.RUNNING).count():
+            raise Conflict(f"{texts} texts of model {model.name} are written; cancel them or wait")
         if jobs := model.batch_jobs.filter(state="running").count():
             raise Conflict(f"{jobs} batch jobs of model {model.name} run; cancel them or wait")
         used = {model.sha256, model.tokenizer} - {""}

@@ -10,7 +10,7 @@ from browsers.core.failures import Category
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Event, TokenWritten
 from inference.generation import streams
-from inference.models import GenerationRecovery, GenerationSession, SessionState
+from inference.models import GenerationMemory, GenerationRecovery, GenerationSession, SessionState
 
 log = logging.getLogger(__name__)
 _FIELDS: Final = ("written", "first_token_at")
@@ -65,6 +65,8 @@ def _finish(session: GenerationSession, ended: Ended) -> bool:
         error_category=ended.category,
         finished_at=clock.now(),
     )
+    if changed:  # nothing is begun anew any more, and it may be of many MB
+        GenerationMemory.objects.filter(session=session).delete()
     return bool(changed)
 
 

@@ -20,7 +20,11 @@ _MOST: Final = 32  # in one browser
 
 @dataclass(frozen=True)
 class _Kept:
-    stage: HeldStage
+    """Of a stage no more than this: what it wrote with is let go, and so is what followed its form."""
+
+    shelf: str
+    session: str
+    index: int
     place: Place
     since: float
 
@@ -42,12 +46,14 @@ class KeptStages:
             return False
         if any(item.use is Use.MEMORY for item in held.stage.inputs):
             return False
-        decoding, status = self._worker.session.decoding, self._worker.status
+        # The page first: what the store does not hear of then is freed all the same.
+        self._worker.session.decoding.keep(held.holder, held.mb_per_position * place.position)
+        kept = _Kept(held.shelf, held.session, held.index, place, time.monotonic())
+        self._held[held.holder] = kept
         if held.prefix is not None and held.prefix.surpassed:
             self._drop(held.prefix.holder)
-        decoding.keep(held.holder, held.mb_per_position * place.position)
-        self._held[held.holder] = _Kept(held, place, time.monotonic())
-        prefixes.put(held.shelf, held.session, held.index, self._worker.id, status.instance)
+        instance = self._worker.status.instance
+        prefixes.put(kept.shelf, kept.session, kept.index, self._worker.id, instance)
         while len(self._held) > _MOST:
             self._drop(next(iter(self._held)))
         return True
@@ -77,5 +83,5 @@ class KeptStages:
     def _drop(self, holder: str) -> None:
         kept = self._held.pop(holder, None)
         if kept is not None:
-            prefixes.remove(kept.stage.shelf, kept.stage.session, kept.stage.index)
             self._worker.session.decoding.kept.drop(holder)
+            prefixes.remove(kept.shelf, kept.session, kept.index)

@@ -85,7 +85,7 @@ class DecodeLoop:
         ]
         most = max((held.stages for held in stages), default=1)
         for round_ in rounds(waiting, held=len(stages), stages=most):
-            self._compute(round_)
+            self._compute([held for held in round_ if self._held.get(held.holder) is held])
         self._look_after()
 
     def _stages(self) -> list[HeldStage]:
@@ -111,6 +111,7 @@ class DecodeLoop:
 
     def _compute(self, stages: Sequence[HeldStage]) -> None:
         """Their next steps, together, and what comes of them passed on."""
+        self._let_wait(stages)
         asked = []
         for held in stages:
             kept = self._kept.place_of(held.prefix.holder) if held.prefix is not None else None
@@ -130,6 +131,13 @@ class DecodeLoop:
         for (held, call), answer in zip(calls, answers, strict=True):
             self._guarded(held, functools.partial(held.passed, answer, call))
         self._take(found)
+
+    def _let_wait(self, first: Sequence[HeldStage]) -> None:
+        """While a piece of a prompt is computed nobody else's step is late."""
+        if any(held.next is not None and held.next.count > 1 for held in first):
+            for held in self._stages():
+                if all(held is not each for each in first):
+                    self._guarded(held, held.waits)
 
     def _ask_page(self, asked: Sequence[tuple[HeldStage, StepAsked]]) -> Sequence[Reply | Refusal]:
         if not asked:

@@ -75,7 +75,8 @@ def give(session_id: str, index: int, epoch: int, category: Category | None, why
     if not browser and category is None:
         return False  # it stays where it is
     if row.session.reused:
-        return rebuild(row.session, why)  # what came before its log was a kept cache
+        # What came before its log was a kept cache.
+        return rebuild(row.session, why, avoid={index: avoid})
     reached = streams.last_numbers(session_id, row.session.plan.num_shards)[index]
     if not _raise_epoch(row, browser, avoid, REPLAY, category, why, until=reached):
         return False
@@ -163,8 +164,13 @@ def _raise_epoch(
     return bool(raised)
 
 
-def rebuild(session: GenerationSession, why: str) -> bool:
-    """Begin a session anew: what was told stays told, everything before the next token is computed again."""
+def rebuild(
+    session: GenerationSession, why: str, avoid: Mapping[int, Mapping[str, str]] | None = None
+) -> bool:
+    """Begin a session anew: what was told stays told, everything before the next token is computed again.
+
+    `avoid`: by stage, browser on which it failed → category; other stages stay where they can.
+    """
     rows = list(_stages().filter(session=session.pk))
     written = GenerationSession.objects.get(pk=session.pk).written
     prompt = session.wanted.prompt
@@ -173,10 +179,12 @@ def rebuild(session: GenerationSession, why: str) -> bool:
     memory = frames.read_frame(bytes(kept.frame))[2] if kept else ()
     ready = {view.id for view in placing.pool() if view.state == "ready"}
     for row in rows:
-        browser = row.browser if row.browser in ready else _place(row, row.avoid)
+        failed = (avoid or {}).get(row.index, row.avoid)
+        stays = row.browser in ready and row.browser not in failed
+        browser = row.browser if stays else _place(row, failed)
         reached = len(prompt) + len(tokens)
         if not _raise_epoch(
-            row, browser, row.avoid, RECOMPUTE, Category.TENSOR_LOST, why, until=reached
+            row, browser, failed, RECOMPUTE, Category.TENSOR_LOST, why, until=reached
         ):
             return False  # somebody else does the same
     GenerationSession.objects.filter(pk=session.pk).update(reused=0, kept_from=None)

@@ -29,7 +29,7 @@ from inference.core.generation import telling
 from inference.core.generation.asked import Asked, Ended, Ending, Event, TokenWritten
 from inference.core.generation.stages import Decoder
 from inference.core.placement import NoBrowser
-from inference.errors import InvalidRequest, Unavailable, UnknownRun
+from inference.errors import Busy, InvalidRequest, Unavailable, UnknownRun
 from inference.generation import endings, frames, placing, prefixes, recovery, streams
 from inference.models import (
     GenerationMemory,
@@ -47,6 +47,7 @@ from inference.store import transactions
 
 _BLOCK_MS: Final = 1000
 _AGAIN_S: Final = 0.1
+_COME_BACK_S: Final = 5.0
 
 
 # --- begin ---------------------------------------------------------------------------------------
@@ -195,10 +196,27 @@ def _insert(
     with transactions.alone("admission"):
         quotas.admit(session.owner)
         admission.admit()
+        if session.wanted.grammar:
+            _admit_form()
         session.save(force_insert=True)
         if memory:
             GenerationMemory.objects.create(session=session, frame=frames.memory_frame(memory))
         GenerationStage.objects.bulk_create(rows)
+
+
+def _admit_form() -> None:
+    """Let one more text in that is held to a form: each has a process of its own that follows it.
+
+    Raises:
+        Busy: as many are written as settings.WEBPOOL_MAX_FORMS allows.
+    """
+    held = GenerationSession.objects.active().exclude(asked__grammar="").count()
+    if held >= settings.WEBPOOL_MAX_FORMS:
+        raise Busy(
+            f"{held} texts that are held to a form are being written, the limit is "
+            f"{settings.WEBPOOL_MAX_FORMS} (WEBPOOL_MAX_FORMS); send it again later",
+            retry_after_s=_COME_BACK_S,
+        )
 
 
 # --- listen --------------------------------------------------------------------------------------

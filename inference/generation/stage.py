@@ -20,7 +20,7 @@ from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.sampled import TopLogits
-from inference.core.generation.sessions import Place, Step, after, judge
+from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.core.generation.stages import Stage, Use
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
@@ -102,6 +102,7 @@ class HeldStage:
     next: Input | None = None
     used: float = field(default_factory=time.monotonic)
     _unsaid: int = 0
+    _said: bool = False
 
     def came(self, entry: str, frame: bytes) -> None:
         """Its next input came."""
@@ -146,7 +147,7 @@ class HeldStage:
         step = self._step(self.next)
         verdict = judge(self.place, step, kept)
         if verdict.refused:
-            raise Lost(Category.INTERNAL, f"{verdict}: {step} does not follow {self.place}")
+            raise Lost(self._refused(verdict), f"{verdict}: {step} does not follow {self.place}")
         header: JsonObject = {
             "epoch": step.epoch,
             "start": step.start,
@@ -173,10 +174,18 @@ class HeldStage:
             worker.holding.step_failed(self.sha256, reply)
             raise Lost(reply.category, str(reply)) from reply
         if isinstance(reply, NotLoaded | StepRefused):
-            raise Lost(Category.INTERNAL, f"{worker.id} has its cache no more: {reply}") from reply
+            code = reply.code if isinstance(reply, StepRefused) else ""
+            raise Lost(
+                self._refused(code), f"{worker.id} has its cache no more: {reply}"
+            ) from reply
         step = self._step(self.next)
         self.caught_up(worker.id, step.end)
         return self._pass_on(step, reply)
+
+    def _refused(self, verdict: str) -> Category:
+        """What it means; a kept cache may be given up before the session begins with it: nobody's fault."""
+        begins = self.prefix is not None and self.place is None
+        return Category.TENSOR_LOST if begins and verdict == Verdict.NO_CACHE else Category.INTERNAL
 
     def passed(self, appended: Appended | RedisError, call: Call) -> None:
         """The step is done, if what it gave was taken.
@@ -202,7 +211,14 @@ class HeldStage:
             return
         if self._unsaid == 0:
             streams.allow(self.session, self.index, self.epoch, within)
+            self._said = True
         self._unsaid = (self._unsaid + 1) % _ALLOW_EVERY
+
+    def waits(self) -> None:
+        """Take that back until its next step, which comes after something longer here."""
+        if self._said:
+            streams.allow(self.session, self.index, self.epoch, self.timeout_s)
+            self._unsaid, self._said = 0, False
 
     def _step(self, given: Input) -> Step:
         return Step(self.epoch, given.start, given.count)

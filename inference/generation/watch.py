@@ -135,6 +135,8 @@ class Watcher:
         if streams.has_ended(session_id) is None:
             recovery.rebuild(session, "the store has lost the session")
             return
+        # Before how far it is: who passes a step on says afterwards how long the next one may take.
+        allowed = streams.allowed_s(session_id, session.plan.num_shards)
         numbers = streams.last_numbers(session_id, session.plan.num_shards)
         rows = list(session.stages.all())
         reached = (numbers, [(row.epoch, row.opened_by) for row in rows])
@@ -142,7 +144,7 @@ class Watcher:
         if reached != before:
             self._reached[session_id] = (reached, now)
         elif (row := _waited_for(session, numbers, rows)) is not None:
-            within = _within_s(row, session.plan.num_shards)
+            within = _within_s(row, allowed[row.index])
             if now - since > within:
                 why = f"{row.browser} gave nothing for {within:.1f} s"
                 self._lost(row, Category.TIMEOUT, why)
@@ -156,9 +158,8 @@ def _waited_for(
     return next((row for row in rows if numbers[row.index] > given[row.index]), None)
 
 
-def _within_s(row: GenerationStage, stages: int) -> float:
-    """For how long its browser may give nothing."""
-    allowed = streams.allowed_s(str(row.session_id), stages)[row.index]
+def _within_s(row: GenerationStage, allowed: float | None) -> float:
+    """For how long its browser may give nothing; `allowed`: as that says of itself."""
     there = live.living().get(row.browser)
     if allowed is None or there is None or there.idle_since is None:
         return float(settings.WEBPOOL_SESSION_STEP_S)

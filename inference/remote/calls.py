@@ -72,10 +72,15 @@ def _error(response: httpx2.Response) -> PoolError:
     except (ValueError, KeyError, TypeError):
         message, category, run = f"HTTP {status}: {response.text[:200]!r}", "", None
     if status == 429:
-        wait_s = float(response.headers.get("Retry-After", "1"))
-        return Busy(message, retry_after_s=wait_s, category=category)
+        return Busy(message, retry_after_s=_retry_after_s(response), category=category)
     kind = {401: Unauthorised, 403: Unauthorised, 404: NotFound}.get(status, PoolError)
     return kind(message, status=status, category=category, run=run)
+
+
+def _retry_after_s(response: httpx2.Response) -> float:
+    """As the pool says; a second where a proxy between says a date, or nothing."""
+    told = response.headers.get("Retry-After", "")
+    return float(told) if told.isdecimal() else 1.0
 
 
 def _json(document: object) -> bytes:

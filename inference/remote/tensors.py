@@ -34,7 +34,7 @@ def written(inputs: Mapping[str, Array]) -> tuple[list[JsonObject], bytes]:
     """The entries of a request's `inputs`, and the bytes that follow the header.
 
     Raises:
-        TypeError: a value is no array, or of a type that the protocol has not.
+        TypeError: it is no array, of a type that the protocol has not, or of objects that are no strings.
     """
     entries, blobs = [], []
     for name, array in inputs.items():
@@ -58,6 +58,8 @@ def _datatype(name: str, array: object) -> str:
             "such as np.array([[101, 7592, 102]]) or np.array(values, np.float32)"
         )
     if array.dtype.kind in "OU":
+        if wrong := [one for one in array.ravel() if not isinstance(one, str)]:
+            raise TypeError(f"{name}: expected strings, got {wrong[0]!r:.60} among them")
         return "BYTES"
     if (datatype := _NAMES.get(array.dtype.name)) is None:
         raise TypeError(
@@ -68,7 +70,7 @@ def _datatype(name: str, array: object) -> str:
 
 def _data(array: Array) -> bytes:
     if array.dtype.kind in "OU":
-        texts = [str(text).encode() for text in array.ravel()]
+        texts = [text.encode() for text in array.ravel()]
         return b"".join(len(text).to_bytes(_LENGTH_BYTES, "little") + text for text in texts)
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Final
+
 from inference.catalog import expectations
 from inference.documents import JsonObject, JsonView
+from inference.errors import Busy
 from inference.models import OnnxModel
 from inference.runs.creation import RunRequest, infer
 from inference.runs.metrics import run_metrics
@@ -12,6 +16,10 @@ from inference.trying.fields import fields
 from inference.trying.inputs import Given, prepared
 from inference.trying.showing import shown
 
+# Each of them holds a thread of the web server, and its connection to the database.
+_WAITING_AT_MOST: Final = 16
+_waiting = threading.BoundedSemaphore(_WAITING_AT_MOST)
+_COME_BACK_S: Final = 5.0
 _OF_A_SHARD = (
     "index",
     "group",
@@ -28,8 +36,21 @@ def tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> JsonO
     """One run, waited for.
 
     Raises:
+        Busy: as many wait like this as may.
         WebpoolError: what was given is refused, or the run failed.
     """
+    if not _waiting.acquire(blocking=False):
+        raise Busy(
+            f"{_WAITING_AT_MOST} models are being tried; send it again later, or start a run",
+            retry_after_s=_COME_BACK_S,
+        )
+    try:
+        return _tried(model, given, wishes, owner)
+    finally:
+        _waiting.release()
+
+
+def _tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> JsonObject:
     ready = prepared(model, fields(model), given)
     request = RunRequest(
         model=model.name,

@@ -11,18 +11,20 @@ import numpy as np
 
 from inference.core.expectations import Expectations, Labels, PictureOut
 from inference.documents import Array, JsonObject
+from webpool_site.telling.units import number
 
 _MOST_LABELS: Final = 5
 _MOST_DRAWN: Final = 1024
 _MOST_ROWS: Final = 16
 _FIRST: Final = 16
 _HEIGHT: Final = 40
+_NUMBERS: Final = "biuf"
 
 
 def shown(name: str, array: Array, expected: Expectations) -> JsonObject:
     """As JSON can say it; `kind`: labels or vector (with `rows`), image (`pictures`), values (`first`)."""
     told: JsonObject = {"name": name, "dtype": str(array.dtype), "shape": list(array.shape)}
-    form = expected.outputs.get(name)
+    form = expected.outputs.get(name) if array.dtype.kind in _NUMBERS and array.size else None
     if isinstance(form, Labels) and array.ndim and array.shape[-1] == len(form.labels):
         return {**told, "kind": "labels", "rows": _labels(array, form)}
     if isinstance(form, PictureOut) and array.ndim == 4:
@@ -38,7 +40,12 @@ def shown(name: str, array: Array, expected: Expectations) -> JsonObject:
 
 
 def drawn(told: JsonObject) -> JsonObject:
-    """The same with what a page draws: a vector's rows as bars, and its first values."""
+    """The same with what a page draws: labels' values as text, a vector's rows as bars, its first values."""
+    if told["kind"] == "labels":
+        rows = [
+            [{**one, "said": number(float(one["value"]))} for one in row] for row in told["rows"]
+        ]
+        return {**told, "rows": rows}
     if told["kind"] != "vector":
         return told
     rows = told["rows"]
@@ -59,7 +66,7 @@ def _labels(array: Array, form: Labels) -> list[list[JsonObject]]:
         rows = raised / raised.sum(axis=-1, keepdims=True)
     return [
         [
-            {"label": form.labels[at], "value": float(row[at])}
+            {"label": form.labels[at], "value": _plain(row[at])}
             for at in np.argsort(-row, kind="stable")[:_MOST_LABELS]
         ]
         for row in rows

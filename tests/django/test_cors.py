@@ -30,7 +30,7 @@ def preflight(through: Any, origin: str, path: str = "/v2/models/minilm/infer") 
     wanted = {
         "origin": origin,
         "access-control-request-method": "POST",
-        "access-control-request-headers": "authorization, inference-header-content-length",
+        "access-control-request-headers": "authorization, inference-header-content-length, x-stainless-lang",
     }
     return ask("OPTIONS", path, headers=wanted, through=through)
 
@@ -40,6 +40,7 @@ def test_a_named_page_is_told_that_it_may_call(named: Any, path: str) -> None:
     told = preflight(named, APP, path)
     assert (told.status, told.headers[ALLOWED]) == (200, APP)
     assert "POST" in told.headers["access-control-allow-methods"]
+    assert "x-stainless-lang" in told.headers["access-control-allow-headers"]
 
 
 def test_no_other_page_is(named: Any) -> None:
@@ -81,7 +82,17 @@ def test_away_from_loopback_it_needs_a_key(named: Any) -> None:
     assert answers == [401, 404]
 
 
-@pytest.mark.parametrize("value", ["*", "app.example", "https://app.example/"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "*",
+        "app.example",
+        "https://app.example/",
+        "https://App.example",
+        "https://app.example:443",
+        "http://app.example:80",
+    ],
+)
 def test_what_names_no_origin_is_refused_at_the_start(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from browsers.core.failures import Category
 from browsers.queues import queue_of
 from browsers.redis import client
 from browsers.state import live
-from inference.catalog import registry
+from inference.catalog import registry, uploads
 from inference.catalog.decoders import decoder_of
 from inference.checkpoints.described import Described
 from inference.core.generation import telling
@@ -35,7 +35,7 @@ from inference.generation import endings, frames, recovery, report, serving, str
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said
 from inference.generation.watch import Watcher
-from inference.models import GenerationSession, GenerationStage, OnnxModel
+from inference.models import GenerationMemory, GenerationSession, GenerationStage, OnnxModel
 from inference.runs import retention
 from inference.store.tensors import encode_array
 from tests.support import decoders, listeners
@@ -384,6 +384,9 @@ def test_what_an_encoder_made_is_told_once_kept_and_given_again(
         publish(browser, memory_limit_mb=4000.0)
     assert recovery.rebuild(session, "lost")
     assert told() == made
+    assert GenerationMemory.objects.filter(session=session).exists()
+    assert endings.end(session, Ending.CANCELLED)
+    assert not GenerationMemory.objects.filter(session=session).exists(), "it may be of many MB"
 
 
 def test_a_decoder_that_listens_needs_its_encoder(tmp_path: Path) -> None:
@@ -495,6 +498,25 @@ def test_a_pool_without_room_is_said(writer: OnnxModel, settings: Any) -> None:
         begin(writer, 1, owner="key three")
     with pytest.raises(UnknownRun):
         list(serving.listen("nobody"))
+
+
+def test_texts_that_are_held_to_a_form_are_counted_apart(writer: OnnxModel, settings: Any) -> None:
+    """Each has a process of its own."""
+    settings.WEBPOOL_MAX_FORMS = 1
+    begin(writer)
+    held = begin(writer, grammar="start: /a/")
+    with pytest.raises(Busy, match="1 texts that are held to a form"):
+        begin(writer, grammar="start: /b/")
+    begin(writer)
+    assert endings.end(held, Ending.LENGTH)
+    begin(writer, grammar="start: /b/")
+
+
+def test_a_model_that_writes_is_not_deleted(writer: OnnxModel) -> None:
+    session = begin(writer)
+    with pytest.raises(uploads.Conflict, match="1 texts of model writer are written"):
+        uploads.remove_model(writer)
+    session.refresh_from_db()
 
 
 def test_old_texts_are_forgotten(writer: OnnxModel, settings: Any) -> None:

@@ -7,11 +7,10 @@ stages, and refuses what a page refuses.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -23,9 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from browsers.bridge import Refusal, Reply, StepRefused
 from browsers.redis import client
-from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.catalog import registry
 from inference.core.generation.asked import (
@@ -38,18 +35,13 @@ from inference.core.generation.asked import (
     TokenWritten,
 )
 from inference.core.generation.sampled import Sampling
-from inference.core.generation.sessions import Place, Step, after, judge
-from inference.core.generation.stages import Stage
 from inference.generation import endings, recovery, serving, streams
 from inference.generation.opening import _held
 from inference.generation.stage import Closed, HeldStage, Lost
-from inference.graph.decoding.reference import empty_states, filled
-from inference.graph.runtime import session as runtime_of
 from inference.models import GenerationSession, GenerationStage, OnnxModel, SessionState
-from inference.store.files import path_of
-from inference.store.tensors import decode_array, encode_array
 from tests.support import decoders
 from tests.support.ledger import publish
+from tests.support.native_page import Page
 
 BROWSERS = ("a", "b", "c")
 TOKENS = 8
@@ -59,56 +51,8 @@ SAMPLINGS = (
     Sampling(temperature=0.9, top_k=20, seed=11),
     Sampling(temperature=1.1, seed=2),
 )
-runtimes: dict[str, Any] = {}
 
 pytestmark = pytest.mark.usefixtures("clean")
-
-
-class Page:
-    """What a page does with a session's steps (runtime/caches.js), by native onnxruntime."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, tuple[Place, Stage, Mapping[str, Any], Reply]] = {}
-
-    def lose(self) -> None:
-        self._held.clear()
-
-    def step(self, asked: StepAsked) -> Reply | Refusal:
-        held, sha256, header = self._held.get(asked.holder), asked.model_sha256, asked.step
-        place, stage, states, answer = held or (None, None, {}, ({}, []))
-        step = Step(header["epoch"], header["start"], header["count"])
-        verdict = judge(place, step)
-        if verdict.refused:
-            return StepRefused(verdict, "refused")
-        if verdict == "repeat":
-            return answer
-        if verdict == "begin":
-            stage = Stage.from_json(header["stage"])
-            states = empty_states(stage)
-        assert stage is not None
-        given = {tensor.name: decode_array(tensor) for tensor in asked.tensors}
-        tokens = given["input_ids"][0].tolist() if "input_ids" in given else [0] * step.count
-        if sha256 not in runtimes:
-            runtimes[sha256] = runtime_of(str(path_of(sha256)))
-        names = [item.name for item in runtimes[sha256].get_outputs()]
-        made = runtimes[sha256].run(names, filled(stage, step.start, tokens, given) | dict(states))
-        results = dict(zip(names, made, strict=True))
-        answer = (
-            {"compute_ms": 0.1, "log_sum": None},
-            [encode_array(name, results[name]) for name in stage.hidden],
-        )
-        if stage.logits and header["top_k"] is not None:
-            answer = _largest(results[stage.logits][0, -1], header["top_k"])
-        kept = {state.past: results[state.present] for state in stage.states}
-        self._held[asked.holder] = (after(step), stage, kept, answer)
-        return answer
-
-
-def _largest(row: Any, top: int) -> Reply:
-    ids = np.argsort(-row, kind="stable")[:top] if top else np.arange(row.size)
-    log_sum = float(np.log(np.exp(row.astype(np.float64)).sum()))
-    tensors = [encode_array("ids", ids.astype(np.int32)), encode_array("logits", row[ids])]
-    return {"compute_ms": 0.1, "log_sum": log_sum}, tensors
 
 
 class Worker:

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from browsers.bridge import StepRefused
 from browsers.core.failures import Category
 from browsers.redis import client
+from browsers.worker import BrowserWorker
 from inference.catalog import registry
 from inference.core.generation.asked import Asked, Ended, Ending
+from inference.core.generation.sessions import Place
 from inference.generation import endings, frames, prefixes, recovery, report, serving, streams
-from inference.models import GenerationSession, OnnxModel
+from inference.generation.opening import _held
+from inference.generation.stage import Lost
+from inference.models import GenerationSession, GenerationStage, OnnxModel
 from tests.support import decoders
 from tests.support.ledger import publish
 
@@ -119,6 +125,27 @@ def test_a_stage_that_is_lost_costs_the_whole_prompt(
     assert (session.reused, session.kept_from, first_step(session)) == (0, None, (0, 43))
     assert [row.epoch for row in session.stages.all()] == [2, 2]
     assert {recovery.how for recovery in session.recoveries.all()} == {"recompute"}
+    assert browsers(session) == ["b", "a"], "not where it was lost"
+
+
+def test_a_kept_cache_that_was_given_up_is_no_fault_of_its_browser(
+    writer: OnnxModel, kept: GenerationSession
+) -> None:
+    session = begin(writer, NEXT, "ada")
+    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    held = _held(rows.get(session=session, index=0))
+    found: Any = client().xrange(held.key, count=1)
+    held.came(found[0][0].decode(), found[0][1][streams.FRAME])
+    assert held.ask(Place(1, len(PROMPT), 0)).step["kept"] == f"{kept.pk}:0"
+    with pytest.raises(Lost) as here:
+        held.ask(None)
+    with pytest.raises(Lost) as in_the_page:
+        held.given(cast("BrowserWorker", SimpleNamespace(id="b")), StepRefused("no_cache", "gone"))
+    for lost in (here, in_the_page):
+        assert lost.value.category is Category.TENSOR_LOST
+    assert recovery.give(str(session.pk), 0, 1, Category.TENSOR_LOST, "gone")
+    session.refresh_from_db()
+    assert (session.reused, browsers(session)) == (0, ["b", "c"])
 
 
 def test_stages_keep_the_caches_of_a_text_that_was_written_alone(writer: OnnxModel) -> None:

@@ -147,7 +147,7 @@ class ComparisonDetail(Door, APIView):
 
     @extend_schema(responses={204: None, 409: ErrorSerializer, **ERRORS})
     def delete(self, request: Request, comparison_id: str) -> Response:
-        """Forget what was compared; one that still runs is cancelled first."""
+        """Forget what was compared; one that still runs is refused: cancel it first."""
         comparison, caller = asking.get(comparison_id), caller_of(request)
         auth.check_owner(caller, comparison.owner, auth.DELETE_COMPARISON)
         with audit.acting(Entrance.REST, caller.name, "delete", f"comparison {comparison.pk}"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import wave
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,12 @@ from PIL import Image
 from inference import sandbox
 from inference.core import expectations
 from inference.core.expectations import BadExpectations, Expectations, Labels, Picture, PictureOut
+from inference.errors import Busy
+from inference.models import OnnxModel
+from inference.trying import asking
+from inference.trying.code import code
+from inference.trying.fields import Field, Kind, fields
+from inference.trying.inputs import Given
 from inference.trying.showing import drawn, shown
 
 DECLARED = {
@@ -121,6 +130,15 @@ def test_another_file_is_refused(job: str, words: dict[str, Any]) -> None:
         sandbox.ask(job, arrays={"file": np.frombuffer(b"neither", np.uint8)}, **words)
 
 
+def test_a_picture_that_another_program_would_draw_is_refused() -> None:
+    """PostScript: Pillow gives it to Ghostscript."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "EPS")
+    raw = {"file": np.frombuffer(file.getvalue(), np.uint8)}
+    with pytest.raises(sandbox.Refused, match="cannot identify image file"):
+        sandbox.ask("picture", arrays=raw, **vars(Picture(2, 2)))
+
+
 def test_packed_arrays_have_a_largest_size() -> None:
     file = io.BytesIO()
     np.savez_compressed(file, x=np.zeros(1000, np.float32))
@@ -146,3 +164,60 @@ def test_outputs_are_shown_in_kind() -> None:
     assert vector["rows"] == [[0.5, -1.0]] and vector["bars"][0]["largest"] == 1.0
     whole = shown("n", np.array([1, 2], np.int64), Expectations())
     assert (whole["kind"], whole["first"]) == ("values", [1, 2])
+
+
+def test_labels_that_are_no_numbers_are_said_so() -> None:
+    """JSON has no NaN."""
+    labels = shown("y", np.array([[np.nan, 1.0]], np.float32), expectations.read(DECLARED))
+    json.dumps(labels, allow_nan=False)
+    assert [one["value"] for one in labels["rows"][0]] == ["nan", "nan"]
+    assert [one["said"] for one in drawn(labels)["rows"][0]] == ["nan", "nan"]
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("y", np.array([["a", "b"]], object)),
+        ("z", np.zeros((1, 0, 0, 3), np.float32)),
+        ("z", np.array([[[["a"]]]], object)),
+    ],
+)
+def test_an_output_that_is_not_as_declared_is_shown_as_it_is(
+    name: str, array: np.ndarray[Any, Any]
+) -> None:
+    told = drawn(shown(name, array, expectations.read(DECLARED)))
+    assert told["kind"] in ("values", "vector") and told["shape"] == list(array.shape)
+
+
+def ports(*shapes: Sequence[int | str]) -> OnnxModel:
+    inputs = [
+        {"name": f"x{at}", "dtype": "float32", "shape": list(shape)}
+        for at, shape in enumerate(shapes)
+    ]
+    return OnnxModel(name="big", inputs=inputs)
+
+
+def test_the_code_of_a_small_input_has_its_values_and_of_a_large_one_makes_them() -> None:
+    model = ports((1, "n"), (2, 3))
+    small = code(model, fields(model), "http://a", [])
+    assert '"shape": [2, 3], "data": [0, 0, 0, 0, 0, 0]' in small["curl"]
+    model = ports((1, 50_000, 50_000))
+    large = code(model, fields(model), "http://a", [])
+    assert "np.full([1, 50000, 50000], 0, np.float32)" in large["Python"]
+    assert "new Array(2500000000).fill(0)" in large["JavaScript"]
+    assert "-d @request.json" in large["curl"]
+    assert max(map(len, large.values())) < 1000
+
+
+def test_a_text_is_no_name_of_a_file_to_curl() -> None:
+    told = code(OnnxModel(name="m"), [Field("text", Kind.TEXT)], "http://a", ["@/etc/passwd"])
+    assert "--form-string text=@/etc/passwd" in told["curl"] and "-F" not in told["curl"]
+
+
+def test_who_tries_a_model_beside_many_others_is_told_to_come_again() -> None:
+    """Each holds a thread until its answer is there."""
+    with contextlib.ExitStack() as others:
+        for _ in range(asking._WAITING_AT_MOST):
+            others.enter_context(asking._waiting)
+        with pytest.raises(Busy, match="16 models are being tried"):
+            asking.tried(OnnxModel(name="m"), Given(), {}, "")

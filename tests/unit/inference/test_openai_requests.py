@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.handlers.asgi import ASGIRequest
 
 from inference.runs.option_kinds import Choice, Flag, Kind, Names
+from inference.views.openai.transcriptions import fields_of as fields_of_form
 from inference.wire.openai.fields import (
     FIELDS,
     Endpoint,
@@ -306,3 +309,20 @@ def test_an_error_is_written_as_openai_writes_it() -> None:
             "code": "invalid_value",
         }
     }
+
+
+def test_a_form_that_came_in_chunks_is_read() -> None:
+    """Nothing says its length beforehand."""
+    kind = b"multipart/form-data; boundary=x"
+    scope = {
+        "type": "http", "method": "POST", "path": "/", "query_string": b"",
+        "headers": [(b"content-type", kind), (b"transfer-encoding", b"chunked")],
+    }  # fmt: skip
+    part = '--x\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
+    body = (
+        part.format("model", "", "m")
+        + part.format("file", '; filename="a.wav"', "RIFF")
+        + "--x--\r\n"
+    )
+    found = fields_of_form(ASGIRequest(scope, io.BytesIO()), body.encode())
+    assert found == {"model": "m", "file": b"RIFF"}

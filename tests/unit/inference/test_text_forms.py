@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 from inference import sandbox
+from inference.catalog.texts import check_grammar
 from inference.core.generation.asked import Asked, Ending
 from inference.core.generation.grammar import json_grammar
 from inference.core.generation.sampled import Sampling, TopLogits
 from inference.core.generation.sampling import draw
 from inference.core.generation.stages import Decoder, Stage
 from inference.core.generation.writing import Writer
+from inference.errors import InvalidRequest
 from inference.generation.guide import SandboxedGuide
+from inference.models import OnnxModel
 from tests.support import decoders
 
 SCHEMA: Any = {
@@ -112,3 +115,10 @@ def test_every_logit_is_asked_for_because_no_allowed_one_may_be_large(path: Path
 def test_a_form_that_cannot_be_followed_is_refused(path: Path, schema: Any, why: str) -> None:
     with pytest.raises(sandbox.Refused, match=why):
         SandboxedGuide(path, DECODER, json_grammar(schema))
+
+
+def test_a_form_of_any_length_is_not_kept() -> None:
+    """Whether an answer's form or its tools' asked for it."""
+    model = OnnxModel(name="m", tokenizer="0" * 64)
+    with pytest.raises(InvalidRequest, match="at most 65536 characters together, got 65537"):
+        check_grammar(model, DECODER, "x" * 65537)
