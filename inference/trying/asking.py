@@ -30,7 +30,7 @@ def tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> JsonO
     Raises:
         WebpoolError: what was given is refused, or the run failed.
     """
-    ready = prepared(model, fields(model), given)
+    ready = prepared(model, fields(model), given, owner)
     request = RunRequest(
         model=model.name,
         inputs=ready.tensors,
