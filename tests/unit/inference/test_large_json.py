@@ -18,6 +18,7 @@ from inference.wire import apart
 from inference.wire.apart import Child, Desk
 from inference.wire.oip.apart import Reply, decode
 from inference.wire.oip.reading import InferRequest, decode_request
+from inference.wire.openai.apart import Embeddings
 
 COUNT = 2 * LARGE_VALUES
 
@@ -146,6 +147,14 @@ def test_a_large_answer_is_written_as_a_small_one_is(child: Child, binary: Any) 
     reply = Reply("m", "1", "ü", {"run": "r"}, list(zip(OUTPUTS, binary, strict=True)))
     assert reply.is_large is not binary[0]
     assert reply.encoded_by(child) == reply.encoded()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_many_embeddings_are_written_as_few_are(child: Child, packed: bool) -> None:
+    vectors = np.linspace(0, 1, COUNT, dtype=np.float32).reshape(16, -1)
+    told = Embeddings("ü", vectors, 7, packed)
+    assert told.is_large
+    assert told.encoded_by(child) == told.encoded()
 
 
 def test_an_answer_that_json_lacks_is_refused_in_the_same_words(child: Child) -> None:
