@@ -49,7 +49,9 @@ class Child:
             InvalidRequest: the child did not survive it.
         """
         limits = limits_for()
-        if self._used_s > limits.seconds / 4:
+        if self._session is not None and (
+            self._used_s > limits.seconds / 4 or self._session.ended()
+        ):
             self.close()
         began = time.monotonic()
         try:

@@ -41,8 +41,9 @@ def run(arrays: Mapping[str, Array], bounds: Mapping[str, int]) -> Answer:
 
 def values(arrays: Mapping[str, Array], types: Mapping[str, str]) -> Answer:
     """What `run` or `named` kept, as arrays of the ports' types."""
-    made = {name: array_of(name, _kept[name], kind, json=True) for name, kind in types.items()}
+    kept = dict(_kept)
     _kept.clear()
+    made = {name: array_of(name, kept[name], kind, json=True) for name, kind in types.items()}
     return Answer(None, made)
 
 

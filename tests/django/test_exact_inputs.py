@@ -28,6 +28,7 @@ from inference.models.batches import BatchJob
 from inference.sandbox import archives
 from inference.store import tensors
 from inference.store.tensors import TensorRef, decode_array
+from inference.trying.inputs import Given, prepared
 from inference.wire.oip.datatypes import NAMES
 from inference.wire.oip.reading import decode_request
 from tests.support.asgi import ask
@@ -149,6 +150,13 @@ def open_inference_large(inputs: Inputs, folder: Path) -> str:
     return str(answer.json()["error"])
 
 
+def tried_large(inputs: Inputs, folder: Path) -> str:
+    given = Given(tensors=(json.dumps(dict(inputs)) + LARGE).encode())
+    with pytest.raises(InvalidRequest) as caught:
+        prepared(registry.get_model("exact-inputs"), (), given, "somebody")
+    return str(caught.value)
+
+
 def said(answer: Any) -> str:
     return str(json.loads(answer.content)["error"])
 
@@ -238,7 +246,7 @@ def batch_parquet(inputs: Inputs, folder: Path) -> str:
 SQL = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR"}
 UNTYPED: list[Door] = [
     rest, rest_in_the_protocols_form, open_inference, python, infer_json, batch_jsonl,
-    rest_large, rest_large_in_the_protocols_form, open_inference_large,
+    rest_large, rest_large_in_the_protocols_form, open_inference_large, tried_large,
 ]  # fmt: skip
 TYPED: list[Door] = [python_arrays, infer_npz, batch_npz, batch_parquet]
 
@@ -280,6 +288,9 @@ def test_what_a_port_holds_is_kept_to_the_last_bit(model: OnnxModel, tmp_path: P
     job, _ = jobs.create_job(jobs.JobRequest(model=model.name, source=path))
     stored = storage.read_arrays(storage.inputs_path(storage.folder_of(job.pk), 0))
     assert kept(stored) == expected
+    given = Given(tensors=(json.dumps(RIGHT) + LARGE).encode())
+    tried = prepared(registry.get_model("exact-inputs"), (), given, "somebody")
+    assert kept({t.name: decode_array(t) for t in tried.tensors}) == expected
     decoded = decode_request(json.dumps({"inputs": entries(RIGHT)}).encode(), None)
     assert kept({t.name: decode_array(t) for t in decoded.inputs}) == expected
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from browsers.core.protocol import WireTensor, pack_strings
 from inference.conversion.documents import LARGE_BYTES, LARGE_VALUES, is_large
 from inference.errors import InvalidRequest, NotJson, TooLarge, WebpoolError
+from inference.sandbox.helper import helper
 from inference.wire import apart
-from inference.wire.apart import Child, Desk
+from inference.wire.apart import BODY, Child, Desk, bounds, packed
 from inference.wire.oip.apart import Reply, decode
 from inference.wire.oip.reading import InferRequest, decode_request
 from inference.wire.openai.apart import Embeddings
@@ -174,6 +177,30 @@ def test_the_death_of_the_child_is_told_and_the_next_one_reads(settings: Any) ->
         decode(own, raw, None)
     settings.WEBPOOL_SANDBOX_MEMORY_MB = 512
     assert decode(own, raw, None).inputs[0].shape == (300_000,)
+    own.close()
+
+
+def test_a_child_that_was_ended_between_two_bodies_is_nobodys_refusal() -> None:
+    own, raw, others = Child(), request(entry(NUMBERS)), psutil.Process(helper().pid)
+    before = set(others.children())
+    decode(own, raw, None)
+    (mine,) = set(others.children()) - before
+    mine.kill()
+    psutil.wait_procs([mine], 60)
+    assert same(decode(own, raw, None), decode_request(raw, None))
+    own.close()
+
+
+def test_what_the_child_computes_is_its_own_processs_time() -> None:
+    own, raw, others = Child(), request(entry([0.5] * 900_000)), psutil.Process(helper().pid)
+    before = set(others.children())
+    own.ask("inference.wire.building:document", {BODY: packed(b"1")}, bounds=bounds(1))
+    (mine,) = set(others.children()) - before
+    started, here = sum(mine.cpu_times()[:2]), time.process_time()
+    decode(own, raw, None)
+    here = time.process_time() - here
+    assert sum(mine.cpu_times()[:2]) - started > 2 * here
+    assert mine.nice() > psutil.Process().nice(), "what answers everybody goes first"
     own.close()
 
 
