@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from inference import auth
 from inference.catalog import registry
 from inference.conversion import documents
-from inference.documents import Array, JsonView
+from inference.documents import Array, JsonObject, JsonView
 from inference.graph.shapes import InvalidInput, check_names
 from inference.models import OnnxModel
 from inference.store.ports import specs
@@ -53,13 +53,16 @@ class RunJSON(BoundedJSON):
         given = rest(said)
         if said.document is not None:
             given[_INPUTS] = arrived(said.document, said.arrays)
-            return given
-        names, model = (
-            (given.get(_INPUTS), given.get("model")) if isinstance(given, dict) else (None, None)
-        )
-        if isinstance(names, dict) and isinstance(model, str):
-            names.update(_values(child, registry.get_model(model), names))
+        elif isinstance(given, dict):
+            _add_values(child, given)
         return given
+
+
+def _add_values(child: Child, given: JsonObject) -> None:
+    """Put the inputs' values where the child left their names; what is no run, who takes it says."""
+    names, model = given.get(_INPUTS), given.get("model")
+    if isinstance(names, dict) and isinstance(model, str):
+        names.update(_values(child, registry.get_model(model), names))
 
 
 def named_values(owner: str, model: OnnxModel, raw: bytes) -> Any:
