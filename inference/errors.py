@@ -50,6 +50,12 @@ class TooLarge(InvalidRequest):
     status = 413
 
 
+class NotJson(WebpoolError):
+    """An output holds values that JSON cannot say."""
+
+    category = Category.NOT_REPRESENTABLE
+
+
 class Unauthorised(WebpoolError):
     category = Category.UNAUTHORISED
 

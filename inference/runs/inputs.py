@@ -85,7 +85,7 @@ def from_python(model: OnnxModel, values: JsonView, *, json: bool = False) -> Pr
     for name, value in values.items():
         array = array_of(name, value, ports[name].dtype, json=json)
         lacks_batch = array.ndim == len(ports[name].shape) - 1
-        if lacks_batch and not isinstance(value, np.ndarray):
+        if lacks_batch and (json or not isinstance(value, np.ndarray)):
             array = array[np.newaxis, ...]
             filled_in.append(f"{name}: batch dimension added")
         tensors.append(encode_array(name, array))

@@ -134,6 +134,11 @@ class Session:
             self._helper.end(self._number)
         self._close()
 
+    def ended(self) -> bool:
+        """Whether the child is gone already, between two questions."""
+        readable, _, _ = select.select([self._socket], [], [], 0)
+        return bool(readable)
+
     def first(self, given: JsonView, arrays: Mapping[str, Array] | None = None) -> Answer:
         """Say which job it is."""
         return self._asked({"job": self._job, "given": given}, arrays)

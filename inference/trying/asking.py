@@ -51,7 +51,7 @@ def tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> JsonO
 
 
 def _tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> JsonObject:
-    ready = prepared(model, fields(model), given)
+    ready = prepared(model, fields(model), given, owner)
     request = RunRequest(
         model=model.name,
         inputs=ready.tensors,

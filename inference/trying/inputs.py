@@ -10,13 +10,13 @@ from django.conf import settings
 
 from inference import sandbox
 from inference.catalog import registry
-from inference.conversion.documents import parse
 from inference.core.expectations import Picture, Sound
 from inference.documents import Array, JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.runs.inputs import Prepared, from_python
 from inference.trying.fields import Field, Kind
+from inference.wire.bodies import named_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Given:
     forms: Mapping[str, Picture] = dataclasses.field(default_factory=dict)
 
 
-def prepared(model: OnnxModel, fields: Sequence[Field], given: Given) -> Prepared:
+def prepared(model: OnnxModel, fields: Sequence[Field], given: Given, owner: str) -> Prepared:
     """The tensors that a run takes.
 
     Raises:
         InvalidRequest: something is missing, or no such picture, sound, text or tensor.
     """
     if given.tensors:
-        values, json = _tensors(given.tensors)
+        values, json = _tensors(model, given.tensors, owner)
         return from_python(model, values, json=json)
     if [field.kind for field in fields] == [Kind.TEXT]:
         if not any(given.texts):
@@ -75,7 +75,7 @@ def _asked(job: str, name: str, raw: bytes, words: JsonView) -> Mapping[str, Arr
     return answer.arrays
 
 
-def _tensors(raw: bytes) -> tuple[JsonObject, bool]:
+def _tensors(model: OnnxModel, raw: bytes, owner: str) -> tuple[JsonObject, bool]:
     """The arrays of an npz, or a JSON object of name → nested list; whether it was JSON."""
     if raw.startswith(b"PK"):
         return dict(
@@ -83,7 +83,7 @@ def _tensors(raw: bytes) -> tuple[JsonObject, bool]:
                 "arrays", "tensors", raw, {"most_bytes": settings.WEBPOOL_MAX_REQUEST_MB * 2**20}
             )
         ), False
-    document = parse(raw)
+    document = named_values(owner, model, raw)
     if not isinstance(document, dict):
         raise InvalidRequest(f"tensors: expected an object of name → list, got {document!r:.100}")
     return document, True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import logging
@@ -18,6 +19,7 @@ from django.http import HttpRequest
 
 from browsers import locations
 from browsers.core.failures import Category
+from inference.conversion.documents import is_large, most_bytes, parse
 from inference.documents import JsonObject
 from inference.errors import (
     Busy,
@@ -28,8 +30,10 @@ from inference.errors import (
     Unavailable,
     WebpoolError,
 )
+from inference.runs import serving
 from inference.store.full_disk import is_full
 from inference.store.paths import without_paths
+from inference.wire import apart
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -210,6 +214,26 @@ def inflate(body: bytes | bytearray, encoding: str, *, most: int) -> bytes | byt
     except zlib.error as error:
         raise InvalidRequest(f"the body is not {encoding}: {error}") from None
     return unpacked
+
+
+async def inflated(body: bytearray, encoding: str, *, most: int) -> bytes | bytearray:
+    """As `inflate`, in a serving thread where there is something to undo."""
+    if not encoding:
+        return body
+    return await serving.in_thread(inflate, body, encoding, most=most)
+
+
+async def document(owner: str, body: bytearray, encoding: str = "") -> Any:
+    """A body that is one JSON document; what is large is built in a process of its own, in the owner's turn.
+
+    Raises:
+        As `inflate` and `conversion.documents.parse`.
+    """
+    content = await inflated(body, encoding, most=most_bytes())
+    if not is_large(content):
+        return await serving.in_thread(parse, content)
+    work = apart.desk().submit(owner, lambda child: apart.read(child, content))
+    return await asyncio.wrap_future(work)
 
 
 def _grow(unpacked: bytearray, piece: bytes, most: int) -> None:

@@ -7,6 +7,7 @@ waits for its answer on the event loop, and passes one more to be collected and 
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from django.http import HttpRequest
 from browsers.state.live import living
 from inference import auth
 from inference.catalog import registry
-from inference.conversion.documents import most_bytes, parse
+from inference.conversion.documents import most_bytes
 from inference.core.ports import read_ports
 from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, UnknownModel
@@ -30,9 +31,12 @@ from inference.runs.options import Door, parse_options
 from inference.telemetry.model_statistics import statistics
 from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
+from inference.wire.apart import desk
+from inference.wire.oip import apart
+from inference.wire.oip.apart import Reply
 from inference.wire.oip.datatypes import HEADER_LENGTH, NAMES, type_of_parameter
 from inference.wire.oip.reading import InferRequest, decode_request
-from inference.wire.oip.writing import encode_response
+from inference.wire.oip.writing import Encoded
 
 VERSION = "1"
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
@@ -73,7 +77,8 @@ async def _answer(request: HttpRequest, receive: Receive) -> Answer:
         )
     if lists:
         body = await http.read_body(request, receive)
-        return Answer.of_json(await serving.in_thread(_index, bytes(body)))
+        wish = await http.document(caller.name, body) if body.strip() else {}
+        return Answer.of_json(await serving.in_thread(_index, wish))
     if match["all"]:
         return await serving.in_thread(_statistics)
     if match["model"]:
@@ -93,16 +98,21 @@ async def _answer(request: HttpRequest, receive: Receive) -> Answer:
 async def _infer(
     request: HttpRequest, caller: auth.Caller, name: str, version: str | None, body: bytearray
 ) -> Answer:
+    header_length = request.headers.get(HEADER_LENGTH)
+    encoding = request.headers.get("Content-Encoding", "")
     wanted: list[InferRequest] = []
+
+    most = most_bytes() if header_length is None else http.limit_bytes()
+    content = await http.inflated(body, encoding, most=most)
+    if apart.is_large(content, header_length):
+        read = desk().submit(caller.name, lambda child: apart.decode(child, content, header_length))
+        wanted.append(await asyncio.wrap_future(read))
 
     def create() -> Run:
         model = _of_version(registry.current_model(name), version)
-        header_length = request.headers.get(HEADER_LENGTH)
-        most = most_bytes() if header_length is None else http.limit_bytes()
-        content = http.inflate(body, request.headers.get("Content-Encoding", ""), most=most)
-        decoded = decode_request(content, header_length)
+        decoded = wanted[0] if wanted else decode_request(content, header_length)
         _check_outputs(model, decoded)
-        wanted.append(decoded)
+        wanted[:] = [decoded]
         return creation.create_run(
             creation.RunRequest(
                 model=name,
@@ -113,10 +123,19 @@ async def _infer(
             taken=True,
         )
 
-    def finish(run: Run) -> Answer:
-        return _written(run, wanted[0], request.headers.get("Accept-Encoding", ""))
+    accepted = request.headers.get("Accept-Encoding", "")
 
-    return await serving.run_to_end(create, finish, release)
+    def finish(run: Run) -> Answer | Reply:
+        reply = _reply(run, wanted[0])
+        return reply if reply.is_large else _answer_of(reply.encoded(), accepted)
+
+    ended = await serving.run_to_end(create, finish, release)
+    if isinstance(ended, Answer):
+        return ended
+    written = desk().submit(
+        caller.name, lambda child: _answer_of(ended.encoded_by(child), accepted)
+    )
+    return await asyncio.wrap_future(written)
 
 
 def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
@@ -126,15 +145,18 @@ def _check_outputs(model: OnnxModel, request: InferRequest) -> None:
             raise InvalidRequest(f"output {wish.name!r}: model {model.name} has {', '.join(known)}")
 
 
-def _written(run: Run, request: InferRequest, accept_encoding: str) -> Answer:
+def _reply(run: Run, request: InferRequest) -> Reply:
     outputs = collect(run, [wish.name for wish in request.outputs])
-    encoded = encode_response(
+    return Reply(
         model=run.model.name,
         version=VERSION,
         request_id=request.id,
         parameters=_facts(run),
         outputs=[(tensor, request.wants_binary(tensor.name)) for tensor in outputs],
     )
+
+
+def _answer_of(encoded: Encoded, accept_encoding: str) -> Answer:
     body, headers = http.deflate(encoded.body, accept_encoding)
     if encoded.header_length is not None:
         headers[HEADER_LENGTH] = str(encoded.header_length)
@@ -279,8 +301,7 @@ def _config_type(port: JsonView) -> str:
     return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
 
 
-def _index(body: bytes) -> list[dict[str, str]]:
-    wish = parse(body) if body.strip() else {}
+def _index(wish: object) -> list[dict[str, str]]:
     only_ready = wish.get("ready", False) if isinstance(wish, dict) else None
     if not isinstance(only_ready, bool):
         raise InvalidRequest('expected an empty body or {"ready": true or false}')

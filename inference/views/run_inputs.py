@@ -28,10 +28,15 @@ def inputs_of(model: OnnxModel, given: JsonObject) -> tuple[Sequence[WireTensor]
         return _prepared(model, registry.tokenizer_of(model).encode(texts), json=False)
     inputs = given["inputs"]
     if isinstance(inputs, list):
-        return [decode_json_tensor(entry) for entry in inputs], ()
+        return [_tensor(entry) for entry in inputs], ()
     if isinstance(inputs, dict):
         return _prepared(model, inputs, json=True)
     raise InvalidRequest("'inputs': expected an object of name → nested list, or a list of tensors")
+
+
+def _tensor(entry: object) -> WireTensor:
+    """One that is a tensor already came in a large body."""
+    return entry if isinstance(entry, WireTensor) else decode_json_tensor(entry)
 
 
 def _prepared(

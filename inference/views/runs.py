@@ -21,8 +21,10 @@ from inference.store import audit
 from inference.views.door import Door, caller_of
 from inference.views.open_inference import VERSION
 from inference.views.run_inputs import inputs_of
+from inference.wire.apart import desk
+from inference.wire.bodies import RunJSON
+from inference.wire.oip.apart import Reply
 from inference.wire.oip.datatypes import HEADER_LENGTH
-from inference.wire.oip.writing import encode_response
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.runs import (
     OutputsSerializer,
@@ -62,6 +64,7 @@ class RunList(Door, generics.ListAPIView[Run]):
     """Runs, the latest first."""
 
     rules = {"POST": auth.ANYBODY}
+    parser_classes = [RunJSON]
     serializer_class = RunSerializer
 
     def get_queryset(self) -> QuerySet[Run]:
@@ -144,12 +147,16 @@ class RunOutputs(Door, APIView):
             raise uploads.Conflict(f"run {run.pk} is still running; ask again")
         names = [name for name in request.query_params.get("names", "").split(",") if name]
         binary = request.headers.get("Accept", "") == "application/octet-stream"
-        encoded = encode_response(
+        told = Reply(
             model=run.model.name,
             version=VERSION,
             request_id=None,
             parameters={"run": str(run.pk)},
             outputs=[(tensor, binary) for tensor in collect(run, names)],
+        )
+        owner = caller_of(request).name
+        encoded = (
+            desk().submit(owner, told.encoded_by).result() if told.is_large else told.encoded()
         )
         response = HttpResponse(encoded.body, content_type=encoded.content_type)
         if encoded.header_length is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from inference.batches.prepare import BadItems
 from inference.catalog import registry
 from inference.catalog.plans import clear_cache
 from inference.client.requests import request_for
+from inference.conversion.documents import LARGE_BYTES
 from inference.errors import InvalidRequest
 from inference.graph.spec import dtype_of
 from inference.models import OnnxModel, Run
@@ -26,8 +28,10 @@ from inference.models.batches import BatchJob
 from inference.sandbox import archives
 from inference.store import tensors
 from inference.store.tensors import TensorRef, decode_array
+from inference.trying.inputs import Given, prepared
 from inference.wire.oip.datatypes import NAMES
 from inference.wire.oip.reading import decode_request
+from tests.support.asgi import ask
 from tests.support.ledger import publish
 
 PORTS = {
@@ -106,8 +110,11 @@ Inputs = Mapping[str, Any]
 Door = Callable[[Inputs, Path], str]
 
 
-def post(inputs: Any) -> Any:
-    content = json.dumps({"model": "exact-inputs", "inputs": inputs})
+LARGE = " " * (LARGE_BYTES + 1)  # behind it, it is read in another process
+
+
+def post(inputs: Any, more: str = "") -> Any:
+    content = json.dumps({"model": "exact-inputs", "inputs": inputs}) + more
     local = Client(headers={"host": "localhost"})
     return local.post("/api/runs/", content, content_type="application/json")
 
@@ -122,6 +129,32 @@ def rest_in_the_protocols_form(inputs: Inputs, folder: Path) -> str:
     answer = post(entries(inputs))
     assert answer.status_code == 400, answer.content
     return said(answer)
+
+
+def rest_large(inputs: Inputs, folder: Path) -> str:
+    answer, small = post(dict(inputs), LARGE), rest(inputs, folder)
+    assert (answer.status_code, said(answer)) == (400, small)
+    return small
+
+
+def rest_large_in_the_protocols_form(inputs: Inputs, folder: Path) -> str:
+    answer, small = post(entries(inputs), LARGE), rest_in_the_protocols_form(inputs, folder)
+    assert (answer.status_code, said(answer)) == (400, small)
+    return small
+
+
+def open_inference_large(inputs: Inputs, folder: Path) -> str:
+    body = (json.dumps({"inputs": entries(inputs)}) + LARGE).encode()
+    answer = ask("POST", "/v2/models/exact-inputs/infer", body)
+    assert answer.status == 400, answer.body
+    return str(answer.json()["error"])
+
+
+def tried_large(inputs: Inputs, folder: Path) -> str:
+    given = Given(tensors=(json.dumps(dict(inputs)) + LARGE).encode())
+    with pytest.raises(InvalidRequest) as caught:
+        prepared(registry.get_model("exact-inputs"), (), given, "somebody")
+    return str(caught.value)
 
 
 def said(answer: Any) -> str:
@@ -213,6 +246,7 @@ def batch_parquet(inputs: Inputs, folder: Path) -> str:
 SQL = {int: "BIGINT", float: "DOUBLE", str: "VARCHAR"}
 UNTYPED: list[Door] = [
     rest, rest_in_the_protocols_form, open_inference, python, infer_json, batch_jsonl,
+    rest_large, rest_large_in_the_protocols_form, open_inference_large, tried_large,
 ]  # fmt: skip
 TYPED: list[Door] = [python_arrays, infer_npz, batch_npz, batch_parquet]
 
@@ -243,8 +277,8 @@ def test_what_a_port_holds_is_kept_to_the_last_bit(model: OnnxModel, tmp_path: P
     wider = arrays(RIGHT)
     request = request_for("exact-inputs", wider, {})
     assert kept({t.name: decode_array(t) for t in request.inputs}) == expected
-    for inputs in (RIGHT, entries(RIGHT)):
-        answer = post(inputs)
+    for inputs, more in itertools.product((RIGHT, entries(RIGHT)), ("", LARGE)):
+        answer = post(inputs, more)
         assert answer.status_code == 202, answer.content
         run = Run.objects.get(pk=answer.json()["id"])
         named = [(name, TensorRef.from_json(run.inputs[name])) for name in RIGHT]
@@ -254,6 +288,9 @@ def test_what_a_port_holds_is_kept_to_the_last_bit(model: OnnxModel, tmp_path: P
     job, _ = jobs.create_job(jobs.JobRequest(model=model.name, source=path))
     stored = storage.read_arrays(storage.inputs_path(storage.folder_of(job.pk), 0))
     assert kept(stored) == expected
+    given = Given(tensors=(json.dumps(RIGHT) + LARGE).encode())
+    tried = prepared(registry.get_model("exact-inputs"), (), given, "somebody")
+    assert kept({t.name: decode_array(t) for t in tried.tensors}) == expected
     decoded = decode_request(json.dumps({"inputs": entries(RIGHT)}).encode(), None)
     assert kept({t.name: decode_array(t) for t in decoded.inputs}) == expected
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from browsers.redis import client
+from inference.conversion.documents import LARGE_BYTES, LARGE_VALUES
 from inference.models import OnnxModel, Run
 from inference.models.batches import BatchJob
 from inference.urls import urlpatterns
@@ -362,6 +363,48 @@ def test_many_values_are_refused_with_the_way_out(model: OnnxModel, path: str) -
     assert answered.status == 413
     assert "WEBPOOL_MAX_JSON_VALUES" in answered.json()["error"]
     assert "binary" in answered.json()["error"]
+
+
+LARGE = b" " * (LARGE_BYTES + 1)  # behind it, a document is built in another process
+
+
+def test_a_large_body_is_refused_in_the_words_of_a_small_one(model: OnnxModel) -> None:
+    right = {"x": [[1, 2, 3, 4]]}
+    documents: list[Any] = [
+        {"model": "nobody", "inputs": right}, {"inputs": right}, {"model": model.name}, [], "a",
+        {"model": model.name, "inputs": {"z": [1], **right}}, {"model": model.name, "inputs": 5},
+        {"model": model.name, "inputs": right, "texts": ["a"]}, {"model": model.name, "inputs": [5]},
+        {"model": model.name, "inputs": right, "shards": "many"},
+        {"model": model.name, "inputs": {"x": [[1, 2, 3]]}},
+    ]  # fmt: skip
+    for document in documents:
+        small, large = (
+            ask("POST", "/api/runs/", body_of(document) + more, JSON) for more in (b"", LARGE)
+        )
+        assert (large.status, large.body) == (small.status, small.body)
+        assert large.status in (400, 404)
+
+
+def test_a_batch_dimension_is_added_to_a_large_input_too(model: OnnxModel) -> None:
+    document = {"model": model.name, "inputs": {"x": [1, 2, 3, 4]}}
+    for more in (b"", LARGE):
+        answered = ask("POST", "/api/runs/", body_of(document) + more, JSON)
+        assert answered.status == 202, answered.body
+        assert answered.json()["filled_in"] == ["x: batch dimension added"]
+
+
+def test_every_door_reads_large_documents_and_refuses_them_with_many_values(
+    model: OnnxModel,
+) -> None:
+    many: list[Any] = [[]] * (LARGE_VALUES + 1)
+    for path in ("/api/plans/", "/v1/chat/completions", "/v1/embeddings", "/v2/repository/index"):
+        small, large = (
+            ask("POST", path, body_of({"model": model.name}) + more, JSON) for more in (b"", LARGE)
+        )
+        assert (large.status, large.body) == (small.status, small.body)
+        answered = ask("POST", path, body_of({"model": model.name, "input": many}), JSON)
+        assert answered.status == 413, path
+        assert "values beside its tensors" in answered.body.decode()
 
 
 def test_commas_and_brackets_of_text_are_no_values(model: OnnxModel, settings: Any) -> None:

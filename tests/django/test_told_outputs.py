@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 from django.utils import timezone
 
 from browsers.redis import client
+from inference.conversion.documents import LARGE_VALUES
 from inference.ledger import endings
-from inference.models import Run
+from inference.models import OnnxModel, Run
 from inference.runs.answers import collect, get_run, refresh, release, wait_run
 from inference.store import tensors, wakeups
-from inference.store.tensors import WireTensor, decode_array
+from inference.store.tensors import TensorRef, WireTensor, decode_array
 from tests.support import workers
+from tests.support.asgi import ask
+from tests.support.batches import chain_model
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -54,6 +60,35 @@ def test_who_takes_them_is_told_them_and_the_store_keeps_nothing() -> None:
     assert stored() == []
     assert values(collect(run)) == values(collect(run, keep=False)) == [[7.0]]
     assert client().ttl(f"webpool:done:{run.pk}") <= 120
+
+
+def test_a_large_answer_is_told_as_json() -> None:
+    size = LARGE_VALUES + 1
+    run = answered(asked(taken=False), size)
+    told = ask("GET", f"/api/runs/{run.pk}/outputs/").json()
+    assert told["outputs"][0]["data"] == [7.0] * size
+    assert told["parameters"] == {"run": str(run.pk)}
+
+
+def test_a_large_request_has_a_large_answer_as_a_small_one_has(tmp_path: Path) -> None:
+    """Both are JSON, and neither is built in this process."""
+    publish("a")
+    name = chain_model(tmp_path, "chain").name
+    size = LARGE_VALUES + 4
+    tensor = {"name": "x", "datatype": "FP32", "shape": [size // 4, 4], "data": [0.5] * size}
+    body = json.dumps({"id": "ü", "inputs": [tensor]}).encode()
+    with ThreadPoolExecutor(1) as thread:
+        asking = thread.submit(ask, "POST", f"/v2/models/{name}/infer", body)
+        step = workers.claim(workers.wait_for_message("a", 60))
+        assert step is not None
+        sent = TensorRef.from_json(step.run.inputs["x"])
+        (given,) = tensors.fetch([("x", sent)])
+        assert decode_array(given).tolist() == [[0.5] * 4] * (size // 4)
+        workers.answer(step, 7.0, size)
+        told = asking.result()
+    assert told.status == 200, told.body
+    assert (told.json()["id"], told.json()["outputs"][0]["data"]) == ("ü", [7.0] * size)
+    OnnxModel.objects.all().delete()
 
 
 def test_on_an_event_loop_they_are_told_as_well() -> None:

@@ -35,6 +35,15 @@ def next_message(browser: str) -> tuple[int, int]:
     return step, fence
 
 
+def wait_for_message(browser: str, seconds: int) -> tuple[int, int]:
+    """As `next_message`, as soon as there is one."""
+    queue = queue_of(browser)
+    found = client().blpop([queue], seconds)
+    assert found is not None, f"nothing was sent to {browser} within {seconds} s"
+    client().rpush(queue, cast("tuple[bytes, bytes]", found)[1])
+    return next_message(browser)
+
+
 def facts(shard: RunShard) -> AttemptFacts:
     return AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
 

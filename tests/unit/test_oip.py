@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from browsers.core.protocol import WireTensor, pack_strings, unpack_strings
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, NotJson
 from inference.wire.oip.datatypes import NAMES
 from inference.wire.oip.reading import decode_request
-from inference.wire.oip.tensors import NotJson
 from inference.wire.oip.writing import Encoded, encode_response
 
 NUMERIC = [dtype for dtype in NAMES if dtype != "string"]

@@ -40,6 +40,7 @@ JOBS: Final = {
     "picture": "media:picture",
     "sound": "sound:samples",
     "arrays": "media:archive",
+    "bodies": "bodies:Bodies",
 }
 
 

@@ -12,7 +12,6 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from inference import auth
-from inference.conversion.documents import most_bytes, parse
 from inference.errors import WebpoolError
 from inference.runs import serving
 from inference.views import callers, http
@@ -64,7 +63,7 @@ async def _answer(request: HttpRequest, receive: Receive, send: Send) -> Answer 
     path = request.path.removesuffix("/")
     if path == Endpoint.EMBEDDINGS.value:
         caller = await _poster(request)
-        document = await _document(request, receive)
+        document = await _document(request, caller, receive)
         return await callers.until_gone(embeddings.answer(document, caller.name), receive)
     if path == Endpoint.TRANSCRIPTIONS.value:
         caller = await _poster(request)
@@ -73,7 +72,7 @@ async def _answer(request: HttpRequest, receive: Receive, send: Send) -> Answer 
         return await callers.until_gone(transcriptions.answer(fields, caller.name), receive)
     if path in _WRITES:
         caller = await _poster(request)
-        document = await _document(request, receive)
+        document = await _document(request, caller, receive)
         read = functools.partial(_WRITES[path], document)
         chat = path == Endpoint.CHAT.value
         work = generation.answer(read, caller.name, send, chat=chat)
@@ -94,7 +93,7 @@ async def _poster(request: HttpRequest) -> auth.Caller:
     return await callers.identify(request, writes=True)
 
 
-async def _document(request: HttpRequest, receive: Receive) -> Any:
+async def _document(request: HttpRequest, caller: auth.Caller, receive: Receive) -> Any:
     body = await http.read_body(request, receive)
     encoding = request.headers.get("Content-Encoding", "")
-    return await serving.in_thread(lambda: parse(http.inflate(body, encoding, most=most_bytes())))
+    return await http.document(caller.name, body, encoding)

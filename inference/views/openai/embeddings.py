@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,8 @@ from inference.runs.answers import collect, release
 from inference.store.tensors import decode_array, encode_array
 from inference.views.http import Answer
 from inference.views.openai.models import embedding_of
-from inference.wire.openai.answers import embeddings
+from inference.wire.apart import desk
+from inference.wire.openai.apart import Embeddings
 from inference.wire.openai.reading import EmbeddingRequest, read_embedding
 from inference.wire.openai.refusals import Refused
 
@@ -48,7 +50,14 @@ async def answer(document: object, owner: str) -> Answer:
             taken=True,
         )
 
-    return await serving.run_to_end(create, lambda run: _written(run, *asked[0]), release)
+    def finish(run: Run) -> Answer | Embeddings:
+        told = _told(run, *asked[0])
+        return told if told.is_large else Answer(200, told.encoded())
+
+    ended = await serving.run_to_end(create, finish, release)
+    if isinstance(ended, Answer):
+        return ended
+    return Answer(200, await asyncio.wrap_future(desk().submit(owner, ended.encoded_by)))
 
 
 def _port(model: OnnxModel, request: EmbeddingRequest) -> Port:
@@ -87,7 +96,7 @@ def _check_whole(model: OnnxModel, texts: Sequence[str], taken: int) -> int:
     return sum(counts)
 
 
-def _written(run: Run, request: EmbeddingRequest, port: Port, tokens: int) -> Answer:
+def _told(run: Run, request: EmbeddingRequest, port: Port, tokens: int) -> Embeddings:
     (tensor,) = collect(run, [port.name])
     vectors = decode_array(tensor)
     if request.dimensions not in (None, vectors.shape[1]):
@@ -99,5 +108,4 @@ def _written(run: Run, request: EmbeddingRequest, port: Port, tokens: int) -> An
             category=Category.NOT_REPRESENTABLE,
             run_id=str(run.pk),
         )
-    written = embeddings(request.model, vectors, tokens, packed=request.base64)
-    return Answer.of_json(written)
+    return Embeddings(request.model, vectors, tokens, request.base64)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from browsers.core.protocol import WireTensor
-from inference.conversion.documents import parse
+from inference.conversion.documents import Bounds, parse
 from inference.documents import JsonView
 from inference.errors import InvalidRequest
 from inference.wire.oip.datatypes import HEADER_LENGTH, kind_of, type_of_parameter
@@ -40,15 +40,17 @@ class InferRequest:
         return self.binary_by_default
 
 
-def decode_request(body: bytes | bytearray | memoryview, header_length: str | None) -> InferRequest:
-    """Read an inference request; `header_length` is the header of that name, or None.
+def decode_request(
+    body: bytes | bytearray | memoryview, header_length: str | None, bounds: Bounds | None = None
+) -> InferRequest:
+    """Read an inference request; `header_length` is the header of that name, or None; `bounds` as `parse`.
 
     Raises:
         InvalidRequest: it is not one; the message says what was expected and what came.
     """
     view = memoryview(body)
-    at = _json_length(view, header_length)
-    document = parse(view[:at])
+    at = json_length(view, header_length)
+    document = parse(view[:at], bounds)
     if not isinstance(document, dict):
         raise InvalidRequest(f"expected a JSON object, got {kind_of(document)}")
     parameters = _parameters(document, "the request")
@@ -74,7 +76,12 @@ def decode_request(body: bytes | bytearray | memoryview, header_length: str | No
     return InferRequest(request_id, inputs, _output_wishes(document), parameters, by_default)
 
 
-def _json_length(view: memoryview, header: str | None) -> int:
+def json_length(view: memoryview, header: str | None) -> int:
+    """How many bytes of a body are its JSON.
+
+    Raises:
+        InvalidRequest: the header says no such number.
+    """
     if header is None:
         return len(view)
     digits = header.isascii() and header.isdigit() and len(header) <= _MOST_DIGITS
@@ -88,12 +95,14 @@ def _json_length(view: memoryview, header: str | None) -> int:
 
 def _inputs(entries: list[object], view: memoryview, at: int) -> tuple[tuple[WireTensor, ...], int]:
     tensors: list[WireTensor] = []
+    names: set[str] = set()
     for entry in entries:
         if not isinstance(entry, dict):
             raise InvalidRequest(f"'inputs': expected objects, got {kind_of(entry)}")
         name, dtype, shape = declared(entry)
-        if any(tensor.name == name for tensor in tensors):
+        if name in names:
             raise InvalidRequest(f"input {name!r} is given twice")
+        names.add(name)
         size = _binary_size(name, _parameters(entry, f"input {name!r}"))
         if (size is None) == ("data" not in entry):
             raise InvalidRequest(
@@ -148,12 +157,14 @@ def _output_wishes(document: JsonView) -> tuple[OutputWish, ...]:
     if not isinstance(entries, list):
         raise InvalidRequest(f"'outputs': expected a list, got {kind_of(entries)}")
     wishes: list[OutputWish] = []
+    names: set[str] = set()
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name:
             raise InvalidRequest("'outputs': expected objects with a name")
-        if any(wish.name == name for wish in wishes):
+        if name in names:
             raise InvalidRequest(f"output {name!r} is asked for twice")
+        names.add(name)
         parameters = _parameters(entry, f"output {name!r}")
         if parameters.get("classification"):
             raise InvalidRequest(

@@ -9,23 +9,16 @@ from typing import Any
 import numpy as np
 
 from browsers.core.errors import InvalidInput
-from browsers.core.failures import Category
 from browsers.core.protocol import WireTensor, string_elements, unpack_strings
 from inference.conversion.exact import array_of, check_texts
 from inference.conversion.nesting import MAX_RANK, Nested
 from inference.documents import JsonView
-from inference.errors import InvalidRequest, WebpoolError
+from inference.errors import InvalidRequest, NotJson
 from inference.store.tensors import decode_array, encode_array
 from inference.wire.oip.datatypes import DATATYPES, NAMES, kind_of
 
 _LONGEST = 2**31 - 1  # of a dimension
 _MOST_ELEMENTS = 2**48  # also beside a dimension of 0: numpy multiplies the others
-
-
-class NotJson(WebpoolError):
-    """An output holds values that JSON cannot say."""
-
-    category = Category.NOT_REPRESENTABLE
 
 
 def decode_json_tensor(entry: object) -> WireTensor:

@@ -1,4 +1,4 @@
-"""What a caller waits for a browser while another one keeps a hundred runs queued for it."""
+"""What a caller waits while another one keeps a hundred runs queued for its browser, or sends large JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from inference.errors import Busy
 from inference.ledger import endings
 from inference.models import Run
 from inference.runs import creation
+from webpool_site.lab.bench import large_json
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Row, row
 from webpool_site.lab.bench.strategies import WARM_UP, members
@@ -39,6 +40,7 @@ def measure(pool: Pool) -> Iterator[Row | str]:
     beside = row(f"beside {_QUEUED} queued runs of another caller", times, fewest_queued=min(seen))
     yield beside
     yield f"p95 beside the other caller / alone: {beside.p95_ms / alone.p95_ms:.2f} (goal: at most {_GOAL:g})"
+    yield from large_json.measure(pool, member.name, member.inputs)
 
 
 def _times(request: creation.RunRequest, n: int) -> list[float]:

@@ -1,0 +1,32 @@
+"""Large bodies of requests and answers: read and written by functions of the wire, named by who asks."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from inference.documents import Array
+from inference.errors import WebpoolError
+from inference.sandbox.frames import Answer
+
+_BEHIND: Final = 10  # what answers everybody goes first
+
+
+class Bodies:
+    """Calls one function after another; the answer's document is {"said"}, or {"refused", "kind"}."""
+
+    def __init__(self) -> None:
+        os.nice(_BEHIND)
+
+    def __call__(
+        self, function: str, words: Mapping[str, object], arrays: Mapping[str, Array] | None = None
+    ) -> Answer:
+        """`function`: as module:name; it takes the arrays and the words, and gives an `Answer`."""
+        module, _, name = function.partition(":")
+        try:
+            answer: Answer = getattr(importlib.import_module(module), name)(arrays or {}, **words)
+        except WebpoolError as error:
+            return Answer({"refused": str(error), "kind": type(error).__name__})
+        return Answer({"said": answer.document}, answer.arrays)
