@@ -180,9 +180,9 @@ def test_what_the_first_step_lacks_is_said(player: Player) -> None:
 def test_steps_asked_together_are_each_answered(player: Player) -> None:
     """One that is refused costs the others nothing, and the bits are those of steps asked alone."""
     for name in ("one", "two"):
-        player.ask(name, Step(200, *steps()[0]))
-    next_ = Step(200, *steps()[1])
-    wrong = player.asked("two", Step(200, *steps()[3]))
+        player.ask(name, Step(20_000, *steps()[0]))
+    next_ = Step(20_000, *steps()[1])
+    wrong = player.asked("two", Step(20_000, *steps()[3]))
     asked = [player.asked("one", next_), wrong, player.asked("two", next_)]
     one, refused, two = player.session.decoding.steps(asked, timeout_s=120)
     assert isinstance(refused, StepRefused)
@@ -190,16 +190,16 @@ def test_steps_asked_together_are_each_answered(player: Player) -> None:
     for name, answer in (("one", one), ("two", two)):
         assert not isinstance(answer, Exception)
         logits = decode_array(answer[1][1]).tobytes()
-        player.ask(name, Step(201, *steps()[0]))
-        assert decode_array(player.ask(name, Step(201, *steps()[1]))[1][1]).tobytes() == logits
-        player.places[name] = after(Step(201, *steps()[1]))
+        player.ask(name, Step(20_001, *steps()[0]))
+        assert decode_array(player.ask(name, Step(20_001, *steps()[1]))[1][1]).tobytes() == logits
+        player.places[name] = after(Step(20_001, *steps()[1]))
 
 
 def test_a_session_may_begin_with_what_is_kept_of_another(player: Player, bench: Bench) -> None:
     """Cut to the tokens that both have, the cache gives the bits of one that was never kept."""
     for at, (start, count) in enumerate(steps()[:4]):
-        player.ask("one", Step(300, start, count))
-        player.places["one"] = Place(300, start + count, steps()[max(0, at - 1)][0])
+        player.ask("one", Step(30_000, start, count))
+        player.places["one"] = Place(30_000, start + count, steps()[max(0, at - 1)][0])
     decoding, residents = player.session.decoding, bench.session._residents
     before = residents.planned_mb()
     decoding.keep("one", 1.5)

@@ -16,7 +16,7 @@ from browsers.state import live
 from inference.catalog import registry
 from inference.core.generation import telling
 from inference.core.generation.sampled import Pick
-from inference.generation import frames, recovery, serving, streams
+from inference.generation import frames, recovery, scripts, serving, streams
 from inference.models import GenerationSession, GenerationStage, OnnxModel
 from tests.support import decoders
 from tests.support.asgi import Answered, ask
@@ -66,7 +66,7 @@ def written_then(harm: Callable[[str], None]) -> str:
             position = len(PROMPT) + index
             feed = (position + 1, frames.tokens_frame(position, [token]))
             pick = telling.pick_to_json(Pick(token, -1.0))
-            streams.tell_token(name, 0, 1, index, pick, feed=feed, ended=None)
+            scripts.run(streams.tell_token(name, 0, 1, index, pick, feed=feed, ended=None))
         harm(name)
         return name
     finally:
