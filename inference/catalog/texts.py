@@ -43,6 +43,9 @@ class _Job:
         """Raises Refused, as the sandbox does; the child ends with that."""
         with self._lock:
             try:
+                if self._session is not None and self._session.ended():
+                    self._session.close()
+                    self._session = None
                 if self._session is None:
                     self._session = sandbox.opened(
                         self._name, reads=self._reads, limits=self._limits, **self._given

@@ -7,12 +7,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from inference.catalog.texts import Chat, Texts
 from inference.core.generation.detokenize import Text
 from inference.errors import InvalidRequest
+from inference.sandbox.helper import helper
+from tests.support.doors import wait_for
 
 TEXT = "naïve façade — €5,  a\n\n日本語 🙂👩‍🔬 <end> tail"
 CHATML = """\
@@ -183,3 +186,15 @@ def test_a_template_that_loops_or_grows_is_stopped(template: str, settings: Any)
         ask(template)
     settings.WEBPOOL_TEMPLATE_SECONDS = 180.0
     assert ask(CHATML).startswith("<|user|>")
+
+
+def test_a_child_that_ended_between_two_questions_is_nobody_s_refusal(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    byte_level().save(str(path))
+    texts = Texts(path)
+    before = texts.encode("a tail", special=False)
+    gone = psutil.Process(helper().pid)
+    gone.kill()
+    gone.wait(60)
+    assert wait_for(lambda: texts._job._session is None or texts._job._session.ended())
+    assert texts.encode("a tail", special=False) == before
