@@ -379,11 +379,21 @@ def test_a_person_chats_and_sees_where_it_is_written(
     until_shown(person, "chat-recoveries", f"from {browsers[-1]} to ", "there again after")
 
 
+# The text takes a second or two: a click that is sent from here may come too late.
+STOP_ONCE_IT_WRITES = """
+const state = document.getElementById('chat-state');
+new MutationObserver((_, watching) => {
+  if (!state.textContent.includes('it writes')) return;
+  watching.disconnect();
+  document.getElementById('chat-stop').click();
+}).observe(state, { childList: true, characterData: true, subtree: true });
+"""
+
+
 def test_a_person_stops_a_text(pool: RunningStack, person: webdriver.Chrome) -> None:
     fill_in(person, text="go on", temperature="1", seed="3", max_tokens="200")
+    person.execute_script(STOP_ONCE_IT_WRITES)
     person.find_element(By.ID, "chat-send").click()
-    until_shown(person, "chat-state", "it writes")
-    person.find_element(By.ID, "chat-stop").click()
     until_shown(person, "chat-state", "stopped")
     code = "from inference.models import GenerationSession as S; print(S.objects.first().pk)"
     session = pool.manage("shell", "-v0", "-c", code).stdout.strip()
