@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from typing import Generic, TypeVar, cast
 
@@ -59,12 +60,12 @@ class WebpoolCommand(BaseCommand):
             ) from error
 
 
-class TypedCommand(WebpoolCommand, Generic[Options]):
+class TypedCommand(WebpoolCommand, ABC, Generic[Options]):
     """A command whose options have types: `Options` is a TypedDict of what its parser gives."""
 
     def handle(self, *_: object, **options: object) -> None:
         self.carry_out(cast("Options", options))
 
+    @abstractmethod
     def carry_out(self, options: Options) -> None:
         """What the command does."""
-        raise NotImplementedError

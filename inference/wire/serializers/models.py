@@ -33,7 +33,7 @@ class ModelSerializer(serializers.ModelSerializer[OnnxModel]):
         model = OnnxModel
         fields = [
             "name", "model_type", "sha256", "file_bytes", "weight_bytes", "node_count", "max_shards",
-            "batch_axis", "inputs", "outputs", "components", "tokenizer", "expectations", "created_at",
+            "batch_axis", "inputs", "outputs", "components", "tokenizer", "created_at",
         ]  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class ModelDetailSerializer(ModelSerializer):
     )
 
     class Meta(ModelSerializer.Meta):
-        fields = [*ModelSerializer.Meta.fields, "summary", "proofs"]
+        fields = [*ModelSerializer.Meta.fields, "expectations", "summary", "proofs"]
 
     @extend_schema_field(BackendProofSerializer(many=True))
     def get_proofs(self, row: OnnxModel) -> object:

@@ -122,9 +122,8 @@ def _stopped_in_slices(browser: str) -> Iterator[None]:
             page.suspend()
             time.sleep(_SLICE_S)
             page.resume()
-            stood = (
-                time.perf_counter() - began
-            )  # a busy machine wakes late: what stood, is made up for
+            # A busy machine wakes late: what stood still is made up for.
+            stood = time.perf_counter() - began
             time.sleep(stood / (_PLANTED - 1))
 
     thread = threading.Thread(target=keep_on, name="slowing")
