@@ -60,7 +60,7 @@ class Person:
         assert box["x"] + box["width"] <= self._width, f"{selector} is at {box}"
         target.click()
         self.clicks += 1
-        wait_for(lambda: self.find("html").id != left.id or None)
+        wait_for(lambda: self.find("html").id != left.id)
         self._look()
 
     def _look(self) -> None:
@@ -103,7 +103,7 @@ def test_a_person_compares_a_model_and_shares_what_was_found(
     person.click("#compare button")
 
     state = "#comparison-facts .wp-finished"
-    wait_for(lambda: chromium.find_elements(By.CSS_SELECTOR, state) or None)
+    wait_for(lambda: chromium.find_elements(By.CSS_SELECTOR, state))
     kinds = {row["id"] for row in stack.browser_rows()}
     states = column(chromium, "state")
     assert len(states) >= 2 * len({kind.partition("-")[0] for kind in kinds})

@@ -94,7 +94,7 @@ def test_what_cannot_be_loaded_is_told_in_full_and_random_answers_are_not_judged
     answer = send(stack, "POST", "/api/comparisons/", json.dumps(document), JSON)
     assert answer.status == 202, answer.body
     address = f"/api/comparisons/{answer.json()['id']}/"
-    assert wait_for(lambda: stack.get(address)["state"] == "finished" or None)
+    assert wait_for(lambda: stack.get(address)["state"] == "finished")
     told = stack.get(address)
     (one,) = told["cells"]
     assert (one["state"], len(one["samples_ms"]), one["varies"]) == ("not judged", 3, True)

@@ -172,7 +172,7 @@ def first_turn(pool: RunningStack, texts: Texts, greedy: list[int]) -> list[int]
     prompt = [*PROMPT, *greedy[:60]]
     session = texts.start(prompt, 12, shards=2, browsers=list(BROWSERS[:2]), owner="ada")
     assert tokens_of(list(texts.listen(session))) == greedy[60:72]
-    wait_for(lambda: texts.report(session)["kept"] or None)
+    wait_for(lambda: texts.report(session)["kept"])
     return prompt
 
 
@@ -194,7 +194,7 @@ def test_what_begins_like_a_kept_text_is_not_computed_again(
     assert report["recoveries"] == []
     if cached:
         assert [stage["browser"] for stage in report["stages"]] == list(BROWSERS[:2])
-    wait_for(lambda: texts.report(session)["kept"] or None)
+    wait_for(lambda: texts.report(session)["kept"])
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_the_text_survives_who_writes_it(
     victim = process_of(pool, hurt, part)
     session = texts.start(PROMPT, LONG, shards=3, browsers=list(BROWSERS))
     # Its steps are known by then (core/generation/step_times.py), so that one that hangs is noticed by them.
-    wait_for(lambda: len(texts.report(session)["tokens"]) >= 40 or None)
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 40)
     inject(victim, fault)
     told = list(texts.listen(session))
     assert tokens_of(told) == greedy
@@ -239,12 +239,12 @@ def test_a_text_that_began_with_kept_caches_survives_too(
     first = [*PROMPT, *greedy[:60]]
     before = texts.start(first, 2, shards=2, owner="eve")
     assert tokens_of(list(texts.listen(before))) == greedy[60:62]
-    wait_for(lambda: texts.report(before)["kept"] or None)
+    wait_for(lambda: texts.report(before)["kept"])
     victim = process_of(pool, texts.report(before)["stages"][1]["browser"], "worker")
     prompt = [*first, 9, 8, 7]
     session = texts.start(prompt, LONG, owner="eve")
     assert texts.report(session)["cached_tokens"] == len(first)
-    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12 or None)
+    wait_for(lambda: len(texts.report(session)["tokens"]) >= 12)
     victim.kill()
     told = list(texts.listen(session))
     assert tokens_of(told) == decoders.greedy(files.onnx, prompt, LONG)

@@ -85,9 +85,10 @@ def ended(stack: RunningStack, run_id: str) -> str | None:
 
 
 def wait_for(ask: Any, timeout_s: float = 120.0) -> Any:
+    """The first answer that is true of itself."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if (answer := ask()) is not None:
+        if answer := ask():
             return answer
         time.sleep(0.05)
     raise AssertionError(f"nothing came within {timeout_s:g} s")

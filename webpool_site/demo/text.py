@@ -22,7 +22,8 @@ MODEL = "smollm2"
 QUESTION = "What is the capital of France, and what is it known for?"
 _TOKENS = 24
 _KILL_AFTER = 8
-_OWNER = "demo"
+# Two owners: the second text computes its prompt, too, instead of going on from the first one's kept caches.
+_UNDISTURBED, _KILLED = "demo", "demo with a kill"
 
 
 @dataclasses.dataclass
@@ -61,7 +62,7 @@ class Writing:
 
     def _listen(self, model: OnnxModel, asked: Asked, *, kill: bool) -> _Written:
         heard, text = _Written(), Text(texts.texts_of(model).vocabulary)
-        session = serving.start(model, asked, _OWNER)
+        session = serving.start(model, asked, _KILLED if kill else _UNDISTURBED)
         began = time.monotonic()
         self._write("   with a kill: " if kill else "   undisturbed: ")
         for event in serving.listen(session):
