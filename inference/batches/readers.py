@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 
 from inference import sandbox
 from inference.conversion import rows
 from inference.conversion.documents import Bounds
-from inference.documents import JsonView
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, TooLarge
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
@@ -76,7 +76,7 @@ def _npz(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
 
 def _listed(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
     for answer in _read(path, kind, types):
-        values: list[dict[str, Any]] = [dict(item["others"]) for item in answer.document["items"]]
+        values: list[JsonObject] = [dict(item["others"]) for item in answer.document["items"]]
         for place, array in answer.arrays.items():
             at, _, name = place.partition(":")
             values[int(at)][name] = array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from inference.conversion.documents import Bounds, parse
 from inference.core import expectations
@@ -12,7 +12,7 @@ from inference.documents import Array
 BODY: Final = "body"
 
 
-def read(arrays: Mapping[str, Array], bounds: Mapping[str, int]) -> Any:
+def read(arrays: Mapping[str, Array], bounds: Mapping[str, int]) -> object:
     """The document, which is of the form.
 
     Raises:

@@ -6,7 +6,8 @@ import importlib
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from types import ModuleType
+from typing import IO, Protocol
 
 from inference.documents import Array, JsonObject
 from inference.sandbox import archives
@@ -19,6 +20,17 @@ _NUMBER_BYTES = 8
 
 class TooMuch(ValueError):
     """The file is larger when unpacked than may be."""
+
+
+class Row(Protocol):
+    """What `inference.conversion.rows` makes of an item."""
+
+    @property
+    def arrays(self) -> Mapping[str, Array]: ...
+    @property
+    def others(self) -> Mapping[str, str | None]: ...
+    @property
+    def error(self) -> str: ...
 
 
 class Rows:
@@ -45,7 +57,7 @@ class Rows:
         `bounds`: those of a line of JSON.
         """
         self._most, self._most_row = most_bytes, most_row_bytes
-        self._rows: Any = importlib.import_module(rows)
+        self._rows: ModuleType = importlib.import_module(rows)
         self._types, self._bounds = types, bounds
         parts = {"jsonl": self._jsonl, "npz": self._npz, "parquet": self._parquet}
         self._parts = parts[kind](Path(path))
@@ -146,8 +158,7 @@ class _Part:
         self._arrays: dict[str, Array] = {}
         self._bytes = 0
 
-    def add(self, number: int, row: Any) -> None:
-        """`row`: as `inference.conversion.rows.Row`."""
+    def add(self, number: int, row: Row) -> None:
         at = len(self.items)
         self.items.append({"number": number, "others": dict(row.others), "error": row.error})
         self._arrays |= {f"{at}:{name}": array for name, array in row.arrays.items()}
