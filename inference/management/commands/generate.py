@@ -30,6 +30,7 @@ from inference.generation import encoding, hearing, report, serving
 from inference.generation.encoding import Encoding
 from inference.management.cli import TypedCommand
 from inference.models import OnnxModel
+from inference.wire.openai.messages import read_messages
 
 _MOST_TOKENS = 128
 _OWNER = "command line"
@@ -242,5 +243,6 @@ def _prompt(model: OnnxModel, decoder: Decoder, options: _Options) -> list[int]:
         messages = json.loads(options["chat"].read_text())
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"--chat {options['chat']}: {error}") from error
-    text = texts.chat_of(decoder.chat_template, decoder.special).render(messages, {})
+    chat = texts.chat_of(decoder.chat_template, decoder.special)
+    text = chat.render(read_messages(messages), {})
     return texts.texts_of(model).encode(text, special=False)

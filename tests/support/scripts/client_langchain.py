@@ -14,6 +14,7 @@ from openai import BadRequestError
 from pydantic import BaseModel
 
 DOOR = {"base_url": os.environ["DOOR"], "api_key": os.environ["KEY"]}
+WRITER, CALLER = os.environ["WRITER"], os.environ["CALLER"]
 ASKED = "Hello, pool!"
 
 
@@ -31,20 +32,18 @@ def turn(side: Literal["left", "right"]) -> str:
 
 
 def main() -> dict[str, object]:
-    chat = ChatOpenAI(model="writer", temperature=0, max_tokens=12, **DOOR)
+    chat = ChatOpenAI(model=WRITER, temperature=0, max_tokens=12, stream_usage=True, **DOOR)
     whole = chat.invoke(ASKED)
     pieces = list(chat.stream(ASKED))
     told = [piece.usage_metadata for piece in pieces if piece.usage_metadata]
     batch = chat.batch([ASKED, ASKED])
     spoken = chat.invoke([SystemMessage("be short"), HumanMessage(ASKED)])
-    drawn = ChatOpenAI(
-        model="writer", temperature=0.8, seed=3, max_tokens=6, top_p=0.9, n=1, **DOOR
-    )
+    drawn = ChatOpenAI(model=WRITER, temperature=0.8, seed=3, max_tokens=6, top_p=0.9, n=1, **DOOR)
     probable = drawn.bind(logprobs=True, top_logprobs=2).invoke(ASKED)
-    completed = OpenAI(model="writer", temperature=0, max_tokens=12, **DOOR).invoke(ASKED)
-    forms = ChatOpenAI(model="writer", temperature=1, seed=1, **DOOR)
+    completed = OpenAI(model=WRITER, temperature=0, max_tokens=12, **DOOR).invoke(ASKED)
+    forms = ChatOpenAI(model=WRITER, temperature=1, seed=1, **DOOR)
     thing = forms.with_structured_output(Thing).invoke(ASKED)
-    calling = ChatOpenAI(model="caller", temperature=1, seed=4, **DOOR)
+    calling = ChatOpenAI(model=CALLER, temperature=1, seed=4, **DOOR)
     bound = calling.bind_tools([turn], tool_choice="any", parallel_tool_calls=False)
     called = bound.invoke(ASKED)
     streamed = None
@@ -52,7 +51,7 @@ def main() -> dict[str, object]:
         streamed = piece if streamed is None else streamed + piece
     (call,) = called.tool_calls
     answer = ToolMessage(turn.invoke(call["args"]), tool_call_id=call["id"])
-    short = ChatOpenAI(model="caller", temperature=0, max_tokens=5, **DOOR).bind_tools([turn])
+    short = ChatOpenAI(model=CALLER, temperature=0, max_tokens=5, **DOOR).bind_tools([turn])
     after = short.invoke([HumanMessage(ASKED), called, answer])
     embedder = OpenAIEmbeddings(model="minilm", check_embedding_ctx_length=False, **DOOR)
     vectors = embedder.embed_documents(["A cat sleeps.", "The kitten naps."])

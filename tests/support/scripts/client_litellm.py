@@ -11,6 +11,7 @@ import litellm
 from pydantic import BaseModel
 
 DOOR = {"api_base": os.environ["DOOR"], "api_key": os.environ["KEY"]}
+WRITER, CALLER = os.environ["WRITER"], os.environ["CALLER"]
 ASKED = "Hello, pool!"
 CHAT = [{"role": "user", "content": ASKED}]
 TURN = {
@@ -35,20 +36,31 @@ class Thing(BaseModel):
 
 
 def main() -> dict[str, object]:
-    asked = {"model": "openai/writer", "messages": CHAT, "temperature": 0, "max_tokens": 12, **DOOR}
+    asked = {
+        "model": f"openai/{WRITER}",
+        "messages": CHAT,
+        "temperature": 0,
+        "max_tokens": 12,
+        **DOOR,
+    }
     whole = litellm.completion(**asked)
     pieces = list(litellm.completion(stream=True, stream_options={"include_usage": True}, **asked))
     counts = [piece.usage.completion_tokens for piece in pieces if getattr(piece, "usage", None)]
     apart = asyncio.run(litellm.acompletion(**asked))
     probable = litellm.completion(logprobs=True, top_logprobs=2, **asked)
     completed = litellm.text_completion(
-        model="text-completion-openai/writer", prompt=ASKED, temperature=0, max_tokens=12, **DOOR
+        model=f"text-completion-openai/{WRITER}", prompt=ASKED, temperature=0, max_tokens=12, **DOOR
     )
     thing = litellm.completion(
-        model="openai/writer", messages=CHAT, response_format=Thing, temperature=1, seed=1, **DOOR
+        model=f"openai/{WRITER}",
+        messages=CHAT,
+        response_format=Thing,
+        temperature=1,
+        seed=1,
+        **DOOR,
     )
     calling = {
-        "model": "openai/caller", "messages": CHAT, "tools": [TURN], "tool_choice": "required",
+        "model": f"openai/{CALLER}", "messages": CHAT, "tools": [TURN], "tool_choice": "required",
         "parallel_tool_calls": False, "temperature": 1, "seed": 4, **DOOR,
     }  # fmt: skip
     called = litellm.completion(**calling).choices[0]

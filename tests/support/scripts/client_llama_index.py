@@ -15,6 +15,7 @@ from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
 DOOR = {"api_base": os.environ["DOOR"], "api_key": os.environ["KEY"]}
+WRITER, CALLER = os.environ["WRITER"], os.environ["CALLER"]
 ASKED = "Hello, pool!"
 
 
@@ -38,14 +39,14 @@ def turn(side: str) -> str:
 
 def main() -> dict[str, object]:
     chat = OpenAILike(
-        model="writer", is_chat_model=True, context_window=256, temperature=0, max_tokens=12, **DOOR
+        model=WRITER, is_chat_model=True, context_window=256, temperature=0, max_tokens=12, **DOOR
     )
     messages = [ChatMessage(role="user", content=ASKED)]
     whole = chat.chat(messages)
     pieces = list(chat.stream_chat(messages))
     apart = asyncio.run(chat.achat(messages))
     plain = OpenAILike(
-        model="writer",
+        model=WRITER,
         is_chat_model=False,
         context_window=256,
         temperature=0,
@@ -55,7 +56,7 @@ def main() -> dict[str, object]:
     completed = plain.complete(ASKED)
     continued = list(plain.stream_complete(ASKED))
     calling = OpenAILike(
-        model="caller", is_chat_model=True, is_function_calling_model=True, context_window=256,
+        model=CALLER, is_chat_model=True, is_function_calling_model=True, context_window=256,
         temperature=1, max_tokens=150, additional_kwargs={"seed": 4}, **DOOR,
     )  # fmt: skip
     tool = FunctionTool.from_defaults(turn, fn_schema=Turn)
@@ -64,7 +65,7 @@ def main() -> dict[str, object]:
     *_, last = calling.stream_chat_with_tools([tool], ASKED, tool_required=True)
     thing = calling.structured_predict(Thing, PromptTemplate(ASKED))
     formed = OpenAILike(
-        model="writer", is_chat_model=True, context_window=256, temperature=1, max_tokens=150,
+        model=WRITER, is_chat_model=True, context_window=256, temperature=1, max_tokens=150,
         should_use_structured_outputs=True, additional_kwargs={"seed": 1}, **DOOR,
     )  # fmt: skip
     other = formed.structured_predict(Thing, PromptTemplate(ASKED))
