@@ -10,10 +10,11 @@ its Origin, so that no other page of the browser gets in:
     /<module>.js         its modules
     /ort/<file>          onnxruntime-web's files
     /files/<sha256>      model files, immutable
-    ws: /                binary frames of browsers/core/protocol.py
+    ws: /                binary frames of browsers/core/protocol.py, to the page
+    ws: /engine          the same, straight to its engine (browsers/line.py)
 
-`request` is called from any other thread and blocks until the reply, the deadline or the end of the
-connection, whichever comes first.
+`request` and `step` are called from any other thread and block until the reply, the deadline or the end of
+the connection, whichever comes first.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from aiohttp import web
 
 from browsers.core.errors import BrowserError, ConnectionLost, DeadlinePassed, from_page
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+from browsers.line import Line
 from browsers.processes import Network
 from browsers.websocket import Closed, Connection, WebSocketServer
 
@@ -46,6 +48,7 @@ PAGE_DIR: Final = Path(__file__).parent / "static" / "browsers" / "runtime"
 
 _HOST: Final = "127.0.0.1"
 _COOKIE: Final = "webpool"
+_ENGINE: Final = "/engine"
 # A connection that went silent while it was kept is not asked for the next page.
 _KEEP_ALIVE_S: Final = 2.0
 _MIME: Final[Mapping[str, str]] = {
@@ -128,8 +131,9 @@ class Bridge:
         self._ids = itertools.count(1)
         self._pending: dict[int, queue.SimpleQueue[Reply | BrowserError]] = {}
         self._page: Connection | None = None
-        self._switching = threading.Lock()
-        self._sockets = WebSocketServer(admits=self._admits, serve_page=self._serve_page)
+        self._line: Line | None = None
+        self._switching = threading.Condition()
+        self._sockets = WebSocketServer(admits=self._admits, serve=self._serve_socket)
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
@@ -193,7 +197,10 @@ class Bridge:
         self._loop.close()
 
     def drop_connection(self, connection: Connection | None = None) -> None:
-        """Close the page's socket, or that one, which may be gone; the page connects again by itself."""
+        """Close the page's socket, or that one, which may be gone; the page connects again by itself.
+
+        With it ends its engine's, which does so, too.
+        """
         page = connection or self._page
         if page is not None:
             page.close()
@@ -292,13 +299,29 @@ class Bridge:
 
     # --- the socket ---
 
+    def _serve_socket(self, connection: Connection) -> None:
+        if connection.path == _ENGINE:
+            self._replace_line(Line(connection))
+        else:
+            self._serve_page(connection)
+
+    def _replace_line(self, line: Line | None) -> None:
+        """A newer connection of the engine, or none: what the former was asked is given up."""
+        with self._switching:
+            former, self._line = self._line, line
+            self._switching.notify_all()
+        if former is not None:
+            former.close()
+
     def _serve_page(self, page: Connection) -> None:
         """Read one connection until it ends, in its own thread."""
         with self._switching:
             former, self._page = self._page, page
+            self._switching.notify_all()
         if former is not None:
             self._fail_pending("a new connection of the page replaced the old one")
             former.close()
+            self._replace_line(None)
         try:
             while True:
                 self._receive(page.receive())
@@ -311,6 +334,7 @@ class Bridge:
             if current:
                 self._page = None
         if current:
+            self._replace_line(None)
             self._fail_pending(why)
             self._tell(PageEvent("closed", {"message": why}))
 
@@ -376,8 +400,32 @@ class Bridge:
             del self._pending[number]
         if isinstance(answer, BrowserError):
             raise answer
-        error_fields = answer[0].get("error")
-        if error_fields is not None:
-            raise reported(error_fields)
         answer[0]["round_trip_ms"] = (answer[0].pop("arrived") - began) * 1000
-        return answer
+        return _answered(answer)
+
+    def step(
+        self, op: str, header: Mapping[str, Any], tensors: Sequence[WireTensor], *, timeout_s: float
+    ) -> Reply:
+        """Ask the engine itself and wait; one that is starting is waited for.
+
+        Raises as `request` does.
+        """
+        began = time.monotonic()
+        with self._switching:
+            self._switching.wait_for(
+                lambda: self._line is not None or self._page is None, timeout=timeout_s
+            )
+            page, line = self._page, self._line
+        if page is None:
+            raise ConnectionLost("no page is connected")
+        if line is None:
+            raise DeadlinePassed(f"the page's engine did not connect within {timeout_s:.1f} s")
+        left_s = began + timeout_s - time.monotonic()
+        return _answered(line.ask(op, header, tensors, timeout_s=left_s))
+
+
+def _answered(answer: Reply) -> Reply:
+    error_fields = answer[0].get("error")
+    if error_fields is not None:
+        raise reported(error_fields)
+    return answer
