@@ -264,7 +264,9 @@ def _ttl_ms() -> int:
 
 
 def _end_args(session: str, ended: Ended | None) -> tuple[str | int | bytes, ...]:
-    whole = ended is not None and ended.ending in (Ending.STOP, Ending.LENGTH)
+    if ended is None:
+        return (_ttl_ms(), _LAST, b"", b"")
+    whole = ended.ending in (Ending.STOP, Ending.LENGTH)
     control = json.dumps({"what": "ended", "session": session})
     return (_ttl_ms(), _LAST, control, KEEP if whole else b"")
 
