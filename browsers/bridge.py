@@ -36,11 +36,21 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from browsers.core.errors import BrowserError, ConnectionLost, DeadlinePassed, from_page
+from browsers.core.errors import (
+    BrowserError,
+    ConnectionLost,
+    DeadlinePassed,
+    NotLoaded,
+    Refusal,
+    StepRefused,
+    reported,
+)
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from browsers.line import Line
 from browsers.processes import Network
 from browsers.websocket import Closed, Connection, WebSocketServer
+
+__all__ = ["Bridge", "NotLoaded", "PageEvent", "Refusal", "Reply", "StepRefused", "reported"]
 
 log = logging.getLogger(__name__)
 
@@ -68,36 +78,6 @@ _IMMUTABLE: Final[Mapping[str, str]] = {"Cache-Control": "public, max-age=315360
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 Reply = tuple[dict[str, Any], list[WireTensor]]
-
-
-class NotLoaded(Exception):
-    """The engine has no session for this run: load the model and ask again."""
-
-
-class StepRefused(Exception):
-    """The engine's cache is not where a step of a session would begin; `code` says why.
-
-    `no_cache`: it has none. `stale_epoch`: the stage was given to somebody else. `gap`: it is elsewhere.
-    """
-
-    CODES: Final = ("no_cache", "stale_epoch", "gap")
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-Refusal = NotLoaded | StepRefused | BrowserError
-
-
-def reported(error: Mapping[str, str]) -> Refusal:
-    """An error that the page answered with."""
-    code, message = error["code"], error["message"]
-    if code == "not_loaded":
-        return NotLoaded(message)
-    if code in StepRefused.CODES:
-        return StepRefused(code, message)
-    return from_page(code, message)
 
 
 @dataclass(frozen=True)
@@ -131,8 +111,8 @@ class Bridge:
         self._ids = itertools.count(1)
         self._pending: dict[int, queue.SimpleQueue[Reply | BrowserError]] = {}
         self._page: Connection | None = None
-        self._line: Line | None = None
-        self._switching = threading.Condition()
+        self._line = Line()
+        self._switching = threading.Lock()
         self._sockets = WebSocketServer(admits=self._admits, serve=self._serve_socket)
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
@@ -301,27 +281,18 @@ class Bridge:
 
     def _serve_socket(self, connection: Connection) -> None:
         if connection.path == _ENGINE:
-            self._replace_line(Line(connection))
+            self._line.connect(connection)
         else:
             self._serve_page(connection)
-
-    def _replace_line(self, line: Line | None) -> None:
-        """A newer connection of the engine, or none: what the former was asked is given up."""
-        with self._switching:
-            former, self._line = self._line, line
-            self._switching.notify_all()
-        if former is not None:
-            former.close()
 
     def _serve_page(self, page: Connection) -> None:
         """Read one connection until it ends, in its own thread."""
         with self._switching:
             former, self._page = self._page, page
-            self._switching.notify_all()
         if former is not None:
             self._fail_pending("a new connection of the page replaced the old one")
             former.close()
-            self._replace_line(None)
+            self._line.cut()
         try:
             while True:
                 self._receive(page.receive())
@@ -334,7 +305,7 @@ class Bridge:
             if current:
                 self._page = None
         if current:
-            self._replace_line(None)
+            self._line.cut()
             self._fail_pending(why)
             self._tell(PageEvent("closed", {"message": why}))
 
@@ -410,18 +381,9 @@ class Bridge:
 
         Raises as `request` does.
         """
-        began = time.monotonic()
-        with self._switching:
-            self._switching.wait_for(
-                lambda: self._line is not None or self._page is None, timeout=timeout_s
-            )
-            page, line = self._page, self._line
-        if page is None:
+        if not self.connected:
             raise ConnectionLost("no page is connected")
-        if line is None:
-            raise DeadlinePassed(f"the page's engine did not connect within {timeout_s:.1f} s")
-        left_s = began + timeout_s - time.monotonic()
-        return _answered(line.ask(op, header, tensors, timeout_s=left_s))
+        return _answered(self._line.ask(op, header, tensors, timeout_s=timeout_s))
 
 
 def _answered(answer: Reply) -> Reply:

@@ -134,7 +134,7 @@ class Connection:
             self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
 
     def __del__(self) -> None:
-        self._socket.close()  # not before: a number of a closed socket is another's soon
+        self._socket.close()  # not by `close`: who still reads would read from whoever has its number next
 
     def close(self) -> None:
         """End the connection at once; a blocked `receive` raises Closed. Idempotent.

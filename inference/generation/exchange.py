@@ -1,7 +1,7 @@
-"""What a decode loop passes on to the store and what it waits for there, in one message over one connection.
+"""What a decode loop passes on to the store, and what it waits for there, in one message.
 
-The server answers what was passed on at once, and later what the streams have: so a token costs one way to the
-store, and who waits for the next one is woken by it alone.
+The server answers what was passed on at once, and what the streams have later: a token costs one way to the
+store, and who waits is woken by the next one alone.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ class Exchange:
     def pass_on(
         self, calls: Sequence[Call], after: Mapping[str, str], most_ms: int
     ) -> list[Appended | RedisError]:
-        """What became of each; what streams have after these entries, `found` gives.
+        """What became of each; what streams have after these entries, `wait` gives.
 
-        Nobody who waits for the streams is woken before all is written. What a script failed with is its answer.
+        Nobody who waits for the streams is woken before all is written. What a script failed with is its
+        answer.
 
         Args:
             most_ms: how long the server waits for something in the streams; 0: not at all.
@@ -53,7 +54,7 @@ class Exchange:
         return [each if isinstance(each, RedisError) else appended(each) for each in again]
 
     def wait(self, after: Mapping[str, str], most_ms: int) -> Found:
-        """What streams have after these entries, one entry of each that has; or what was asked for with `pass_on`.
+        """What was asked for with `pass_on`, else what streams have after these entries; one of each.
 
         Raises:
             RedisError: the store does not answer.
@@ -72,7 +73,7 @@ class Exchange:
 
     def _send(self, commands: Sequence[bytes]) -> None:
         if self._connection is None:
-            connection = client().connection_pool.make_connection()
+            connection: Any = client().connection_pool.make_connection()
             connection.connect()
             self._connection = connection
         self._connection.send_packed_command([b"".join(commands)], check_health=False)

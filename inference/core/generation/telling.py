@@ -22,7 +22,6 @@ from inference.core.generation.asked import (
 from inference.core.generation.sampled import Pick, Sampling
 from inference.documents import JsonObject
 
-
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
