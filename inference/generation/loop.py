@@ -230,11 +230,12 @@ class DecodeLoop:
 
 
 def _round_s(stages: Sequence[HeldStage], *, measured: bool) -> float:
-    """How long the page may take for a step of each."""
+    """How long the page may take for a step of each: they are computed one after another."""
     known = [held.times.within_s() if measured else None for held in stages]
-    if None in known:
-        return max(held.timeout_s for held in stages)
-    return sum(each for each in known if each is not None)
+    return sum(
+        held.timeout_s if within is None else within
+        for held, within in zip(stages, known, strict=True)
+    )
 
 
 @functools.cache

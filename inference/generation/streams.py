@@ -162,6 +162,14 @@ def end(session: str, stages: int, ended: Ended) -> bool:
     return bool(scripts.run(Call(scripts.END, keys, args)))
 
 
+def let_go(session: str, stages: int) -> None:
+    """Of an ended session's inputs no more is kept than that they have ended."""
+    pipe = client().pipeline(transaction=False)
+    for stage in range(stages):
+        pipe.xtrim(in_key(session, stage), maxlen=1, approximate=False)
+    pipe.execute()
+
+
 def give(session: str, stage: int, epoch: int, paused: Paused) -> Said:
     """The stage is somebody else's from now on, which listeners are told."""
     keys = (_fence_key(session), out_key(session))

@@ -390,6 +390,9 @@ def test_what_an_encoder_made_is_told_once_kept_and_given_again(
     assert GenerationMemory.objects.filter(session=session).exists()
     assert endings.end(session, Ending.CANCELLED)
     assert not GenerationMemory.objects.filter(session=session).exists(), "it may be of many MB"
+    for stage in range(session.plan.num_shards):
+        left: Any = client().xrange(streams.in_key(str(session.pk), stage))
+        assert [list(fields) for _, fields in left] == [[streams.END]], "so may these"
 
 
 def test_a_decoder_that_listens_needs_its_encoder(tmp_path: Path) -> None:
