@@ -10,7 +10,6 @@ from django.conf import settings
 
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from inference.core.generation.sessions import steps_of
-from inference.store.tensors import encode_array
 
 _TOKENS: Final = "tokens"
 
@@ -28,8 +27,9 @@ def read_frame(frame: bytes) -> tuple[int, int, list[WireTensor]]:
 
 def tokens_frame(start: int, tokens: Sequence[int], memory: Sequence[WireTensor] = ()) -> bytes:
     """A step of the first stage: `tokens` at the positions from `start`, and what an encoder made."""
-    array = np.array([tokens], np.int64)
-    return frame_of(start, len(tokens), [encode_array(_TOKENS, array), *memory])
+    data = np.array(tokens, "<i8").tobytes()
+    own = WireTensor(_TOKENS, "int64", (1, len(tokens)), data)
+    return frame_of(start, len(tokens), [own, *memory])
 
 
 def memory_frame(memory: Sequence[WireTensor]) -> bytes:

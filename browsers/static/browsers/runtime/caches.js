@@ -172,9 +172,9 @@ function filled(ort, inputs, { start, count }, given) {
         }
         return [name, tensor];
       }
-      const values = numbers(use, start, count);
+      const values = use === 'mask' ? ones(dtype, start + count) : typed(dtype, numbers(use, start, count));
       const shape = use === 'mask' || use === 'positions' ? [1, values.length] : Array(rank).fill(1);
-      return [name, new ort.Tensor(/** @type {any} */ (dtype), typed(dtype, values), shape)];
+      return [name, new ort.Tensor(/** @type {any} */ (dtype), values, shape)];
     }),
   );
 }
@@ -188,8 +188,6 @@ function filled(ort, inputs, { start, count }, given) {
  */
 export function numbers(use, start, count) {
   switch (use) {
-    case 'mask':
-      return Array(start + count).fill(1);
     case 'positions':
       return Array.from({ length: count }, (_, index) => start + index);
     case 'last_position':
@@ -200,6 +198,23 @@ export function numbers(use, start, count) {
       return [start > 0 ? 1 : 0];
   }
   throw new PageError('invalid_input', `an input's use ${use} is unknown to the page`);
+}
+
+/**
+ * A mask over all positions, which is as long as the text: filled in one go.
+ * @param {string} dtype
+ * @param {number} length
+ */
+export function ones(dtype, length) {
+  switch (dtype) {
+    case 'int64':
+      return new BigInt64Array(length).fill(1n);
+    case 'int32':
+      return new Int32Array(length).fill(1);
+    case 'float32':
+      return new Float32Array(length).fill(1);
+  }
+  return typed(dtype, Array(length).fill(1));
 }
 
 /**
