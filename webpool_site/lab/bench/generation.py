@@ -21,7 +21,7 @@ from inference.generation import report, serving
 from inference.graph.decoding.reference import Native
 from inference.models import ModelType, OnnxModel
 from inference.zoo import decoder
-from webpool_site.lab.bench import prompts
+from webpool_site.lab.bench import prompts, speculation
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Table
 
@@ -56,6 +56,7 @@ def measure(pool: Pool) -> Iterator[Table]:
         "text: a token's way through stages (tiny decoder, 64 tokens, wasm)", _COLUMNS, tuple(lines)
     )
     yield from prompts.measure(pool)
+    yield from speculation.measure(pool)
 
 
 def _native(path: Path, model: OnnxModel) -> tuple[object, ...]:
