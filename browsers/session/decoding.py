@@ -27,7 +27,7 @@ from browsers.session.residents import ModelKey, Residents
 class StepAsked:
     """One step of a session on a model that is held for it (runtime/caches.js).
 
-    `step`: epoch, start, count, top_k, and with a session's first step its stage.
+    `step`: epoch, start, count, drafted, top_k, and with a session's first step its stage.
     """
 
     holder: str

@@ -83,7 +83,7 @@ class DecodeLoop:
             self._take(self._exchange.wait(self._read(), _BLOCK_MS))
         stages = self._stages()
         waiting = [
-            Waiting(held, held.next.count, held.used) for held in stages if held.next is not None
+            Waiting(held, held.next.sure, held.used) for held in stages if held.next is not None
         ]
         most = max((held.stages for held in stages), default=1)
         for round_ in rounds(waiting, held=len(stages), stages=most):
@@ -140,7 +140,7 @@ class DecodeLoop:
 
     def _let_wait(self, first: Sequence[HeldStage]) -> None:
         """While a piece of a prompt is computed nobody else's step is late."""
-        if any(held.next is not None and held.next.count > 1 for held in first):
+        if any(held.next is not None and held.next.sure > 1 for held in first):
             for held in self._stages():
                 if all(held is not each for each in first):
                     self._guarded(held, held.waits)
@@ -166,7 +166,7 @@ class DecodeLoop:
 
     def _are_measured(self, stages: Sequence[HeldStage]) -> bool:
         """Of one token each; while the worker's main thread is at work the steps wait for their turn."""
-        short = all(held.next is not None and held.next.count == 1 for held in stages)
+        short = all(held.next is not None and held.next.sure == 1 for held in stages)
         return short and self._worker.status.idle_since is not None
 
     def _guarded(self, held: HeldStage, work: Callable[[], Outcome]) -> Outcome | None:

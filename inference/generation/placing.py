@@ -46,6 +46,11 @@ def backend_of(asked: Asked) -> str:
     return asked.backend or WASM
 
 
+def speculates(asked: Asked, decoder: Decoder) -> bool:
+    """Whether its steps may compute drafted positions: where the text is known to be the same with them."""
+    return asked.speculation and decoder.whole.alike and backend_of(asked) == WASM
+
+
 def pool() -> list[BrowserView]:
     """The browsers that live; stages of sessions count as work that waits for them."""
     held = GenerationStage.objects.filter(session__state=SessionState.RUNNING)

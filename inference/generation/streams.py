@@ -3,11 +3,12 @@
 Redis keys
     webpool:gen:<session>:fence       hash: stage → its epoch; ms:<stage> → what its steps of one token took
                                       to compute so far; within:<stage> → how long its next one may take, ms;
+                                      drafted, kept → positions that were drafted, and that were right;
                                       `begun` → which beginning of the session this is; `ended` once it has
-    webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after it>-0,
-                                      field f: a frame (inference/generation/frames.py). It is also the log
-                                      that a replacement replays. Field `end`: nothing more comes; `keep`:
-                                      the cache may serve another session.
+    webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after what is not
+                                      drafted of it>-0, field f: a frame (inference/generation/frames.py). It
+                                      is also the log that a replacement replays. Field `end`: nothing more
+                                      comes; `keep`: the cache may serve another session.
     webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e;
                                       field b: the beginning that they belong to
     webpool:gen:told                  list: what the control worker is told, JSON; :hearing what it is at
@@ -42,7 +43,7 @@ END: Final = b"end"
 KEEP: Final = b"keep"
 FRAME: Final = b"f"
 GIVEN: Final = 3
-"""Which argument of `append` and `tell_token` is what they append."""
+"""Which argument of `append` and `tell_tokens` is what they append."""
 EVENT: Final = b"e"
 BEGUN: Final = b"b"
 _LAST: Final = 2**53 - 1  # the number of what ends a stream
@@ -134,24 +135,29 @@ def nothing(session: str, stage: int, epoch: int) -> Call:
     return Call(scripts.STANDS, (_fence_key(session),), (stage, epoch))
 
 
-def tell_token(
+def tell_tokens(
     session: str,
     stage: int,
     epoch: int,
     index: int,
-    pick: str,
+    picks: Sequence[str],
     *,
     feed: tuple[int, bytes] | None,
     ended: Ended | None,
     step_ms: float = 0.0,
+    drafted: int = 0,
 ) -> Call:
-    """Token `index` of the answer, by the last stage; and what follows: the next step, or the end."""
+    """Tokens of the answer from `index` on, by the last stage; and what follows: the next step, or the end.
+
+    `drafted`: how many tokens were drafted for the step that they come of.
+    """
     number, frame = feed or (0, b"")
     document = telling.to_json(ended) if ended else ""
     inputs = (in_key(session, each) for each in range(stage + 1))
     keys = (_fence_key(session), out_key(session), TOLD, *inputs)
-    args = (stage, epoch, f"{index + 1}-0", pick, f"{number}-0", frame, document)
-    return Call(scripts.TELL_TOKEN, keys, (*args, *_end_args(session, ended), step_ms))
+    args = (stage, epoch, index + 1, telling.joined(picks), f"{number}-0", frame, document)
+    rest = (step_ms, len(picks), drafted)
+    return Call(scripts.TELL_TOKENS, keys, (*args, *_end_args(session, ended), *rest))
 
 
 def end(session: str, stages: int, ended: Ended) -> bool:
@@ -232,6 +238,14 @@ def spent_ms(session: str, stages: int) -> list[float | None]:
     """What the steps of one token took to compute, by stage; None: it is not kept (any more)."""
     found = client().hmget(_fence_key(session), [f"ms:{stage}" for stage in range(stages)])
     return [None if each is None else float(each) for each in found]
+
+
+def drafted(session: str) -> tuple[int, int] | None:
+    """How many positions were drafted, and how many of them were right; None: it is not kept (any more)."""
+    if begun(session) is None:
+        return None
+    found = client().hmget(_fence_key(session), ["drafted", "kept"])
+    return int(found[0] or 0), int(found[1] or 0)
 
 
 def events_after(session: str, cursor: str) -> list[tuple[str, bytes]]:

@@ -72,7 +72,9 @@ def write(session: GenerationSession, index: int, token: int, ended: Ended | Non
     position = len(PROMPT) + index
     feed = None if ended else (position + 1, frames.tokens_frame(position, [token]))
     pick = telling.pick_to_json(Pick(token, -1.0))
-    call = streams.tell_token(str(session.pk), 1, last.epoch, index, pick, feed=feed, ended=ended)
+    call = streams.tell_tokens(
+        str(session.pk), 1, last.epoch, index, [pick], feed=feed, ended=ended
+    )
     return passed_on(call).said
 
 
@@ -103,8 +105,9 @@ def test_a_session_is_a_row_with_stages_and_a_log(writer: OnnxModel) -> None:
     assert stages(session) == [("a", 1), ("b", 1)]
     assert [client().llen(queue_of(each)) for each in "abc"] == [1, 1, 0]
     ((entry, fields),) = entries(session, 0)
-    start, count, (tokens,) = frames.read_frame(fields[streams.FRAME])
-    assert (entry, start, count) == (b"5-0", 0, 5)
+    framed = frames.read_frame(fields[streams.FRAME])
+    (tokens,) = framed.tensors
+    assert (entry, framed.start, framed.count) == (b"5-0", 0, 5)
     assert tokens.shape == (1, 5)
 
 
@@ -308,8 +311,10 @@ def test_a_session_that_the_store_has_lost_begins_anew_where_it_was(writer: Onnx
     Watcher().turn()
     assert stages(session) == [("a", 2), ("b", 2)]
     assert [e.pick.token for e in heard(session) if isinstance(e, TokenWritten)] == [7, 8]
-    read = [frames.read_frame(fields[streams.FRAME])[:2] for _, fields in entries(session, 0)]
-    assert read == [(0, 5), (5, 1), (6, 1)], "the same steps as before"
+    read = [frames.read_frame(fields[streams.FRAME]) for _, fields in entries(session, 0)]
+    assert [(each.start, each.count) for each in read] == [(0, 5), (5, 1), (6, 1)], (
+        "the same steps as before"
+    )
     assert {row.how for row in session.recoveries.all()} == {"recompute"}
     assert write(session, 2, 9) is Said.NEW
 
@@ -379,7 +384,7 @@ def test_what_an_encoder_made_is_told_once_kept_and_given_again(
 
     def told() -> Any:
         (entry,) = entries(session, 0)
-        return frames.read_frame(entry[1][b"f"])[2][1:]
+        return list(frames.read_frame(entry[1][b"f"]).tensors[1:])
 
     assert told() == made
     client().flushall()

@@ -46,7 +46,7 @@ from tests.support.native_page import Page
 
 BROWSERS = ("a", "b", "c")
 TOKENS = 8
-PROMPTS = ((72, 101, 108, 108, 111), (1, 2), (9,))
+PROMPTS = ((72, 101, 108, 108, 111), (1, 2), (9,), (3, 4, 5) * 4)
 SAMPLINGS = (
     Sampling(),
     Sampling(temperature=0.9, top_k=20, seed=11),

@@ -8,6 +8,7 @@ An entry stands under a number and a second one: token `index` under (index + 1,
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from inference.core.generation.asked import (
@@ -32,6 +33,16 @@ def pick_to_json(pick: Pick) -> str:
 def token_of(document: bytes | str) -> int:
     """The token that such a document tells of."""
     return int(json.loads(document)[1])
+
+
+def joined(documents: Sequence[str]) -> str:
+    """Several of them as one text."""
+    return "\n".join(documents)
+
+
+def tokens_of(text: bytes | str) -> list[int]:
+    """The tokens that documents tell of that are joined."""
+    return [token_of(document) for document in text.splitlines()]
 
 
 def to_json(event: Paused | Resumed | Ended) -> str:

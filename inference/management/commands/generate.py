@@ -51,6 +51,7 @@ class _Options(TypedDict):
     top_k: int
     seed: int
     stop: list[str]
+    no_speculation: bool
     json: bool
 
 
@@ -96,6 +97,11 @@ class Command(TypedCommand[_Options]):
         parser.add_argument("--top-k", type=int, default=0)
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--stop", action="append", default=[], metavar="TEXT")
+        parser.add_argument(
+            "--no-speculation",
+            action="store_true",
+            help="one token a step, also where several are likely; the text is the same",
+        )
         parser.add_argument("--json", action="store_true", help="facts of each stage, at the end")
 
     def carry_out(self, options: _Options) -> None:
@@ -225,6 +231,7 @@ def _asked(options: _Options, prompt: Sequence[int], most: int = _MOST_TOKENS) -
         stop=tuple(options["stop"]),
         shards=options["shards"],
         browsers=tuple(name for name in options["browsers"].split(",") if name),
+        speculation=not options["no_speculation"],
     )
 
 

@@ -21,7 +21,7 @@ from inference.generation import report, serving
 from inference.graph.decoding.reference import Native
 from inference.models import ModelType, OnnxModel
 from inference.zoo import decoder
-from webpool_site.lab.bench import prompts, token_way
+from webpool_site.lab.bench import prompts, speculation, token_way
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Table
 
@@ -61,6 +61,7 @@ def measure(pool: Pool) -> Iterator[Table]:
         whole = decoders.decoder_of(model).whole
         yield token_way.table(pool.browsers[0].kind, model.sha256, whole, alone.per_token)
     yield from prompts.measure(pool)
+    yield from speculation.measure(pool)
 
 
 def _native(path: Path, model: OnnxModel) -> tuple[object, ...]:

@@ -67,7 +67,7 @@ def _in_page(kind: str, sha256: str, stage: Stage) -> Iterator[tuple[float, floa
 
 
 def _step(sha256: str, stage: Stage, position: int) -> StepAsked:
-    header: dict[str, Any] = {"epoch": 1, "start": position, "count": 1, "top_k": 1}
+    header: dict[str, Any] = {"epoch": 1, "start": position, "count": 1, "drafted": 0, "top_k": 1}
     if position == 0:
         header["stage"] = stage.to_json()
     (tokens,) = [item for item in stage.inputs if item.use == "tokens"]
@@ -92,6 +92,6 @@ def _in_store() -> Iterator[float]:
 def _tell(session: str, exchange: Exchange, index: int) -> None:
     step = (index + 2, frames.tokens_frame(index + 1, [1]))
     pick = telling.pick_to_json(Pick(1, -1.0))
-    call = streams.tell_token(session, 0, 1, index, pick, feed=step, ended=None, step_ms=1.0)
+    call = streams.tell_tokens(session, 0, 1, index, [pick], feed=step, ended=None, step_ms=1.0)
     exchange.pass_on([call], {streams.in_key(session, 0): f"{index + 1}-0"}, 1000)
     exchange.wait({}, 0)
