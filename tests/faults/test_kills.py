@@ -220,6 +220,19 @@ def test_a_worker_that_stands_still_for_a_while_loses_nothing(
     assert pool.pid("browser.firefox") == worker.pid
 
 
+def test_a_stopped_control_worker_is_replaced_and_runs_end(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["firefox", "chromium"], strategy="data", shards=2)
+    control = psutil.Process(pool.pid("control"))
+    hang = Kill(control, signal.SIGSTOP)  # the join of the two parts waits in its queue
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    hang.report(run)
+    assert hang.nothing_left()
+
+
 def test_a_page_that_hangs_loses_its_shard_and_is_replaced(
     pool: RunningStack, answer: np.ndarray
 ) -> None:
