@@ -25,7 +25,7 @@ import psutil
 
 from browsers.lifeline import dies_with_parent
 from tests.support import commands
-from tests.support.shared import ROOT, migrated, share_browsers
+from tests.support.shared import ROOT, migrated, sampled, share_browsers
 
 _RUN_A_POOL = ("demo", "fire", "validate_faults")
 
@@ -170,6 +170,11 @@ class RunningStack:
         """A database as `manage.py migrate` makes it: made once by these tests, and copied."""
         self._make_home()
         shutil.copy(migrated(), self.home / "db.sqlite3")
+
+    def add_sample(self) -> None:
+        """As `migrate`, and with `minilm` as `manage.py add_sample` registers it: made once, and copied."""
+        shutil.copytree(sampled(), self.home, dirs_exist_ok=True)
+        self._make_home()
 
     def infer(self, *args: str) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(self.manage("infer", *args, "--json").stdout)
