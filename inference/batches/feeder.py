@@ -14,6 +14,7 @@ from django.utils import timezone
 from inference.batches.engine import advance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.store import wakeups
+from inference.store.under_way import under_way
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def feed_forever(stop: threading.Event, every_s: float) -> None:
     """Feed, then wait for a run to end, at most `every_s`."""
     while not stop.is_set():
         try:
-            flying = feed()
+            flying = feed() if under_way().batches else []
             if flying:
                 wakeups.wait_any(flying, every_s)
             else:

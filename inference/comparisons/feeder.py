@@ -17,6 +17,7 @@ from django.utils import timezone
 from inference.comparisons.engine import advance
 from inference.models import Comparison, ComparisonState
 from inference.store import wakeups
+from inference.store.under_way import under_way
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def feed_forever(stop: threading.Event, every_s: float) -> None:
     """Feed, then wait for the run to end, at most `every_s`."""
     while not stop.is_set():
         try:
-            flying = feed()
+            flying = feed() if under_way().comparisons else None
             if flying is not None:
                 wakeups.wait_any([flying], every_s)
             else:
