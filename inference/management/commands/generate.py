@@ -23,7 +23,7 @@ from inference.core.generation.detokenize import Text
 from inference.core.generation.sampled import Sampling
 from inference.core.generation.stops import StopTexts
 from inference.errors import InvalidRequest, RunFailed
-from inference.generation import report, serving
+from inference.generation import placing, report, serving
 from inference.management.cli import TypedCommand
 from inference.models import OnnxModel
 
@@ -43,6 +43,7 @@ class _Options(TypedDict):
     top_k: int
     seed: int
     stop: list[str]
+    platform: str
     no_speculation: bool
     json: bool
 
@@ -70,6 +71,12 @@ class Command(TypedCommand[_Options]):
         parser.add_argument("--top-k", type=int, default=0)
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--stop", action="append", default=[], metavar="TEXT")
+        parser.add_argument(
+            "--platform",
+            default="",
+            choices=("", *placing.BACKENDS),
+            help="wasm, unless it is said: its numbers are the same in every browser",
+        )
         parser.add_argument(
             "--no-speculation",
             action="store_true",
@@ -147,6 +154,7 @@ def _asked(model: OnnxModel, options: _Options) -> Asked:
         stop=tuple(options["stop"]),
         shards=options["shards"],
         browsers=tuple(name for name in options["browsers"].split(",") if name),
+        backend=options["platform"],
         speculation=not options["no_speculation"],
     )
 
