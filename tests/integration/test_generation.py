@@ -122,7 +122,7 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(texts: Texts) -> No
         ([], {}, 400),
         ([512], {}, 400),
         (PROMPT, {"shards": 5}, 400),
-        (PROMPT, {"backend": "webgpu"}, 400),
+        (PROMPT, {"backend": "webnn"}, 400),
         (PROMPT, {"browsers": ["opera"]}, 404),
     ):
         with pytest.raises(Refused) as refused:
