@@ -9,10 +9,12 @@ from typing import Final
 import numpy as np
 from django.conf import settings
 
+from browsers.core.answers.agreement import disagreement
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from inference.core.generation.sessions import steps_of
 
 _TOKENS: Final = "tokens"
+_ALIKE: Final = 1e-2  # differences grow with a text's positions; a wrong answer is further off
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,13 @@ def frame_of(framed: Framed) -> bytes:
 def read_frame(frame: bytes) -> Framed:
     header, tensors = decode_frame(frame)
     return Framed(header["start"], header["count"], tensors, header.get("drafted", ()))
+
+
+def alike(one: bytes, other: bytes) -> bool:
+    """Whether two frames are of the same step, their tensors within what backends may differ by."""
+    a, b = read_frame(one), read_frame(other)
+    same = (a.start, a.count, list(a.drafted)) == (b.start, b.count, list(b.drafted))
+    return same and not disagreement(a.tensors, b.tensors, tolerance=_ALIKE)
 
 
 def tokens_frame(

@@ -17,6 +17,8 @@ from inference.scheduling.pool_view import snapshot
 from inference.scheduling.wishes import wishes_from
 
 WASM: Final = "wasm"
+BACKENDS: Final = (WASM, "webgpu")
+"""What texts are written on: WebNN wants sizes that do not grow."""
 # A cache is in the page and in onnxruntime's heap, the one that a step takes and the one that it gives:
 # planned, not measured.
 _COPIES: Final = 4

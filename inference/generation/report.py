@@ -20,10 +20,13 @@ def of_session(session_id: str) -> JsonObject:
     was taken so. `step_ms` is what the stage's steps of one token, and of those drafted after it, took to
     compute, together; null: not known any more. `speculation`: how many positions were drafted, and how many
     of them were right; null: not known any more, or none are drafted.
+    `numbers` of a recovery: whether the stage goes on with the numbers that it had: "the same" on wasm; else
+    "others", of another browser or adapter, which may write another text from there on.
     `layers` are the first and the last of a stage's, from 0; null: its caches do not tell.
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.
     """
     session = GenerationSession.objects.select_related("model", "plan").get(pk=session_id)
+    backend = placing.backend_of(session.wanted)
     stages, decoder = session.plan.num_shards, session.decoder
     spent: Sequence[float | None] = [None] * stages
     kept, drafted = False, None
@@ -46,6 +49,7 @@ def of_session(session_id: str) -> JsonObject:
         "kept": kept,
         "tokens": session.tokens,
         "seconds": _seconds(session),
+        "backend": backend,
         "speculation": None if drafted is None else {"drafted": drafted[0], "right": drafted[1]},
         "stages": [
             {
@@ -69,6 +73,7 @@ def of_session(session_id: str) -> JsonObject:
                 "category": row.category,
                 "why": row.why,
                 "seconds": row.seconds,
+                "numbers": "the same" if backend == placing.WASM else "others",
             }
             for row in session.recoveries.all()
         ],

@@ -25,8 +25,8 @@ from inference.core.generation.stages import Stage, Use
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
-from inference.generation import streams
-from inference.generation.frames import Framed, frame_of, read_frame, tokens_frame
+from inference.generation import placing, streams
+from inference.generation.frames import Framed, alike, frame_of, read_frame, tokens_frame
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said
 from inference.store.tensors import decode_array, encode_array
@@ -315,10 +315,14 @@ class HeldStage:
                 raise Lost(Category.INTERNAL, "a later step was passed on already")
 
     def _same(self, had: bytes, call: Call) -> bool:
-        """Whether what stood there is what was to be: to the bit, or by the token drawn of it."""
+        """Whether what stood there is what was to be: to the bit, or by the token drawn of it.
+
+        Only wasm gives the same bits in every browser; hidden tensors of others agree within a tolerance.
+        """
         given = call.args[streams.GIVEN]
         if self.writer is None:
-            return had == given
+            assert isinstance(given, bytes), "a frame is passed on as bytes"
+            return had == given or (self.backend != placing.WASM and alike(had, given))
         assert isinstance(given, str), "tokens are told as text"
         return telling.tokens_of(had) == telling.tokens_of(given)
 

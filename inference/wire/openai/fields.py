@@ -277,8 +277,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "platform",
-        Choice(("wasm",)),
-        "the only one that texts are written on so far: its numbers are the same in every browser",
+        Choice(("wasm", "webgpu")),
+        "missing: wasm, whose numbers, and so a text, are the same in every browser",
         _TEXT,
         default="",
     ),

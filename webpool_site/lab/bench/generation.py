@@ -21,9 +21,10 @@ from inference.generation import report, serving
 from inference.graph.decoding.reference import Native
 from inference.models import ModelType, OnnxModel
 from inference.zoo import decoder
-from webpool_site.lab.bench import prompts, speculation, token_way
+from webpool_site.lab.bench import prompts, token_way
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Table
+from webpool_site.lab.bench.texts import divergence, speculation
 
 _MODEL = "bench-writer"
 _PROMPT, _TOKENS = tuple(range(1, 17)), 64
@@ -43,7 +44,7 @@ class _Text:
     browsers: str
 
 
-def measure(pool: Pool) -> Iterator[Table]:
+def measure(pool: Pool) -> Iterator[Table | str]:
     """One, two and three stages, each with one, four and eight texts at once; and onnxruntime alone."""
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.tiny().save(Path(folder) / "model.onnx")
@@ -62,6 +63,7 @@ def measure(pool: Pool) -> Iterator[Table]:
         yield token_way.table(pool.browsers[0].kind, model.sha256, whole, alone.per_token)
     yield from prompts.measure(pool)
     yield from speculation.measure(pool)
+    yield from divergence.measure(pool)
 
 
 def _native(path: Path, model: OnnxModel) -> tuple[object, ...]:

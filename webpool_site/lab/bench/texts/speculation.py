@@ -1,5 +1,6 @@
 """What drafted tokens bring: the same texts with and without them, in turns.
 
+Beside the clock, which others on the machine disturb, the processor time of browser and worker is told.
 The decoder is made to go on in a known way: each token has one that follows it best.
 """
 
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from inference.models import ModelType, OnnxModel
 from inference.zoo import decoder
 from inference.zoo.decoder import DecoderConfig
 from inference.zoo.weights import Seeded
+from webpool_site.lab.bench import processor
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Table
 
@@ -32,7 +34,11 @@ _CONFIG: Final = DecoderConfig(
     embedding_scale=4.0,
 )  # fmt: skip
 _ROUND, _ROUNDS = 12, 21  # so many tokens come again and again; the others only after all of them
-_TOKENS, _TIMES = 128, 5
+_TOKENS, _TIMES = 128, 7
+_COLUMNS = (
+    "text", "tokens/s without", "with", "with/without", "processor ms per token without", "with drafts",
+    "drafted", "of them right",
+)  # fmt: skip
 
 
 class Following:
@@ -78,12 +84,14 @@ def measure(pool: Pool) -> Iterator[Table]:
     browser = pool.ids[0]
     yield Table(
         f"text: drafted tokens ({browser}, wasm, {_TOKENS} tokens, medians of {_TIMES} in turns)",
-        ("text", "tokens/s without", "with", "with/without", "drafted", "of them right"),
-        tuple(_measured(model, line, browser) for line in _LINES),
+        _COLUMNS,
+        tuple(_measured(model, line, browser, pool.pids) for line in _LINES),
     )
 
 
-def _measured(model: OnnxModel, line: _Line, browser: str) -> tuple[object, ...]:
+def _measured(
+    model: OnnxModel, line: _Line, browser: str, pids: Mapping[str, int]
+) -> tuple[object, ...]:
     prompt = [line.first]
     for _ in range(31):
         prompt.append(follower(prompt[-1]))
@@ -92,18 +100,24 @@ def _measured(model: OnnxModel, line: _Line, browser: str) -> tuple[object, ...]
     )
     _written(model, replace(asked, max_tokens=16))  # loaded and proved
     speeds: dict[bool, list[float]] = {True: [], False: []}
+    busy: dict[bool, list[float]] = {True: [], False: []}
     texts, drafted, right = set(), 0, 0
     for turn in range(2 * _TIMES):
         drafts = bool(turn % 2)
+        before = processor.look(pids)
         text, speed, facts = _written(model, replace(asked, speculation=drafts))
+        parts = processor.spent(before, processor.look(pids))
         speeds[drafts].append(speed)
+        busy[drafts].append(sum(parts.get(part, 0.0) for part in ("browser", "worker")))
         texts.add(text)
         if facts is not None:
             drafted, right = facts["drafted"], facts["right"]
     if len(texts) != 1:
         raise RuntimeError(f"{line.name}: the text is another one with drafts than without")
     without, with_ = (float(np.median(speeds[drafts])) for drafts in (False, True))
-    return line.name, without, with_, with_ / without, drafted, right
+    each = [after / before for before, after in zip(speeds[False], speeds[True], strict=True)]
+    took = [1000 * float(np.median(busy[drafts])) / _TOKENS for drafts in (False, True)]
+    return line.name, without, with_, float(np.median(each)), *took, drafted, right
 
 
 def _written(
