@@ -21,10 +21,9 @@ from inference.generation import report, serving
 from inference.graph.decoding.reference import Native
 from inference.models import ModelType, OnnxModel
 from inference.zoo import decoder
-from webpool_site.lab.bench import prompts, token_way
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Table
-from webpool_site.lab.bench.texts import divergence, speculation
+from webpool_site.lab.bench.texts import divergence, prompts, speculation, token_way
 
 _MODEL = "bench-writer"
 _PROMPT, _TOKENS = tuple(range(1, 17)), 64
