@@ -32,6 +32,7 @@ def chromium(
     """Somebody's own browser, logged in nowhere."""
     script = (
         "from django.contrib.auth.models import User;"
+        f"User.objects.filter(username='{NAME}').delete();"
         f"User.objects.create_superuser('{NAME}', password='{PHRASE}')"
     )
     stack.manage("shell", "-c", script)
@@ -158,10 +159,9 @@ def test_a_person_has_a_model_compared_by_schedule(
     person.write("[name=name]", f"compare {name}")
     Select(person.find("[name=regtask]")).select_by_value("inference.tasks.compare_model")
     Select(person.find("[name=interval]")).select_by_index(1)
-    script = "document.querySelector(`[name=${arguments[0]}]`).value = arguments[1]"
-    chromium.execute_script(script, "args", json.dumps([name]))
-    words = {"backends": ["wasm"], "browsers": ["firefox"], "runs": 2}
-    chromium.execute_script(script, "kwargs", json.dumps(words))
+    words = {"model": name, "backends": ["wasm"], "browsers": ["firefox"], "runs": 2}
+    script = "document.querySelector('[name=kwargs]').value = arguments[0]"  # it is folded
+    chromium.execute_script(script, json.dumps(words))
     person.follow("[name=_save]")
 
     def scheduled() -> list[dict[str, Any]]:
