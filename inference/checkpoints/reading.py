@@ -15,7 +15,7 @@ from inference.checkpoints.gguf_file import GgufFile
 from inference.checkpoints.gguf_model import GgufModel
 from inference.checkpoints.gguf_tokenizer import tokenizer_json
 from inference.checkpoints.hugging_face import HuggingFaceModel
-from inference.graph.decoding import memory
+from inference.graph.decoding import found, memory, verify
 from inference.graph.model import load
 from inference.zoo import decoder
 from inference.zoo.weights import Weights
@@ -107,6 +107,8 @@ def _parted(one: Made, export: Export, folder: Path) -> Made:
     written = [folder / "model.onnx", folder / "encoder.onnx"]
     for model, path in zip((decoder, encoder), written, strict=True):
         onnx.save(model, path)
+    read = found.read_file(written[0], one.described.called).found
+    verify.verify_steps(written[0], found.ports_of(decoder) or read.whole, read.vocabulary)
     return dataclasses.replace(one, onnx=written[0], encoder=written[1])
 
 

@@ -100,4 +100,22 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     refused("of the opsets 17 and 14")
     (folder / "decoder_model.onnx").unlink()
     refused("expected encoder_model.onnx with decoder_model_merged.onnx, or with")
-    (folder / "generation_config.json").unlink()
+
+
+def test_a_decoder_of_one_token_at_a_time_is_refused(tmp_path: Path) -> None:
+    """It has no mask among the tokens of a step: theirs would see those that come after them."""
+    folder = listening_exports.write(tmp_path / "in", "whisper", merged=False)
+    file = folder / "decoder_with_past_model.onnx"
+    decoder = onnx.load(file)
+    (hiding,) = (node for node in decoder.graph.node if node.op_type == "Less")
+    far = onnx.numpy_helper.from_array(np.array(-1000, np.int64), "far")
+    decoder.graph.initializer.append(far)
+    hiding.input[1] = "far"
+    onnx.save(decoder, file)
+    with pytest.raises(NoDecoder, match="exported for one token at a time"):
+        read(folder, tmp_path / "out")
+    (port,) = (item for item in decoder.graph.input if item.name == "input_ids")
+    port.type.tensor_type.shape.dim[1].dim_value = 1
+    onnx.save(decoder, file)
+    with pytest.raises(NoDecoder, match="expected input_ids of any length"):
+        read(folder, tmp_path / "again")
