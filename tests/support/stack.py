@@ -125,14 +125,16 @@ class RunningStack:
         return run_id
 
     def wait_run(self, run_id: str, *, timeout_s: float = 240.0) -> dict[str, Any]:
-        """Poll until the run is terminal; the web server may be away meanwhile."""
+        """The run once it is terminal; the web server may be away meanwhile."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                run: dict[str, Any] = self.get(f"/api/runs/{run_id}/")
-                if run["state"] != "running":
-                    return run
-            time.sleep(0.05)
+            try:
+                run: dict[str, Any] = self.get(f"/api/runs/{run_id}/?wait=2")
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.1)
+                continue
+            if run["state"] != "running":
+                return run
         raise AssertionError(f"run {run_id} did not end within {timeout_s} s\n{self.logs()}")
 
     def outputs(self, run_id: str) -> dict[str, np.ndarray]:
