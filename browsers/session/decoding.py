@@ -80,8 +80,9 @@ class Decoding:
     def steps(self, asked: Sequence[StepAsked], *, timeout_s: float) -> list[Reply | Refusal]:
         """Steps of sessions on models that are held for them, one after another; from any thread.
 
-        What became of each: NotLoaded, the engine has another one since, without the model; StepRefused, the
-        cache is not where the step begins; BrowserError, what the page reported.
+        What became of each: what it gave, and in its header how long all of them were in the page, and on
+        the way there and back with that. NotLoaded: the engine has another one since, without the model.
+        StepRefused: the cache is not where the step begins. BrowserError: what the page reported.
 
         Raises:
             BrowserError: what became of the page.
@@ -90,10 +91,11 @@ class Decoding:
         tensors = [tensor for each in asked for tensor in each.tensors]
         reply, given = self._page.step("decode", {"steps": headers}, tensors, timeout_s)
         left = iter(given)
+        way = {"page_ms": reply["page_ms"], "round_trip_ms": reply["round_trip_ms"]}
         return [
             reported(answer["error"])
             if "error" in answer
-            else (answer, list(itertools.islice(left, answer["count"])))
+            else (answer | way, list(itertools.islice(left, answer["count"])))
             for answer in reply["answers"]
         ]
 

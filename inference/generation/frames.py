@@ -12,7 +12,6 @@ from django.conf import settings
 from browsers.core.answers.agreement import disagreement
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from inference.core.generation.sessions import steps_of
-from inference.store.tensors import encode_array
 
 _TOKENS: Final = "tokens"
 _ALIKE: Final = 1e-2  # differences grow with a text's positions; a wrong answer is further off
@@ -60,9 +59,10 @@ def tokens_frame(
     drafted: Sequence[int] = (),
 ) -> bytes:
     """A step of the first stage: `tokens` at the positions from `start`, and what an encoder made."""
-    array = np.array([[*tokens, *drafted]], np.int64)
-    tensors = [encode_array(_TOKENS, array), *memory]
-    return frame_of(Framed(start, array.size, tensors, drafted))
+    every = [*tokens, *drafted]
+    data = np.array(every, "<i8").tobytes()
+    own = WireTensor(_TOKENS, "int64", (1, len(every)), data)
+    return frame_of(Framed(start, len(every), [own, *memory], drafted))
 
 
 def memory_frame(memory: Sequence[WireTensor]) -> bytes:

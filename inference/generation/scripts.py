@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import redis
 from redis.commands.core import Script
-from redis.exceptions import NoScriptError, RedisError
 
 from browsers.redis import client
 
@@ -34,34 +33,10 @@ def run(call: Call) -> Any:
     return _known(call.script, client())(keys=call.keys, args=call.args)
 
 
-def run_and_read(
-    calls: Sequence[Call], after: Mapping[str, str]
-) -> tuple[list[Any | RedisError], Found]:
-    """Run all, and read what streams have after these entries, one entry of each, in one round trip.
-
-    Nobody who waits for the streams is woken before all is written. What a script failed with is its answer.
-
-    Raises:
-        RedisError: the store does not answer; some of them may have been run.
-    """
-    pipe = client().pipeline(transaction=True)
-    for call in calls:
-        pipe.evalsha(
-            _known(call.script, client()).sha,
-            len(call.keys),
-            *call.keys,
-            *call.args,
-        )
-    asked: dict[Any, Any] = dict(after)
-    pipe.xread(asked, count=1)
-    *answers, found = pipe.execute(raise_on_error=False)
-    if isinstance(found, RedisError):
-        raise found
-    again = [
-        run(call) if isinstance(answer, NoScriptError) else answer
-        for call, answer in zip(calls, answers, strict=True)
-    ]
-    return again, found or ()
+def sha_of(script: str) -> str:
+    """By which name the server knows it, once it has run."""
+    sha: str = _known(script, client()).sha
+    return sha
 
 
 @functools.cache

@@ -239,9 +239,8 @@ class HeldStage:
         taken = {item.name for item in self.stage.inputs}
         if self.index:
             return [tensor for tensor in tensors if tensor.name in taken]
-        array = decode_array(tensors[0])
         tokens = [
-            encode_array(item.name, array.astype(item.dtype))
+            _as(tensors[0], item.name, item.dtype)
             for item in self.stage.inputs
             if item.use is Use.TOKENS
         ]
@@ -326,6 +325,13 @@ class HeldStage:
             return had == given or (self.backend != placing.WASM and alike(had, given))
         assert isinstance(given, str), "tokens are told as text"
         return telling.tokens_of(had) == telling.tokens_of(given)
+
+
+def _as(tokens: WireTensor, name: str, dtype: str) -> WireTensor:
+    """Tokens under the name, and of the type, that a stage's input has."""
+    if dtype == tokens.dtype:
+        return WireTensor(name, dtype, tokens.shape, tokens.data)
+    return encode_array(name, decode_array(tokens).astype(dtype))
 
 
 def _step_ms(step: Step, reply: Reply) -> float:

@@ -23,20 +23,19 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import redis
 from django.conf import settings
 
 from browsers.core.failures import Category
-from browsers.redis import blocking_client, client
+from browsers.redis import client
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Paused, Resumed
 from inference.documents import JsonView
 from inference.generation import scripts
-from inference.generation.scripts import Call, Found
+from inference.generation.scripts import Call
 
 TOLD: Final = "webpool:gen:told"
 HEARING: Final = "webpool:gen:told:hearing"
@@ -83,20 +82,6 @@ class Appended:
 
     said: Said
     had: bytes = b""
-
-
-def pass_on(
-    calls: Sequence[Call], after: Mapping[str, str]
-) -> tuple[list[Appended | redis.RedisError], Found]:
-    """What became of each, and what streams have after these entries, one of each.
-
-    Raises:
-        RedisError: the store does not answer; some may have been appended, and may be again.
-    """
-    answers, found = scripts.run_and_read(calls, after)
-    return [
-        answer if isinstance(answer, redis.RedisError) else _appended(answer) for answer in answers
-    ], found
 
 
 def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]]) -> None:
@@ -181,6 +166,14 @@ def end(session: str, stages: int, ended: Ended) -> bool:
     keys = (_fence_key(session), out_key(session), TOLD, *inputs)
     args = (telling.to_json(ended), *_end_args(session, ended))
     return bool(scripts.run(Call(scripts.END, keys, args)))
+
+
+def let_go(session: str, stages: int) -> None:
+    """Of an ended session's inputs no more is kept than that they have ended."""
+    pipe = client().pipeline(transaction=False)
+    for stage in range(stages):
+        pipe.xtrim(in_key(session, stage), maxlen=1, approximate=False)
+    pipe.execute()
 
 
 def give(session: str, stage: int, epoch: int, paused: Paused) -> Said:
@@ -280,13 +273,6 @@ def tell_lost(session: str, stage: int, epoch: int, category: Category, why: str
     )
 
 
-def wait(after: Mapping[str, str], most_ms: int) -> Found:
-    """Wait until streams have something after these entries; one entry of each that has."""
-    asked: dict[Any, Any] = dict(after)
-    found: Any = blocking_client().xread(asked, 1, most_ms)
-    return found or ()
-
-
 def wake(browser: str) -> None:
     """Have a browser's loop look at its stages."""
     pipe = client().pipeline()
@@ -300,10 +286,13 @@ def _ttl_ms() -> int:
 
 
 def _end_args(session: str, ended: Ended | None) -> tuple[str | int | bytes, ...]:
-    whole = ended is not None and ended.ending in (Ending.STOP, Ending.LENGTH)
+    if ended is None:
+        return (_ttl_ms(), _LAST, b"", b"")
+    whole = ended.ending in (Ending.STOP, Ending.LENGTH)
     control = json.dumps({"what": "ended", "session": session})
     return (_ttl_ms(), _LAST, control, KEEP if whole else b"")
 
 
-def _appended(answer: list[bytes]) -> Appended:
+def appended(answer: list[bytes]) -> Appended:
+    """What a script answered whoever appended."""
     return Appended(Said(answer[0].decode()), answer[1] if len(answer) > 1 else b"")

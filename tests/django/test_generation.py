@@ -32,6 +32,7 @@ from inference.core.generation.asked import Asked, Ended, Ending, Paused, Resume
 from inference.core.generation.sampled import Pick, Sampling
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownRun
 from inference.generation import endings, frames, recovery, report, serving, streams, watch
+from inference.generation.exchange import Exchange
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said
 from inference.generation.watch import Watcher
@@ -78,7 +79,7 @@ def write(session: GenerationSession, index: int, token: int, ended: Ended | Non
 
 
 def passed_on(call: Call) -> Appended:
-    (answer,), _ = streams.pass_on([call], {streams.wake_key("nobody"): "0-0"})
+    (answer,) = Exchange().pass_on([call], {streams.wake_key("nobody"): "0-0"}, 0)
     assert isinstance(answer, Appended)
     return answer
 
@@ -143,12 +144,14 @@ def test_what_several_sessions_give_is_judged_apart_and_what_came_is_read(
     ]
     client().script_flush()  # as after a restart of the store
     after = {streams.in_key(str(each.pk), 1): "0-0" for each in (one, other)}
-    _, nothing = streams.pass_on(calls[2:], after)
-    assert nothing == ()
-    answers, found = streams.pass_on(calls, after)
+    exchange = Exchange()
+    exchange.pass_on(calls[2:], after, 0)
+    assert not exchange.wait({}, 0)
+    answers = exchange.pass_on(calls, after, 0)
     said = [answer.said for answer in answers if isinstance(answer, Appended)]
     assert said == [Said.NEW, Said.STALE, Said.GONE]
-    ((key, ((entry, fields),)),) = found
+    exchange.wait({}, 0)  # was read before the scripts, which the store did not know, were run
+    ((key, ((entry, fields),)),) = exchange.wait(after, 0)
     assert (key.decode(), entry) == (streams.in_key(str(one.pk), 1), b"5-0")
     assert fields == {streams.FRAME: b"one"}
 
@@ -392,6 +395,9 @@ def test_what_an_encoder_made_is_told_once_kept_and_given_again(
     assert GenerationMemory.objects.filter(session=session).exists()
     assert endings.end(session, Ending.CANCELLED)
     assert not GenerationMemory.objects.filter(session=session).exists(), "it may be of many MB"
+    for stage in range(session.plan.num_shards):
+        left: Any = client().xrange(streams.in_key(str(session.pk), stage))
+        assert [list(fields) for _, fields in left] == [[streams.END]], "so may these"
 
 
 def test_a_decoder_that_listens_needs_its_encoder(tmp_path: Path) -> None:

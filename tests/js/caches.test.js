@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { judge, logSum, numbers, shortened, topOf } from '../../browsers/static/browsers/runtime/caches.js';
+import { judge, logSum, numbers, ones, shortened, topOf } from '../../browsers/static/browsers/runtime/caches.js';
 
 const cases = JSON.parse(readFileSync(new URL('fixtures/steps.json', import.meta.url), 'utf8'));
 
@@ -31,7 +31,9 @@ test('a cache is cut to its first positions, along whichever axis they are', () 
 });
 
 test('inputs that follow from the step alone', () => {
-  assert.deepEqual(numbers('mask', 2, 2, 0), [1, 1, 1, 1]);
+  assert.deepEqual(ones('int64', 4), BigInt64Array.of(1n, 1n, 1n, 1n));
+  assert.deepEqual(ones('float32', 2), Float32Array.of(1, 1));
+  assert.deepEqual(ones('bool', 2), Uint8Array.of(1, 1));
   assert.deepEqual(numbers('positions', 2, 3, 1), [2, 3, 4]);
   assert.deepEqual(numbers('last_position', 2, 3, 0), [4]);
   assert.deepEqual(numbers('length', 2, 3, 0), [5]);

@@ -24,7 +24,10 @@ import numpy as np
 import psutil
 
 from browsers.lifeline import dies_with_parent
+from tests.support import commands
 from tests.support.shared import ROOT, migrated, share_browsers
+
+_RUN_A_POOL = ("demo", "fire", "validate_faults")
 
 
 def free_port() -> int:
@@ -148,16 +151,17 @@ class RunningStack:
     def manage(
         self, *args: str, timeout_s: float = 300, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a management command against this stack, as its operator would."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *args],
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        """Run a management command against this stack, as its operator would.
+
+        One that runs a pool of its own is started as a program.
+        """
+        if args[0] in _RUN_A_POOL:
+            done = subprocess.run(
+                [sys.executable, "manage.py", *args], cwd=ROOT, env=self.env,
+                capture_output=True, text=True, timeout=timeout_s, check=False,
+            )  # fmt: skip
+        else:
+            done = commands.run(args, self.env, timeout_s)
         if check and done.returncode:
             raise AssertionError(f"{args}: {done.stdout}\n{done.stderr}\n{self.logs()}")
         return done

@@ -23,9 +23,11 @@ from inference.core.generation.asked import (
 from inference.core.generation.sampled import Pick, Sampling
 from inference.documents import JsonObject
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def pick_to_json(pick: Pick) -> str:
-    return json.dumps(["token", pick.token, pick.logprob, pick.top], separators=(",", ":"))
+    return _to_json(["token", pick.token, pick.logprob, pick.top])
 
 
 def token_of(document: bytes | str) -> int:
@@ -45,7 +47,7 @@ def tokens_of(text: bytes | str) -> list[int]:
 
 def to_json(event: Paused | Resumed | Ended) -> str:
     """A token is told by its pick; how many tokens were written follows from where the entry stands."""
-    return json.dumps([type(event).__name__.lower(), asdict(event)], separators=(",", ":"))
+    return _to_json([type(event).__name__.lower(), asdict(event)])
 
 
 def from_json(raw: bytes | str, tokens: int) -> Event:

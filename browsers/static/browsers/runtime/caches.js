@@ -197,9 +197,9 @@ function filled(ort, inputs, { start, count, drafted }, given) {
         }
         return [name, tensor];
       }
-      const values = numbers(use, start, count, drafted);
+      const values = use === 'mask' ? ones(dtype, start + count) : typed(dtype, numbers(use, start, count, drafted));
       const shape = SHAPES[use]?.(values.length) ?? Array(rank).fill(1);
-      return [name, new ort.Tensor(/** @type {any} */ (dtype), typed(dtype, values), shape)];
+      return [name, new ort.Tensor(/** @type {any} */ (dtype), values, shape)];
     }),
   );
 }
@@ -214,8 +214,6 @@ function filled(ort, inputs, { start, count, drafted }, given) {
  */
 export function numbers(use, start, count, drafted) {
   switch (use) {
-    case 'mask':
-      return Array(start + count).fill(1);
     case 'positions':
       return Array.from({ length: count }, (_, index) => start + index);
     case 'last_position':
@@ -228,6 +226,23 @@ export function numbers(use, start, count, drafted) {
       return Array(drafted + 1).fill(1);
   }
   throw new PageError('invalid_input', `an input's use ${use} is unknown to the page`);
+}
+
+/**
+ * A mask over all positions, which is as long as the text: filled in one go.
+ * @param {string} dtype
+ * @param {number} length
+ */
+export function ones(dtype, length) {
+  switch (dtype) {
+    case 'int64':
+      return new BigInt64Array(length).fill(1n);
+    case 'int32':
+      return new Int32Array(length).fill(1);
+    case 'float32':
+      return new Float32Array(length).fill(1);
+  }
+  return typed(dtype, Array(length).fill(1));
 }
 
 /**
