@@ -214,7 +214,7 @@ class Page:
     ) -> Reply:
         """A request to the engine beside others, to whom one that is late leaves it; from any thread."""
         try:
-            return self.bridge.request(op, header, tensors, timeout_s=timeout_s)
+            return self.bridge.step(op, header, tensors, timeout_s=timeout_s)
         except ConnectionLost as lost:
             raise self._explained(lost) from lost
 

@@ -37,8 +37,8 @@ _GREETS_WITHIN_S = 5.0  # after the driver has said that the page is loaded; eac
 
 
 class BrowserSession:
-    """A browser with webpool's page in it, used by one thread (`facts`, `loaded`, `cut` and
-    `tree_pss_mb` by any).
+    """A browser with webpool's page in it, used by one thread (`facts`, `loaded`, `cut`, `tree_pss_mb` and
+    `tree_rss_mb` by any).
 
     `files` gives the path of a file by its sha256 (KeyError: unknown). `runtime_dir` holds
     onnxruntime-web's dist files. `threads` is for WebAssembly. `on_event` is called from another
@@ -266,6 +266,10 @@ class BrowserSession:
     def tree_pss_mb(self) -> float | None:
         """Memory of the browser's process tree in MB; may be called from any thread."""
         return self._window.pss_mb()
+
+    def tree_rss_mb(self) -> float | None:
+        """The same with shared pages in full: not what the tree takes, but cheap, and moves with it."""
+        return self._window.rss_mb()
 
     # --- models ---
 

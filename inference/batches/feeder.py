@@ -15,6 +15,7 @@ from django.utils import timezone
 from inference.batches.engine import advance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.store import wakeups
+from inference.store.under_way import under_way
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def feed_forever(stop: threading.Event, every_s: float) -> None:
     began = timezone.now()
     while not stop.is_set():
         try:
-            flying = feed(alone_since=began)
+            flying = feed(alone_since=began) if under_way().batches else []
             if flying:
                 wakeups.wait_any(flying, every_s)
             else:

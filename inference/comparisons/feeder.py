@@ -18,6 +18,7 @@ from django.utils import timezone
 from inference.comparisons.engine import advance
 from inference.models import Comparison, ComparisonState
 from inference.store import wakeups
+from inference.store.under_way import under_way
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def feed_forever(stop: threading.Event, every_s: float) -> None:
     began = timezone.now()
     while not stop.is_set():
         try:
-            flying = feed(alone_since=began)
+            flying = feed(alone_since=began) if under_way().comparisons else None
             if flying is not None:
                 wakeups.wait_any([flying], every_s)
             else:

@@ -1,0 +1,1 @@
+"""What is measured of texts, beside their speed."""
