@@ -10,7 +10,7 @@ from typing import Any
 from browsers import probe
 from browsers.bridge import Connection
 from browsers.core.answers.known import Known
-from browsers.core.errors import BrowserError, DeadlinePassed
+from browsers.core.errors import BrowserError, ConnectionLost, DeadlinePassed
 from browsers.core.failures import Rung
 from browsers.core.protocol import WireTensor
 from browsers.core.residency import DEFAULT_BASELINE_MB
@@ -156,9 +156,21 @@ class BrowserSession:
     def _bring_up(self, deadline: Deadline, *, polite: bool = False) -> None:
         self._page.expect()
         browser = self._window.open(self._page.serve_in, polite=polite)
-        greeting = self._greeting(deadline)
+        greeting, facts = self._met(deadline)
         self._residents.forget()
-        self._backends.describe(browser, greeting, self._page.facts(deadline))
+        self._backends.describe(browser, greeting, facts)
+
+    def _met(
+        self, deadline: Deadline, *, other_than: str = ""
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The greeting of the page just shown, or of one that has replaced it, and what that one can do."""
+        while True:
+            greeting = self._greeting(deadline, other_than=other_than)
+            try:
+                return greeting, self._page.facts(deadline)
+            except ConnectionLost:
+                if not self.connected:
+                    raise
 
     def _greeting(self, deadline: Deadline, *, other_than: str = "") -> Mapping[str, Any]:
         """Wait for the page just shown; one that died before it could greet is shown anew."""
@@ -225,8 +237,7 @@ class BrowserSession:
         former = self._page.engine[0]
         with self._page.deliberately():
             self._window.show_again(self._page.url)
-            self._greeting(deadline, other_than=former)
-        self._page.facts(deadline)
+            self._met(deadline, other_than=former)
 
     def restart(self, deadline_s: float = 60.0, *, polite: bool = False) -> BrowserFacts:
         """A new browser process in place of the old one; models are loaded again when needed.

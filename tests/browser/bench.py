@@ -21,6 +21,17 @@ from browsers.session import BrowserSession, RunReport, SessionEvent
 from browsers.session.backends import BACKENDS
 
 KINDS = ("chromium", "chromium-npm", "firefox", "webkitgtk")
+# npm's headless Chromium is another build of Chromium; tests of eviction, relief and faults run it.
+EACH = [
+    pytest.param(kind, marks=pytest.mark.soak("as chromium")) if kind == "chromium-npm" else kind
+    for kind in KINDS
+]
+OFFERS = {
+    "chromium": {"wasm", "webgpu"},
+    "chromium-npm": {"wasm", "webgpu", "webnn"},
+    "firefox": {"wasm", "webgpu"},
+    "webkitgtk": {"wasm"},
+}
 DIST = Path(__file__).parents[2] / "node_modules" / "onnxruntime-web" / "dist"
 
 
