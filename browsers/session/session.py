@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from browsers import probe
+from browsers.bridge import Connection
 from browsers.core.answers.known import Known
 from browsers.core.errors import BrowserError, DeadlinePassed
 from browsers.core.failures import Rung
@@ -31,7 +32,6 @@ from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import ProofBook, Proving
 from browsers.session.residents import ModelKey, Residents
 from browsers.session.window import Window
-from browsers.websocket import Connection
 
 _GREETS_WITHIN_S = 5.0  # after the driver has said that the page is loaded; each time twice as long
 
