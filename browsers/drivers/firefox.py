@@ -102,6 +102,8 @@ _QUIET: _Preferences = {
     "toolkit.telemetry.server": "",
     "toolkit.telemetry.unified": False,
     "toolkit.telemetry.reportingpolicy.firstRun": False,
+    # Nobody types: no caret blinks.
+    "ui.caretBlinkTime": 0,
     # One content process per origin is enough: less memory, and no spare one to mistake for ours.
     "dom.ipc.processPrelaunch.enabled": False,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import threading
 import time
 
@@ -40,13 +41,14 @@ class Watch:
     def _run(self) -> None:
         while not self._end.wait(LOOK_EVERY_S):
             seen = set()
+            some_stopped = _may_be_stopped()
             for child in list(self._loop.children.values()):
                 process = child.process
                 if process is None or child.state not in RUNNING:
                     continue
                 seen.add(process.pid)
                 try:
-                    why = self._why_put_down(child, process)
+                    why = self._why_put_down(child, process, some_stopped)
                 except Exception:
                     log.exception("%s could not be looked at", child.spec.name)
                     continue
@@ -56,9 +58,9 @@ class Watch:
                     )
             self._stopped_since = {p: at for p, at in self._stopped_since.items() if p in seen}
 
-    def _why_put_down(self, child: Child, process: Process) -> str:
+    def _why_put_down(self, child: Child, process: Process, some_stopped: bool) -> str:
         now = time.monotonic()
-        if _is_stopped(process.pid):
+        if some_stopped and _is_stopped(process.pid):
             since = self._stopped_since.setdefault(process.pid, now)
             if now - since >= child.spec.stopped_timeout_s:
                 return f"it was stopped (SIGSTOP) for {now - since:.1f} s"
@@ -70,6 +72,16 @@ class Watch:
         if silent_s is not None and silent_s > child.spec.silent_timeout_s:
             return f"it showed no sign of life for {silent_s:.0f} s"
         return ""
+
+
+def _may_be_stopped() -> bool:
+    """Whether any child of this process is, whosoever: the kernel says so in one call, where it can."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        return os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _is_stopped(pid: int) -> bool:

@@ -13,8 +13,8 @@ from tests.support import postgres
 from tests.support.shared import ROOT
 
 FILES = (
-    "postgresql", "races", "ledger", "redundancy", "doubts", "sweep", "draining", "leases",
-    "history_recording", "hangs", "quarantine",
+    "postgresql", "races", "ledger", "moves", "lifecycle", "redundancy", "doubts", "sweep", "turns",
+    "draining", "leases", "history_recording", "hangs", "quarantine",
 )  # fmt: skip
 
 

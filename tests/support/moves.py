@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from django.db import connection
 
 from inference.core.lifecycle import ASK, RUN, STEP, Move, RunState, ShardState
 
-_WATCH = """
-CREATE TEMP TABLE moves (kind TEXT, id TEXT, before TEXT, after TEXT, raised INTEGER, asked INTEGER);
-CREATE TEMP TRIGGER watch_steps AFTER UPDATE OF state ON main.inference_runshard BEGIN
-  INSERT INTO moves VALUES ('step', NEW.id, OLD.state, NEW.state, NEW.fence - OLD.fence,
-                            NEW.doubt IS NOT NULL AND NEW.doubt IS NOT OLD.doubt);
-END;
-CREATE TEMP TRIGGER watch_runs AFTER UPDATE OF state ON main.inference_run BEGIN
-  INSERT INTO moves VALUES ('run', NEW.id, OLD.state, NEW.state, 0, 0);
-END;
-"""
-_STOP = "DROP TRIGGER temp.watch_steps; DROP TRIGGER temp.watch_runs; DROP TABLE temp.moves;"
+_SQLITE = (
+    """CREATE TEMP TABLE moves
+    (n INTEGER PRIMARY KEY, kind TEXT, id TEXT, before TEXT, after TEXT, raised INTEGER, asked INTEGER)""",
+    """CREATE TEMP TRIGGER watch_steps AFTER UPDATE OF state ON main.inference_runshard BEGIN
+      INSERT INTO moves VALUES (NULL, 'step', NEW.id, OLD.state, NEW.state, NEW.fence - OLD.fence,
+                                NEW.doubt IS NOT NULL AND NEW.doubt IS NOT OLD.doubt);
+    END""",
+    """CREATE TEMP TRIGGER watch_runs AFTER UPDATE OF state ON main.inference_run BEGIN
+      INSERT INTO moves VALUES (NULL, 'run', NEW.id, OLD.state, NEW.state, 0, 0);
+    END""",
+)
+_NO_SQLITE = ("DROP TRIGGER watch_steps", "DROP TRIGGER watch_runs", "DROP TABLE moves")
+_POSTGRESQL = (
+    """CREATE TABLE moves
+    (n SERIAL, kind TEXT, id TEXT, before TEXT, after TEXT, raised INTEGER, asked INTEGER)""",
+    """CREATE FUNCTION watch_step() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      INSERT INTO moves (kind, id, before, after, raised, asked)
+      VALUES ('step', NEW.id::text, OLD.state, NEW.state, NEW.fence - OLD.fence,
+              (NEW.doubt IS NOT NULL AND NEW.doubt IS DISTINCT FROM OLD.doubt)::int);
+      RETURN NEW;
+    END $$""",
+    """CREATE FUNCTION watch_run() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      INSERT INTO moves (kind, id, before, after, raised, asked)
+      VALUES ('run', NEW.id::text, OLD.state, NEW.state, 0, 0);
+      RETURN NEW;
+    END $$""",
+    """CREATE TRIGGER watch_steps AFTER UPDATE OF state ON inference_runshard
+    FOR EACH ROW EXECUTE FUNCTION watch_step()""",
+    """CREATE TRIGGER watch_runs AFTER UPDATE OF state ON inference_run
+    FOR EACH ROW EXECUTE FUNCTION watch_run()""",
+)
+_NO_POSTGRESQL = (
+    "DROP FUNCTION watch_step CASCADE",
+    "DROP FUNCTION watch_run CASCADE",
+    "DROP TABLE moves",
+)
 
 
 @dataclass(frozen=True)
@@ -57,13 +82,19 @@ class Change:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Watch]:
-    """Watch what this process's connection writes, on SQLite."""
-    connection.ensure_connection()
-    connection.connection.executescript(_WATCH)
+    """Watch what this process's connection writes."""
+    sqlite = connection.vendor == "sqlite"
+    _execute(_SQLITE if sqlite else _POSTGRESQL)
     try:
         yield Watch()
     finally:
-        connection.connection.executescript(_STOP)
+        _execute(_NO_SQLITE if sqlite else _NO_POSTGRESQL)
+
+
+def _execute(statements: Iterable[str]) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
 
 
 class Watch:
@@ -71,9 +102,9 @@ class Watch:
 
     def take(self) -> list[Change]:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT * FROM temp.moves ORDER BY rowid")
+            cursor.execute("SELECT kind, id, before, after, raised, asked FROM moves ORDER BY n")
             rows = cursor.fetchall()
-            cursor.execute("DELETE FROM temp.moves")
+            cursor.execute("DELETE FROM moves")
         return [Change(*row) for row in rows]
 
 

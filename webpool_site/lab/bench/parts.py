@@ -55,6 +55,7 @@ class Part:
 
 PARTS = (
     Part("overheads", "what the pool adds to a request, beside baselines", "overheads"),
+    Part("rest", "what the pool takes of the processor while nobody asks", "processor"),
     Part("strategies", "every strategy and auto over six families", "strategies"),
     Part("throughput", "what more browsers and more streams bring", "throughput"),
     Part(

@@ -10,9 +10,11 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from django.db.models import Max
@@ -23,13 +25,16 @@ from inference.models import Attempt
 from inference.store import outbox
 from webpool_site.lab.bench.stats import Table
 
+if TYPE_CHECKING:
+    from webpool_site.lab.bench.parts import Line, Pool
+
 TURNS = 3_000_000
-REST_S = 20.0
+REST_S, ALONE_S = 20.0, 60.0
 _SETTLES_S = (
     3.0  # what a request leaves behind is done by then, but for history, which rests after work
 )
 _PATIENCE_S, _LOOK_EVERY_S = 60.0, 0.2
-_BROWSER = "browser."
+_BROWSER, _ALL = "browser.", "the pool"
 
 Times = dict[tuple[str, int, float], float]
 Bodies = Mapping[str, Mapping[str, Any]]
@@ -49,25 +54,46 @@ def look(pids: Mapping[str, int]) -> Times:
 
     `pids`: by name, the supervisor's children. A browser's worker and what it started are two parts.
     """
-    times: Times = {}
+    return _read(pids, _seconds)
+
+
+def look_at_wakes(pids: Mapping[str, int]) -> Times:
+    """Likewise how often threads of each process have waited for something and were woken; Linux only."""
+    return _read(pids, _wakes)
+
+
+def _read(pids: Mapping[str, int], read: Callable[[psutil.Process], float]) -> Times:
+    found: Times = {}
+    for part, process in _processes(pids):
+        with contextlib.suppress(psutil.Error, OSError):
+            found[part, process.pid, process.create_time()] = read(process)
+    return found
+
+
+def _processes(pids: Mapping[str, int]) -> Iterator[tuple[str, psutil.Process]]:
     for name, pid in {**pids, "supervisor": os.getpid()}.items():
         with contextlib.suppress(psutil.Error):
             root = psutil.Process(pid)
             if name == "supervisor":
-                _add(times, name, root)
+                yield name, root
             elif not name.startswith(_BROWSER):
-                for process in [root, *root.children(recursive=True)]:
-                    _add(times, name, process)
+                yield from ((name, process) for process in [root, *root.children(recursive=True)])
             else:
                 for process in tree(root):
-                    _add(times, "worker" if process.pid == pid else "browser", process)
-    return times
+                    yield "worker" if process.pid == pid else "browser", process
 
 
-def _add(times: Times, part: str, process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.Error):
-        spent = process.cpu_times()
-        times[part, process.pid, process.create_time()] = spent.user + spent.system
+def _seconds(process: psutil.Process) -> float:
+    taken = process.cpu_times()
+    return taken.user + taken.system
+
+
+def _wakes(process: psutil.Process) -> float:
+    texts = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/status")]
+    return sum(int(_WAKES.findall(text)[0]) for text in texts)
+
+
+_WAKES = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)", re.MULTILINE)
 
 
 def spent(before: Times, after: Times) -> dict[str, float]:
@@ -84,6 +110,29 @@ def at_rest(pids: Mapping[str, int], seconds: float = REST_S) -> dict[str, float
     time.sleep(seconds)
     parts, passed = spent(before, look(pids)), time.monotonic() - began
     return {part: 100 * taken / passed for part, taken in parts.items()}
+
+
+def measure(pool: Pool | None) -> Iterator[Line]:
+    """At rest, by process: what the bench's other tables subtract, and how often somebody is woken."""
+    assert pool is not None, "it measures the running pool"
+    _until_history_rests()
+    psutil.cpu_times_percent()  # since when
+    wakes, before, began = look_at_wakes(pool.pids), look(pool.pids), time.monotonic()
+    time.sleep(ALONE_S)
+    passed = time.monotonic() - began
+    idle = psutil.cpu_times_percent().idle / 100
+    taken = spent(before, look(pool.pids))
+    woken = spent(wakes, look_at_wakes(pool.pids))
+    rates = {part: (100 * s / passed, woken.get(part, 0.0) / passed) for part, s in taken.items()}
+    yield Table(
+        f"{len(pool.ids)} browsers at rest for {passed:.0f} s, in which the machine was idle by "
+        f"{idle:.0%}; {TURNS:,} turns of an empty loop take {loop_s():.2f} s here",
+        ("process", "% of a core", "wake-ups/s"),
+        (
+            *((part, *rate) for part, rate in rates.items()),
+            (_ALL, *(sum(column) for column in zip(*rates.values(), strict=True))),
+        ),
+    )
 
 
 def per_request(
@@ -142,7 +191,7 @@ def table(pids: Mapping[str, int], port: int, bodies: Bodies, n: int, *, warm_up
         caller.close()
     parts = list(dict.fromkeys(part for column in columns.values() for part in column))
     lines = [(part, *(column.get(part) for column in columns.values())) for part in parts]
-    sums = ("the pool", *(_sum(column) for column in columns.values()))
+    sums = (_ALL, *(_sum(column) for column in columns.values()))
     return Table(
         f"processor time by process ({n} requests each, one after another; what it takes at rest is "
         f"subtracted); {TURNS:,} turns of an empty "
