@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -22,6 +21,7 @@ from inference.documents import JsonView
 M = TypeVar("M", bound=models.Model)
 Field: TypeAlias = "models.Field[Any, Any]"
 Fields: TypeAlias = Sequence[Field]
+_Prepare: TypeAlias = Callable[[object], object]
 # What a column must be: an SQL expression, one of several words, or None: as given at the call.
 Condition = str | tuple[str, ...] | None
 _FOLDER = Path(__file__).parent / "sql"
@@ -40,14 +40,14 @@ class _Prepared:
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
 
-    def __call__(self, values: Iterable[Any]) -> list[Any]:
+    def __call__(self, values: Iterable[object]) -> list[object]:
         return [
             value if type(value) in kept else prepare(value)
             for value, (kept, prepare) in zip(values, self._ways, strict=True)
         ]
 
     @functools.cached_property
-    def _ways(self) -> list[tuple[frozenset[type], Callable[[Any], Any]]]:
+    def _ways(self) -> list[tuple[frozenset[type], _Prepare]]:
         return [(_left_alone(field), _preparing(field)) for field in self._fields]
 
 
@@ -65,14 +65,14 @@ def _is_left_alone(field: Field, sample: object) -> bool:
     return type(prepared) is type(sample) and prepared == sample
 
 
-def _preparing(field: Field) -> Callable[[Any], Any]:
+def _preparing(field: Field) -> _Prepare:
     if isinstance(field, models.DateTimeField):
         return _moment
     return lambda value: field.get_db_prep_save(value, connections["default"])
 
 
 @functools.lru_cache(maxsize=64)
-def _moment(value: datetime | None) -> Any:
+def _moment(value: object) -> object:
     """One is written to several columns, one after the other."""
     return _MOMENTS.get_db_prep_save(value, connections["default"])
 
@@ -103,9 +103,9 @@ class Insert(Generic[M]):
         for row in rows:
             row._state.adding = False
 
-    def write(self, rows: Sequence[JsonView]) -> list[Any]:
+    def write(self, rows: Sequence[JsonView]) -> list[object]:
         """The same of rows by their fields' names, all of them given; returns the database's keys."""
-        values: list[Any] = []
+        values: list[object] = []
         for row in rows:
             values += self._prepared(self._given(row))
         with connection.cursor() as cursor:
@@ -250,7 +250,7 @@ class _Named:
         self._expected = frozenset(self._names)
         self._prepared = _Prepared(fields)
 
-    def __call__(self, values: JsonView) -> list[Any]:
+    def __call__(self, values: JsonView) -> list[object]:
         if values.keys() != self._expected:
             raise TypeError(f"expected {', '.join(self._names)}; got {', '.join(values)}")
         return self._prepared([values[name] for name in self._names])
