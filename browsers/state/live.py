@@ -14,18 +14,17 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import redis
 from django.conf import settings
-from redis.commands.core import Script
 
 from browsers.core.breakers import Breakers
 from browsers.core.stillness import Stillness
-from browsers.redis import client
+from browsers.redis import ask, ask_meanwhile, client, script
 from browsers.state import breakers
 
+T = TypeVar("T")
 _INDEX = "webpool:browsers"
 _DRAINED = "webpool:drained"
 DRAINING = "draining"
@@ -119,10 +118,8 @@ class LiveBrowser:
 def publish(browser: LiveBrowser) -> Breakers:
     """Renew the lease and replace the published state; returns the browser's breakers, read on the way."""
     lease_ms = int(settings.WEBPOOL_LEASE_S * 1000)
-    raw = _publish(client())(
-        keys=[_key(browser.id), _INDEX, breakers.key_of(browser.id)],
-        args=[browser.to_json(), lease_ms, browser.id],
-    )
+    keys = [_key(browser.id), _INDEX, breakers.key_of(browser.id)]
+    (raw,) = ask(script(_PUBLISH, keys, [browser.to_json(), lease_ms, browser.id]))
     return breakers.parse(raw)
 
 
@@ -135,11 +132,6 @@ return redis.call('GET', KEYS[3])
 """
 
 
-@functools.cache
-def _publish(server: redis.Redis) -> Script:
-    return server.register_script(_PUBLISH)
-
-
 def withdraw(browser_id: str) -> None:
     """End the lease at once, as when a worker stops or is known to be dead."""
     client().delete(_key(browser_id))
@@ -147,7 +139,16 @@ def withdraw(browser_id: str) -> None:
 
 def living() -> dict[str, LiveBrowser]:
     """Every browser whose lease has not expired, by id, with its breakers; one round trip."""
-    raws, drained = _living(client())
+    return living_meanwhile(lambda: None)[0]
+
+
+def living_meanwhile(work: Callable[[], T]) -> tuple[dict[str, LiveBrowser], T]:
+    """The same, and what `work` returns, which is done while the server is asked."""
+    (answer,), done = ask_meanwhile([_ASK_LIVING], work)
+    return _living(*answer), done
+
+
+def _living(raws: Sequence[bytes | None], drained: list[bytes]) -> dict[str, LiveBrowser]:
     found = [
         LiveBrowser.from_json(state, guards)
         for state, guards in zip(raws[::2], raws[1::2], strict=True)
@@ -159,7 +160,7 @@ def living() -> dict[str, LiveBrowser]:
 
 def leases() -> dict[str, float]:
     """How long each lease that has not expired still lasts, in s, by browser; one small round trip."""
-    found = client().register_script(_LEASES)(keys=[_INDEX])
+    (found,) = ask(script(_LEASES, [_INDEX]))
     return {
         browser_id.decode(): left_ms / 1000
         for browser_id, left_ms in zip(found[::2], found[1::2], strict=True)
@@ -238,8 +239,4 @@ for i, id in ipairs(ids) do  -- of each its live state and its breakers (null: c
 end
 return {redis.call('MGET', unpack(keys)), redis.call('SMEMBERS', KEYS[2])}
 """
-
-
-def _living(server: redis.Redis) -> tuple[list[bytes | None], list[bytes]]:
-    states, drained = server.register_script(_LIVING)(keys=[_INDEX, _DRAINED], client=server)
-    return states, drained
+_ASK_LIVING = script(_LIVING, [_INDEX, _DRAINED])

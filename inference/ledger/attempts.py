@@ -52,13 +52,13 @@ def write(
     error: str = "",
 ) -> None:
     """Write the attempt down, inside the caller's transaction; a failed one with its category and why."""
-    row = Attempt(
-        shard=shard,
-        number=shard.attempts,
-        outcome=outcome,
-        finished_at=finished_at,
-        error_category=category,
-        error=without_paths(error),
+    row = {
         **vars(facts),
-    )
-    _INSERT([row])
+        "shard_id": shard.pk,
+        "number": shard.attempts,
+        "outcome": outcome,
+        "finished_at": finished_at,
+        "error_category": category,
+        "error": without_paths(error),
+    }
+    _INSERT.write([row])

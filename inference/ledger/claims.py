@@ -24,15 +24,18 @@ _RUN = Select(Run, ("id",))
 _STEPS = Select(RunShard, ("run_id",))
 
 
-def claim(step_id: int, fence: int, now: datetime, *, in_turn: bool = False) -> RunShard | None:
+def claim(
+    step_id: int, fence: int, now: datetime, *, of: Run | None = None, in_turn: bool = False
+) -> RunShard | None:
     """Take the step; `in_turn`: on a message that was sent for another one.
 
+    `of`: its run, read while the step waited: until it ends, nothing of the row changes.
     None, a normal answer: somebody else has it, it moved on, it is late or its browser is not trusted.
     """
     step = (step_moves.take if in_turn else step_moves.claim)(step_id, fence, now)
     if step is None:
         return None
-    (step.run,) = _RUN(id=step.run_id)
+    step.run = of or _RUN(id=step.run_id)[0]
     _with_plan(step)
     return step
 

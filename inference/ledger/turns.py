@@ -10,6 +10,7 @@ Within a tenant the order stays that in which steps were queued.
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime
 
 from django.db import connection
@@ -17,9 +18,9 @@ from django.db import connection
 from inference.core.turns import Turns
 from inference.ledger import claims
 from inference.models import Run, RunShard
-from inference.store.statements import read_sql, rows
+from inference.store.statements import Select, read_sql, rows
 
-_NEXT = read_sql("next_steps")
+_RUN = Select(Run, ("id",))
 _DEADLINE = Run._meta.get_field("deadline_at")
 # Each time somebody else may be faster: another worker that holds the browser's queue, a caller who cancels.
 _TRIES = 3
@@ -37,15 +38,24 @@ def claim_next(
         if not waiting:
             return None
         tenant = turns.next_of(waiting)
-        chosen = waiting[tenant]
-        step = claims.claim(*chosen, now, in_turn=chosen != message)
+        step_id, fence, run = waiting[tenant]
+        step = claims.claim(step_id, fence, now, of=run, in_turn=(step_id, fence) != message)
         if step is not None:
             turns.note(tenant)
             return step
     return None
 
 
-def _waiting(browser_id: str, step_id: int, now: datetime) -> dict[str, tuple[int, int]]:
-    """The step, with its fence, that each tenant has waiting longest."""
-    found = rows(_NEXT, [step_id, browser_id, _DEADLINE.get_db_prep_save(now, connection)])
-    return {tenant: (step, fence) for tenant, step, fence in found}
+def _waiting(browser_id: str, step_id: int, now: datetime) -> dict[str, tuple[int, int, Run]]:
+    """The step, with its fence and run, that each tenant has waiting longest."""
+    deadline = _DEADLINE.get_db_prep_save(now, connection)
+    found = [
+        (step, fence, _RUN.instance(columns))
+        for step, fence, *columns in rows(_next_sql(), [step_id, browser_id, deadline])
+    ]
+    return {run.tenant: (step, fence, run) for step, fence, run in found}
+
+
+@functools.cache
+def _next_sql() -> str:
+    return read_sql("next_steps").replace("{columns}", _RUN.columns)

@@ -39,12 +39,12 @@ def settle(
     shard: RunShard,
     outputs: Sequence[WireTensor],
     refs: Sequence[TensorRef],
+    odd: Sequence[str],
     facts: AttemptFacts,
     glance: results.Glance,
 ) -> None:
-    """Record a computed shard, or have it computed once more elsewhere."""
+    """Record a computed shard, or have it computed once more elsewhere; `odd`: its `oddities`."""
     named = {tensor.name: ref for tensor, ref in zip(outputs, refs, strict=True)}
-    odd = _odd(shard, outputs)
     earlier = doubt_of(shard)
     if earlier and earlier.answers:
         _confirm(shard, earlier, outputs, named, odd, facts, glance)
@@ -130,7 +130,7 @@ def _blame_late(shard: RunShard, outputs: Sequence[WireTensor], why: str) -> Non
         _blame(shard, shard.browser, first.browser, why)
 
 
-def _odd(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
+def oddities(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
     """What is odd about those outputs that are the model's, and that two browsers have not agreed on yet."""
     ours = {port.name for port in shard.run.model.output_ports}
     tensor_of = shard.plan_shard.tensor_of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from django.db import models
 
 from inference.core.ports import Joined, Port, read_ports
@@ -63,11 +65,11 @@ class OnnxModel(models.Model):
         """Whether a batch may be split."""
         return BatchAxis.from_json(self.batch_axis)
 
-    @property
+    @functools.cached_property
     def input_ports(self) -> tuple[Port, ...]:
         return read_ports(self.inputs)
 
-    @property
+    @functools.cached_property
     def output_ports(self) -> tuple[Port, ...]:
         return read_ports(self.outputs)
 
@@ -190,11 +192,11 @@ class PlanShard(models.Model):
     def __str__(self) -> str:
         return f"{self.plan} #{self.index}"
 
-    @property
+    @functools.cached_property
     def input_ports(self) -> tuple[Port, ...]:
         return read_ports(self.inputs)
 
-    @property
+    @functools.cached_property
     def output_ports(self) -> tuple[Port, ...]:
         return read_ports(self.outputs)
 
@@ -203,7 +205,7 @@ class PlanShard(models.Model):
         """What a join makes."""
         return tuple(Joined.from_json(item) for item in self.join)
 
-    @property
+    @functools.cached_property
     def tensor_of(self) -> dict[str, str]:
         """Under which name the run knows what each of its outputs makes."""
         return {port.name: port.tensor for port in self.output_ports}

@@ -5,6 +5,7 @@ Only keys and people are told apart (`core/tenants.py`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -23,6 +24,9 @@ _ACTIVE = read_sql("owner_runs")
 _COME_BACK_S = 5.0
 # Below this share of the store's memory nobody's outputs are in anybody's way.
 _SHORT_ABOVE = 0.5
+# A store that was not short is taken to have enough for so long: to ask it takes longer than to store.
+_ENOUGH_FOR_S = 1.0
+_enough_until = float("-inf")
 
 
 def check_shards(shards: int | None, copies: int, redundancy: str) -> None:
@@ -60,9 +64,8 @@ def check_stored(owner: str) -> None:
     """
     if not is_counted(owner):
         return
-    memory: Any = client().info("memory")
-    whole = int(memory.get("maxmemory", 0))
-    if not whole or int(memory["used_memory"]) < _SHORT_ABOVE * whole:
+    whole = _store_when_short()
+    if not whole:
         return
     held = _held_bytes(owner)
     if held > settings.WEBPOOL_MAX_STORED_SHARE * whole:
@@ -72,6 +75,19 @@ def check_stored(owner: str) -> None:
             f"(WEBPOOL_MAX_STORED_SHARE); they expire {settings.WEBPOOL_TENSOR_TTL_S} s after they were made",
             retry_after_s=_COME_BACK_S,
         )
+
+
+def _store_when_short() -> int:
+    """The store's memory in bytes while it is short; else 0, which is asked once a second at most."""
+    global _enough_until
+    if time.monotonic() < _enough_until:
+        return 0
+    memory: Any = client().info("memory")
+    whole = int(memory.get("maxmemory", 0))
+    if whole and int(memory["used_memory"]) >= _SHORT_ABOVE * whole:
+        return whole
+    _enough_until = time.monotonic() + _ENOUGH_FOR_S
+    return 0
 
 
 def _held_bytes(owner: str) -> int:

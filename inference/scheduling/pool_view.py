@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from browsers.models import Browser, BrowserState, DrainKind
-from browsers.state.live import LiveBrowser, living
+from browsers.state.live import LiveBrowser, living_meanwhile
 from inference.core.placement import BackendView, BrowserView
 from inference.errors import UnknownBrowser
 from inference.store.statements import read_sql, rows
@@ -26,8 +26,8 @@ def outstanding() -> dict[str, int]:
 
 def snapshot() -> list[BrowserView]:
     """Every browser whose lease holds, in order of id."""
-    waiting = outstanding()
-    return [_view(live, waiting.get(live.id, 0)) for live in living().values()]
+    living, waiting = living_meanwhile(outstanding)
+    return [_view(live, waiting.get(live.id, 0)) for live in living.values()]
 
 
 def absent(pool: Iterable[BrowserView], *, hoped_for: bool = False) -> list[BrowserView]:

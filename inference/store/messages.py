@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from browsers.redis import client
+from browsers.redis import ask
 from inference.documents import JsonObject
 
 _NOTHING_FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -37,10 +37,7 @@ def push(messages: Iterable[Message]) -> None:
     Raises:
         RedisError: nobody knows which of them were taken.
     """
-    pipe = client().pipeline(transaction=False)
-    for message in messages:
-        pipe.lpush(message.queue, envelope(message))
-    pipe.execute()
+    ask(*(("LPUSH", message.queue, envelope(message)) for message in messages))
 
 
 def envelope(message: Message) -> str:

@@ -8,25 +8,73 @@ on any database. Statements belong into a transaction when they must hold togeth
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from django.db import connection, models
+from django.core.exceptions import ValidationError
+from django.db import connection, connections, models
 
 from inference.documents import JsonView
 
 M = TypeVar("M", bound=models.Model)
 Field: TypeAlias = "models.Field[Any, Any]"
 Fields: TypeAlias = Sequence[Field]
+_Prepare: TypeAlias = Callable[[object], object]
 # What a column must be: an SQL expression, one of several words, or None: as given at the call.
 Condition = str | tuple[str, ...] | None
 _FOLDER = Path(__file__).parent / "sql"
+_MOMENTS: Field = models.DateTimeField()
+_SAMPLES = ("", "a", 0, 1, 0.5, False, True, None)
 
 
 def read_sql(name: str) -> str:
     """The text of one of the files in sql/: statements that are more than a model's fields."""
     return (_FOLDER / f"{name}.sql").read_text()
+
+
+class _Prepared:
+    """Values as the fields give them to the database; those that a field leaves as they are cost nothing."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+
+    def __call__(self, values: Iterable[object]) -> list[object]:
+        return [
+            value if type(value) in kept else prepare(value)
+            for value, (kept, prepare) in zip(values, self._ways, strict=True)
+        ]
+
+    @functools.cached_property
+    def _ways(self) -> list[tuple[frozenset[type], _Prepare]]:
+        return [(_left_alone(field), _preparing(field)) for field in self._fields]
+
+
+def _left_alone(field: Field) -> frozenset[type]:
+    """The types whose values a field gives the database as they are: found by trying."""
+    changed = {type(sample) for sample in _SAMPLES if not _is_left_alone(field, sample)}
+    return frozenset(type(sample) for sample in _SAMPLES) - changed
+
+
+def _is_left_alone(field: Field, sample: object) -> bool:
+    try:
+        prepared = field.get_db_prep_save(sample, connection)
+    except (TypeError, ValueError, ValidationError):
+        return False
+    return type(prepared) is type(sample) and prepared == sample
+
+
+def _preparing(field: Field) -> _Prepare:
+    if isinstance(field, models.DateTimeField):
+        return _moment
+    return lambda value: field.get_db_prep_save(value, connections["default"])
+
+
+@functools.lru_cache(maxsize=64)
+def _moment(value: object) -> object:
+    """One is written to several columns, one after the other."""
+    return _MOMENTS.get_db_prep_save(value, connections["default"])
 
 
 class Insert(Generic[M]):
@@ -39,20 +87,30 @@ class Insert(Generic[M]):
             (f for f in concrete if isinstance(f, models.AutoField)), None
         )
         self._fields = [field for field in concrete if field is not self._key]
+        if any(
+            getattr(f, "auto_now", False) or getattr(f, "auto_now_add", False) for f in concrete
+        ):
+            raise TypeError(
+                f"{model.__name__}: expected fields that are given, not set by being saved"
+            )
+        self._given = operator.itemgetter(*(field.attname for field in self._fields))
+        self._prepared = _Prepared(self._fields)
 
     def __call__(self, rows: Sequence[M]) -> None:
-        values = [
-            field.get_db_prep_save(field.pre_save(row, add=True), connection)
-            for row in rows
-            for field in self._fields
-        ]
-        with connection.cursor() as cursor:
-            cursor.execute(self._sql(len(rows)), values)
-            keys = cursor.fetchall() if self._key else ()
-        for row, (key, *_) in zip(rows, keys, strict=False):
+        keys = self.write([vars(row) for row in rows])
+        for row, key in zip(rows, keys, strict=False):
             row.pk = key
         for row in rows:
             row._state.adding = False
+
+    def write(self, rows: Sequence[JsonView]) -> list[object]:
+        """The same of rows by their fields' names, all of them given; returns the database's keys."""
+        values: list[object] = []
+        for row in rows:
+            values += self._prepared(self._given(row))
+        with connection.cursor() as cursor:
+            cursor.execute(self._sql(len(rows)), values)
+            return [key for key, *_ in cursor.fetchall()] if self._key else []
 
     @functools.lru_cache(maxsize=64)  # noqa: B019  statements live as long as the process
     def _sql(self, count: int) -> str:
@@ -81,12 +139,12 @@ class Update:
         self._change = list(zip(_fields(model, change), change.values(), strict=True))
         self._where = list(zip(_fields(model, where), where.values(), strict=True))
         given = [*self._change, *self._where]
-        self._given = [field for field, sql in given if sql is None]
+        self._named = _Named([field for field, sql in given if sql is None])
 
     def __call__(self, **values: Any) -> int:
         """Returns how many rows fitted."""
         with connection.cursor() as cursor:
-            cursor.execute(self._sql, _prepared(self._given, values))
+            cursor.execute(self._sql, self._named(values))
             return int(cursor.rowcount)
 
     @functools.cached_property
@@ -108,24 +166,31 @@ class Select(Generic[M]):
         self._columns: Fields = model._meta.concrete_fields
         self._names = [field.attname for field in self._columns]
         self._where = _fields(model, where)
+        self._named = _Named(self._where)
         self._own = sql
 
     def __call__(self, **values: Any) -> list[M]:
         with connection.cursor() as cursor:
-            cursor.execute(self._sql, _prepared(self._where, values))
+            cursor.execute(self._sql, self._named(values))
             rows = cursor.fetchall()
-        return [self._instance(row) for row in rows]
+        return [self.instance(row) for row in rows]
 
-    def _instance(self, row: Sequence[object]) -> M:
-        values = list(row)
+    def instance(self, columns: Iterable[object]) -> M:
+        """What the columns of a row say."""
+        values = list(columns)
         for at, expression, converters in self._converters:
             for convert in converters:
                 values[at] = convert(values[at], expression, connection)
         return self._model.from_db("default", self._names, values)
 
     @functools.cached_property
+    def columns(self) -> str:
+        """Those that `instance` takes, as SQL has them."""
+        return _quoted(self._columns)
+
+    @functools.cached_property
     def _sql(self) -> str:
-        columns = _quoted(self._columns)
+        columns = self.columns
         if self._own is not None:
             return self._own.replace("{columns}", columns)
         key = _quoted([self._model._meta.pk])
@@ -151,10 +216,10 @@ class Ask:
 
     def __init__(self, name: str, model: type[models.Model], where: Sequence[str]) -> None:
         self._sql = read_sql(name)
-        self._where = _fields(model, where)
+        self._named = _Named(_fields(model, where))
 
     def __call__(self, **values: Any) -> list[tuple[Any, ...]]:
-        return rows(self._sql, _prepared(self._where, values))
+        return rows(self._sql, self._named(values))
 
 
 def condition_sql(condition: Condition) -> str:
@@ -177,10 +242,18 @@ def _fields(model: type[models.Model], names: Iterable[str]) -> list[Field]:
     return [by_column[name] for name in names]
 
 
-def _prepared(fields: Fields, values: JsonView) -> list[Any]:
-    if values.keys() != {field.attname for field in fields}:
-        raise TypeError(f"expected {', '.join(f.attname for f in fields)}; got {', '.join(values)}")
-    return [field.get_db_prep_save(values[field.attname], connection) for field in fields]
+class _Named:
+    """A statement's parameters, in its order, of values by their names."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._names = [field.attname for field in fields]
+        self._expected = frozenset(self._names)
+        self._prepared = _Prepared(fields)
+
+    def __call__(self, values: JsonView) -> list[object]:
+        if values.keys() != self._expected:
+            raise TypeError(f"expected {', '.join(self._names)}; got {', '.join(values)}")
+        return self._prepared([values[name] for name in self._names])
 
 
 def _name(model: type[models.Model]) -> str:

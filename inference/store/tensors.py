@@ -14,16 +14,17 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar, cast
 
 import numpy as np
 from django.conf import settings
 
 from browsers.core.protocol import WireTensor, pack_strings, unpack_strings
-from browsers.redis import client
+from browsers.redis import ask, ask_meanwhile, client
 from inference.documents import Array, JsonObject, JsonView
 
+T = TypeVar("T")
 _DTYPES = {
     name: np.dtype(name).newbyteorder("<")
     for name in (
@@ -108,23 +109,34 @@ def store(
 
     `marks`: keys that are to be there as long.
     """
+    return store_meanwhile(run_id, tensors, lambda refs: None, marks)[0]
+
+
+def store_meanwhile(
+    run_id: uuid.UUID | str,
+    tensors: Sequence[WireTensor],
+    work: Callable[[list[TensorRef]], T],
+    marks: Sequence[str] = (),
+) -> tuple[list[TensorRef], T]:
+    """The same, and what `work` makes of the references, which is done while the server is at it."""
     refs = [
         TensorRef(f"webpool:tensor:{run_id}:{uuid.uuid4().hex[:12]}", t.dtype, t.shape, len(t.data))
         for t in tensors
     ]
-    if refs or marks:
-        pipe = client().pipeline(transaction=False)
-        for ref, tensor in zip(refs, tensors, strict=True):
-            pipe.set(ref.key, tensor.data, ex=settings.WEBPOOL_TENSOR_TTL_S)
-        for mark in marks:
-            pipe.set(mark, 1, ex=settings.WEBPOOL_TENSOR_TTL_S)
-        pipe.execute()
+    kept = [
+        *((ref.key, t.data) for ref, t in zip(refs, tensors, strict=True)),
+        *((m, 1) for m in marks),
+    ]
+    ttl_s = settings.WEBPOOL_TENSOR_TTL_S
+    _, done = ask_meanwhile(
+        [("SET", key, value, "EX", ttl_s) for key, value in kept], lambda: work(refs)
+    )
     _AT_HAND.extend(
         (ref.key, bytes(tensor.data))
         for ref, tensor in zip(refs, tensors, strict=True)
         if ref.nbytes <= SMALL
     )
-    return refs
+    return refs, done
 
 
 def at_hand(refs: Sequence[TensorRef]) -> list[bytes] | None:
@@ -144,7 +156,7 @@ def fetch(named: Sequence[tuple[str, TensorRef]]) -> list[WireTensor]:
     """
     if not named:
         return []
-    raw = cast("list[bytes | None]", client().mget([ref.key for _, ref in named]))
+    (raw,) = ask(("MGET", *(ref.key for _, ref in named)))
     return _checked(named, raw)
 
 

@@ -21,7 +21,7 @@ from typing import cast
 import redis.asyncio
 from django.conf import settings
 
-from browsers.redis import blocking_client, client
+from browsers.redis import ask, blocking_client, client, script
 from inference.documents import JsonObject, JsonView
 from inference.store.tensors import TensorRef, at_hand, refs_of
 
@@ -41,10 +41,9 @@ class Ending:
     error: str
     finished_at: datetime
 
-    def to_bytes(self, values: Values | None) -> bytes:
+    def to_bytes(self) -> bytes:
         fields = {**vars(self), "finished_at": self.finished_at.isoformat()}
-        head = json.dumps(fields).encode()
-        return head if values is None else b"\n".join((head, b"".join(values.values())))
+        return json.dumps(fields).encode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,28 +87,20 @@ def announce(run_id: uuid.UUID, ending: Ending, drop: Iterable[TensorRef] = ()) 
     """
     refs = _outputs(ending)
     data = at_hand(refs)
-    values = None if data is None else dict(zip((ref.key for ref in refs), data, strict=True))
-    outputs = [] if values is None else list(values)
-    client().register_script(_ANNOUNCE)(
-        keys=[_key(run_id), taken_key(run_id), *outputs, *(ref.key for ref in drop)],
-        args=[
-            ending.to_bytes(None),
-            settings.WEBPOOL_TENSOR_TTL_S,
-            len(outputs),
-            ending.to_bytes(values),
-            _TAKEN_WITHIN_S,
-        ],
-        client=client(),
-    )
+    told = [] if data is None else [ref.key for ref in refs]
+    keys = [_key(run_id), taken_key(run_id), *told, *(ref.key for ref in drop)]
+    kept_s = settings.WEBPOOL_TENSOR_TTL_S
+    outputs = b"".join(data or ())
+    ask(script(_ANNOUNCE, keys, [ending.to_bytes(), kept_s, len(told), outputs, _TAKEN_WITHIN_S]))
 
 
 # KEYS: the run's list, its mark of who takes the outputs, those that can be told, what is dropped anyway.
-# ARGV: the element and how long it is kept, how many outputs, the same for who takes them. A server at its
-# memory cap takes this all the same.
+# ARGV: the ending and how long it is kept, how many outputs, their bytes, and how long it is kept with them.
+# A server at its memory cap takes this all the same.
 _ANNOUNCE = """#!lua flags=allow-oom
 local outputs = tonumber(ARGV[3])
 local told = redis.call('DEL', KEYS[2]) == 1 and outputs > 0
-redis.call('LPUSH', KEYS[1], told and ARGV[4] or ARGV[1])
+redis.call('LPUSH', KEYS[1], told and ARGV[1] .. '\\n' .. ARGV[4] or ARGV[1])
 redis.call('EXPIRE', KEYS[1], told and ARGV[5] or ARGV[2])
 for i = told and 3 or 3 + outputs, #KEYS do redis.call('UNLINK', KEYS[i]) end
 """
@@ -117,15 +108,8 @@ for i = told and 3 or 3 + outputs, #KEYS do redis.call('UNLINK', KEYS[i]) end
 
 def announce_again(endings: Mapping[uuid.UUID, Ending]) -> None:
     """Wake whoever waits for runs that may be unheard; what was told with its outputs stands."""
-    pipe = client().pipeline(transaction=False)
-    script = client().register_script(_AGAIN)
-    for run_id, ending in endings.items():
-        script(
-            keys=[_key(run_id)],
-            args=[ending.to_bytes(None), settings.WEBPOOL_TENSOR_TTL_S],
-            client=pipe,
-        )
-    pipe.execute()
+    kept_s = settings.WEBPOOL_TENSOR_TTL_S
+    ask(*(script(_AGAIN, [_key(pk)], [it.to_bytes(), kept_s]) for pk, it in endings.items()))
 
 
 _AGAIN = """#!lua flags=allow-oom

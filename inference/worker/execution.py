@@ -63,7 +63,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         facts = _sized(facts, shard, inputs)
         report = _compute(worker, shard, inputs, glance.take)
         outputs = report.outputs
-        refs = _patiently(lambda: tensors.store(shard.run_id, outputs), shard.run.deadline_at)
+        refs, odd = _patiently(lambda: _kept(shard, outputs), shard.run.deadline_at)
         facts = _measured(facts, report)
     except BrowserError as error:
         category = Category.INVALID_INPUT if error.refused else error.category
@@ -80,7 +80,15 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         log.exception("shard %s", shard)
         results.record_failure(shard, Category.INTERNAL, f"{type(error).__name__}: {error}", facts)
     else:
-        verification.settle(shard, outputs, refs, facts, glance)
+        verification.settle(shard, outputs, refs, odd, facts, glance)
+
+
+def _kept(
+    shard: RunShard, outputs: Sequence[WireTensor]
+) -> tuple[list[tensors.TensorRef], list[str]]:
+    """Where the outputs are stored, and what is odd about them, which is looked at meanwhile."""
+    look = functools.partial(verification.oddities, shard, outputs)
+    return tensors.store_meanwhile(shard.run_id, outputs, lambda _: look())
 
 
 def load(sha256: str, platform: str) -> JsonObject:

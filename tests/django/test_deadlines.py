@@ -150,7 +150,8 @@ def test_an_odd_answer_after_the_deadline_is_not_confirmed_by_another_browser() 
     until_late(run)
     zero = tensors.encode_array("t1", np.zeros(1, np.float32))
     refs = tensors.store(run.pk, [zero])
-    verification.settle(shard, [zero], refs, facts(shard), results.Glance(shard))
+    odd = verification.oddities(shard, [zero])
+    verification.settle(shard, [zero], refs, odd, facts(shard), results.Glance(shard))
     assert_late(run)
     assert Attempt.objects.get(shard=shard).outcome == Outcome.SUPERSEDED
 

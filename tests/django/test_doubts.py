@@ -38,7 +38,8 @@ def answer(run: Run, *values: float) -> RunShard:
     wires = [tensors.encode_array("t1", np.array(values, np.float32))]
     facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     refs = tensors.store(run.pk, wires)
-    verification.settle(shard, wires, refs, facts, results.Glance(shard))
+    odd = verification.oddities(shard, wires)
+    verification.settle(shard, wires, refs, odd, facts, results.Glance(shard))
     run.refresh_from_db()
     return run.shards.get()
 

@@ -168,9 +168,8 @@ def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
 def settled(shard: RunShard, value: float) -> None:
     wires = [tensors.encode_array("t1", np.array([value], np.float32))]
     facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
-    verification.settle(
-        shard, wires, tensors.store(shard.run_id, wires), facts, results.Glance(shard)
-    )
+    refs, odd = tensors.store(shard.run_id, wires), verification.oddities(shard, wires)
+    verification.settle(shard, wires, refs, odd, facts, results.Glance(shard))
 
 
 def blamed() -> list[str]:

@@ -53,7 +53,8 @@ def answer(shard: RunShard, value: float, size: int = 1) -> None:
     (port,) = shard.plan_shard.outputs
     wires = [tensors.encode_array(port["name"], np.full(size, value, np.float32))]
     refs = tensors.store(shard.run_id, wires)
-    verification.settle(shard, wires, refs, facts(shard), results.Glance(shard))
+    odd = verification.oddities(shard, wires)
+    verification.settle(shard, wires, refs, odd, facts(shard), results.Glance(shard))
 
 
 def fail(shard: RunShard, category: Category) -> None:

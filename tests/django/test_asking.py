@@ -1,0 +1,74 @@
+"""Commands to the server by a thread's own connection: answers in order, and never another question's."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import redis.exceptions
+
+from browsers.redis import ask, ask_meanwhile, client, script
+
+pytestmark = pytest.mark.usefixtures("valkey")
+
+
+@pytest.fixture(autouse=True)
+def empty(valkey: object) -> None:
+    client().flushall()
+
+
+def test_answers_come_in_the_order_of_the_commands() -> None:
+    large = b"\r\n$1\r\n" * 20_000
+    asked = ask(("SET", "large", memoryview(large), "EX", 900), ("SET", "n", 41), ("INCR", "n"))
+    assert asked == [b"OK", b"OK", 42]
+    assert ask(("MGET", "n", "large", "nothing"), ("TTL", "large")) == [[b"42", large, None], 900]
+    assert ask() == []
+
+
+def test_a_refusal_is_raised_when_all_answers_were_read() -> None:
+    with pytest.raises(redis.exceptions.ResponseError, match="not an integer"):
+        ask(("SET", "a", "x"), ("INCR", "a"), ("SET", "b", "y"))
+    assert ask(("GET", "b"), ("GET", "a")) == [b"y", b"x"]
+
+
+def test_a_script_that_the_server_does_not_know_is_sent_whole() -> None:
+    told = script("return {KEYS[1], ARGV[1]}", ["key"], [7])
+    for _ in range(2):
+        client().script_flush()
+        assert ask(("SET", "a", 1), told, ("GET", "a")) == [b"OK", [b"key", b"7"], b"1"]
+
+
+def test_work_meanwhile_may_ask_too() -> None:
+    ask(("SET", "a", 1), ("SET", "b", 2))
+    assert ask_meanwhile([("GET", "a")], lambda: ask(("GET", "b"))) == ([b"1"], [b"2"])
+    assert ask(("GET", "a")) == [b"1"]
+
+
+def test_the_answer_that_failed_work_left_is_not_the_next_ones() -> None:
+    def fail() -> None:
+        raise KeyError("work")
+
+    ask(("SET", "a", 1), ("SET", "b", 2))
+    with pytest.raises(KeyError):
+        ask_meanwhile([("GET", "a")], fail)
+    assert ask(("GET", "b")) == [b"2"]
+
+
+def test_a_connection_that_the_server_closed_is_made_anew() -> None:
+    ask(("SET", "a", 1))
+    client().client_kill_filter(_type="normal", skipme=True)
+    assert ask(("GET", "a")) == [b"1"]
+
+
+def test_each_thread_hears_its_own_answers() -> None:
+    heard: dict[int, list[list[object]]] = {}
+
+    def listen(number: int) -> None:
+        heard[number] = [ask(("ECHO", number)) for _ in range(50)]
+
+    threads = [threading.Thread(target=listen, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert heard == {number: [[str(number).encode()]] * 50 for number in range(8)}
