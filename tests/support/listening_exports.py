@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from inference.zoo import listening, t5, whisper
 from inference.zoo.builder import FLOAT, INT64
+from inference.zoo.graph import Port
 from inference.zoo.layers.net import Net
 from inference.zoo.precision import FLOAT32
 from inference.zoo.weights import Seeded
@@ -71,7 +72,7 @@ def _first(
     net = Net("first", FLOAT32, Seeded(0))
     batch = net.op("Slice", net.op("Shape", "input_ids"), net.ints(0), net.ints(1))
     shape = net.op("Concat", batch, net.ints(-1, heads, size), axis=0)
-    outputs = []
+    outputs: list[Port] = []
     for index, (name, bias) in enumerate(names):
         made = net.linear(name, "encoder_hidden_states", hidden, heads * size, bias=bias)
         turned = net.op("Transpose", net.op("Reshape", made, shape), perm=[0, 2, 1, 3])
@@ -79,7 +80,7 @@ def _first(
         outputs.append((net.give(turned, present), FLOAT, ["batch", heads, "source", size]))
     logits = net.embedding("other", "input_ids", vocabulary, vocabulary)
     outputs.append((net.give(logits, "logits"), FLOAT, ["batch", "sequence", vocabulary]))
-    inputs = [
+    inputs: list[Port] = [
         ("input_ids", INT64, ["batch", "sequence"]),
         ("encoder_hidden_states", FLOAT, ["batch", "source", hidden]),
     ]
@@ -88,7 +89,7 @@ def _first(
 
 def _passing(past: onnx.ModelProto, hidden: int) -> onnx.ModelProto:
     """With what exports have beside: an input that nothing reads, and outputs that repeat inputs."""
-    shape = ["batch", "source", hidden]
+    shape: list[str | int | None] = ["batch", "source", hidden]
     past.graph.input.append(
         helper.make_tensor_value_info("encoder_hidden_states", TensorProto.FLOAT, shape)
     )

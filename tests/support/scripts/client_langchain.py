@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
@@ -46,7 +46,7 @@ def main() -> dict[str, object]:
     calling = ChatOpenAI(model=CALLER, temperature=1, seed=4, **DOOR)
     bound = calling.bind_tools([turn], tool_choice="any", parallel_tool_calls=False)
     called = bound.invoke(ASKED)
-    streamed = None
+    streamed: Any = None
     for piece in bound.stream(ASKED):
         streamed = piece if streamed is None else streamed + piece
     (call,) = called.tool_calls
