@@ -62,6 +62,7 @@ urlpatterns = [
     re_path(r"^api/(?P<path>.+)$", about.NoSuchPath.as_view()),
     path("admin/pool/", admin.site.admin_view(live.page), name="pool"),
     path("admin/pool/rows/", admin.site.admin_view(live.rows)),
+    path("admin/pool/hour/", admin.site.admin_view(live.hour)),
     path("admin/pool/<str:browser_id>/", admin.site.admin_view(live.act), name="pool-act"),
     path("admin/compare/<str:name>/", admin.site.admin_view(compared.page), name="compare"),
     path("admin/chat/", admin.site.admin_view(chat.page), name="chat"),

@@ -1,4 +1,8 @@
-"""Medians as bars from zero with their intervals: how much longer one takes is seen as length."""
+"""Medians as bars from zero with their intervals: how much longer one takes is seen as length.
+
+Names and values are words of the page, so that they break and keep their size on any screen; a bar is a
+picture as wide as its place.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from history.charts import svg
 from webpool_site.telling.units import number
 
-_WIDTH: Final = 960
-_ROW: Final = 28
-_LEFT: Final = 190
-_RIGHT: Final = 230
+_WIDTH: Final = 100
+_HEIGHT: Final = 20
 _THICK: Final = 14
+_SHARES: Final = (0.25, 0.5, 0.75, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,37 +35,53 @@ class Bar:
 
 
 def draw(bars: Sequence[Bar], *, name: str, unit: str) -> SafeString:
-    """A bar each, in the given order, on one axis from zero; empty without bars."""
+    """A row each, in the given order, on one axis from zero; empty without bars."""
     if not bars:
         return svg.EMPTY
     longest = max((bar.high or bar.middle or 0.0 for bar in bars), default=0.0) or 1.0
-    x = svg.Scale(0.0, longest * 1.02, _LEFT, _WIDTH - _RIGHT)
-    bottom = len(bars) * _ROW + 6
-    parts = [svg.line(_LEFT, 2, _LEFT, bottom, "hp-grid")]
-    for share in (0.25, 0.5, 0.75, 1.0):
-        at = x(longest * share)
-        parts.append(svg.line(at, 2, at, bottom, "hp-grid"))
-        label = number(longest * share, unit)
-        parts.append(svg.text(at, bottom + 13, label, kind="hp-dim", anchor="middle"))
-    for at, bar in enumerate(bars):
-        parts += _bar(bar, x, at * _ROW + _ROW / 2 + 2, unit)
-    return svg.picture(name, _WIDTH, bottom + 20, f"{len(bars)} medians compared, in {unit}", parts)
+    x = svg.Scale(0.0, longest, 0.0, _WIDTH - 1)
+    return format_html(
+        '<div id="{}" class="hp-bars">{}<p class="hp-bar-axis wp-dim">bars from 0 to {}</p></div>',
+        *(name, svg.join([_row(bar, x, unit) for bar in bars]), number(longest, unit)),
+    )
 
 
-def _bar(bar: Bar, x: svg.Scale, y: float, unit: str) -> list[SafeString]:
-    parts = [svg.text(_LEFT - 12, y + 4, bar.name, kind="hp-name", anchor="end")]
+def _row(bar: Bar, x: svg.Scale, unit: str) -> SafeString:
     if bar.middle is None:
-        return [*parts, svg.text(_LEFT + 8, y + 4, bar.remark, kind="hp-dim")]
-    title = f"{bar.name}: {number(bar.middle, unit)}"
+        return format_html(
+            '<div class="hp-bar-row"><strong>{}</strong><span class="hp-bar-why wp-dim">{}</span></div>',
+            *(bar.name, bar.remark),
+        )
+    middle = number(bar.middle, unit)
+    span = (
+        "no interval: too few runs"
+        if bar.low is None and bar.high is None
+        else f"{number(bar.low, unit)} to {number(bar.high, unit)}"
+    )
+    return format_html(
+        '<div class="hp-bar-row"><strong>{}</strong>{}<span><strong>{}</strong> '
+        '<span class="wp-dim">{}{}</span></span></div>',
+        *(bar.name, _bar(bar, bar.middle, x, f"{bar.name}: {middle}, {span}"), middle, span),
+        "" if bar.good else f", {bar.remark}",
+    )
+
+
+def _bar(bar: Bar, middle: float, x: svg.Scale, about: str) -> SafeString:
+    y = _HEIGHT / 2
+    parts = [
+        svg.line(x(x.high * share), 0, x(x.high * share), _HEIGHT, "hp-grid") for share in _SHARES
+    ]
     kind = "hp-bar" if bar.good else "hp-bar hp-bar-bad"
-    parts.append(svg.rect(_LEFT, y - _THICK / 2, x(bar.middle) - _LEFT, _THICK, kind, title))
-    low, high = (bar.middle if end is None else end for end in (bar.low, bar.high))
-    span = f"{number(bar.low, unit)} to {number(bar.high, unit)}"
-    parts.append(svg.line(x(low), y, x(high), y, "hp-whisker", span))
+    parts.append(svg.rect(0, y - _THICK / 2, max(x(middle), 0.2), _THICK, kind, about, rounded=0))
+    low, high = (middle if end is None else end for end in (bar.low, bar.high))
+    parts.append(svg.line(x(low), y, x(high), y, "hp-whisker"))
     parts += [
         svg.line(x(end), y - 5, x(end), y + 5, "hp-whisker")
         for end in (bar.low, bar.high)
         if end is not None
     ]
-    parts.append(svg.text(_WIDTH - _RIGHT + 14, y + 4, f"{number(bar.middle, unit)}  {bar.remark}"))
-    return parts
+    return format_html(
+        '<svg class="hp-bar-place" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">'
+        "{}</svg>",
+        *(_WIDTH, _HEIGHT, about, svg.join(parts)),
+    )

@@ -54,6 +54,11 @@ def moment(at_s: float, span_s: float) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime(form)
 
 
+def clock(at_s: float) -> str:
+    """Hour and minute of a Unix time in UTC."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%H:%M")
+
+
 def text(x: float, y: float, words: str, *, kind: str = "", anchor: str = "start") -> SafeString:
     return format_html(
         '<text x="{}" y="{}" text-anchor="{}" class="hp-text {}">{}</text>',
@@ -75,10 +80,12 @@ def circle(x: float, y: float, radius: float, kind: str, title: str) -> SafeStri
     )
 
 
-def rect(x: float, y: float, width: float, height: float, kind: str, title: str) -> SafeString:
+def rect(
+    x: float, y: float, width: float, height: float, kind: str, title: str, *, rounded: float = 3
+) -> SafeString:
     return format_html(
-        '<rect x="{}" y="{}" width="{}" height="{}" rx="3" class="{}">{}</rect>',
-        *(_px(x), _px(y), _px(width), _px(height), kind, _title(title)),
+        '<rect x="{}" y="{}" width="{}" height="{}" rx="{}" class="{}">{}</rect>',
+        *(_px(x), _px(y), _px(width), _px(height), rounded, kind, _title(title)),
     )
 
 

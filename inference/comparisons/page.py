@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
@@ -12,10 +14,15 @@ from inference.comparisons.report import first_line
 from inference.core.comparisons.cells import BAD
 from inference.documents import JsonObject, JsonView
 
+_MEASURED: Final = ("samples_ms", "first_ms", "load_ms", "nodes")
+
 
 def told(document: JsonView) -> JsonObject:
     """Template context of templates/inference/comparison/part.html."""
-    cells = [{**cell, "spark": _spark(cell, at)} for at, cell in enumerate(document["cells"])]
+    cells = [
+        {**cell, "spark": _spark(cell, at), "measured": any(cell[name] for name in _MEASURED)}
+        for at, cell in enumerate(document["cells"])
+    ]
     return {"comparison": {**document, "cells": cells}, "drawing": drawing(document)}
 
 

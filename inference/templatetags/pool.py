@@ -5,6 +5,7 @@ from __future__ import annotations
 from django import template
 
 from inference.documents import JsonObject
+from inference.telemetry.last_hour import pictures
 from inference.telemetry.live_page import alarm_now, pool_now
 
 register = template.Library()
@@ -14,6 +15,12 @@ register = template.Library()
 def live_pool() -> JsonObject:
     """Browsers with what their workers say now, incidents and runs."""
     return pool_now()
+
+
+@register.inclusion_tag("inference/hour.html")
+def last_hour() -> JsonObject:
+    """Throughput, latency and health, drawn."""
+    return pictures()
 
 
 @register.inclusion_tag("inference/banner.html")

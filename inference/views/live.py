@@ -20,6 +20,7 @@ from inference.errors import WebpoolError
 from inference.ledger import draining, operations
 from inference.models import Entrance, Run, RunState
 from inference.store import audit
+from inference.telemetry.last_hour import pictures
 from inference.telemetry.live_page import alarm_now, pool_now, takes_work
 
 PAGE = "/admin/pool/"
@@ -38,6 +39,13 @@ def page(request: HttpRequest) -> HttpResponse:
 def rows(request: HttpRequest) -> HttpResponse:
     """What changes on the page; inference/static/inference/live.js asks for it."""
     return render(request, "inference/rows.html", pool_now())
+
+
+@require_GET
+@never_cache
+def hour(request: HttpRequest) -> HttpResponse:
+    """The pictures of the last hour, as they are now."""
+    return render(request, "inference/hour.html", pictures())
 
 
 @require_POST

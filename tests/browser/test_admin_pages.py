@@ -4,105 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
-from django.test import Client
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 
-from browsers.models import Browser, BrowserState
-from browsers.redis import client
 from browsers.state import breakers
-from history import recording
 from history.models import BrowserRecommendation, CapabilityScore, Regression
-from history.recompute import recompute
-from inference.catalog import registry
-from inference.core.comparisons.cells import CellState
-from inference.models import ComparisonCell, ModelType, OnnxModel, Run, RunState
+from inference.models import ModelType, OnnxModel, Run, RunState
 from inference.scheduling.pool_view import snapshot
-from tests.support import decoders
-from tests.support.accessibility import violations
-from tests.support.comparisons import comparison_row
-from tests.support.history import sample, series
-from tests.support.ledger import make_run, publish
-from tests.support.visitor import visitor
+from tests.support.ledger import publish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KINDS = ("chromium", "firefox", "webkitgtk")
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with visitor(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
-
-
-@pytest.fixture
-def model(valkey: Any, tmp_path: Path, settings: Any) -> Iterator[OnnxModel]:
-    """A history with known truth, really learned from, and three living browsers.
-
-    chromium: about 20 ms with one spike, and 30 ms from build 157 on. firefox: about 40 ms. webkitgtk: three
-    samples only.
-    """
-    settings.WEBPOOL_HISTORY_PATH = tmp_path / "history.duckdb"
-    settings.WEBPOOL_LEASE_S = 120.0
-    client().flushall()
-    run = make_run(shards=1)
-    OnnxModel.objects.filter(pk=run.model_id).update(model_type="text")  # as the samples say
-    name = run.model.name
-    spike = sample(model_name=name, latency_ms=400.0, browser_version="156", timestamp=_ago(150))
-    recording.put(
-        [
-            *series(20.0, seed=1, minutes_ago=180, browser_version="156", model_name=name),
-            spike,
-            *series(30.0, seed=2, minutes_ago=90, browser_version="157", model_name=name),
-            *series(40.0, seed=3, count=60, browser="firefox", model_name=name),
-            *series(40.0, seed=4, count=3, browser="webkitgtk", model_name=name),
-        ]
-    )
-    recording.take_over(lambda source, mark: ())
-    recompute()
-    for kind in KINDS:
-        Browser.objects.create(
-            id=kind, kind=kind, family=kind, state=BrowserState.READY, memory_limit_mb=1000.0
-        )
-        publish(kind, memory_mb=500.0)
-    yield run.model
-    client().flushall()
-
-
-def _ago(minutes: float) -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=minutes)
-
-
-@pytest.fixture
-def visit(
-    chromium: webdriver.Chrome, live_server: Any, model: OnnxModel
-) -> Iterator[Callable[[str], webdriver.Chrome]]:
-    """Open a page as a logged-in operator; at the end nothing may stand in the console."""
-    login = Client()
-    login.force_login(get_user_model().objects.create_superuser("viewer", password="x"))
-    chromium.get(f"{live_server.url}/static/inference/pool.css")
-    chromium.add_cookie({"name": "sessionid", "value": login.cookies["sessionid"].value})
-
-    def open_page(path: str, *, local: bool = True) -> webdriver.Chrome:
-        chromium.get(live_server.url + path if local else path)
-        return chromium
-
-    yield open_page
-    errors = [
-        entry
-        for entry in chromium.get_log("browser")
-        if entry["level"] == "SEVERE" and "favicon.ico" not in entry["message"]
-    ]
-    chromium.get("about:blank")
-    assert errors == []
 
 
 def count(page: webdriver.Chrome, selector: str) -> int:
@@ -285,59 +203,6 @@ def test_a_running_run_is_followed_to_its_end(visit: Any, model: OnnxModel) -> N
     )
     until(lambda: "timeout: it was too late" in words(page, "#run-error"))
     assert "failed" in words(page, "#run-facts")
-
-
-def test_main_pages_fit_a_phone_and_can_be_read_by_all(
-    visit: Any, model: OnnxModel, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    run = Run.objects.get(model=model)
-    files = decoders.write(tmp_path)
-    registry.add_model(files.onnx, name="writer", tokenizer=files.tokenizer)
-    picture = make_run().model
-    port = {"name": "pixels", "dtype": "float32", "shape": ["batch", 3, 224, 224]}
-    OnnxModel.objects.filter(pk=picture.pk).update(inputs=[port])
-    comparison = comparison_row(model, owner="viewer")
-    ComparisonCell.objects.update(
-        state=CellState.FAILED,
-        reason="no kernel for MatMul: " + 60 * "long",
-        samples=[1.0, 2.0, 3.0],
-    )
-    small = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    page = visit("about:blank", local=False)
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", small)
-    request.addfinalizer(lambda: page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {}))
-    wrong: list[str] = []
-    for path in (
-        "/",
-        "/admin/",
-        "/admin/pool/",
-        f"/admin/pictures/latency/?model={model.name}",
-        "/admin/pictures/scores/",
-        "/admin/pictures/regressions/",
-        "/admin/browsers/browser/",
-        "/admin/inference/run/",
-        f"/admin/inference/run/{run.pk}/change/",
-        f"/admin/inference/onnxmodel/{model.pk}/change/",
-        "/admin/inference/auditentry/",
-        f"/admin/compare/{model.name}/",
-        "/admin/chat/",
-        f"/admin/try/{model.name}/",
-        f"/admin/try/{picture.name}/",
-        f"/admin/inference/comparison/{comparison.pk}/change/",
-        f"/api/comparisons/{comparison.pk}/?format=html",
-    ):
-        visit(path)
-        wide = page.execute_script("return document.documentElement.scrollWidth")
-        wrong += [f"{path} is {wide} px wide"] if wide > 390 else []
-        wrong += [
-            f"{path}: a button is at {box}"
-            for box in boxes(page, "[data-browser] button")
-            if box["x"] < 0 or box["x"] + box["width"] > 390 or box["height"] < 24
-        ]
-        wrong += [f"{path}: {one}" for one in violations(page)]
-        page.execute_script("document.documentElement.classList.add('dark')")
-        wrong += [f"{path}, dark: {one}" for one in violations(page, rules=["color-contrast"])]
-    assert wrong == [], "\n".join(wrong)
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
+from django.utils import timezone
 
 from browsers.core.answers.proofs import Verdict
 from browsers.core.failures import Category
@@ -27,7 +31,7 @@ from inference.models import (
     RunState,
 )
 from tests.support.batches import chain_model
-from tests.support.comparing import advance, answer, asked, cell, fail, finish, two_browsers
+from tests.support.comparing import advance, answer, asked, cell, fail, finish, queued, two_browsers
 from tests.support.small_models import random_normal
 from tests.support.webhook import Webhook
 
@@ -62,6 +66,16 @@ def test_a_run_that_was_not_warm_is_no_sample_and_is_repeated(model: OnnxModel) 
         answer(compute_ms=7.0 if warm else 100.0, warm=warm)
     assert advance(comparison) is None
     assert cell(comparison, "a").samples == [7.0, 7.0]
+
+
+def test_a_turn_whose_claimer_is_dead_is_given_again(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model, browsers=("a",)))
+    now = timezone.now()
+    assert engine._claim(comparison, cell(comparison, "a"), now)
+    assert engine.advance(comparison.pk, now) is None
+    assert engine.advance(comparison.pk, now, now) is None
+    assert engine.advance(comparison.pk, now, now + timedelta(microseconds=1)) is not None
+    assert Comparison.objects.get().turn == 2
 
 
 def test_whoever_was_killed_after_sending_is_adopted_and_nothing_counts_twice(
@@ -99,6 +113,22 @@ def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: O
     html = page.standalone(document)
     assert "off by 0.5" in html
     assert "http" not in html.replace("http://www.w3.org", "").split("<body>")[1]
+
+
+def test_a_browser_that_is_a_fifth_slower_is_told_in_words_and_as_bars(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model, runs=20))
+    for took_ms in np.random.default_rng(3).lognormal(1.6, 0.05, 42):
+        assert advance(comparison) is not None
+        (browser,) = {shard.browser for shard in queued()}
+        answer(compute_ms=float(took_ms) * (1.2 if browser == "b" else 1.0))
+    assert advance(comparison) is None
+    document = report.document(comparison)
+    assert "b wasm is 1.2 times as slow as a wasm." in [
+        re.sub(r"1\.1\d? to 1\.[23]\d?", "1.2", one) for one in document["said"]
+    ]
+    html = page.standalone(document)
+    assert html.count('class="hp-bar-place"') == 2
+    assert html.count('class="hp-whisker"') == 2 * 3
 
 
 def test_a_failure_is_told_in_full_with_its_operator(model: OnnxModel) -> None:

@@ -67,7 +67,8 @@ def browsers(session: GenerationSession) -> list[str]:
 def first_step(session: GenerationSession) -> tuple[int, int]:
     """(start, count) of the first one that the log has."""
     found: Any = client().xrange(streams.in_key(str(session.pk), 0), count=1)
-    return frames.read_frame(found[0][1][streams.FRAME])[:2]
+    framed = frames.read_frame(found[0][1][streams.FRAME])
+    return framed.start, framed.count
 
 
 def test_the_next_turn_begins_where_its_caches_are(

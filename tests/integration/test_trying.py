@@ -23,11 +23,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+from selenium.webdriver.common.by import By
 
 from tests.support import small_models
-from tests.support.doors import multipart, send, upload
+from tests.support.doors import multipart, send, upload, wait_for
+from tests.support.foreign_page import foreign_page
 from tests.support.shared import ROOT
 from tests.support.stack import RunningStack
+from tests.support.visitor import visitor
+from webpool_site.setup.node import find_node
 
 LABELS = ["red", "green", "blue"]
 DECLARED = {
@@ -116,7 +120,13 @@ def run_code(language: str, code: str, folder: Path) -> str:
     package = folder / "package" / "webpool"
     if not package.exists():
         shutil.copytree(ROOT / "inference" / "remote", package / "client")
-    command = [sys.executable, "-c", code] if language == "python" else ["bash", "-euc", code]
+    node = find_node()
+    assert node
+    command = {
+        "python": [sys.executable, "-c", code],
+        "curl": ["bash", "-euc", code],
+        "javascript": [str(node.program), "--input-type=module", "-e", code],
+    }[language]
     done = subprocess.run(
         command,
         cwd=folder,
@@ -141,10 +151,25 @@ def test_a_text_is_typed(stack: RunningStack, person: OpenerDirector, folder: Pa
     assert len(embedding["rows"][0]) == 384
     said = run_code("python", code_of(page, "python"), folder)
     assert f"{embedding['rows'][0][0]:.3f}"[:5] in said
+    logged = run_code("javascript", code_of(page, "javascript"), folder)
     assert "cat's nap\"" in code_of(page, "javascript")
+    assert "'sentence_embedding'" in logged and "shape: [ 1, 384 ]" in logged
 
 
-def test_a_picture_is_dropped(stack: RunningStack, person: OpenerDirector, folder: Path) -> None:
+def test_an_example_is_run_by_a_click(
+    stack: RunningStack, person: OpenerDirector, folder: Path
+) -> None:
+    page = person.open(f"{stack.url}/admin/try/minilm/").read().decode()
+    offered = re.findall(r'<button name="example" value="([^"]+)"', page)
+    assert "A cat sleeps on the warm windowsill." in offered
+    answered = tried(stack, person, "minilm", {"text": "unsent", "example": offered[0]})
+    assert f'rows="4">{offered[0]}</textarea>' in answered
+    assert "sentence_embedding" in answered
+
+
+def test_a_picture_is_dropped(
+    stack: RunningStack, person: OpenerDirector, folder: Path, tmp_path: Path
+) -> None:
     page = tried(stack, person, "colours", {}, pixels=folder / "picture.jpg")
 
     shown = re.findall(r"<li><span>(\w+)</span>", page)
@@ -154,6 +179,16 @@ def test_a_picture_is_dropped(stack: RunningStack, person: OpenerDirector, folde
     scores = next(one for one in answer["outputs"] if one["name"] == "scores")["rows"][0]
     assert [one["value"] for one in scores] == pytest.approx([1.0, 0.4, 0.2], abs=0.02)
     assert "'label': 'green'" in run_code("python", code_of(page, "python"), folder)
+    with foreign_page(code_of(page, "javascript")) as address, visitor(tmp_path) as browser:
+        browser.get(address)
+        chosen = browser.find_element(By.CSS_SELECTOR, "input")
+        chosen.send_keys(str(folder / "picture.jpg"))
+        browser.find_element(By.CSS_SELECTOR, "button").click()
+        said = browser.find_element(By.CSS_SELECTOR, "pre")
+        outputs, shards = json.loads(wait_for(lambda: said.text))
+    (again,) = (one for one in outputs if one["name"] == "scores")
+    assert [one["label"] for one in again["rows"][0]] == shown
+    assert shards[0]["browser"]
 
 
 def test_its_normalisation_can_be_edited(
@@ -180,6 +215,7 @@ def test_tensors_are_pasted(stack: RunningStack, person: OpenerDirector, folder:
     answer = json.loads(run_code("curl", code_of(page, "curl"), folder))
     assert answer["outputs"][0]["data"] == [0.0]
     assert "peak (1,) [0.]" in run_code("python", code_of(page, "python"), folder)
+    assert "data: [ 0 ]" in run_code("javascript", code_of(page, "javascript"), folder)
 
     file = io.BytesIO()
     np.savez(file, sound=np.array([[0.5, 0.875]], np.float32))

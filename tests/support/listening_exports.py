@@ -11,8 +11,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from inference.zoo import listening, t5, whisper
-from inference.zoo.builder import FLOAT, INT64
-from inference.zoo.graph import Port
+from inference.zoo.builder import FLOAT, INT64, Port
 from inference.zoo.layers.net import Net
 from inference.zoo.precision import FLOAT32
 from inference.zoo.weights import Seeded

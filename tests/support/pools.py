@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.stack import RunningStack
+from tests.support.stack import RunningStack, free_port
 
 COLLECTED_S = 20.0
 READY_AGAIN_S = 180.0
@@ -28,8 +28,10 @@ class Kind:
 
 _PATIENT = {"WEBPOOL_BROWSER_START_S": "180", "WEBPOOL_RUN_DEADLINE_S": "180"}
 """A busy machine may need long to bring a browser back, or to compute a run: neither fails for that."""
+FOREIGN_PORT = free_port()
+"""Of the other site whose pages may call `stack` (tests/support/foreign_page.py)."""
 KINDS = {
-    "stack": Kind(sample=True),
+    "stack": Kind(sample=True, env={"WEBPOOL_CORS_ORIGINS": f"http://127.0.0.1:{FOREIGN_PORT}"}),
     "pair": Kind("chromium,firefox", "wasm", env=_PATIENT),
     "trio": Kind("chromium,firefox,webkitgtk", "wasm", env=_PATIENT | {"WEBPOOL_STANDBYS": "0"}),
 }
@@ -70,9 +72,10 @@ def _started(kind: Kind, home: Path) -> RunningStack:
     made = RunningStack(
         home, browsers=kind.browsers, backends=kind.backends, extra_env=dict(kind.env)
     )
-    made.migrate()
     if kind.sample:
-        made.manage("add_sample")
+        made.add_sample()
+    else:
+        made.migrate()
     try:
         made.start()
     except BaseException:

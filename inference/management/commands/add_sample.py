@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import TypedDict
 
-from inference.catalog import checkpoints, decoders, registry
+from inference.catalog import checkpoints, decoders, expectations, registry
 from inference.checkpoints.reading import Kind
 from inference.management.cli import TypedCommand
 from inference.models import ModelType, OnnxModel
 from inference.zoo import minilm, smollm
+
+_SENTENCES = ["A cat sleeps on the warm windowsill.", "Stock markets fell sharply on Monday."]
 
 
 class _Options(TypedDict):
@@ -36,8 +39,13 @@ def _minilm() -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "minilm.onnx"
         tokenizer = minilm.build(path)
-        model = registry.add_model(
-            path, name="minilm", model_type=ModelType.TEXT_EMBEDDING, tokenizer=tokenizer
+        declared = path.with_name(expectations.FILE)
+        declared.write_text(json.dumps({"examples": _SENTENCES}))
+        model = expectations.registered(
+            lambda: registry.add_model(
+                path, name="minilm", model_type=ModelType.TEXT_EMBEDDING, tokenizer=tokenizer
+            ),
+            declared,
         )
     return (
         f"built from its safetensors, {model.node_count} nodes, "

@@ -26,7 +26,7 @@ from inference.core.generation.stages import Decoder
 from inference.core.generation.stops import StopTexts
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, RunFailed
-from inference.generation import encoding, hearing, report, serving
+from inference.generation import encoding, hearing, placing, report, serving
 from inference.generation.encoding import Encoding
 from inference.management.cli import TypedCommand
 from inference.models import OnnxModel
@@ -51,6 +51,8 @@ class _Options(TypedDict):
     top_k: int
     seed: int
     stop: list[str]
+    platform: str
+    no_speculation: bool
     json: bool
 
 
@@ -96,6 +98,17 @@ class Command(TypedCommand[_Options]):
         parser.add_argument("--top-k", type=int, default=0)
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--stop", action="append", default=[], metavar="TEXT")
+        parser.add_argument(
+            "--platform",
+            default="",
+            choices=("", *placing.BACKENDS),
+            help="wasm, unless it is said: its numbers are the same in every browser",
+        )
+        parser.add_argument(
+            "--no-speculation",
+            action="store_true",
+            help="one token a step, also where several are likely; the text is the same",
+        )
         parser.add_argument("--json", action="store_true", help="facts of each stage, at the end")
 
     def carry_out(self, options: _Options) -> None:
@@ -225,6 +238,8 @@ def _asked(options: _Options, prompt: Sequence[int], most: int = _MOST_TOKENS) -
         stop=tuple(options["stop"]),
         shards=options["shards"],
         browsers=tuple(name for name in options["browsers"].split(",") if name),
+        backend=options["platform"],
+        speculation=not options["no_speculation"],
     )
 
 

@@ -1,7 +1,8 @@
 /**
  * Keeps what pages show of the pool true. What has `data-rows` asks that address again and again and replaces
  * what has changed, cell by cell, so that a button is never exchanged under somebody's finger. What could not be
- * renewed for some seconds is said to be old, and loses its colours.
+ * renewed for some seconds is said to be old, and loses its colours. What has `data-every`, in seconds, is renewed
+ * as seldom, and says its own time.
  */
 const EVERY_MS = 1000;
 const OLD_MS = 5000;
@@ -54,11 +55,13 @@ class Renewed {
   constructor(shown) {
     this.shown = shown;
     this.since = shown.dataset.at ?? '';
+    this.seldom = shown.dataset.every !== undefined;
+    this.everyMs = 1000 * Number(shown.dataset.every ?? EVERY_MS / 1000);
     this.heard = performance.now();
     this.why = '';
     this.over = false;
     setInterval(() => this.judge(), OLD_MS / 10);
-    setTimeout(() => this.loop(), EVERY_MS);
+    setTimeout(() => this.loop(), this.everyMs);
   }
 
   async loop() {
@@ -70,7 +73,7 @@ class Renewed {
       this.why = String(error);
     }
     if (!this.over) {
-      setTimeout(() => this.loop(), EVERY_MS);
+      setTimeout(() => this.loop(), this.everyMs);
     }
   }
 
@@ -81,7 +84,9 @@ class Renewed {
       throw new Error('the server sent no rows');
     }
     const banner = page.getElementById('pool-banner');
-    say('pool-banner', banner?.textContent?.trim() ?? '');
+    if (banner !== null) {
+      say('pool-banner', banner.textContent?.trim() ?? '');
+    }
     this.over = fresh.dataset.rows === undefined;
     this.since = fresh.dataset.at ?? '';
     renew(this.shown, fresh);
@@ -91,8 +96,11 @@ class Renewed {
   }
 
   judge() {
-    const old = !this.over && performance.now() - this.heard > OLD_MS;
+    const old = !this.over && performance.now() - this.heard > OLD_MS + this.everyMs - EVERY_MS;
     this.shown.classList.toggle('wp-old', old);
+    if (this.seldom) {
+      return;
+    }
     say('live-age', old ? '' : `As of ${this.since} UTC.`);
     const why = this.why === '' ? '' : ` (${this.why})`;
     say('live-old', old ? `No news since ${this.since} UTC${why}: what is shown may have changed.` : '');

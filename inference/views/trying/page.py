@@ -28,11 +28,14 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
     if model is None:
         raise Http404(f"no model is called {name}")
     offered = fields(model)
-    texts = [text for text in request.POST.getlist("text") if text]
+    posted = request.POST.copy()
+    if example := posted.get("example"):
+        posted["text"] = example
+    texts = [text for text in posted.getlist("text") if text]
     answer: JsonObject | None = None
     if request.method == "POST":
         try:
-            given, wishes = given_of(request.POST, request.FILES, offered)
+            given, wishes = given_of(posted, request.FILES, offered)
             answer = asking.tried(model, given, wishes, request.user.get_username())
             answer["outputs"] = [drawn(output) for output in answer["outputs"]]
         except WebpoolError as error:
@@ -43,7 +46,7 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
         "model": model,
         "fields": [_edited(field, request) for field in offered],
         "needs_tensors": any(field.kind == Kind.TENSOR for field in offered),
-        "asked": {key: request.POST.get(key, "") for key in _KEPT},
+        "asked": {key: posted.get(key, "") for key in _KEPT},
         "text": "\n".join(texts),
         "examples": expectations.of_model(model).examples,
         "platforms": PLATFORMS,
