@@ -59,7 +59,8 @@ def _row(bar: Bar, x: svg.Scale, unit: str) -> SafeString:
         else f"{number(bar.low, unit)} to {number(bar.high, unit)}"
     )
     return format_html(
-        '<div class="hp-bar-row"><strong>{}</strong>{}<span>{} <span class="wp-dim">{}{}</span></span></div>',
+        '<div class="hp-bar-row"><strong>{}</strong>{}<span><strong>{}</strong> '
+        '<span class="wp-dim">{}{}</span></span></div>',
         *(bar.name, _bar(bar, bar.middle, x, f"{bar.name}: {middle}, {span}"), middle, span),
         "" if bar.good else f", {bar.remark}",
     )

@@ -46,7 +46,8 @@ def pictures(*, most: int = _AT_MOST) -> JsonObject:
 def _ended(since: datetime, most: int) -> list[_Ended]:
     """State, beginning and end of the runs that ended since then, the latest first."""
     rows = Run.objects.filter(finished_at__gt=since).order_by("-finished_at")
-    return list(rows.values_list("state", "created_at", "finished_at")[:most])
+    found = rows.values_list("state", "created_at", "finished_at")[:most]
+    return [(state, created_at, at) for state, created_at, at in found if at is not None]
 
 
 def _span(now: datetime, ended: Sequence[_Ended], most: int) -> Span:

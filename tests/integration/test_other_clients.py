@@ -63,13 +63,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> decoders.Written:
 
 
 @pytest.fixture(scope="module")
-def environment(stack: RunningStack, files: decoders.Written) -> Mapping[str, str]:
+def environment(pair: RunningStack, files: decoders.Written) -> Mapping[str, str]:
     """What tells the scripts where the pool is."""
+    pair.manage("add_sample")
     for name, template in ((WRITER, decoders.CHAT_TEMPLATE), (CALLER, CALLING)):
-        stack.manage("shell", "-v0", "-c", registered(files, name, template))
-    words = stack.manage("create_api_key", f"clients-{os.getpid()}").stdout.split()
+        pair.manage("shell", "-v0", "-c", registered(files, name, template))
+    words = pair.manage("create_api_key", f"clients-{os.getpid()}").stdout.split()
     key = next(word for word in words if word.startswith("wp_"))
-    ours = {"DOOR": f"{stack.url}/v1", "KEY": key, "WRITER": WRITER, "CALLER": CALLER}
+    ours = {"DOOR": f"{pair.url}/v1", "KEY": key, "WRITER": WRITER, "CALLER": CALLER}
     # litellm looks its prices up elsewhere, unless it is told not to.
     return {**os.environ, **ours, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 

@@ -125,7 +125,7 @@ def run_code(language: str, code: str, folder: Path) -> str:
     command = {
         "python": [sys.executable, "-c", code],
         "curl": ["bash", "-euc", code],
-        "javascript": [node.program, "--input-type=module", "-e", code],
+        "javascript": [str(node.program), "--input-type=module", "-e", code],
     }[language]
     done = subprocess.run(
         command,

@@ -46,9 +46,8 @@ def main() -> dict[str, object]:
     calling = ChatOpenAI(model=CALLER, temperature=1, seed=4, **DOOR)
     bound = calling.bind_tools([turn], tool_choice="any", parallel_tool_calls=False)
     called = bound.invoke(ASKED)
-    streamed = None
-    for piece in bound.stream(ASKED):
-        streamed = piece if streamed is None else streamed + piece
+    first, *rest = bound.stream(ASKED)
+    streamed = sum(rest, start=first)
     (call,) = called.tool_calls
     answer = ToolMessage(turn.invoke(call["args"]), tool_call_id=call["id"])
     short = ChatOpenAI(model=CALLER, temperature=0, max_tokens=5, **DOOR).bind_tools([turn])

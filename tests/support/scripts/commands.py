@@ -89,20 +89,21 @@ def _report(pid: int, ended: int, status: int) -> None:
 
 
 def main() -> None:
-    from browsers.supervisor.sibling import die_with
-    from webpool_site import command_line
-
     with socket.socket(fileno=int(sys.argv[1])) as channel:
+        # Before anything is imported that looks.
         os.environ[HOME] = sys.argv[2]
-        sys.argv = ["manage.py"]
         os.environ["DJANGO_SETTINGS_MODULE"] = "webpool_site.settings"
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        sys.argv = ["manage.py"]
         prepare()
         del os.environ["OPENBLAS_NUM_THREADS"]
         channel.send(READY)
         us = os.getpid()
         words = serve(channel)
     if words is not None:
+        from browsers.supervisor.sibling import die_with
+        from webpool_site import command_line
+
         die_with(us)
         sys.argv = ["manage.py", *words]
         command_line.main()

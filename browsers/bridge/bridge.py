@@ -1,7 +1,7 @@
 """The worker's local server: gives a browser its page and files, and carries requests to the page.
 
 Files come from an aiohttp server in a thread of its own, on a free loopback port of the browser's
-network; the socket has another port (browsers/websocket.py). The page's address holds a random ticket,
+network; the socket has another port (websocket.py). The page's address holds a random ticket,
 which is good for one load; whoever loads the page with it gets a cookie, and without that nothing is
 served. So no address, log or list of processes holds what would let somebody in. The socket also checks
 its Origin, so that no other page of the browser gets in:
@@ -11,7 +11,7 @@ its Origin, so that no other page of the browser gets in:
     /ort/<file>          onnxruntime-web's files
     /files/<sha256>      model files, immutable
     ws: /                binary frames of browsers/core/protocol.py, to the page
-    ws: /engine          the same, straight to its engine (browsers/line.py)
+    ws: /engine          the same, straight to its engine (line.py)
 
 `request` and `step` are called from any other thread and block until the reply, the deadline or the end of
 the connection, whichever comes first.
@@ -36,25 +36,20 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from browsers.bridge.line import Line
+from browsers.bridge.websocket import Closed, Connection, WebSocketServer
 from browsers.core.errors import (
     BrowserError,
     ConnectionLost,
     DeadlinePassed,
-    NotLoaded,
-    Refusal,
-    StepRefused,
     reported,
 )
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
-from browsers.line import Line
 from browsers.processes import Network
-from browsers.websocket import Closed, Connection, WebSocketServer
-
-__all__ = ["Bridge", "NotLoaded", "PageEvent", "Refusal", "Reply", "StepRefused", "reported"]
 
 log = logging.getLogger(__name__)
 
-PAGE_DIR: Final = Path(__file__).parent / "static" / "browsers" / "runtime"
+PAGE_DIR: Final = Path(__file__).parents[1] / "static" / "browsers" / "runtime"
 
 _HOST: Final = "127.0.0.1"
 _COOKIE: Final = "webpool"

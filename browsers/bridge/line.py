@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from browsers.bridge.websocket import Closed, Connection
 from browsers.core.errors import ConnectionLost, DeadlinePassed
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
-from browsers.websocket import Closed, Connection
 
 
 class Line:
@@ -57,11 +57,11 @@ class Line:
             DeadlinePassed: it did not come in time.
         """
         until = time.monotonic() + timeout_s
-        late = DeadlinePassed(f"the engine did not answer {op!r} within {timeout_s:.1f} s")
-        with self._asking:
+        late = f"the engine did not answer {op!r} within {timeout_s:.1f} s"
+        if not self._asking.acquire(timeout=timeout_s):
+            raise DeadlinePassed(late)
+        try:
             connection = self._connected(until)
-            if connection is None:
-                raise late
             number, began = next(self._numbers), time.monotonic()
             frame = encode_frame({**header, "op": op, "id": number}, tensors)
             try:
@@ -70,8 +70,10 @@ class Line:
             except Closed as closed:
                 self._forget(connection)
                 raise ConnectionLost(f"the engine's connection ended: {closed}") from closed
-            except TimeoutError:
-                raise late from None
+        except TimeoutError:
+            raise DeadlinePassed(late) from None
+        finally:
+            self._asking.release()
         if answer.get("fatal"):  # it waits for this, to be replaced
             self._forget(connection)
         answer["round_trip_ms"] = (time.monotonic() - began) * 1000
@@ -84,7 +86,7 @@ class Line:
                 self._connection = None
         connection.close()
 
-    def _connected(self, until: float) -> Connection | None:
+    def _connected(self, until: float) -> Connection:
         with self._changed:
             cuts = self._cuts
             self._changed.wait_for(
@@ -93,6 +95,8 @@ class Line:
             )
             if self._cuts != cuts:
                 raise ConnectionLost("the engine's connection was given up")
+            if self._connection is None:
+                raise TimeoutError
             return self._connection
 
 
