@@ -252,6 +252,20 @@ def test_a_session_may_begin_with_what_is_kept_of_another(player: Player, bench:
     del player.places["one"]
 
 
+def test_webgpu_gives_the_logits_too(player: Player) -> None:
+    """Not to the bit, and by software here: a prompt and two tokens."""
+    decoding = player.session.decoding
+    decoding.hold("gpu", player.model, backend="webgpu", cache_mb=1.0, deadline_s=120)
+    for start, count in steps()[:3]:
+        asked = player.asked("one", Step(1, start, count))
+        asked = dataclasses.replace(asked, holder="gpu", backend="webgpu")
+        (answer,) = decoding.steps([asked], timeout_s=120)
+        assert not isinstance(answer, Exception), answer
+        (logits,) = decode_array(answer[1][1])
+        np.testing.assert_allclose(logits, player.right["one"][start + count], atol=1e-3)
+    decoding.release("gpu")
+
+
 def test_a_new_engine_has_no_cache(player: Player, bench: Bench) -> None:
     bench.session.restart_engine()
     step = Step(10_001, *steps()[1])
