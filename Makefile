@@ -21,7 +21,7 @@ define timed
 started=$$SECONDS; $(2); printf '%-28s %s (%d s)\n' '$(1)' done $$((SECONDS - started))
 endef
 
-.PHONY: help demo up setup test matrix fire soak lint format bench clean
+.PHONY: help demo up setup test matrix fire soak lint packages machine format bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,25 +35,28 @@ up: setup ## run the pool and its web server until Ctrl-C; PORT=8000 changes the
 setup: $(VENV)/.runtime ## install what is missing: packages, browsers, database, sample model
 	@$(PY) manage.py setup
 
-test: $(VENV)/.development ## all tests, on real browsers; PYTEST_ARGS="tests/django -x" runs some
-	@$(PY) manage.py setup --development
+test: machine ## all tests, on real browsers; PYTEST_ARGS="tests/django -x" runs some
 	@$(PY) -m pytest -q -n $(TEST_WORKERS) --durations 15 --durations-min 1 $(PYTEST_ARGS)
 
-matrix: $(VENV)/.development ## every strategy over every kind of model, precision and browser
-	@$(PY) manage.py setup --development
+matrix: machine ## every strategy over every kind of model, precision and browser
 	@WEBPOOL_MATRIX=all $(PY) -m pytest -q tests/integration/test_matrix.py $(PYTEST_ARGS)
 
 fire: setup ## serve under fire: 1,000 random kills, then the proof; FIRE="--kills 100 --seed 7" changes it
 	@$(PY) manage.py fire --kills 1000 $(FIRE)
 
-soak: $(VENV)/.development ## all tests at their full length, every case of the matrix, then 1,000 kills: hours
-	@$(PY) manage.py setup --development
+soak: machine ## all tests at their full length, every case of the matrix, then 1,000 kills: hours
 	@WEBPOOL_MATRIX=all $(PY) -m pytest -q -m '' -n $(TEST_WORKERS) --durations 15 --durations-min 1 $(PYTEST_ARGS)
 	@$(PY) manage.py fire --kills 1000 $(FIRE)
 
-lint: $(VENV)/.development ## ruff, mypy, import-linter, eslint, tsc
-	@$(PY) manage.py setup --development --only node,npm
+lint: packages ## ruff, mypy, import-linter, eslint, tsc
 	@$(PY) -m webpool_site.lint
+
+# What static checks need; and what tests do, which have homes with databases and models of their own.
+packages: $(VENV)/.development
+	@$(PY) manage.py setup --development --only node,npm
+
+machine: packages
+	@$(PY) manage.py setup --development --only debian,browsers,models
 
 format: $(VENV)/.development ## rewrite the Python files the way `make lint` wants them
 	@$(VENV)/bin/ruff check --fix --quiet . ; $(VENV)/bin/ruff format .

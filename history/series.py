@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -37,7 +38,7 @@ def load(
                 row["model_type"], row["model_name"], row["sha256"], row["shape"],
                 row["batch_size"], row["load"],
             ),
-            arm=Arm(row["browser"], row["platform"], row["software"]),
+            arm=_arm(row["browser"], row["platform"], row["software"]),
             latencies_ms=floats(row["latencies_ms"]),
             successes=row["successes"],
             failures=row["failures"],
@@ -64,5 +65,16 @@ def builds(
     return found, named
 
 
+@functools.lru_cache(maxsize=1000)
+def _arm(browser: str, platform: str, software: bool | None) -> Arm:
+    """The same object for the same arm: comparing a hundred thousand of them takes its time."""
+    return Arm(browser, platform, software)
+
+
+_NONE: Final[Floats] = np.empty(0)
+_NONE.flags.writeable = False
+
+
 def floats(values: Iterable[float] | None) -> Floats:
-    return np.array(list(values or ()), dtype=np.float64)
+    listed = values if isinstance(values, list) else list(values or ())
+    return np.array(listed, dtype=np.float64) if listed else _NONE

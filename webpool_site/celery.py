@@ -33,7 +33,9 @@ app.conf.update(
     broker_connection_timeout=2,
     # No acknowledgements, which cost two round trips per hop: redelivery is the sweep's work, which
     # knows from the ledger what a dead worker held.
-    broker_transport_options={"ack_emulation": False},
+    # Of a connection that went silent kombu hears within 50 s: twice this, and a wait for messages
+    # (webpool_site/children/waiting.py).
+    broker_transport_options={"ack_emulation": False, "health_check_interval": 20},
     # A broker that is gone for longer is the sweep's matter: nobody waits for it in the middle of a request.
     result_backend_transport_options={
         "retry_policy": {

@@ -112,7 +112,8 @@ def _control(layout: Layout, *, after: Sequence[str]) -> ProcessSpec:
     return dataclasses.replace(spec, silent_s=silent_s, silent_timeout_s=CONTROL_SILENT_S)
 
 
-_SOLO = ("--pool", "solo", "--concurrency", "1", "--include", "webpool_site.children.readiness")
+_INCLUDED = "webpool_site.children.readiness,webpool_site.children.waiting"
+_SOLO = ("--pool", "solo", "--concurrency", "1", "--include", _INCLUDED)
 
 
 def browser_worker(layout: Layout, slot: BrowserSlot, *, after: Sequence[str]) -> ProcessSpec:

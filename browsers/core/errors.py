@@ -15,7 +15,8 @@ BrowserError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 from browsers.core.failures import Category, Rung
 
@@ -102,3 +103,33 @@ def from_page(code: str, message: str) -> BrowserError:
         if category == code:
             return kind(message)
     return InternalError(f"{code}: {message}")
+
+
+class NotLoaded(Exception):
+    """The engine has no session for this run: load the model and ask again."""
+
+
+class StepRefused(Exception):
+    """The engine's cache is not where a step of a session would begin; `code` says why.
+
+    `no_cache`: it has none. `stale_epoch`: the stage was given to somebody else. `gap`: it is elsewhere.
+    """
+
+    CODES: Final = ("no_cache", "stale_epoch", "gap")
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+Refusal = NotLoaded | StepRefused | BrowserError
+
+
+def reported(error: Mapping[str, str]) -> Refusal:
+    """An error that the page answered with."""
+    code, message = error["code"], error["message"]
+    if code == "not_loaded":
+        return NotLoaded(message)
+    if code in StepRefused.CODES:
+        return StepRefused(code, message)
+    return from_page(code, message)

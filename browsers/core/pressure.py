@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,8 @@ from typing import Final
 WORTH_MB: Final = 64.0
 """A browser that has grown by less than this since it started has nothing to give back."""
 _AGAIN_AFTER_S: Final = (30.0, 600.0)
+_STANDS_FOR_S: Final = 30.0
+_MOVED_MB: Final = 16.0
 
 
 class Relief(enum.StrEnum):
@@ -60,6 +63,30 @@ class Reading:
         if self.tree_mb is None:
             return False
         return self.tree_mb - (self.fresh_mb or 0.0) > WORTH_MB
+
+
+@dataclass(frozen=True)
+class Look:
+    """What could be read cheaply when a browser was measured.
+
+    Attributes:
+        at: when, monotonic, in s.
+        rss_mb: the resident memory of its tree; None: it cannot be read.
+        runs: how often each model that it holds has run.
+    """
+
+    at: float
+    rss_mb: float | None
+    runs: Mapping[str, int]
+
+    def stands(self, now: Look) -> bool:
+        """Whether nothing moved since, so that what was measured is still as good as true.
+
+        To measure, the kernel walks through every page of every process of the browser.
+        """
+        if self.rss_mb is None or now.rss_mb is None or now.at - self.at >= _STANDS_FOR_S:
+            return False
+        return abs(now.rss_mb - self.rss_mb) < _MOVED_MB and now.runs == self.runs
 
 
 def again_after_s(in_vain: int) -> float:

@@ -44,6 +44,7 @@ DTYPES: Final[tuple[str, ...]] = (*ITEM_BYTES, "string")
 
 _LENGTH = struct.Struct("<I")
 _PADDING = b"\0" * 8
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def encode_frame(
     fields["tensors"] = [
         {"name": t.name, "dtype": t.dtype, "shape": t.shape, "bytes": len(t.data)} for t in tensors
     ]
-    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    text = _to_json(fields).encode()
     start = _LENGTH.pack(len(text)) + text
     parts: list[bytes | memoryview] = [start + _PADDING[: -len(start) % 8]]
     for tensor in tensors:

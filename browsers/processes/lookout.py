@@ -1,4 +1,4 @@
-"""A process tree that is looked at again and again: each look reads what came since the last one.
+"""A process tree that is looked at again and again: a look reads a line of each of it, and who came since.
 
 `tree` reads every process of the machine, which costs the more the more there are, whosoever they are.
 """
@@ -9,12 +9,26 @@ import contextlib
 import os
 import threading
 import time
+from dataclasses import dataclass
 
 import psutil
 
-from browsers.processes.trees import pid_namespace, running, session_of, tree
+from browsers.process_stat import Stat, stat
+from browsers.processes.trees import pid_namespace, session_of, tree
 
 _ANEW_S = 60.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A process of the tree, as it was at a look."""
+
+    process: psutil.Process
+    stat: Stat
+
+    @property
+    def identity(self) -> tuple[int, float]:
+        return self.process.pid, self.stat.started
 
 
 class Lookout:
@@ -29,44 +43,51 @@ class Lookout:
         self._root = root
         self._own = pid_namespace(os.getpid())
         self._lock = threading.Lock()
-        self._seen: frozenset[int] = frozenset()
-        self._tree: list[psutil.Process] = []
-        self._spaces: set[str] = set()
+        self._there: frozenset[int] = frozenset()
+        self._tree: dict[int, Seen] = {}
+        self._spaces: dict[int, str] = {}
         self._anew_at = float("-inf")
 
-    def look(self) -> list[psutil.Process]:
+    def look(self) -> list[Seen]:
         """The tree as it is now, zombies left out."""
         with self._lock:
             there = frozenset(psutil.pids())
             if time.monotonic() >= self._anew_at:
-                self._tree = tree(self._root)
+                self._tree = {}
+                for process in tree(self._root):
+                    self._add(process)
                 self._anew_at = time.monotonic() + _ANEW_S
             else:
-                self._tree = [process for process in self._tree if running(process)]
-                self._add(sorted(there - self._seen))
-            self._seen = there
-            self._spaces = {space for process in self._tree if (space := self._space(process.pid))}
-            return list(self._tree)
+                self._look_again()
+                self._find(sorted(there - self._there))
+            self._there = there
+            self._spaces = {pid: it for pid, it in self._spaces.items() if pid in self._tree}
+            return list(self._tree.values())
 
-    def _add(self, new: list[int]) -> None:
-        pids = {process.pid for process in self._tree}
+    def _look_again(self) -> None:
+        before, self._tree = self._tree, {}
+        for pid, seen in before.items():
+            now = stat(pid)
+            if now is not None and not now.ended and now.started == seen.stat.started:
+                self._tree[pid] = Seen(seen.process, now)
+
+    def _find(self, new: list[int]) -> None:
         for pid in new:
-            if pid in pids:  # it came while `tree` read the others
-                continue
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(pid)
-                if self._belongs(process, pids) and running(process):
-                    self._tree.append(process)
-                    pids.add(pid)
+            if pid not in self._tree and self._belongs(pid):
+                with contextlib.suppress(psutil.Error):
+                    self._add(psutil.Process(pid))
 
-    def _belongs(self, process: psutil.Process, pids: set[int]) -> bool:
-        return (
-            self._space(process.pid) in self._spaces
-            or session_of(process.pid) == self._root.pid
-            or process.ppid() in pids
-        )
+    def _add(self, process: psutil.Process) -> None:
+        now = stat(process.pid)
+        if now is None or now.ended:
+            return
+        self._tree[process.pid] = Seen(process, now)
+        space = pid_namespace(process.pid)
+        if space is not None and space != self._own:
+            self._spaces[process.pid] = space
 
-    def _space(self, pid: int) -> str | None:
-        """The process' PID namespace, where it is not everybody's."""
-        space = pid_namespace(pid)
-        return space if space != self._own else None
+    def _belongs(self, pid: int) -> bool:
+        if pid_namespace(pid) in self._spaces.values() or session_of(pid) == self._root.pid:
+            return True
+        now = stat(pid)
+        return now is not None and now.parent in self._tree

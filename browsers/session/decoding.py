@@ -27,7 +27,7 @@ from browsers.session.residents import ModelKey, Residents
 class StepAsked:
     """One step of a session on a model that is held for it (runtime/caches.js).
 
-    `step`: epoch, start, count, top_k, and with a session's first step its stage.
+    `step`: epoch, start, count, drafted, top_k, and with a session's first step its stage.
     """
 
     holder: str
@@ -68,7 +68,9 @@ class Decoding:
 
         def attempt(name: str, _refused: Mapping[str, BrowserError], named: bool) -> str:
             key = ModelKey.of(model_sha256, name)
-            unproved = self._proving.allow(key, (), deadline, named=named) if self._proving else ""
+            unproved = ""
+            if self._proving:
+                unproved = self._proving.allow_at_any_size(key, deadline, named=named)
             self._residents.ready(key, False, deadline)
             self._residents.pin(holder, key, cache_mb)
             return unproved
@@ -78,8 +80,9 @@ class Decoding:
     def steps(self, asked: Sequence[StepAsked], *, timeout_s: float) -> list[Reply | Refusal]:
         """Steps of sessions on models that are held for them, one after another; from any thread.
 
-        What became of each: NotLoaded, the engine has another one since, without the model; StepRefused, the
-        cache is not where the step begins; BrowserError, what the page reported.
+        What became of each: what it gave, and in its header how long all of them were in the page, and on
+        the way there and back with that. NotLoaded: the engine has another one since, without the model.
+        StepRefused: the cache is not where the step begins. BrowserError: what the page reported.
 
         Raises:
             BrowserError: what became of the page.
@@ -88,10 +91,11 @@ class Decoding:
         tensors = [tensor for each in asked for tensor in each.tensors]
         reply, given = self._page.step("decode", {"steps": headers}, tensors, timeout_s)
         left = iter(given)
+        way = {"page_ms": reply["page_ms"], "round_trip_ms": reply["round_trip_ms"]}
         return [
             reported(answer["error"])
             if "error" in answer
-            else (answer, list(itertools.islice(left, answer["count"])))
+            else (answer | way, list(itertools.islice(left, answer["count"])))
             for answer in reply["answers"]
         ]
 

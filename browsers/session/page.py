@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from browsers.bridge import Bridge, PageEvent, Reply
+from browsers.bridge import Bridge, Connection, PageEvent, Reply
 from browsers.core.errors import (
     BrowserCrash,
     BrowserError,
@@ -22,7 +22,6 @@ from browsers.core.protocol import WireTensor
 from browsers.processes import Network
 from browsers.reports import SessionEvent
 from browsers.session.deadline import Deadline
-from browsers.websocket import Connection
 
 ENGINE_START_S: Final = 20.0
 _RECONNECT_GRACE_S: Final = 0.05
@@ -214,7 +213,7 @@ class Page:
     ) -> Reply:
         """A request to the engine beside others, to whom one that is late leaves it; from any thread."""
         try:
-            return self.bridge.request(op, header, tensors, timeout_s=timeout_s)
+            return self.bridge.step(op, header, tensors, timeout_s=timeout_s)
         except ConnectionLost as lost:
             raise self._explained(lost) from lost
 

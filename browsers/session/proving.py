@@ -121,6 +121,23 @@ class Proving:
             raise Unproved(f"{key.backend} was not tried with {shapes} yet")
         return self._try(key, inputs, known, deadline)
 
+    def allow_at_any_size(self, key: ModelKey, deadline: Deadline, *, named: bool) -> str:
+        """Let a backend compute a file at sizes that change with each step: `allow`, for its known answers.
+
+        Raises:
+            Unproved: there is no known answer; else as `allow`.
+        """
+        if key.backend == WASM:
+            return self.allow(key, (), deadline, named=named)
+        known = self._known(key.sha256)
+        if not known.answers:
+            raise Unproved(f"{key.backend} cannot be proved: {known.why_none}")
+        tried = known.answers[0].inputs
+        weakness = self.allow(key, tried, deadline, named=named)
+        return "; ".join(
+            filter(None, (weakness, f"tried with {shapes_of(tried)}; its steps have other sizes"))
+        )
+
     def proved(self, key: ModelKey, inputs: Sequence[WireTensor]) -> bool:
         """Whether a computation there would need no trial."""
         if key.backend == WASM and not self._known(key.sha256).answers:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from browsers import probe
+from browsers.bridge import Connection
 from browsers.core.answers.known import Known
 from browsers.core.errors import BrowserError, DeadlinePassed
 from browsers.core.failures import Rung
@@ -31,14 +32,13 @@ from browsers.session.page import ENGINE_START_S, Page
 from browsers.session.proving import ProofBook, Proving
 from browsers.session.residents import ModelKey, Residents
 from browsers.session.window import Window
-from browsers.websocket import Connection
 
 _GREETS_WITHIN_S = 5.0  # after the driver has said that the page is loaded; each time twice as long
 
 
 class BrowserSession:
-    """A browser with webpool's page in it, used by one thread (`facts`, `loaded`, `cut` and
-    `tree_pss_mb` by any).
+    """A browser with webpool's page in it, used by one thread (`facts`, `loaded`, `cut`, `tree_pss_mb` and
+    `tree_rss_mb` by any).
 
     `files` gives the path of a file by its sha256 (KeyError: unknown). `runtime_dir` holds
     onnxruntime-web's dist files. `threads` is for WebAssembly. `on_event` is called from another
@@ -266,6 +266,10 @@ class BrowserSession:
     def tree_pss_mb(self) -> float | None:
         """Memory of the browser's process tree in MB; may be called from any thread."""
         return self._window.pss_mb()
+
+    def tree_rss_mb(self) -> float | None:
+        """The same with shared pages in full: not what the tree takes, but cheap, and moves with it."""
+        return self._window.rss_mb()
 
     # --- models ---
 

@@ -109,6 +109,11 @@ class Window:
         browser = self.browser
         return browser.pss_mb() if browser is not None else None
 
+    def rss_mb(self) -> float | None:
+        """The same with shared pages in full, which costs little to read; from any thread."""
+        browser = self.browser
+        return browser.rss_mb() if browser is not None else None
+
 
 @contextlib.contextmanager
 def _drivers_errors() -> Iterator[None]:

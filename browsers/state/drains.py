@@ -5,6 +5,7 @@ The row says so (`drained_at`) and survives everything; Redis repeats it where p
 
 from __future__ import annotations
 
+from django.db import connection
 from django.utils import timezone
 
 from browsers.models import Browser, DrainKind
@@ -38,6 +39,11 @@ _NOT_DRAINED = {"drained_at": None, "drain_kind": DrainKind.NONE, "drain_reason"
 
 def publish() -> None:
     """Repeat in Redis what the rows say; it may have lost its data."""
-    live.set_drained(
-        Browser.objects.filter(drained_at__isnull=False).order_by().values_list("pk", flat=True)
-    )
+    with (
+        connection.cursor() as cursor
+    ):  # every second: to build the statement costs more than it does
+        cursor.execute(_WHO_IS_DRAINED)
+        live.set_drained(browser_id for (browser_id,) in cursor.fetchall())
+
+
+_WHO_IS_DRAINED = "SELECT id FROM browsers_browser WHERE drained_at IS NOT NULL"

@@ -109,8 +109,10 @@ class LiveBrowser:
         return cls(**fields, breakers=breakers.parse(raw_breakers))
 
     def to_json(self) -> str:
-        fields = dataclasses.asdict(dataclasses.replace(self, breakers=breakers.CLOSED))
-        del fields["breakers"]
+        """Written twice a second by every worker: `dataclasses.asdict` would copy all that is in it."""
+        fields = {name: value for name, value in vars(self).items() if name != "breakers"}
+        fields["backends"] = [vars(backend) for backend in self.backends]
+        fields["loaded"] = {sha256: vars(model) for sha256, model in self.loaded.items()}
         return json.dumps(fields)
 
 
@@ -155,17 +157,24 @@ def living() -> dict[str, LiveBrowser]:
     return {live.id: live for live in sorted(seen, key=lambda live: live.id)}
 
 
-def holders() -> frozenset[str]:
-    """The ids of browsers whose lease has not expired; one small round trip."""
-    held = client().register_script(_HOLDERS)(keys=[_INDEX])
-    return frozenset(browser_id.decode() for browser_id in held)
+def leases() -> dict[str, float]:
+    """How long each lease that has not expired still lasts, in s, by browser; one small round trip."""
+    found = client().register_script(_LEASES)(keys=[_INDEX])
+    return {
+        browser_id.decode(): left_ms / 1000
+        for browser_id, left_ms in zip(found[::2], found[1::2], strict=True)
+    }
 
 
-# KEYS[1]: the index. Those of its members whose lease has not expired.
-_HOLDERS = """
+# KEYS[1]: the index. Those of its members whose lease has not expired, each with what is left of it, in ms.
+_LEASES = """
 local held = {}
 for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  if redis.call('EXISTS', 'webpool:browser:' .. id) == 1 then held[#held + 1] = id end
+  local left = redis.call('PTTL', 'webpool:browser:' .. id)
+  if left >= 0 then
+    held[#held + 1] = id
+    held[#held + 1] = left
+  end
 end
 return held
 """
@@ -180,10 +189,13 @@ def _seen(live: LiveBrowser, drained: list[bytes]) -> LiveBrowser:
 
 def set_drained(browser_ids: Iterable[str]) -> None:
     """Say which browsers take no new shards: these and no others."""
+    ids = sorted(browser_ids)
+    if not ids:
+        client().delete(_DRAINED)
+        return
     pipe = client().pipeline()
     pipe.delete(_DRAINED)
-    if ids := sorted(browser_ids):
-        pipe.sadd(_DRAINED, *ids)
+    pipe.sadd(_DRAINED, *ids)
     pipe.execute()
 
 
@@ -194,15 +206,19 @@ def leases_count() -> bool:
     Asked after the leases were looked at.
     """
     up_s: int = client().info("server")["uptime_in_seconds"]
-    trusted = _stillness.observe(time.monotonic()) if _stillness else True
-    return trusted and up_s > settings.WEBPOOL_LEASE_S
+    return note_answer() and up_s > settings.WEBPOOL_LEASE_S
 
 
 _stillness: Stillness | None = None
 
 
+def note_answer() -> bool:
+    """The server has just answered; whether it, and this process, have done so regularly of late."""
+    return _stillness.observe(time.monotonic()) if _stillness else True
+
+
 def look_regularly() -> None:
-    """This process asks `leases_count` about once per sweep from now on: a pause means a standstill."""
+    """This process calls `note_answer` about once per sweep from now on: a pause means a standstill."""
     global _stillness
     _stillness = Stillness(
         allowed_s=settings.WEBPOOL_SWEEP_S + settings.WEBPOOL_LEASE_S / 3,

@@ -7,8 +7,7 @@ import logging
 import threading
 import time
 
-import psutil
-
+from browsers.process_stat import stat
 from browsers.supervisor.child import Child
 from browsers.supervisor.loop import Loop
 from browsers.supervisor.records import RUNNING, State
@@ -75,7 +74,5 @@ class Watch:
 
 def _is_stopped(pid: int) -> bool:
     """By a signal; a process that a debugger holds is not."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
-    except psutil.Error:
-        return False
+    now = stat(pid)
+    return now is not None and now.stopped

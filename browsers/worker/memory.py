@@ -11,7 +11,7 @@ import psutil
 from django.conf import settings
 
 from browsers.core.leaks import Leak, LeakMeter
-from browsers.core.pressure import Reading, again_after_s
+from browsers.core.pressure import Look, Reading, again_after_s
 from browsers.session import BrowserSession, MemoryFacts
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Memory:
         self.facts: MemoryFacts | None = None
         self._session, self._limit_mb = session, limit_mb
         self._leaks: LeakMeter[str] = LeakMeter()
+        self._last: Look | None = None
         self._in_vain, self._not_before = 0, 0.0
         self._reading = self.reading(None)
         self._lock, self._stop = threading.Lock(), threading.Event()
@@ -74,13 +75,30 @@ class Memory:
     def measure(self) -> None:
         """Measure; by its own thread, and by the main thread while it gives memory back."""
         with self._lock:
-            self.facts = self._session.memory()
-            self._reading = self.reading(self.facts.tree_pss_mb)
-            if self.facts.tree_pss_mb is not None:
-                runs: Counter[str] = Counter()
-                for model in self._session.loaded():
-                    runs[model.sha256] += model.runs
-                self._leaks.observe(self.facts.tree_pss_mb, runs)
+            self._measure(self._look())
+
+    def look(self) -> None:
+        """Measure where anything moved since the last time; the machine is read in any case."""
+        with self._lock:
+            look = self._look()
+            reading = self.reading(self.tree_mb)
+            if reading.shortage or self._last is None or not self._last.stands(look):
+                self._measure(look)
+            else:
+                self._reading = reading
+
+    def _look(self) -> Look:
+        runs: Counter[str] = Counter()
+        for model in self._session.loaded():
+            runs[model.sha256] += model.runs
+        return Look(time.monotonic(), self._session.tree_rss_mb(), runs)
+
+    def _measure(self, look: Look) -> None:
+        self.facts = self._session.memory()
+        self._reading = self.reading(self.facts.tree_pss_mb)
+        self._last = look
+        if self.facts.tree_pss_mb is not None:
+            self._leaks.observe(self.facts.tree_pss_mb, look.runs)
 
     def start(self) -> None:
         threading.Thread(target=self._measure_on, name="memory", daemon=True).start()
@@ -91,6 +109,6 @@ class Memory:
     def _measure_on(self) -> None:
         while not self._stop.wait(_EVERY_S):
             try:
-                self.measure()
+                self.look()
             except Exception:
                 log.exception("memory could not be looked at")

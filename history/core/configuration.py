@@ -74,8 +74,8 @@ def published(recommendation: Recommendation) -> dict[str, Any]:
     config = optimized_config(recommendation)
     return {
         "applied": {
-            "platform": dataclasses.asdict(config.platform),
-            "batch": dataclasses.asdict(config.batch),
+            "platform": dict(vars(config.platform)),
+            "batch": dict(vars(config.batch)),
         },
         "left_out": dict(config.left_out),
         "equivalent": list(recommendation.equivalent),

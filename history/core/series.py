@@ -101,6 +101,8 @@ def check_positive(name: str, values: Floats) -> None:
     """Raises ValueError unless every value is finite and above zero."""
     if values.ndim != 1:
         raise ValueError(f"{name}: expected a list of numbers, got shape {values.shape}")
+    if not values.size or 0 < values.min() <= values.max() < np.inf:  # not so with any NaN
+        return
     bad = values[~(np.isfinite(values) & (values > 0))]
     if bad.size:
         raise ValueError(f"{name}: expected finite numbers above zero, got {bad[0]}")

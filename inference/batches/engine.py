@@ -6,7 +6,7 @@ processes may call `advance` at the same time, and any of them may be killed at 
 1. claim    waiting → running, attempts + 1: the fence of everything that follows.
 2. send     `create_run` with an owner that names job, batch and attempt; then the batch's row gets the run.
             Whoever dies between the two leaves a batch without a run: its run is found by that owner and
-            adopted, or, after `CLAIM_S` without one, the batch waits again.
+            adopted, or, once the claimer is known to be dead or after `CLAIM_S`, the batch waits again.
 3. collect  a run that succeeded: its outputs become a file, complete, before the row says done.
             A run that failed: the reason is written down. A run that was cancelled with its job, or whose
             tensors were lost with the store: the batch waits again.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import redis.exceptions
 from django.db.models import F, QuerySet
@@ -47,12 +47,18 @@ CLAIM_S = 45.0
 _LOST = (Category.TENSOR_LOST, Category.EXPIRED)
 _MOST_ATTEMPTS = 3
 _ASK_AGAIN = timedelta(seconds=2)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-def advance(job_id: uuid.UUID | str, now: datetime) -> list[uuid.UUID]:
-    """Do what can be done for a job at once; returns the runs that are in flight for it."""
+def advance(
+    job_id: uuid.UUID | str, now: datetime, alone_since: datetime | None = None
+) -> list[uuid.UUID]:
+    """Do what can be done for a job at once; returns the runs that are in flight for it.
+
+    `alone_since`: from then on nobody but the caller advances; who claimed a batch before is dead.
+    """
     job = BatchJob.objects.select_related("model").defer("model__summary").get(pk=job_id)
-    _collect(job, now)
+    _collect(job, now, alone_since)
     if job.state == JobState.CANCELLED:
         _stop(job)
     elif job.state == JobState.RUNNING and not _finish(job, now):
@@ -164,18 +170,18 @@ def _mine(batch: Batch) -> QuerySet[Batch]:
 # --- collect -------------------------------------------------------------------------------
 
 
-def _collect(job: BatchJob, now: datetime) -> None:
+def _collect(job: BatchJob, now: datetime, alone_since: datetime | None = None) -> None:
     flying = job.batches.filter(state=BatchState.RUNNING).select_related("run__plan", "run__model")
     for batch in flying.defer("run__model__summary"):
         if batch.run is None:
-            _adopt(job, batch, now)
+            _adopt(job, batch, now, alone_since)
         elif batch.run.state == RunState.SUCCEEDED:
             _keep(job, batch, batch.run)
         elif batch.run.state != RunState.RUNNING:
             _lost_or_failed(job, batch, Category.of(batch.run.error_category), batch.run.error)
 
 
-def _adopt(job: BatchJob, batch: Batch, now: datetime) -> None:
+def _adopt(job: BatchJob, batch: Batch, now: datetime, alone_since: datetime | None) -> None:
     """A claimed batch without a run: its claimer is creating it, or has died before or after."""
     assert batch.claimed_at is not None
     run = Run.objects.filter(
@@ -185,7 +191,7 @@ def _adopt(job: BatchJob, batch: Batch, now: datetime) -> None:
         _mine(batch).update(run=run.pk)
     elif storage.result_path(storage.folder_of(job.pk), batch.index).exists():
         _done(job, batch)  # its run was forgotten between the file and the row
-    elif now - batch.claimed_at > timedelta(seconds=CLAIM_S):
+    elif batch.claimed_at < max(now - timedelta(seconds=CLAIM_S), alone_since or _LONG_AGO):
         _mine(batch).update(state=BatchState.WAITING)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from datetime import datetime
 
 import redis.exceptions
 from django.db import DatabaseError
@@ -14,19 +15,20 @@ from django.utils import timezone
 from inference.batches.engine import advance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.store import wakeups
+from inference.store.under_way import under_way
 
 log = logging.getLogger(__name__)
 
 
-def feed() -> list[uuid.UUID]:
+def feed(alone_since: datetime | None = None) -> list[uuid.UUID]:
     """Advance every job that is not at rest; returns the runs in flight.
 
-    One job's failure does not keep the others from their work.
+    One job's failure does not keep the others from their work. `alone_since`: as for `advance`.
     """
     flying: list[uuid.UUID] = []
     for job_id in jobs_to_feed():
         try:
-            flying += advance(job_id, timezone.now())
+            flying += advance(job_id, timezone.now(), alone_since)
         except BatchJob.DoesNotExist:
             log.info("batch job %s was deleted with its model", job_id)
         except (redis.exceptions.RedisError, DatabaseError) as error:
@@ -45,10 +47,11 @@ def jobs_to_feed() -> list[uuid.UUID]:
 
 
 def feed_forever(stop: threading.Event, every_s: float) -> None:
-    """Feed, then wait for a run to end, at most `every_s`."""
+    """Feed, then wait for a run to end, at most `every_s`; nobody else feeds from now on."""
+    began = timezone.now()
     while not stop.is_set():
         try:
-            flying = feed()
+            flying = feed(alone_since=began) if under_way().batches else []
             if flying:
                 wakeups.wait_any(flying, every_s)
             else:

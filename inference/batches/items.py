@@ -66,20 +66,25 @@ class ItemReader:
         InvalidRequest: from `read`, what is wrong with an item.
     """
 
-    def __init__(self, model: OnnxModel, *, json: bool) -> None:
-        """`json`: values were read from JSON."""
-        self._model, self._json = model, json
+    def __init__(self, model: OnnxModel, *, lists: bool) -> None:
+        """`lists`: the file has lists in places of arrays: one that lacks the batch axis alone gets it."""
+        self._model, self._lists = model, lists
         self._ports = {port.name: port for port in specs(model.inputs)}
         self._split = frozenset(model.batch.inputs)
         self._tokenizer: Tokenizer | None = None
 
+    @property
+    def types(self) -> dict[str, str]:
+        """The ONNX type of each input."""
+        return {name: port.dtype for name, port in self._ports.items()}
+
     def read(self, values: JsonView) -> Item:
-        """Nested lists, arrays or a text as an item."""
+        """Arrays or a text as an item."""
         if set(values) == {TEXT} and TEXT not in self._ports:
             tokens = from_python(self._model, self._tokens(values[TEXT]))
             return self._checked(tokens, adds_axis=True)
         whole = {name: self._with_axis(name, value) for name, value in values.items()}
-        listed = from_python(self._model, whole, json=self._json)
+        listed = from_python(self._model, whole, json=self._lists)
         added = any(whole[name] is not values[name] for name in values)
         return self._checked(listed, adds_axis=added or bool(listed.filled_in))
 
@@ -92,9 +97,9 @@ class ItemReader:
         return tokens
 
     def _with_axis(self, name: str, value: object) -> object:
-        """An array that lacks only the batch axis gets it; `from_python` gives it to lists."""
+        """An array that lacks only the batch axis gets it; `from_python` gives it to what was a list."""
         port = self._ports.get(name)
-        if not isinstance(value, np.ndarray) or port is None:
+        if self._lists or not isinstance(value, np.ndarray) or port is None:
             return value
         return value[np.newaxis, ...] if value.ndim == len(port.shape) - 1 else value
 

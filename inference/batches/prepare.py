@@ -51,10 +51,10 @@ def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
     Raises:
         BadItems: at the end, if any was wrong.
     """
-    reader = ItemReader(job.model, json=job.source_format == "jsonl")
+    reader = ItemReader(job.model, lists=job.source_format != "npz")
     wrong: list[str] = []
     wrong_count = 0
-    for raw in read_items(source, job.source_format):
+    for raw in read_items(source, job.source_format, reader.types):
         try:
             if raw.values is None:
                 raise InvalidRequest(raw.error)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import Final
 
 from django.conf import settings
 
 from inference import sandbox
-from inference.conversion import documents
-from inference.documents import JsonView
+from inference.conversion import rows
+from inference.conversion.documents import Bounds
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, TooLarge
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
+_WHERE: Final = {"jsonl": "line", "parquet": "row"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class RawItem:
 
     Attributes:
         where: for people, such as "line 12".
-        values: input name → nested list or array, or {"text": …}; None: it cannot be read.
+        values: input name → array, or {"text": …}; None: it cannot be read.
         error: why not.
     """
 
@@ -46,64 +48,45 @@ def format_of(path: Path) -> str:
         ) from None
 
 
-def read_items(path: Path, kind: str) -> Iterator[RawItem]:
-    """The items in the file's order.
+def read_items(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
+    """The items in the file's order; it is read in the sandbox, a few items at a time.
+
+    Args:
+        types: ONNX type by name of the inputs that the model has. Names that it has not are in `values` too.
 
     Raises:
         InvalidRequest: the file as a whole is not of that format.
     """
     try:
-        yield from {"jsonl": _jsonl, "npz": _npz, "parquet": _parquet}[kind](path)
+        yield from (_npz if kind == "npz" else _listed)(path, kind, types)
     except FileNotFoundError as error:
         raise InvalidRequest(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"{path.name}: cannot be read as {kind}: {error}") from error
 
 
-def _jsonl(path: Path) -> Iterator[RawItem]:
-    with path.open("rb") as file:
-        for number, line in enumerate(_lines(file), start=1):
-            if line.strip():
-                yield _json_item(f"line {number}", line)
-
-
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines; no more of one that is too long than shows that it is."""
-    most = documents.most_bytes() + 1
-    while line := file.readline(most):
-        yield line
-        while len(line) == most and not line.endswith(b"\n"):
-            line = file.readline(most)
-
-
-def _json_item(where: str, line: bytes) -> RawItem:
-    try:
-        values = documents.parse(line.strip())
-    except InvalidRequest as error:
-        return RawItem(where, None, str(error))
-    if not isinstance(values, dict):
-        found = type(values).__name__
-        return RawItem(where, None, f"expected an object of input name → list, got {found}")
-    return RawItem(where, values)
-
-
-def _npz(path: Path) -> Iterator[RawItem]:
+def _npz(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
     number = 0
-    for answer in _unpacked(path, "npz"):
+    for answer in _read(path, kind, types):
         for index in range(answer.document["count"]):
             values = {name: array[index, ...] for name, array in answer.arrays.items()}
             yield RawItem(f"item {number}", values)
             number += 1
 
 
-def _parquet(path: Path) -> Iterator[RawItem]:
-    for answer in _unpacked(path, "parquet"):
-        for item in answer.document["items"]:
-            yield RawItem(f"row {item['number']}", item["values"], item["error"])
+def _listed(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
+    for answer in _read(path, kind, types):
+        values: list[JsonObject] = [dict(item["others"]) for item in answer.document["items"]]
+        for place, array in answer.arrays.items():
+            at, _, name = place.partition(":")
+            values[int(at)][name] = array
+        for item, each in zip(answer.document["items"], values, strict=True):
+            error = item["error"]
+            yield RawItem(f"{_WHERE[kind]} {item['number']}", None if error else each, error)
 
 
-def _unpacked(path: Path, kind: str) -> Iterator[sandbox.Answer]:
-    """What a packed file holds, a few items at a time; unpacked in the sandbox."""
+def _read(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[sandbox.Answer]:
+    """What a file holds, a few items at a time."""
     if not path.exists():
         raise FileNotFoundError(path)
     try:
@@ -112,8 +95,11 @@ def _unpacked(path: Path, kind: str) -> Iterator[sandbox.Answer]:
             reads=[path],
             path=str(path.absolute()),
             kind=kind,
+            rows=rows.__name__,
+            types=dict(types),
             most_bytes=settings.WEBPOOL_MAX_UPLOAD_MB * 2**20,
             most_row_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            bounds=dataclasses.asdict(Bounds.of_settings()),
         ) as session:
             while (answer := session.ask()).document is not None:
                 yield answer

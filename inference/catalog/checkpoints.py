@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 from inference import sandbox
 from inference.catalog import registry
+from inference.catalog.uploads import remove_model
 from inference.checkpoints.described import Described
 from inference.checkpoints.reading import Kind, kind_of
 from inference.errors import InvalidRequest
@@ -50,13 +52,31 @@ def add_checkpoint(
         except ValueError as error:
             raise InvalidRequest(f"{path.name}: {error}") from error
         own = Path(said["tokenizer"]) if said["tokenizer"] else None
-        return registry.add_model(
-            _within(Path(said["onnx"]), path, folder),
-            name=name,
-            model_type=model_type,
-            tokenizer=tokenizer or (own and _within(own, path, folder)),
-            described=Described.from_json(said["described"]),
-        )
+        words = Described.from_json(said["described"])
+        with contextlib.ExitStack() as undone:
+            if said["encoder"]:
+                encoder = _within(Path(said["encoder"]), path, folder)
+                words = dataclasses.replace(
+                    words, encoder=_add_encoder(encoder, f"{name}-encoder", model_type, undone)
+                )
+            model = registry.add_model(
+                _within(Path(said["onnx"]), path, folder),
+                name=name,
+                model_type=model_type,
+                tokenizer=tokenizer or (own and _within(own, path, folder)),
+                described=words,
+            )
+            undone.pop_all()
+            return model
+
+
+def _add_encoder(path: Path, name: str, model_type: str, undone: contextlib.ExitStack) -> str:
+    """Register it; `undone` takes it away again, unless it was there before."""
+    was_there = OnnxModel.objects.filter(name=name).exists()
+    model = registry.add_model(path, name=name, model_type=model_type)
+    if not was_there:
+        undone.callback(remove_model, model)
+    return model.name
 
 
 def kind_at(path: Path) -> Kind | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from django.core.files.uploadedfile import UploadedFile
 
+from inference import sandbox
 from inference.catalog import uploads
-from inference.conversion.documents import parse
+from inference.conversion import declared
+from inference.conversion.documents import Bounds
 from inference.core import expectations
 from inference.core.expectations import BadExpectations, Expectations
 from inference.errors import InvalidRequest
@@ -39,7 +43,7 @@ def registered(register: Callable[[], OnnxModel], given: Path | UploadedFile | N
     """
     if given is None:
         return register()
-    document = _document(given)
+    document = declared_in(given)
     known = set(OnnxModel.objects.values_list("pk", flat=True))
     model = register()
     try:
@@ -57,16 +61,26 @@ def registered(register: Callable[[], OnnxModel], given: Path | UploadedFile | N
     return model
 
 
-def _document(given: Path | UploadedFile) -> object:
+def declared_in(given: Path | UploadedFile) -> object:
+    """The document of a file, which is of the form; it is built in the sandbox.
+
+    Raises:
+        InvalidRequest: it cannot be read, or is of another form.
+    """
     try:
         raw = given.read_bytes() if isinstance(given, Path) else given.read()
     except OSError as error:
         raise InvalidRequest(f"{given}: cannot be read: {error.strerror}") from error
     if len(raw) > _MOST_BYTES:
         raise InvalidRequest(f"{FILE}: expected at most {_MOST_BYTES} bytes, got {len(raw)}")
-    document = parse(raw)
     try:
-        expectations.read(document)
-    except BadExpectations as error:
+        # Whatever it holds: what comes back is of the form, and as small as that makes it.
+        answer = sandbox.ask(
+            "declared",
+            arrays={declared.BODY: np.frombuffer(raw, np.uint8)},
+            reader=declared.__name__,
+            bounds=dataclasses.asdict(Bounds.of_settings()),
+        )
+    except sandbox.Refused as error:
         raise InvalidRequest(f"{FILE}: {error}") from error
-    return document
+    return answer.document

@@ -27,6 +27,7 @@ from inference.store.files import path_of
 
 _KEPT: Final = 4
 _TEMPLATE_MB: Final = 256
+_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 class _Job:
@@ -103,13 +104,15 @@ class Chat:
         limits = limits_for(seconds=settings.WEBPOOL_TEMPLATE_SECONDS)
         self._limits = Limits(_TEMPLATE_MB, limits.seconds)
         self._job = _Job("chat", limits=self._limits, template=template, special=dict(special))
+        self._template = template
 
     def render(self, messages: Sequence[JsonView], more: JsonView) -> str:
         """The chat as text, up to where the answer begins.
 
         Raises:
-            InvalidRequest: the template refuses it, or loops, or grows.
+            InvalidRequest: the template refuses it, or loops, or grows; or a role is none that it could know.
         """
+        self._check_roles(messages)
         try:
             found: str = self._job.ask(messages=list(messages), more=dict(more)).document
         except sandbox.Ended as error:
@@ -123,6 +126,17 @@ class Chat:
                 f"the model's chat template refuses these messages: {error}"
             ) from error
         return found
+
+    def _check_roles(self, messages: Sequence[JsonView]) -> None:
+        """Many a template leaves out without a word what is said in a role that it does not know."""
+        for index, message in enumerate(messages):
+            role = str(message.get("role"))
+            named = any(f"{quote}{role}{quote}" in self._template for quote in "'\"")
+            if role not in _ROLES and not named:
+                raise InvalidRequest(
+                    f"messages[{index}].role: expected {', '.join(_ROLES)}, or one that the model's chat "
+                    f"template names, got {role!r:.60}"
+                )
 
 
 def texts_of(model: OnnxModel) -> Texts:

@@ -11,6 +11,10 @@ from inference.checkpoints.documents import described, read_json
 from inference.documents import JsonObject
 
 _USUAL: Final = ("model.onnx", "decoder_model_merged.onnx", "decoder_with_past_model.onnx")
+_ENCODER: Final = "encoder_model.onnx"
+_FIRST: Final = ("decoder_model_merged.onnx", "decoder_model.onnx")
+_WITH_CACHE: Final = ("decoder_model_merged.onnx", "decoder_with_past_model.onnx")
+_CONTEXTS: Final = ("max_target_positions", "max_position_embeddings", "n_positions", "n_ctx")
 _INPUTS: Final = (
     "input_ids",
     "attention_mask",
@@ -22,11 +26,18 @@ _INPUTS: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """The ONNX file, and the folder of its tokenizer and configs."""
+    """The ONNX file, and the folder of its tokenizer and configs.
+
+    Attributes:
+        encoder: what makes that which the decoder listens to; None: it is a decoder alone.
+        first: the decoder's first step, which computes what is kept of that; a merged file has both.
+    """
 
     onnx: Path
     folder: Path
     described: Described
+    encoder: Path | None = None
+    first: Path | None = None
 
 
 def optimum(folder: Path) -> Export:
@@ -35,6 +46,9 @@ def optimum(folder: Path) -> Export:
     Raises:
         ValueError: there is no graph, or several and none of the usual names.
     """
+    for place in (folder, folder / "onnx"):
+        if (place / _ENCODER).is_file():
+            return _with_encoder(place)
     files = sorted([*folder.glob("*.onnx"), *(folder / "onnx").glob("*.onnx")])
     usual = [file for name in _USUAL for file in files if file.name == name]
     if not usual and len(files) != 1:
@@ -45,12 +59,57 @@ def optimum(folder: Path) -> Export:
     return of_file((usual or files)[0])
 
 
+def _with_encoder(place: Path) -> Export:
+    """Whisper, T5 and their like: an encoder, and a decoder with a cache."""
+    found = [
+        next((place / name for name in names if (place / name).is_file()), None)
+        for names in (_WITH_CACHE, _FIRST)
+    ]
+    decoder, first = found
+    if decoder is None or first is None:
+        raise ValueError(
+            f"expected {_ENCODER} with {_WITH_CACHE[0]}, or with {_WITH_CACHE[1]} and {_FIRST[1]}: a "
+            "decoder with a cache"
+        )
+    alone = of_file(decoder)
+    tokens, note = _begins(alone.folder)
+    words = dataclasses.replace(
+        alone.described, begins=tokens, notes=(*alone.described.notes, note)
+    )
+    return dataclasses.replace(alone, described=words, encoder=place / _ENCODER, first=first)
+
+
+def _begins(folder: Path) -> tuple[tuple[int, ...], str]:
+    """The tokens that its texts begin with, and what is to be said of them.
+
+    Raises:
+        ValueError: nothing tells them.
+    """
+    words = {**read_json(folder / "config.json"), **read_json(folder / "generation_config.json")}
+    start, forced = words.get("decoder_start_token_id"), words.get("forced_decoder_ids")
+    if not isinstance(start, int):
+        raise ValueError(
+            "nothing tells which token its texts begin with: expected decoder_start_token_id in config.json"
+        )
+    languages, tasks = words.get("lang_to_id"), words.get("task_to_id")
+    known = languages if isinstance(languages, dict) else {}
+    english = known.get("<|en|>")
+    pairs = forced if isinstance(forced, list) and forced else []
+    if not pairs and isinstance(english, int):
+        task = tasks.get("transcribe") if isinstance(tasks, dict) else None
+        pairs = [[1, english], [2, task], [3, words.get("no_timestamps_token_id")]]
+    rest = [english if pair[1] is None and pair[0] == 1 else pair[1] for pair in pairs]
+    tokens = (start, *(token for token in rest if isinstance(token, int)))
+    said = f"its texts begin with the tokens {', '.join(map(str, tokens))}"
+    return tokens, f"{said}: English, unless another language is asked for" if known else said
+
+
 def of_file(onnx: Path) -> Export:
     """An ONNX file, described by a config.json beside it or in the folder above."""
     folders = [onnx.parent, *([onnx.parent.parent] if onnx.parent.name == "onnx" else [])]
     folder = next((one for one in folders if (one / "config.json").is_file()), onnx.parent)
     config = read_json(folder / "config.json")
-    sizes = [config.get(key) for key in ("max_position_embeddings", "n_positions", "n_ctx")]
+    sizes = [config.get(key) for key in _CONTEXTS]
     context = next((size for size in sizes if isinstance(size, int) and size > 0), 0)
     kind = config.get("model_type")
     words = described(folder, architecture=kind if isinstance(kind, str) else "", context=context)

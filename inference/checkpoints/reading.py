@@ -6,12 +6,17 @@ import dataclasses
 import enum
 from pathlib import Path
 
+import onnx
+
 from inference.checkpoints import exports
 from inference.checkpoints.described import Described
+from inference.checkpoints.exports import Export
 from inference.checkpoints.gguf_file import GgufFile
 from inference.checkpoints.gguf_model import GgufModel
 from inference.checkpoints.gguf_tokenizer import tokenizer_json
 from inference.checkpoints.hugging_face import HuggingFaceModel
+from inference.graph.decoding import found, memory, verify
+from inference.graph.model import load
 from inference.zoo import decoder
 from inference.zoo.weights import Weights
 
@@ -30,12 +35,14 @@ class Made:
     """Attributes:
     onnx: the file, written or found.
     tokenizer: a tokenizer.json; None: there is none.
+    encoder: what makes that which it listens to, written; None: it listens to nothing.
     """
 
     kind: Kind
     onnx: Path
     tokenizer: Path | None
     described: Described
+    encoder: Path | None = None
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -75,7 +82,8 @@ def made(path: Path, kind: Kind, folder: Path, *, floats: bool, tokenizer: bool)
     """
     if kind is Kind.GENAI or kind is Kind.OPTIMUM:
         export = exports.genai(path) if kind is Kind.GENAI else exports.optimum(path)
-        return Made(kind, export.onnx, _there(export.folder), export.described)
+        one = Made(kind, export.onnx, _there(export.folder), export.described)
+        return one if export.encoder is None else _parted(one, export, folder)
     if kind is Kind.HUGGING_FACE:
         model = HuggingFaceModel(path)
         return Made(kind, _drawn(model.config, model, folder), _there(path), model.described())
@@ -89,6 +97,19 @@ def made(path: Path, kind: Kind, folder: Path, *, floats: bool, tokenizer: bool)
     if floats:
         words = dataclasses.replace(words, notes=("weights held as float32", *words.notes[1:]))
     return Made(kind, _drawn(gguf.config, weights, folder), target, words)
+
+
+def _parted(one: Made, export: Export, folder: Path) -> Made:
+    """With what is kept of the encoder's output computed by the encoder, once."""
+    assert export.encoder is not None and export.first is not None
+    decoder = memory.without_memory(load(export.onnx))
+    encoder = memory.with_memory(load(export.encoder), load(export.first), decoder)
+    written = [folder / "model.onnx", folder / "encoder.onnx"]
+    for model, path in zip((decoder, encoder), written, strict=True):
+        onnx.save(model, path)
+    read = found.read_file(written[0], one.described.called).found
+    verify.verify_steps(written[0], found.ports_of(decoder) or read.whole, read.vocabulary)
+    return dataclasses.replace(one, onnx=written[0], encoder=written[1])
 
 
 class _Floats:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import redis.exceptions
 from django.db import transaction
@@ -41,17 +41,23 @@ CLAIM_S = 45.0
 # A browser that is being repaired or restarted is back by then.
 GONE_AFTER = timedelta(seconds=120)
 _ASK_AGAIN = timedelta(seconds=2)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-def advance(comparison_id: uuid.UUID, now: datetime) -> uuid.UUID | None:
-    """Do what can be done at once; returns the run that is in flight."""
+def advance(
+    comparison_id: uuid.UUID, now: datetime, alone_since: datetime | None = None
+) -> uuid.UUID | None:
+    """Do what can be done at once; returns the run that is in flight.
+
+    `alone_since`: from then on nobody but the caller advances; who claimed a turn before is dead.
+    """
     comparison = _read(comparison_id)
     if comparison.turn_cell_id is not None:
-        _collect(comparison, now)
+        _collect(comparison, now, alone_since)
         comparison = _read(comparison_id)
     if comparison.state == ComparisonState.CANCELLED and comparison.turn_run_id is not None:
         endings.cancel(comparison.turn_run_id, f"its comparison {comparison.pk} was cancelled")
-        _collect(_read(comparison_id), now)
+        _collect(_read(comparison_id), now, alone_since)
         return None
     if comparison.state == ComparisonState.RUNNING and comparison.turn_cell_id is None:
         _next(comparison, now)
@@ -173,15 +179,15 @@ def _mine(comparison: Comparison) -> QuerySet[Comparison]:
 # --- collect -------------------------------------------------------------------------------
 
 
-def _collect(comparison: Comparison, now: datetime) -> None:
+def _collect(comparison: Comparison, now: datetime, alone_since: datetime | None) -> None:
     run = comparison.turn_run
     if run is None:
-        _adopt(comparison, now)
+        _adopt(comparison, now, alone_since)
     elif run.state != RunState.RUNNING:
         _count(comparison, run)
 
 
-def _adopt(comparison: Comparison, now: datetime) -> None:
+def _adopt(comparison: Comparison, now: datetime, alone_since: datetime | None) -> None:
     """A claimed turn without a run: its claimer is creating it, or has died before or after."""
     assert comparison.claimed_at is not None
     run = Run.objects.filter(
@@ -189,7 +195,7 @@ def _adopt(comparison: Comparison, now: datetime) -> None:
     ).first()
     if run is not None:
         _mine(comparison).update(turn_run=run.pk)
-    elif now - comparison.claimed_at > timedelta(seconds=CLAIM_S):
+    elif comparison.claimed_at < max(now - timedelta(seconds=CLAIM_S), alone_since or _LONG_AGO):
         _mine(comparison).update(turn_cell=None)
 
 

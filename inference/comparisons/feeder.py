@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from datetime import datetime
 
 import redis.exceptions
 from django.db import DatabaseError
@@ -17,16 +18,20 @@ from django.utils import timezone
 from inference.comparisons.engine import advance
 from inference.models import Comparison, ComparisonState
 from inference.store import wakeups
+from inference.store.under_way import under_way
 
 log = logging.getLogger(__name__)
 
 
-def feed() -> uuid.UUID | None:
-    """Advance the oldest open comparison, and end what cancelled ones left; returns the run in flight."""
+def feed(alone_since: datetime | None = None) -> uuid.UUID | None:
+    """Advance the oldest open comparison, and end what cancelled ones left; returns the run in flight.
+
+    `alone_since`: as for `advance`.
+    """
     flying: uuid.UUID | None = None
     for comparison_id in comparisons_to_feed():
         try:
-            flying = advance(comparison_id, timezone.now()) or flying
+            flying = advance(comparison_id, timezone.now(), alone_since) or flying
         except Comparison.DoesNotExist:
             log.info("comparison %s was deleted with its model", comparison_id)
         except (redis.exceptions.RedisError, DatabaseError) as error:
@@ -48,10 +53,11 @@ def comparisons_to_feed() -> list[uuid.UUID]:
 
 
 def feed_forever(stop: threading.Event, every_s: float) -> None:
-    """Feed, then wait for the run to end, at most `every_s`."""
+    """Feed, then wait for the run to end, at most `every_s`; nobody else feeds from now on."""
+    began = timezone.now()
     while not stop.is_set():
         try:
-            flying = feed()
+            flying = feed(alone_since=began) if under_way().comparisons else None
             if flying is not None:
                 wakeups.wait_any([flying], every_s)
             else:

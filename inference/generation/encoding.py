@@ -16,7 +16,7 @@ from inference.documents import Array
 from inference.generation import placing
 from inference.models import Run, RunShard
 from inference.runs import creation
-from inference.runs.answers import collect
+from inference.runs.answers import collect, release, wait_run
 from inference.store.tensors import encode_array
 
 _TEXT, _SOUND = "input_ids", "input_features"
@@ -88,6 +88,19 @@ def begin(source: Encoding, asked: Asked, owner: str) -> Run:
             platform=placing.backend_of(asked),
         )
     )
+
+
+def hear(source: Encoding, asked: Asked, owner: str) -> Heard:
+    """Run it, wait, and give what came of it; nothing of it is left in the store.
+
+    Raises:
+        WebpoolError: as `begin` and `heard`.
+    """
+    run = wait_run(begin(source, asked, owner))
+    try:
+        return heard(source, run)
+    finally:
+        release(run)
 
 
 def heard(source: Encoding, run: Run) -> Heard:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Final
+
+import redis.exceptions
 
 from browsers import clock
 from browsers.core.failures import Category
@@ -65,9 +68,16 @@ def _finish(session: GenerationSession, ended: Ended) -> bool:
         error_category=ended.category,
         finished_at=clock.now(),
     )
-    if changed:  # nothing is begun anew any more, and it may be of many MB
-        GenerationMemory.objects.filter(session=session).delete()
+    if changed and session.wanted.memory_bytes:
+        _forget_memory(session)
     return bool(changed)
+
+
+def _forget_memory(session: GenerationSession) -> None:
+    """What an encoder made may be of many MB; nothing is begun anew any more, nor its caches kept."""
+    GenerationMemory.objects.filter(session=session).delete()
+    with contextlib.suppress(redis.exceptions.RedisError):  # it goes a minute later by itself
+        streams.let_go(str(session.pk), session.plan.num_shards)
 
 
 def note_resumed(session_id: str, stage: int, epoch: int, seconds: float) -> None:

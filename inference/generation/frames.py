@@ -3,38 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from django.conf import settings
 
+from browsers.core.answers.agreement import disagreement
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from inference.core.generation.sessions import steps_of
-from inference.store.tensors import encode_array
 
 _TOKENS: Final = "tokens"
+_ALIKE: Final = 1e-2  # differences grow with a text's positions; a wrong answer is further off
 
 
-def frame_of(start: int, count: int, tensors: Sequence[WireTensor]) -> bytes:
-    """The step of positions `start` to `start + count - 1`, with its tokens or hidden tensors."""
-    return b"".join(encode_frame({"start": start, "count": count}, tensors))
+@dataclass(frozen=True)
+class Framed:
+    """Positions `start` to `start + count - 1`, with their tokens or hidden tensors.
+
+    `drafted`: the tokens of the last ones, which may be wrong.
+    """
+
+    start: int
+    count: int
+    tensors: Sequence[WireTensor]
+    drafted: Sequence[int] = ()
+
+    @property
+    def sure(self) -> int:
+        """How many of its positions are not drafted."""
+        return self.count - len(self.drafted)
 
 
-def read_frame(frame: bytes) -> tuple[int, int, list[WireTensor]]:
-    """(start, count, tensors) of a stage's input."""
+def frame_of(framed: Framed) -> bytes:
+    header = {"start": framed.start, "count": framed.count, "drafted": list(framed.drafted)}
+    return b"".join(encode_frame(header, framed.tensors))
+
+
+def read_frame(frame: bytes) -> Framed:
     header, tensors = decode_frame(frame)
-    return header["start"], header["count"], tensors
+    return Framed(header["start"], header["count"], tensors, header.get("drafted", ()))
 
 
-def tokens_frame(start: int, tokens: Sequence[int], memory: Sequence[WireTensor] = ()) -> bytes:
+def alike(one: bytes, other: bytes) -> bool:
+    """Whether two frames are of the same step, their tensors within what backends may differ by."""
+    a, b = read_frame(one), read_frame(other)
+    same = (a.start, a.count, list(a.drafted)) == (b.start, b.count, list(b.drafted))
+    return same and not disagreement(a.tensors, b.tensors, tolerance=_ALIKE)
+
+
+def tokens_frame(
+    start: int,
+    tokens: Sequence[int],
+    memory: Sequence[WireTensor] = (),
+    drafted: Sequence[int] = (),
+) -> bytes:
     """A step of the first stage: `tokens` at the positions from `start`, and what an encoder made."""
-    array = np.array([tokens], np.int64)
-    return frame_of(start, len(tokens), [encode_array(_TOKENS, array), *memory])
+    every = [*tokens, *drafted]
+    data = np.array(every, "<i8").tobytes()
+    own = WireTensor(_TOKENS, "int64", (1, len(every)), data)
+    return frame_of(Framed(start, len(every), [own, *memory], drafted))
 
 
 def memory_frame(memory: Sequence[WireTensor]) -> bytes:
     """What an encoder made, as a session's row keeps it."""
-    return frame_of(0, 0, memory)
+    return frame_of(Framed(0, 0, memory))
 
 
 def first_stage(

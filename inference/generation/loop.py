@@ -23,6 +23,7 @@ from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.core.generation.rounds import Waiting, rounds
 from inference.generation import streams
+from inference.generation.exchange import Exchange
 from inference.generation.kept import KeptStages
 from inference.generation.scripts import Found
 from inference.generation.stage import Closed, HeldStage, Lost
@@ -43,6 +44,7 @@ class DecodeLoop:
         self._worker = worker
         self._held: dict[str, HeldStage] = {}
         self._kept = KeptStages(worker)
+        self._exchange = Exchange()
         self._opened = threading.Event()
         self._woken = "0-0"
         self._looked = time.monotonic()
@@ -78,10 +80,10 @@ class DecodeLoop:
     def _turn(self) -> None:
         """Wait for inputs, and compute a round of those that are there."""
         if all(held.next is None for held in self._stages()):
-            self._take(streams.wait(self._read(), _BLOCK_MS))
+            self._take(self._exchange.wait(self._read(), _BLOCK_MS))
         stages = self._stages()
         waiting = [
-            Waiting(held, held.next.count, held.used) for held in stages if held.next is not None
+            Waiting(held, held.next.sure, held.used) for held in stages if held.next is not None
         ]
         most = max((held.stages for held in stages), default=1)
         for round_ in rounds(waiting, held=len(stages), stages=most):
@@ -127,14 +129,18 @@ class DecodeLoop:
         if not calls:
             return
         after = {held.key: held.next.entry for held, _ in calls if held.next is not None}
-        answers, found = streams.pass_on([call for _, call in calls], {**self._read(), **after})
+        others = any(held.next is not None and held.key not in after for held in self._stages())
+        answers = self._exchange.pass_on(
+            [call for _, call in calls], {**self._read(), **after}, 0 if others else _BLOCK_MS
+        )
         for (held, call), answer in zip(calls, answers, strict=True):
             self._guarded(held, functools.partial(held.passed, answer, call))
-        self._take(found)
+        if others:
+            self._take(self._exchange.wait({}, 0))
 
     def _let_wait(self, first: Sequence[HeldStage]) -> None:
         """While a piece of a prompt is computed nobody else's step is late."""
-        if any(held.next is not None and held.next.count > 1 for held in first):
+        if any(held.next is not None and held.next.sure > 1 for held in first):
             for held in self._stages():
                 if all(held is not each for each in first):
                     self._guarded(held, held.waits)
@@ -160,7 +166,7 @@ class DecodeLoop:
 
     def _are_measured(self, stages: Sequence[HeldStage]) -> bool:
         """Of one token each; while the worker's main thread is at work the steps wait for their turn."""
-        short = all(held.next is not None and held.next.count == 1 for held in stages)
+        short = all(held.next is not None and held.next.sure == 1 for held in stages)
         return short and self._worker.status.idle_since is not None
 
     def _guarded(self, held: HeldStage, work: Callable[[], Outcome]) -> Outcome | None:
@@ -224,11 +230,12 @@ class DecodeLoop:
 
 
 def _round_s(stages: Sequence[HeldStage], *, measured: bool) -> float:
-    """How long the page may take for a step of each."""
+    """How long the page may take for a step of each: they are computed one after another."""
     known = [held.times.within_s() if measured else None for held in stages]
-    if None in known:
-        return max(held.timeout_s for held in stages)
-    return sum(each for each in known if each is not None)
+    return sum(
+        held.timeout_s if within is None else within
+        for held, within in zip(stages, known, strict=True)
+    )
 
 
 @functools.cache

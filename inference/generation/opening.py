@@ -12,6 +12,7 @@ from browsers.core.failures import Category
 from browsers.worker import BrowserWorker, end_process, owned
 from inference.catalog import texts
 from inference.core.generation.detokenize import Text
+from inference.core.generation.drafts import Drafts
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.generation import placing, prefixes, streams
@@ -120,6 +121,7 @@ def _writer(session: GenerationSession) -> Writer:
         stop_tokens=decoder.stop_tokens,
         text_of=text_of,
         guide=guide,
+        drafts=Drafts(asked.prompt) if placing.speculates(asked, decoder) else None,
     )
 
 

@@ -17,6 +17,8 @@ from inference.scheduling.pool_view import snapshot
 from inference.scheduling.wishes import wishes_from
 
 WASM: Final = "wasm"
+BACKENDS: Final = (WASM, "webgpu")
+"""What texts are written on: WebNN wants sizes that do not grow."""
 # A cache is in the page and in onnxruntime's heap, the one that a step takes and the one that it gives:
 # planned, not measured.
 _COPIES: Final = 4
@@ -44,6 +46,11 @@ def _cache_bytes(stage: Stage, decoder: Decoder, asked: Asked) -> int:
 
 def backend_of(asked: Asked) -> str:
     return asked.backend or WASM
+
+
+def speculates(asked: Asked, decoder: Decoder) -> bool:
+    """Whether its steps may compute drafted positions: where the text is known to be the same with them."""
+    return asked.speculation and decoder.whole.alike and backend_of(asked) == WASM
 
 
 def pool() -> list[BrowserView]:

@@ -77,16 +77,24 @@ def find(model: OnnxModel, asked: Asked, owner: str) -> Prefix | None:
 
 
 def _kept(shelf: str) -> dict[str, dict[int, str]]:
-    """By session and stage the browser, of those whose worker lives and takes work."""
+    """By session and stage the browser, of those whose worker lives and takes work.
+
+    What died with its worker is listed no more.
+    """
     found: Any = client().hgetall(shelf)
     alive = live.living() if found else {}
     kept: dict[str, dict[int, str]] = {}
+    lost = []
     for name, where in found.items():
         session, _, stage = name.decode().rpartition(":")
         browser, _, worker = where.decode().rpartition(" ")
         there = alive.get(browser)
-        if there is not None and there.worker == worker and there.state == "ready":
+        if there is None or there.worker != worker:
+            lost.append(name)
+        elif there.state == "ready":
             kept.setdefault(session, {})[int(stage)] = browser
+    if lost:
+        client().hdel(shelf, *lost)
     return kept
 
 

@@ -176,7 +176,7 @@ def rebuild(
     prompt = session.wanted.prompt
     tokens = [telling.token_of(document) for document in written]
     kept = GenerationMemory.objects.filter(session=session).first()
-    memory = frames.read_frame(bytes(kept.frame))[2] if kept else ()
+    memory = frames.read_frame(bytes(kept.frame)).tensors if kept else ()
     ready = {view.id for view in placing.pool() if view.state == "ready"}
     for row in rows:
         failed = (avoid or {}).get(row.index, row.avoid)

@@ -9,7 +9,7 @@ import redis.exceptions
 
 from inference.core.generation.stages import Decoder, Stage
 from inference.documents import JsonObject
-from inference.generation import endings, prefixes, streams
+from inference.generation import endings, placing, prefixes, streams
 from inference.models import GenerationSession, SessionState
 
 
@@ -17,21 +17,27 @@ def of_session(session_id: str) -> JsonObject:
     """A session as a document: its text as tokens, where each stage is, what was recovered.
 
     `kept`: its caches may serve a session whose prompt begins alike; `cached_tokens`: what of its own prompt
-    was taken so. `step_ms` is what the stage's steps of one token took to compute, together; null: not known
-    any more.
+    was taken so. `step_ms` is what the stage's steps of one token, and of those drafted after it, took to
+    compute, together; null: not known any more. `speculation`: how many positions were drafted, and how many
+    of them were right; null: not known any more, or none are drafted.
+    `numbers` of a recovery: whether the stage goes on with the numbers that it had: "the same" on wasm; else
+    "others", of another browser or adapter, which may write another text from there on.
     `layers` are the first and the last of a stage's, from 0; null: its caches do not tell.
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.
     """
     session = GenerationSession.objects.select_related("model", "plan").get(pk=session_id)
+    backend = placing.backend_of(session.wanted)
     stages, decoder = session.plan.num_shards, session.decoder
     spent: Sequence[float | None] = [None] * stages
-    kept = False
+    kept, drafted = False, None
     with contextlib.suppress(redis.exceptions.RedisError):  # the row tells without the store
         if session.state != SessionState.ENDED:
             endings.write_down(session)
             session.refresh_from_db()
         spent = streams.spent_ms(session_id, stages)
         kept = prefixes.is_kept(session)
+        if placing.speculates(session.wanted, decoder):
+            drafted = streams.drafted(session_id)
     return {
         "session": str(session.pk),
         "model": session.model.name,
@@ -43,6 +49,8 @@ def of_session(session_id: str) -> JsonObject:
         "kept": kept,
         "tokens": session.tokens,
         "seconds": _seconds(session),
+        "backend": backend,
+        "speculation": None if drafted is None else {"drafted": drafted[0], "right": drafted[1]},
         "stages": [
             {
                 "stage": row.index,
@@ -65,6 +73,7 @@ def of_session(session_id: str) -> JsonObject:
                 "category": row.category,
                 "why": row.why,
                 "seconds": row.seconds,
+                "numbers": "the same" if backend == placing.WASM else "others",
             }
             for row in session.recoveries.all()
         ],

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import redis
 from redis.commands.core import Script
-from redis.exceptions import NoScriptError, RedisError
 
 from browsers.redis import client
 
@@ -34,34 +33,10 @@ def run(call: Call) -> Any:
     return _known(call.script, client())(keys=call.keys, args=call.args)
 
 
-def run_and_read(
-    calls: Sequence[Call], after: Mapping[str, str]
-) -> tuple[list[Any | RedisError], Found]:
-    """Run all, and read what streams have after these entries, one entry of each, in one round trip.
-
-    Nobody who waits for the streams is woken before all is written. What a script failed with is its answer.
-
-    Raises:
-        RedisError: the store does not answer; some of them may have been run.
-    """
-    pipe = client().pipeline(transaction=True)
-    for call in calls:
-        pipe.evalsha(
-            _known(call.script, client()).sha,
-            len(call.keys),
-            *call.keys,
-            *call.args,
-        )
-    asked: dict[Any, Any] = dict(after)
-    pipe.xread(asked, count=1)
-    *answers, found = pipe.execute(raise_on_error=False)
-    if isinstance(found, RedisError):
-        raise found
-    again = [
-        run(call) if isinstance(answer, NoScriptError) else answer
-        for call, answer in zip(calls, answers, strict=True)
-    ]
-    return again, found or ()
+def sha_of(script: str) -> str:
+    """By which name the server knows it, once it has run."""
+    sha: str = _known(script, client()).sha
+    return sha
 
 
 @functools.cache
@@ -135,18 +110,33 @@ end
 """
 )
 
-# ARGV: 3 the token's entry, 4 its event, 5 and 6 the next step's entry and frame, 7 to 11 as `finish` takes
-# them, 12 ms; an empty event: it goes on.
-TELL_TOKEN: Final = (
+# ARGV: 3 the number of the first token, 4 the events of all, a line each, 5 and 6 the next step's entry and
+# frame, 7 to 11 as `finish` takes them, 12 ms, 13 how many tokens, 14 how many were drafted; an empty event:
+# it goes on.
+TELL_TOKENS: Final = (
     _REFUSED
     + _ENDING
     + """
 local why = refused()
 if why then return {why} end
-local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
-if #had > 0 then return {'had', had[1][2][2]} end
-note_down(ARGV[3], ARGV[4])
+local first = tonumber(ARGV[3])
+local had = {}
+for number = first, first + ARGV[13] - 1 do
+  local entry = number .. '-0'
+  local found = redis.call('XRANGE', KEYS[2], entry, entry)
+  if #found > 0 then table.insert(had, found[1][2][2]) end
+end
+if #had > 0 then return {'had', table.concat(had, '\\n')} end
+local number = first
+for event in string.gmatch(ARGV[4], '[^\\n]+') do
+  note_down(number .. '-0', event)
+  number = number + 1
+end
 spent(ARGV[12])
+if tonumber(ARGV[14]) > 0 then
+  redis.call('HINCRBY', KEYS[1], 'drafted', ARGV[14])
+  redis.call('HINCRBY', KEYS[1], 'kept', ARGV[13] - 1)
+end
 if ARGV[7] ~= '' then
   finish(7)
 else

@@ -126,9 +126,10 @@ def _check(asked: Asked, decoder: Decoder) -> None:
         )
     if asked.max_tokens < 1:
         raise InvalidRequest(f"max_tokens {asked.max_tokens}: expected at least 1")
-    if asked.backend not in ("", placing.WASM):
+    if asked.backend not in ("", *placing.BACKENDS):
         raise InvalidRequest(
-            f"backend {asked.backend!r}: expected wasm, the only one that texts are written on so far"
+            f"backend {asked.backend!r}: expected one of {', '.join(placing.BACKENDS)}; WebNN wants sizes "
+            "that do not grow"
         )
     if not 0 <= asked.shards <= decoder.layers:
         raise InvalidRequest(

@@ -25,8 +25,8 @@ from inference.core.generation.stages import Stage, Use
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
-from inference.generation import streams
-from inference.generation.frames import frame_of, read_frame, tokens_frame
+from inference.generation import placing, streams
+from inference.generation.frames import Framed, alike, frame_of, read_frame, tokens_frame
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said
 from inference.store.tensors import decode_array, encode_array
@@ -66,12 +66,15 @@ class Begins:
 
 @dataclass(frozen=True)
 class Input:
-    """What a stage computes next: positions from `start`, and its entry in the stream."""
+    """What a stage computes next, and its entry in the stream."""
 
     entry: str
-    start: int
-    count: int
-    tensors: Sequence[WireTensor]
+    framed: Framed
+
+    @property
+    def sure(self) -> int:
+        """How many of its positions are not drafted: 1 while a text is written."""
+        return self.framed.sure
 
 
 @dataclass
@@ -106,7 +109,7 @@ class HeldStage:
 
     def came(self, entry: str, frame: bytes) -> None:
         """Its next input came."""
-        self.next = Input(entry, *read_frame(frame))
+        self.next = Input(entry, read_frame(frame))
 
     @property
     def key(self) -> str:
@@ -152,6 +155,7 @@ class HeldStage:
             "epoch": step.epoch,
             "start": step.start,
             "count": step.count,
+            "drafted": step.drafted,
             "top_k": self._top_k(step),
         }
         if step.start == 0:
@@ -159,7 +163,7 @@ class HeldStage:
         elif self.prefix is not None and step.start == self.prefix.length:
             header["kept"] = self.prefix.holder
         return StepAsked(
-            self.holder, self.sha256, self.backend, header, self._named(self.next.tensors)
+            self.holder, self.sha256, self.backend, header, self._named(self.next.framed.tensors)
         )
 
     def given(self, worker: BrowserWorker, reply: Reply | Refusal) -> Call:
@@ -179,7 +183,7 @@ class HeldStage:
                 self._refused(code), f"{worker.id} has its cache no more: {reply}"
             ) from reply
         step = self._step(self.next)
-        self.caught_up(worker.id, step.end)
+        self.caught_up(worker.id, step.sure)
         return self._pass_on(step, reply)
 
     def _refused(self, verdict: str) -> Category:
@@ -221,11 +225,12 @@ class HeldStage:
             self._unsaid, self._said = 0, False
 
     def _step(self, given: Input) -> Step:
-        return Step(self.epoch, given.start, given.count)
+        framed = given.framed
+        return Step(self.epoch, framed.start, framed.count, len(framed.drafted))
 
     def _top_k(self, step: Step) -> int | None:
         """How many logits are wanted; None: the prompt goes on."""
-        if self.writer is None or self.writer.index_after(step.end) < 0:
+        if self.writer is None or self.writer.index_after(step.sure) < 0:
             return None
         return self.writer.needs
 
@@ -234,9 +239,8 @@ class HeldStage:
         taken = {item.name for item in self.stage.inputs}
         if self.index:
             return [tensor for tensor in tensors if tensor.name in taken]
-        array = decode_array(tensors[0])
         tokens = [
-            encode_array(item.name, array.astype(item.dtype))
+            _as(tensors[0], item.name, item.dtype)
             for item in self.stage.inputs
             if item.use is Use.TOKENS
         ]
@@ -245,7 +249,7 @@ class HeldStage:
     def _memory(self) -> Sequence[WireTensor]:
         """What an encoder made, if it came with this step: later stages need it, too."""
         assert self.next is not None, "a stage without input has no step"
-        tensors = self.next.tensors if self.index else self.next.tensors[1:]
+        tensors = self.next.framed.tensors if self.index else self.next.framed.tensors[1:]
         hidden = {item.name for item in self.stage.inputs if item.use is Use.HIDDEN}
         return [tensor for tensor in tensors if tensor.name not in hidden]
 
@@ -253,27 +257,39 @@ class HeldStage:
 
     def _pass_on(self, step: Step, reply: Reply) -> Call:
         session, index, epoch = self.session, self.index, self.epoch
+        assert self.next is not None, "a stage without input has no step"
+        drafted = self.next.framed.drafted
         if self.writer is None:
-            frame = frame_of(step.start, step.count, [*reply[1], *self._memory()])
+            tensors = [*reply[1], *self._memory()]
+            frame = frame_of(Framed(step.start, step.count, tensors, drafted))
             return streams.append(
-                session, index, epoch, step.end, frame, step_ms=_step_ms(step, reply)
+                session, index, epoch, step.sure, frame, step_ms=_step_ms(step, reply)
             )
-        if self.writer.index_after(step.end) < 0:
+        if self.writer.index_after(step.sure) < 0:
             return streams.nothing(session, index, epoch)
-        return self._write(self.writer, step, reply)
+        return self._write(self.writer, step, drafted, reply)
 
-    def _write(self, writer: Writer, step: Step, reply: Reply) -> Call:
-        index = writer.index_after(step.end)
-        pick, ending = writer.write(index, _top(reply, complete=writer.needs == 0))
-        return streams.tell_token(
+    def _write(self, writer: Writer, step: Step, drafted: Sequence[int], reply: Reply) -> Call:
+        index = writer.index_after(step.sure)
+        run = writer.write(index, _tops(reply, complete=writer.needs == 0), drafted)
+        told = index + len(run.picks)
+        feed, ended = None, None
+        if run.ending is None:
+            start = step.sure + len(run.picks) - 1
+            frame = tokens_frame(start, [run.picks[-1].token], drafted=writer.drafts())
+            feed = (start + 1, frame)
+        else:
+            ended = self._ended(run.ending, writer, told)
+        return streams.tell_tokens(
             self.session,
             self.index,
             self.epoch,
             index,
-            telling.pick_to_json(pick),
-            feed=None if ending else (step.end + 1, tokens_frame(step.end, [pick.token])),
-            ended=self._ended(ending, writer, index + 1) if ending else None,
+            [telling.pick_to_json(pick) for pick in run.picks],
+            feed=feed,
+            ended=ended,
             step_ms=_step_ms(step, reply),
+            drafted=len(drafted),
         )
 
     def _ended(self, ending: Ending, writer: Writer, tokens: int) -> Ended:
@@ -286,7 +302,7 @@ class HeldStage:
                 return
             case Said.HAD:
                 if not self._same(appended.had, call):
-                    what = f"step to position {step.end}"
+                    what = f"step to position {step.sure}"
                     raise Lost(
                         Category.WRONG_ANSWER,
                         f"stage {self.index} gave another {what} than the browser that had it before",
@@ -299,23 +315,35 @@ class HeldStage:
                 raise Lost(Category.INTERNAL, "a later step was passed on already")
 
     def _same(self, had: bytes, call: Call) -> bool:
-        """Whether what stood there is what was to be: to the bit, or by the token drawn of it."""
+        """Whether what stood there is what was to be: to the bit, or by the token drawn of it.
+
+        Only wasm gives the same bits in every browser; hidden tensors of others agree within a tolerance.
+        """
         given = call.args[streams.GIVEN]
         if self.writer is None:
-            return had == given
-        assert isinstance(given, str), "a token is told as text"
-        return telling.token_of(had) == telling.token_of(given)
+            assert isinstance(given, bytes), "a frame is passed on as bytes"
+            return had == given or (self.backend != placing.WASM and alike(had, given))
+        assert isinstance(given, str), "tokens are told as text"
+        return telling.tokens_of(had) == telling.tokens_of(given)
+
+
+def _as(tokens: WireTensor, name: str, dtype: str) -> WireTensor:
+    """Tokens under the name, and of the type, that a stage's input has."""
+    if dtype == tokens.dtype:
+        return WireTensor(name, dtype, tokens.shape, tokens.data)
+    return encode_array(name, decode_array(tokens).astype(dtype))
 
 
 def _step_ms(step: Step, reply: Reply) -> float:
-    """What a step of one token took to compute; 0 for others."""
-    return float(reply[0]["compute_ms"]) if step.count == 1 else 0.0
+    """What a step of one token, and of those drafted after it, took to compute; 0 for others."""
+    return float(reply[0]["compute_ms"]) if step.sure - step.start == 1 else 0.0
 
 
-def _top(reply: Reply, *, complete: bool) -> TopLogits:
+def _tops(reply: Reply, *, complete: bool) -> list[TopLogits]:
+    """Of the step's last position that is sure, and of each that is drafted."""
     header, tensors = reply
     found = {tensor.name: decode_array(tensor) for tensor in tensors}
     if complete:  # in the order of their ids
-        return TopLogits.of_row(found["logits"])
-    ids = found["ids"].astype(np.int64)
-    return TopLogits(ids, found["logits"], header["log_sum"], complete=False)
+        return [TopLogits.of_row(row) for row in found["logits"]]
+    rows = zip(found["ids"].astype(np.int64), found["logits"], header["log_sum"], strict=True)
+    return [TopLogits(ids, logits, log_sum, complete=False) for ids, logits, log_sum in rows]

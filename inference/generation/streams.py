@@ -3,11 +3,12 @@
 Redis keys
     webpool:gen:<session>:fence       hash: stage → its epoch; ms:<stage> → what its steps of one token took
                                       to compute so far; within:<stage> → how long its next one may take, ms;
+                                      drafted, kept → positions that were drafted, and that were right;
                                       `begun` → which beginning of the session this is; `ended` once it has
-    webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after it>-0,
-                                      field f: a frame (inference/generation/frames.py). It is also the log
-                                      that a replacement replays. Field `end`: nothing more comes; `keep`:
-                                      the cache may serve another session.
+    webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after what is not
+                                      drafted of it>-0, field f: a frame (inference/generation/frames.py). It
+                                      is also the log that a replacement replays. Field `end`: nothing more
+                                      comes; `keep`: the cache may serve another session.
     webpool:gen:<session>:out         stream of events (inference/core/generation/telling.py), field e;
                                       field b: the beginning that they belong to
     webpool:gen:told                  list: what the control worker is told, JSON; :hearing what it is at
@@ -22,20 +23,19 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import redis
 from django.conf import settings
 
 from browsers.core.failures import Category
-from browsers.redis import blocking_client, client
+from browsers.redis import client
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Paused, Resumed
 from inference.documents import JsonView
 from inference.generation import scripts
-from inference.generation.scripts import Call, Found
+from inference.generation.scripts import Call
 
 TOLD: Final = "webpool:gen:told"
 HEARING: Final = "webpool:gen:told:hearing"
@@ -43,7 +43,7 @@ END: Final = b"end"
 KEEP: Final = b"keep"
 FRAME: Final = b"f"
 GIVEN: Final = 3
-"""Which argument of `append` and `tell_token` is what they append."""
+"""Which argument of `append` and `tell_tokens` is what they append."""
 EVENT: Final = b"e"
 BEGUN: Final = b"b"
 _LAST: Final = 2**53 - 1  # the number of what ends a stream
@@ -82,20 +82,6 @@ class Appended:
 
     said: Said
     had: bytes = b""
-
-
-def pass_on(
-    calls: Sequence[Call], after: Mapping[str, str]
-) -> tuple[list[Appended | redis.RedisError], Found]:
-    """What became of each, and what streams have after these entries, one of each.
-
-    Raises:
-        RedisError: the store does not answer; some may have been appended, and may be again.
-    """
-    answers, found = scripts.run_and_read(calls, after)
-    return [
-        answer if isinstance(answer, redis.RedisError) else _appended(answer) for answer in answers
-    ], found
 
 
 def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]]) -> None:
@@ -149,24 +135,29 @@ def nothing(session: str, stage: int, epoch: int) -> Call:
     return Call(scripts.STANDS, (_fence_key(session),), (stage, epoch))
 
 
-def tell_token(
+def tell_tokens(
     session: str,
     stage: int,
     epoch: int,
     index: int,
-    pick: str,
+    picks: Sequence[str],
     *,
     feed: tuple[int, bytes] | None,
     ended: Ended | None,
     step_ms: float = 0.0,
+    drafted: int = 0,
 ) -> Call:
-    """Token `index` of the answer, by the last stage; and what follows: the next step, or the end."""
+    """Tokens of the answer from `index` on, by the last stage; and what follows: the next step, or the end.
+
+    `drafted`: how many tokens were drafted for the step that they come of.
+    """
     number, frame = feed or (0, b"")
     document = telling.to_json(ended) if ended else ""
     inputs = (in_key(session, each) for each in range(stage + 1))
     keys = (_fence_key(session), out_key(session), TOLD, *inputs)
-    args = (stage, epoch, f"{index + 1}-0", pick, f"{number}-0", frame, document)
-    return Call(scripts.TELL_TOKEN, keys, (*args, *_end_args(session, ended), step_ms))
+    args = (stage, epoch, index + 1, telling.joined(picks), f"{number}-0", frame, document)
+    rest = (step_ms, len(picks), drafted)
+    return Call(scripts.TELL_TOKENS, keys, (*args, *_end_args(session, ended), *rest))
 
 
 def end(session: str, stages: int, ended: Ended) -> bool:
@@ -175,6 +166,14 @@ def end(session: str, stages: int, ended: Ended) -> bool:
     keys = (_fence_key(session), out_key(session), TOLD, *inputs)
     args = (telling.to_json(ended), *_end_args(session, ended))
     return bool(scripts.run(Call(scripts.END, keys, args)))
+
+
+def let_go(session: str, stages: int) -> None:
+    """Of an ended session's inputs no more is kept than that they have ended."""
+    pipe = client().pipeline(transaction=False)
+    for stage in range(stages):
+        pipe.xtrim(in_key(session, stage), maxlen=1, approximate=False)
+    pipe.execute()
 
 
 def give(session: str, stage: int, epoch: int, paused: Paused) -> Said:
@@ -241,6 +240,14 @@ def spent_ms(session: str, stages: int) -> list[float | None]:
     return [None if each is None else float(each) for each in found]
 
 
+def drafted(session: str) -> tuple[int, int] | None:
+    """How many positions were drafted, and how many of them were right; None: it is not kept (any more)."""
+    if begun(session) is None:
+        return None
+    found = client().hmget(_fence_key(session), ["drafted", "kept"])
+    return int(found[0] or 0), int(found[1] or 0)
+
+
 def events_after(session: str, cursor: str) -> list[tuple[str, bytes]]:
     """What was told after that entry."""
     found: Any = client().xrange(out_key(session), min=f"({cursor}")
@@ -266,13 +273,6 @@ def tell_lost(session: str, stage: int, epoch: int, category: Category, why: str
     )
 
 
-def wait(after: Mapping[str, str], most_ms: int) -> Found:
-    """Wait until streams have something after these entries; one entry of each that has."""
-    asked: dict[Any, Any] = dict(after)
-    found: Any = blocking_client().xread(asked, 1, most_ms)
-    return found or ()
-
-
 def wake(browser: str) -> None:
     """Have a browser's loop look at its stages."""
     pipe = client().pipeline()
@@ -286,10 +286,13 @@ def _ttl_ms() -> int:
 
 
 def _end_args(session: str, ended: Ended | None) -> tuple[str | int | bytes, ...]:
-    whole = ended is not None and ended.ending in (Ending.STOP, Ending.LENGTH)
+    if ended is None:
+        return (_ttl_ms(), _LAST, b"", b"")
+    whole = ended.ending in (Ending.STOP, Ending.LENGTH)
     control = json.dumps({"what": "ended", "session": session})
     return (_ttl_ms(), _LAST, control, KEEP if whole else b"")
 
 
-def _appended(answer: list[bytes]) -> Appended:
+def appended(answer: list[bytes]) -> Appended:
+    """What a script answered whoever appended."""
     return Appended(Said(answer[0].decode()), answer[1] if len(answer) > 1 else b"")

@@ -28,6 +28,7 @@ from browsers.state import live
 from inference.documents import JsonObject
 from inference.generation import endings, recovery, streams
 from inference.models import GenerationSession, GenerationStage, SessionState
+from inference.store.under_way import under_way
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 0.25
@@ -49,7 +50,7 @@ class Watcher:
 
     def turn(self) -> None:
         """Wait a moment for a message, and look around."""
-        active = GenerationSession.objects.active().exists()
+        active = under_way().texts
         pause: Any = _LOOK_EVERY_S if active else _REST_S
         if self._unheard:
             for left in client().lrange(streams.HEARING, 0, -1):

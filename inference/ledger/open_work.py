@@ -1,6 +1,6 @@
 """What is under way, counted: whether the sweep needs to look at a kind of work at all.
 
-Most passes find nothing. Two statements that only count tell so, for a tenth of what reading costs.
+Two statements that only count tell so, for a tenth of what reading costs.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from inference.zoo.builder import FLOAT, INT64
 from inference.zoo.graph import Graph, Port
 from inference.zoo.layers.activations import gelu_tanh, silu
 from inference.zoo.layers.attention import split_heads
-from inference.zoo.layers.cached import Heads, attend_cached, visible
+from inference.zoo.layers.cached import Heads, Sight, attend_cached, visible
 from inference.zoo.layers.net import Net
 from inference.zoo.layers.rotary import looked_up, rates, rotate, tables
 from inference.zoo.precision import FLOAT32, Precision
@@ -102,8 +102,8 @@ def graph(
     """The decoder.
 
     input_ids, position_ids int64[batch, sequence], attention_mask int64[batch, past + sequence],
-    past float32[batch, groups, past, head size] → logits float32[batch, 1, vocabulary] of the last
-    position, present like past with the step's positions.
+    logit_rows int64[rows], of which the size counts, past float32[batch, groups, past, head size] → logits
+    float32[batch, rows, vocabulary] of the last positions, present like past with the step's positions.
     """
     net = Net("decoder", precision, weights or Seeded(0))
     return _Drawing(net, config).graph()
@@ -119,7 +119,7 @@ class _Drawing:
         self.net, self.c = net, config
         score = config.score or config.head_size**-0.5
         self.heads = Heads(config.heads, config.groups, config.head_size, score)
-        self.biases: dict[int, str] = {}  # by window
+        self.sights: dict[int, Sight] = {}  # by window
         self.rotations: dict[str, tuple[str, str]] = {}
 
     def graph(self) -> Graph:
@@ -131,7 +131,8 @@ class _Drawing:
         for layer in range(c.layers):
             hidden, present = self._layer(layer, hidden)
             presents += present
-        last = net.op("Slice", hidden, net.ints(-1), net.ints(2**63 - 1), net.ints(1))
+        first = net.op("Neg", net.op("Shape", "logit_rows"))
+        last = net.op("Slice", hidden, first, net.ints(2**63 - 1), net.ints(1))
         last = net.rms_norm("model.norm", last, c.hidden, epsilon=c.epsilon)
         if c.tied:
             logits = net.tied("model.embed_tokens", last, c.vocabulary, c.hidden)
@@ -146,13 +147,14 @@ class _Drawing:
             ("input_ids", INT64, ids),
             ("attention_mask", INT64, ["batch", "total"]),
             ("position_ids", INT64, ids),
+            ("logit_rows", INT64, ["rows"]),
         ]
         states = [f"{layer}.{what}" for layer in range(c.layers) for what in ("key", "value")]
         inputs += [
             (f"past_key_values.{state}", FLOAT, ["batch", c.groups, "past", c.head_size])
             for state in states
         ]
-        outputs: list[Port] = [(logits, FLOAT, ["batch", 1, c.vocabulary])]
+        outputs: list[Port] = [(logits, FLOAT, ["batch", "rows", c.vocabulary])]
         outputs += [(name, FLOAT, ["batch", c.groups, "total", c.head_size]) for name in presents]
         return inputs, outputs
 
@@ -182,7 +184,7 @@ class _Drawing:
         rotation = self._rotation(layer)
         query, key = (rotate(net, x, rotation, c.head_size) for x in (query, key))
         past = (f"past_key_values.{layer}.key", f"past_key_values.{layer}.value")
-        mixed, made = attend_cached(net, self.heads, query, key, value, past, self._bias(layer))
+        mixed, made = attend_cached(net, self.heads, query, key, value, past, self._sight(layer))
         present = [
             net.give(name, f"present.{layer}.{what}")
             for name, what in zip(made, ("key", "value"), strict=True)
@@ -206,11 +208,11 @@ class _Drawing:
     def _norm(self, name: str, x: str, width: int = 0) -> str:
         return self.net.rms_norm(name, x, width or self.c.hidden, epsilon=self.c.epsilon)
 
-    def _bias(self, layer: int) -> str:
+    def _sight(self, layer: int) -> Sight:
         window = self.c.window(layer)
-        if window not in self.biases:
-            self.biases[window] = visible(self.net, "attention_mask", "position_ids", window)
-        return self.biases[window]
+        if window not in self.sights:
+            self.sights[window] = visible(self.net, "attention_mask", "position_ids", window)
+        return self.sights[window]
 
     def _rotation(self, layer: int) -> tuple[str, str]:
         c = self.c

@@ -8,6 +8,7 @@ so that a seed gives the same ones as the graphs without a cache.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from inference.zoo import t5, whisper
@@ -77,7 +78,7 @@ def _whisper_decoder(c: WhisperConfig, net: Net) -> Graph:
         net.embedding(f"{at}.embed_tokens", "input_ids", c.vocabulary, c.hidden),
         net.embedding(f"{at}.embed_positions", "position_ids", c.target, c.hidden),
     )
-    bias = cached.visible(net, "attention_mask", "position_ids")
+    sight = cached.visible(net, "attention_mask", "position_ids")
     heads = Heads(c.heads, c.heads, size, size**-0.5)
     presents: list[str] = []
     for layer in range(c.decoder_layers):
@@ -94,7 +95,7 @@ def _whisper_decoder(c: WhisperConfig, net: Net) -> Graph:
         query, key, value = (
             split_heads(net, project(f"self_attn.{part}", normal), c.heads, size) for part in "qkv"
         )
-        mixed, made = attend_cached(net, heads, query, key, value, _pasts(layer, "decoder"), bias)
+        mixed, made = attend_cached(net, heads, query, key, value, _pasts(layer, "decoder"), sight)
         presents += _presents(net, layer, made)
         hidden = net.op("Add", hidden, project("self_attn.out", mixed))
         normal = net.layer_norm(
@@ -132,9 +133,9 @@ def _t5_encoder(c: T5Config, net: Net) -> Graph:
 def _t5_decoder(c: T5Config, net: Net) -> Graph:
     width = c.heads * c.head_size
     hidden = net.embedding("shared", "input_ids", c.vocabulary, c.hidden)
-    bias = net.op(
-        "Add", _t5_distances(c, net), cached.visible(net, "attention_mask", "position_ids")
-    )
+    sight = cached.visible(net, "attention_mask", "position_ids")
+    bias = net.op("Add", _t5_distances(c, net), sight.bias)
+    sight = dataclasses.replace(sight, bias=bias)
     heads = Heads(c.heads, c.heads, c.head_size, 1.0)
     presents: list[str] = []
     for layer in range(c.decoder_layers):
@@ -149,7 +150,7 @@ def _t5_decoder(c: T5Config, net: Net) -> Graph:
             split_heads(net, project(f"0.SelfAttention.{part}", normal), c.heads, c.head_size)
             for part in "qkv"
         )
-        mixed, made = attend_cached(net, heads, query, key, value, _pasts(layer, "decoder"), bias)
+        mixed, made = attend_cached(net, heads, query, key, value, _pasts(layer, "decoder"), sight)
         presents += _presents(net, layer, made)
         hidden = net.op("Add", hidden, project("0.SelfAttention.o", mixed))
         normal = net.rms_norm(f"{at}.1.layer_norm", hidden, c.hidden, epsilon=c.epsilon)

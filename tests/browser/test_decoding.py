@@ -70,7 +70,8 @@ class Player:
 
     def asked(self, name: str, step: Step, top_k: int = 0) -> StepAsked:
         header: dict[str, Any] = {
-            "epoch": step.epoch, "start": step.start, "count": step.count, "top_k": top_k,
+            "epoch": step.epoch, "start": step.start, "count": step.count, "drafted": step.drafted,
+            "top_k": top_k,
             "stage": self.stage.to_json(),
         }  # fmt: skip
         tokens = np.array([self.texts[name][step.start : step.end]], np.int64)
@@ -93,7 +94,7 @@ class Player:
             assert refusal.value.code == verdict
             return verdict
         _, tensors = self.ask(name, step)
-        logits = {tensor.name: decode_array(tensor) for tensor in tensors}["logits"]
+        (logits,) = {tensor.name: decode_array(tensor) for tensor in tensors}["logits"]
         np.testing.assert_allclose(logits, self.right[name][step.end], atol=1e-5)
         first = self.first.setdefault((name, step.end), logits.tobytes())
         assert first == logits.tobytes(), f"{name} at {step.end}: other bits than before"
@@ -148,10 +149,10 @@ def test_the_largest_logits_are_those_of_the_row(player: Player) -> None:
     step = Step(10_000, *steps()[0])
     (whole, every), (header, top) = player.ask("one", step), player.ask("two", step, top_k=7)
     player.places["one"] = player.places["two"] = after(step)
-    row = decode_array(every[1])
-    assert decode_array(every[0]).tolist() == list(range(VOCABULARY))
-    np.testing.assert_allclose(whole["log_sum"], np.log(np.exp(row.astype(np.float64)).sum()))
-    ids, logits = (decode_array(tensor) for tensor in top)
+    (row,) = decode_array(every[1])
+    assert decode_array(every[0]).tolist() == [list(range(VOCABULARY))]
+    np.testing.assert_allclose(whole["log_sum"], [np.log(np.exp(row.astype(np.float64)).sum())])
+    (ids,), (logits,) = (decode_array(tensor) for tensor in top)
     right = player.right["two"][step.end]
     assert ids.tolist() == np.argsort(-right, kind="stable")[:7].tolist()
     np.testing.assert_allclose(logits, np.sort(right)[::-1][:7], atol=1e-5)
@@ -170,7 +171,7 @@ def test_a_model_in_use_stays_and_its_cache_takes_room(player: Player, bench: Be
 
 
 def test_what_the_first_step_lacks_is_said(player: Player) -> None:
-    asked = {"epoch": 1, "start": 0, "count": 1, "top_k": 1}
+    asked = {"epoch": 1, "start": 0, "count": 1, "drafted": 0, "top_k": 1}
     step = StepAsked("nobody", player.model, "wasm", asked, [])
     (refused,) = player.session.decoding.steps([step], timeout_s=60)
     assert isinstance(refused, InvalidInput)
@@ -193,6 +194,29 @@ def test_steps_asked_together_are_each_answered(player: Player) -> None:
         player.ask(name, Step(20_001, *steps()[0]))
         assert decode_array(player.ask(name, Step(20_001, *steps()[1]))[1][1]).tobytes() == logits
         player.places[name] = after(Step(20_001, *steps()[1]))
+
+
+def test_drafted_positions_change_no_bit(player: Player, bench: Bench) -> None:
+    """Right or wrong, many or few: a position's logits are those of a step of its own."""
+    text = player.texts["one"][:TEXT]
+    alone = [player.ask("one", Step(25_000, *step))[1][1].data for step in steps()]
+    player.places["one"] = Place(25_000, TEXT, TEXT - 1)
+    numbers = random.Random(7)
+    player.ask("one", Step(25_001, *steps()[0]))
+    start = 8
+    while start < TEXT:
+        drafted = min(numbers.randint(0, 8), TEXT - start - 1)
+        right = numbers.randint(0, drafted)
+        wrong = [(token + 1) % VOCABULARY for token in text[start + 1 + right :][: drafted - right]]
+        player.texts["one"] = [*text[: start + 1 + right], *wrong]
+        _, tensors = player.ask("one", Step(25_001, start, 1 + drafted, drafted))
+        player.texts["one"] = text
+        rows = decode_array(tensors[1])
+        assert rows.shape == (1 + drafted, VOCABULARY)
+        for at, row in enumerate(rows[: right + 1]):
+            assert row.tobytes() == alone[start + at - 7], f"position {start + at}"
+        start += 1 + right
+    player.places["one"] = Place(25_001, TEXT, TEXT - 1)
 
 
 def test_a_session_may_begin_with_what_is_kept_of_another(player: Player, bench: Bench) -> None:

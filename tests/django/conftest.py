@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.test import Client
 
 from browsers.redis import client
@@ -27,6 +29,22 @@ def staff(database: None) -> Iterator[Client]:
     visitor.force_login(user)
     yield visitor
     user.delete()
+
+
+@pytest.fixture(scope="module")
+def asked_model(database: None, valkey: Any, tmp_path_factory: Any) -> Iterator[OnnxModel]:
+    """A chain in a pool of two browsers, of which nobody computes: a run that is right is late at once."""
+    client().flushall()
+    publish("a")
+    publish("b")
+    before = settings.WEBPOOL_RUN_DEADLINE_S
+    settings.WEBPOOL_RUN_DEADLINE_S = 0.05  # no worker is there to compute what was right
+    name = f"chain-{uuid.uuid4().hex[:6]}"
+    yield chain_model(tmp_path_factory.mktemp("hostile"), name)
+    settings.WEBPOOL_RUN_DEADLINE_S = before
+    for rows in (BatchJob, Run, OnnxModel, User):
+        rows.objects.all().delete()
+    client().flushall()
 
 
 @pytest.fixture

@@ -50,6 +50,16 @@ def test_a_claimer_that_died_before_it_sent_is_waited_for_and_then_replaced(
     assert job.batches.get().attempts == 2
 
 
+def test_who_feeds_alone_waits_for_nobody_who_claimed_before(
+    model: OnnxModel, tmp_path: Path
+) -> None:
+    job, now = new_job(model, tmp_path, 2), timezone.now()
+    assert engine.claim(job.batches.get(), now)
+    assert feed(alone_since=now) == [], "who claimed at that moment may be alive"
+    assert len(feed(alone_since=now + timedelta(microseconds=1))) == 1
+    assert job.batches.get().attempts == 2
+
+
 def test_a_run_whose_claimer_died_before_noting_it_is_adopted(
     model: OnnxModel, tmp_path: Path
 ) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from django.utils import timezone
 
 from browsers.core.answers.proofs import Verdict
 from browsers.core.failures import Category
@@ -64,6 +66,16 @@ def test_a_run_that_was_not_warm_is_no_sample_and_is_repeated(model: OnnxModel) 
         answer(compute_ms=7.0 if warm else 100.0, warm=warm)
     assert advance(comparison) is None
     assert cell(comparison, "a").samples == [7.0, 7.0]
+
+
+def test_a_turn_whose_claimer_is_dead_is_given_again(model: OnnxModel) -> None:
+    comparison = asking.create(asked(model, browsers=("a",)))
+    now = timezone.now()
+    assert engine._claim(comparison, cell(comparison, "a"), now)
+    assert engine.advance(comparison.pk, now) is None
+    assert engine.advance(comparison.pk, now, now) is None
+    assert engine.advance(comparison.pk, now, now + timedelta(microseconds=1)) is not None
+    assert Comparison.objects.get().turn == 2
 
 
 def test_whoever_was_killed_after_sending_is_adopted_and_nothing_counts_twice(

@@ -26,7 +26,7 @@ from inference.core.generation.asked import Asked, Ended, Ending
 from inference.core.generation.sessions import Place
 from inference.generation import endings, serving, streams
 from inference.generation.kept import KeptStages
-from inference.generation.loop import DecodeLoop
+from inference.generation.loop import DecodeLoop, _round_s
 from inference.generation.opening import _held
 from inference.generation.stage import HeldStage
 from inference.models import GenerationSession, GenerationStage, OnnxModel
@@ -151,3 +151,13 @@ def test_of_a_kept_stage_nothing_is_held_but_its_cache(writer: OnnxModel, settin
     del held
     gc.collect()
     assert ref() is None and kept.any
+
+
+def test_each_step_of_a_round_has_its_time(writer: OnnxModel) -> None:
+    one, another = begin(writer, PROMPT), begin(writer, PROMPT)
+    assert _round_s([one, another], measured=False) == one.timeout_s + another.timeout_s
+    for _ in range(20):
+        one.times.note(0.01)
+    known = one.times.within_s()
+    assert known is not None and known < one.timeout_s
+    assert _round_s([one, another], measured=True) == known + another.timeout_s

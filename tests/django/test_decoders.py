@@ -23,7 +23,7 @@ from inference.models import OnnxModel, PlanShard
 from inference.store.files import files_dir, path_of
 from inference.store.tensors import decode_array, encode_array
 from inference.zoo import decoder, micro
-from tests.support import decoder_exports, gguf_files
+from tests.support import decoder_exports, gguf_files, listening_exports
 from tests.support import decoders as tiny
 
 pytestmark = pytest.mark.django_db
@@ -176,6 +176,29 @@ def test_add_model_takes_an_optimum_folder(tmp_path: Path) -> None:
     # The file alone is described by what lies beside it.
     call_command("add_model", folder / "model.onnx", "--name", "file", stdout=StringIO())
     assert decoders.decoder_of(OnnxModel.objects.get(name="file")).context == 99
+
+
+def test_add_model_takes_an_encoder_and_a_decoder_of_one_folder(tmp_path: Path) -> None:
+    folder = listening_exports.write(tmp_path / "tiny whisper", "whisper", merged=True)
+    said = StringIO()
+    call_command("add_model", folder, stdout=said)
+    model = OnnxModel.objects.get(name="tiny-whisper")
+    known = decoders.decoder_of(model)
+    assert (known.encoder, known.begins, known.context) == ("tiny-whisper-encoder", (1, 2), 24)
+    assert "what it listens to is made by the model tiny-whisper-encoder" in said.getvalue()
+    assert "its texts begin with the tokens 1, 2" in said.getvalue()
+    made = {port.name for port in registry.get_model(known.encoder).output_ports}
+    assert made == set(known.whole.memory)
+    call_command("add_model", folder, stdout=StringIO())
+    assert OnnxModel.objects.count() == 2, "the same again"
+
+
+def test_of_a_folder_whose_decoder_is_refused_nothing_is_kept(tmp_path: Path) -> None:
+    folder = listening_exports.write(tmp_path / "t5", "t5", merged=False)
+    (folder / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(CommandError, match="nothing tells how many positions"):
+        call_command("add_model", folder, stdout=StringIO())
+    assert not OnnxModel.objects.exists()
 
 
 @pytest.mark.parametrize("kept", [0, 100, 30_000])

@@ -36,6 +36,7 @@ from inference.core.generation.asked import (
 )
 from inference.core.generation.sampled import Sampling
 from inference.generation import endings, recovery, serving, streams
+from inference.generation.exchange import Exchange
 from inference.generation.opening import _held
 from inference.generation.stage import Closed, HeldStage, Lost
 from inference.models import GenerationSession, GenerationStage, OnnxModel, SessionState
@@ -45,7 +46,7 @@ from tests.support.native_page import Page
 
 BROWSERS = ("a", "b", "c")
 TOKENS = 8
-PROMPTS = ((72, 101, 108, 108, 111), (1, 2), (9,))
+PROMPTS = ((72, 101, 108, 108, 111), (1, 2), (9,), (3, 4, 5) * 4)
 SAMPLINGS = (
     Sampling(),
     Sampling(temperature=0.9, top_k=20, seed=11),
@@ -80,6 +81,7 @@ class Lives(RuleBasedStateMachine):
         self.id = serving.start(self.model, asked, "")
         self.stages = stages
         self.workers = {browser: Worker(browser) for browser in BROWSERS}
+        self.exchange = Exchange()
         self.held: list[HeldStage] = []
         self.late: list[HeldStage] = []
         self.where: dict[int, str] = {}
@@ -188,7 +190,8 @@ class Lives(RuleBasedStateMachine):
             held.came(entry.decode(), fields[streams.FRAME])
             reply = worker.page.step(held.ask())
             call = held.given(cast("BrowserWorker", worker), reply)
-            (answer,), _ = streams.pass_on([call], {held.key: entry.decode()})
+            (answer,) = self.exchange.pass_on([call], {held.key: entry.decode()}, 0)
+            self.exchange.wait({}, 0)
             held.passed(answer, call)
         except Closed:
             self.drop(held)

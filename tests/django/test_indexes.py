@@ -18,6 +18,7 @@ from inference.runs import admission, quotas
 from inference.runs.answers import places
 from inference.scheduling.pool_view import snapshot
 from inference.store import outbox
+from inference.store.under_way import under_way
 from inference.telemetry import live_page
 from tests.support import workers
 from tests.support.ledger import make_run, publish
@@ -88,7 +89,16 @@ def drain() -> None:
 
 @pytest.mark.parametrize(
     "work",
-    [snapshot, let_a_run_in, answer_a_run, sweep_up, drain, outbox.hand_over, live_page.pool_now],
+    [
+        snapshot,
+        let_a_run_in,
+        answer_a_run,
+        sweep_up,
+        under_way,
+        drain,
+        outbox.hand_over,
+        live_page.pool_now,
+    ],
     ids=lambda work: work.__name__,
 )
 def test_no_statement_reads_a_growing_table_from_end_to_end(work: Callable[[], Any]) -> None:

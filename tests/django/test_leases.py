@@ -28,18 +28,32 @@ def test_what_a_browser_held_when_its_lease_ended_goes_to_another(settings: Any)
     run = make_run(shards=1, browsers=["a", "b"])
     shard = run.shards.get(index=0)
     assert claims.claim(shard.pk, shard.fence, timezone.now()) is not None
-    held = lease_watch.check_leases(None)
+    held, _ = lease_watch.check_leases(None)
     assert held == {"a", "b"}
-    assert lease_watch.check_leases(held) == held
+    assert lease_watch.check_leases(held)[0] == held
     client().delete("webpool:browser:a")
-    assert lease_watch.check_leases(held) == {"b"}, "the server is young: leases may yet be renewed"
+    assert lease_watch.check_leases(held)[0] == {"b"}, (
+        "the server is young: leases may yet be renewed"
+    )
     assert run.shards.get(index=0).browser == "a"
     settings.WEBPOOL_LEASE_S = -1.0  # as when the server has been up for long
-    assert lease_watch.check_leases(held) == {"b"}
+    assert lease_watch.check_leases(held)[0] == {"b"}
     moved = run.shards.get(index=0)
     assert (moved.state, moved.browser) == (ShardState.QUEUED, "b")
     (lost,) = moved.attempt_rows.all()
     assert (lost.outcome, lost.error_category) == (Outcome.LOST, "timeout"), "not known to be dead"
+
+
+def test_the_next_look_comes_when_the_soonest_lease_can_end(settings: Any) -> None:
+    settings.WEBPOOL_LEASE_S = 2.5
+    nobody, within_s = lease_watch.check_leases(None)
+    assert not nobody
+    assert 2.5 <= within_s < 2.6, "the lease of one that comes now"
+    publish("a")
+    publish("b")
+    client().pexpire("webpool:browser:b", 1500)
+    _, within_s = lease_watch.check_leases(None)
+    assert 0 < within_s <= 1.52
 
 
 def test_messages_for_shards_go_with_their_worker_and_others_wait_for_the_next() -> None:

@@ -66,7 +66,7 @@ def written_then(harm: Callable[[str], None]) -> str:
             position = len(PROMPT) + index
             feed = (position + 1, frames.tokens_frame(position, [token]))
             pick = telling.pick_to_json(Pick(token, -1.0))
-            scripts.run(streams.tell_token(name, 0, 1, index, pick, feed=feed, ended=None))
+            scripts.run(streams.tell_tokens(name, 0, 1, index, [pick], feed=feed, ended=None))
         harm(name)
         return name
     finally:

@@ -67,7 +67,8 @@ def browsers(session: GenerationSession) -> list[str]:
 def first_step(session: GenerationSession) -> tuple[int, int]:
     """(start, count) of the first one that the log has."""
     found: Any = client().xrange(streams.in_key(str(session.pk), 0), count=1)
-    return frames.read_frame(found[0][1][streams.FRAME])[:2]
+    framed = frames.read_frame(found[0][1][streams.FRAME])
+    return framed.start, framed.count
 
 
 def test_the_next_turn_begins_where_its_caches_are(
@@ -107,10 +108,11 @@ def test_what_a_caller_wishes_comes_first(
 def test_caches_that_went_with_their_worker_are_not_taken(
     writer: OnnxModel, kept: GenerationSession
 ) -> None:
+    shelf = prefixes.shelf_of(writer, "ada")
     publish("c", memory_limit_mb=4000.0, worker="another")
     assert begin(writer, NEXT, "ada").reused == 0
+    assert client().hkeys(shelf) == [f"{kept.pk}:0".encode()], "the other is listed no more"
     publish("c", memory_limit_mb=4000.0)
-    prefixes.remove(prefixes.shelf_of(writer, "ada"), str(kept.pk), 1)
     assert begin(writer, NEXT, "ada").reused == 0
     assert not report.of_session(str(kept.pk))["kept"]
 

@@ -220,6 +220,19 @@ def test_a_worker_that_stands_still_for_a_while_loses_nothing(
     assert pool.pid("browser.firefox") == worker.pid
 
 
+def test_a_stopped_control_worker_is_replaced_and_runs_end(
+    pool: RunningStack, answer: np.ndarray
+) -> None:
+    pool.wait_ready()
+    run_id = submit(pool, ["firefox", "chromium"], strategy="data", shards=2)
+    control = psutil.Process(pool.pid("control"))
+    hang = Kill(control, signal.SIGSTOP)  # the join of the two parts waits in its queue
+    run = pool.wait_run(run_id)
+    check(pool, run, answer)
+    hang.report(run)
+    assert hang.nothing_left()
+
+
 def test_a_page_that_hangs_loses_its_shard_and_is_replaced(
     pool: RunningStack, answer: np.ndarray
 ) -> None:
@@ -234,7 +247,8 @@ def test_a_page_that_hangs_loses_its_shard_and_is_replaced(
     pool.wait_ready()
 
 
-@pytest.mark.parametrize("browser", ["firefox", pytest.param("chromium", marks=_ALSO)])
+@pytest.mark.soak("tests/faults/test_rungs.py kills an idle browser, too")
+@pytest.mark.parametrize("browser", BROWSERS)
 def test_a_crash_while_idle_is_repaired(pool: RunningStack, browser: str) -> None:
     pool.wait_ready()
     before = pool.browser(browser)["repairs"]
@@ -246,6 +260,7 @@ def test_a_crash_while_idle_is_repaired(pool: RunningStack, browser: str) -> Non
     print(f"RECOVERY idle crash of {browser}: {time.monotonic() - began:.2f} s")
 
 
+@pytest.mark.soak("tests/faults/test_rungs.py has the same of chromium")
 def test_a_browser_that_no_repair_helps_gets_a_new_worker(pool: RunningStack) -> None:
     pool.wait_ready()
     worker = psutil.Process(pool.pid("browser.firefox"))
@@ -264,6 +279,9 @@ def test_a_browser_that_no_repair_helps_gets_a_new_worker(pool: RunningStack) ->
     pool.wait_ready()
 
 
+@pytest.mark.soak(
+    "that nothing is left: tests/integration/test_up.py; what runs in flight become: test_store_loss.py"
+)
 def test_every_process_dies_with_make_up_and_the_run_in_flight_is_finished_afterwards(
     pool: RunningStack, answer: np.ndarray
 ) -> None:

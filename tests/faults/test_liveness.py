@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import redis
 
@@ -98,19 +97,6 @@ def test_a_worker_that_dies_without_its_supervisor_is_noticed_by_its_lease(
     assert noticed_s < 3.0 + 2.0
     assert kill.nothing_left()
     pool.wait_ready()
-
-
-def test_a_stopped_control_worker_is_replaced_and_runs_end(
-    pool: RunningStack, answer: np.ndarray
-) -> None:
-    pool.wait_ready()
-    run_id = submit(pool, ["firefox", "chromium-npm"], strategy="data", shards=2)
-    control = psutil.Process(pool.pid("control"))
-    hang = Kill(control, signal.SIGSTOP)  # the join of the two parts waits in its queue
-    run = pool.wait_run(run_id)
-    check(pool, run, answer)
-    hang.report(run)
-    assert hang.nothing_left()
 
 
 def _burn(until: float) -> None:

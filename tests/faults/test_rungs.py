@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from tests.support.doors import wait_for
 from tests.support.faults import WITHIN_S, add, check, process_of, submit
 from tests.support.stack import RunningStack
 from webpool_site.lab.faults.injection import Fault, inject
@@ -84,7 +86,7 @@ def test_a_browser_that_cannot_be_started_hands_over_and_is_quarantined_until_it
 ) -> None:
     pool.wait_ready()
     compute(pool, HURT, answer)
-    known = len(incidents(pool))
+    known, worker = len(incidents(pool)), process_of(pool, HURT, "worker")
     private = pool.home / "profiles" / HURT
     hidden = private.with_name("hidden")
     private.rename(hidden)
@@ -99,6 +101,10 @@ def test_a_browser_that_cannot_be_started_hands_over_and_is_quarantined_until_it
             time.sleep(0.2)
         assert incidents(pool)[-1]["repaired"] is True
         assert "could not be started" in pool.get(f"/api/browsers/{HURT}/")["drain_reason"]
+        psutil.wait_procs([worker], timeout=WITHIN_S)
+        assert not worker.is_running(), "another worker tries from then on"
+        failed = wait_for(lambda: (row := pool.browser(HURT))["state"] == "failed" and row)
+        assert failed["reason"]
         given_up = pool.wait_run(pinned)
         assert (given_up["state"], given_up["error_category"]) == ("failed", "no_browser")
         check(pool, pool.wait_run(submit(pool, [OTHER])), answer)

@@ -132,6 +132,7 @@ def test_a_store_that_comes_back_empty_costs_only_what_was_in_it(
         check(pool, pool.wait_run(submit(pool, [FIRST, SECOND], shards=2, **way)), answers["slow"])
 
 
+@pytest.mark.soak("tests/faults/test_kills.py kills Valkey, too, while a run computes")
 def test_a_store_that_comes_back_with_its_data_is_served_from_at_once(
     pool: RunningStack, answer: np.ndarray
 ) -> None:

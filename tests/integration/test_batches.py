@@ -23,6 +23,7 @@ from inference.catalog.tokenizer import Tokenizer
 from inference.graph.reference import equal, reference
 from inference.zoo import micro, minilm
 from tests.support.batches import write_jsonl
+from tests.support.faults import add
 from tests.support.stack import ROOT, RunningStack
 
 COUNT, WIDTH = 300, 64
@@ -31,7 +32,7 @@ COUNT, WIDTH = 300, 64
 @pytest.fixture(scope="module")
 def chain(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = micro.chain(tmp_path_factory.mktemp("chain") / "chain.onnx", layers=4, size=WIDTH)
-    stack.manage("add_model", str(path), "--name", "batch-chain")
+    add(stack, path, "batch-chain")
     return path
 
 
@@ -190,7 +191,7 @@ def lookup(path: Path) -> Path:
 def test_a_batch_that_fails_in_the_browser_is_reported_and_the_others_are_there(
     stack: RunningStack, tmp_path: Path
 ) -> None:
-    stack.manage("add_model", str(lookup(tmp_path / "lookup.onnx")), "--name", "lookup")
+    add(stack, lookup(tmp_path / "lookup.onnx"), "lookup")
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"ids": i}) + "\n" for i in (0, 1, 2, 999, 4, 5)))
     args = ["lookup", "--input", str(source), "--batch-size", "2", "--platform", "wasm"]

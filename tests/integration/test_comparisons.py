@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import ensembles, small_models
 from tests.support.doors import JSON, send, wait_for
+from tests.support.faults import add
 from tests.support.stack import RunningStack
 
 BROWSERS = "chromium-npm,firefox"
@@ -28,7 +29,7 @@ def models(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Map
     }
     for name, raw in made.items():
         (folder / f"{name}.onnx").write_bytes(raw)
-        stack.manage("add_model", str(folder / f"{name}.onnx"), "--name", name)
+        add(stack, folder / f"{name}.onnx", name)
     return {name: name for name in made}
 
 

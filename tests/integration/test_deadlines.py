@@ -14,6 +14,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from tests.support import small_models
+from tests.support.faults import add
 from tests.support.stack import RunningStack
 
 DEADLINE_S = 1.0
@@ -44,7 +45,7 @@ class Slow:
 def slow(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Slow:
     path = tmp_path_factory.mktemp("slow") / "slow.onnx"
     path.write_bytes(small_models.slow())
-    stack.manage("add_model", str(path), "--name", "slow")
+    add(stack, path, "slow")
     here = Slow(stack, stack.browser_rows()[0]["id"], 100)
     warm = [stack.wait_run(here.submit(here.turns)) for _ in range(3)][-1]
     (shard,) = warm["metrics"]["shards"]

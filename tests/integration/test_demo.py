@@ -10,8 +10,8 @@ from tests.support.stack import RunningStack
 
 def test_the_demo_shows_right_answers_from_every_browser_and_leaves_nothing(tmp_path: Path) -> None:
     alone = RunningStack(tmp_path / "home")
-    alone.migrate()
-    alone.manage("add_sample", "minilm", "smollm2")
+    alone.add_sample()
+    alone.manage("add_sample", "smollm2")
     shown = alone.manage("demo", timeout_s=400).stdout
     assert shown.count("RIGHT: largest difference from onnxruntime") == 2
     assert re.search(r"RIGHT: the same text of 24 tokens.* went on in .* by replay", shown), shown

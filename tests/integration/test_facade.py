@@ -27,8 +27,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A home with a model and without a pool."""
     folder = Path(tmp_path_factory.mktemp("alone"))
     home = RunningStack(folder, browsers="chromium-npm,firefox", backends="wasm")
-    home.migrate()
-    home.manage("add_sample")
+    home.add_sample()
     yield home
     for process in home.wait_gone():
         process.kill()

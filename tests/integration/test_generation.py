@@ -122,7 +122,7 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(texts: Texts) -> No
         ([], {}, 400),
         ([512], {}, 400),
         (PROMPT, {"shards": 5}, 400),
-        (PROMPT, {"backend": "webgpu"}, 400),
+        (PROMPT, {"backend": "webnn"}, 400),
         (PROMPT, {"browsers": ["opera"]}, 404),
     ):
         with pytest.raises(Refused) as refused:
@@ -227,9 +227,12 @@ def test_the_text_survives_who_writes_it(
     (resumed,) = of_kind(told, "Resumed")
     assert paused["stage"] == resumed["stage"] == stage
     assert (resumed["how"], resumed["seconds"] > 0) == ("replay", True)
-    (recovery,) = texts.report(session)["recoveries"]
+    report = texts.report(session)
+    (recovery,) = report["recoveries"]
     assert (recovery["stage"], recovery["lost_by"]) == (stage, hurt)
     assert why in recovery["why"]
+    assert recovery["numbers"] == "the same"
+    assert report["speculation"]["drafted"] > report["speculation"]["right"] > 0
 
 
 def test_a_text_that_began_with_kept_caches_survives_too(

@@ -19,6 +19,7 @@ from inference.graph.summary import read_model
 from inference.zoo import small
 from tests.support import small_models
 from tests.support.doors import ask
+from tests.support.faults import add
 from tests.support.stack import RunningStack
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {
@@ -51,7 +52,7 @@ def test_a_graph_on_every_browser_and_backend(
     summary = read_model(path)
     inputs = example_inputs(load(path), summary.inputs, seed=3)
     expected = reference(path, inputs)
-    stack.manage("add_model", str(path), "--name", kind)
+    add(stack, path, kind)
     answered = []
     for row in stack.browser_rows():
         for backend in row["backends"]:
@@ -78,7 +79,7 @@ def test_dynamic_axes_take_other_sizes_without_another_registration(
     stack: RunningStack, client: triton.InferenceServerClient, tmp_path: Path
 ) -> None:
     path = small.mlp(tmp_path / "mlp.onnx")
-    stack.manage("add_model", str(path), "--name", "mlp-sizes")
+    add(stack, path, "mlp-sizes")
     (port,) = read_model(path).inputs
     for rows in (1, 5, 17):
         shape = [rows, *(int(size) for size in port.shape[1:])]
@@ -104,7 +105,7 @@ def test_cut_and_uncut_agree_on_wasm_in_the_same_browser(
     stack: RunningStack, client: triton.InferenceServerClient, tmp_path: Path
 ) -> None:
     path = small.convolutions(tmp_path / "conv.onnx")
-    stack.manage("add_model", str(path), "--name", "conv-same")
+    add(stack, path, "conv-same")
     summary = read_model(path)
     inputs = example_inputs(load(path), summary.inputs, seed=5)
     for row in stack.browser_rows():

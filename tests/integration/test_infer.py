@@ -15,6 +15,7 @@ from inference.catalog.tokenizer import Tokenizer
 from inference.graph.reference import equal, reference
 from inference.zoo import micro, minilm
 from tests.support import small_models
+from tests.support.faults import add
 from tests.support.stack import ROOT, RunningStack
 
 SENTENCES = ["A cat sleeps on the warm windowsill.", "Shares fell.", "Why?", "It is what it is."]
@@ -195,7 +196,7 @@ def test_bad_requests_get_one_clear_line_and_exit_code_2(
 def test_wrong_names_types_and_shapes_say_what_was_expected(
     stack: RunningStack, tmp_path: Path
 ) -> None:
-    stack.manage("add_model", str(micro.chain(tmp_path / "chain.onnx")), "--name", "chain-names")
+    add(stack, micro.chain(tmp_path / "chain.onnx"), "chain-names")
     cases: dict[str, dict[str, np.ndarray]] = {
         "unknown input 'z'": {"z": np.ones((1, 64), np.float32)},
         "float32: numbers of at most 3.403e+38 in size; got 1e+39 at [0, 0]": {
@@ -271,7 +272,7 @@ def test_a_second_copy_needs_a_second_browser(
 def test_an_odd_answer_is_confirmed_once(stack: RunningStack, tmp_path: Path) -> None:
     model = tmp_path / "relu.onnx"
     model.write_bytes(small_models.relu())
-    stack.manage("add_model", str(model), "--name", "odd")
+    add(stack, model, "odd")
     negative = {"x": np.full(3, -1.0, np.float32)}
 
     def attempts(inputs: dict[str, np.ndarray]) -> list[str]:

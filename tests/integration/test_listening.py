@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,46 @@ def test_a_sound_is_written_down(
     assert right[0] != right[1]
     told = client.audio.transcriptions.create(model="hearer", file=(f"a.{form.lower()}", raw))
     assert told.text == "".join(right)
+
+
+def test_no_more_than_two_windows_are_under_way(pair: RunningStack, client: openai.OpenAI) -> None:
+    """When the third is begun to be heard, the first is written."""
+    raw, _ = listeners.sound(1.8, 16_000, "WAV")
+    client.audio.transcriptions.create(model="hearer", file=("a.wav", raw))
+    code = (
+        "import json; from inference.models import GenerationSession as S, Run as R;"
+        "heard = list(R.objects.filter(model__name='hearer-encoder').order_by('-created_at')[:5])[::-1];"
+        "print(json.dumps([S.objects.filter(model__name='hearer', created_at__gte=heard[0].created_at,"
+        " created_at__lte=one.created_at).count() for one in heard]))"
+    )
+    written = json.loads(pair.manage("shell", "-v0", "-c", code).stdout)
+    assert [begun >= index - 1 for index, begun in enumerate(written)] == [True] * 5, written
+
+
+def test_the_command_writes_down_what_it_hears_and_reads(
+    pair: RunningStack,
+    client: openai.OpenAI,
+    files: dict[str, listeners.Written],
+    tmp_path: Path,
+) -> None:
+    raw, _ = listeners.sound(0.3, 16_000, "WAV")
+    (tmp_path / "a.wav").write_bytes(raw)
+    said = pair.manage("generate", "hearer", "--audio", str(tmp_path / "a.wav"), "--json").stdout
+    told = json.loads(said)
+    (window,) = told["windows"]
+    heard: Any = sound.features({"file": np.frombuffer(raw, np.uint8)}, 8, 40, 1).arrays["features"]
+    room = listeners.CONTEXT - len(listeners.BEGINS)
+    assert told["text"] == listeners.greedy(
+        files["hearer"], {"input_features": heard}, listeners.BEGINS, room
+    )
+    assert len(window["encoder"]) == 1
+    assert window["encoder"][0] not in [stage["browser"] for stage in window["stages"]]
+    ids = decoders.tokenizer().encode(TEXT).ids
+    given = {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
+    words = ("--prompt", TEXT, "--max-tokens", "8", "--shards", "2")
+    assert pair.manage("generate", "reader", *words).stdout == (
+        listeners.greedy(files["reader"], given, listeners.BEGINS, 8) + "\n"
+    )
 
 
 def test_encoder_and_decoder_are_in_different_browsers(

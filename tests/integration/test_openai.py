@@ -54,8 +54,7 @@ def pool(
         backends="wasm",
         extra_env={"WEBPOOL_STANDBYS": "0"},
     )
-    running.migrate()
-    running.manage("add_sample")
+    running.add_sample()
     running.manage("shell", "-v0", "-c", registered(files))
     running.manage("shell", "-v0", "-c", registered(files, "caller", CALLING))
     running.start()

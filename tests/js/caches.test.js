@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { judge, logSum, numbers, shortened, topOf } from '../../browsers/static/browsers/runtime/caches.js';
+import { judge, logSum, numbers, ones, shortened, topOf } from '../../browsers/static/browsers/runtime/caches.js';
 
 const cases = JSON.parse(readFileSync(new URL('fixtures/steps.json', import.meta.url), 'utf8'));
 
 for (const { name, place, step, kept, verdict } of cases) {
   test(`${name}: ${verdict}, as in Python`, () => {
-    const held = place && { epoch: place[0], position: place[1], last: place[2] };
+    const held = place && { epoch: place[0], position: place[1], last: place[2], drafted: place[3] ?? 0 };
     const [epoch, start, count] = step;
     const other = kept && { position: kept[1] };
     assert.equal(judge(held ?? undefined, { epoch, start, count }, other), verdict);
@@ -31,13 +31,16 @@ test('a cache is cut to its first positions, along whichever axis they are', () 
 });
 
 test('inputs that follow from the step alone', () => {
-  assert.deepEqual(numbers('mask', 2, 2), [1, 1, 1, 1]);
-  assert.deepEqual(numbers('positions', 2, 3), [2, 3, 4]);
-  assert.deepEqual(numbers('last_position', 2, 3), [4]);
-  assert.deepEqual(numbers('length', 2, 3), [5]);
-  assert.deepEqual(numbers('cached', 0, 3), [0]);
-  assert.deepEqual(numbers('cached', 3, 1), [1]);
-  assert.throws(() => numbers('anything', 0, 1), /unknown to the page/);
+  assert.deepEqual(ones('int64', 4), BigInt64Array.of(1n, 1n, 1n, 1n));
+  assert.deepEqual(ones('float32', 2), Float32Array.of(1, 1));
+  assert.deepEqual(ones('bool', 2), Uint8Array.of(1, 1));
+  assert.deepEqual(numbers('positions', 2, 3, 1), [2, 3, 4]);
+  assert.deepEqual(numbers('last_position', 2, 3, 0), [4]);
+  assert.deepEqual(numbers('length', 2, 3, 0), [5]);
+  assert.deepEqual(numbers('cached', 0, 3, 0), [0]);
+  assert.deepEqual(numbers('cached', 3, 1, 0), [1]);
+  assert.deepEqual(numbers('rows', 7, 4, 3), [1, 1, 1, 1]);
+  assert.throws(() => numbers('anything', 0, 1, 0), /unknown to the page/);
 });
 
 test('the largest come first, ties by the smaller id', () => {

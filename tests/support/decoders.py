@@ -78,6 +78,7 @@ def greedy(onnx: Path, prompt: Sequence[int], count: int) -> list[int]:
             "input_ids": np.array([new], np.int64),
             "attention_mask": np.ones((1, start + len(new)), np.int64),
             "position_ids": np.arange(start, start + len(new), dtype=np.int64)[None],
+            "logit_rows": np.ones(1, np.int64),
         }
         made = dict(zip(names, runtime.run(names, {**given, **past}), strict=True))
         past = {name: made[name.replace("past_key_values", "present")] for name in past}
@@ -95,9 +96,7 @@ def uncut(onnx: Path, asked: Asked) -> list[int]:
     while True:
         row = native.step(new)
         position += len(new)
-        pick, ending = writer.write(
-            writer.index_after(position), TopLogits.of_row(row, writer.needs)
-        )
-        if ending is not None:
+        run = writer.write(writer.index_after(position), [TopLogits.of_row(row, writer.needs)])
+        if run.ending is not None:
             return writer.written
-        new = [pick.token]
+        new = [run.picks[-1].token]

@@ -33,7 +33,7 @@ def send(
     body: bytes | str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", stack.port, timeout=240)
     try:
         connection.request(method, path, body, dict(headers or {}))
         return Answer(connection.getresponse())

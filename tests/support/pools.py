@@ -72,9 +72,10 @@ def _started(kind: Kind, home: Path) -> RunningStack:
     made = RunningStack(
         home, browsers=kind.browsers, backends=kind.backends, extra_env=dict(kind.env)
     )
-    made.migrate()
     if kind.sample:
-        made.manage("add_sample")
+        made.add_sample()
+    else:
+        made.migrate()
     try:
         made.start()
     except BaseException:

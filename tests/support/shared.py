@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,17 +18,40 @@ FOLDER = "TESTS_SHARED"
 
 def migrated() -> Path:
     """A database as `manage.py migrate` makes it of nothing, to be copied; other processes wait for it."""
-    home = Path(os.environ[FOLDER]) / "migrated"
-    with home.with_suffix(".lock").open("w") as lock:
+    return _made("migrated", _migrate) / "db.sqlite3"
+
+
+def sampled() -> Path:
+    """A home with the sample model `minilm` and nothing else, to be copied."""
+    return _made("sampled", _add_sample)
+
+
+def _made(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of that name, which the first process that asks for it makes."""
+    folder = Path(os.environ[FOLDER]) / name
+    with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not home.exists():
-            draft = home.with_suffix(".draft")
-            subprocess.run(
-                [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
-                cwd=ROOT, env={**os.environ, "WEBPOOL_HOME": str(draft)}, check=True,
-            )  # fmt: skip
-            draft.rename(home)
-    return home / "db.sqlite3"
+        if not folder.exists():
+            draft = folder.with_suffix(".draft")
+            make(draft)
+            draft.rename(folder)
+    return folder
+
+
+def _migrate(home: Path) -> None:
+    _manage(home, "migrate", "--verbosity", "0")
+
+
+def _add_sample(home: Path) -> None:
+    home.mkdir()
+    shutil.copy(migrated(), home / "db.sqlite3")
+    _manage(home, "add_sample", "minilm")
+
+
+def _manage(home: Path, *words: str) -> None:
+    env = {**os.environ, "WEBPOOL_HOME": str(home)}
+    command = [sys.executable, "manage.py", *words]
+    subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
 
 
 def share_browsers(home: Path) -> None:

@@ -24,7 +24,10 @@ import numpy as np
 import psutil
 
 from browsers.lifeline import dies_with_parent
-from tests.support.shared import ROOT, migrated, share_browsers
+from tests.support import commands
+from tests.support.shared import ROOT, migrated, sampled, share_browsers
+
+_RUN_A_POOL = ("demo", "fire", "validate_faults")
 
 
 def free_port() -> int:
@@ -122,14 +125,16 @@ class RunningStack:
         return run_id
 
     def wait_run(self, run_id: str, *, timeout_s: float = 240.0) -> dict[str, Any]:
-        """Poll until the run is terminal; the web server may be away meanwhile."""
+        """The run once it is terminal; the web server may be away meanwhile."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                run: dict[str, Any] = self.get(f"/api/runs/{run_id}/")
-                if run["state"] != "running":
-                    return run
-            time.sleep(0.05)
+            try:
+                run: dict[str, Any] = self.get(f"/api/runs/{run_id}/?wait=2")
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.1)
+                continue
+            if run["state"] != "running":
+                return run
         raise AssertionError(f"run {run_id} did not end within {timeout_s} s\n{self.logs()}")
 
     def outputs(self, run_id: str) -> dict[str, np.ndarray]:
@@ -148,16 +153,17 @@ class RunningStack:
     def manage(
         self, *args: str, timeout_s: float = 300, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a management command against this stack, as its operator would."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *args],
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        """Run a management command against this stack, as its operator would.
+
+        One that runs a pool of its own is started as a program.
+        """
+        if args[0] in _RUN_A_POOL:
+            done = subprocess.run(
+                [sys.executable, "manage.py", *args], cwd=ROOT, env=self.env,
+                capture_output=True, text=True, timeout=timeout_s, check=False,
+            )  # fmt: skip
+        else:
+            done = commands.run(args, self.env, timeout_s)
         if check and done.returncode:
             raise AssertionError(f"{args}: {done.stdout}\n{done.stderr}\n{self.logs()}")
         return done
@@ -166,6 +172,11 @@ class RunningStack:
         """A database as `manage.py migrate` makes it: made once by these tests, and copied."""
         self._make_home()
         shutil.copy(migrated(), self.home / "db.sqlite3")
+
+    def add_sample(self) -> None:
+        """As `migrate`, and with `minilm` as `manage.py add_sample` registers it: made once, and copied."""
+        shutil.copytree(sampled(), self.home, dirs_exist_ok=True)
+        self._make_home()
 
     def infer(self, *args: str) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(self.manage("infer", *args, "--json").stdout)

@@ -39,6 +39,7 @@ for _name in (
     "packaging.version",
     "selenium.webdriver.remote.webdriver",
     "webpool_site.children.readiness",
+    "webpool_site.children.waiting",
 ):
     importlib.import_module(_name)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from typing import Final
 
 import uvicorn
 
 from webpool_site.web.connections import BoundedConnection
+from webpool_site.web.server import RestingServer
+
+_NOT_STARTED: Final = 3  # uvicorn's own
 
 
 def main(host: str, port: int) -> None:
-    uvicorn.run(
+    config = uvicorn.Config(
         "webpool_site.asgi:application",
         host=host,
         port=port,
@@ -21,6 +26,11 @@ def main(host: str, port: int) -> None:
         log_level="error",  # below that are lines that any stranger can cause
         timeout_graceful_shutdown=3,
     )
+    server = RestingServer(config)
+    with contextlib.suppress(KeyboardInterrupt):  # it has shut down, and raises the signal again
+        server.run()
+    if not server.started:
+        sys.exit(_NOT_STARTED)
 
 
 if __name__ == "__main__":

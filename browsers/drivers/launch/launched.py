@@ -19,11 +19,12 @@ from browsers import processes
 from browsers.drivers.client import COMMAND_TIMEOUT_S, translated
 from browsers.drivers.installation import Installation, LaunchOptions
 from browsers.drivers.launch.private import remove
-from browsers.drivers.launch.roles import Role, TreeProcess, label
+from browsers.drivers.launch.roles import Labels, Role, TreeProcess, label
 from browsers.drivers.launch.server import DriverServer
 from browsers.drivers.launch.xvfb import VirtualDisplay
+from browsers.process_stat import stat
 from browsers.processes import politeness
-from browsers.processes.lookout import Lookout
+from browsers.processes.lookout import Lookout, Seen
 
 if TYPE_CHECKING:
     from selenium.webdriver import Remote
@@ -140,13 +141,25 @@ class LaunchedBrowser:
         """The whole tree as seen from outside: wrapper, driver, browser, children, X server."""
         return self._with_display(processes.tree(self.server.root)) if self.server else []
 
-    def _glance(self) -> tuple[TreeProcess, ...]:
+    def _glance(self) -> tuple[tuple[Role, Seen], ...]:
         """As `process_table`, for whoever looks every few seconds."""
-        return label(self._with_display(self._lookout.look())) if self._lookout else ()
+        if self._lookout is None:
+            return ()
+        tree = self._lookout.look()
+        display = self.display.process if self.display is not None else None
+        if display is not None and all(seen.process.pid != display.pid for seen in tree):
+            now = stat(display.pid)
+            if now is not None and not now.ended:
+                tree.append(Seen(display, now))
+        return self._labels.of(tree)
 
     @functools.cached_property
     def _lookout(self) -> Lookout | None:
         return Lookout(self.server.root) if self.server else None
+
+    @functools.cached_property
+    def _labels(self) -> Labels:
+        return Labels()
 
     def _with_display(self, tree: Iterable[psutil.Process]) -> list[psutil.Process]:
         found = {process.pid: process for process in tree}
@@ -166,20 +179,29 @@ class LaunchedBrowser:
 
         A debugger's stop does not count. What runs pages is left out: their silence is felt.
         """
-        found = []
-        for each in self._glance():
-            if each.role in (Role.DRIVER, Role.BROWSER):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if each.process.status() == psutil.STATUS_STOPPED:
-                        found.append(f"{each.role} process {each.process.pid}")
-        return found
+        return [
+            f"{role} process {seen.process.pid}"
+            for role, seen in self._glance()
+            if seen.stat.stopped and role in (Role.DRIVER, Role.BROWSER)
+        ]
 
     def pss_mb(self) -> float | None:
         """Memory of the tree in MB, shared pages counted in proportion; None where not readable."""
         if self.server is None:
             return None
+        seen = self._glance_at_living()
+        return processes.pss_mb(each.process for each in seen) if seen else None
+
+    def rss_mb(self) -> float | None:
+        """Resident memory of the tree in MB, shared pages counted by each: cheap, and moves as `pss_mb`."""
+        seen = self._glance_at_living()
+        return sum(each.stat.rss_mb for each in seen) if seen else None
+
+    def _glance_at_living(self) -> list[Seen]:
+        """Empty unless driver and browser are there."""
         table = self._glance() if self._quit is None else ()
-        return processes.pss_mb(each.process for each in table) if _is_alive(table) else None
+        alive = _is_alive(role for role, _ in table)
+        return [seen for _, seen in table] if alive else []
 
     def alive(self) -> bool:
         """Whether driver and browser processes are there (not whether they answer).
@@ -190,7 +212,7 @@ class LaunchedBrowser:
             return False
         if self.server is None:
             return True
-        return _is_alive(self.process_table())
+        return _is_alive(each.role for each in self.process_table())
 
     # --- the end ---
 
@@ -256,7 +278,6 @@ class LaunchedBrowser:
         return answered.is_set()
 
 
-def _is_alive(table: Iterable[TreeProcess]) -> bool:
+def _is_alive(roles: Iterable[Role]) -> bool:
     """Whether driver and browser are among them."""
-    roles = {each.role for each in table}
-    return Role.DRIVER in roles and Role.BROWSER in roles
+    return {Role.DRIVER, Role.BROWSER} <= set(roles)

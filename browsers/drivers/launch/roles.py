@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import psutil
 
 from browsers.processes.containment import BROKER
+from browsers.processes.lookout import Seen
 
 
 class Role(StrEnum):
@@ -76,3 +78,29 @@ def label(processes: Iterable[psutil.Process]) -> tuple[TreeProcess, ...]:
         program = arguments[0].rpartition("/")[2] if arguments else name
         found.append(TreeProcess(role=_of(program, name, arguments), process=process))
     return tuple(found)
+
+
+_READ_AT_LOOKS = 2
+"""A process that was just forked is not what it will be."""
+
+
+class Labels:
+    """Roles of processes that are looked at again and again: read at the first looks, then known."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, float], tuple[Role, int]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, tree: Sequence[Seen]) -> tuple[tuple[Role, Seen], ...]:
+        """Those that ended meanwhile are left out."""
+        with self._lock:
+            before, self._known = self._known, {}
+            for seen in tree:
+                role, looks = before.get(seen.identity, (None, 0))
+                if looks < _READ_AT_LOOKS:
+                    role = next((each.role for each in label([seen.process])), None)
+                if role is not None:
+                    self._known[seen.identity] = role, looks + 1
+            return tuple(
+                (known[0], seen) for seen in tree if (known := self._known.get(seen.identity))
+            )

@@ -17,6 +17,8 @@ class Asked:
     `shards`: 0, the pool decides. `browsers`: only these; empty: any.
     `memory_bytes`: of what an encoder made for it, which its stages hold.
     `backend`: "" is wasm, whose numbers are the same in every browser.
+    `speculation`: steps may compute tokens that are likely to come, and tell them where they do; the text is
+    the same.
     """
 
     prompt: tuple[int, ...]
@@ -30,6 +32,7 @@ class Asked:
     shards: int = 0
     browsers: tuple[str, ...] = ()
     backend: str = ""
+    speculation: bool = True
 
 
 class Ending(enum.StrEnum):

@@ -18,7 +18,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Waiting(Generic[Item]):
-    """A step that can be computed; `count` of its positions; `since`: when its stage computed last."""
+    """A step that can be computed.
+
+    `count` of its positions that are not drafted; `since`: when its stage computed last.
+    """
 
     item: Item
     count: int

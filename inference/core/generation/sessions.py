@@ -4,8 +4,10 @@ A stage holds the positions before its next step under an epoch: each time the s
 else, its epoch is raised, and who held it before is refused. The page decides the same
 (static/browsers/runtime/caches.js); both are tested on the same cases.
 
-A stage's inputs are logged under the position after them, with the boundaries that they were computed
-with: who takes a stage over computes the same steps, and so the same bits.
+A stage's inputs are logged with the boundaries that they were computed with: who takes a stage over computes
+the same steps, and so the same bits. They stand under the position after those that are sure: a step may have
+drafted positions at its end (drafts.py), and the next one begins behind those of them that were right. What a
+stage holds beyond that is cut off then.
 """
 
 from __future__ import annotations
@@ -18,25 +20,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """Positions `start` to `start + count - 1`, asked for under an epoch."""
+    """Positions `start` to `start + count - 1`, asked for under an epoch; the last `drafted` may be wrong."""
 
     epoch: int
     start: int
     count: int
+    drafted: int = 0
 
     @property
     def end(self) -> int:
         """The position after it."""
         return self.start + self.count
 
+    @property
+    def sure(self) -> int:
+        """The position after those that are not drafted."""
+        return self.end - self.drafted
+
 
 @dataclass(frozen=True)
 class Place:
-    """What a stage holds: positions 0 to `position - 1`; `last` is the start of its last step."""
+    """What a stage holds: positions 0 to `position - 1`, of which the last `drafted` may be wrong.
+
+    `last` is the start of its last step.
+    """
 
     epoch: int
     position: int
     last: int
+    drafted: int = 0
 
 
 class Verdict(enum.StrEnum):
@@ -64,7 +76,7 @@ def judge(place: Place | None, step: Step, kept: Place | None = None) -> Verdict
     if place is None or step.epoch > place.epoch:
         held = kept.position if kept is not None else 0
         return Verdict.BEGIN if step.start <= held else Verdict.NO_CACHE
-    if step.start == place.position:
+    if place.position - place.drafted <= step.start <= place.position:
         return Verdict.COMPUTE
     same = step.start == place.last and step.end == place.position
     return Verdict.REPEAT if same else Verdict.GAP
@@ -72,7 +84,7 @@ def judge(place: Place | None, step: Step, kept: Place | None = None) -> Verdict
 
 def after(step: Step) -> Place:
     """What a stage holds once the step is computed."""
-    return Place(step.epoch, step.end, step.start)
+    return Place(step.epoch, step.end, step.start, step.drafted)
 
 
 def steps_of(prompt: int, written: int, *, start: int = 0, most: int) -> Sequence[tuple[int, int]]:

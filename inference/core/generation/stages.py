@@ -29,6 +29,7 @@ class Use(enum.StrEnum):
     LENGTH = "length"  # [] or [1]: start + count (total_sequence_length)
     MEMORY = "memory"  # what an encoder made: given with a session's first step, and kept
     CACHED = "cached"  # [1] bool: start > 0 (use_cache_branch of merged exports)
+    ROWS = "rows"  # [rows]: ones, as many as logits of the step's last positions are wanted
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class State:
 class Stage:
     """One ONNX file of a decoder. `hidden`: outputs for the next stage; `logits`: "" but in the last stage.
 
-    The logits are [1, count, vocabulary] or [1, 1, vocabulary]: the last row counts.
+    The logits are [1, rows, vocabulary] with an input for how many, else [1, count, vocabulary] or
+    [1, 1, vocabulary], of which the last row counts.
     """
 
     inputs: tuple[StageInput, ...]
@@ -72,6 +74,14 @@ class Stage:
     def memory(self) -> tuple[str, ...]:
         """Names of the inputs that an encoder makes."""
         return tuple(item.name for item in self.inputs if item.use is Use.MEMORY)
+
+    @property
+    def alike(self) -> bool:
+        """Whether a position gives the same bits on wasm whatever else its step computes, and any has logits.
+
+        Only graphs that webpool has drawn promise it (zoo/layers/cached.py): they ask for rows.
+        """
+        return any(item.use is Use.ROWS for item in self.inputs)
 
     @classmethod
     def from_json(cls, document: JsonView) -> Stage:

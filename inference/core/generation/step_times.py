@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import deque
 from typing import Final
@@ -22,16 +23,20 @@ class StepTimes:
 
     def __init__(self, at_least_s: float) -> None:
         self._at_least_s = at_least_s
-        self._seconds: deque[float] = deque(maxlen=_RECENT)
+        self._recent: deque[float] = deque()
+        self._ordered: list[float] = []  # the same: each step asks
 
     def note(self, seconds: float) -> None:
         """A step took so long, from the question to its answer."""
-        self._seconds.append(seconds)
+        if len(self._recent) == _RECENT:
+            del self._ordered[bisect.bisect_left(self._ordered, self._recent.popleft())]
+        self._recent.append(seconds)
+        bisect.insort(self._ordered, seconds)
 
     def within_s(self) -> float | None:
         """How long the next one may take; None: too few were measured."""
-        count = len(self._seconds)
+        count = len(self._ordered)
         if count < LEAST:
             return None
-        slow = sorted(self._seconds)[math.ceil(_SLOW * count) - 1]
+        slow = self._ordered[math.ceil(_SLOW * count) - 1]
         return max(self._at_least_s, _TIMES_SLOW * slow)

@@ -8,6 +8,7 @@ An entry stands under a number and a second one: token `index` under (index + 1,
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from inference.core.generation.asked import (
@@ -22,9 +23,11 @@ from inference.core.generation.asked import (
 from inference.core.generation.sampled import Pick, Sampling
 from inference.documents import JsonObject
 
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def pick_to_json(pick: Pick) -> str:
-    return json.dumps(["token", pick.token, pick.logprob, pick.top], separators=(",", ":"))
+    return _to_json(["token", pick.token, pick.logprob, pick.top])
 
 
 def token_of(document: bytes | str) -> int:
@@ -32,9 +35,19 @@ def token_of(document: bytes | str) -> int:
     return int(json.loads(document)[1])
 
 
+def joined(documents: Sequence[str]) -> str:
+    """Several of them as one text."""
+    return "\n".join(documents)
+
+
+def tokens_of(text: bytes | str) -> list[int]:
+    """The tokens that documents tell of that are joined."""
+    return [token_of(document) for document in text.splitlines()]
+
+
 def to_json(event: Paused | Resumed | Ended) -> str:
     """A token is told by its pick; how many tokens were written follows from where the entry stands."""
-    return json.dumps([type(event).__name__.lower(), asdict(event)], separators=(",", ":"))
+    return _to_json([type(event).__name__.lower(), asdict(event)])
 
 
 def from_json(raw: bytes | str, tokens: int) -> Event:

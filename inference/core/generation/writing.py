@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from inference.core.generation.asked import Asked, Ending
+from inference.core.generation.drafts import Drafts
 from inference.core.generation.grammar import Guide
 from inference.core.generation.sampled import Pick, TopLogits
 from inference.core.generation.sampling import draw
 from inference.core.generation.stops import StopTexts
 
 
+@dataclass(frozen=True)
+class Run:
+    """Tokens that one step gave, from `index` on; and why the text ends with the last, None: it goes on."""
+
+    index: int
+    picks: tuple[Pick, ...]
+    ending: Ending | None
+
+
 class Writer:
     """`stop_tokens` are the model's own. `text_of` gives the text that each token, one after another, adds;
-    it is needed where a stop text was asked for. `guide` where a form was.
+    it is needed where a stop text was asked for. `guide` where a form was. `drafts`: several tokens may come
+    of a step.
     """
 
     def __init__(
@@ -24,13 +36,15 @@ class Writer:
         stop_tokens: Sequence[int],
         text_of: Callable[[int], str] | None = None,
         guide: Guide | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
         """Raises ValueError: there are stop texts or a form, and nothing to find or to follow them with."""
         self.asked, self._context = asked, context
         own = () if asked.ignore_end else tuple(stop_tokens)
         self._stop_tokens = frozenset((*asked.stop_tokens, *own))
         self.written: list[int] = []
-        self._last: tuple[Pick, Ending | None] | None = None
+        self._last: Run | None = None
+        self._drafts = drafts
         if asked.stop and text_of is None:
             raise ValueError("stop texts need a model with a tokenizer")
         if asked.grammar and guide is None:
@@ -48,24 +62,45 @@ class Writer:
         """Which token of the answer follows `position` positions; below 0: the prompt goes on."""
         return position - len(self.asked.prompt)
 
-    def write(self, index: int, top: TopLogits) -> tuple[Pick, Ending | None]:
-        """Draw token `index`, the next one; and why the text ends with it, None: it goes on.
+    def write(self, index: int, tops: Sequence[TopLogits], drafted: Sequence[int] = ()) -> Run:
+        """Draw the tokens from `index` on, the next one: of each row of logits, as long as they hold.
 
-        The one before it may be asked for again, and is the same.
+        The row after a drafted token holds where that is the one that was drawn. What was asked for last may
+        be asked for again, and is the same.
 
         Raises:
             ValueError: as `sampling.draw` and `Guide.take`, or it is another token's turn.
         """
-        if self._last is not None and index == len(self.written) - 1:
+        if self._last is not None and index == self._last.index:
             return self._last
         if index != len(self.written):
             raise ValueError(f"expected token {len(self.written)}, got {index}")
+        picks: list[Pick] = []
+        ending = None
+        for top, expected in zip(tops, [*drafted, None], strict=True):
+            pick, ending = self._draw(top)
+            picks.append(pick)
+            if ending is not None or pick.token != expected:
+                break
+        if self._drafts is not None:
+            self._drafts.told([pick.token for pick in picks], len(drafted))
+        self._last = Run(index, tuple(picks), ending)
+        return self._last
+
+    def drafts(self) -> list[int]:
+        """What may come after the next token that a step is fed: as much of it as there is room for."""
+        if self._drafts is None:
+            return []
+        length = len(self.asked.prompt) + len(self.written)
+        room = min(self.asked.max_tokens - len(self.written), self._context - length) - 1
+        return self._drafts.next(room) if room > 0 else []
+
+    def _draw(self, top: TopLogits) -> tuple[Pick, Ending | None]:
         position = len(self.asked.prompt) + len(self.written)
         allowed = self._guide.allowed if self._guide else None
         pick = draw(top, self.asked.sampling, position, self.written, self.asked.prompt, allowed)
         self.written.append(pick.token)
-        self._last = (pick, self._ending(pick.token, position + 1))
-        return self._last
+        return pick, self._ending(pick.token, position + 1)
 
     def _ending(self, token: int, length: int) -> Ending | None:
         complete = self._guide is not None and self._guide.take(token)

@@ -39,7 +39,8 @@ def read(model: onnx.ModelProto, called: Mapping[str, str] | None = None) -> Rea
     """
     changed = prepare(model)
     found = find(GraphIndex(model), called)
-    changed |= last_row(model, found.whole.logits)
+    if not found.whole.alike:
+        changed |= last_row(model, found.whole.logits)
     return Read(found, DecoderCutter(model, found), changed, known_context(model, found.whole))
 
 

@@ -24,7 +24,7 @@ _PASSING = frozenset({"Identity", "Cast", "Squeeze", "Reshape", "Unsqueeze"})
 
 def prepare(model: onnx.ModelProto) -> bool:
     """Change it in place; whether anything was changed."""
-    return any([_take_branch(model), _keep_one(model)])
+    return any([take_branch(model), _keep_one(model)])
 
 
 def last_row(model: onnx.ModelProto, logits: str) -> bool:
@@ -80,7 +80,8 @@ def _slice(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
 # --- one branch ----------------------------------------------------------------------------------
 
 
-def _take_branch(model: onnx.ModelProto) -> bool:
+def take_branch(model: onnx.ModelProto, branch: str = "then_branch") -> bool:
+    """Set a branch of the If on `use_cache_branch` in its place; whether there is one."""
     if _BRANCH not in {item.name for item in model.graph.input}:
         return False
     nodes = list(model.graph.node)
@@ -94,7 +95,7 @@ def _take_branch(model: onnx.ModelProto) -> bool:
     kept: list[onnx.NodeProto] = []
     for node in nodes:
         if node in chosen:
-            kept += _inlined(model, node)
+            kept += _inlined(model, node, branch)
         elif not (node.op_type in _PASSING and follow.issuperset(node.output)):
             kept.append(node)
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
@@ -107,8 +108,8 @@ def _take_branch(model: onnx.ModelProto) -> bool:
     return True
 
 
-def _inlined(model: onnx.ModelProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    (branch,) = (item.g for item in node.attribute if item.name == "then_branch")
+def _inlined(model: onnx.ModelProto, node: onnx.NodeProto, name: str) -> list[onnx.NodeProto]:
+    (branch,) = (item.g for item in node.attribute if item.name == name)
     model.graph.initializer.extend(branch.initializer)
     model.graph.sparse_initializer.extend(branch.sparse_initializer)
     made = {name for inner in branch.node for name in inner.output}

@@ -13,13 +13,14 @@ from inference.graph.runtime import session
 
 
 def filled(
-    stage: Stage, start: int, tokens: Sequence[int], hidden: Mapping[str, Array]
+    stage: Stage, start: int, tokens: Sequence[int], hidden: Mapping[str, Array], rows: int = 1
 ) -> dict[str, Array]:
     """Everything but the states that a stage takes for the positions from `start` on.
 
-    `hidden`: by name, what the stage before gives, and what an encoder made.
+    `hidden`: by name, what the stage before gives, and what an encoder made; `rows`: of how many positions
+    logits are wanted.
     """
-    return {item.name: _filled(item, start, tokens, hidden) for item in stage.inputs}
+    return {item.name: _filled(item, start, tokens, hidden, rows) for item in stage.inputs}
 
 
 def empty_states(stage: Stage) -> dict[str, Array]:
@@ -28,10 +29,12 @@ def empty_states(stage: Stage) -> dict[str, Array]:
 
 
 def _filled(
-    item: StageInput, start: int, tokens: Sequence[int], hidden: Mapping[str, Array]
+    item: StageInput, start: int, tokens: Sequence[int], hidden: Mapping[str, Array], rows: int
 ) -> Array:
     if item.use in (Use.HIDDEN, Use.MEMORY):
         return hidden[item.name]
+    if item.use is Use.ROWS:
+        return np.ones(rows, item.dtype)
     made = _values(item.use, start, tokens).astype(item.dtype)
     return made.reshape([1] * (item.rank - made.ndim) + list(made.shape))
 

@@ -42,6 +42,7 @@ _USES: Mapping[str, Use] = {
     "total_sequence_length": Use.LENGTH,
     "total_seq_len": Use.LENGTH,
     "use_cache_branch": Use.CACHED,
+    "logit_rows": Use.ROWS,
     "encoder_hidden_states": Use.MEMORY,
     "encoder_attention_mask": Use.MEMORY,
 }

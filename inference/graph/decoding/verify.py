@@ -39,6 +39,26 @@ def verify(uncut: tuple[Path, Stage], written: Sequence[WrittenStage], vocabular
             )
 
 
+def verify_steps(file: Path, whole: Stage, vocabulary: int) -> None:
+    """Refuse a decoder that was exported for one token at a time: several in one step are not the same to it.
+
+    Raises:
+        NoDecoder: says by how much.
+    """
+    random = np.random.default_rng(7)
+    native = Native([(file, whole)], _memory(file, whole, random))
+    tokens = [int(token) for token in random.integers(0, vocabulary, max(_STEPS))]
+    for token in tokens:
+        wanted = native.step([token])
+    native.restart()
+    got = native.step(tokens)
+    if not equal(got, wanted):
+        raise NoDecoder(
+            f"{len(tokens)} tokens in one step give other logits than one by one (they differ by "
+            f"{largest_difference(got, wanted):g}): it was exported for one token at a time"
+        )
+
+
 def _memory(path: Path, whole: Stage, random: np.random.Generator) -> dict[str, Array]:
     """Something that an encoder might have made: random numbers, and masks that hide nothing."""
     taken, _ = ports(load(path))

@@ -130,6 +130,8 @@ def _text_facts(model: OnnxModel) -> Iterator[str]:
     tokens = "a tokenizer" if model.tokenizer else "no tokenizer"
     ends = ", ".join(map(str, known.stop_tokens)) or "none"
     yield f"{tokens}, {template}; tokens that end a text: {ends}"
+    if known.encoder:
+        yield f"what it listens to is made by the model {known.encoder}"
     yield from model.summary["decoding"]["notes"]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -21,13 +22,18 @@ from inference.core.generation.asked import (
 )
 from inference.core.generation.detokenize import Text
 from inference.core.generation.sampled import Sampling
+from inference.core.generation.stages import Decoder
 from inference.core.generation.stops import StopTexts
+from inference.documents import JsonObject
 from inference.errors import InvalidRequest, RunFailed
-from inference.generation import report, serving
+from inference.generation import encoding, hearing, placing, report, serving
+from inference.generation.encoding import Encoding
 from inference.management.cli import TypedCommand
 from inference.models import OnnxModel
+from inference.wire.openai.messages import read_messages
 
 _MOST_TOKENS = 128
+_OWNER = "command line"
 
 
 class _Options(TypedDict):
@@ -35,15 +41,27 @@ class _Options(TypedDict):
     prompt: str | None
     chat: Path | None
     tokens: str | None
+    audio: Path | None
+    language: str
     shards: int
     browsers: str
-    max_tokens: int
+    max_tokens: int | None
     temperature: float
     top_p: float
     top_k: int
     seed: int
     stop: list[str]
+    platform: str
+    no_speculation: bool
     json: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """What one session writes; `source`: what an encoder reads or hears first."""
+
+    asked: Asked
+    source: Encoding | None = None
 
 
 class Command(TypedCommand[_Options]):
@@ -52,37 +70,78 @@ class Command(TypedCommand[_Options]):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("model")
         source = parser.add_mutually_exclusive_group(required=True)
-        source.add_argument("--prompt", metavar="TEXT", help="what the text goes on from")
+        source.add_argument(
+            "--prompt", metavar="TEXT", help="what the text goes on from, or what an encoder reads"
+        )
         source.add_argument(
             "--chat", type=Path, metavar="FILE.json", help="a list of messages: role and content"
         )
         source.add_argument("--tokens", metavar="IDS", help="the prompt as ids: 1,2,3")
+        source.add_argument(
+            "--audio", type=Path, metavar="FILE", help="what is heard: WAV, FLAC, MP3, Ogg"
+        )
+        parser.add_argument(
+            "--language", default="", metavar="NAME", help="what is spoken there, such as en"
+        )
         parser.add_argument(
             "--shards", type=int, default=0, help="in how many pieces; 0: as few as fit"
         )
         parser.add_argument(
             "--browsers", default="", metavar="A,B", help="only these ids, kinds, families"
         )
-        parser.add_argument("--max-tokens", type=int, default=_MOST_TOKENS)
+        parser.add_argument(
+            "--max-tokens", type=int,
+            help=f"missing: {_MOST_TOKENS}, or of what is heard as many as there is room for",
+        )  # fmt: skip
         parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest token")
         parser.add_argument("--top-p", type=float, default=1.0)
         parser.add_argument("--top-k", type=int, default=0)
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--stop", action="append", default=[], metavar="TEXT")
+        parser.add_argument(
+            "--platform",
+            default="",
+            choices=("", *placing.BACKENDS),
+            help="wasm, unless it is said: its numbers are the same in every browser",
+        )
+        parser.add_argument(
+            "--no-speculation",
+            action="store_true",
+            help="one token a step, also where several are likely; the text is the same",
+        )
         parser.add_argument("--json", action="store_true", help="facts of each stage, at the end")
 
     def carry_out(self, options: _Options) -> None:
         model = registry.get_model(options["model"])
-        asked = _asked(model, options)
-        session = serving.start(model, asked, "command line")
+        parts = _parts(model, options)
+        quiet = options["json"]
+        made = [self._written(model, part, quiet=quiet) for part in parts]
+        if not quiet:
+            self.stdout.write("")
+        elif options["audio"] is None:
+            self.stdout.write(json.dumps(made[0], indent=2))
+        else:
+            text = "".join(one["text"] for one in made)
+            self.stdout.write(json.dumps({"text": text, "windows": made}, indent=2))
+
+    def _written(self, model: OnnxModel, part: _Part, *, quiet: bool) -> JsonObject:
+        """Have one session write; what became of it."""
+        heard = encoding.NOTHING
+        if part.source is not None:
+            heard = encoding.hear(part.source, part.asked, _OWNER)
+        session = serving.start(
+            model, part.asked, _OWNER, memory=heard.memory, beside=heard.browsers
+        )
         try:
-            text = self._tell(model, asked, session, quiet=options["json"])
+            text = self._tell(model, part.asked, session, quiet=quiet)
         except KeyboardInterrupt:
             serving.cancel(session)
             raise
-        if options["json"]:
-            document = {**report.of_session(session), "text": text}
-            self.stdout.write(json.dumps(document, indent=2))
+        return {
+            **report.of_session(session),
+            "encoder": list(heard.browsers) if part.source is not None else None,
+            "text": text,
+        }
 
     def _tell(self, model: OnnxModel, asked: Asked, session: str, *, quiet: bool) -> str:
         """Print the text as it comes; returns it."""
@@ -92,8 +151,6 @@ class Command(TypedCommand[_Options]):
             if not quiet:
                 self.stdout.write(piece, ending="")
                 self.stdout.flush()
-        if not quiet:
-            self.stdout.write("")
         return "".join(pieces)
 
     def _say(self, event: Event) -> None:
@@ -127,24 +184,66 @@ def _pieces(
     yield stops.end()
 
 
-def _asked(model: OnnxModel, options: _Options) -> Asked:
+def _parts(model: OnnxModel, options: _Options) -> Sequence[_Part]:
+    """What is to be written, one after another: of a sound a text for each of its windows.
+
+    Raises:
+        InvalidRequest: it cannot be; says why.
+    """
+    decoder = decoders.decoder_of(model)
+    if options["audio"] is not None:
+        return _heard(model, decoder, options["audio"], options)
+    if options["language"]:
+        raise InvalidRequest("--language goes with --audio")
+    prompt = _prompt(model, decoder, options)
+    if not decoder.encoder:
+        return [_Part(_asked(options, prompt))]
+    if not encoding.takes_text(decoder):
+        raise InvalidRequest(f"model {model.name} listens to sound; use --audio")
+    if not prompt:
+        raise InvalidRequest("expected a prompt of at least one token, got none")
+    return [_Part(_asked(options, decoder.begins), encoding.of_text(decoder, prompt))]
+
+
+def _heard(model: OnnxModel, decoder: Decoder, file: Path, options: _Options) -> Sequence[_Part]:
+    if not hearing.hears(decoder):
+        raise InvalidRequest(
+            f"model {model.name} hears no sound: expected a decoder whose encoder takes input_features"
+        )
+    try:
+        sound = file.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"--audio {file}: {error.strerror}") from error
+    begins = hearing.begins(model, decoder, options["language"])
+    room = max(1, decoder.context - len(begins))
+    asked = _asked(options, begins, most=room)
+    try:
+        return [_Part(asked, source) for source in hearing.windows(decoder, sound)]
+    except InvalidRequest as error:
+        raise InvalidRequest(f"--audio {file}: {error}") from error
+
+
+def _asked(options: _Options, prompt: Sequence[int], most: int = _MOST_TOKENS) -> Asked:
     sampling = Sampling(
         temperature=options["temperature"],
         top_p=options["top_p"],
         top_k=options["top_k"],
         seed=options["seed"],
     )
+    given = options["max_tokens"]
     return Asked(
-        prompt=tuple(_prompt(model, options)),
-        max_tokens=options["max_tokens"],
+        prompt=tuple(prompt),
+        max_tokens=most if given is None else given,
         sampling=sampling,
         stop=tuple(options["stop"]),
         shards=options["shards"],
         browsers=tuple(name for name in options["browsers"].split(",") if name),
+        backend=options["platform"],
+        speculation=not options["no_speculation"],
     )
 
 
-def _prompt(model: OnnxModel, options: _Options) -> list[int]:
+def _prompt(model: OnnxModel, decoder: Decoder, options: _Options) -> list[int]:
     if options["tokens"]:
         try:
             return [int(word) for word in options["tokens"].split(",")]
@@ -152,13 +251,13 @@ def _prompt(model: OnnxModel, options: _Options) -> list[int]:
             raise InvalidRequest(f"--tokens {options['tokens']!r}: expected 1,2,3") from error
     if options["prompt"] is not None:
         return texts.texts_of(model).encode(options["prompt"], special=True)
-    decoder = decoders.decoder_of(model)
     if not decoder.chat_template:
         raise InvalidRequest(f"model {model.name} has no chat template; use --prompt")
     try:
-        assert options["chat"] is not None  # the parser wants one of the three
+        assert options["chat"] is not None  # the parser wants one of the four
         messages = json.loads(options["chat"].read_text())
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"--chat {options['chat']}: {error}") from error
-    text = texts.chat_of(decoder.chat_template, decoder.special).render(messages, {})
+    chat = texts.chat_of(decoder.chat_template, decoder.special)
+    text = chat.render(read_messages(messages), {})
     return texts.texts_of(model).encode(text, special=False)

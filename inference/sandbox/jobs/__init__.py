@@ -35,12 +35,14 @@ JOBS: Final = {
     "guide": "guiding:Guide",
     "loads": "loading:Loads",
     "rows": "tables:Rows",
+    "parquet": "columns:write",
     "compare": "comparing:reference_of",
     "try": "trying:attempt",
     "picture": "media:picture",
     "sound": "sound:samples",
     "arrays": "media:archive",
     "bodies": "bodies:Bodies",
+    "declared": "bodies:declared",
 }
 
 

@@ -30,3 +30,17 @@ class Bodies:
         except WebpoolError as error:
             return Answer({"refused": str(error), "kind": type(error).__name__})
         return Answer({"said": answer.document}, answer.arrays)
+
+
+def declared(
+    reader: str, bounds: Mapping[str, int], arrays: Mapping[str, Array] | None = None
+) -> Answer:
+    """What a model's author says of it, read by a module as `inference.conversion.declared` is.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    try:
+        return Answer(importlib.import_module(reader).read(arrays or {}, bounds))
+    except WebpoolError as error:
+        raise ValueError(str(error)) from error

@@ -21,6 +21,7 @@ def convert(path: str, kind: str, folder: str, *, floats: bool, tokenizer: bool)
             "onnx": str(found.onnx),
             "tokenizer": str(found.tokenizer or ""),
             "described": found.described.to_json(),
+            "encoder": str(found.encoder or ""),
         }
     )
 

@@ -62,7 +62,8 @@ def _read(raw: bytes, rate: int, longest_s: float) -> Sound:
             most = int(longest_s * own)
             samples = file.read(most + 1, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise ValueError(f"it is no WAV, FLAC, MP3 or Ogg that can be read: {error}") from error
+        why = getattr(error, "error_string", error)
+        raise ValueError(f"it is no WAV, FLAC, MP3 or Ogg that can be read: {why}") from error
     if len(samples) > most:
         raise ValueError(f"expected at most {longest_s:g} s, got more")
     mono = samples.mean(axis=1)

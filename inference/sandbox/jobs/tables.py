@@ -1,12 +1,15 @@
-"""Files that are packed: npz and Parquet, unpacked a few items at a time, within limits."""
+"""Files of items: JSON lines, npz and Parquet, read a few items at a time, within limits."""
 
 from __future__ import annotations
 
+import importlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import IO, Protocol
 
-from inference.documents import JsonObject
+from inference.documents import Array, JsonObject
 from inference.sandbox import archives
 from inference.sandbox.frames import Answer
 
@@ -19,17 +22,45 @@ class TooMuch(ValueError):
     """The file is larger when unpacked than may be."""
 
 
+class Row(Protocol):
+    """What `inference.conversion.rows` makes of an item."""
+
+    @property
+    def arrays(self) -> Mapping[str, Array]: ...
+    @property
+    def others(self) -> Mapping[str, str | None]: ...
+    @property
+    def error(self) -> str: ...
+
+
 class Rows:
     """The items of a file; asked for the next ones until there are none.
 
-    An answer's document is {"items": [{"number", "values", "error"}, …]} from Parquet, and {"count", …} from
-    npz, whose arrays have that many items each. None: that was all.
+    An answer's document is {"items": [{"number", "others", "error"}, …]} from JSON lines and Parquet, with
+    their arrays as `<place in the list>:<name>`, and {"count", …} from npz, whose arrays have that many items
+    each. None: that was all.
     """
 
-    def __init__(self, path: str, kind: str, most_bytes: int, most_row_bytes: int) -> None:
-        """`most_bytes` of the whole file, `most_row_bytes` of one item, both unpacked."""
+    def __init__(
+        self,
+        path: str,
+        kind: str,
+        rows: str,
+        types: Mapping[str, str],
+        most_bytes: int,
+        most_row_bytes: int,
+        bounds: Mapping[str, int],
+    ) -> None:
+        """`most_bytes` of the whole file, `most_row_bytes` of one item, both unpacked.
+
+        `rows`: the module that makes rows of the `types`, as `inference.conversion.rows` does.
+        `bounds`: those of a line of JSON.
+        """
         self._most, self._most_row = most_bytes, most_row_bytes
-        self._parts = {"npz": self._npz, "parquet": self._parquet}[kind](Path(path))
+        self._rows: ModuleType = importlib.import_module(rows)
+        self._types, self._bounds = types, bounds
+        parts = {"jsonl": self._jsonl, "npz": self._npz, "parquet": self._parquet}
+        self._parts = parts[kind](Path(path))
 
     def __call__(self) -> Answer:
         try:
@@ -55,6 +86,18 @@ class Rows:
             part = {name: array[start : start + step] for name, array in arrays.items()}
             yield Answer({"count": min(step, total - start)}, part)
 
+    def _jsonl(self, path: Path) -> Iterator[Answer]:
+        most = self._bounds["megabytes"] * 2**20 + 1
+        part = _Part()
+        with path.open("rb") as file:
+            for number, line in enumerate(_lines(file, most), start=1):
+                if line.strip():
+                    part.add(number, self._rows.from_line(line.strip(), self._types, self._bounds))
+                    if part.full():
+                        yield part.told()
+        if part.items:
+            yield part.told()
+
     def _parquet(self, path: Path) -> Iterator[Answer]:
         import duckdb
 
@@ -63,37 +106,40 @@ class Rows:
             try:
                 cursor = connection.execute("SELECT * FROM read_parquet([?])", [str(path)])
                 names = [column[0] for column in cursor.description or ()]
-                number, unpacked, sent, items = 0, 0, 0, []
-                while (row := cursor.fetchone()) is not None:
+                number, unpacked, part = 0, 0, _Part()
+                while (found := cursor.fetchone()) is not None:
                     number += 1
-                    item, size = self._item(number, dict(zip(names, row, strict=True)))
-                    items.append(item)
+                    # A column without a value is an input that was left out.
+                    listed = zip(names, found, strict=True)
+                    values = {name: value for name, value in listed if value is not None}
+                    size, error = self._size(values)
                     unpacked += size
                     self._count(unpacked)
-                    if len(items) == _ROWS_AT_ONCE or unpacked - sent > _BYTES_AT_ONCE:
-                        yield Answer({"items": items})
-                        items, sent = [], unpacked
-                if items:
-                    yield Answer({"items": items})
+                    if error:
+                        part.refuse(number, error)
+                    else:
+                        part.add(number, self._rows.from_values(values, self._types))
+                    if part.full():
+                        yield part.told()
+                if part.items:
+                    yield part.told()
             except duckdb.OutOfMemoryException as error:
                 raise MemoryError from error
             except duckdb.Error as error:
                 raise ValueError(str(error).splitlines()[0]) from error
 
-    def _item(self, number: int, row: JsonObject) -> tuple[JsonObject, int]:
-        # A column without a value is an input that was left out.
-        values = {name: value for name, value in row.items() if value is not None}
+    def _size(self, values: JsonObject) -> tuple[int, str]:
+        """About how many bytes an item has, and why it cannot be taken, if so."""
         try:
             size = sum(map(_bytes, values.values()))
-            if size <= self._most_row:
-                return {"number": number, "values": values, "error": ""}, size
-            error = (
-                f"the item has {size / 2**20:.0f} MB, the limit is {self._most_row / 2**20:.0f} MB "
-                "(WEBPOOL_MAX_REQUEST_MB)"
-            )
         except TypeError as odd:
-            size, error = 0, str(odd)
-        return {"number": number, "values": None, "error": error}, size
+            return 0, str(odd)
+        if size <= self._most_row:
+            return size, ""
+        return size, (
+            f"the item has {size / 2**20:.0f} MB, the limit is {self._most_row / 2**20:.0f} MB "
+            "(WEBPOOL_MAX_REQUEST_MB)"
+        )
 
     def _count(self, size: int) -> None:
         """Refuse a file that unpacks to more than may be."""
@@ -102,6 +148,42 @@ class Rows:
                 f"{size / 2**20:.0f} MB when unpacked, the limit is {self._most / 2**20:.0f} MB "
                 "(WEBPOOL_MAX_UPLOAD_MB)"
             )
+
+
+class _Part:
+    """The items of the next answer."""
+
+    def __init__(self) -> None:
+        self.items: list[JsonObject] = []
+        self._arrays: dict[str, Array] = {}
+        self._bytes = 0
+
+    def add(self, number: int, row: Row) -> None:
+        at = len(self.items)
+        self.items.append({"number": number, "others": dict(row.others), "error": row.error})
+        self._arrays |= {f"{at}:{name}": array for name, array in row.arrays.items()}
+        self._bytes += sum(array.nbytes for array in row.arrays.values())
+        self._bytes += sum(len(text or "") for text in row.others.values())
+
+    def refuse(self, number: int, error: str) -> None:
+        self.items.append({"number": number, "others": {}, "error": error})
+
+    def full(self) -> bool:
+        return len(self.items) == _ROWS_AT_ONCE or self._bytes > _BYTES_AT_ONCE
+
+    def told(self) -> Answer:
+        """The answer; the next one begins."""
+        answer = Answer({"items": self.items}, self._arrays)
+        self.items, self._arrays, self._bytes = [], {}, 0
+        return answer
+
+
+def _lines(file: IO[bytes], most: int) -> Iterator[bytes]:
+    """The lines; no more of one that is too long than shows that it is."""
+    while line := file.readline(most):
+        yield line
+        while len(line) == most and not line.endswith(b"\n"):
+            line = file.readline(most)
 
 
 def _bytes(value: object) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from inference.catalog import registry
 from inference.catalog.decoders import decoder_of
@@ -48,6 +48,17 @@ class Question:
     prompt_tokens: int
     encoding: tuple[Encoding, ...] = ()
     new_calls: Callable[[], ToolCalls | None] = lambda: None
+
+    def parts(self) -> Iterator[Question]:
+        """A question for each session that something is encoded for."""
+        for asked, before, source in zip(self.asked, self.before, self.encoding, strict=True):
+            yield dataclasses.replace(
+                self,
+                asked=(asked,),
+                before=(before,),
+                encoding=(source,),
+                prompt_tokens=len(asked.prompt),
+            )
 
 
 def chat(document: object) -> Question:
@@ -235,6 +246,7 @@ def _asked(decoder: Decoder, writing: Writing, prompt: list[int], number: int, f
         stop=writing.stop,
         stop_tokens=writing.stop_tokens,
         ignore_end=writing.ignore_end,
+        speculation=writing.speculation,
         grammar=writing.grammar,
         shards=writing.shards,
         browsers=writing.browsers,

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
-import numpy as np
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
-from inference import sandbox
-from inference.catalog.texts import texts_of
-from inference.core.generation.stages import Decoder
-from inference.documents import Array, JsonObject
-from inference.generation import encoding
-from inference.models import OnnxModel
+from inference.documents import JsonObject
+from inference.errors import InvalidRequest
+from inference.generation import hearing
+from inference.runs import serving
 from inference.views.http import Answer
 from inference.views.openai import asking, generation
 from inference.views.openai.asking import Question
 from inference.wire.openai.reading import TranscriptionRequest, read_transcription
 from inference.wire.openai.refusals import Refused
 
-_MOST_WINDOWS: Final = 60  # half an hour, for a model that hears 30 s at once
+_AT_ONCE: Final = 2  # one is heard while another is written
 _NUMBERS: Final = {"temperature": float, "seed": int, "shards": int}
+
+T = TypeVar("T")
 
 
 class _InMemory(MemoryFileUploadHandler):
@@ -65,68 +66,62 @@ def _said(name: str, text: str) -> object:
 
 
 async def answer(fields: JsonObject, owner: str) -> Answer:
-    """Transcribe the sound of a form.
+    """Transcribe the sound of a form, window by window.
 
     Raises:
         WebpoolError: it is refused, or it failed.
     """
-    asked: list[TranscriptionRequest] = []
-
-    def read() -> Question:
-        request = read_transcription(fields)
-        asked.append(request)
-        return _question(request)
-
-    document = await generation.whole(read, owner)
-    text = "".join(choice["text"] for choice in document["choices"])
-    if asked[0].plain:
+    request = await serving.in_thread(read_transcription, fields)
+    question = await serving.in_thread(_question, request)
+    documents = await _written(question, owner)
+    text = "".join(one["choices"][0]["text"] for one in documents)
+    if request.plain:
         return Answer(200, f"{text}\n".encode(), "text/plain; charset=utf-8")
-    return Answer.of_json({"text": text, "usage": _usage(document["usage"])})
+    return Answer.of_json({"text": text, "usage": _usage([one["usage"] for one in documents])})
 
 
-def _usage(counted: JsonObject) -> JsonObject:
-    prompt, written = counted["prompt_tokens"], counted["completion_tokens"]
+async def _written(question: Question, owner: str) -> Sequence[JsonObject]:
+    """The windows' texts in their order, a few at once: what an encoder makes of each is of many MB."""
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def write(part: Question) -> JsonObject:
+        async with room:
+            return await generation.whole(lambda: part, owner)
+
+    work = [asyncio.ensure_future(write(part)) for part in question.parts()]
+    try:
+        return await asyncio.gather(*work)
+    finally:
+        for each in work:
+            each.cancel()
+
+
+def _usage(counted: Sequence[JsonObject]) -> JsonObject:
+    prompt, written = (
+        sum(one[name] for one in counted) for name in ("prompt_tokens", "completion_tokens")
+    )
     tokens = {"input_tokens": prompt, "output_tokens": written, "total_tokens": prompt + written}
     return {"type": "tokens", **tokens}
 
 
 def _question(request: TranscriptionRequest) -> Question:
+    """The sound's windows, each a prompt of its own."""
     model, decoder = asking.writer(request.writing.model)
-    window = encoding.window(decoder) if decoder.encoder else None
-    if window is None:
+    if not hearing.hears(decoder):
         raise Refused(
             f"model {model.name} hears no sound: expected a decoder whose encoder takes input_features",
             param="model",
             code="model_not_supported",
         )
-    begins = _begins(model, decoder, request.language)
-    features = _features(request.sound, *window)
-    question = asking.question(model, decoder, request.writing, [begins] * len(features), "file")
-    sources = tuple(encoding.of_sound(decoder, one) for one in features)
-    return dataclasses.replace(question, encoding=sources)
+    begins = _blamed("language", hearing.begins, model, decoder, request.language)
+    sources = _blamed("file", hearing.windows, decoder, request.sound)
+    question = asking.question(model, decoder, request.writing, [begins] * len(sources), "file")
+    return dataclasses.replace(question, encoding=tuple(sources))
 
 
-def _begins(model: OnnxModel, decoder: Decoder, language: str) -> list[int]:
-    """The tokens that a transcript begins with: the second says the language, where one is asked for."""
-    begins = list(decoder.begins)
-    if not language:
-        return begins
-    spoken = texts_of(model).encode(f"<|{language}|>", special=False)
-    if len(spoken) != 1 or len(begins) < 2:
-        raise Refused(f"language: model {model.name} has no token for {language}", param="language")
-    return [begins[0], *spoken, *begins[2:]]
-
-
-def _features(sound: bytes, mels: int, frames: int) -> Array:
-    """float32[windows, mels, frames]."""
+def _blamed(field: str, read: Callable[..., T], *given: object) -> T:
+    """What is read of a field, which is to blame where that cannot be."""
     try:
-        found = sandbox.ask(
-            "features",
-            arrays={"file": np.frombuffer(sound, np.uint8)},
-            mels=mels,
-            frames=frames,
-            most=_MOST_WINDOWS,
-        )
-    except sandbox.Refused as error:
-        raise Refused(f"file: {error}", param="file") from error
-    return found.arrays["features"]
+        return read(*given)
+    except InvalidRequest as error:
+        raise Refused(f"{field}: {error}", param=field) from error

@@ -184,6 +184,13 @@ FIELDS: tuple[Field, ...] = (
     Field("stop_token_ids", Tokens(), "tokens that do, beside the model's own", _TEXT, default=()),
     Field("ignore_eos", Flag(), "go on beyond the model's own last token", _TEXT, default=False),
     Field(
+        "speculation",
+        Flag(),
+        "compute tokens that are likely to come beside the next one; the text is the same",
+        _TEXT,
+        default=True,
+    ),
+    Field(
         "n",
         Count(1, MOST_CHOICES),
         f"answers to each prompt; {MOST_CHOICES} to a request, at most",
@@ -270,8 +277,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "platform",
-        Choice(("wasm",)),
-        "the only one that texts are written on so far: its numbers are the same in every browser",
+        Choice(("wasm", "webgpu")),
+        "missing: wasm, whose numbers, and so a text, are the same in every browser",
         _TEXT,
         default="",
     ),

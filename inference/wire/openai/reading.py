@@ -39,6 +39,7 @@ class Writing:
     stop: tuple[str, ...]
     stop_tokens: tuple[int, ...]
     ignore_end: bool
+    speculation: bool
     grammar: str
     choices: int
     tells_tokens: bool
@@ -169,8 +170,9 @@ def read_transcription(document: object) -> TranscriptionRequest:
     )
     writing = Writing(
         model=fields["model"], max_tokens=None, max_tokens_field="file", sampling=sampling, stop=(),
-        stop_tokens=(), ignore_end=False, grammar="", choices=1, tells_tokens=False, stream=False,
-        tells_usage=False, shards=fields["shards"] or 0, browsers=fields["browsers"], platform="",
+        stop_tokens=(), ignore_end=False, speculation=True, grammar="", choices=1, tells_tokens=False,
+        stream=False, tells_usage=False, shards=fields["shards"] or 0, browsers=fields["browsers"],
+        platform="",
     )  # fmt: skip
     return TranscriptionRequest(
         writing, sound, fields["language"], fields["response_format"] == "text"
@@ -232,6 +234,7 @@ def _writing(
         stop=fields["stop"],
         stop_tokens=fields["stop_token_ids"],
         ignore_end=fields["ignore_eos"],
+        speculation=fields["speculation"],
         grammar=fields.get("response_format", ""),
         choices=choices,
         tells_tokens=tells_tokens,

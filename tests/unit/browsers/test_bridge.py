@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from browsers.bridge import Bridge, NotLoaded, PageEvent
-from browsers.core.errors import ConnectionLost, DeadlinePassed, InvalidInput
+from browsers.core.errors import ConnectionLost, DeadlinePassed, InvalidInput, OutOfMemory
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from browsers.processes import HOST
 
@@ -46,13 +46,29 @@ class Served:
         self.cookie: str = headers["Set-Cookie"].partition(";")[0]
 
     @asynccontextmanager
-    async def page(self, **headers: str) -> AsyncIterator[Page]:
+    async def page(self, path: str = "", **headers: str) -> AsyncIterator[Page]:
         headers = {"Origin": self.bridge.origin, "Cookie": self.cookie, **headers}
         async with (
             aiohttp.ClientSession() as client,
-            client.ws_connect(self.socket_url, headers=headers, max_msg_size=0) as socket,
+            client.ws_connect(self.socket_url + path, headers=headers, max_msg_size=0) as socket,
         ):
             yield socket
+
+    def engine(self, engine: Callable[[Page], Awaitable[None]]) -> threading.Thread:
+        """Run a page's engine in a thread, with a page that does nothing."""
+
+        async def run() -> None:
+            async with self.page("engine") as socket:
+                await engine(socket)
+
+        async def idle(socket: Page) -> None:
+            await socket.receive()
+
+        if not self.bridge.connected:
+            self.talk(idle)
+        thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+        thread.start()
+        return thread
 
     def talk(self, page: Callable[[Page], Awaitable[None]]) -> threading.Thread:
         """Run a page in a thread; returns when it is connected."""
@@ -297,3 +313,81 @@ def test_who_drops_a_connection_does_not_hit_the_one_that_replaced_it(served: Se
     served.bridge.drop_connection(silent)
     header, _ = served.bridge.request("ping", {}, timeout_s=5)
     assert header["from"] == "new"
+
+
+async def answers_each(socket: Page) -> None:
+    async for message in socket:
+        _, tensors = decode_frame(message.data)
+        await socket.send_bytes(reply(message.data, {"from": "engine"}, tensors))
+
+
+@pytest.mark.parametrize("size", [0, 5, 70_000, 3_000_000])
+def test_steps_go_to_the_engine_which_is_waited_for(served: Served, size: int) -> None:
+    served.engine(answers_each)
+    given = WireTensor("x", "uint8", (size,), b"7" * size)
+    for _ in range(2):
+        header, (got,) = served.bridge.step("decode", {}, [given], timeout_s=10)
+        assert header["from"] == "engine"
+        assert bytes(got.data) == given.data
+
+
+def test_a_step_without_a_page_fails_at_once_and_without_an_engine_at_its_deadline(
+    served: Served,
+) -> None:
+    with pytest.raises(ConnectionLost, match="no page"):
+        served.bridge.step("decode", {}, (), timeout_s=30)
+
+    async def idle(socket: Page) -> None:
+        await socket.receive()
+
+    served.talk(idle)
+    with pytest.raises(DeadlinePassed, match="'decode'"):
+        served.bridge.step("decode", {}, (), timeout_s=0.1)
+
+
+def test_an_answer_to_a_step_that_was_given_up_is_passed_over(served: Served) -> None:
+    async def late(socket: Page) -> None:
+        first = await socket.receive_bytes()
+        second = await socket.receive_bytes()
+        await socket.send_bytes(reply(first, {"from": "first"}))
+        await socket.send_bytes(reply(second, {"from": "second"}))
+        await socket.receive()
+
+    served.engine(late)
+    with pytest.raises(DeadlinePassed):
+        served.bridge.step("decode", {}, (), timeout_s=0.5)
+    header, _ = served.bridge.step("decode", {}, (), timeout_s=10)
+    assert header["from"] == "second"
+
+
+def test_who_cuts_the_page_gives_up_what_its_engine_was_asked(served: Served) -> None:
+    async def cut(socket: Page) -> None:
+        await socket.receive_bytes()
+        served.bridge.drop_connection()
+        await socket.receive()
+
+    engine = served.engine(cut)
+    with pytest.raises(ConnectionLost):
+        served.bridge.step("decode", {}, (), timeout_s=30)
+    engine.join(10)
+    assert not engine.is_alive(), "its own connection is closed, too"
+
+
+def test_an_engine_that_broke_sees_its_answer_taken_and_the_next_step_waits_for_another(
+    served: Served,
+) -> None:
+    seen = threading.Event()
+
+    async def broken(socket: Page) -> None:
+        error = {"code": "out_of_memory", "message": "because"}
+        frame = reply(await socket.receive_bytes(), {"error": error, "fatal": True})
+        await socket.send_bytes(frame)
+        await socket.receive()
+        seen.set()
+
+    served.engine(broken)
+    with pytest.raises(OutOfMemory, match="because"):
+        served.bridge.step("decode", {}, (), timeout_s=10)
+    assert seen.wait(10)
+    served.engine(answers_each)
+    assert served.bridge.step("decode", {}, (), timeout_s=10)[0]["from"] == "engine"

@@ -57,7 +57,7 @@ def test_what_came_and_went_since_the_last_look_is_seen(root: psutil.Popen) -> N
     lookout = Lookout(psutil.Process(root.pid))
 
     def seen() -> list[int]:
-        return sorted(process.pid for process in lookout.look())
+        return sorted(each.process.pid for each in lookout.look())
 
     assert seen() == [root.pid]
     child = tell(root, "sleep 600 & echo $!")

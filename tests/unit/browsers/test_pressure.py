@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from browsers.core.leaks import LeakMeter
-from browsers.core.pressure import WORTH_MB, Reading, again_after_s
+from browsers.core.pressure import WORTH_MB, Look, Reading, again_after_s
 
 
 def reading(tree_mb: float | None, machine_used: float = 0.5, fresh_mb: float = 500.0) -> Reading:
@@ -28,6 +28,17 @@ def test_a_browser_that_has_not_grown_has_nothing_to_give_back() -> None:
     assert not reading(500.0 + WORTH_MB, 0.95).reclaimable
     assert reading(501.0 + WORTH_MB, 0.95).reclaimable
     assert not reading(None, 0.95).reclaimable
+
+
+def test_a_browser_is_measured_anew_when_it_computed_grew_shrank_or_some_time_has_passed() -> None:
+    last = Look(at=100.0, rss_mb=900.0, runs={"m": 3})
+    assert last.stands(Look(105.0, 910.0, {"m": 3}))
+    assert not last.stands(Look(105.0, 910.0, {"m": 4}))
+    assert not last.stands(Look(105.0, 910.0, {}))
+    assert not last.stands(Look(105.0, 920.0, {"m": 3}))
+    assert not last.stands(Look(105.0, 880.0, {"m": 3}))
+    assert not last.stands(Look(130.0, 900.0, {"m": 3}))
+    assert not last.stands(Look(105.0, None, {"m": 3})), "it cannot be told"
 
 
 @given(st.integers(0, 50))

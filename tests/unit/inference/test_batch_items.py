@@ -32,7 +32,18 @@ def model(*ports: dict[str, Any], has_batch: bool = True) -> OnnxModel:
 
 
 def listed(path: Path) -> list[RawItem]:
-    return list(read_items(path, format_of(path)))
+    return list(read_items(path, format_of(path), {"x": "float32", "t": "int64"}))
+
+
+def plainly(items: list[RawItem]) -> list[Any]:
+    """Arrays as lists, for comparing."""
+    return [
+        item.values and {name: _plain(item.values[name]) for name in item.values} for item in items
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def save(path: Path, **arrays: Any) -> Path:
@@ -46,12 +57,25 @@ def save(path: Path, **arrays: Any) -> Path:
 
 def test_jsonl_items_are_lines_and_each_bad_one_says_which_it_is(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
-    path.write_bytes(b'{"x": [1]}\n\n[1]\n{"x": \n\xff\n{"x": [2]}')
+    lines = (
+        b'{"x": [1]}\n\n[1]\n{"x": \n\xff\n{"x": [2], "t": 7}\n{"x": [1e39]}\n{"t": 1.5}\n'
+        b'{"text": "a"}\n{"text": 5}\n{"x": [1], "zz": [2]}'
+    )
+    path.write_bytes(lines)
     items = listed(path)
-    assert [item.where for item in items] == ["line 1", "line 3", "line 4", "line 5", "line 6"]
-    assert [item.values for item in items] == [{"x": [1]}, None, None, None, {"x": [2]}]
-    assert "expected an object" in items[1].error
-    assert "expected JSON" in items[2].error
+    assert [item.where for item in items] == [f"line {n}" for n in (1, 3, 4, 5, 6, 7, 8, 9, 10, 11)]
+    assert plainly(items) == [
+        {"x": [1]}, None, None, None, {"x": [2], "t": 7}, None, None, {"text": "a"}, None,
+        {"x": None, "zz": None},
+    ]  # fmt: skip
+    assert items[4].values is not None
+    assert items[4].values["x"].dtype == np.float32, "arrays come, not lists"
+    for item, why in zip(
+        items[1:4] + items[5:7] + items[8:9],
+        ("an object", "expected JSON", "UTF-8", "expected float32", "expected int64", "a string"),
+        strict=True,
+    ):
+        assert why in item.error
 
 
 def test_npz_items_lie_along_the_first_axis(tmp_path: Path) -> None:
@@ -68,7 +92,7 @@ def test_parquet_items_are_rows_and_empty_columns_are_left_out(tmp_path: Path) -
     parquet.from_jsonl(
         lines, {"x": parquet.sql_type("float32", 2), "t": "INTEGER"}, path, longest=99
     )
-    assert [item.values for item in listed(path)] == [
+    assert plainly(listed(path)) == [
         {"x": [[1.5, 2], [3, 4]], "t": 1},
         {"x": [[5, 6]]},
     ]
@@ -119,7 +143,7 @@ def test_an_npz_that_unpacks_to_too_much_is_refused_unread(tmp_path: Path, setti
 
 def test_strings_are_kept(tmp_path: Path) -> None:
     text = {"name": "x", "dtype": "string", "shape": ["rows"]}
-    item = ItemReader(model(text), json=True).read({"x": "größer"})
+    item = ItemReader(model(text), lists=True).read({"x": "größer"})
     path = save(tmp_path / "a.npz", **item.tensors)
     assert storage.read_arrays(path)["x"].tolist() == ["größer"]
 
@@ -137,7 +161,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_an_item_gets_the_batch_axis_it_lacks_and_keeps_the_one_it_has() -> None:
-    reader = ItemReader(model(), json=True)
+    reader = ItemReader(model(), lists=True)
     without, with_axis = reader.read({"x": [1, 2]}), reader.read({"x": [[1, 2], [3, 4]]})
     assert (without.tensors["x"].shape, without.rows, without.adds_axis) == ((1, 2), 1, True)
     assert (with_axis.tensors["x"].shape, with_axis.rows, with_axis.adds_axis) == ((2, 2), 2, False)
@@ -162,7 +186,7 @@ def test_an_item_gets_the_batch_axis_it_lacks_and_keeps_the_one_it_has() -> None
 )
 def test_a_wrong_item_says_what_was_expected(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        ItemReader(model(), json=True).read(values)
+        ItemReader(model(), lists=True).read(values)
 
 
 # --- batches -------------------------------------------------------------------------------
@@ -179,13 +203,13 @@ def positions(groups: list[Group]) -> list[list[int]]:
 
 
 def test_only_items_of_equal_shape_share_a_batch() -> None:
-    reader = ItemReader(model(), json=True)
+    reader = ItemReader(model(), lists=True)
     items = [reader.read({"x": [0.0] * width}) for width in (2, 3, 2, 3, 3, 2, 2, 2)]
     assert positions(group(items)) == [[0, 2, 5, 6], [1, 3, 4], [7]]
 
 
 def test_a_value_that_is_not_split_must_be_the_same_in_a_batch() -> None:
-    reader = ItemReader(model(X, SCALE), json=True)
+    reader = ItemReader(model(X, SCALE), lists=True)
     items = [reader.read({"x": [0.0], "scale": scale}) for scale in (1.0, 2.0, 1.0)]
     groups = group(items)
     assert positions(groups) == [[0, 2], [1]]
@@ -194,12 +218,12 @@ def test_a_value_that_is_not_split_must_be_the_same_in_a_batch() -> None:
 
 
 def test_without_a_batch_axis_every_item_is_a_batch() -> None:
-    reader = ItemReader(model(has_batch=False), json=True)
+    reader = ItemReader(model(has_batch=False), lists=True)
     assert positions(group([reader.read({"x": [0.0]})] * 3)) == [[0], [1], [2]]
 
 
 def test_a_batch_has_a_limit_in_bytes() -> None:
-    reader = ItemReader(model(), json=True)
+    reader = ItemReader(model(), lists=True)
     items = [reader.read({"x": [0.0] * 10})] * 5  # of 40 bytes each
     assert positions(group(items, most_bytes=100)) == [[0, 1], [2, 3], [4]]
 
@@ -207,7 +231,7 @@ def test_a_batch_has_a_limit_in_bytes() -> None:
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), max_size=40), st.integers(1, 5))
 def test_every_item_gets_its_own_rows_back(shapes: list[tuple[int, int]], most: int) -> None:
     """Joined to batches and split again, with an output that is the input."""
-    reader, port = ItemReader(model(), json=True), TensorSpec("x", "float32", ("rows", "width"))
+    reader, port = ItemReader(model(), lists=True), TensorSpec("x", "float32", ("rows", "width"))
     given_items = [
         reader.read({"x": np.full((rows, width), i, np.float32)})
         for i, (rows, width) in enumerate(shapes)

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from browsers.core.protocol import DTYPES
 from inference.batches.items import ItemReader
+from inference.conversion import rows
 from inference.conversion.exact import array_of
 from inference.errors import InvalidRequest
 from inference.graph.batching.batch_axis import BatchAxis, Verdict
@@ -260,7 +261,8 @@ def test_a_reader_of_requests_takes_any_value_or_refuses_it(
     )
     for reads in (
         lambda: from_python(model, {"x": value}, json=json),
-        lambda: ItemReader(model, json=json).read({"x": value}),
+        lambda: ItemReader(model, lists=json).read({"x": value}),
+        lambda: rows.from_values({"x": value}, {"x": dtype}, json=json),
         lambda: decode_json_tensor(
             {"name": "x", "datatype": NAMES[dtype], "shape": [1, 2], "data": value}
         ),

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
+from onnxruntime import InferenceSession
 
 from inference.catalog import reading
 from inference.catalog.loadable import loads
@@ -63,8 +64,8 @@ def test_what_the_runtime_loads_stays_as_it_is(tmp_path: Path, out: Path) -> Non
 
 
 def test_what_it_never_loads_is_refused_in_its_words(tmp_path: Path, out: Path) -> None:
-    mod = nd("Mod", ["x", "x"], ["y"])  # another operator since opset 28
-    graph = h.make_graph([mod], "g", [vi("x", T.INT32, ["n"])], [vi("y", T.INT32, ["n"])])
+    mod = nd("Mod", ["x", "x"], ["y"])  # of floats it is another operator since opset 28
+    graph = h.make_graph([mod], "g", [vi("x", T.FLOAT, ["n"])], [vi("y", T.FLOAT, ["n"])])
     onnx.save(h.make_model(graph, **at(28), ir_version=14), tmp_path / "m.onnx")
     with pytest.raises(
         ValueError, match=r"onnxruntime-web, which browsers run, refuses it.*Opset 28"
@@ -83,7 +84,7 @@ def test_without_node_it_is_said_that_nobody_was_asked(
 
 def test_an_operator_that_changed_keeps_its_opset() -> None:
     ports = [vi("x", T.FLOAT, ["n"])], [vi("y", T.FLOAT, ["n"])]
-    body = h.make_graph([nd("Mod", ["x", "x"], ["t"], fmod=1)], "b", [], [vi("t", T.FLOAT, ["n"])])
+    body = h.make_graph([nd("Mod", ["x", "x"], ["t"])], "b", [], [vi("t", T.FLOAT, ["n"])])
     yes = nd("Constant", [], ["c"], value=h.make_tensor("c", T.BOOL, [], [True]))
     choice = nd("If", ["c"], ["y"], then_branch=body, else_branch=body)
     made = h.make_model(h.make_graph([yes, choice], "g", *ports), **at(28), ir_version=14)
@@ -106,6 +107,32 @@ def test_an_operator_that_only_takes_more_types_is_lowered(
     assert not loads(read.path).refused
     (given,) = session(str(read.path)).run(None, {"x": np.array([-2, 2], np.float32)})
     assert given.tolist() == pytest.approx(y, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "kind", "x", "y", "lowered"),
+    [
+        ("Mod", {}, T.INT32, [-7, 7], [2, -2], True),
+        ("Mod", {"fmod": 1}, T.FLOAT, [-7, 7.5], [2, -2], True),
+        ("Mod", {}, T.FLOAT, [-7, 7.5], [2, -2], False),
+        ("BitShift", {"direction": "LEFT"}, T.UINT8, [200, 255], [1, 33], True),
+        ("BitShift", {"direction": "RIGHT"}, T.UINT64, [200, 255], [1, 64], True),
+        ("BitShift", {"direction": "RIGHT"}, T.INT32, [-7, 7], [1, 33], False),
+    ],
+)
+def test_an_operator_of_types_that_it_always_took_is_what_it_was(
+    operator: str, attributes: dict[str, Any], kind: int, x: list[Any], y: list[Any], lowered: bool
+) -> None:
+    ports = [vi(name, kind, ["n"]) for name in "ab"], [vi("y", kind, ["n"])]
+    graph = h.make_graph([nd(operator, ["a", "b"], ["y"], **attributes)], "g", *ports)
+    new = h.make_model(graph, **at(28), ir_version=10)
+    old = onnx.ModelProto.FromString(new.SerializeToString())
+    assert bool(lower(old)) is lowered
+    dtype = h.tensor_dtype_to_np_dtype(kind)
+    given = {"a": np.array(x, dtype), "b": np.array(y, dtype)}
+    (wanted,) = InferenceSession(new.SerializeToString()).run(None, given)
+    (made,) = InferenceSession(old.SerializeToString()).run(None, given)
+    assert made.tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("kind", [T.BFLOAT16, T.INT4, T.UINT4])

@@ -21,9 +21,11 @@ from onnx import helper as h
 from onnx import numpy_helper as nh
 
 from inference import sandbox
+from inference.batches import parquet
 from inference.batches.readers import read_items
-from inference.catalog import reading
+from inference.catalog import expectations, reading
 from inference.catalog.tokenizer import Tokenizer
+from inference.conversion import rows
 from inference.errors import InvalidRequest, TooLarge
 from inference.sandbox import frames
 from inference.sandbox.helper import helper
@@ -123,6 +125,9 @@ def test_inputs_that_are_too_large_to_be_made_up_cost_nothing(tmp_path: Path, ou
 # --- what is packed ---------------------------------------------------------------------------------
 
 
+TYPES = {"x": "float32"}
+
+
 def packed(path: Path, query: str) -> Path:
     duckdb.connect().execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
     return path
@@ -135,10 +140,52 @@ def test_a_small_parquet_file_with_a_huge_row_is_refused_in_that_row(
     query = "SELECT [0.5::FLOAT for i in range(n)] AS x FROM (VALUES (2), (200000)) v(n)"
     path = packed(tmp_path / "in.parquet", query)
     assert path.stat().st_size < 2**16
-    first, second = read_items(path, "parquet")
-    assert first.values == {"x": [0.5, 0.5]}
+    first, second = read_items(path, "parquet", TYPES)
+    assert first.values is not None
+    assert first.values["x"].tolist() == [0.5, 0.5]
     assert second.values is None
     assert "WEBPOOL_MAX_REQUEST_MB" in second.error
+
+
+def test_a_line_that_builds_too_much_ends_the_process_that_builds_it(
+    tmp_path: Path, settings: Any
+) -> None:
+    settings.WEBPOOL_SANDBOX_MEMORY_MB = 100
+    settings.WEBPOOL_MAX_JSON_VALUES = 10**7
+    (tmp_path / "in.jsonl").write_text('{"x": [' + "{}," * 2_000_000 + "{}]}")
+    with pytest.raises(InvalidRequest, match="WEBPOOL_SANDBOX_MEMORY_MB"):
+        list(read_items(tmp_path / "in.jsonl", "jsonl", TYPES))
+
+
+def test_parquet_that_needs_too_much_to_be_written_is_told_as_that(
+    tmp_path: Path, settings: Any
+) -> None:
+    settings.WEBPOOL_SANDBOX_MEMORY_MB = 100
+    (tmp_path / "lines").write_text('{"x": 1.5}\n')
+    with pytest.raises(parquet.NotParquet, match="WEBPOOL_SANDBOX_MEMORY_MB"):
+        parquet.from_jsonl(
+            tmp_path / "lines", {"x": "DOUBLE"}, tmp_path / "made", longest=2**32 - 2
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["lines"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"inputs": {"x": {}}}', "either image or sound"),
+        (b"[" * 60 + b"]" * 60, "nested too deeply"),
+        (b"{" + b'"a": [],' * 300_000 + b'"b": []}', "values, the limit"),
+        (b'{"examples": [NaN]}', "NaN"),
+    ],
+)
+def test_what_is_declared_with_a_model_is_built_elsewhere(
+    tmp_path: Path, settings: Any, content: bytes, says: str
+) -> None:
+    settings.WEBPOOL_MAX_JSON_VALUES = 10_000
+    path = tmp_path / "webpool.json"
+    path.write_bytes(content)
+    with pytest.raises(InvalidRequest, match=says):
+        expectations.declared_in(path)
 
 
 def test_a_parquet_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, settings: Any) -> None:
@@ -148,7 +195,7 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, sett
     )
     assert path.stat().st_size < 2**14
     with pytest.raises(TooLarge, match="WEBPOOL_MAX_UPLOAD_MB"):
-        list(read_items(path, "parquet"))
+        list(read_items(path, "parquet", TYPES))
 
 
 def test_an_npz_whose_header_claims_terabytes_is_refused(tmp_path: Path) -> None:
@@ -156,7 +203,7 @@ def test_an_npz_whose_header_claims_terabytes_is_refused(tmp_path: Path) -> None
     raw = (tmp_path / "in.npz").read_bytes()
     (tmp_path / "in.npz").write_bytes(raw.replace(b"'shape': (8,), ", b"'shape':(10**13,), "))
     with pytest.raises(InvalidRequest):
-        list(read_items(tmp_path / "in.npz", "npz"))
+        list(read_items(tmp_path / "in.npz", "npz", TYPES))
 
 
 def test_a_tokenizer_that_makes_too_much_of_a_text_is_the_callers_matter(
@@ -245,12 +292,12 @@ def test_a_child_ends_with_its_helper(tmp_path: Path, out: Path) -> None:
 
 
 def test_a_session_that_is_let_go_ends_its_child(tmp_path: Path) -> None:
-    (tmp_path / "in.parquet").touch()
     path = packed(tmp_path / "in.parquet", "SELECT 1 AS x")
     before = psutil.Process(helper().pid).children()
     session = sandbox.opened(
-        "rows", reads=[path], path=str(path), kind="parquet", most_bytes=99, most_row_bytes=99
-    )
+        "rows", reads=[path], path=str(path), kind="parquet", rows=rows.__name__, types=TYPES,
+        most_bytes=99, most_row_bytes=99, bounds={},
+    )  # fmt: skip
     children = [c for c in psutil.Process(helper().pid).children() if c not in before]
     assert children
     del session

@@ -58,7 +58,7 @@ def written(one: Writer, rows: np.random.Generator) -> tuple[str, Ending | None]
     ending = None
     while ending is None:
         row = rows.standard_normal(decoders.VOCABULARY).astype(np.float32)
-        _, ending = one.write(len(one.written), TopLogits.of_row(row))
+        ending = one.write(len(one.written), [TopLogits.of_row(row)]).ending
     return decoders.tokenizer().decode(one.written), ending
 
 
@@ -85,7 +85,7 @@ def test_a_model_that_wants_nothing_but_spaces_comes_to_an_end(path: Path) -> No
     row[decoders.tokenizer().encode(" ").ids] = 9
     ending = None
     while ending is None:
-        _, ending = one.write(len(one.written), TopLogits.of_row(row))
+        ending = one.write(len(one.written), [TopLogits.of_row(row)]).ending
     jsonschema_rs.validate(SCHEMA, json.loads(decoders.tokenizer().decode(one.written)))
 
 
@@ -95,12 +95,12 @@ def test_every_logit_is_asked_for_because_no_allowed_one_may_be_large(path: Path
     brace = decoders.tokenizer().encode("{").ids[0]
     row = np.arange(decoders.VOCABULARY, dtype=np.float32)
     row[brace] = -100  # the smallest
-    assert one.write(0, TopLogits.of_row(row))[0].token == brace
+    assert one.write(0, [TopLogits.of_row(row)]).picks[0].token == brace
     with pytest.raises(ValueError, match="all of the largest logits"):
         draw(TopLogits.of_row(row, 5), Sampling(), 2, [], [1], np.ones(decoders.VOCABULARY, bool))
     row[brace] = -np.inf
     with pytest.raises(ValueError, match="no token that is allowed"):
-        writer(path, SCHEMA).write(0, TopLogits.of_row(row))
+        writer(path, SCHEMA).write(0, [TopLogits.of_row(row)])
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,20 @@ def test_what_a_template_refuses_is_told_in_its_own_words(template: str, words: 
     assert words in str(caught.value)
 
 
+def test_a_role_that_nobody_knows_is_refused() -> None:
+    """Templates leave such messages out without a word."""
+    template = (
+        "{% for m in messages if m.role == 'ipython' or m.role == 'user' %}{{ m.role }}{% endfor %}"
+    )
+    chat = Chat(template, {})
+    told = [{"role": "user", "content": "a"}, {"role": "ipython", "content": "b"}]
+    assert chat.render(told, {}) == "useripython"
+    with pytest.raises(
+        InvalidRequest, match=r"messages\[1\].role: expected system, .* got 'pirate'"
+    ):
+        chat.render([told[0], {"role": "pirate", "content": "b"}], {})
+
+
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 
 

@@ -103,7 +103,7 @@ def test_random_logits_call_tools_rightly_where_they_are_held_to_it(
         row = rows.standard_normal(decoders.VOCABULARY).astype(np.float32)
         if len(writer.written) < len(begins):  # it begins a call of its own accord
             row[begins[len(writer.written)]] += 99
-        _, ending = writer.write(len(writer.written), TopLogits.of_row(row))
+        ending = writer.write(len(writer.written), [TopLogits.of_row(row)]).ending
         text = tokenizer.decode(writer.written)
         if not forced and form is HERMES and text.endswith("</tool_call>"):
             break

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inference.core.generation.asked import Asked, Ending
+from inference.core.generation.drafts import Drafts
 from inference.core.generation.sampled import Sampling, TopLogits
 from inference.core.generation.writing import Writer
 
@@ -19,9 +22,9 @@ def write(writer: Writer, token: int) -> Ending | None:
     logits = np.zeros(8, np.float32)
     logits[token] = 5.0
     top = TopLogits.of_row(logits)
-    pick, ending = writer.write(len(writer.written), top)
-    assert pick.token == token
-    return ending
+    run = writer.write(len(writer.written), [top])
+    assert [pick.token for pick in run.picks] == [token]
+    return run.ending
 
 
 def made(most: int = 9, *, context: int = 100, **asked: Any) -> Writer:
@@ -55,11 +58,46 @@ def test_the_last_token_again_is_the_same_and_no_other_is_out_of_turn() -> None:
     writer = made(sampling=Sampling(temperature=1.0, seed=3))
     numbers = np.random.default_rng(0).standard_normal(8).astype(np.float32)
     top = TopLogits.of_row(numbers)
-    first = writer.write(0, top)
-    assert writer.write(0, top) == first
+    first = writer.write(0, [top])
+    assert writer.write(0, [top]) == first
     assert len(writer.written) == 1
     with pytest.raises(ValueError, match="expected token 1, got 2"):
-        writer.write(2, top)
+        writer.write(2, [top])
+
+
+@given(st.integers(0, 2**32), st.integers(0, 4), st.sampled_from((0.0, 1.2)))
+def test_of_drafted_tokens_those_are_told_that_are_drawn(
+    seed: int, right: int, temperature: float
+) -> None:
+    """The text is the one that is drawn row by row, whatever was drafted."""
+    rows = np.random.default_rng(seed).standard_normal((5, 8)).astype(np.float32)
+    tops = [TopLogits.of_row(row) for row in rows]
+    sampling = Sampling(temperature=temperature, seed=seed)
+    one_by_one, writer = (made(sampling=sampling, ignore_end=True) for _ in range(2))
+    for index, top in enumerate(tops):
+        one_by_one.write(index, [top])
+    drafted = [*one_by_one.written[:right], *((t + 1) % 8 for t in one_by_one.written[right:])][:4]
+    run = writer.write(0, tops, drafted)
+    assert [pick.token for pick in run.picks] == one_by_one.written[: right + 1]
+    assert writer.written == one_by_one.written[: right + 1]
+    assert writer.write(0, tops, drafted) == run, "asked again, and drawn once"
+
+
+def test_what_ends_a_text_ends_it_within_a_step() -> None:
+    tops = [TopLogits.of_row(np.eye(8, dtype=np.float32)[token]) for token in (1, 2, 3, 4)]
+    run = made(stop=("cd",)).write(0, tops, [1, 2, 3])
+    assert [pick.token for pick in run.picks] == [1, 2, 3]
+    assert run.ending is Ending.STOP
+    run = made(2).write(0, tops, [1, 2, 3])
+    assert ([pick.token for pick in run.picks], run.ending) == ([1, 2], Ending.LENGTH)
+
+
+def test_no_more_is_drafted_than_there_is_room_for() -> None:
+    prompt = (5, 6) * 10
+    for most, context, room in ((9, 100, 4), (4, 100, 2), (9, 24, 2), (2, 100, 0)):
+        writer = Writer(Asked(prompt, most), context=context, stop_tokens=(), drafts=Drafts(prompt))
+        write(writer, 5)
+        assert writer.drafts() == [6, 5, 6, 5][:room], (most, context)
 
 
 def test_a_whole_row_is_put_in_order_ties_by_the_smaller_id() -> None:

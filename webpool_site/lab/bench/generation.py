@@ -21,9 +21,9 @@ from inference.generation import report, serving
 from inference.graph.decoding.reference import Native
 from inference.models import ModelType, OnnxModel
 from inference.zoo import decoder
-from webpool_site.lab.bench import prompts
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Table
+from webpool_site.lab.bench.texts import divergence, prompts, speculation, token_way
 
 _MODEL = "bench-writer"
 _PROMPT, _TOKENS = tuple(range(1, 17)), 64
@@ -43,19 +43,26 @@ class _Text:
     browsers: str
 
 
-def measure(pool: Pool) -> Iterator[Table]:
+def measure(pool: Pool) -> Iterator[Table | str]:
     """One, two and three stages, each with one, four and eight texts at once; and onnxruntime alone."""
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.tiny().save(Path(folder) / "model.onnx")
         model = registry.add_model(path, name=_MODEL, model_type=ModelType.TEXT)
         lines = [_native(path, model)]
+    alone: _Text | None = None
     for stages in range(1, min(3, len(pool.ids)) + 1):
         _write(model, stages, pool.ids)  # loaded and proved
+        alone = alone or _write(model, stages, pool.ids)
         lines += [_line(model, stages, texts, pool.ids) for texts in (1, 4, 8)]
     yield Table(
         "text: a token's way through stages (tiny decoder, 64 tokens, wasm)", _COLUMNS, tuple(lines)
     )
+    if alone is not None:
+        whole = decoders.decoder_of(model).whole
+        yield token_way.table(pool.browsers[0].kind, model.sha256, whole, alone.per_token)
     yield from prompts.measure(pool)
+    yield from speculation.measure(pool)
+    yield from divergence.measure(pool)
 
 
 def _native(path: Path, model: OnnxModel) -> tuple[object, ...]:

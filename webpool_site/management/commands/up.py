@@ -23,6 +23,8 @@ from inference.management.cli import WebpoolCommand
 from webpool_site.setup import admin_user, database
 from webpool_site.stack import Stack, StackError
 
+_STARTING_S, _AT_WORK_S = 0.2, 1.0
+"""How often it looks whether the pool serves, or has stopped by itself; Ctrl-C is heard at once."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -85,7 +87,7 @@ class Command(WebpoolCommand):
         waiter = _Waiter(stack)
         waiter.start()
         announced = False
-        while not asked.wait(0.2):
+        while not asked.wait(_AT_WORK_S if announced else _STARTING_S):
             if stack.wait_stopped(0) or waiter.failed is not None:
                 raise StackError(stack.failure or waiter.failed or "the pool stopped by itself")
             if waiter.done and not announced:

@@ -14,7 +14,8 @@
  * @typedef {{name: string, use: string, dtype: string, rank: number}} StageInput
  * @typedef {{past: string, present: string, dtype: string, shape: number[], axis: number}} State
  * @typedef {{inputs: StageInput[], states: State[], hidden: string[], logits: string}} Stage
- * @typedef {{epoch: number, position: number, last: number}} Place positions held, start of the last step
+ * @typedef {{epoch: number, position: number, last: number, drafted: number}} Place positions held, the last
+ *   `drafted` of which may be wrong, and the start of the last step
  * @typedef {{epoch: number, start: number, count: number}} Step
  * @typedef {'begin'|'compute'|'repeat'|'no_cache'|'stale_epoch'|'gap'} Verdict
  * @typedef {{header: Header, tensors: WireTensor[]}} Answer
@@ -38,7 +39,7 @@ export function judge(place, { epoch, start, count }, kept) {
   if (!place || epoch > place.epoch) {
     return start <= (kept?.position ?? 0) ? 'begin' : 'no_cache';
   }
-  if (start === place.position) {
+  if (start >= place.position - place.drafted && start <= place.position) {
     return 'compute';
   }
   return start === place.last && start + count === place.position ? 'repeat' : 'gap';
@@ -51,8 +52,8 @@ export class Caches {
   /**
    * One step of a session. A step that fails leaves the cache as it was.
    * @param {{session: Session, ort: Ort}} loaded
-   * @param {Header} header session, epoch, start, count, top_k, and with the first step its stage, or `kept`: the
-   *   session whose cache it begins with
+   * @param {Header} header session, epoch, start, count, drafted, top_k, and with the first step its stage, or
+   *   `kept`: the session whose cache it begins with
    * @param {WireTensor[]} tensors the step's tokens or hidden tensors
    * @returns {Promise<Answer>}
    */
@@ -68,7 +69,8 @@ export class Caches {
       const asked = `epoch ${header.epoch}, positions from ${header.start}`;
       throw new PageError(/** @type {any} */ (verdict), `${header.session}: asked for ${asked}; holds ${has}`);
     }
-    const { stage, states, memory } = verdict === 'compute' && held ? held : begin(ort, header, tensors, kept);
+    const { stage, states, memory } =
+      verdict === 'compute' && held ? { ...held, states: cut(ort, held, header.start) } : begin(ort, header, tensors, kept);
     const given = new Map([...memory, ...tensors.map((wire) => /** @type {const} */ ([wire.name, toTensor(ort, wire)]))]);
     const feeds = { ...states, ...filled(ort, stage.inputs, header, given) };
     const asked = stage.logits && header.top_k !== null ? [stage.logits] : [];
@@ -76,7 +78,7 @@ export class Caches {
     const began = performance.now();
     const results = await session.run(feeds, outputs);
     const compute_ms = performance.now() - began;
-    const top = asked.length > 0 ? largest(results[stage.logits], header.top_k) : null;
+    const top = asked.length > 0 ? largest(results[stage.logits], header.top_k, header.drafted + 1) : null;
     const answer = {
       header: { compute_ms, log_sum: top?.log_sum ?? null },
       tensors: top ? top.tensors : stage.hidden.map((name) => fromTensor(name, results[name])),
@@ -86,6 +88,7 @@ export class Caches {
       epoch: header.epoch,
       position: header.start + header.count,
       last: header.start,
+      drafted: header.drafted,
       states: Object.fromEntries(stage.states.map(({ past, present }) => [past, results[present]])),
       memory,
       answer,
@@ -112,8 +115,7 @@ export class Caches {
  */
 function begin(ort, { session, start, stage }, tensors, kept) {
   if (start > 0 && kept) {
-    const cut = kept.stage.states.map(({ past, axis }) => [past, shortened(ort, kept.states[past], axis, start)]);
-    return { stage: kept.stage, states: Object.fromEntries(cut), memory: kept.memory };
+    return { stage: kept.stage, states: cut(ort, kept, start), memory: kept.memory };
   }
   if (!stage) {
     throw new PageError('invalid_input', `${session}: the first step says what the stage takes and gives`);
@@ -134,7 +136,23 @@ function begin(ort, { session, start, stage }, tensors, kept) {
 }
 
 /**
- * The first positions of a cache, as a tensor of its own.
+ * A cache's states, of no more than so many positions.
+ * @param {Ort} ort
+ * @param {Cache} held
+ * @param {number} length
+ * @returns {Record<string, Tensor>}
+ */
+function cut(ort, { stage, states }, length) {
+  return Object.fromEntries(
+    stage.states.map(({ past, axis }) => {
+      const state = states[past];
+      return [past, state.dims[axis] > length ? shortened(ort, state, axis, length) : state];
+    }),
+  );
+}
+
+/**
+ * The first positions of a state, as a tensor of its own.
  * @param {Ort} ort
  * @param {Tensor} state
  * @param {number} axis of positions
@@ -155,6 +173,13 @@ export function shortened(ort, state, axis, length) {
   return new ort.Tensor(/** @type {any} */ (state.type), cut, dims);
 }
 
+/** Shapes of inputs that hold several numbers. @type {Record<string, (length: number) => number[]>} */
+const SHAPES = {
+  mask: (length) => [1, length],
+  positions: (length) => [1, length],
+  rows: (length) => [length],
+};
+
 /**
  * The inputs that are no states, by what each is for.
  * @param {Ort} ort
@@ -162,7 +187,7 @@ export function shortened(ort, state, axis, length) {
  * @param {Header} step
  * @param {Map<string, Tensor>} given
  */
-function filled(ort, inputs, { start, count }, given) {
+function filled(ort, inputs, { start, count, drafted }, given) {
   return Object.fromEntries(
     inputs.map(({ name, use, dtype, rank }) => {
       if (use === 'tokens' || use === 'hidden' || use === 'memory') {
@@ -172,9 +197,9 @@ function filled(ort, inputs, { start, count }, given) {
         }
         return [name, tensor];
       }
-      const values = numbers(use, start, count);
-      const shape = use === 'mask' || use === 'positions' ? [1, values.length] : Array(rank).fill(1);
-      return [name, new ort.Tensor(/** @type {any} */ (dtype), typed(dtype, values), shape)];
+      const values = use === 'mask' ? ones(dtype, start + count) : typed(dtype, numbers(use, start, count, drafted));
+      const shape = SHAPES[use]?.(values.length) ?? Array(rank).fill(1);
+      return [name, new ort.Tensor(/** @type {any} */ (dtype), values, shape)];
     }),
   );
 }
@@ -184,12 +209,11 @@ function filled(ort, inputs, { start, count }, given) {
  * @param {string} use
  * @param {number} start
  * @param {number} count
+ * @param {number} drafted
  * @returns {number[]}
  */
-export function numbers(use, start, count) {
+export function numbers(use, start, count, drafted) {
   switch (use) {
-    case 'mask':
-      return Array(start + count).fill(1);
     case 'positions':
       return Array.from({ length: count }, (_, index) => start + index);
     case 'last_position':
@@ -198,8 +222,27 @@ export function numbers(use, start, count) {
       return [start + count];
     case 'cached':
       return [start > 0 ? 1 : 0];
+    case 'rows':
+      return Array(drafted + 1).fill(1);
   }
   throw new PageError('invalid_input', `an input's use ${use} is unknown to the page`);
+}
+
+/**
+ * A mask over all positions, which is as long as the text: filled in one go.
+ * @param {string} dtype
+ * @param {number} length
+ */
+export function ones(dtype, length) {
+  switch (dtype) {
+    case 'int64':
+      return new BigInt64Array(length).fill(1n);
+    case 'int32':
+      return new Int32Array(length).fill(1);
+    case 'float32':
+      return new Float32Array(length).fill(1);
+  }
+  return typed(dtype, Array(length).fill(1));
 }
 
 /**
@@ -221,37 +264,47 @@ function typed(dtype, values) {
 }
 
 /**
- * The largest logits of the last row, largest first, ties by the smaller id; all of them, in the order of
- * their ids, for `top` 0.
+ * The largest logits of the last rows, largest first, ties by the smaller id; all of them, in the order of
+ * their ids, for `top` 0: ids and logits [rows, …], and of each row the sum's logarithm.
  * @param {Tensor} logits
  * @param {number} top
- * @returns {{log_sum: number, tensors: WireTensor[]}}
+ * @param {number} count of rows
+ * @returns {{log_sum: number[], tensors: WireTensor[]}}
  */
-function largest(logits, top) {
+function largest(logits, top, count) {
   const data = /** @type {any} */ (logits.data);
   if (logits.type === 'float16' && data instanceof Uint16Array) {
     throw new PageError('unsupported_operation', 'this browser has no Float16Array to read float16 logits with');
   }
   const vocabulary = logits.dims[logits.dims.length - 1];
-  const row = Float32Array.from(data.subarray(data.length - vocabulary));
-  const log_sum = logSum(row);
-  if (!Number.isFinite(log_sum)) {
-    throw new PageError('internal', 'the logits are not finite');
+  const size = Math.min(top || vocabulary, vocabulary);
+  const ids = new Int32Array(count * size);
+  const values = new Float32Array(count * size);
+  const log_sum = [];
+  for (let at = 0; at < count; at += 1) {
+    const start = data.length - (count - at) * vocabulary;
+    const row = Float32Array.from(data.subarray(start, start + vocabulary));
+    log_sum.push(logSum(row));
+    if (!Number.isFinite(log_sum[at])) {
+      throw new PageError('internal', 'the logits are not finite');
+    }
+    const own = top === 0 ? Int32Array.from(row, (_, id) => id) : topOf(row, top);
+    ids.set(own, at * size);
+    values.set(Float32Array.from(own, (id) => row[id]), at * size);
   }
-  const ids = top === 0 ? Int32Array.from(row, (_, id) => id) : topOf(row, top);
-  const values = top === 0 ? row : Float32Array.from(ids, (id) => row[id]);
-  return { log_sum, tensors: [wire('ids', 'int32', ids), wire('logits', 'float32', values)] };
+  return { log_sum, tensors: [wire('ids', 'int32', ids, [count, size]), wire('logits', 'float32', values, [count, size])] };
 }
 
 /**
  * @param {string} name
  * @param {string} dtype
  * @param {Int32Array | Float32Array} values
+ * @param {number[]} shape
  * @returns {WireTensor}
  */
-function wire(name, dtype, values) {
+function wire(name, dtype, values, shape) {
   const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return { name, dtype, shape: [values.length], data };
+  return { name, dtype, shape, data };
 }
 
 /**

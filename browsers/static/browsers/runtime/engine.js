@@ -17,6 +17,7 @@ import { backends, bundle, refuseFloat16, sessionOptions, tinyModel } from './ba
 import { Caches } from './caches.js';
 import { EngineBroken, isFatal, PageError, translate } from './errors.js';
 import { decodeFrame, encodeFrame } from './protocol.js';
+import { Socket } from './socket.js';
 import { fromTensor, toTensor } from './tensors.js';
 
 /**
@@ -283,8 +284,12 @@ async function explain(error, header) {
   return translated;
 }
 
-/** @param {{frame: ArrayBuffer, received: number}} request `received` is on the clock of `wall` */
-async function handle({ frame, received }) {
+/**
+ * @param {ArrayBuffer} frame
+ * @param {number} received on the clock of `wall`
+ * @returns {Promise<{id: number, frame: ArrayBuffer, fatal: boolean}>}
+ */
+async function handle(frame, received) {
   const { header, tensors } = decodeFrame(frame);
   /** @type {Reply} */
   let reply;
@@ -295,14 +300,38 @@ async function handle({ frame, received }) {
   }
   const spent = wall() - received;
   const page_ms = spent < 0 ? null : spent; // the clocks of page and worker disagree
-  const answer = encodeFrame({ ...reply.header, id: header.id, page_ms }, reply.tensors);
-  scope.postMessage({ id: header.id, frame: answer, fatal: reply.fatal ?? false }, [answer]);
+  const fatal = reply.fatal ?? false;
+  const header_ = { ...reply.header, id: header.id, page_ms, ...(fatal && { fatal }) };
+  return { id: header.id, frame: encodeFrame(header_, reply.tensors), fatal };
 }
 
 /** A clock that page and worker share, in milliseconds. */
 const wall = () => performance.timeOrigin + performance.now();
 
 let last = Promise.resolve();
-scope.onmessage = ({ data }) => {
-  last = last.then(() => handle(data));
-};
+
+/**
+ * After what was asked before.
+ * @param {ArrayBuffer} frame
+ * @param {number} received
+ * @param {(answer: {id: number, frame: ArrayBuffer, fatal: boolean}) => void} give
+ */
+function inTurn(frame, received, give) {
+  last = last.then(() => handle(frame, received)).then(give);
+}
+
+scope.onmessage = ({ data: { frame, received } }) =>
+  inTurn(frame, received, (answer) => scope.postMessage(answer, [answer.frame]));
+
+const socketUrl = new URL(self.location.href).searchParams.get('socket');
+if (socketUrl) {
+  const socket = new Socket(new URL('engine', socketUrl).href, {
+    received: (frame) =>
+      inTurn(frame, wall(), (answer) => {
+        socket.send(answer.frame);
+        if (answer.fatal) {
+          socket.end(() => scope.postMessage({ fatal: true }));
+        }
+      }),
+  });
+}

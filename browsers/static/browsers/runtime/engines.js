@@ -18,14 +18,15 @@ export class Engine {
   /**
    * `send` takes frames for the worker process; `told` is called for what the engine says unasked, `died`
    * once when it cannot be used any more.
-   * @param {string} threads
+   * @param {Record<string, string>} options `threads`, and the address of its `socket`, if it has one of its own
    * @param {string} name
    * @param {{send: (frame: ArrayBuffer) => void, told: (event: import('./protocol.js').Header) => void,
    *   died: (reason: string) => void}} to
    */
-  constructor(threads, name, to) {
+  constructor(options, name, to) {
     this.to = to;
-    this.#worker = new Worker(new URL(`engine.js?threads=${threads}`, import.meta.url), { type: 'module', name });
+    const url = new URL(`engine.js?${new URLSearchParams(options)}`, import.meta.url);
+    this.#worker = new Worker(url, { type: 'module', name });
     this.#worker.onmessage = ({ data }) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
@@ -61,7 +62,7 @@ export class Engine {
     this.#inflight.clear();
   }
 
-  /** @param {{id: number, frame: ArrayBuffer, fatal: boolean, event?: import('./protocol.js').Header}} data */
+  /** @param {{id?: number, frame?: ArrayBuffer, fatal?: boolean, event?: import('./protocol.js').Header}} data */
   #receive({ id, frame, fatal, event }) {
     if (this.#ended) {
       return;
@@ -70,8 +71,10 @@ export class Engine {
       this.to.told(event);
       return;
     }
-    this.#inflight.delete(id);
-    this.to.send(frame);
+    if (id !== undefined && frame) {
+      this.#inflight.delete(id);
+      this.to.send(frame);
+    }
     if (fatal) {
       this.#die('onnxruntime stopped half way');
     }

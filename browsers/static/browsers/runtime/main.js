@@ -8,10 +8,12 @@
  * 3. When the engine dies, what it was working on is answered with an error, `engine_dead` is sent and a
  *    new engine starts; its sessions are gone, which the next `run` is told as `not_loaded`.
  * 4. When the socket closes it connects again, with growing pauses.
+ * 5. The engine has a socket of its own, for steps of sessions that write text: those do not come here.
  */
 
 import { Engine } from './engines.js';
 import { decodeHeader, encodeFrame } from './protocol.js';
+import { Socket } from './socket.js';
 
 /** @typedef {import('./protocol.js').Header} Header */
 
@@ -19,12 +21,7 @@ const params = new URLSearchParams(location.search);
 const threads = params.get('threads') ?? '1';
 const socketUrl = `ws://${location.hostname}:${params.get('socket')}/`;
 const page = crypto.randomUUID();
-const RECONNECT_MS = [0, 10, 20, 50, 100, 250, 500, 1000];
 const MEASURE_EVERY_MS = 15_000;
-
-/** @type {WebSocket} */
-let socket;
-let failedAttempts = 0;
 
 /** @type {Engine} */
 let engine;
@@ -36,18 +33,14 @@ let trial = null;
 const wall = () => performance.timeOrigin + performance.now();
 
 /** @param {ArrayBuffer} frame */
-function send(frame) {
-  if (socket.readyState === WebSocket.OPEN) {
-    socket.send(frame);
-  }
-}
+const send = (frame) => socket.send(frame);
 
 /** @param {Header} header */
 const sendHeader = (header) => send(encodeFrame({ ...header, page, engine: generation }));
 
 function startEngine() {
   generation += 1;
-  engine = new Engine(threads, `engine-${generation}`, {
+  engine = new Engine({ threads, socket: socketUrl }, `engine-${generation}`, {
     send,
     told: sendHeader,
     died: (reason) => {
@@ -58,7 +51,7 @@ function startEngine() {
 }
 
 function trialEngine() {
-  trial ??= new Engine(threads, 'trial', {
+  trial ??= new Engine({ threads }, 'trial', {
     send,
     told: () => {}, // whoever asked it is told of what it lost
     died: () => {
@@ -115,27 +108,15 @@ async function receive(frame) {
   (header.trial ? trialEngine() : engine).ask(header.id, frame, received);
 }
 
-function connect() {
-  const current = new WebSocket(socketUrl);
-  socket = current;
-  current.binaryType = 'arraybuffer';
-  current.onopen = () => {
-    failedAttempts = 0;
+startEngine();
+const socket = new Socket(socketUrl, {
+  received: (frame) => void receive(frame),
+  opened: () =>
     sendHeader({
       event: 'hello',
       user_agent: navigator.userAgent,
       cores: navigator.hardwareConcurrency ?? null,
       isolated: self.crossOriginIsolated,
-    });
-  };
-  current.onmessage = ({ data }) => void receive(data);
-  current.onclose = () => {
-    const pause = RECONNECT_MS[Math.min(failedAttempts, RECONNECT_MS.length - 1)];
-    failedAttempts += 1;
-    setTimeout(connect, pause);
-  };
-}
-
-startEngine();
-connect();
+    }),
+});
 void measureMemory();

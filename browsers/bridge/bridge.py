@@ -1,7 +1,7 @@
 """The worker's local server: gives a browser its page and files, and carries requests to the page.
 
 Files come from an aiohttp server in a thread of its own, on a free loopback port of the browser's
-network; the socket has another port (browsers/websocket.py). The page's address holds a random ticket,
+network; the socket has another port (websocket.py). The page's address holds a random ticket,
 which is good for one load; whoever loads the page with it gets a cookie, and without that nothing is
 served. So no address, log or list of processes holds what would let somebody in. The socket also checks
 its Origin, so that no other page of the browser gets in:
@@ -10,10 +10,11 @@ its Origin, so that no other page of the browser gets in:
     /<module>.js         its modules
     /ort/<file>          onnxruntime-web's files
     /files/<sha256>      model files, immutable
-    ws: /                binary frames of browsers/core/protocol.py
+    ws: /                binary frames of browsers/core/protocol.py, to the page
+    ws: /engine          the same, straight to its engine (line.py)
 
-`request` is called from any other thread and blocks until the reply, the deadline or the end of the
-connection, whichever comes first.
+`request` and `step` are called from any other thread and block until the reply, the deadline or the end of
+the connection, whichever comes first.
 """
 
 from __future__ import annotations
@@ -35,17 +36,24 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from browsers.core.errors import BrowserError, ConnectionLost, DeadlinePassed, from_page
+from browsers.bridge.line import Line
+from browsers.bridge.websocket import Closed, Connection, WebSocketServer
+from browsers.core.errors import (
+    BrowserError,
+    ConnectionLost,
+    DeadlinePassed,
+    reported,
+)
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from browsers.processes import Network
-from browsers.websocket import Closed, Connection, WebSocketServer
 
 log = logging.getLogger(__name__)
 
-PAGE_DIR: Final = Path(__file__).parent / "static" / "browsers" / "runtime"
+PAGE_DIR: Final = Path(__file__).parents[1] / "static" / "browsers" / "runtime"
 
 _HOST: Final = "127.0.0.1"
 _COOKIE: Final = "webpool"
+_ENGINE: Final = "/engine"
 # A connection that went silent while it was kept is not asked for the next page.
 _KEEP_ALIVE_S: Final = 2.0
 _MIME: Final[Mapping[str, str]] = {
@@ -65,36 +73,6 @@ _IMMUTABLE: Final[Mapping[str, str]] = {"Cache-Control": "public, max-age=315360
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 Reply = tuple[dict[str, Any], list[WireTensor]]
-
-
-class NotLoaded(Exception):
-    """The engine has no session for this run: load the model and ask again."""
-
-
-class StepRefused(Exception):
-    """The engine's cache is not where a step of a session would begin; `code` says why.
-
-    `no_cache`: it has none. `stale_epoch`: the stage was given to somebody else. `gap`: it is elsewhere.
-    """
-
-    CODES: Final = ("no_cache", "stale_epoch", "gap")
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-Refusal = NotLoaded | StepRefused | BrowserError
-
-
-def reported(error: Mapping[str, str]) -> Refusal:
-    """An error that the page answered with."""
-    code, message = error["code"], error["message"]
-    if code == "not_loaded":
-        return NotLoaded(message)
-    if code in StepRefused.CODES:
-        return StepRefused(code, message)
-    return from_page(code, message)
 
 
 @dataclass(frozen=True)
@@ -128,8 +106,9 @@ class Bridge:
         self._ids = itertools.count(1)
         self._pending: dict[int, queue.SimpleQueue[Reply | BrowserError]] = {}
         self._page: Connection | None = None
+        self._line = Line()
         self._switching = threading.Lock()
-        self._sockets = WebSocketServer(admits=self._admits, serve_page=self._serve_page)
+        self._sockets = WebSocketServer(admits=self._admits, serve=self._serve_socket)
         self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
@@ -193,7 +172,10 @@ class Bridge:
         self._loop.close()
 
     def drop_connection(self, connection: Connection | None = None) -> None:
-        """Close the page's socket, or that one, which may be gone; the page connects again by itself."""
+        """Close the page's socket, or that one, which may be gone; the page connects again by itself.
+
+        With it ends its engine's, which does so, too.
+        """
         page = connection or self._page
         if page is not None:
             page.close()
@@ -292,6 +274,12 @@ class Bridge:
 
     # --- the socket ---
 
+    def _serve_socket(self, connection: Connection) -> None:
+        if connection.path == _ENGINE:
+            self._line.connect(connection)
+        else:
+            self._serve_page(connection)
+
     def _serve_page(self, page: Connection) -> None:
         """Read one connection until it ends, in its own thread."""
         with self._switching:
@@ -299,6 +287,7 @@ class Bridge:
         if former is not None:
             self._fail_pending("a new connection of the page replaced the old one")
             former.close()
+            self._line.cut()
         try:
             while True:
                 self._receive(page.receive())
@@ -311,6 +300,7 @@ class Bridge:
             if current:
                 self._page = None
         if current:
+            self._line.cut()
             self._fail_pending(why)
             self._tell(PageEvent("closed", {"message": why}))
 
@@ -376,8 +366,23 @@ class Bridge:
             del self._pending[number]
         if isinstance(answer, BrowserError):
             raise answer
-        error_fields = answer[0].get("error")
-        if error_fields is not None:
-            raise reported(error_fields)
         answer[0]["round_trip_ms"] = (answer[0].pop("arrived") - began) * 1000
-        return answer
+        return _answered(answer)
+
+    def step(
+        self, op: str, header: Mapping[str, Any], tensors: Sequence[WireTensor], *, timeout_s: float
+    ) -> Reply:
+        """Ask the engine itself and wait; one that is starting is waited for.
+
+        Raises as `request` does.
+        """
+        if not self.connected:
+            raise ConnectionLost("no page is connected")
+        return _answered(self._line.ask(op, header, tensors, timeout_s=timeout_s))
+
+
+def _answered(answer: Reply) -> Reply:
+    error_fields = answer[0].get("error")
+    if error_fields is not None:
+        raise reported(error_fields)
+    return answer
