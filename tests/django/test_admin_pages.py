@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from django.contrib.auth import get_user_model
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
+from django.views import defaults
 
 from browsers.models import BackendProof, Browser, BrowserState
 from browsers.redis import client
@@ -64,6 +65,19 @@ def test_the_first_page_says_what_webpool_is_to_anybody(database: None) -> None:
     said = page.content.decode()
     for part in ("ONNX models", 'href="/admin/"', 'href="/api/docs/"', "add_model my.onnx"):
         assert part in said
+
+
+@pytest.mark.parametrize(
+    ("view", "says"),
+    [
+        (defaults.server_error, "Something went wrong"),
+        (lambda request: defaults.bad_request(request, ValueError()), "cannot be read"),
+    ],
+)
+def test_what_went_wrong_has_a_page(view: Any, says: str) -> None:
+    page = view(RequestFactory().get("/")).content.decode()
+    assert says in page
+    assert 'name="viewport"' in page and "inference/home.css" in page
 
 
 def test_a_right_password_leads_to_the_admin_also_without_next(staff: Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -123,9 +122,7 @@ def test_a_browser_that_is_a_fifth_slower_is_told_in_words_and_as_bars(model: On
         answer(compute_ms=float(took_ms) * (1.2 if browser == "b" else 1.0))
     assert advance(comparison) is None
     document = report.document(comparison)
-    assert "b wasm is 1.2 times as slow as a wasm." in [
-        re.sub(r"1\.1\d? to 1\.[23]\d?", "1.2", one) for one in document["said"]
-    ]
+    assert "b wasm is about 1.2 times as slow as a wasm." in document["said"]
     html = page.standalone(document)
     assert html.count('class="hp-bar-place"') == 2
     assert html.count('class="hp-whisker"') == 2 * 3

@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 # What answers with no page for people: data, scripts, parts that a page asks for, and forms' targets.
 _NO_PAGE = (
     r"api/(?!docs/).*|\^api/.*|metrics|admin/pool/(rows|hour|<str:browser_id>)/|admin/chat/sessions/.*"
-    r"|admin/(autocomplete|jsi18n|logout)/|admin/r/.*|.*/now/"
+    r"|admin/(autocomplete|jsi18n|logout|search)/|admin/r/.*|.*/now/"
     r"|admin/[a-z_]+/[a-z]+/<path:object_id>/"  # a way to the change form, which is there
 )
 
