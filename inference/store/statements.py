@@ -21,6 +21,7 @@ from inference.documents import JsonView
 M = TypeVar("M", bound=models.Model)
 Field: TypeAlias = "models.Field[Any, Any]"
 Fields: TypeAlias = Sequence[Field]
+Parameters: TypeAlias = list[Any]
 _Prepare: TypeAlias = Callable[[object], object]
 # What a column must be: an SQL expression, one of several words, or None: as given at the call.
 Condition = str | tuple[str, ...] | None
@@ -40,7 +41,7 @@ class _Prepared:
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
 
-    def __call__(self, values: Iterable[object]) -> list[object]:
+    def __call__(self, values: Iterable[object]) -> Parameters:
         return [
             value if type(value) in kept else prepare(value)
             for value, (kept, prepare) in zip(values, self._ways, strict=True)
@@ -105,7 +106,7 @@ class Insert(Generic[M]):
 
     def write(self, rows: Sequence[JsonView]) -> list[object]:
         """The same of rows by their fields' names, all of them given; returns the database's keys."""
-        values: list[object] = []
+        values: Parameters = []
         for row in rows:
             values += self._prepared(self._given(row))
         with connection.cursor() as cursor:
@@ -250,7 +251,7 @@ class _Named:
         self._expected = frozenset(self._names)
         self._prepared = _Prepared(fields)
 
-    def __call__(self, values: JsonView) -> list[object]:
+    def __call__(self, values: JsonView) -> Parameters:
         if values.keys() != self._expected:
             raise TypeError(f"expected {', '.join(self._names)}; got {', '.join(values)}")
         return self._prepared([values[name] for name in self._names])
