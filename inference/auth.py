@@ -3,9 +3,9 @@
 1. `Authorization: Bearer <key>`: an active key, within its requests per minute.
 2. A session of the admin's login; writes need Django's CSRF token.
 3. Nobody in particular: only while the server is bound to loopback and knows of no other host name, the
-   caller is on loopback and names loopback as the host, nothing says that a proxy stands between, and, for
-   writes, no web page of another site sent the request, but for those that WEBPOOL_CORS_ORIGINS names.
-   WEBPOOL_ANONYMOUS=0 lets none in.
+   caller is on loopback, names loopback as the host and is a process of the server's own user or of root,
+   nothing says that a proxy stands between, and, for writes, no web page of another site sent the request,
+   but for those that WEBPOOL_CORS_ORIGINS names. WEBPOOL_ANONYMOUS=0 lets none in.
 
 Everything else is refused. Health endpoints do not ask.
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import secrets
 import time
 from ipaddress import ip_address
@@ -38,6 +39,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from browsers import locations
 from browsers.core.failures import Category
 from browsers.redis import client
+from inference import peers
 from inference.errors import Busy, InvalidRequest, Unauthorised, Unavailable, WebpoolError
 from inference.models import ApiKey
 
@@ -202,7 +204,7 @@ def check_host(request: HttpRequest) -> None:
 def is_local(request: HttpRequest) -> bool:
     """Whether an anonymous caller is let in: loopback server, loopback caller, nothing between.
 
-    A proxy without a word of its own is told by the host that it passes on, or by its old HTTP.
+    A proxy without a word of its own is told by the host that it passes on, by its old HTTP, or by its user.
     """
     if not settings.WEBPOOL_ANONYMOUS:
         return False
@@ -213,9 +215,20 @@ def is_local(request: HttpRequest) -> bool:
     if not _is_loopback_host(request.get_host()):
         return False
     try:
-        return ip_address(request.META.get("REMOTE_ADDR") or "").is_loopback
+        on_loopback = ip_address(request.META.get("REMOTE_ADDR") or "").is_loopback
     except ValueError:
         return False
+    return on_loopback and _is_of_our_user(request)
+
+
+def _is_of_our_user(request: HttpRequest) -> bool:
+    """Whether the process that calls is one of this user's, or root's, as far as the kernel tells."""
+    scope = getattr(request, "scope", {})
+    peer, ours = scope.get("client"), scope.get("server")
+    if not peer or not ours:
+        return True
+    uid = peers.uid_of((peer[0], peer[1]), (ours[0], ours[1]))
+    return uid is None or uid in (0, os.geteuid())
 
 
 def _is_loopback_host(host: str) -> bool:

@@ -257,7 +257,7 @@ def post(path: str, body: bytes) -> tuple[int, dict[str, Any]]:
     scope = {
         "type": "http", "method": "POST", "path": path, "query_string": b"", "scheme": "http",
         "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        "client": ("127.0.0.1", 1), "server": None,
     }  # fmt: skip
     sent: list[Any] = []
 

@@ -108,7 +108,7 @@ def v2(model: OnnxModel, given: Mapping[str, Any]) -> str:
         scope = {
             "type": "http", "method": "POST", "path": f"/v2/models/{model.name}/infer", "query_string": b"",
             "scheme": "http", "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+            "client": ("127.0.0.1", 1), "server": None,
         }  # fmt: skip
         await open_inference(scope, incoming.get, send)
 

@@ -64,7 +64,7 @@ async def _ask(
         "root_path": "",
         "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()],
         "client": (client, 50000),
-        "server": ("127.0.0.1", 8000),
+        "server": None,  # no socket whose user the kernel could tell
     }
     answered = asyncio.Event()
     messages: list[Any] = []

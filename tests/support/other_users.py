@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import http
 import http.client
 import json
 import os
@@ -115,6 +116,7 @@ def as_nobody(attack: Callable[[], list[str]]) -> list[str]:
 def attack(open_: Doors, home: Path) -> list[str]:
     """Everything that worked, in words."""
     won = [f"a driver answers on port {port}" for port in open_.inner if _is_driver(port)]
+    won += [f"port {port} lets us in without a key" for port in open_.ports if _is_open(port)]
     won += [f"socket {name} lets us in" for name in open_.sockets if _lets_in(name)]
     won += [f"{name} can be read" for name in open_.files if _opens(name)]
     won += [f"{folder} can be listed" for folder in {str(home), *open_.folders} if _lists(folder)]
@@ -127,6 +129,16 @@ def attack(open_: Doors, home: Path) -> list[str]:
         if _enters(pid):
             won.append(f"the network of process {pid} can be entered")
     return won
+
+
+def _is_open(port: int) -> bool:
+    """Whether a web server there answers somebody without a key or a login."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", "/api/runs/")
+        return connection.getresponse().status != http.HTTPStatus.UNAUTHORIZED
+    finally:
+        connection.close()
 
 
 def _is_driver(port: int) -> bool:
