@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -61,6 +60,8 @@ def _digest(text: str) -> str:
 def ask(*commands: Command) -> list[Any]:
     """The server's answers, in one round trip, as they come.
 
+    A script that the server does not know yet is done after the other commands.
+
     Raises:
         RedisError: of the first command that was refused. Where the server does not answer, nobody knows
             which of them were done.
@@ -77,7 +78,8 @@ def ask_meanwhile(commands: Sequence[Command], work: Callable[[], T]) -> tuple[l
     """
     if not commands:
         return [], work()
-    connection = _own.taken()
+    idle = _idle.now()
+    connection = _connected(idle)
     try:
         connection.send_packed_command(_packed(commands))
         done = work()
@@ -86,34 +88,56 @@ def ask_meanwhile(commands: Sequence[Command], work: Callable[[], T]) -> tuple[l
         connection.disconnect()  # what it answers now is nobody's
         raise
     finally:
-        _own.connection = connection
-    return [_said(reply, command) for reply, command in zip(replies, commands, strict=True)], done
+        idle.append(connection)
+    answers = [_known(reply, command) for reply, command in zip(replies, commands, strict=True)]
+    for answer in answers:
+        if isinstance(answer, redis.exceptions.ResponseError):
+            raise answer
+    return answers, done
 
 
-class _Own(threading.local):
-    """A thread's own connection: to take one from a pool and give it back costs as much as to ask."""
+class _Idle:
+    """Connections that nobody uses now: a pool's own way to one, and back, costs as much as to ask.
 
-    connection: _Connection = None
-    pool: redis.ConnectionPool | None = None
-    pid = 0
+    There are as many as were in use at once.
+    """
 
-    def taken(self) -> _Connection:
-        """Connected, with nothing left to read; who asks while it is taken gets another one."""
-        pool, connection, self.connection = client().connection_pool, self.connection, None
-        if connection is None or self.pool is not pool or self.pid != os.getpid():
-            connection, self.pool, self.pid = pool.make_connection(), pool, os.getpid()
+    def __init__(self) -> None:
+        self._of: object = None
+        self._connections: list[_Connection] = []
+
+    def now(self) -> list[_Connection]:
+        """Those of this process to this server; a fork begins with none."""
+        of = (os.getpid(), client().connection_pool)
+        if self._of != of:
+            self._of, self._connections = of, []
+        return self._connections
+
+
+_idle = _Idle()
+
+
+def new_connection() -> _Connection:
+    """One that no pool counts: it is its owner's to keep and to close."""
+    pool = client().connection_pool
+    return pool.connection_class(**pool.connection_kwargs)
+
+
+def _connected(idle: list[_Connection]) -> _Connection:
+    """One of them, or a new one, with nothing left to read."""
+    try:
+        connection = idle.pop()
+    except IndexError:
+        connection = new_connection()
+    connection.connect()
+    try:
+        stale = connection.can_read()
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError):
+        stale = True
+    if stale:
+        connection.disconnect()
         connection.connect()
-        try:
-            stale = connection.can_read()
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError):
-            stale = True
-        if stale:
-            connection.disconnect()
-            connection.connect()
-        return connection
-
-
-_own = _Own()
+    return connection
 
 
 def _packed(commands: Sequence[Command]) -> list[bytes | memoryview]:
@@ -141,9 +165,11 @@ def _reply(connection: _Connection) -> Any:
         return refused
 
 
-def _said(reply: Any, command: Command) -> Any:
-    if isinstance(reply, redis.exceptions.NoScriptError):
+def _known(reply: Any, command: Command) -> Any:
+    """The reply; of a script that the server did not know, to the script itself."""
+    if not isinstance(reply, redis.exceptions.NoScriptError):
+        return reply
+    try:
         return ask(("EVAL", _SCRIPTS[str(command[1])], *command[2:]))[0]
-    if isinstance(reply, redis.exceptions.ResponseError):
-        raise reply
-    return reply
+    except redis.exceptions.ResponseError as refused:
+        return refused

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import functools
 import socket
 import struct
 import sys
@@ -23,6 +24,11 @@ _WITHIN_S: Final = 1.0
 NOBODY: Final = -1
 """No user's: the socket is closed, or half closed, and the kernel tells no more whose it was."""
 
+_NOT_THERE: Final = (
+    errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES, errno.ENOSYS,
+    errno.EOPNOTSUPP, errno.ECONNREFUSED,
+)  # fmt: skip
+
 Address = tuple[str, int]
 
 
@@ -34,20 +40,44 @@ def uid_of(peer: Address, ours: Address) -> int | None:
     """
     if sys.platform != "linux":
         return None
+    try:
+        return _asked(peer, ours) if _kernel_says() else None
+    except OSError:  # no descriptor, no memory, no answer: it may well be somebody else
+        return NOBODY
+
+
+@functools.cache
+def _kernel_says() -> bool:
+    """Whether it tells of a connection of our own.
+
+    Raises:
+        OSError: it cannot be tried now.
+    """
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as calling,
+    ):
+        try:
+            return _asked(calling.getsockname(), server.getsockname()) != NOBODY
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return False
+            raise
+
+
+def _asked(peer: Address, ours: Address) -> int:
     family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
-    with contextlib.suppress(OSError, struct.error):
-        asked = (
-            _ASKED.pack(family, socket.IPPROTO_TCP, 0, 0, _ANY)
-            + _PORTS.pack(peer[1], ours[1])
-            + _packed(family, peer[0])
-            + _packed(family, ours[0])
-            + _INTERFACE_AND_COOKIE
-        )
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
-            kernel.settimeout(_WITHIN_S)
-            kernel.send(_HEADER.pack(_HEADER.size + len(asked), _BY_FAMILY, _REQUEST, 0, 0) + asked)
-            return _read(kernel.recv(4096))
-    return None
+    asked = (
+        _ASKED.pack(family, socket.IPPROTO_TCP, 0, 0, _ANY)
+        + _PORTS.pack(peer[1], ours[1])
+        + _packed(family, peer[0])
+        + _packed(family, ours[0])
+        + _INTERFACE_AND_COOKIE
+    )
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(_WITHIN_S)
+        kernel.send(_HEADER.pack(_HEADER.size + len(asked), _BY_FAMILY, _REQUEST, 0, 0) + asked)
+        return _read(kernel.recv(4096))
 
 
 def _packed(family: int, host: str) -> bytes:

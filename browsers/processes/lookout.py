@@ -58,18 +58,20 @@ class Lookout:
                     self._add(process)
                 self._anew_at = time.monotonic() + _ANEW_S
             else:
-                self._look_again()
-                self._find(sorted(there - self._there))
+                ended = self._look_again()
+                self._find(sorted((there - self._there) | (there & ended)))
             self._there = there
             self._spaces = {pid: it for pid, it in self._spaces.items() if pid in self._tree}
             return list(self._tree.values())
 
-    def _look_again(self) -> None:
+    def _look_again(self) -> set[int]:
+        """Who ended; the number may be somebody else's by now."""
         before, self._tree = self._tree, {}
         for pid, seen in before.items():
             now = stat(pid)
             if now is not None and not now.ended and now.started == seen.stat.started:
                 self._tree[pid] = Seen(seen.process, now)
+        return before.keys() - self._tree.keys()
 
     def _find(self, new: list[int]) -> None:
         for pid in new:

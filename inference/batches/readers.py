@@ -61,7 +61,7 @@ def read_items(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawI
         yield from (_npz if kind == "npz" else _listed)(path, kind, types)
     except FileNotFoundError as error:
         raise InvalidRequest(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise InvalidRequest(f"{path.name}: cannot be read as {kind}: {error}") from error
 
 

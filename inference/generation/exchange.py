@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError, RedisError
 
-from browsers.redis import client
+from browsers.redis import new_connection
 from inference.generation import scripts
 from inference.generation.scripts import Call, Found
 from inference.generation.streams import Appended, appended
@@ -73,7 +73,7 @@ class Exchange:
 
     def _send(self, commands: Sequence[bytes]) -> None:
         if self._connection is None:
-            connection: Any = client().connection_pool.make_connection()
+            connection = new_connection()
             connection.connect()
             self._connection = connection
         self._connection.send_packed_command([b"".join(commands)], check_health=False)

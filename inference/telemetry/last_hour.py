@@ -86,8 +86,9 @@ def _latency(ended: Sequence[_Ended], span: Span) -> JsonObject:
     taken: dict[int, list[float]] = defaultdict(list)
     for state, created_at, finished_at in ended:
         at = _minute(span, finished_at)
-        if state == RunState.SUCCEEDED and at is not None:
-            taken[at].append(milliseconds(created_at, finished_at) or 0.0)
+        took = milliseconds(created_at, finished_at)
+        if state == RunState.SUCCEEDED and at is not None and took is not None:
+            taken[at].append(took)
     each = [quantiles(taken[at]) for at in range(span.minutes)]
     whole = quantiles([one for times in taken.values() for one in times])
     said = (
@@ -106,11 +107,9 @@ def _health(span: Span) -> JsonObject:
     since = datetime.fromtimestamp(span.first, timezone.get_current_timezone())
     happened: dict[str, list[Mark]] = {one: [] for one in _browsers()}
     rows = Incident.objects.filter(at__gt=since).order_by("-pk")
-    mended = total = 0
+    total, mended = rows.count(), rows.filter(repaired=True).count()
     for row in rows.values_list("browser_id", "at", "repaired", "category", "rung")[:_AT_MOST]:
         browser, at, repaired, category, rung = row
-        total += 1
-        mended += bool(repaired)
         helped = {True: "helped", False: "did not help", None: "outcome unknown"}[repaired]
         repair = f"{rung} {helped}" if rung else "no repair was tried"
         title = f"{browser}: {category}, {at:%H:%M:%S} UTC, {repair}"

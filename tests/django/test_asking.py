@@ -1,8 +1,11 @@
-"""Commands to the server by a thread's own connection: answers in order, and never another question's."""
+"""Commands to the server by connections that are kept: answers in order, and never another question's."""
 
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis.exceptions
@@ -72,3 +75,35 @@ def test_each_thread_hears_its_own_answers() -> None:
     for thread in threads:
         thread.join()
     assert heard == {number: [[str(number).encode()]] * 50 for number in range(8)}
+
+
+def test_threads_that_end_leave_nothing_counted() -> None:
+    """As many as any pool of connections has: a page that looks every second has one each."""
+    for number in range(150):
+        thread = threading.Thread(target=ask, args=(("SET", "number", number),))
+        thread.start()
+        thread.join()
+    assert ask(("GET", "number")) == [b"149"]
+    assert client().info("clients")["connected_clients"] < 20
+
+
+def test_a_server_that_was_away_for_long_is_asked_again(settings: Any, tmp_path: Path) -> None:
+    there = urlsplit(settings.WEBPOOL_REDIS_URL).path
+    settings.WEBPOOL_REDIS_URL = f"unix://{tmp_path}/valkey"
+    client.cache_clear()
+    try:
+        for _ in range(150):
+            with pytest.raises(redis.exceptions.ConnectionError):
+                ask(("PING",))
+        (tmp_path / "valkey").symlink_to(there)
+        assert ask(("PING",)) == [b"PONG"]
+    finally:
+        client.cache_clear()
+
+
+def test_a_script_is_done_whatever_else_was_refused() -> None:
+    client().script_flush()
+    told = script("return redis.call('SET', KEYS[1], 1)", ["told"])
+    with pytest.raises(redis.exceptions.ResponseError, match="not an integer"):
+        ask(("SET", "a", "x"), ("INCR", "a"), told)
+    assert ask(("GET", "told")) == [b"1"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -19,6 +22,7 @@ from inference.models import ApiKey
 from inference.views import http
 from tests.support.asgi import ask
 from tests.support.ledger import make_run, publish
+from tests.support.other_users import NOBODY
 
 pytestmark = pytest.mark.usefixtures("clean")
 AWAY: Any = {"REMOTE_ADDR": "10.1.2.3"}
@@ -64,6 +68,32 @@ def test_everybody_else_is_asked_for_reads_and_writes(extra: dict[str, str], set
     for writes in (True, False):
         with pytest.raises(Unauthorised, match="expected an API key"):
             auth.identify(post(**extra), writes=writes)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start somebody else's process")
+def test_another_user_of_the_machine_is_asked_on_loopback_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with (
+            subprocess.Popen(
+                ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}; read"],
+                stdin=subprocess.PIPE, user=NOBODY, group=NOBODY, extra_groups=[],
+            ) as stranger,
+            server.accept()[0] as accepted,
+            socket.create_connection(server.getsockname()),
+            server.accept()[0] as ours,
+        ):  # fmt: skip
+            with pytest.raises(Unauthorised):
+                auth.identify(over(accepted), writes=False)
+            assert auth.identify(over(ours), writes=True).name == "anonymous"
+            stranger.communicate()
+
+
+def over(connection: socket.socket) -> HttpRequest:
+    """A request that came over it, as the web server tells."""
+    request: Any = post()
+    request.scope = {"client": connection.getpeername(), "server": connection.getsockname()}
+    return cast("HttpRequest", request)
 
 
 def test_a_server_away_from_loopback_asks_loopback_callers_too(settings: Any) -> None:

@@ -27,8 +27,12 @@ class EndsAtOnce(bootsteps.StartStopStep):
         consumer = parent.task_consumer
         if consumer is None or consumer.channel is None:
             return
-        with contextlib.suppress(*consumer.channel.connection_errors):
-            consumer.channel.client.connection.disconnect()
+        waiting = (
+            consumer.channel.client.connection
+        )  # None: kombu has closed it, as when the broker is lost
+        if waiting is not None:
+            with contextlib.suppress(*consumer.channel.connection_errors):
+                waiting.disconnect()
 
 
 Transport.brpop_timeout = _WAIT_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -80,27 +81,28 @@ def label(processes: Iterable[psutil.Process]) -> tuple[TreeProcess, ...]:
     return tuple(found)
 
 
-_READ_AT_LOOKS = 2
+_SETTLED_S = 1.0
 """A process that was just forked is not what it will be."""
 
 
 class Labels:
-    """Roles of processes that are looked at again and again: read at the first looks, then known."""
+    """Roles of processes that are looked at again and again: read until they have settled, then known."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, float], tuple[Role, int]] = {}
+        self._known: dict[tuple[int, float], tuple[Role, float]] = {}  # and when first seen
         self._lock = threading.Lock()
 
     def of(self, tree: Sequence[Seen]) -> tuple[tuple[Role, Seen], ...]:
         """Those that ended meanwhile are left out."""
         with self._lock:
             before, self._known = self._known, {}
+            now = time.monotonic()
             for seen in tree:
-                role, looks = before.get(seen.identity, (None, 0))
-                if looks < _READ_AT_LOOKS:
+                role, since = before.get(seen.identity, (None, now))
+                if role is None or now - since < _SETTLED_S:
                     role = next((each.role for each in label([seen.process])), None)
                 if role is not None:
-                    self._known[seen.identity] = role, looks + 1
+                    self._known[seen.identity] = role, since
             return tuple(
                 (known[0], seen) for seen in tree if (known := self._known.get(seen.identity))
             )

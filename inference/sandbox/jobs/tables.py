@@ -92,7 +92,9 @@ class Rows:
         with path.open("rb") as file:
             for number, line in enumerate(_lines(file, most), start=1):
                 if line.strip():
-                    part.add(number, self._rows.from_line(line.strip(), self._types, self._bounds))
+                    # One that was cut is refused for its length, whatever it ends with.
+                    whole = line if len(line) == most else line.strip()
+                    part.add(number, self._rows.from_line(whole, self._types, self._bounds))
                     if part.full():
                         yield part.told()
         if part.items:

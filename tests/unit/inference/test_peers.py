@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,20 @@ def test_who_has_hung_up_or_half_is_nobody(server: socket.socket) -> None:
         assert uid_of(accepted) == peers.NOBODY
         calling.close()
         assert uid_of(accepted) == peers.NOBODY
+
+
+def test_who_cannot_be_asked_for_is_nobody(server: socket.socket) -> None:
+    """A process that has no descriptor left lets nobody in."""
+    with socket.create_connection(server.getsockname()[:2]), server.accept()[0] as accepted:
+        ends = accepted.getpeername()[:2], accepted.getsockname()[:2]
+        assert peers.uid_of(*ends) == os.geteuid()
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            found = peers.uid_of(*ends)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found == peers.NOBODY
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can try as another user")
