@@ -108,3 +108,5 @@ def _answer(
         answer, given = decode_frame(connection.receive(until - time.monotonic()))
         if answer.pop("id") == number:
             return answer, given
+        if answer.get("fatal"):  # it waits for the end of its connection, to be replaced
+            raise Closed("the engine broke over what nobody waits for any more")

@@ -94,14 +94,36 @@ def _begins(folder: Path) -> tuple[tuple[int, ...], str]:
     languages, tasks = words.get("lang_to_id"), words.get("task_to_id")
     known = languages if isinstance(languages, dict) else {}
     english = known.get("<|en|>")
-    pairs = forced if isinstance(forced, list) and forced else []
-    if not pairs and isinstance(english, int):
+    rest = _forced(forced, english)
+    if not rest and isinstance(english, int):
         task = tasks.get("transcribe") if isinstance(tasks, dict) else None
-        pairs = [[1, english], [2, task], [3, words.get("no_timestamps_token_id")]]
-    rest = [english if pair[1] is None and pair[0] == 1 else pair[1] for pair in pairs]
-    tokens = (start, *(token for token in rest if isinstance(token, int)))
+        rest = [english, *([task] if isinstance(task, int) else [])]
+    silent = words.get("no_timestamps_token_id")
+    if isinstance(silent, int) and silent not in rest:
+        rest.append(silent)
+    tokens = (start, *rest)
     said = f"its texts begin with the tokens {', '.join(map(str, tokens))}"
     return tokens, f"{said}: English, unless another language is asked for" if known else said
+
+
+def _forced(pairs: object, english: object) -> list[int]:
+    """The tokens of pairs of place and token; the language may be left open.
+
+    Raises:
+        ValueError: they are no such pairs, or nothing tells the language.
+    """
+    tokens = []
+    for pair in pairs if isinstance(pairs, list) else []:
+        place, token = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
+        if token is None and place == 1:
+            token = english
+        if not isinstance(token, int):
+            raise ValueError(
+                "forced_decoder_ids: expected pairs of place and token, and lang_to_id with <|en|> where "
+                f"the first is left open, got {pairs!r:.80}"
+            )
+        tokens.append(token)
+    return tokens
 
 
 def of_file(onnx: Path) -> Export:

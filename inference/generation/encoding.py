@@ -14,6 +14,7 @@ from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder
 from inference.documents import Array
 from inference.generation import placing
+from inference.ledger.endings import cancel
 from inference.models import Run, RunShard
 from inference.runs import creation
 from inference.runs.answers import collect, release, wait_run
@@ -96,9 +97,12 @@ def hear(source: Encoding, asked: Asked, owner: str) -> Heard:
     Raises:
         WebpoolError: as `begin` and `heard`.
     """
-    run = wait_run(begin(source, asked, owner))
+    run = begin(source, asked, owner)
     try:
-        return heard(source, run)
+        return heard(source, wait_run(run))
+    except BaseException:
+        cancel(run.pk, "nobody waits for it")
+        raise
     finally:
         release(run)
 

@@ -230,12 +230,13 @@ class DecodeLoop:
 
 
 def _round_s(stages: Sequence[HeldStage], *, measured: bool) -> float:
-    """How long the page may take for a step of each: they are computed one after another."""
+    """How long the page may take for a step of each: they are computed one after another.
+
+    Those that were never measured have the time of one in all: a page that hangs is to be noticed.
+    """
     known = [held.times.within_s() if measured else None for held in stages]
-    return sum(
-        held.timeout_s if within is None else within
-        for held, within in zip(stages, known, strict=True)
-    )
+    unknown = [held.timeout_s for held, within in zip(stages, known, strict=True) if within is None]
+    return sum(within for within in known if within is not None) + max(unknown, default=0.0)
 
 
 @functools.cache

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from django.conf import settings
+
 from browsers.core.failures import Category, Retry
 from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder, Stage
@@ -49,8 +51,12 @@ def backend_of(asked: Asked) -> str:
 
 
 def speculates(asked: Asked, decoder: Decoder) -> bool:
-    """Whether its steps may compute drafted positions: where the text is known to be the same with them."""
-    return asked.speculation and decoder.whole.alike and backend_of(asked) == WASM
+    """Whether its steps may compute drafted positions: where the text is known to be the same with them.
+
+    Several threads may split a product otherwise where there are more rows.
+    """
+    known = backend_of(asked) == WASM and settings.WEBPOOL_THREADS == 1
+    return asked.speculation and decoder.whole.alike and known
 
 
 def pool() -> list[BrowserView]:

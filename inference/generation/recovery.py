@@ -12,8 +12,9 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -172,9 +173,8 @@ def rebuild(
     `avoid`: by stage, browser on which it failed → category; other stages stay where they can.
     """
     rows = list(_stages().filter(session=session.pk))
-    written = GenerationSession.objects.get(pk=session.pk).written
     prompt = session.wanted.prompt
-    tokens = [telling.token_of(document) for document in written]
+    reached = len(prompt) + len(GenerationSession.objects.get(pk=session.pk).written)
     kept = GenerationMemory.objects.filter(session=session).first()
     memory = frames.read_frame(bytes(kept.frame)).tensors if kept else ()
     ready = {view.id for view in placing.pool() if view.state == "ready"}
@@ -182,7 +182,6 @@ def rebuild(
         failed = (avoid or {}).get(row.index, row.avoid)
         stays = row.browser in ready and row.browser not in failed
         browser = row.browser if stays else _place(row, failed)
-        reached = len(prompt) + len(tokens)
         if not _raise_epoch(
             row, browser, failed, RECOMPUTE, Category.TENSOR_LOST, why, until=reached
         ):
@@ -191,6 +190,10 @@ def rebuild(
     rows = list(_stages().filter(session=session.pk))
     if not rows:
         return False
+    written = _told(session.pk, [row.epoch for row in rows])
+    if written is None:
+        return True
+    tokens = [telling.token_of(document) for document in written]
     log.warning("session %s is begun anew at %d tokens: %s", session, len(tokens), why)
     session_id = str(session.pk)
     epochs = [row.epoch for row in rows]
@@ -200,6 +203,19 @@ def rebuild(
         streams.give(session_id, row.index, row.epoch, Paused(row.index, why))
     send(rows)
     return True
+
+
+def _told(pk: uuid.UUID, epochs: Sequence[int]) -> Sequence[str] | None:
+    """All tokens that were told until nobody could tell more; None: the session has ended with them.
+
+    Where the store still has it a listener may have heard more than the row says.
+    """
+    streams.shut_out(str(pk), epochs)
+    session = GenerationSession.objects.select_related("plan").get(pk=pk)
+    if endings.write_down(session):
+        return None
+    written: Sequence[str] = session.written
+    return written
 
 
 def place_waiting(now: datetime, most_s: float) -> None:

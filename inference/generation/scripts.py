@@ -61,6 +61,13 @@ end
 # Whether the stage is still that writer's.
 STANDS: Final = _REFUSED + "return {refused() or 'new'}"
 
+# ARGV: the epoch of each stage.
+SHUT_OUT: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+for index, epoch in ipairs(ARGV) do redis.call('HSET', KEYS[1], index - 1, epoch) end
+return 1
+"""
+
 # KEYS[2] the next stage's inputs. ARGV: 3 an entry's id, 4 its frame, 5 for how long it is kept, 6 ms.
 APPEND: Final = (
     _REFUSED

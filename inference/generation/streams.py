@@ -183,6 +183,11 @@ def give(session: str, stage: int, epoch: int, paused: Paused) -> Said:
     return Said(scripts.run(Call(scripts.GIVE, keys, args)).decode())
 
 
+def shut_out(session: str, epochs: Sequence[int]) -> None:
+    """Who holds a stage under an earlier epoch writes nothing more; what was told stays told."""
+    scripts.run(Call(scripts.SHUT_OUT, (_fence_key(session),), tuple(epochs)))
+
+
 def resumed(session: str, stage: int, epoch: int, event: Resumed) -> None:
     """Tell listeners that the stage goes on, by who has it."""
     keys = (_fence_key(session), out_key(session))

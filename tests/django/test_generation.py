@@ -353,6 +353,26 @@ def test_who_heard_more_than_is_kept_hears_of_the_loss_and_no_token_twice(
     assert told[-1] == Ended(Ending.STOP, 5, 5)
 
 
+def test_what_was_told_a_moment_ago_stays_told_where_a_text_is_begun_anew(
+    writer: OnnxModel,
+) -> None:
+    """The store has it still: a listener may have heard it, and nothing else may come in its place."""
+    session = begin(writer)
+    write(session, 0, 7)
+    endings.write_down(session)
+    write(session, 1, 8)
+    write(session, 2, 9)
+    before = GenerationSession.objects.get(pk=session.pk)
+    assert len(before.written) == 1
+    assert recovery.rebuild(before, "its kept cache is gone")
+    assert GenerationSession.objects.get(pk=session.pk).tokens == [7, 8, 9]
+    assert write(session, 3, 10) is Said.NEW
+    write(session, 4, 11, Ended(Ending.STOP, 5, 5))
+    assert recovery.rebuild(before, "too late")
+    ended = GenerationSession.objects.get(pk=session.pk)
+    assert (ended.ending, ended.tokens) == (Ending.STOP, [7, 8, 9, 10, 11])
+
+
 def test_the_loss_is_told_before_the_next_token(writer: OnnxModel) -> None:
     session = begin(writer)
     listener = lost_behind_its_listener(session)

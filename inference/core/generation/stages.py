@@ -12,6 +12,7 @@ import enum
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from inference.documents import JsonObject, JsonView
 
@@ -30,6 +31,10 @@ class Use(enum.StrEnum):
     MEMORY = "memory"  # what an encoder made: given with a session's first step, and kept
     CACHED = "cached"  # [1] bool: start > 0 (use_cache_branch of merged exports)
     ROWS = "rows"  # [rows]: ones, as many as logits of the step's last positions are wanted
+
+
+_LARGEST_HEAD: Final = 128
+"""onnxruntime sums so many products of a head in one go, however many keys there are."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,11 @@ class Stage:
     def alike(self) -> bool:
         """Whether a position gives the same bits on wasm whatever else its step computes, and any has logits.
 
-        Only graphs that webpool has drawn promise it (zoo/layers/cached.py): they ask for rows.
+        Only graphs that webpool has drawn promise it (zoo/layers/cached.py): they ask for rows. Where a head
+        is larger, the sum over it is split by how many keys there are.
         """
-        return any(item.use is Use.ROWS for item in self.inputs)
+        drawn = any(item.use is Use.ROWS for item in self.inputs)
+        return drawn and all(state.shape[-1] <= _LARGEST_HEAD for state in self.states)
 
     @classmethod
     def from_json(cls, document: JsonView) -> Stage:

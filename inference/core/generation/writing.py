@@ -65,8 +65,8 @@ class Writer:
     def write(self, index: int, tops: Sequence[TopLogits], drafted: Sequence[int] = ()) -> Run:
         """Draw the tokens from `index` on, the next one: of each row of logits, as long as they hold.
 
-        The row after a drafted token holds where that is the one that was drawn. What was asked for last may
-        be asked for again, and is the same.
+        The row after a drafted token holds where that is the one that was drawn; there may be none. What was
+        asked for last may be asked for again, and is the same.
 
         Raises:
             ValueError: as `sampling.draw` and `Guide.take`, or it is another token's turn.
@@ -77,7 +77,7 @@ class Writer:
             raise ValueError(f"expected token {len(self.written)}, got {index}")
         picks: list[Pick] = []
         ending = None
-        for top, expected in zip(tops, [*drafted, None], strict=True):
+        for top, expected in zip(tops, [*drafted, None], strict=False):
             pick, ending = self._draw(top)
             picks.append(pick)
             if ending is not None or pick.token != expected:

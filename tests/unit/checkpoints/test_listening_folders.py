@@ -84,6 +84,32 @@ def test_languages_are_read_where_nothing_is_forced(tmp_path: Path) -> None:
     assert "English, unless another language" in one.described.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("forced", "begins"),
+    [("[[1, null], [2, 7]]", (1, 5, 7, 8)), ("[[1, 6], [2, 7], [3, 8]]", (1, 6, 7, 8)), ("[]", (1, 5, 8))],
+)  # fmt: skip
+def test_what_is_forced_ends_without_timestamps(
+    tmp_path: Path, forced: str, begins: tuple[int, ...]
+) -> None:
+    """As published Whispers have it: the language left open, the last token said apart."""
+    folder = listening_exports.write(tmp_path / "in", "whisper", merged=True)
+    (folder / "generation_config.json").write_text(
+        f'{{"decoder_start_token_id": 1, "forced_decoder_ids": {forced}, "lang_to_id": {{"<|en|>": 5}},'
+        ' "no_timestamps_token_id": 8}'
+    )
+    assert read(folder, tmp_path / "out").described.begins == begins
+
+
+@pytest.mark.parametrize("forced", ["[7]", "[[1, null]]", '[[1, "en"]]', "[[1, 2, 3]]"])
+def test_what_is_forced_in_no_known_form_is_refused(tmp_path: Path, forced: str) -> None:
+    folder = listening_exports.write(tmp_path / "in", "whisper", merged=True)
+    (folder / "generation_config.json").write_text(
+        f'{{"decoder_start_token_id": 1, "forced_decoder_ids": {forced}}}'
+    )
+    with pytest.raises(ValueError, match="expected pairs of place and token"):
+        read(folder, tmp_path / "out")
+
+
 def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     folder = listening_exports.write(tmp_path / "in", "whisper", merged=False)
     (tmp_path / "out").mkdir()

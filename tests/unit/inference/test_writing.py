@@ -83,6 +83,13 @@ def test_of_drafted_tokens_those_are_told_that_are_drawn(
     assert writer.write(0, tops, drafted) == run, "asked again, and drawn once"
 
 
+def test_rows_that_a_wrong_draft_has_spoiled_are_not_missed() -> None:
+    tops = [TopLogits.of_row(np.eye(8, dtype=np.float32)[token]) for token in (1, 2)]
+    writer = made()
+    assert [pick.token for pick in writer.write(0, tops, [1, 2, 3]).picks] == [1, 2]
+    assert [pick.token for pick in writer.write(2, tops[:1], [6, 6, 6]).picks] == [1]
+
+
 def test_what_ends_a_text_ends_it_within_a_step() -> None:
     tops = [TopLogits.of_row(np.eye(8, dtype=np.float32)[token]) for token in (1, 2, 3, 4)]
     run = made(stop=("cd",)).write(0, tops, [1, 2, 3])

@@ -265,7 +265,8 @@ function typed(dtype, values) {
 
 /**
  * The largest logits of the last rows, largest first, ties by the smaller id; all of them, in the order of
- * their ids, for `top` 0: ids and logits [rows, …], and of each row the sum's logarithm.
+ * their ids, for `top` 0: ids and logits [rows, …], and of each row the sum's logarithm. What follows a drafted
+ * token that is wrong may be anything: rows end before one that is not finite, the first excepted.
  * @param {Tensor} logits
  * @param {number} top
  * @param {number} count of rows
@@ -284,15 +285,26 @@ function largest(logits, top, count) {
   for (let at = 0; at < count; at += 1) {
     const start = data.length - (count - at) * vocabulary;
     const row = Float32Array.from(data.subarray(start, start + vocabulary));
-    log_sum.push(logSum(row));
-    if (!Number.isFinite(log_sum[at])) {
-      throw new PageError('internal', 'the logits are not finite');
+    const sum = logSum(row);
+    if (!Number.isFinite(sum)) {
+      if (at === 0) {
+        throw new PageError('internal', 'the logits are not finite');
+      }
+      break;
     }
+    log_sum.push(sum);
     const own = top === 0 ? Int32Array.from(row, (_, id) => id) : topOf(row, top);
     ids.set(own, at * size);
     values.set(Float32Array.from(own, (id) => row[id]), at * size);
   }
-  return { log_sum, tensors: [wire('ids', 'int32', ids, [count, size]), wire('logits', 'float32', values, [count, size])] };
+  const rows = log_sum.length;
+  return {
+    log_sum,
+    tensors: [
+      wire('ids', 'int32', ids.slice(0, rows * size), [rows, size]),
+      wire('logits', 'float32', values.slice(0, rows * size), [rows, size]),
+    ],
+  };
 }
 
 /**
