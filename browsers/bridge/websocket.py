@@ -53,6 +53,7 @@ class Connection:
         self._read = memoryview(bytearray(_READ))
         self._fragments: list[Buffer] = []
         self._messages: collections.deque[memoryview] = collections.deque()
+        self._receiving = self._ended = False
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, parts: Sequence[Buffer], *, timeout_s: float) -> None:
@@ -83,10 +84,18 @@ class Connection:
             TimeoutError: none came in time; it may come yet.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._messages:
-            if until is not None:
-                self._limit(socket.SO_RCVTIMEO, until - time.monotonic())
-            self._receive_some()
+        with self._using:
+            self._receiving = True
+        try:
+            while not self._messages:
+                if until is not None:
+                    self._limit(socket.SO_RCVTIMEO, until - time.monotonic())
+                self._receive_some()
+        finally:
+            with self._using:
+                self._receiving = False
+                if self._ended:
+                    self._socket.close()
         return self._messages.popleft()
 
     def _receive_some(self) -> None:
@@ -134,16 +143,21 @@ class Connection:
             self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
 
     def __del__(self) -> None:
-        self._socket.close()  # not by `close`: who still reads would read from whoever has its number next
+        self._socket.close()
 
     def close(self) -> None:
         """End the connection at once; a blocked `receive` raises Closed. Idempotent.
 
-        By a reset: a goodbye would queue behind what a connection that went silent never acknowledges.
+        By a reset: a goodbye would queue behind what a connection that went silent never acknowledges. Who
+        receives closes the socket afterwards: its number may be another's as soon as it is closed.
         """
         with contextlib.suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._socket.shutdown(socket.SHUT_RDWR)
+        with self._using:
+            self._ended = True
+            if not self._receiving:
+                self._socket.close()
 
 
 class WebSocketServer:

@@ -12,12 +12,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
+import psutil
 import pytest
 
 from browsers.bridge import Bridge, NotLoaded, PageEvent
 from browsers.core.errors import ConnectionLost, DeadlinePassed, InvalidInput, OutOfMemory
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from browsers.processes import HOST
+from webpool_site.lab.faults.injection import silence_page
 
 SHA256 = "ab" * 32
 Page = aiohttp.ClientWebSocketResponse
@@ -313,6 +315,24 @@ def test_who_drops_a_connection_does_not_hit_the_one_that_replaced_it(served: Se
     served.bridge.drop_connection(silent)
     header, _ = served.bridge.request("ping", {}, timeout_s=5)
     assert header["from"] == "new"
+
+
+def test_a_page_hears_of_the_end_of_a_connection_that_went_silent(served: Served) -> None:
+    """A goodbye would wait for ever for what the page cannot acknowledge; somebody may still know of it."""
+    ended = threading.Event()
+
+    async def listen(socket: Page) -> None:
+        async for _ in socket:
+            pass
+        ended.set()
+
+    served.talk(listen)
+    known = served.bridge.connection
+    silence_page(psutil.Process())
+    with pytest.raises(DeadlinePassed):  # for as long as the kernel sends it several times in vain
+        served.bridge.request("ping", {}, timeout_s=1.5)
+    served.bridge.drop_connection(known)
+    assert ended.wait(5.0)
 
 
 async def answers_each(socket: Page) -> None:
