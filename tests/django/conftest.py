@@ -1,4 +1,4 @@
-"""What tests of the admin, and of batch jobs, share."""
+"""What tests of the admin, of batch jobs, and of sessions share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from browsers.redis import client
+from inference.catalog import registry
 from inference.catalog.plans import clear_cache
-from inference.models import OnnxModel, Run
+from inference.models import GenerationSession, OnnxModel, Run
 from inference.models.batches import BatchJob
+from tests.support import decoders
 from tests.support.batches import chain_model
 from tests.support.ledger import publish
 
@@ -60,3 +62,19 @@ def batch_model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxMod
     OnnxModel.objects.filter(pk=made.pk).delete()
     clear_cache()
     client().flushall()
+
+
+@pytest.fixture(scope="module")
+def decoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return decoders.write(tmp_path_factory.mktemp("decoder")).onnx
+
+
+@pytest.fixture
+def writer(decoder_file: Path) -> Iterator[OnnxModel]:
+    """A decoder in a pool of three browsers, of which nobody computes; its sessions go with it."""
+    known = OnnxModel.objects.filter(name="writer").first()
+    model = known or registry.add_model(decoder_file, name="writer")
+    for browser in ("a", "b", "c"):
+        publish(browser, memory_limit_mb=4000.0)
+    yield model
+    GenerationSession.objects.all().delete()
