@@ -19,11 +19,10 @@ import pytest
 from openai.types import CompletionUsage
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 from tokenizers import Tokenizer
 
-from inference.checkpoints.described import Described
 from tests.support import decoders
+from tests.support.chat_page import STOP_ONCE_IT_WRITES, fill_in, shown, until_shown
 from tests.support.doors import wait_for
 from tests.support.stack import RunningStack
 from tests.support.visitor import visitor
@@ -31,11 +30,6 @@ from tests.support.visitor import visitor
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
 COUNT = 24
 CHAT: Any = [{"role": "user", "content": "Hello, pool!"}]
-CALLING = (
-    "{% for tool in tools or [] %}<tool_call>{{ tool.function.name }}</tool_call>\n{% endfor %}"
-    "{% for message in messages %}{{ message.role }}: {{ message.content }}"
-    "{% for call in message.tool_calls or [] %}{{ call.function.arguments.side }}{% endfor %}\n{% endfor %}"
-)
 SAMPLED: Any = {"temperature": 0.8, "seed": 11, "max_tokens": COUNT}
 
 
@@ -55,29 +49,14 @@ def pool(
         extra_env={"WEBPOOL_STANDBYS": "0"},
     )
     running.add_sample()
-    running.manage("shell", "-v0", "-c", registered(files))
-    running.manage("shell", "-v0", "-c", registered(files, "caller", CALLING))
+    running.manage("shell", "-v0", "-c", decoders.registered(files))
+    running.manage("shell", "-v0", "-c", decoders.registered(files, "caller", decoders.CALLING))
     running.start()
     try:
         yield running
     finally:
         running.stop()
         assert not running.wait_gone(), "processes outlived the stack"
-
-
-def registered(
-    files: decoders.Written, name: str = "writer", template: str = decoders.CHAT_TEMPLATE
-) -> str:
-    """What registers the decoder with a chat template."""
-    described = Described(
-        stop_tokens=(decoders.END,), chat_template=template, special=decoders.SPECIAL
-    )
-    return (
-        "from pathlib import Path; from inference.catalog import registry;"
-        "from inference.checkpoints.described import Described;"
-        f"registry.add_model(Path({str(files.onnx)!r}), name={name!r}, "
-        f"tokenizer=Path({str(files.tokenizer)!r}), described={described!r})"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -336,26 +315,6 @@ def person(pool: RunningStack, tmp_path: Path) -> Iterator[webdriver.Chrome]:
         assert [e for e in errors if "favicon.ico" not in e["message"]] == []
 
 
-def fill_in(page: webdriver.Chrome, **fields: str) -> None:
-    for name, value in fields.items():
-        field = page.find_element(By.NAME, name)
-        page.execute_script("arguments[0].value = arguments[1]", field, value)
-
-
-def shown(page: webdriver.Chrome, name: str) -> str:
-    text: str = page.execute_script(f"return document.getElementById('{name}').textContent")
-    return text
-
-
-def until_shown(page: webdriver.Chrome, name: str, *parts: str) -> None:
-    def there(_: object) -> bool:
-        error = shown(page, "chat-error")
-        assert error == "", error
-        return all(part in shown(page, name) for part in parts)
-
-    WebDriverWait(page, 120, 0.1).until(there, f"{name}: {shown(page, name)!r} without {parts}")
-
-
 def test_a_person_chats_and_sees_where_it_is_written(
     pool: RunningStack, client: openai.OpenAI, person: webdriver.Chrome
 ) -> None:
@@ -376,17 +335,6 @@ def test_a_person_chats_and_sees_where_it_is_written(
     assert "tokens/s" in shown(person, "chat-speed")
     assert f"{right.usage.prompt_tokens} tokens" in shown(person, "chat-prompt")
     until_shown(person, "chat-recoveries", f"from {browsers[-1]} to ", "there again after")
-
-
-# The text takes a second or two: a click that is sent from here may come too late.
-STOP_ONCE_IT_WRITES = """
-const state = document.getElementById('chat-state');
-new MutationObserver((_, watching) => {
-  if (!state.textContent.includes('it writes')) return;
-  watching.disconnect();
-  document.getElementById('chat-stop').click();
-}).observe(state, { childList: true, characterData: true, subtree: true });
-"""
 
 
 def test_a_person_stops_a_text(pool: RunningStack, person: webdriver.Chrome) -> None:

@@ -19,7 +19,6 @@ import pytest
 from tokenizers import Tokenizer
 
 from inference.core.generation.asked import Asked
-from tests.integration.test_openai import CALLING, registered
 from tests.support import decoders
 from tests.support.shared import ROOT
 from tests.support.stack import RunningStack
@@ -66,8 +65,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> decoders.Written:
 def environment(pair: RunningStack, files: decoders.Written) -> Mapping[str, str]:
     """What tells the scripts where the pool is."""
     pair.manage("add_sample")
-    for name, template in ((WRITER, decoders.CHAT_TEMPLATE), (CALLER, CALLING)):
-        pair.manage("shell", "-v0", "-c", registered(files, name, template))
+    for name, template in ((WRITER, decoders.CHAT_TEMPLATE), (CALLER, decoders.CALLING)):
+        pair.manage("shell", "-v0", "-c", decoders.registered(files, name, template))
     words = pair.manage("create_api_key", f"clients-{os.getpid()}").stdout.split()
     key = next(word for word in words if word.startswith("wp_"))
     ours = {"DOOR": f"{pair.url}/v1", "KEY": key, "WRITER": WRITER, "CALLER": CALLER}

@@ -28,6 +28,12 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
+CALLING = (
+    "{% for tool in tools or [] %}<tool_call>{{ tool.function.name }}</tool_call>\n{% endfor %}"
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}"
+    "{% for call in message.tool_calls or [] %}{{ call.function.arguments.side }}{% endfor %}\n{% endfor %}"
+)
+"""A template that names tools, and calls of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,3 +106,14 @@ def uncut(onnx: Path, asked: Asked) -> list[int]:
         if run.ending is not None:
             return writer.written
         new = [run.picks[-1].token]
+
+
+def registered(files: Written, name: str = "writer", template: str = CHAT_TEMPLATE) -> str:
+    """What registers the decoder with a chat template."""
+    described = Described(stop_tokens=(END,), chat_template=template, special=SPECIAL)
+    return (
+        "from pathlib import Path; from inference.catalog import registry;"
+        "from inference.checkpoints.described import Described;"
+        f"registry.add_model(Path({str(files.onnx)!r}), name={name!r}, "
+        f"tokenizer=Path({str(files.tokenizer)!r}), described={described!r})"
+    )
