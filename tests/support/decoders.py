@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from inference.checkpoints.described import Described
 from inference.core.generation.asked import Asked
 from inference.core.generation.sampled import TopLogits
 from inference.core.generation.writing import Writer
