@@ -141,7 +141,8 @@ class RunShard(models.Model):
     With `Redundancy.FIRST` a shard has two rows, its copies; when one is done the other is cancelled.
     """
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="shards")
+    # No index of its own: the constraint's begins with it, and each step would write both.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="shards", db_index=False)
     plan_shard = models.ForeignKey(PlanShard, on_delete=models.CASCADE, related_name="+")
     index = models.PositiveIntegerField()
     copy = models.PositiveSmallIntegerField(default=0, help_text="0, or 1: the same once more")
