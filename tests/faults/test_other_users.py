@@ -12,8 +12,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -159,14 +161,17 @@ def test_who_tries_finds_what_is_open(folder: Path) -> None:
     with (
         (folder / "open.txt").open("rb"),
         socket.socket(socket.AF_UNIX) as ours,
-        socket.create_server(("127.0.0.1", 0)) as web,
+        ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as web,
     ):
+        threading.Thread(target=web.serve_forever, daemon=True).start()
         ours.bind(str(folder / "open.sock"))
         ours.listen()
         (folder / "open.sock").chmod(0o777)
         found = doors([psutil.Process()], below=folder)
-        assert web.getsockname()[1] in found.ports
+        assert web.server_port in found.ports
         won = as_nobody(partial(attack, dataclasses.replace(found, pids=()), folder))
+        web.shutdown()
+    assert f"port {web.server_port} lets us in without a key" in won
     assert f"{folder}/open.txt can be read" in won
     assert f"socket {folder}/open.sock lets us in" in won
     assert f"{folder} can be listed" in won

@@ -137,6 +137,8 @@ def _is_open(port: int) -> bool:
     try:
         connection.request("GET", "/api/runs/")
         return connection.getresponse().status != http.HTTPStatus.UNAUTHORIZED
+    except (OSError, http.client.HTTPException):
+        return False
     finally:
         connection.close()
 
