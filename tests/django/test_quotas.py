@@ -128,7 +128,7 @@ def test_outputs_that_nobody_fetches_stop_their_owner_once_the_store_is_short(
     with pytest.raises(Busy, match=refusal):
         until = time.monotonic() + 10  # a store that had enough is looked at again within a second
         while time.monotonic() < until:
-            start(model, "key greedy")
+            start(model, "key greedy").delete()
     start(model, "key other")
     client().delete(ref.key)
     start(model, "key greedy")
