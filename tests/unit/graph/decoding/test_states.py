@@ -16,7 +16,8 @@ def test_the_zoos_decoder() -> None:
     read = found.read(decoder.tiny().model())
     whole = read.found.whole
     assert {item.name: item.use for item in whole.inputs} == {
-        "input_ids": Use.TOKENS, "attention_mask": Use.MASK, "position_ids": Use.POSITIONS
+        "input_ids": Use.TOKENS, "attention_mask": Use.MASK, "position_ids": Use.POSITIONS,
+        "logit_rows": Use.ROWS,
     }  # fmt: skip
     assert whole.states[1] == State(
         "past_key_values.0.value", "present.0.value", "float32", (1, 2, 0, 16), 2
