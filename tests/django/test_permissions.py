@@ -43,7 +43,8 @@ WRITES = {
 }
 # What is no view of /api/: each has a test of its own below.
 ADMIN = {
-    "admin/pool/", "admin/pool/rows/", "admin/pool/hour/", "admin/pool/*/", "admin/pictures/latency/", "admin/pictures/scores/",
+    "admin/pool/", "admin/pool/rows/", "admin/pool/hour/", "admin/pool/*/",
+    "admin/pictures/latency/", "admin/pictures/scores/",
     "admin/pictures/regressions/", "admin/compare/*/", "admin/try/*/", "admin/chat/",
     "admin/chat/sessions/*/",
 }  # fmt: skip
