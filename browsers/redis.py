@@ -81,7 +81,7 @@ def ask_meanwhile(commands: Sequence[Command], work: Callable[[], T]) -> tuple[l
     idle = _idle.now()
     connection = _connected(idle)
     try:
-        connection.send_packed_command(_packed(commands))
+        connection.send_packed_command(packed(commands))
         done = work()
         replies = [_reply(connection) for _ in commands]
     except BaseException:
@@ -140,7 +140,7 @@ def _connected(idle: list[_Connection]) -> _Connection:
     return connection
 
 
-def _packed(commands: Sequence[Command]) -> list[bytes | memoryview]:
+def packed(commands: Sequence[Command]) -> list[bytes | memoryview]:
     """Commands as the protocol has them; large values are not copied."""
     parts: list[bytes | memoryview] = []
     small: list[bytes | memoryview] = []

@@ -38,10 +38,11 @@ _NOT_DRAINED = {"drained_at": None, "drain_kind": DrainKind.NONE, "drain_reason"
 
 
 def publish() -> None:
-    """Repeat in Redis what the rows say; it may have lost its data."""
-    with (
-        connection.cursor() as cursor
-    ):  # every second: to build the statement costs more than it does
+    """Repeat in Redis what the rows say; it may have lost its data.
+
+    Done every second: to build the statement by the ORM would cost more than it does.
+    """
+    with connection.cursor() as cursor:
         cursor.execute(_WHO_IS_DRAINED)
         live.set_drained(browser_id for (browser_id,) in cursor.fetchall())
 

@@ -12,7 +12,7 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError, RedisError
 
-from browsers.redis import new_connection
+from browsers.redis import Command, new_connection, packed
 from inference.generation import scripts
 from inference.generation.scripts import Call, Found
 from inference.generation.streams import Appended, appended
@@ -71,12 +71,12 @@ class Exchange:
             raise answer
         return _found(answer)
 
-    def _send(self, commands: Sequence[bytes]) -> None:
+    def _send(self, commands: Sequence[Command]) -> None:
         if self._connection is None:
             connection = new_connection()
             connection.connect()
             self._connection = connection
-        self._connection.send_packed_command([b"".join(commands)], check_health=False)
+        self._connection.send_packed_command(packed(commands), check_health=False)
         self._asked = True
 
     def _answers(self, count: int) -> list[Any]:
@@ -100,26 +100,14 @@ class Exchange:
             connection.disconnect()
 
 
-def _transaction(calls: Sequence[Call]) -> list[bytes]:
-    packed = [
-        _packed("EVALSHA", scripts.sha_of(call.script), len(call.keys), *call.keys, *call.args)
-        for call in calls
-    ]
-    return packed if len(calls) == 1 else [_packed("MULTI"), *packed, _packed("EXEC")]
+def _transaction(calls: Sequence[Call]) -> list[Command]:
+    commands = [scripts.command(call) for call in calls]
+    return commands if len(calls) == 1 else [("MULTI",), *commands, ("EXEC",)]
 
 
-def _read(after: Mapping[str, str], most_ms: int) -> bytes:
+def _read(after: Mapping[str, str], most_ms: int) -> Command:
     block = ("BLOCK", most_ms) if most_ms else ()
-    return _packed("XREAD", "COUNT", 1, *block, "STREAMS", *after, *after.values())
-
-
-def _packed(*args: str | bytes | float) -> bytes:
-    """A command as the server reads it."""
-    parts = [b"*%d\r\n" % len(args)]
-    for arg in args:
-        raw = arg if isinstance(arg, bytes) else str(arg).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return b"".join(parts)
+    return ("XREAD", "COUNT", 1, *block, "STREAMS", *after, *after.values())
 
 
 def _found(answer: Any) -> Found:

@@ -5,15 +5,11 @@ Each asks in the same step whether its writer still may.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import redis
-from redis.commands.core import Script
-
-from browsers.redis import client
+from browsers.redis import Command, ask, script
 
 Found = Sequence[tuple[bytes, Sequence[tuple[bytes, Mapping[bytes, bytes]]]]]
 """What XREAD gives: by stream its entries."""
@@ -30,18 +26,12 @@ class Call:
 
 def run(call: Call) -> Any:
     """Run it; what it answers."""
-    return _known(call.script, client())(keys=call.keys, args=call.args)
+    return ask(command(call))[0]
 
 
-def sha_of(script: str) -> str:
-    """By which name the server knows it, once it has run."""
-    sha: str = _known(script, client()).sha
-    return sha
-
-
-@functools.cache
-def _known(text: str, server: redis.Redis) -> Script:
-    return server.register_script(text)
+def command(call: Call) -> Command:
+    """What runs it, where the server knows it already."""
+    return script(call.script, call.keys, call.args)
 
 
 # KEYS[1] the fence; ARGV[1] a stage, ARGV[2] its epoch. Why its holder may not write; false: they may.

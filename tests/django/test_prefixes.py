@@ -5,8 +5,6 @@ No browser computes here: the tests say what a worker says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,33 +14,17 @@ from browsers.bridge import StepRefused
 from browsers.core.failures import Category
 from browsers.redis import client
 from browsers.worker import BrowserWorker
-from inference.catalog import registry
 from inference.core.generation.asked import Asked, Ended, Ending
 from inference.core.generation.sessions import Place
 from inference.generation import endings, frames, prefixes, recovery, report, serving, streams
 from inference.generation.opening import _held
 from inference.generation.stage import Lost
 from inference.models import GenerationSession, GenerationStage, OnnxModel
-from tests.support import decoders
 from tests.support.ledger import publish
 
 PROMPT = tuple(range(40))
 NEXT = (*PROMPT, 7, 7, 7)
 pytestmark = pytest.mark.usefixtures("clean")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return decoders.write(tmp_path_factory.mktemp("decoder")).onnx
-
-
-@pytest.fixture
-def writer(files: Path) -> Iterator[OnnxModel]:
-    known = OnnxModel.objects.filter(name="writer").first()
-    for browser in ("a", "b", "c"):
-        publish(browser, memory_limit_mb=4000.0)
-    yield known or registry.add_model(files, name="writer")
-    GenerationSession.objects.all().delete()
 
 
 def begin(model: OnnxModel, prompt: tuple[int, ...], owner: str, **asked: Any) -> GenerationSession:
