@@ -94,6 +94,9 @@ class Incident(models.Model):
     reclaimed_mb = models.FloatField(
         null=True, help_text="memory given back by it, as measured; null: not measured"
     )
+    page = models.CharField(
+        max_length=200, blank=True, help_text="the page of the admin that tells more; blank: none"
+    )
 
     class Meta:
         ordering = ["-id"]

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown
 
-from history import vocabulary
+from history import announcing, vocabulary
 
 if TYPE_CHECKING:
     from browsers.core.answers.known import Known
     from browsers.session import LoadEvent
     from browsers.worker import BrowserWorker
+    from history.models import Regression
 
 log = logging.getLogger(__name__)
 _stop_sweep = threading.Event()
@@ -29,6 +30,7 @@ _stop_sweep = threading.Event()
 def connect() -> None:
     """Connect the apps' questions to their answers, and Celery's life-cycle to this process' part."""
     vocabulary.use(kinds=_kinds, available=_kinds_here, blame=_blame)
+    announcing.regression_changed.connect(_regressed)
     worker_init.connect(_begin, weak=False)
 
 
@@ -65,6 +67,23 @@ def _blame(error_type: str) -> str | None:
     except ValueError:
         return None
     return str(Blame.BROWSER if blame == Blame.CRASH else blame)
+
+
+def _regressed(regression: Regression, **_: Any) -> None:
+    """History found a slower build: an incident of a browser of its kind, the slower build's first."""
+    from browsers.core.failures import Category
+    from browsers.models import Browser, Incident
+
+    rows = Browser.objects.filter(kind=regression.browser)
+    browser = rows.filter(version=regression.to_build).first() or rows.first()
+    if regression.closed_at is None and browser is not None:
+        Incident.objects.create(
+            browser=browser,
+            category=Category.REGRESSION,
+            message=f"{regression.model_name}: {regression.platform} takes {regression.change_ratio:.2f} "
+            f"times as long in {regression.to_build} as in {regression.from_build}",
+            page=f"/admin/history/regression/{regression.pk}/change/",
+        )
 
 
 def _start_browser() -> None:

@@ -110,6 +110,8 @@ class Category(StrEnum):
     WRONG_ANSWER = "wrong_answer", Retry.ELSEWHERE, Blame.BROWSER, 500
     # It was above its memory limit, or the machine was short, and it made room between two tasks.
     MEMORY_PRESSURE = "memory_pressure", Retry.ELSEWHERE, Blame.NOBODY, 500
+    # It does a model worse than before: no longer right, or slower.
+    REGRESSION = "regression", Retry.ELSEWHERE, Blame.NOBODY, 500
     # A person asked for the repair.
     OPERATOR = "operator", Retry.ELSEWHERE, Blame.NOBODY, 500, Rung.PING
 

@@ -248,6 +248,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "page",
+                    models.CharField(
+                        blank=True,
+                        help_text="the page of the admin that tells more; blank: none",
+                        max_length=200,
+                    ),
+                ),
+                (
                     "browser",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,

@@ -41,6 +41,11 @@ class Earlier:
         found = {place: self.state(place) for place in places}
         return {place: state for place, state in found.items() if state is not None}
 
+    def latest(self, place: Place) -> ComparisonCell | None:
+        """When inputs of the same types and shapes were measured there last; None: they never were."""
+        measured = (cell for cell in reversed(self._same_inputs(place)) if cell.samples)
+        return next(measured, None)
+
     def told(self, place: Place) -> list[JsonObject]:
         """Those that asked inputs of the same types and shapes, as JSON can say it."""
         return [
@@ -51,6 +56,9 @@ class Earlier:
                 "state": cell.state,
                 "median_ms": statistics.median(cell.samples) if cell.samples else None,
             }
-            for cell in self._cells[place]
-            if cell.comparison.inputs == self._inputs and cell.state != CellState.UNTRIED
+            for cell in self._same_inputs(place)
+            if cell.state != CellState.UNTRIED
         ]
+
+    def _same_inputs(self, place: Place) -> list[ComparisonCell]:
+        return [cell for cell in self._cells[place] if cell.comparison.inputs == self._inputs]

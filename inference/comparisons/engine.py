@@ -24,7 +24,8 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from browsers.core.failures import Category
-from inference.comparisons import announcing, outcomes, storage, ways
+from browsers.models import Incident
+from inference.comparisons import announcing, outcomes, report, storage, ways
 from inference.core.comparisons.cells import CellState
 from inference.core.comparisons.turns import Seat, next_turn
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownBrowser
@@ -230,9 +231,14 @@ def _end_turn(comparison: Comparison, change: Callable[[ComparisonCell], None]) 
 
 
 def _finish(comparison: Comparison, now: datetime) -> None:
-    won = Comparison.objects.filter(pk=comparison.pk, state=ComparisonState.RUNNING).update(
-        state=ComparisonState.FINISHED, ended_at=now, note="", wait_until=None
-    )
+    """With the incidents of what became worse, both or neither; nothing if somebody else did."""
+    document = report.document(comparison)
+    with transaction.atomic():
+        won = Comparison.objects.filter(pk=comparison.pk, state=ComparisonState.RUNNING).update(
+            state=ComparisonState.FINISHED, ended_at=now, note="", wait_until=None
+        )
+        if won:
+            Incident.objects.bulk_create(announcing.incidents(comparison, document))
     if won:
         log.info("%s finished", comparison)
-        announcing.tell(comparison)
+        announcing.tell(comparison, document)

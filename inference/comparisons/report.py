@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from inference.comparisons import regressions
 from inference.comparisons.earlier import Earlier
-from inference.core.comparisons.cells import BAD, CellState, Place, label, worse
+from inference.core.comparisons.cells import BAD, CellState, label
 from inference.core.comparisons.differences import Difference, differences, said
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
@@ -32,7 +33,6 @@ def document(comparison: Comparison) -> JsonObject:
     cells = list(comparison.cells.all())
     bits = _same_bits(comparison, cells)
     before = Earlier(comparison)
-    now = _states(cells)
     found = differences({str(cell): cell.samples for cell in cells})
     return {
         "id": str(comparison.pk),
@@ -52,10 +52,7 @@ def document(comparison: Comparison) -> JsonObject:
         "cells": [_cell(cell, bits[cell.index], before) for cell in cells],
         "differences": [{**dataclasses.asdict(one), "shown": one.shown} for one in found],
         "said": sentences(comparison, cells, found),
-        "worse": [
-            {**dataclasses.asdict(place), "name": str(place)}
-            for place in worse(now, before.states(list(now)))
-        ],
+        **regressions.found(cells, before),
         "methods": METHODS,
     }
 
@@ -156,10 +153,6 @@ def _same_bits_said(cells: Sequence[ComparisonCell]) -> list[str]:
         same = "the same bits" if len(bits) == 1 else f"{len(bits)} different answers to the bit"
         told.append(f"wasm in {names}: {same}")
     return told
-
-
-def _states(cells: Sequence[ComparisonCell]) -> dict[Place, CellState]:
-    return {cell.place: CellState(cell.state) for cell in cells}
 
 
 def first_line(text: str) -> str:

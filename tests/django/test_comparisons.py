@@ -11,11 +11,12 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from browsers.core.answers.proofs import Verdict
 from browsers.core.failures import Category
-from browsers.models import BackendProof, Browser
+from browsers.models import BackendProof, Browser, Incident
 from browsers.redis import client
 from inference import tasks
 from inference.catalog import registry
@@ -25,6 +26,7 @@ from inference.core.comparisons.cells import CellState
 from inference.errors import Busy, InvalidRequest, UnknownBrowser
 from inference.models import (
     Comparison,
+    ComparisonCell,
     OnnxModel,
     Run,
     RunState,
@@ -39,6 +41,11 @@ from tests.support.webhook import Webhook
 def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
     with two_browsers():
         yield chain_model(tmp_path, "compared")
+
+
+def took(**times_ms: float) -> dict[str, dict[str, float]]:
+    """What each browser's runs take."""
+    return {browser: {"compute_ms": time_ms} for browser, time_ms in times_ms.items()}
 
 
 def test_every_round_runs_each_cell_once_and_the_first_run_is_apart(model: OnnxModel) -> None:
@@ -106,6 +113,11 @@ def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: O
         {"kind": "kind-b", "backend": "wasm", "strategy": "none", "name": "kind-b wasm"}
     ]
     assert any(said.startswith("b wasm is wrong") for said in document["said"])
+    assert document["worsened"] == ["kind-b wasm is wrong, and was right before."]
+    (incident,) = Incident.objects.all()
+    assert (incident.browser_id, incident.category) == ("b", Category.REGRESSION)
+    assert incident.message == "compared: kind-b wasm is wrong, and was right before."
+    assert incident.page == reverse("admin:inference_comparison_change", args=[comparison.pk])
     suite = ET.fromstring(junit.render(document)).find("testsuite")
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
@@ -126,6 +138,39 @@ def test_a_browser_that_is_a_fifth_slower_is_told_in_words_and_as_bars(model: On
     html = page.standalone(document)
     assert html.count('class="hp-bar-place"') == 2
     assert html.count('class="hp-whisker"') == 2 * 3
+
+
+def test_a_browser_that_became_slower_is_told_with_its_builds_and_is_an_incident(
+    model: OnnxModel,
+) -> None:
+    finish(asking.create(asked(model, runs=20)), **took(a=5.0, b=5.0))
+    comparison = asking.create(asked(model, runs=20))
+    ComparisonCell.objects.exclude(comparison=comparison).filter(browser="b").update(version="1.9")
+    finish(comparison, **took(a=5.0, b=6.0))
+    document = report.document(comparison)
+    (one,) = document["slower"]
+    assert (one["name"], document["worse"], document["slower_everywhere"]) == (
+        "kind-b wasm",
+        [],
+        False,
+    )
+    assert one["low"] >= 1.1
+    (sentence,) = document["worsened"]
+    assert sentence.startswith("kind-b wasm takes about 1.2 times as long as on 20")
+    assert sentence.endswith(" UTC (then 1.9, now 2.0).")
+    assert sentence in page.standalone(document)
+    (incident,) = Incident.objects.all()
+    assert (incident.browser_id, incident.message) == ("b", f"compared: {sentence}")
+
+
+def test_where_everything_became_slower_no_browser_is_blamed(model: OnnxModel) -> None:
+    finish(asking.create(asked(model, runs=20)), **took(a=5.0, b=5.0))
+    comparison = asking.create(asked(model, runs=20))
+    finish(comparison, **took(a=6.0, b=6.5))
+    document = report.document(comparison)
+    assert document["slower_everywhere"]
+    assert "the machine may be what changed" in document["worsened"][-1]
+    assert not Incident.objects.exists()
 
 
 def test_a_failure_is_told_in_full_with_its_operator(model: OnnxModel) -> None:

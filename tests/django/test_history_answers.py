@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.urls import reverse
 
+from browsers.core.failures import Category
 from browsers.models import Browser
 from history import answers, recording, transfer
 from history.announcing import regression_changed
@@ -183,6 +185,7 @@ def test_history_rests_many_times_as_long_as_it_worked(settings: Any) -> None:
 def test_a_slower_build_opens_a_regression_that_its_successor_closes(settings: Any) -> None:
     told: list[dict[str, Any]] = []
     heard: list[str] = []
+    here = Browser.objects.create(id="chromium", kind="chromium", family="chromium", version="151")
     with Webhook(told) as url:
         settings.WEBPOOL_REGRESSION_WEBHOOK = url
         regression_changed.connect(
@@ -202,6 +205,10 @@ def test_a_slower_build_opens_a_regression_that_its_successor_closes(settings: A
                 break
             threading.Event().wait(0.05)
         regression_changed.disconnect(_listener)
+    (incident,) = here.incidents.all()
+    assert incident.category == Category.REGRESSION
+    assert incident.message.endswith(" times as long in 151 as in 150")
+    assert incident.page == reverse("admin:history_regression_change", args=[one.pk])
     assert sorted(document["state"] for document in told) == ["closed", "open"]
 
 

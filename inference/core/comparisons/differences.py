@@ -79,9 +79,13 @@ def said(one: Difference) -> str:
         )
     if one.ratio is None or one.low is None or one.high is None:
         return f"{one.slower} is slower than {one.faster}; its times are too short for a ratio"
-    low, high = _ratio(one.low), _ratio(one.high)
-    times = f"about {low}" if low == high else f"{low} to {high}"
-    return f"{one.slower} is {times} times as slow as {one.faster}"
+    return f"{one.slower} is {times_as_long(one.low, one.high)} times as slow as {one.faster}"
+
+
+def times_as_long(low: float, high: float) -> str:
+    """The interval of a ratio, for people: `1.2 to 1.4`, `about 1.3`."""
+    ends = _ratio(low), _ratio(high)
+    return f"about {ends[0]}" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
 def _ratio(value: float) -> str:

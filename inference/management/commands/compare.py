@@ -31,6 +31,7 @@ _SAY_EVERY_S: Final = 5.0
 _STANDS_AFTER_S: Final = 10.0
 _INTERRUPTED: Final = 130
 _FILES: Final = ("html", "json", "junit")
+_SLOWER: Final = "slower"
 
 
 class _Options(TypedDict):
@@ -56,7 +57,7 @@ class Command(TypedCommand[_Options]):
         "Compare a registered model over browsers and backends: time, load, memory, difference from "
         "onnxruntime. The pool goes on when this command is killed (--show follows it again); Ctrl-C "
         "cancels. Exit code 1: a cell is wrong or failed that was right before, or is in a state of "
-        "--fail-on."
+        "--fail-on, of which `slower` is one: it takes longer than before."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -81,13 +82,13 @@ class Command(TypedCommand[_Options]):
         source.add_argument("--input", type=Path, metavar="FILE", help=".npz or .json")
         source.add_argument("--known-answer", action="store_true", help="ask what is known of it")
         parser.add_argument("--strict", action="store_true", help="no node on another provider")
-        parser.add_argument("--fail-on", default="", help="states, such as wrong,failed,untried")
+        parser.add_argument("--fail-on", default="", help="states, such as wrong,failed,slower")
         parser.add_argument("--show", metavar="ID", help="follow and tell an earlier comparison")
         for kind in _FILES:
             parser.add_argument(f"--{kind}", type=Path, metavar="FILE")
 
     def carry_out(self, options: _Options) -> None:
-        fail_on = _states(options["fail_on"])
+        fail_on, on_slower = _states(options["fail_on"])
         files = {"html": options["html"], "json": options["json"], "junit": options["junit"]}
         for kind, path in files.items():
             if path:
@@ -107,8 +108,10 @@ class Command(TypedCommand[_Options]):
                     file.write(written)
         self._tell(document)
         states = [CellState(cell["state"]) for cell in document["cells"]]
-        bad = failing(states, fail_on) if fail_on else bool(document["worse"])
-        if bad or comparison.state != ComparisonState.FINISHED:
+        asked = bool(options["fail_on"])
+        bad = failing(states, fail_on) if asked else bool(document["worse"])
+        slower = on_slower and bool(document["slower"])
+        if bad or slower or comparison.state != ComparisonState.FINISHED:
             sys.exit(1)
 
     def _comparison(self, options: _Options) -> Comparison:
@@ -182,8 +185,8 @@ class Command(TypedCommand[_Options]):
             self.stdout.write("  " + line_of(cell))
         for sentence in document["said"]:
             self.stdout.write(sentence)
-        for place in document["worse"]:
-            self.stdout.write(f"Worse than before: {place['name']}.")
+        for sentence in document["worsened"]:
+            self.stdout.write(f"Worse than before: {sentence}")
         self.stdout.write(f"comparison {document['id']}")
 
     def _say(self, text: str) -> None:
@@ -233,15 +236,19 @@ def _written(document: JsonObject) -> dict[str, bytes]:
     }
 
 
-def _states(text: str) -> frozenset[CellState]:
-    """Raises InvalidRequest: a word that is no state of a cell."""
-    names = [part.strip() for part in text.split(",") if part.strip()]
+def _states(text: str) -> tuple[frozenset[CellState], bool]:
+    """States of cells, and whether `slower` is asked for, too.
+
+    Raises:
+        InvalidRequest: a word that is neither.
+    """
+    names = {part.strip() for part in text.split(",") if part.strip()}
     ends = (*BAD, CellState.UNTRIED, CellState.NOT_JUDGED)
-    if unknown := [name for name in names if name not in ends]:
+    if unknown := sorted(names.difference(ends, {_SLOWER})):
         raise InvalidRequest(
-            f"--fail-on: expected of {', '.join(sorted(ends))}, got {unknown[0]!r:.100}"
+            f"--fail-on: expected of {', '.join(sorted((*ends, _SLOWER)))}, got {unknown[0]!r:.100}"
         )
-    return frozenset(map(CellState, names))
+    return frozenset(map(CellState, names - {_SLOWER})), _SLOWER in names
 
 
 def _check_place(flag: str, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import scipy
@@ -20,6 +22,7 @@ from inference.core.comparisons.cells import (
 from inference.core.comparisons.differences import differences, holm, said
 from inference.core.comparisons.figures import quantile
 from inference.core.comparisons.operators import operator_at_fault
+from inference.core.comparisons.slowdowns import LEAST_RATIO, slowdowns
 from inference.core.comparisons.totals import Part, Total, total
 from inference.core.comparisons.turns import Seat, next_turn
 
@@ -109,6 +112,34 @@ def test_of_six_equal_cells_hardly_any_pair_is_found_different() -> None:
 def test_holm() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+def test_a_place_that_takes_a_quarter_longer_than_before_is_found() -> None:
+    steady, slowed, new = (Place(kind, "wasm", "none") for kind in ("a", "b", "c"))
+    before = {steady: times(seed=1), slowed: times(seed=2)}
+    now = {steady: times(seed=3), slowed: times(1.25, seed=4), new: times(seed=5)}
+    found = slowdowns(now, before)
+    assert ([one.place for one in found.places], found.everywhere) == ([slowed], False)
+    (one,) = found.places
+    assert LEAST_RATIO <= one.low < 1.25 < one.high
+    assert re.fullmatch(r"b wasm takes 1\.\d to 1\.\d times as long", one.said())
+
+
+def test_what_is_hardly_slower_or_faster_than_before_is_not_told() -> None:
+    place = Place("a", "wasm", "none")
+    for factor in (1.08, 0.5):
+        now, before = {place: times(factor, seed=1, count=400)}, {place: times(seed=2, count=400)}
+        assert slowdowns(now, before).places == ()
+    assert slowdowns({place: times(3.0, count=4)}, {place: times()}).places == (), "too few runs"
+
+
+def test_where_every_place_is_slower_that_is_said() -> None:
+    places = [Place(kind, "wasm", "none") for kind in "ab"]
+    before = {place: times(seed=at) for at, place in enumerate(places)}
+    now = {place: times(1.5, seed=at + 9) for at, place in enumerate(places)}
+    assert slowdowns(now, before).everywhere
+    one = places[:1]
+    assert not slowdowns({p: now[p] for p in one}, {p: before[p] for p in one}).everywhere
 
 
 def test_times_of_zero_have_no_ratio() -> None:
