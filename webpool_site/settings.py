@@ -32,6 +32,7 @@ private_home(WEBPOOL_HOME)
 # --- web -----------------------------------------------------------------------------------
 WEBPOOL_HOST = os.environ.get("WEBPOOL_HOST", "127.0.0.1")
 PORT = env_int("PORT", 8000)
+WEBPOOL_GRPC_PORT = env_int("WEBPOOL_GRPC_PORT", 0)  # 0: none
 WEBPOOL_PRODUCTION = env_bool("WEBPOOL_PRODUCTION", False)
 DEBUG = False
 SECRET_KEY = load_secret_key(WEBPOOL_HOME / "secret_key")

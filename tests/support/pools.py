@@ -30,8 +30,14 @@ _PATIENT = {"WEBPOOL_BROWSER_START_S": "180", "WEBPOOL_RUN_DEADLINE_S": "180"}
 """A busy machine may need long to bring a browser back, or to compute a run: neither fails for that."""
 FOREIGN_PORT = free_port()
 """Of the other site whose pages may call `stack` (tests/support/foreign_page.py)."""
+GRPC_PORT = free_port()
+"""On which `stack` answers gRPC."""
+_STACK = {
+    "WEBPOOL_CORS_ORIGINS": f"http://127.0.0.1:{FOREIGN_PORT}",
+    "WEBPOOL_GRPC_PORT": str(GRPC_PORT),
+}
 KINDS = {
-    "stack": Kind(sample=True, env={"WEBPOOL_CORS_ORIGINS": f"http://127.0.0.1:{FOREIGN_PORT}"}),
+    "stack": Kind(sample=True, env=_STACK),
     "pair": Kind("chromium,firefox", "wasm", env=_PATIENT),
     "trio": Kind("chromium,firefox,webkitgtk", "wasm", env=_PATIENT | {"WEBPOOL_STANDBYS": "0"}),
 }

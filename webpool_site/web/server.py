@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import sys
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
+from django.conf import settings
 
 _DATE_EVERY_S: Final = 1.0
 
@@ -22,6 +25,29 @@ class RestingServer(uvicorn.Server):
         super().__init__(config)
         self._told = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: Any = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if settings.WEBPOOL_GRPC_PORT and self.started:
+            self._calls = await self._serve_calls()
+
+    async def _serve_calls(self) -> Any:
+        """gRPC, where it is asked for: its packages are imported then alone."""
+        try:
+            from webpool_site.web import rpc
+        except ImportError as error:
+            sys.exit(f"WEBPOOL_GRPC_PORT needs {error.name}: pip install 'webpool[grpc]'")
+        host, application = self.config.host, self.config.loaded_app
+        try:
+            return await rpc.serve(application, host, settings.WEBPOOL_GRPC_PORT)
+        except OSError as error:
+            sys.exit(str(error))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._calls is not None:
+            await self._calls.stop(self.config.timeout_graceful_shutdown)
+        await super().shutdown(sockets)
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()
