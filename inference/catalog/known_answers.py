@@ -35,7 +35,6 @@ from inference.store.tensors import encode_array
 log = logging.getLogger(__name__)
 Arrays = dict[str, Array]
 _MOST_BYTES: Final = 1_000_000_000  # of a step's weights: they are in memory while it is answered
-_NOT_KEPT: Final = "none was kept"
 _MOST_REMEMBERED: Final = 256
 _UNTOLD: Final = (
     "the graph of %s cannot be followed, it may hold every form that backends get wrong: %s"
@@ -125,25 +124,26 @@ def known(sha256: str) -> Known:
     """What is known of a file; of one that nothing was kept of, what the file itself tells."""
     found = _KNOWN.get(sha256)
     if found is None:
-        found = _known(sha256)
-        if not found.why_none.startswith(_NOT_KEPT):  # it may be there the next time
+        found, kept = _known(sha256)
+        if kept:  # else it may be there the next time
             _KNOWN[sha256] = found
             while len(_KNOWN) > _MOST_REMEMBERED:
                 del _KNOWN[next(iter(_KNOWN))]
     return found
 
 
-def _known(sha256: str) -> Known:
+def _known(sha256: str) -> tuple[Known, bool]:
+    """What is known of a file, and whether that is what was kept of it."""
     try:
         with np.load(path_of(sha256), allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
         if unpacked(arrays[META])["rules"] == RULES:
-            return _read(arrays)
-        why = f"{_NOT_KEPT} by these rules; cut the model anew"
+            return _read(arrays), True
+        why = "none was kept by these rules; cut the model anew"
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         log.warning("no known answers of %s can be read: %s", sha256, error)
-        why = f"{_NOT_KEPT} ({type(error).__name__})"
-    return _read({META: packed(_traits(sha256) | {"why_none": why})})
+        why = f"none was kept ({type(error).__name__})"
+    return _read({META: packed(_traits(sha256) | {"why_none": why})}), False
 
 
 def _read(arrays: Arrays) -> Known:

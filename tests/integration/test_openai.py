@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import jsonschema_rs
 import numpy as np
 import openai
 import pytest
-from openai.types import CompletionUsage
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from tokenizers import Tokenizer
@@ -24,6 +22,7 @@ from tokenizers import Tokenizer
 from tests.support import decoders
 from tests.support.chat_page import STOP_ONCE_IT_WRITES, fill_in, shown, until_shown
 from tests.support.doors import wait_for
+from tests.support.openai_answers import counted, ending, refusal, told
 from tests.support.stack import RunningStack
 from tests.support.visitor import visitor
 
@@ -76,11 +75,6 @@ def tokenizer(files: decoders.Written) -> Tokenizer:
     return Tokenizer.from_file(str(files.tokenizer))
 
 
-def told(tokenizer: Tokenizer, tokens: list[int]) -> str:
-    text: str = tokenizer.decode(tokens)
-    return text
-
-
 def test_the_likeliest_text_is_that_of_the_uncut_decoder(
     client: openai.OpenAI, files: decoders.Written, tokenizer: Tokenizer
 ) -> None:
@@ -100,12 +94,6 @@ def test_the_likeliest_text_is_that_of_the_uncut_decoder(
         choice.logprobs.token_logprobs or (), choice.logprobs.top_logprobs or (), strict=True
     ):
         assert said == max(likeliest.values()) < 0
-
-
-def counted(usage: CompletionUsage | None) -> tuple[int, int, int]:
-    """Tokens, whatever was cached of them: the same question is begun with what is kept of the first."""
-    assert usage is not None
-    return usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
 
 
 def test_a_chat_is_the_same_whole_and_streamed(client: openai.OpenAI) -> None:
@@ -218,14 +206,6 @@ def test_texts_are_embedded(client: openai.OpenAI) -> None:
 def test_models_are_listed(client: openai.OpenAI) -> None:
     assert {model.id for model in client.models.list()} == {"caller", "minilm", "writer"}
     assert client.models.retrieve("writer").owned_by == "webpool"
-
-
-def refusal(error: type[openai.APIStatusError], ask: Any, **fields: Any) -> Any:
-    with pytest.raises(error) as caught:
-        ask(**fields)
-    body: Any = caught.value.body
-    assert body["message"]
-    return body
 
 
 def test_what_cannot_be_is_refused_by_its_name(client: openai.OpenAI) -> None:
@@ -365,15 +345,6 @@ def test_a_caller_that_leaves_takes_its_session_with_it(pool: RunningStack, key:
         first = next(line for line in answer.iter_lines() if line.startswith("data: "))
         session = json.loads(first[6:])["id"].removeprefix("chatcmpl-")
     assert ending(pool, session) == "cancelled"
-
-
-def ending(pool: RunningStack, session: str) -> str:
-    """How a session ended, once it has."""
-    deadline = time.monotonic() + 60
-    code = f"from inference.models import GenerationSession as S; print(S.objects.get(pk='{session}').ending)"
-    while not (found := pool.manage("shell", "-v0", "-c", code).stdout.strip()):
-        assert time.monotonic() < deadline, "the session went on"
-    return found
 
 
 def test_a_lost_browser_is_a_pause_and_the_text_stays_the_same(

@@ -5,105 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import psutil
 import pytest
 
-from browsers.bridge import Bridge, NotLoaded, PageEvent
-from browsers.core.errors import ConnectionLost, DeadlinePassed, InvalidInput, OutOfMemory
+from browsers.bridge import NotLoaded, PageEvent
+from browsers.core.errors import ConnectionLost, DeadlinePassed, InvalidInput
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
-from browsers.processes import HOST
+from tests.support.served import SHA256, Page, Served, get, reply
 from webpool_site.lab.faults.injection import silence_page
-
-SHA256 = "ab" * 32
-Page = aiohttp.ClientWebSocketResponse
-
-
-class Served:
-    """A running bridge and what it reported."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "ort.mjs").write_text("export {};")
-        (folder / "secret.txt").write_text("no")
-        (folder / SHA256).write_bytes(bytes(range(256)) * 1000)
-        self.events: list[PageEvent] = []
-        self.bridge = Bridge(
-            files=lambda name: {SHA256: folder / SHA256}[name],
-            runtime_dir=folder,
-            on_event=self.events.append,
-        )
-        self.bridge.start()
-        self.bridge.listen(HOST)
-        self.url = self.bridge.url(threads=2)
-        self.base = self.url.split("?")[0]
-        port = parse_qs(urlsplit(self.url).query)["socket"][0]
-        self.socket_url = f"ws://127.0.0.1:{port}/"
-        _, headers, _ = asyncio.run(get(self.url))
-        self.cookie: str = headers["Set-Cookie"].partition(";")[0]
-
-    @asynccontextmanager
-    async def page(self, path: str = "", **headers: str) -> AsyncIterator[Page]:
-        headers = {"Origin": self.bridge.origin, "Cookie": self.cookie, **headers}
-        async with (
-            aiohttp.ClientSession() as client,
-            client.ws_connect(self.socket_url + path, headers=headers, max_msg_size=0) as socket,
-        ):
-            yield socket
-
-    def engine(self, engine: Callable[[Page], Awaitable[None]]) -> threading.Thread:
-        """Run a page's engine in a thread, with a page that does nothing."""
-
-        async def run() -> None:
-            async with self.page("engine") as socket:
-                await engine(socket)
-
-        async def idle(socket: Page) -> None:
-            await socket.receive()
-
-        if not self.bridge.connected:
-            self.talk(idle)
-        thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
-        thread.start()
-        return thread
-
-    def talk(self, page: Callable[[Page], Awaitable[None]]) -> threading.Thread:
-        """Run a page in a thread; returns when it is connected."""
-
-        async def run() -> None:
-            async with self.page() as socket:
-                await page(socket)
-
-        thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
-        thread.start()
-        until = time.monotonic() + 5
-        while not self.bridge.connected and time.monotonic() < until:
-            time.sleep(0.005)
-        assert self.bridge.connected
-        return thread
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    running = Served(tmp_path)
-    yield running
-    running.bridge.close()
-    running.bridge.close()
-
-
-async def get(url: str, **headers: str) -> tuple[int, Any, bytes]:
-    async with aiohttp.ClientSession() as client, client.get(url, headers=headers) as answer:
-        return answer.status, answer.headers, await answer.read()
-
-
-def reply(frame: bytes, fields: dict[str, Any], tensors: list[WireTensor] | None = None) -> bytes:
-    header, _ = decode_frame(frame)
-    return b"".join(encode_frame({"page_ms": 0, **fields, "id": header["id"]}, tensors or []))
 
 
 async def check_served(served: Served, path: str, mime: str) -> None:
@@ -333,81 +244,3 @@ def test_a_page_hears_of_the_end_of_a_connection_that_went_silent(served: Served
         served.bridge.request("ping", {}, timeout_s=1.5)
     served.bridge.drop_connection(known)
     assert ended.wait(5.0)
-
-
-async def answers_each(socket: Page) -> None:
-    async for message in socket:
-        _, tensors = decode_frame(message.data)
-        await socket.send_bytes(reply(message.data, {"from": "engine"}, tensors))
-
-
-@pytest.mark.parametrize("size", [0, 5, 70_000, 3_000_000])
-def test_steps_go_to_the_engine_which_is_waited_for(served: Served, size: int) -> None:
-    served.engine(answers_each)
-    given = WireTensor("x", "uint8", (size,), b"7" * size)
-    for _ in range(2):
-        header, (got,) = served.bridge.step("decode", {}, [given], timeout_s=10)
-        assert header["from"] == "engine"
-        assert bytes(got.data) == given.data
-
-
-def test_a_step_without_a_page_fails_at_once_and_without_an_engine_at_its_deadline(
-    served: Served,
-) -> None:
-    with pytest.raises(ConnectionLost, match="no page"):
-        served.bridge.step("decode", {}, (), timeout_s=30)
-
-    async def idle(socket: Page) -> None:
-        await socket.receive()
-
-    served.talk(idle)
-    with pytest.raises(DeadlinePassed, match="'decode'"):
-        served.bridge.step("decode", {}, (), timeout_s=0.1)
-
-
-def test_an_answer_to_a_step_that_was_given_up_is_passed_over(served: Served) -> None:
-    async def late(socket: Page) -> None:
-        first = await socket.receive_bytes()
-        second = await socket.receive_bytes()
-        await socket.send_bytes(reply(first, {"from": "first"}))
-        await socket.send_bytes(reply(second, {"from": "second"}))
-        await socket.receive()
-
-    served.engine(late)
-    with pytest.raises(DeadlinePassed):
-        served.bridge.step("decode", {}, (), timeout_s=0.5)
-    header, _ = served.bridge.step("decode", {}, (), timeout_s=10)
-    assert header["from"] == "second"
-
-
-def test_who_cuts_the_page_gives_up_what_its_engine_was_asked(served: Served) -> None:
-    async def cut(socket: Page) -> None:
-        await socket.receive_bytes()
-        served.bridge.drop_connection()
-        await socket.receive()
-
-    engine = served.engine(cut)
-    with pytest.raises(ConnectionLost):
-        served.bridge.step("decode", {}, (), timeout_s=30)
-    engine.join(10)
-    assert not engine.is_alive(), "its own connection is closed, too"
-
-
-def test_an_engine_that_broke_sees_its_answer_taken_and_the_next_step_waits_for_another(
-    served: Served,
-) -> None:
-    seen = threading.Event()
-
-    async def broken(socket: Page) -> None:
-        error = {"code": "out_of_memory", "message": "because"}
-        frame = reply(await socket.receive_bytes(), {"error": error, "fatal": True})
-        await socket.send_bytes(frame)
-        await socket.receive()
-        seen.set()
-
-    served.engine(broken)
-    with pytest.raises(OutOfMemory, match="because"):
-        served.bridge.step("decode", {}, (), timeout_s=10)
-    assert seen.wait(10)
-    served.engine(answers_each)
-    assert served.bridge.step("decode", {}, (), timeout_s=10)[0]["from"] == "engine"

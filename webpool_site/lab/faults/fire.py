@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from browsers.core.failures import Category
 from history import recording
 from history.models import HistoryState
+from inference.errors import RunFailed
 from inference.models import Attempt, Outcome, Run
 from inference.store import outbox
 from webpool_site.lab.faults.chaos import Strike
@@ -36,8 +38,8 @@ def verdict(load: Load, texts: Writers, strikes: Sequence[Strike]) -> dict[str, 
         "http_answered": load.http_answered,
         "http_asked_again": load.asked_again,
         "wrong": load.wrong,
-        "failed": {run: why for run, why in load.failed.items() if run not in lost_in_store},
-        "lost_in_store": lost_in_store,
+        "failed": _said({run: why for run, why in load.failed.items() if run not in lost_in_store}),
+        "lost_in_store": _said(lost_in_store),
         "refused": dict(load.refused),
         "unexpected": load.unexpected,
         "unknown_to_callers": sorted(str(pk) for pk in ours - load.asked),
@@ -48,9 +50,13 @@ def verdict(load: Load, texts: Writers, strikes: Sequence[Strike]) -> dict[str, 
     }
 
 
-def _lost_in_store(failed: Mapping[str, str]) -> dict[str, str]:
+def _lost_in_store(failed: Mapping[str, RunFailed]) -> dict[str, RunFailed]:
     """Runs whose tensors a killed Valkey had not written yet: counted apart."""
-    return {run: why for run, why in failed.items() if why.startswith("tensor_lost:")}
+    return {run: why for run, why in failed.items() if why.category == Category.TENSOR_LOST}
+
+
+def _said(failed: Mapping[str, RunFailed]) -> dict[str, str]:
+    return {run: f"{why.category}: {why}" for run, why in failed.items()}
 
 
 def kept_by_history() -> dict[str, int]:

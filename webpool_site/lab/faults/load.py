@@ -71,7 +71,7 @@ class Load:
         self.asked: set[uuid.UUID] = set()
         self.answered: set[uuid.UUID] = set()
         self.wrong: list[str] = []
-        self.failed: dict[str, str] = {}
+        self.failed: dict[str, RunFailed] = {}
         self.refused: Counter[str] = Counter()
         self.unexpected: list[str] = []
         self.http_answered = 0
@@ -122,7 +122,7 @@ class Load:
             outputs = _patiently(lambda: collect(run))
         except RunFailed as failure:
             with self._lock:
-                self.failed[str(run.pk)] = f"{failure.category}: {failure}"
+                self.failed[str(run.pk)] = failure
         except Exception as error:
             self._unexpected(f"waiting for {run.pk}", error)
         else:
