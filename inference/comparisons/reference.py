@@ -40,17 +40,21 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A question, and the files that answer it; `version` of native onnxruntime."""
+    """A question, and the files that answer it; `version` of native onnxruntime.
+
+    `doubt`: why its answer is no measure; empty: nothing speaks against it.
+    """
 
     question: Question
     files: Sequence[File]
     version: str
+    doubt: str
 
     @property
     def not_judged(self) -> str:
         """Why no answer can be held against the reference; empty: each can."""
         random = (file for file in self.files if file.known.random)
-        return next((file.told(file.known.why_none) for file in random), "")
+        return next((file.told(file.known.why_none) for file in random), self.doubt)
 
     @property
     def tolerance(self) -> float:
@@ -110,7 +114,7 @@ def find(
     except sandbox.Refused as error:
         raise InvalidRequest(f"model {model.name}: {error}") from error
     question = Question(storage.tensors(answer.arrays, IN), storage.tensors(answer.arrays, OUT))
-    return Reference(question, files, answer.document["onnxruntime"])
+    return Reference(question, files, answer.document["onnxruntime"], answer.document["doubt"])
 
 
 def _file(step: PlanShard) -> File:

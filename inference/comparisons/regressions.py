@@ -12,7 +12,9 @@ from inference.core.comparisons.slowdowns import Slowdown, Slowdowns, slowdowns
 from inference.documents import JsonObject
 from inference.models import ComparisonCell
 
-_MACHINE: Final = "Every place takes longer than before: the machine may be what changed, not a browser."
+_MACHINE: Final = (
+    "Every place takes longer than before: the machine may be what changed, not a browser."
+)
 
 
 def found(cells: Sequence[ComparisonCell], before: Earlier) -> JsonObject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import onnx
@@ -21,6 +22,9 @@ def reference(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
     return dict(zip(names, runtime.run(names, dict(inputs)), strict=True))
 
 
+_WIDE: Final = 128  # integers below it fit every type
+
+
 def example_inputs(
     model: onnx.ModelProto,
     specs: Sequence[TensorSpec],
@@ -28,13 +32,15 @@ def example_inputs(
     seed: int,
     dims: Mapping[str, int] | None = None,
     other: int = 8,
+    wide: bool = False,
 ) -> dict[str, Array]:
     """Seeded inputs that the model can take; `dims` sizes symbolic dimensions, `other` the rest.
 
     Integers that index a table stay below its length; those with a declared default are that default (a
-    mask is ones); other integers are 1 or 2; floats are normal.
+    mask is ones); other integers are 1 or 2, `wide`: from 0 to 127; floats are normal.
     """
-    return made_inputs(specs, index_limits(model), seed=seed, dims=dims, other=other)
+    limits = index_limits(model)
+    return made_inputs(specs, limits, seed=seed, dims=dims, other=other, wide=wide)
 
 
 def made_inputs(
@@ -44,6 +50,7 @@ def made_inputs(
     seed: int,
     dims: Mapping[str, int] | None = None,
     other: int = 8,
+    wide: bool = False,
 ) -> dict[str, Array]:
     """`example_inputs` where it is known how long the tables are that inputs index: name → length."""
     random = np.random.default_rng(seed)
@@ -53,7 +60,8 @@ def made_inputs(
         if spec.optional:
             continue
         shape = [d if isinstance(d, int) else sizes.get(d, other) for d in spec.shape]
-        made[spec.name] = _example(spec, shape, limits.get(spec.name), random)
+        limit = limits.get(spec.name, _WIDE if wide else None)
+        made[spec.name] = _example(spec, shape, limit, random)
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from browsers.core.answers.agreement import SINGLE, disagreement
 from browsers.core.protocol import WireTensor
 
-RULES: Final = 1
+RULES: Final = 2
 """Raised when files are looked at, or backends tried, in another way: older findings count no more."""
 
 

@@ -1,8 +1,9 @@
 """Known answers of a plan's files: its steps run one after another on seeded inputs.
 
 There are several cases: normal numbers, small whole ones (ties, zeros), other sizes of dynamic dimensions.
-A file that draws random numbers, takes strings, is too large to be run here or refuses all cases has none,
-and the reason is kept.
+A case to which onnxruntime's own answer is not steady says nothing of others; then other integers are tried.
+A file that draws random numbers, takes strings, is too large to be run here, refuses all cases or is steady
+in none has no known answer, and the reason is kept.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from inference.sandbox import archives
 from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed
 from inference.sandbox.frames import Answer
 from inference.sandbox.jobs.reading import traits_of
+from inference.sandbox.jobs.steadiness import Steadiness
 
 Arrays = dict[str, Array]
 _MOST_KEPT: Final = 4_000_000  # bytes of one case of a file, if it is not its first
@@ -91,6 +93,7 @@ class _Case:
     whole: bool = False
     unlike: bool = False
     positive: bool = False
+    wide: bool = False
     start: int = 0  # positions before it, of a decoder's step
     values: Arrays = dataclasses.field(default_factory=dict)
     failed: str = ""
@@ -102,6 +105,7 @@ class _Found:
 
     answers: list[tuple[Arrays, Arrays]] = dataclasses.field(default_factory=list)
     why_none: str = ""
+    doubt: str = ""  # why an answer that was there says nothing
 
 
 def _answer(steps: Sequence[_Step], found: Mapping[str, _Found], *, positive: bool) -> None:
@@ -116,6 +120,7 @@ def _answer(steps: Sequence[_Step], found: Mapping[str, _Found], *, positive: bo
             cases.append(_Case(22, size, positive=positive, start=5))
         try:
             _run(steps, cases, found)
+            _instead_of_doubtful(steps, _Case(23, size, wide=True, positive=positive), found)
         except Exception as error:  # a file that cannot be loaded alone, whatever onnxruntime says
             why = why or f"{type(error).__name__}: {str(error)[:300]}"
         why = why or next((case.failed for case in cases if case.failed), "")
@@ -124,6 +129,15 @@ def _answer(steps: Sequence[_Step], found: Mapping[str, _Found], *, positive: bo
     for one in found.values():
         if not one.answers:
             one.why_none = one.why_none or f"onnxruntime answers no made-up input: {why}"
+
+
+def _instead_of_doubtful(steps: Sequence[_Step], case: _Case, found: Mapping[str, _Found]) -> None:
+    """Ask the case where all answers so far say nothing; what is in doubt still has none."""
+    doubtful = [one for one in found.values() if one.doubt and not one.answers]
+    if doubtful:
+        _run(steps, [case], found)
+    for one in doubtful:
+        one.why_none = "" if one.answers else one.doubt
 
 
 def _run(steps: Sequence[_Step], cases: Sequence[_Case], found: Mapping[str, _Found]) -> None:
@@ -136,6 +150,7 @@ def _run(steps: Sequence[_Step], cases: Sequence[_Case], found: Mapping[str, _Fo
                 case.values.update(_joined(step, case.values))
             continue
         runtime = session(step.path)  # kept no longer than this
+        steadiness = Steadiness(Path(step.path), runtime)
         lacking = not found[step.sha256].answers
         for case in alive:
             try:
@@ -144,7 +159,8 @@ def _run(steps: Sequence[_Step], cases: Sequence[_Case], found: Mapping[str, _Fo
                 case.failed = str(error).splitlines()[0][:300] if str(error) else repr(error)
                 continue
             if lacking:
-                _note(found[step.sha256], inputs, outputs)
+                doubt = "" if step.stage else steadiness.doubt(step.taken(), inputs, outputs)
+                _note(found[step.sha256], inputs, outputs, doubt)
 
 
 def _asked(
@@ -176,7 +192,7 @@ def _made_up(step: _Step, missing: Sequence[TensorSpec], case: _Case) -> Arrays:
         if math.prod(shape) > _MOST_ELEMENTS:
             raise ValueError(f"its input {port.name!r} of {shape} is too large to be made up")
     made = example_inputs(
-        load(Path(step.path)), missing, seed=case.seed, dims=sizes, other=case.size
+        load(Path(step.path)), missing, seed=case.seed, dims=sizes, other=case.size, wide=case.wide
     )
     if case.whole:
         masks = {port.name for port in missing if port.default}
@@ -220,7 +236,10 @@ def _whole(array: Array, *, mask: bool) -> Array:
     return array
 
 
-def _note(found: _Found, inputs: Arrays, outputs: Arrays) -> None:
+def _note(found: _Found, inputs: Arrays, outputs: Arrays, doubt: str) -> None:
+    if doubt:
+        found.doubt = doubt
+        return
     if any(a.dtype == object for a in (*inputs.values(), *outputs.values())):
         found.why_none = "it takes or gives strings"
         return
