@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from celery.signals import task_postrun
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
@@ -24,6 +26,9 @@ def broker_url(url: str) -> str:
     """kombu spells a Redis unix socket `redis+socket://`, redis-py `unix://`."""
     return url.replace("unix://", "redis+socket://", 1)
 
+
+# A pool of root's has browsers of a user of their own, and its messages are JSON of its own.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 app = Celery("webpool")
 app.conf.update(

@@ -241,6 +241,9 @@ UNFOLD = {
     "SITE_TITLE": "webpool",
     "SITE_HEADER": "webpool",
     "STYLES": ["/static/inference/pool.css"],
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "/static/inference/icon.svg"}
+    ],
     "COMMAND": {"search_callback": "inference.admin.finding.find"},
     "SIDEBAR": {
         "show_search": True,

@@ -9,7 +9,7 @@ from typing import Final
 from django.utils.safestring import SafeString
 
 from history.charts import svg
-from webpool_site.telling.units import number
+from webpool_site.telling.units import milliseconds, number
 
 _WIDTH: Final = 400
 _LEFT: Final = 46
@@ -79,22 +79,22 @@ def columns(found: Sequence[Column], span: Span, *, name: str, about: str) -> Sa
     return svg.picture(name, _WIDTH, _TOP + _TALL + _UNDER, about, parts)
 
 
-def middles(found: Sequence[Middle], span: Span, *, name: str, about: str, unit: str) -> SafeString:
-    """A point per minute at the median, with a line up to the 95th percentile; from zero."""
+def middles(found: Sequence[Middle], span: Span, *, name: str, about: str) -> SafeString:
+    """Times in ms: a point per minute at the median, with a line up to the 95th percentile; from zero."""
     most = max((one.high or one.median or 0.0 for one in found), default=0.0) or 1.0
     x, y = _time(span, _LEFT), svg.Scale(0.0, most, _TOP + _TALL, _TOP)
     parts = [
         *_level(0, y, "0"),
-        *_level(most, y, number(most, unit)),
+        *_level(most, y, milliseconds(most)),
         *_times(span, x, _TOP + _TALL),
     ]
     for at, one in enumerate(found):
         if one.median is None:
             continue
         middle = x(span.first + 60 * (at + 0.5))
-        told = f"{_clock(span, at)}: median {number(one.median, unit)}"
+        told = f"{_clock(span, at)}: median {milliseconds(one.median)}"
         if one.high is not None:
-            told += f", 95th percentile {number(one.high, unit)}"
+            told += f", 95th percentile {milliseconds(one.high)}"
             parts.append(svg.line(middle, y(one.median), middle, y(one.high), "hp-reach", told))
         parts.append(svg.circle(middle, y(one.median), 2.5, "hp-middle", told))
     return svg.picture(name, _WIDTH, _TOP + _TALL + _UNDER, about, parts)

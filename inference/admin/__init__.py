@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.contrib import admin
+
 from inference.admin import (
     audit,
     batches,
@@ -25,3 +27,4 @@ __all__ = [
     "runs",
     "schedules",
 ]
+admin.site.index_title = "The pool"

@@ -169,6 +169,8 @@ def _failed(cell: ComparisonCell, run: Run, category: Category, error: str) -> N
     wrong = proof is not None and proof.verdict == Verdict.WRONG
     cell.state = after_failures(category, turns=cell.turns, proved_wrong=wrong).value
     cell.error_category = category
+    if proof is not None and attempt is not None:
+        said = _told(attempt, proof.reason, len(run.computing))
     cell.reason = said
     if proof is not None:
         cell.reason += (

@@ -11,7 +11,7 @@ from history.charts import bars, sparks
 from history.charts.bars import Bar
 from history.charts.sparks import Spark
 from inference.comparisons.report import first_line
-from inference.core.comparisons.cells import BAD
+from inference.core.comparisons.cells import BAD, CellState
 from inference.documents import JsonObject, JsonView
 
 _MEASURED: Final = ("samples_ms", "first_ms", "load_ms", "nodes")
@@ -23,7 +23,18 @@ def told(document: JsonView) -> JsonObject:
         {**cell, "spark": _spark(cell, at), "measured": any(cell[name] for name in _MEASURED)}
         for at, cell in enumerate(document["cells"])
     ]
-    return {"comparison": {**document, "cells": cells}, "drawing": drawing(document)}
+    cells.sort(key=_is_untried)
+    untried = [cell["name"] for cell in cells if _is_untried(cell)]
+    return {
+        "comparison": {**document, "cells": cells},
+        "drawing": drawing(document),
+        "untried": untried,
+    }
+
+
+def _is_untried(cell: JsonView) -> bool:
+    """They come last: nobody here can run them."""
+    return bool(cell["state"] == CellState.UNTRIED)
 
 
 def _spark(cell: JsonView, at: int) -> SafeString:
@@ -38,9 +49,11 @@ def _spark(cell: JsonView, at: int) -> SafeString:
 
 
 def drawing(document: JsonView) -> SafeString:
-    """A bar per cell, in the order of the table."""
+    """A bar per cell that was or will be tried, in the order of the table."""
     return bars.draw(
-        [_bar(cell) for cell in document["cells"]], name=f"bars-{document['id'][:8]}", unit="ms"
+        [_bar(cell) for cell in document["cells"] if not _is_untried(cell)],
+        name=f"bars-{document['id'][:8]}",
+        unit="ms",
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from inference.comparisons import regressions
 from inference.comparisons.earlier import Earlier
-from inference.core.comparisons.cells import BAD, CellState, label
+from inference.core.comparisons.cells import BAD, OPEN, CellState, label
 from inference.core.comparisons.differences import Difference, differences, said
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
@@ -19,7 +20,8 @@ from webpool_site.telling import units
 
 _CPU: Final = "CPUExecutionProvider"
 _WASM: Final = "wasm"
-_VERBS: Final = {CellState.WRONG: "is wrong", CellState.FAILED: "failed"}
+_OF_NO_ANSWER: Final = (CellState.UNTRIED, CellState.MEASURING, CellState.WAITING)
+_SUMMED: Final = {CellState.MEASURED: "right"}
 METHODS: Final = (
     f"Medians and 95th percentiles with intervals of {COVERAGE:.0%} by order statistics; an end that so few "
     "runs do not bound is unknown. Differences: Mann–Whitney's U of every pair, corrected by Holm; ratios by "
@@ -51,6 +53,7 @@ def document(comparison: Comparison) -> JsonObject:
         "runs_done": sum(cell.turns for cell in cells),
         "cells": [_cell(cell, bits[cell.index], before) for cell in cells],
         "differences": [{**dataclasses.asdict(one), "shown": one.shown} for one in found],
+        "summary": summary(cells),
         "said": sentences(comparison, cells, found),
         **regressions.found(cells, before),
         "methods": METHODS,
@@ -120,11 +123,7 @@ def sentences(
     comparison: Comparison, cells: Sequence[ComparisonCell], found: Sequence[Difference]
 ) -> list[str]:
     """What the comparison shows, in words: what is not right first, then who differs from the fastest."""
-    told = [
-        f"{cell} {_VERBS[CellState(cell.state)]}: {first_line(cell.reason)}"
-        for cell in cells
-        if cell.state in BAD
-    ]
+    told = _bad_said(cells)
     if why := comparison.reference["not_judged"]:
         told.append(f"No answer is judged: {why}")
     told += _same_bits_said(cells)
@@ -137,6 +136,34 @@ def sentences(
         fastest = found[0].faster
         told += [said(one) for one in found if one.faster == fastest]
     return [f"{one.rstrip('.')}." for one in told]
+
+
+def _bad_said(cells: Sequence[ComparisonCell]) -> list[str]:
+    """What is wrong and what failed, each reason once, with the places it holds for."""
+    names: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in cells:
+        if cell.state in BAD:
+            why = cell.wrong if cell.state == CellState.WRONG else cell.reason
+            names[cell.state, first_line(why)].append(str(cell))
+    verbs = {CellState.WRONG: ("is wrong", "are wrong"), CellState.FAILED: ("failed", "failed")}
+    return [
+        f"{', '.join(found)} {verbs[CellState(state)][len(found) > 1]}: {why}"
+        for (state, why), found in names.items()
+    ]
+
+
+def summary(cells: Sequence[ComparisonCell]) -> str:
+    """The whole comparison in a line: in how many places it is right, where it is fastest."""
+    count = Counter(cell.state for cell in cells)
+    ended = [state for state in CellState if count[state] and state not in _OF_NO_ANSWER]
+    told = [f"{count[state]} {_SUMMED.get(state, state)}" for state in ended]
+    good = [cell for cell in cells if cell.samples and cell.state not in (*BAD, *OPEN)]
+    if good:
+        fastest = min(good, key=lambda cell: statistics.median(cell.samples))
+        took = units.milliseconds(statistics.median(fastest.samples))
+        told.append(f"fastest {fastest}, median {took}")
+    told += [f"{count[state]} {state}" for state in _OF_NO_ANSWER if count[state]]
+    return "; ".join(told)
 
 
 def _same_bits_said(cells: Sequence[ComparisonCell]) -> list[str]:

@@ -117,9 +117,10 @@ class Plan(models.Model):
 
     @property
     def way(self) -> str:
-        """How it is cut, for people: "layer×2", "data×3 of layer×2"."""
+        """How it is cut, for people: "whole", "layer×2", "data×3 of layer×2"."""
         copies = f"data×{self.data_parallel} of " if self.data_parallel > 1 else ""
-        return f"{copies}{self.strategy}×{self.num_shards}"
+        cut = "whole" if self.strategy == Strategy.NONE else f"{self.strategy}×{self.num_shards}"
+        return f"{copies}{cut}"
 
     @property
     def computing(self) -> list[PlanShard]:

@@ -99,7 +99,7 @@ def _latency(ended: Sequence[_Ended], span: Span) -> JsonObject:
     )
     found = [Middle(one.p50_ms, one.p95_ms) for one in each]
     about = f"time of the runs that succeeded, by minute: {said}"
-    drawing = minutes.middles(found, span, name="hour-times", about=about, unit="ms")
+    drawing = minutes.middles(found, span, name="hour-times", about=about)
     return {"said": said, "drawing": drawing}
 
 

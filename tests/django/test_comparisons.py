@@ -113,6 +113,7 @@ def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: O
         {"kind": "kind-b", "backend": "wasm", "strategy": "none", "name": "kind-b wasm"}
     ]
     assert any(said.startswith("b wasm is wrong") for said in document["said"])
+    assert document["summary"] == "1 right; 1 wrong; fastest a wasm, median 5 ms"
     assert document["worsened"] == ["kind-b wasm is wrong, and was right before."]
     (incident,) = Incident.objects.all()
     assert (incident.browser_id, incident.category) == ("b", Category.REGRESSION)
@@ -215,6 +216,12 @@ def test_what_nobody_here_can_run_is_untried_with_the_reason(model: OnnxModel) -
     comparison = asking.create(asked(model, backends=("wasm", "webgpu"), browsers=("a",)))
     one = cell(comparison, "a", "webgpu")
     assert (one.state, one.reason) == (CellState.UNTRIED, "it offers no webgpu: no adapter here")
+    document = report.document(comparison)
+    assert document["summary"] == "1 untried; 1 waiting"
+    told = page.told(document)
+    assert told["untried"] == ["a webgpu"]
+    assert [each["name"] for each in told["comparison"]["cells"]] == ["a wasm", "a webgpu"]
+    assert "a webgpu" not in told["drawing"]
     client().flushall()
     with pytest.raises(UnknownBrowser, match="firefix"):
         asking.create(asked(model, browsers=("firefix",)))

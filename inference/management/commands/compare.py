@@ -166,7 +166,7 @@ class Command(TypedCommand[_Options]):
                     turn, moved_at = comparison.turn, time.monotonic()
                 note = comparison.note
                 if not note and time.monotonic() - moved_at > _STANDS_AFTER_S:
-                    note = f"nothing moves; is the pool running ({locations.UP})?"
+                    note = _standing(comparison, time.monotonic() - moved_at)
                 bar.set_postfix_str(note)
                 if not terminal and (note != said or time.monotonic() - said_at > _SAY_EVERY_S):
                     said, said_at = note, time.monotonic()
@@ -183,6 +183,7 @@ class Command(TypedCommand[_Options]):
         )
         for cell in document["cells"]:
             self.stdout.write("  " + line_of(cell))
+        self.stdout.write(f"{document['summary']}.")
         for sentence in document["said"]:
             self.stdout.write(sentence)
         for sentence in document["worsened"]:
@@ -216,6 +217,13 @@ def _shards(cell: JsonView) -> str:
     return "; " + ", ".join(
         f"{shard['name']} {units.milliseconds(shard['median_ms'])}" for shard in cell["shards"]
     )
+
+
+def _standing(comparison: Comparison, for_s: float) -> str:
+    """What a comparison is at that has not moved for a while."""
+    if comparison.turn_run_id is not None and comparison.turn_cell is not None:
+        return f"{comparison.turn_cell} has been at its run for {units.milliseconds(for_s * 1000)}"
+    return f"nothing moves; is the pool running ({locations.UP})?"
 
 
 def progress(comparison: Comparison) -> tuple[int, int]:
