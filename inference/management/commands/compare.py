@@ -156,17 +156,18 @@ class Command(TypedCommand[_Options]):
         terminal = sys.stderr.isatty()
         columns, lines = shutil.get_terminal_size()
         moved_at = said_at = time.monotonic()
-        turn, said = -1, ""
+        turn: tuple[int, object] = (-1, None)
+        said = ""
         with tqdm(unit="run", disable=not terminal, ncols=columns, nrows=lines) as bar:
             while True:
                 comparison.refresh_from_db()
                 done, left = progress(comparison)
                 bar.total, bar.n = done + left, done
-                if comparison.turn != turn:
-                    turn, moved_at = comparison.turn, time.monotonic()
+                if (now := (comparison.turn, comparison.turn_run_id)) != turn:
+                    turn, moved_at = now, time.monotonic()
                 note = comparison.note
                 if not note and time.monotonic() - moved_at > _STANDS_AFTER_S:
-                    note = _standing(comparison, time.monotonic() - moved_at)
+                    note = _standing(comparison)
                 bar.set_postfix_str(note)
                 if not terminal and (note != said or time.monotonic() - said_at > _SAY_EVERY_S):
                     said, said_at = note, time.monotonic()
@@ -219,10 +220,10 @@ def _shards(cell: JsonView) -> str:
     )
 
 
-def _standing(comparison: Comparison, for_s: float) -> str:
+def _standing(comparison: Comparison) -> str:
     """What a comparison is at that has not moved for a while."""
     if comparison.turn_run_id is not None and comparison.turn_cell is not None:
-        return f"{comparison.turn_cell} has been at its run for {units.milliseconds(for_s * 1000)}"
+        return f"{comparison.turn_cell} loads or computes"
     return f"nothing moves; is the pool running ({locations.UP})?"
 
 
