@@ -28,7 +28,7 @@ from inference.store.ports import specs
 
 ITEM, ERROR = "_item", "_error"
 EXTENSIONS = {"jsonl": ".jsonl", "npz": ".npz", "parquet": ".parquet"}
-_S_PER_MB, _TEXT_PER_BYTE = 3.0, 32
+_S_PER_MB, _TEXT_PER_BYTE = 10.0, 32
 _MOST_WAITING = 16
 _WAITING = threading.BoundedSemaphore(_MOST_WAITING)
 _ONE = threading.Lock()  # of this process's downloads: the others wait their turn
