@@ -30,7 +30,7 @@ def where(run: Run) -> str:
 
 
 def after(wait: timedelta = stealing.WAITS_LONG) -> None:
-    sweep.sweep(timezone.now() + wait + timedelta(milliseconds=1))
+    stealing.steal(timezone.now() + wait + timedelta(milliseconds=1))
 
 
 def test_an_idle_browser_takes_what_waits_long() -> None:
@@ -69,3 +69,7 @@ def test_it_stays_where_no_other_can_take_it(why: str) -> None:
     after()
     assert where(run) == "a"
     assert run.shards.get().fence == 1, "it was not touched"
+
+
+def test_the_sweep_does_it() -> None:
+    assert stealing.steal in sweep._OF_WORK
