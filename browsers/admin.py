@@ -170,7 +170,7 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
             ],
         )
 
-    @display(description="measured at start")
+    @display(description="as last asked")
     def backend_table(self, row: Browser) -> SafeString:
         columns = ["name", "adapter", "software", "bundle", "probe_ok", "probe_ms", "error"]
         return table(

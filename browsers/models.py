@@ -52,7 +52,7 @@ class Browser(models.Model):
         help_text="the WebGPU adapter as the browser tells it, if it does",
     )
     backends = models.JSONField(
-        default=list, help_text="measured at start: name, adapter, software, probe_ms, probe_ok"
+        default=list, help_text="as last asked: name, adapter, software, probe_ms, probe_ok"
     )
     worker_pid = models.PositiveIntegerField(null=True)
     starts = models.PositiveIntegerField(default=0, help_text="how often its worker started it")

@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                     "backends",
                     models.JSONField(
                         default=list,
-                        help_text="measured at start: name, adapter, software, probe_ms, probe_ok",
+                        help_text="as last asked: name, adapter, software, probe_ms, probe_ok",
                     ),
                 ),
                 ("worker_pid", models.PositiveIntegerField(null=True)),

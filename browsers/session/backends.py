@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import statistics
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -20,16 +21,21 @@ from browsers.core.errors import (
     UnsupportedOperation,
 )
 from browsers.core.failures import Category, Rung
+from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchedBrowser
 from browsers.reports import BackendFacts, BrowserFacts
 from browsers.session.deadline import Deadline
+from browsers.session.late import LateAnswers
 from browsers.session.page import Page
 from browsers.session.residents import ModelKey, Residents
+from browsers.session.trials import TrialEngine
 
 BACKENDS: Final = ("wasm", "webgpu", "webnn")
 _BROWSER_BROKEN: Final = frozenset({Category.CONNECTION, Category.BROWSER_CRASH})
 _NEEDS_REPAIR: Final = _BROWSER_BROKEN | {Category.DEVICE_LOST, Category.TIMEOUT}
 _Report = TypeVar("_Report")
+_Run = Callable[[], tuple[Sequence[WireTensor], float]]
+"""The known-answer model, computed once: what it gave, and how many ms it took."""
 
 
 class Backends:
@@ -44,6 +50,8 @@ class Backends:
         self._allowed = allowed
         self._page = page
         self._residents = residents
+        self._trial = TrialEngine(page, residents)
+        self._late = LateAnswers()
         self._probe_sha256 = probe.sha256()
         self._facts: BrowserFacts | None = None
         self._answered: dict[str, tuple[str, int]] = {}
@@ -102,6 +110,7 @@ class Backends:
         """Take over what a new browser, its page and its engine say of themselves."""
         former = self._facts.version if self._facts else ""
         self.timed = self.timed and former == browser.version
+        self._late = LateAnswers()
         installation = browser.installation
         self._facts = BrowserFacts(
             family=installation.family,
@@ -214,42 +223,91 @@ class Backends:
         backend = self.named(name)
         if not backend.available:
             return backend
-        checked = self._probed(backend, deadline, raises)
+        key = ModelKey.of(self._probe_sha256, name)
+
+        def run() -> tuple[Sequence[WireTensor], float]:
+            computed = self._residents.run(key, probe.inputs(), None, False, deadline)
+            return computed.outputs, computed.compute_ms
+
+        checked = self._probed(backend, run, raises)
         self._answered[name] = self._page.engine
-        facts = self.known()
-        backends = tuple(checked if each.name == name else each for each in facts.backends)
-        self._facts = replace(facts, backends=backends)
+        self._note(checked)
         return checked
 
+    def _note(self, checked: BackendFacts) -> None:
+        facts = self.known()
+        backends = tuple(checked if each.name == checked.name else each for each in facts.backends)
+        self._facts = replace(facts, backends=backends)
+
     def _probed(
-        self, backend: BackendFacts, deadline: Deadline, raises: frozenset[Category]
+        self, backend: BackendFacts, run: _Run, raises: frozenset[Category]
     ) -> BackendFacts:
         """The backend after the known-answer model: right or wrong, and how fast if that is open.
 
         The first run also warms the backend up and is not counted. Errors of the categories in
-        `raises` say nothing of the backend and are raised.
+        `raises` say nothing of the backend and are raised. One that is late stays unasked.
         """
         timed = not self.timed or backend.probe_ms is None
-        key = ModelKey.of(self._probe_sha256, backend.name)
         probe_ms, error = backend.probe_ms, None
         times: list[float] = []
         try:
             while not times or (timed and probe.wants_more(times[1:])):
-                computed = self._residents.run(key, probe.inputs(), None, False, deadline)
-                times.append(computed.compute_ms)
-                if (off := probe.largest_error(computed.outputs)) > probe.TOLERANCE:
+                outputs, compute_ms = run()
+                times.append(compute_ms)
+                if (off := probe.largest_error(list(outputs))) > probe.TOLERANCE:
                     error = (
                         f"wrong answer to the probe: off by {off:.2g}, allowed {probe.TOLERANCE}"
                     )
         except BrowserError as failure:
             if failure.category in raises:
                 raise
+            if failure.category is Category.TIMEOUT:
+                return self._too_late(backend, failure)
             error = f"{failure.category}: {failure.message}"
+        self._late.answered(backend.name)
         if error is not None:
             probe_ms = None
         elif timed:
             probe_ms = statistics.median(times[1:])
         return replace(backend, probe_ms=probe_ms, probe_ok=error is None, error=error)
+
+    # --- late answers ---
+
+    @property
+    def late_is_due(self) -> bool:
+        """Whether one that was late with the known answer waits to be asked again; from any thread."""
+        return self._late.due(time.monotonic()) is not None
+
+    def ask_late(self, deadline: Deadline) -> None:
+        """Ask one that was late again, in an engine beside the one that holds the loaded models.
+
+        One that answers right is offered from then on, and asked once more where it is to compute.
+
+        Raises:
+            BrowserError: page or browser broke.
+        """
+        name = self._late.due(time.monotonic())
+        if name is None:
+            return
+        key = ModelKey.of(self._probe_sha256, name)
+        try:
+            checked = self._probed(
+                self.named(name),
+                lambda: self._trial.timed(key, probe.inputs(), deadline),
+                _BROWSER_BROKEN,
+            )
+        finally:
+            self._trial.end()
+        self._note(replace(checked, probe_ok=None) if checked.probe_ok else checked)
+
+    def _too_late(self, backend: BackendFacts, failure: BrowserError) -> BackendFacts:
+        wait_s = self._late.note(backend.name, time.monotonic())
+        said = f"{failure.category}: {failure.message}"
+        if wait_s is None:
+            more = "it was late too often, and is out until the browser starts anew"
+            return replace(backend, probe_ms=None, probe_ok=False, error=f"{said}; {more}")
+        more = f"not known whether it is right; asked again when idle, after {wait_s:.0f} s"
+        return replace(backend, probe_ms=None, probe_ok=None, error=f"{said}; {more}")
 
 
 def _preference(backend: BackendFacts) -> tuple[bool, float, str]:

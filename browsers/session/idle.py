@@ -28,11 +28,15 @@ class IdleWork:
 
     @property
     def due(self) -> bool:
-        """Whether a lost model waits to come back, or a backend that would be preferred to be tried."""
-        return self._residents.lost or (self._proving is not None and self._proving.due)
+        """Whether a lost model waits to come back, or a backend to be asked again or tried."""
+        return (
+            self._residents.lost
+            or self._backends.late_is_due
+            or (self._proving is not None and self._proving.due)
+        )
 
     def do_next(self, deadline_s: float) -> None:
-        """Load one model that went with its engine or page, or try one backend.
+        """Load one model that went with its engine or page, or ask or try one backend.
 
         Raises:
             BrowserError: the browser is in doubt after it.
@@ -41,6 +45,8 @@ class IdleWork:
         try:
             if self._residents.lost:
                 self._residents.reload_next(deadline)
+            elif self._backends.late_is_due:
+                self._backends.ask_late(deadline)
             elif self._proving is not None:
                 self._proving.try_next(deadline)
         except BrowserError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from browsers.bridge import NotLoaded
+from browsers.bridge import NotLoaded, Reply
 from browsers.core.errors import BrowserError, InternalError
 from browsers.core.placement_log import check_claim, parse_placement
 from browsers.core.protocol import WireTensor
@@ -26,7 +26,13 @@ class TrialEngine:
     def run(
         self, key: ModelKey, inputs: Sequence[WireTensor], deadline: Deadline
     ) -> Sequence[WireTensor]:
-        """All outputs; the model is loaded first if need be, and stays until `end`.
+        """All outputs; as `timed`."""
+        return self.timed(key, inputs, deadline)[0]
+
+    def timed(
+        self, key: ModelKey, inputs: Sequence[WireTensor], deadline: Deadline
+    ) -> tuple[Sequence[WireTensor], float]:
+        """All outputs, and the computation's ms; the model is loaded first if need be, and stays until `end`.
 
         Raises:
             UnsupportedOperation: the backend lacks something, or leaves what is heavy to the CPU provider.
@@ -34,11 +40,11 @@ class TrialEngine:
         """
         header = {**key.header(), "outputs": None}
         try:
-            return self._page.try_out("run", header, inputs, deadline)[1]
+            return _read(self._page.try_out("run", header, inputs, deadline))
         except NotLoaded:
             self._load(key, deadline)
         try:
-            return self._page.try_out("run", header, inputs, deadline)[1]
+            return _read(self._page.try_out("run", header, inputs, deadline))
         except NotLoaded:  # it ended between the two
             raise InternalError(f"the engine for trials lost {key.sha256[:12]}…") from None
 
@@ -51,3 +57,8 @@ class TrialEngine:
         """Free its memory; it starts again when it is needed."""
         with contextlib.suppress(BrowserError):  # without a page there is none
             self._page.end_trial("the trial is over")
+
+
+def _read(reply: Reply) -> tuple[Sequence[WireTensor], float]:
+    header, tensors = reply
+    return tensors, float(header["compute_ms"])

@@ -94,7 +94,7 @@ class Ladder:
             with self._bounded(RUNG_S):
                 self._acts[rung]()
                 self._session.probe()
-                self._status.facts = self._session.probe()
+                self._session.probe()
                 self._session.at_full_speed()
         except BrowserError as error:
             log.warning("%s: %s did not help: %s", self._id, rung, error)
@@ -103,4 +103,5 @@ class Ladder:
             log.exception("%s: %s did not help", self._id, rung)
             return False, None
         self._forget()
+        self._status.note_backends()
         return True, None

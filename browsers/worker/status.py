@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import uuid
+from typing import Any
 
 import psutil
 import redis.exceptions
@@ -32,7 +33,7 @@ class Status:
 
     Attributes:
         state: as in the row, and a moment earlier.
-        facts: what the browser was at its last probe.
+        facts: what the browser was when its backends were last asked.
         memory: what it takes, as looked at every few seconds.
         held: the files that were loaded when it last took work.
         idle_since: when the main thread was done with its last task; None while it works.
@@ -140,6 +141,16 @@ class Status:
             },
         )
 
+    def note_backends(self) -> None:
+        """Tell in the row what was learnt of the backends since, such as that a late one answered."""
+        facts = self._session.facts
+        if facts is None or self.facts is None:
+            return
+        told = {each.name: (each.offered, each.error) for each in self.facts.backends}
+        if told != {each.name: (each.offered, each.error) for each in facts.backends}:
+            Browser.objects.filter(pk=self._id).update(backends=_documents(facts))
+        self.facts = facts
+
     def save_facts(self, facts: BrowserFacts) -> None:
         self.facts = facts
         Browser.objects.filter(pk=self._id).update(
@@ -152,10 +163,14 @@ class Status:
             system_memory_mb=psutil.virtual_memory().total / 2**20,
             memory_limit_mb=self._limit_mb,
             gpu=facts.gpu,
-            backends=[dataclasses.asdict(backend) for backend in facts.backends],
+            backends=_documents(facts),
             starts=F("starts") + 1,
         )
 
 
 def _mb_per_run(leak: Leak | None) -> float | None:
     return leak.mb_per_run if leak else None
+
+
+def _documents(facts: BrowserFacts) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(backend) for backend in facts.backends]

@@ -338,6 +338,7 @@ class BrowserWorker:
             return True
         due = self.session.idle.due and not self.memory.shortage
         found = self._examine(self._checkup.do_next if due else self._checkup.check)
+        self.status.note_backends()
         return found is None or self._unwell(found)
 
     def _examine(self, ask: Callable[[], Finding | None]) -> Finding | None:

@@ -86,6 +86,18 @@ def redispatch(shard: RunShard) -> bool:
     return sent
 
 
+@transactions.repeated
+def redispatch_to(shard: RunShard, pool: Sequence[BrowserView]) -> str:
+    """Send a queued shard to one of these browsers; returns its id, "" where the shard had moved on."""
+    shard = copy.copy(shard)
+    with transactions.of_run(shard.run_id):
+        if not step_moves.recall(shard):
+            return ""
+        sent, after = place_again(shard, pool, clock.now())
+    follow_up(after)
+    return shard.browser if sent else ""
+
+
 def _still_waits(shard: RunShard, pool: Sequence[BrowserView]) -> bool:
     none = why_waiting(shard, pool)
     if none is None:

@@ -6,11 +6,12 @@
    claimed but no longer computes (their result could not be written down).
 3. Ready shards without a browser are placed.
 4. Where messages are lost, queued shards are sent again.
-5. Joins whose message is lost, or whose worker is gone, are sent again.
-6. A run of which a result did not bring about what follows, goes on.
-7. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
+5. What waits long for a busy browser goes to one that has nothing to do.
+6. Joins whose message is lost, or whose worker is gone, are sent again.
+7. A run of which a result did not bring about what follows, goes on.
+8. After a start or an outage, runs that ended meanwhile are signalled again: they may be unheard.
 
-Where nothing is under way, as most of the time, one statement says so, and 1 to 6 are left out. One step's
+Where nothing is under way, as most of the time, one statement says so, and 1 to 7 are left out. One step's
 failure does not keep the others from their work.
 """
 
@@ -33,7 +34,7 @@ from browsers.queues import CONTROL_QUEUE, queue_of
 from browsers.redis import client
 from browsers.state import drains, live
 from browsers.state.live import LiveBrowser, living
-from inference.ledger import claims, deadlines, endings, open_work, redispatch, results
+from inference.ledger import claims, deadlines, endings, open_work, redispatch, results, stealing
 from inference.models import Run, RunShard, RunState, ShardState, StepKind
 from inference.store.under_way import under_way
 
@@ -194,6 +195,7 @@ _OF_WORK = (
     _take_from_the_dead,
     _place_waiting,
     _send_lost_messages,
+    stealing.steal,
     _join_again,
     _go_on,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -28,6 +29,7 @@ _DTYPES: Mapping[str, str] = {
 }
 _NAMES: Mapping[str, str] = {np.dtype(short).name: name for name, short in _DTYPES.items()}
 _LENGTH_BYTES = 4
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def written(inputs: Mapping[str, Array]) -> tuple[list[JsonObject], bytes]:
@@ -60,6 +62,8 @@ def _datatype(name: str, array: object) -> str:
     if array.dtype.kind in "OU":
         if wrong := [one for one in array.ravel() if not isinstance(one, str)]:
             raise TypeError(f"{name}: expected strings, got {wrong[0]!r:.60} among them")
+        if wrong := [one for one in array.ravel() if _LONE_SURROGATE.search(one)]:
+            raise ValueError(f"{name}: expected text that UTF-8 can say, got {wrong[0]!r:.60}")
         return "BYTES"
     if (datatype := _NAMES.get(array.dtype.name)) is None:
         raise TypeError(

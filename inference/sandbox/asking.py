@@ -58,6 +58,7 @@ def ask(
     writes: Path | None = None,
     limits: Limits | None = None,
     arrays: Mapping[str, Array] | None = None,
+    turn: threading.Semaphore = _AT_ONCE,
     **given: object,
 ) -> Answer:
     """Do one job in a child of its own.
@@ -66,6 +67,7 @@ def ask(
         reads: what it may read, beside Python's own files.
         writes: a folder that it may write to.
         limits: None: those for the files that it reads.
+        turn: what it waits for; the usual one lets so many jobs of this process run at once as it has cores.
         given: what the job takes, as JSON can say it; `arrays` beside it.
 
     Raises:
@@ -74,7 +76,7 @@ def ask(
         Failed: an error of ours.
         OSError: the disk is full.
     """
-    with _AT_ONCE, Session(job, reads, writes, limits or limits_for(reads)) as session:
+    with turn, Session(job, reads, writes, limits or limits_for(reads)) as session:
         return session.first(given, arrays)
 
 
@@ -107,6 +109,7 @@ class Session:
         confine = {
             "memory_mb": limits.memory_mb,
             "cpu_s": int(limits.seconds * (os.cpu_count() or 1)) + 60,
+            "file_bytes": limits.file_bytes,
             "reads": [str(path.resolve()) for path in reads],
             "writes": None if writes is None else str(writes.resolve()),
         }

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Final
 
 _PDEATHSIG, _NO_NEW_PRIVS = 1, 38
-_MOST_FILE_BYTES = 4 * 2**30
 _MOST_OPEN_FILES = 256
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _BENEATH, _VERSION_ASKED = 1, 1
@@ -39,13 +38,20 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def confine(
-    *, memory_mb: int, cpu_s: int, reads: Iterable[str], writes: str | None, parent: int
+    *,
+    memory_mb: int,
+    cpu_s: int,
+    file_bytes: int,
+    reads: Iterable[str],
+    writes: str | None,
+    parent: int,
 ) -> None:
     """Take the calling process's rights away, for good.
 
     Args:
         memory_mb: of what it allocates beside what it has.
         cpu_s: of all its threads together.
+        file_bytes: of one file that it writes.
         reads: files and folders that may be read.
         writes: a folder that may be written to.
         parent: the process that must not outlive it.
@@ -61,7 +67,7 @@ def confine(
     Path("/proc/self/oom_score_adj").write_text("1000")
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, cpu_s)
-    _limit(resource.RLIMIT_FSIZE, _MOST_FILE_BYTES)
+    _limit(resource.RLIMIT_FSIZE, file_bytes)
     _limit(resource.RLIMIT_NOFILE, _MOST_OPEN_FILES)
     # Data, not address space: libraries and what threads merely reserve are no memory.
     _limit(resource.RLIMIT_DATA, _data_bytes() + memory_mb * 2**20)

@@ -10,6 +10,7 @@ from django.conf import settings
 
 _PER_BYTE = 8  # parsed, written anew, optimised, weights packed: several copies of a model at once
 _S_PER_GB = 60.0
+_MOST_FILE_BYTES = 4 * 2**30
 _MOST_BYTES = 2**31  # what one model can have at most
 
 
@@ -20,10 +21,12 @@ class Limits:
     Attributes:
         memory_mb: what it may allocate.
         seconds: how long each of its answers may take.
+        file_bytes: how large a file it may write.
     """
 
     memory_mb: int
     seconds: float
+    file_bytes: int = _MOST_FILE_BYTES
 
 
 def limits_for(files: Iterable[Path] = (), *, seconds: float | None = None) -> Limits:

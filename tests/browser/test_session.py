@@ -269,6 +269,43 @@ def test_a_backend_without_a_time_is_timed_again(
     assert all(each.probe_ms is not None for each in facts.healthy)
 
 
+def test_a_backend_that_is_late_is_asked_again_while_idle(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine is no wrong answer; asking again costs no loaded model, and has an end."""
+    monkeypatch.setattr("browsers.session.late._WAITS_S", (0.0, 0.0))
+    model, backends = small_models.block(seed=7), bench.session._backends
+    bench.session.restart_engine()
+    backends._check("wasm", Deadline(0.001))
+    late = backends.named("wasm")
+    assert (late.probe_ok, late.offered, late.probe_ms) == (None, False, None)
+    assert "asked again when idle" in (late.error or "")
+    bench.run(model, x=ROWS)  # one that is named is asked at once
+    assert backends.named("wasm").probe_ok is True
+
+    backends._check("wasm", Deadline(0.001))
+    bench.session.idle.do_next(60)  # the model that went with the engine
+    assert bench.session.idle.due
+    bench.session.idle.do_next(0.001)
+    assert "asked again when idle" in (backends.named("wasm").error or "")
+    while bench.session.idle.due:
+        bench.session.idle.do_next(60)
+    assert backends.named("wasm").offered
+    assert backends.named("wasm").error is None
+    report = bench.run(model, x=ROWS)
+    assert report.load_ms is None
+    assert_close(report, reference(model, x=ROWS))
+
+    for _ in range(3):
+        backends._check("wasm", Deadline(0.0001))
+    assert backends.named("wasm").probe_ok is False
+    assert "until the browser starts anew" in (backends.named("wasm").error or "")
+    assert not backends.late_is_due
+    bench.session.probe()
+    assert backends.named("wasm").probe_ok is True
+    assert bench.events == []
+
+
 def test_a_passed_deadline_does_not_hold_up_the_next_run(bench: Bench) -> None:
     x = np.eye(256, dtype=np.float32)
     bench.run(small_models.slow(), times=np.int64(1), x=x)

@@ -83,6 +83,13 @@ def test_float64_arithmetic(bench: Bench) -> None:
     assert report.bundle == "ort.wasm"
 
 
+def test_operators_of_classical_machine_learning(bench: Bench) -> None:
+    """As scikit-learn's exporters write them; the bundle that has WebGPU lacks them, another has them."""
+    model, x = small_models.scaler(), np.arange(6, dtype=np.float32).reshape(2, 3)
+    for backend in ("wasm", None):
+        assert_close(bench.run(model, backend, x=x), reference(model, x=x))
+
+
 def test_large_tensors(bench: Bench) -> None:
     x = NUMBERS.standard_normal(4 << 20).astype(np.float32)
     report = bench.run(small_models.relu(), x=x)

@@ -16,6 +16,11 @@ const SEEN = [
   ['ERROR_CODE: 2, ERROR_MESSAGE: No graph was found in the protobuf.', 'model_incompatible'],
   ['Fatal error: org.example:Frobnicate(-1) is not a registered function/op', 'unsupported_operation'],
   ['ERROR_CODE: 6, ERROR_MESSAGE: No Op registered for Scaler with domain_version of 3', 'unsupported_operation'],
+  [
+    'ERROR_CODE: 10, ERROR_MESSAGE: This is an invalid model. In Node, ("", Scaler, "ai.onnx.ml", -1) : ("x": ' +
+      'tensor(float),) -> ("y": tensor(float),) , Error No Op registered for Scaler with domain_version of 3',
+    'unsupported_operation',
+  ],
   ['ERROR_CODE: 9, ERROR_MESSAGE: Could not find an implementation for MatMul(13) node', 'unsupported_operation'],
   [
     'transformer_memcpy.cc:254 bool onnxruntime::TransformerMemcpyImpl::IsNodeCompatibleWithProvider(…)',

@@ -150,6 +150,19 @@ def scalar_sum() -> bytes:
     )
 
 
+def scaler() -> bytes:
+    """y = (x - [1, 2, 3]) * 2 for rows of three, by an operator of ai.onnx.ml."""
+    node = make_node(
+        "Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[1.0, 2.0, 3.0], scale=[2.0]
+    )
+    return model(
+        [node],
+        [make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        domains=("", "ai.onnx.ml"),
+    )
+
+
 def unknown_operator() -> bytes:
     """A node of a domain that no runtime knows."""
     return model(

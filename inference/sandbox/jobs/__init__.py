@@ -36,6 +36,7 @@ JOBS: Final = {
     "loads": "loading:Loads",
     "rows": "tables:Rows",
     "parquet": "columns:write",
+    "results": "results:write",
     "compare": "comparing:reference_of",
     "try": "trying:attempt",
     "picture": "media:picture",

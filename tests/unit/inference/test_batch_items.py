@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ from hypothesis import strategies as st
 from inference.batches import parquet, storage
 from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import RawItem, format_of, read_items
-from inference.batches.results import plain, split
 from inference.errors import InvalidRequest, TooLarge
 from inference.graph.atomic import atomic_write
 from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
-from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
 from inference.sandbox import archives
+from inference.sandbox.jobs.results import pieces, plain, split
 
 X = {"name": "x", "dtype": "float32", "shape": ["rows", "width"]}
 SCALE = {"name": "scale", "dtype": "float32", "shape": []}
@@ -231,7 +231,7 @@ def test_a_batch_has_a_limit_in_bytes() -> None:
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), max_size=40), st.integers(1, 5))
 def test_every_item_gets_its_own_rows_back(shapes: list[tuple[int, int]], most: int) -> None:
     """Joined to batches and split again, with an output that is the input."""
-    reader, port = ItemReader(model(), lists=True), TensorSpec("x", "float32", ("rows", "width"))
+    reader = ItemReader(model(), lists=True)
     given_items = [
         reader.read({"x": np.full((rows, width), i, np.float32)})
         for i, (rows, width) in enumerate(shapes)
@@ -242,7 +242,7 @@ def test_every_item_gets_its_own_rows_back(shapes: list[tuple[int, int]], most: 
         rows = batch.items[0].rows
         parts = split(
             batch.tensors(),
-            [port],
+            {"x": False},
             count=len(batch.items),
             rows=rows,
             adds_axis=False,
@@ -257,19 +257,17 @@ def test_every_item_gets_its_own_rows_back(shapes: list[tuple[int, int]], most: 
 
 
 def test_an_axis_that_was_added_is_taken_from_the_results() -> None:
-    port = TensorSpec("y", "float32", ("rows", 2))
     outputs = {"y": np.arange(6, dtype=np.float32).reshape(3, 2)}
-    items = split(outputs, [port], count=3, rows=1, adds_axis=True, by_rows=True)
+    items = split(outputs, {"y": False}, count=3, rows=1, adds_axis=True, by_rows=True)
     assert [item["y"].tolist() for item in items] == [[0, 1], [2, 3], [4, 5]]
 
 
-@pytest.mark.parametrize(("declared", "shape"), [((1, 2), (2,)), (("n", 2), (1, 2))])
+@pytest.mark.parametrize(("single", "shape"), [(True, (2,)), (False, (1, 2))])
 def test_alone_an_item_loses_the_axis_only_where_a_single_row_is_declared(
-    declared: tuple[int | str, ...], shape: tuple[int, ...]
+    single: bool, shape: tuple[int, ...]
 ) -> None:
-    port = TensorSpec("y", "float32", declared)
     outputs = {"y": np.ones((1, 2), np.float32)}
-    (item,) = split(outputs, [port], count=1, rows=1, adds_axis=True, by_rows=False)
+    (item,) = split(outputs, {"y": single}, count=1, rows=1, adds_axis=True, by_rows=False)
     assert item["y"].shape == shape
 
 
@@ -278,3 +276,11 @@ def test_json_has_words_for_what_it_cannot_write_as_a_number() -> None:
     assert plain(array) == [[1.5, "nan"], ["inf", "-inf"]]
     json.dumps(plain(array), allow_nan=False)
     assert plain(np.array(np.nan)) == "nan"
+
+
+@given(st.lists(st.integers(0, 5), max_size=4), st.integers(1, 9))
+def test_an_array_written_in_pieces_is_the_same_json(shape: list[int], most: int) -> None:
+    array = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr("inference.sandbox.jobs.results._VALUES_AT_ONCE", most)
+        assert b"".join(pieces(array)) == json.dumps(array.tolist()).encode()

@@ -6,6 +6,8 @@ import gc
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -74,6 +76,32 @@ def read(path: Path, folder: Path, **limits: Any) -> Any:
 def out(tmp_path: Path) -> Path:
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
+
+
+# --- what it starts from ---
+
+
+def test_the_helper_forks_with_one_thread(tmp_path: Path, out: Path) -> None:
+    reading.read(micro.chain(tmp_path / "well.onnx"), out)
+    assert len(list(Path(f"/proc/{helper().pid}/task").iterdir())) == 1
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    """Left alone it keeps a device's identity and a queue of events in the user's home, and sends them."""
+    path = micro.chain(tmp_path / "m.onnx")
+    script = (
+        "import sys, inference, onnxruntime as ort; "
+        "ort.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(
+        [sys.executable, "-c", script, str(path)],
+        check=True,
+        cwd=Path(__file__).parents[3],
+        env={"PATH": os.defpath, "HOME": str(home)},
+    )
+    assert not list(home.rglob("*"))
 
 
 # --- what ends a process ---------------------------------------------------------------------------

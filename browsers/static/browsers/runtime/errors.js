@@ -39,11 +39,12 @@ const RULES = /** @type {[RegExp, Code][]} */ ([
   [/unexpected input data type|invalid rank for input|missing input/i, 'invalid_input'],
   [/invalid feed input name|got invalid dimensions|tensor's size\(/i, 'invalid_input'],
   [/input name .* invalid|required inputs .* are missing/i, 'invalid_input'],
+  // Before what it says of models: one with an operator that a bundle lacks is "an invalid model", too.
+  [/is not a registered function\/op|not a registered|no op registered for/i, 'unsupported_operation'],
   [/protobuf parsing failed|failed to parse|invalid ?protobuf|no graph was found/i, 'model_incompatible'],
   [/invalid model|model_path must not be empty|modelproto does not/i, 'model_incompatible'],
   [/unsupported model ir version|opset \d+ is under development/i, 'model_incompatible'],
   [/failed to get gpu adapter|webgpu is not|webnn is not|no available backend/i, 'browser_capability'],
-  [/is not a registered function\/op|not a registered|no op registered for/i, 'unsupported_operation'],
   [/not ?implemented|could not find an implementation|kernel not found/i, 'unsupported_operation'],
   [/IsNodeCompatibleWithProvider/, 'unsupported_operation'], // WebGPU's words for a node nobody runs
   [/unsupported data type|shader-f16|not supported|unsupported/i, 'unsupported_operation'],
