@@ -56,7 +56,7 @@ class Evidence:
 
 
 class _Total:
-    """An arm's costs over the best, summed over the works it did; `lost`: log of what failures add to a cost."""
+    """An arm's costs over the best, summed over the works it did. `lost`: log of what failures add."""
 
     __slots__ = ("lost", "rivals", "total", "weight")
 
