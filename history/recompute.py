@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from history import announcing, pacing, recording, series, vocabulary
+from history import announcing, pacing, publishing, recording, series, vocabulary
 from history.core import regressions
 from history.core.configuration import published
 from history.core.recommendations import Recommendation, recommend
@@ -127,11 +128,12 @@ def decide(history: Queries, now: datetime) -> Decided:
 
 
 def keep(
-    store: HistoryStore, decided: Decided, rows: Sequence[BrowserRecommendation], now: datetime
+    store: HistoryStore, decided: Decided, rows: Sequence[publishing.Row], now: datetime
 ) -> None:
     """Into the history file, beside what it follows from."""
     with store.transaction():
-        store.replace("browser_recommendations", [_recommendation_row(row) for row in rows])
+        at = {"timestamp": _utc(now)}
+        store.replace("browser_recommendations", [{**row, **at} for row in rows])
         store.replace("browser_capability_scores", [_score_row(s, now) for s in decided.scores])
 
 
@@ -150,33 +152,42 @@ def _recommendations(
     }
 
 
-def recommended(decided: Decided, now: datetime) -> list[BrowserRecommendation]:
+def recommended(decided: Decided, now: datetime) -> list[publishing.Row]:
     """The recommendations as rows, to be published."""
-    return [row_of(key, one, now) for key, one in decided.recommendations.items()]
+    return [
+        {
+            **_recommendation_fields(key, one, now),
+            "config": json.dumps(published(one), allow_nan=False),
+        }
+        for key, one in decided.recommendations.items()
+    ]
 
 
 def row_of(key: tuple[str, str], one: Recommendation, now: datetime) -> BrowserRecommendation:
     """A recommendation for (type, name) as the row that is published; not saved."""
-    return BrowserRecommendation(
-        timestamp=now,
-        model_type=key[0],
-        model_name=key[1],
-        recommended_browser=one.browser,
-        recommended_platform=one.platform,
-        confidence=one.confidence,
-        sample_size=one.sample_size,
-        based_on=one.based_on.value,
-        config=published(one),
-    )
+    return BrowserRecommendation(**_recommendation_fields(key, one, now), config=published(one))
+
+
+def _recommendation_fields(
+    key: tuple[str, str], one: Recommendation, now: datetime
+) -> dict[str, Any]:
+    return {
+        "timestamp": now,
+        "model_type": key[0],
+        "model_name": key[1],
+        "recommended_browser": one.browser,
+        "recommended_platform": one.platform,
+        "confidence": one.confidence,
+        "sample_size": one.sample_size,
+        "based_on": one.based_on.value,
+    }
 
 
 @transaction.atomic
-def publish(
-    decided: Decided, rows: Sequence[BrowserRecommendation], now: datetime
-) -> list[Regression]:
+def publish(decided: Decided, rows: Sequence[publishing.Row], now: datetime) -> list[Regression]:
     """Exchange what is published; returns the regressions that opened or closed."""
     BrowserRecommendation.objects.all().delete()
-    BrowserRecommendation.objects.bulk_create(rows)
+    publishing.insert(BrowserRecommendation, rows)
     CapabilityScore.objects.all().delete()
     CapabilityScore.objects.bulk_create(
         CapabilityScore(timestamp=now, **_score_fields(one)) for one in decided.scores
@@ -234,14 +245,6 @@ def _open(
 
 def _score_fields(one: Score) -> dict[str, Any]:
     return {**dataclasses.asdict(one), "metrics": dict(one.metrics)}
-
-
-def _recommendation_row(row: BrowserRecommendation) -> dict[str, Any]:
-    names = (
-        "model_type", "model_name", "recommended_browser", "recommended_platform", "confidence",
-        "sample_size", "based_on", "config",
-    )  # fmt: skip
-    return {"timestamp": _utc(row.timestamp), **{name: getattr(row, name) for name in names}}
 
 
 def _score_row(one: Score, now: datetime) -> dict[str, Any]:

@@ -33,12 +33,16 @@ class BatchTimes:
 
 def batch_times(series: Sequence[Series], arm: Arm) -> tuple[BatchTimes, ...]:
     """What a row cost on that arm, by batch size, smallest first; empty where no batch was measured."""
+    measured = [
+        one
+        for one in series
+        if one.arm == arm and one.work.batch_size > 0 and one.samples >= MIN_SAMPLES
+    ]
+    if len(measured) < 2:
+        return tuple(_times(one.work.batch_size, [one]) for one in measured)
     groups: dict[Work, list[Series]] = defaultdict(list)
-    for one in series:
-        if one.arm == arm and one.work.batch_size > 0 and one.samples >= MIN_SAMPLES:
-            groups[_of_any_batch(one.work)].append(one)
-    if not groups:
-        return ()
+    for one in measured:
+        groups[_of_any_batch(one.work)].append(one)
     group = max(groups.values(), key=lambda own: (len(own) > 1, sum(one.samples for one in own)))
     by_size: dict[int, list[Series]] = defaultdict(list)
     for one in group:
@@ -55,7 +59,9 @@ def best_batch(times: Sequence[BatchTimes]) -> int | None:
 
 
 def _times(size: int, own: Sequence[Series]) -> BatchTimes:
-    latencies = np.concatenate([one.latencies_ms for one in own])
+    latencies = own[0].latencies_ms
+    if len(own) > 1:
+        latencies = np.concatenate([one.latencies_ms for one in own])
     return BatchTimes(size, math.exp(median(np.log(latencies))) / size, latencies.size)
 
 

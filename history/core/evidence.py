@@ -17,14 +17,14 @@ import dataclasses
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import scipy
 
 from history.core.draws import Draws
-from history.core.ranks import median
+from history.core.ranks import in_order, median
 from history.core.reliability import Reliability, of_arms
 from history.core.series import MIN_SAMPLES, Arm, Floats, Series, Work
 
@@ -42,28 +42,42 @@ class Evidence:
     """What is known of one arm.
 
     Attributes:
-        log_ratio: draws of log(cost / best cost), shape (draws,), at least 0.
+        log_ratio: draws of log(cost / best cost), shape (draws,), at least 0. `ascending`: in order of size.
         samples: latencies behind it. `works`: on how many works, `rivals`: with how many other arms.
     """
 
     arm: Arm
     log_ratio: Floats
+    ascending: Floats
     samples: int
     works: int
     rivals: int
     reliability: Reliability
 
-    @functools.cached_property
-    def ascending(self) -> Floats:
-        """`log_ratio` in order of size."""
-        return np.sort(self.log_ratio)
+
+class _Total:
+    """An arm's costs over the best, summed over the works it did. `lost`: log of what failures add."""
+
+    __slots__ = ("lost", "rivals", "total", "weight")
+
+    def __init__(self, lost: Floats) -> None:
+        self.lost, self.weight = lost, 0.0
+        self.total: Floats | None = None
+        self.rivals: set[Arm] = set()
+
+    def add(self, log_ratio: Floats, weight: float, together: Iterable[Arm]) -> None:
+        more = weight * log_ratio
+        self.total = more if self.total is None else self.total + more
+        self.weight += weight
+        self.rivals.update(together)
 
 
 def draw_medians(values: Floats, draws: Draws) -> tuple[float, Floats]:
     """The median of the logarithms, and draws of it, shape (draws.count,); needs two values above zero."""
     logs = np.log(values)
-    centre = median(logs)
-    spread = max(1.4826 * median(np.abs(logs - centre)), _LEAST_SPREAD)
+    listed = logs.tolist()
+    centre = median(listed)
+    spread = max(1.4826 * median([abs(value - centre) for value in listed]), _LEAST_SPREAD)
     size = effective_size(logs)
     error = _MEDIAN_ERROR * spread / math.sqrt(size)
     return centre, centre + error * draws.student(size - 1)
@@ -96,33 +110,37 @@ def weigh(
     if not compared:
         nothing = np.zeros(draws.count)
         alone = sorted({s.arm for s in series if s.samples >= MIN_SAMPLES}, key=_key)
-        return [Evidence(arm, nothing, samples[arm], works[arm], 0, reliable[arm]) for arm in alone]
+        return [
+            Evidence(arm, nothing, nothing, samples[arm], works[arm], 0, reliable[arm])
+            for arm in alone
+        ]
     arms = sorted({s.arm for together in compared for s in together}, key=_key)
-    lost = {
-        arm: -draws.log_success(reliable[arm].successes, reliable[arm].failures) for arm in arms
-    }
-    totals = {arm: np.zeros(draws.count) for arm in arms}
-    weights: dict[Arm, float] = dict.fromkeys(arms, 0.0)
-    rivals: dict[Arm, set[Arm]] = {arm: set() for arm in arms}
+    totals = {arm: _Total(_lost(reliable[arm], draws)) for arm in arms}
     for together in compared:
-        costs = {s.arm: draw_medians(s.latencies_ms, draws)[1] + lost[s.arm] for s in together}
-        best = functools.reduce(np.minimum, costs.values())
-        weight = float(sum(s.samples for s in together))
-        for arm, cost in costs.items():
-            totals[arm] += weight * (cost - best)
-            weights[arm] += weight
-            rivals[arm] |= costs.keys() - {arm}
-    return [
-        Evidence(
-            arm,
-            totals[arm] / weights[arm],
-            samples[arm],
-            works[arm],
-            len(rivals[arm]),
-            reliable[arm],
-        )
-        for arm in arms
-    ]
+        summed = [totals[s.arm] for s in together]
+        costs = [
+            draw_medians(s.latencies_ms, draws)[1] + of.lost
+            for s, of in zip(together, summed, strict=True)
+        ]
+        best = functools.reduce(np.minimum, costs)
+        weight, here = float(sum(s.samples for s in together)), [s.arm for s in together]
+        for of, cost in zip(summed, costs, strict=True):
+            of.add(cost - best, weight, here)
+    found = []
+    for arm, of in totals.items():
+        assert of.total is not None  # it is an arm of one of `compared`
+        log_ratio, rivals = of.total / of.weight, len(of.rivals) - 1
+        ascending = in_order(log_ratio)
+        found.append(
+            Evidence(
+                arm, log_ratio, ascending, samples[arm], works[arm], rivals, reliable[arm]
+            )
+        )  # fmt: skip
+    return found
+
+
+def _lost(reliable: Reliability, draws: Draws) -> Floats:
+    return -draws.log_success(reliable.successes, reliable.failures)
 
 
 def heaviest(works: Sequence[Sequence[Series]]) -> Sequence[Sequence[Series]]:
@@ -148,7 +166,7 @@ def shared_works(series: Sequence[Series]) -> Sequence[Sequence[Series]]:
     """Series with enough samples of each work that several arms did, in order of works and arms."""
     by_work: dict[Work, list[Series]] = defaultdict(list)
     for one in series:
-        if one.samples >= MIN_SAMPLES:
+        if one.latencies_ms.size >= MIN_SAMPLES:
             by_work[one.work].append(one)
     shared = sorted(work for work, together in by_work.items() if len(together) > 1)
     return heaviest([sorted(by_work[work], key=lambda one: one.arm.key) for work in shared])
@@ -158,8 +176,9 @@ def _counts(series: Sequence[Series]) -> tuple[dict[Arm, int], dict[Arm, int]]:
     samples: dict[Arm, int] = defaultdict(int)
     works: dict[Arm, int] = defaultdict(int)
     for one in series:
-        samples[one.arm] += one.samples
-        works[one.arm] += one.samples > 0
+        size = one.latencies_ms.size
+        samples[one.arm] += size
+        works[one.arm] += size > 0
     return samples, works
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,31 +20,44 @@ _FEW: Final = 8
 """Up to so many samples on one side, and without ties, p-values are exact, as scipy's are."""
 
 
-def median(values: Floats) -> float:
+def in_order(values: Floats) -> Floats:
+    """A copy, ascending."""
+    ascending = values.copy()
+    ascending.sort()
+    return ascending
+
+
+def median(values: Floats | list[float]) -> float:
     """Of at least one value."""
-    return quantile(np.sort(values), 0.5)
+    listed = values if isinstance(values, list) else values.tolist()
+    ascending = sorted(listed)
+    at, odd = divmod(len(ascending) - 1, 2)
+    low: float = ascending[at]
+    return low + 0.5 * (ascending[at + 1] - low) if odd else low
 
 
 def quantile(ascending: Floats, share: float) -> float:
     """Linear between neighbours."""
-    at = share * (ascending.size - 1)
+    at = share * (len(ascending) - 1)
     below = int(at)
-    low = float(ascending[below])
+    low = ascending.item(below)
     if below == at:
         return low
-    return low + (at - below) * (float(ascending[below + 1]) - low)
+    return low + (at - below) * (ascending.item(below + 1) - low)
 
 
 def slower(own: Floats, best: Floats) -> float:
     """The p-value of Mann–Whitney's U that `own` tends to be greater than `best`, one-sided."""
     m, n = own.size, best.size
+    if min(m, n) <= _FEW:
+        mine, others = own.tolist(), sorted(best.tolist())
+        if len({*mine, *others}) == m + n:
+            return _exact(m, n)[sum(bisect_left(others, value) for value in mine)]
     ascending = np.sort(best)
     below = int(np.searchsorted(ascending, own, "left").sum())
     ties = int(np.searchsorted(ascending, own, "right").sum()) - below
     u = below + ties / 2
     together = np.sort(np.concatenate([own, best]))
-    if min(m, n) <= _FEW and not np.any(together[1:] == together[:-1]):
-        return _exact(m, n)[math.ceil(u)]
     total = m + n
     _, groups = np.unique(together, return_counts=True)
     tied = float((groups.astype(np.float64) ** 3 - groups).sum()) / (total * (total - 1))

@@ -23,7 +23,7 @@ from history.core.batching import BatchTimes, batch_times
 from history.core.draws import Draws
 from history.core.evidence import DRAWS, Evidence, shared_works, weigh, within_best
 from history.core.preferences import DEFAULT_CONFIDENCE, ON_BATTERY, STARTING_PREFERENCES
-from history.core.ranks import false_discoveries, quantile, slower
+from history.core.ranks import false_discoveries, in_order, quantile, slower
 from history.core.reliability import of_arms, of_browsers
 from history.core.scores import Score
 from history.core.series import MIN_SAMPLES, Arm, Floats, Series, Work
@@ -223,6 +223,8 @@ def slower_than(
         of = {one.arm: one.latencies_ms for one in together}
         for arm in of.keys() & wanted if best in of else ():
             tests[arm].append((slower(of[arm], of[best]), of[arm].size + of[best].size))
+    if not tests:
+        return {}
     raw = {arm: _combined(tests[arm]) for arm in others if arm in tests}
     return dict(zip(raw, false_discoveries(list(raw.values())), strict=True))
 
@@ -246,12 +248,16 @@ def _standing(difference: Floats, p_value: float | None) -> Standing:
     return Standing.WORSE if surely or slower_too else Standing.UNDECIDED
 
 
+def _interval(ascending: Floats) -> tuple[float, float, float]:
+    return quantile(ascending, 0.025), quantile(ascending, 0.5), quantile(ascending, 0.975)
+
+
 def _shown(one: Evidence, best: Evidence, within: float, p_value: float | None) -> ArmEvidence:
-    low, middle, high = (math.exp(quantile(one.ascending, share)) for share in (0.025, 0.5, 0.975))
+    low, middle, high = map(math.exp, _interval(one.ascending))
     if one is best:
         standing = Standing.RECOMMENDED
     else:
-        standing = _standing(np.sort(one.log_ratio - best.log_ratio), p_value)
+        standing = _standing(in_order(one.log_ratio - best.log_ratio), p_value)
     return ArmEvidence(
         browser=one.arm.browser,
         platform=one.arm.platform,

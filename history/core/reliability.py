@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import statistics
 from collections import defaultdict
@@ -35,6 +36,7 @@ class Reliability:
         return f"{self.failures} of {self.successes + self.failures} computations failed"
 
 
+@functools.lru_cache(maxsize=10_000)
 def reliability(successes: int, failures: int) -> Reliability:
     """Wilson's interval (1927) in closed form: scipy's binomtest takes a millisecond for each."""
     if successes < 0 or failures < 0:

@@ -44,6 +44,10 @@ class Arm:
         if not self.browser:
             raise ValueError("an arm needs a browser; got an empty name")
 
+    def __hash__(self) -> int:
+        """That of the names alone, which Python remembers: an arm is asked for it all the time."""
+        return hash((self.browser, self.platform))
+
     @property
     def key(self) -> tuple[str, str, str]:
         """For sorting: None and bool do not compare."""
