@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import struct
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from inference.checkpoints.cursor import Cursor
 from inference.checkpoints.gguf_types import TYPES, BlockType
 from inference.documents import Array
 
@@ -69,7 +69,7 @@ class GgufFile:
         if not size:
             raise BadGguf("the file is empty; expected a GGUF file")
         self._bytes: Array = np.memmap(path, np.uint8, mode="r")
-        self._reading = _Reading(memoryview(self._bytes))  # type: ignore[arg-type]
+        self._reading = _Reading(self._bytes, BadGguf)
         count, pairs = self._header()
         self.metadata = dict(self._pair() for _ in range(pairs))
         infos = [self._info() for _ in range(count)]
@@ -144,28 +144,8 @@ class GgufFile:
         return found.reshape(rows, -1)
 
 
-class _Reading:
-    """Bytes read from the front, never beyond the end."""
-
-    def __init__(self, view: memoryview) -> None:
-        self._view, self.at = view, 0
-
-    @property
-    def left(self) -> int:
-        return len(self._view) - self.at
-
-    def take(self, count: int, what: str) -> memoryview:
-        if count > self.left:
-            raise BadGguf(
-                f"{what} needs {count} bytes at byte {self.at}, and {self.left} are left: it is "
-                "truncated or damaged"
-            )
-        self.at += count
-        return self._view[self.at - count : self.at]
-
-    def number(self, code: str, what: str) -> Any:
-        (value,) = struct.unpack("<" + code, self.take(struct.calcsize("<" + code), what))
-        return value
+class _Reading(Cursor):
+    """What metadata are made of."""
 
     def text(self, what: str) -> str:
         raw = bytes(self.take(self.number("Q", what), what))

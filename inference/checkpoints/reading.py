@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from inference.checkpoints import exports
+from inference.checkpoints.ctranslate2_whisper import Ctranslate2Whisper
 from inference.checkpoints.described import Described
 from inference.checkpoints.exports import Export
 from inference.checkpoints.gguf_file import GgufFile
@@ -28,6 +29,7 @@ class Kind(enum.StrEnum):
     HUGGING_FACE = "Hugging Face folder"
     OPTIMUM = "Optimum or transformers.js folder"
     GENAI = "onnxruntime-genai folder"
+    CTRANSLATE2 = "CTranslate2 folder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +61,17 @@ def kind_of(path: Path) -> Kind | None:
         return Kind.GENAI
     if any(path.glob("*.safetensors")):
         return Kind.HUGGING_FACE
+    if (path / "model.bin").is_file():
+        return Kind.CTRANSLATE2
     if any(path.glob("*.onnx")) or any((path / "onnx").glob("*.onnx")):
         return Kind.OPTIMUM
     ggufs = sorted(path.glob("*.gguf"))
     if ggufs:
         raise ValueError(f"name the file itself: {', '.join(file.name for file in ggufs)}")
+    found = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
     raise ValueError(
-        "expected a GGUF file, or a folder with *.safetensors and config.json, with genai_config.json, or "
-        f"with *.onnx; found {', '.join(sorted(file.name for file in path.iterdir())[:8]) or 'nothing'}"
+        "expected a GGUF file, or a folder with *.safetensors and config.json, with genai_config.json, with "
+        f"*.onnx, or with CTranslate2's model.bin; found {found}"
     )
 
 
@@ -84,6 +89,8 @@ def made(path: Path, kind: Kind, folder: Path, *, floats: bool, tokenizer: bool)
         export = exports.genai(path) if kind is Kind.GENAI else exports.optimum(path)
         one = Made(kind, export.onnx, _there(export.folder), export.described)
         return one if export.encoder is None else _parted(one, export, folder)
+    if kind is Kind.CTRANSLATE2:
+        return _heard(Ctranslate2Whisper(path), folder)
     if kind is Kind.HUGGING_FACE:
         model = HuggingFaceModel(path)
         return Made(kind, _drawn(model.config, model, folder), _there(path), model.described())
@@ -110,6 +117,17 @@ def _parted(one: Made, export: Export, folder: Path) -> Made:
     read = found.read_file(written[0], one.described.called).found
     verify.verify_steps(written[0], found.ports_of(decoder) or read.whole, read.vocabulary)
     return dataclasses.replace(one, onnx=written[0], encoder=written[1])
+
+
+def _heard(model: Ctranslate2Whisper, folder: Path) -> Made:
+    """Both halves of a Whisper, drawn."""
+    words = model.described()
+    graphs = model.graphs()
+    decoder, encoder = (
+        graphs[part].save(folder / name)
+        for part, name in (("decoder", "model.onnx"), ("encoder", "encoder.onnx"))
+    )
+    return Made(Kind.CTRANSLATE2, decoder, _there(model.folder), words, encoder)
 
 
 class _Floats:
