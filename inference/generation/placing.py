@@ -14,7 +14,14 @@ from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder, Stage
 from inference.core.placement import BrowserView, NoBrowser, ShardView, candidates, place
 from inference.graph.decoding.states import bytes_per_position
-from inference.models import GenerationStage, OnnxModel, PlanShard, SessionState, stage_of
+from inference.models import (
+    GenerationStage,
+    GenerationStandby,
+    OnnxModel,
+    PlanShard,
+    SessionState,
+    stage_of,
+)
 from inference.scheduling.pool_view import snapshot
 from inference.scheduling.wishes import wishes_from
 
@@ -60,9 +67,13 @@ def speculates(asked: Asked, decoder: Decoder) -> bool:
 
 
 def pool() -> list[BrowserView]:
-    """The browsers that live; stages of sessions count as work that waits for them."""
+    """The browsers that live; stages of sessions, and their standbys, count as work that waits for them."""
     held = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
+    beside = GenerationStandby.objects.filter(
+        stage__session__state=SessionState.RUNNING, category=""
+    )
     stages = Counter(held.order_by().values_list("browser", flat=True))
+    stages.update(beside.order_by().values_list("browser", flat=True))
     return [
         dataclasses.replace(view, outstanding=view.outstanding + stages[view.id])
         for view in snapshot()

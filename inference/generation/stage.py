@@ -25,10 +25,10 @@ from inference.core.generation.stages import Stage, Use
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
-from inference.generation import placing, streams
+from inference.generation import placing, scripts, streams
 from inference.generation.frames import Framed, alike, frame_of, read_frame, tokens_frame
 from inference.generation.scripts import Call
-from inference.generation.streams import Appended, Said
+from inference.generation.streams import Appended, Said, Takeover
 from inference.store.tensors import decode_array, encode_array
 
 _ALLOW_EVERY: Final = 32  # steps
@@ -44,15 +44,6 @@ class Lost(Exception):
 
 class Closed(Exception):
     """Nobody wants the stage here any more."""
-
-
-@dataclass
-class Takeover:
-    """The stage was lost elsewhere at `began` (Unix time); it has caught up at position `until`."""
-
-    began: float
-    how: str
-    until: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +75,8 @@ class HeldStage:
     `writer`: in the last one; `cursor`: the last input computed; `next`: the one after it, once it came.
     A step that takes longer than the stage's own did is late (`times`); before there are enough of them,
     and where the browser computes something else first, after `timeout_s`.
+    `follows`: it is a standby, whose epoch is not the stage's yet; `_owed`: what it computed before the
+    browser that has the stage did.
     """
 
     session: str
@@ -100,12 +93,14 @@ class HeldStage:
     prefix: Begins | None = None
     writer: Writer | None = None
     takeover: Takeover | None = None
+    follows: bool = False
     place: Place | None = None
     cursor: str = "0-0"
     next: Input | None = None
     used: float = field(default_factory=time.monotonic)
     _unsaid: int = 0
     _said: bool = False
+    _owed: Call | None = None
 
     def came(self, entry: str, frame: bytes) -> None:
         """Its next input came."""
@@ -147,6 +142,9 @@ class HeldStage:
             Lost: it must be replayed elsewhere.
         """
         assert self.next is not None, "a stage without input has no step"
+        self._settle()
+        if self._owed is not None:
+            raise Lost(Category.INTERNAL, "a standby came further than the stage")
         step = self._step(self.next)
         verdict = judge(self.place, step, kept)
         if verdict.refused:
@@ -203,7 +201,7 @@ class HeldStage:
             raise appended
         assert self.next is not None, "a stage without input has no step"
         step = self._step(self.next)
-        self._judge(appended, step, call)
+        self._judge(appended, call)
         self.place, self.cursor, self.used = after(step), self.next.entry, time.monotonic()
         self.next = None
         self._allow()
@@ -211,7 +209,7 @@ class HeldStage:
     def _allow(self) -> None:
         """Now and then tell the control worker how long a step may take here."""
         within = self.times.within_s()
-        if within is None or self.takeover is not None:
+        if within is None or self.takeover is not None or self.follows:
             return
         if self._unsaid == 0:
             streams.allow(self.session, self.index, self.epoch, within)
@@ -296,16 +294,48 @@ class HeldStage:
         cached = self.prefix.length if self.prefix is not None else 0
         return Ended(ending, len(writer.asked.prompt), tokens, cached)
 
-    def _judge(self, appended: Appended, step: Step, call: Call) -> None:
+    # --- a standby ---
+
+    def look(self, browser: str) -> None:
+        """Go on as the one that has the stage, if a standby's epoch has become the stage's.
+
+        Raises:
+            Lost, Closed: as `passed`.
+            RedisError: the store does not answer; it is to look again.
+        """
+        said = streams.standing(self.session, self.index, self.epoch)
+        if said is Said.FOLLOWS:
+            return
+        if said is not Said.NEW:
+            raise Closed
+        self.takeover = streams.taken(self.session, self.index)
+        self._settle()
+        self.follows = False
+        if self.place is not None:
+            self.caught_up(browser, self.place.position - self.place.drafted)
+
+    def _settle(self) -> None:
+        """Compare what nobody had given yet when it was computed, or give it."""
+        if self._owed is None:
+            return
+        call = self._owed
+        appended = streams.appended(scripts.run(call))
+        self._owed = None
+        self._judge(appended, call)
+
+    def _judge(self, appended: Appended, call: Call) -> None:
         match appended.said:
             case Said.NEW:
                 return
+            case Said.FOLLOWS:
+                if call.script != scripts.STANDS:
+                    self._owed = call
             case Said.HAD:
                 if not self._same(appended.had, call):
-                    what = f"step to position {step.sure}"
                     raise Lost(
                         Category.WRONG_ANSWER,
-                        f"stage {self.index} gave another {what} than the browser that had it before",
+                        f"stage {self.index} gave something else than the browser that had it before, "
+                        f"after the input at {self.cursor}",
                     )
             case Said.STALE | Said.ENDED:
                 raise Closed

@@ -1,7 +1,7 @@
 """The control worker's thread for sessions: what it is told, and what nobody tells it.
 
 1. A stage was lost, went on, or the session ended: as the browsers' workers say.
-2. A stage's browser is gone, is drained, or was started anew since.
+2. A stage's browser is gone, is drained, or was started anew since; or a standby's.
 3. A stage has input and gives nothing for longer than its own steps took, and its browser does not tell.
 4. The store is another one, or was started anew: it may have lost what was written last.
 5. What was told is written down every second; a session whose end nobody told of is found by that.
@@ -27,6 +27,7 @@ from browsers.redis import blocking_client, client
 from browsers.state import live
 from inference.documents import JsonObject
 from inference.generation import endings, recovery, streams
+from inference.generation.standbys import keeping
 from inference.models import GenerationSession, GenerationStage, SessionState
 from inference.store.under_way import under_way
 
@@ -100,11 +101,17 @@ class Watcher:
         if now - self._wrote >= _WRITE_EVERY_S:
             self._wrote = now
             recovery.place_waiting(clock.now(), settings.WEBPOOL_RUN_DEADLINE_S)
+            self._look_at_standbys()
             sessions = _active()
             for session in sessions:
                 self._look_after(session, now)
             known = {str(session.pk) for session in sessions}
             self._reached = {key: at for key, at in self._reached.items() if key in known}
+
+    def _look_at_standbys(self) -> None:
+        alive = live.living()
+        if live.leases_count():  # asked after it, as above
+            keeping.look(alive)
 
     def _store_is_another(self) -> bool:
         info: Any = client().info("server")
@@ -136,6 +143,7 @@ class Watcher:
         if streams.has_ended(session_id) is None:
             recovery.rebuild(session, "the store has lost the session")
             return
+        keeping.keep(session, clock.now())
         # Before how far it is: who passes a step on says afterwards how long the next one may take.
         allowed = streams.allowed_s(session_id, session.plan.num_shards)
         numbers = streams.last_numbers(session_id, session.plan.num_shards)
