@@ -6,7 +6,9 @@ import logging
 
 import redis.exceptions
 from django.conf import settings
+from django.db.models import QuerySet
 
+from browsers import clock
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.worker import BrowserWorker, end_process, owned
@@ -98,6 +100,9 @@ def _open(
         loop_of(worker).open(held)
         if standby is not None:
             GenerationStandby.objects.filter(pk=standby.pk).update(opened_by=worker.status.instance)
+        elif held.takeover is not None:
+            opened_s = clock.now().timestamp() - held.takeover.began
+            _recoveries(row).update(opened_s=opened_s)
 
 
 def _lost(row: GenerationStage, epoch: int, category: Category, why: str) -> None:
@@ -156,12 +161,15 @@ def _writer(session: GenerationSession) -> Writer:
     )
 
 
-def _takeover(row: GenerationStage) -> Takeover | None:
-    """What it has to catch up with, where the stage was somebody else's."""
-    recoveries = GenerationRecovery.objects.filter(
+def _recoveries(row: GenerationStage) -> QuerySet[GenerationRecovery]:
+    return GenerationRecovery.objects.filter(
         session=row.session_id, stage=row.index, epoch=row.epoch
     )
-    found = recoveries.first()
+
+
+def _takeover(row: GenerationStage) -> Takeover | None:
+    """What it has to catch up with, where the stage was somebody else's."""
+    found = _recoveries(row).first()
     if found is None:
         return None
     return Takeover(found.began_at.timestamp(), found.how, found.until)

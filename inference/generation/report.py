@@ -81,6 +81,7 @@ def of_session(session_id: str) -> JsonObject:
                 "how": row.how,
                 "category": row.category,
                 "why": row.why,
+                "opened_s": row.opened_s,
                 "seconds": row.seconds,
                 "numbers": "the same" if backend == placing.WASM else "others",
             }

@@ -519,6 +519,13 @@ class Migration(migrations.Migration):
                 ),
                 ("began_at", models.DateTimeField()),
                 (
+                    "opened_s",
+                    models.FloatField(
+                        help_text="until its file was loaded and proved there; null: not yet, or a standby",
+                        null=True,
+                    ),
+                ),
+                (
                     "seconds",
                     models.FloatField(
                         help_text="until the stage went on; null: not yet", null=True

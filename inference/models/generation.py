@@ -181,6 +181,10 @@ class GenerationRecovery(models.Model):
     why = models.TextField()
     until = models.PositiveIntegerField(help_text="positions that were computed before")
     began_at = models.DateTimeField()
+    opened_s = models.FloatField(
+        null=True,
+        help_text="until its file was loaded and proved there; null: not yet, or a standby",
+    )
     seconds = models.FloatField(null=True, help_text="until the stage went on; null: not yet")
 
     class Meta:

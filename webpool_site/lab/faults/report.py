@@ -164,7 +164,11 @@ def written(figures: Mapping[str, Any]) -> str:
     """Texts that were hurt while they were written, in one line."""
     pauses = "; ".join(
         f"{target}: p50 {each['p50']} ms, p95 {each['p95']} ms of {each['n']}"
-        + (f", noticed after {each['noticed_p50']} ms" if each["noticed_p50"] is not None else "")
+        + "".join(
+            f", {part} {each[f'{part}_p50']} ms"
+            for part in ("noticed", "opened", "resumed")
+            if each[f"{part}_p50"] is not None
+        )
         for target, each in figures["pause_ms"].items()
     )
     return (

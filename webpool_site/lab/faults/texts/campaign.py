@@ -135,14 +135,19 @@ def _figures(written: Sequence[_Text], tokens: int, stages: int) -> dict[str, An
 
 
 def _percentiles(pauses: Sequence[Pause]) -> dict[str, Any]:
-    """`noticed_p50`: until a stage was given on, in ms; null where none was."""
-    longest = [1000 * each.longest_s for each in pauses]
-    noticed = [1000 * each.noticed_s for each in pauses if each.noticed_s is not None]
+    """Of the pauses, and of their parts (hurting.py); null where nothing was measured."""
+
+    def p50(part: str) -> float | None:
+        known = [getattr(each, part) for each in pauses]
+        return percentile([1000 * each for each in known if each is not None], 50)
+
     return {
-        "n": len(longest),
-        "p50": percentile(longest, 50),
-        "p95": percentile(longest, 95),
-        "noticed_p50": percentile(noticed, 50),
+        "n": len(pauses),
+        "p50": p50("longest_s"),
+        "p95": percentile([1000 * each.longest_s for each in pauses], 95),
+        "noticed_p50": p50("noticed_s"),
+        "opened_p50": p50("opened_s"),
+        "resumed_p50": p50("resumed_s"),
     }
 
 

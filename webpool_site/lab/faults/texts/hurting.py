@@ -48,12 +48,17 @@ class Pause:
         way: how the stages that were lost went on.
         longest_s: the longest time without a token from then to the next blow.
         noticed_s: until the first of its stages was given on; None: none was.
+        opened_s: and from then on until the other browser had loaded and proved its file, the longest; None
+            where nobody did.
+        resumed_s: and until the stages went on, at the longest.
     """
 
     what: str
     way: str
     longest_s: float
-    noticed_s: float | None
+    noticed_s: float | None = None
+    opened_s: float | None = None
+    resumed_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,18 +116,22 @@ class Hearing:
             until = blows[place + 1].at if place + 1 < len(blows) else float("inf")
             longest = _longest_s(self.times, blow.at, until)
             if hits and longest is not None:
-                found.append(Pause(blow.what, *self._recovered(blow.at, until, longest)))
+                found.append(self._pause(blow, until, longest))
         return found
 
-    def _recovered(
-        self, since: float, until: float, longest: float
-    ) -> tuple[str, float, float | None]:
+    def _pause(self, blow: Blow, until: float, longest: float) -> Pause:
         rows = GenerationRecovery.objects.filter(session__pk=self.session).order_by("began_at")
-        own = [row for row in rows if since <= row.began_at.timestamp() < until]
+        own = [row for row in rows if blow.at <= row.began_at.timestamp() < until]
         if not own:
-            return NOT_LOST, longest, None
-        ways = "+".join(sorted({row.how for row in own}))
-        return ways, longest, own[0].began_at.timestamp() - since
+            return Pause(blow.what, NOT_LOST, longest)
+        return Pause(
+            blow.what,
+            "+".join(sorted({row.how for row in own})),
+            longest,
+            own[0].began_at.timestamp() - blow.at,
+            max((row.opened_s for row in own if row.opened_s is not None), default=None),
+            max((row.seconds for row in own if row.seconds is not None), default=None),
+        )
 
 
 def _longest_s(times: Sequence[float], since: float, until: float) -> float | None:
