@@ -22,6 +22,7 @@ from inference.generation.guide import SandboxedGuide
 from inference.generation.loop import loop_of
 from inference.generation.stage import Begins, HeldStage
 from inference.generation.streams import Takeover
+from inference.generation.takeover.strides import CatchUp
 from inference.models import (
     GenerationRecovery,
     GenerationSession,
@@ -116,6 +117,7 @@ def _held(row: GenerationStage, standby: GenerationStandby | None = None) -> Hel
     session, shard = row.session, row.plan_shard
     stages = session.plan.num_shards
     last = row.index == stages - 1
+    takeover = _takeover(row) if standby is None else None
     return HeldStage(
         session=str(session.pk),
         index=row.index,
@@ -130,9 +132,26 @@ def _held(row: GenerationStage, standby: GenerationStandby | None = None) -> Hel
         mb_per_position=placing.mb_per_position(row.stage),
         prefix=_begins(session, row.index),
         writer=_writer(session) if last else None,
-        takeover=_takeover(row) if standby is None else None,
+        takeover=takeover,
         follows=standby is not None,
+        catch_up=_catch_up(row, standby, takeover),
     )
+
+
+def _catch_up(
+    row: GenerationStage, standby: GenerationStandby | None, takeover: Takeover | None
+) -> CatchUp | None:
+    """How far it is behind, where what it lacks may be computed in strides."""
+    session = row.session
+    if not placing.alike(session.wanted, session.decoder):
+        return None
+    if takeover is not None:
+        until = takeover.until
+    elif standby is not None:
+        until = streams.last_numbers(str(session.pk), session.plan.num_shards)[row.index]
+    else:
+        return None
+    return CatchUp(len(session.wanted.prompt), until)
 
 
 def _begins(session: GenerationSession, index: int) -> Begins | None:

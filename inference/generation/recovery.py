@@ -2,7 +2,7 @@
 
 1. `give` raises the stage's epoch in the ledger, then in the store, where it shuts out who held it before.
    Two who notice the same loss give it once.
-2. A standby that follows the stage (standbys/keeping.py) has it then, and goes on. Without one, the new
+2. A standby that follows the stage (takeover/following.py) has it then, and goes on. Without one, the new
    holder replays the stage's log, with the same boundaries between steps, and compares what it gives with
    what the next stage was given already.
 3. `rebuild` begins a session anew from its row: the prompt, and the tokens that were told. One that began
@@ -29,8 +29,8 @@ from inference.core.generation import telling
 from inference.core.generation.asked import Paused
 from inference.core.placement import NoBrowser
 from inference.generation import endings, frames, placing, streams
-from inference.generation.standbys import keeping
 from inference.generation.streams import Said, Takeover
+from inference.generation.takeover import following
 from inference.models import (
     GenerationMemory,
     GenerationRecovery,
@@ -70,14 +70,14 @@ def give(session_id: str, index: int, epoch: int, category: Category | None, why
     row = _stages().filter(session__pk=session_id, index=index, epoch=epoch).first()
     if row is None:
         if category is not None:
-            keeping.lost(session_id, index, epoch, category, why)  # if that was a standby's
+            following.lost(session_id, index, epoch, category, why)  # if that was a standby's
         return False
     if category is Category.TENSOR_LOST:
         return rebuild(row.session, why)
     if category is not None and (given_up := _given_up(row, category, why)):
         return endings.fail(row.session, category, given_up)
     avoid = {**row.avoid, **({row.browser: str(category)} if category and row.browser else {})}
-    standby = keeping.follower(row)
+    standby = following.follower(row)
     browser = standby.browser if standby is not None else _place(row, avoid)
     if not browser and category is None:
         return False  # it stays where it is
@@ -156,7 +156,7 @@ def _raise_epoch(
     """The stage as it is since; None: somebody else gave it on."""
     now = clock.now()
     with transactions.alone(f"generation:{row.session_id}"):
-        epoch = standby.epoch if standby is not None else keeping.next_epoch(row)
+        epoch = standby.epoch if standby is not None else following.next_epoch(row)
         raised = GenerationStage.objects.filter(pk=row.pk, epoch=row.epoch).update(
             epoch=epoch,
             browser=browser,

@@ -1,6 +1,7 @@
 """The control worker's thread for sessions: what it is told, and what nobody tells it.
 
-1. A stage was lost, went on, or the session ended: as the browsers' workers say.
+1. A stage was lost, went on, or the session ended: as the browsers' workers say; a worker ended: as the
+   supervisor says.
 2. A stage's browser is gone, is drained, or was started anew since; or a standby's.
 3. A stage has input and gives nothing for longer than its own steps took, and its browser does not tell.
 4. The store is another one, or was started anew: it may have lost what was written last.
@@ -27,7 +28,7 @@ from browsers.redis import blocking_client, client
 from browsers.state import live
 from inference.documents import JsonObject
 from inference.generation import endings, recovery, streams
-from inference.generation.standbys import keeping
+from inference.generation.takeover import following
 from inference.models import GenerationSession, GenerationStage, SessionState
 from inference.store.under_way import under_way
 
@@ -84,6 +85,8 @@ class Watcher:
             case "resumed":
                 named = (message["session"], message["stage"], message["epoch"])
                 endings.note_resumed(*named, message["seconds"])
+            case "gone":
+                pass  # a browser's worker: `_look` comes next
             case "ended":
                 found = GenerationSession.objects.active().filter(pk=message["session"]).first()
                 if found is not None:
@@ -111,7 +114,7 @@ class Watcher:
     def _look_at_standbys(self) -> None:
         alive = live.living()
         if live.leases_count():  # asked after it, as above
-            keeping.look(alive)
+            following.look(alive)
 
     def _store_is_another(self) -> bool:
         info: Any = client().info("server")
@@ -143,7 +146,7 @@ class Watcher:
         if streams.has_ended(session_id) is None:
             recovery.rebuild(session, "the store has lost the session")
             return
-        keeping.keep(session, clock.now())
+        following.keep(session, clock.now())
         # Before how far it is: who passes a step on says afterwards how long the next one may take.
         allowed = streams.allowed_s(session_id, session.plan.num_shards)
         numbers = streams.last_numbers(session_id, session.plan.num_shards)

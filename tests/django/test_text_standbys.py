@@ -12,23 +12,27 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from browsers import clock
 from browsers.bridge import Refusal, Reply
 from browsers.core.errors import BrowserCrash
 from browsers.core.failures import Category
+from browsers.core.protocol import WireTensor
 from browsers.session.decoding import StepAsked
 from browsers.state import live
 from browsers.worker import BrowserWorker
 from inference.catalog import registry
+from inference.core.generation import telling
 from inference.core.generation.asked import Asked, Ended, Paused, Resumed, TokenWritten
+from inference.core.generation.sampled import Pick
 from inference.errors import InvalidRequest
-from inference.generation import endings, recovery, report, serving, streams
+from inference.generation import endings, frames, recovery, report, serving, streams
 from inference.generation.loop import DecodeLoop
 from inference.generation.opening import _held
-from inference.generation.standbys import keeping
 from inference.generation.streams import Said
+from inference.generation.takeover import following, strides
 from inference.generation.watch import Watcher
 from inference.models import GenerationSession, GenerationStage, GenerationStandby, OnnxModel
 from inference.store.tensors import decode_array, encode_array
@@ -108,7 +112,7 @@ class Text:
         """Once there is a token, the other one is asked and follows."""
         session = GenerationSession.objects.get(pk=self.key)
         until(lambda: endings.write_down(session) or bool(session.written))
-        keeping.keep(session, clock.now())
+        following.keep(session, clock.now())
         standby = GenerationStandby.objects.select_related("stage").get(stage=self.row)
         self.row.refresh_from_db()
         self.other.loop.open(_held(self.row, standby))
@@ -245,7 +249,7 @@ def stood_by(writer: OnnxModel, standbys: int = 1) -> tuple[GenerationSession, s
     session.refresh_from_db()
     endings.write_down(session)
     for _ in range(standbys):
-        keeping.keep(session, clock.now())
+        following.keep(session, clock.now())
     GenerationStandby.objects.update(opened_by="test")
     return session, str(session.pk)
 
@@ -253,7 +257,7 @@ def stood_by(writer: OnnxModel, standbys: int = 1) -> tuple[GenerationSession, s
 def test_before_its_first_token_a_text_has_no_standby(writer: OnnxModel) -> None:
     session = begin(writer, standbys=1)
     session.stages.update(opened_by="test")
-    keeping.keep(session, clock.now())
+    following.keep(session, clock.now())
     assert not GenerationStandby.objects.exists()
 
 
@@ -263,7 +267,7 @@ def test_each_stage_is_followed_elsewhere(writer: OnnxModel) -> None:
         browsers = {row.browser, *row.standbys.values_list("browser", flat=True)}
         assert browsers == {"a", "b", "c"}
         assert [each.epoch for each in row.standbys.all()] == [2, 3]
-    keeping.keep(session, clock.now())
+    following.keep(session, clock.now())
     assert GenerationStandby.objects.count() == 4
 
 
@@ -318,7 +322,7 @@ def test_a_lost_standby_is_replaced_and_its_browser_rests(writer: OnnxModel) -> 
     (standby,) = row.standbys.all()
     assert not recovery.give(key, 1, standby.epoch, Category.INTERNAL, "no cache")
     assert stages(session)[1] == (row.browser, 1), "the stage goes on"
-    keeping.keep(session, clock.now())
+    following.keep(session, clock.now())
     gone, another = row.standbys.all()
     assert (gone.pk, gone.why) == (standby.pk, "no cache")
     assert another.browser not in (row.browser, gone.browser)
@@ -329,7 +333,7 @@ def test_the_watcher_sees_that_a_standby_is_gone(writer: OnnxModel) -> None:
     session, _ = stood_by(writer)
     (standby,) = session.stages.get(index=1).standbys.all()
     publish(standby.browser, memory_limit_mb=4000.0, worker="another")
-    keeping.look(live.living())
+    following.look(live.living())
     standby.refresh_from_db()
     assert standby.category == Category.BROWSER_CRASH
 
@@ -351,6 +355,71 @@ def test_how_many_standbys_there_may_be(writer: OnnxModel) -> None:
 
 def test_a_text_without_standbys_asks_for_none(writer: OnnxModel) -> None:
     session, _ = stood_by(writer, standbys=0)
-    keeping.keep(session, clock.now())
+    following.keep(session, clock.now())
     assert not GenerationStandby.objects.exists()
     assert not isinstance(heard(session)[-1], Ended)
+
+
+# --- strides ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("speculation", [False, True])
+def test_who_catches_up_computes_several_steps_at_once(
+    model: OnnxModel, right: list[int], shards: int, speculation: bool
+) -> None:
+    """Its stage is lost late; what replays it in another browser is asked far less often."""
+    browsers = [Browser(name) for name in ("a", "b", "c")]
+    asked = Asked(PROMPT, TOKENS, ignore_end=True, shards=shards, speculation=speculation)
+    key = serving.start(model, asked, "")
+    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    of = {browser.id: browser for browser in browsers}
+    lost = rows.get(session__pk=key, index=shards - 1)
+    reached, go_on = threading.Event(), threading.Event()
+    of[lost.browser].decoding.before = lambda step: die(step, 45, reached, go_on)
+    for row in rows.filter(session__pk=key):
+        of[row.browser].loop.open(_held(row))
+    assert reached.wait(60)
+    computed = of[lost.browser].decoding.computed
+    go_on.set()
+    Watcher().turn()
+    until(lambda: GenerationStage.objects.get(pk=lost.pk).epoch == 2)
+    held = _held(rows.get(pk=lost.pk))
+    assert held.catch_up is not None and held.catch_up.until > 80
+    of[GenerationStage.objects.get(pk=lost.pk).browser].loop.open(held)
+    told = list(serving.listen(key))
+    assert [each.pick.token for each in told if isinstance(each, TokenWritten)] == right
+    (one,) = GenerationSession.objects.get(pk=key).recoveries.all()
+    assert one.how == "replay"
+    again = of[one.taken_by].decoding.computed - (TOKENS - 45)
+    assert again < computed / 2, f"{again} steps for what took {computed}"
+
+
+def test_what_a_stride_gives_must_be_what_was_given(model: OnnxModel, right: list[int]) -> None:
+    publish("a", memory_limit_mb=4000.0)
+    session = GenerationSession.objects.get(
+        pk=serving.start(model, Asked(PROMPT, TOKENS, ignore_end=True, shards=2), "")
+    )
+    key = str(session.pk)
+    tokens = [right[index] for index in range(6)]
+    for index, token in enumerate(tokens):
+        last = streams.tell_tokens(
+            key, 1, 1, index, [telling.pick_to_json(Pick(token, -1.0))],
+            feed=(41 + index, frames.tokens_frame(40 + index, [token])), ended=None,
+        )  # fmt: skip
+        assert passed_on(last).said is Said.NEW
+        hidden = WireTensor("h", "float32", (1, 1, 2), np.full(2, index, "<f4").tobytes())
+        given = frames.frame_of(frames.Framed(40 + index, 1, [hidden]))
+        assert passed_on(streams.append(key, 0, 1, 41 + index, given)).said is Said.NEW
+    first = frames.read_frame(frames.tokens_frame(40, tokens[:1]))
+    stride = strides.of_log(key, 0, "41-0", first, strides.CatchUp(40, 46))
+    assert stride is not None
+    assert [entry for entry, _ in stride.entries] == ["41-0", "42-0", "43-0", "44-0", "45-0"]
+    assert decode_array(stride.framed.tensors[0]).tolist() == [tokens[:5]]
+    assert (stride.told, stride.framed.count, stride.framed.sure) == (tuple(tokens[1:]), 5, 1)
+    rows = np.repeat(np.arange(5, dtype="<f4"), 2).reshape(1, 5, 2)
+    assert strides.is_what_was_given(key, 0, stride, [encode_array("h", rows)])
+    rows[0, 3, 1] += 1e-6
+    assert not strides.is_what_was_given(key, 0, stride, [encode_array("h", rows)])
+    prompt = frames.Framed(20, 1, first.tensors)
+    assert strides.of_log(key, 0, "21-0", prompt, strides.CatchUp(40, 46)) is None

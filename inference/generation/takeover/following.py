@@ -35,7 +35,7 @@ FOLLOW_STAGE: Final = "inference.tasks.follow_stage"
 _AGAIN: Final = timedelta(seconds=10)
 
 
-def following() -> QuerySet[GenerationStandby]:
+def active() -> QuerySet[GenerationStandby]:
     """All that are not lost, of texts that are being written."""
     return GenerationStandby.objects.filter(
         category="", stage__session__state=SessionState.RUNNING
@@ -51,13 +51,13 @@ def next_epoch(row: GenerationStage) -> int:
 def follower(row: GenerationStage) -> GenerationStandby | None:
     """The standby that takes the stage over; None: none can."""
     alive = live.living()
-    standbys = following().filter(stage=row).exclude(browser=row.browser)
+    standbys = active().filter(stage=row).exclude(browser=row.browser)
     return next((each for each in standbys if _follows(each, alive)), None)
 
 
 def lost(session_id: str, index: int, epoch: int, category: Category, why: str) -> bool:
     """Note that the standby with that epoch follows no more; False: there is none."""
-    standbys = following().filter(stage__session__pk=session_id, stage__index=index, epoch=epoch)
+    standbys = active().filter(stage__session__pk=session_id, stage__index=index, epoch=epoch)
     changed = bool(standbys.update(category=category, why=why, given_at=clock.now()))
     if changed:
         log.warning("stage %s of %s lost a standby: %s", index, session_id, why)
@@ -66,7 +66,7 @@ def lost(session_id: str, index: int, epoch: int, category: Category, why: str) 
 
 def look(alive: Mapping[str, LiveBrowser]) -> None:
     """Give those up whose browser is gone, is drained, or has a new worker."""
-    for standby in following():
+    for standby in active():
         if standby.opened_by and not _follows(standby, alive):
             named = (str(standby.stage.session_id), standby.stage.index, standby.epoch)
             lost(*named, Category.BROWSER_CRASH, f"{standby.browser} is not there any more")
@@ -100,7 +100,7 @@ def _best(row: GenerationStage, taken: set[str]) -> str:
     """The browser that is to follow the stage; empty: there is none."""
     session = row.session
     stages = session.stages.exclude(pk=row.pk).values_list("browser", flat=True)
-    standbys = following().filter(stage__session=session).values_list("browser", flat=True)
+    standbys = active().filter(stage__session=session).values_list("browser", flat=True)
     views = [view for view in placing.pool() if view.state == "ready" and view.id not in taken]
     try:
         return placing.browser_for(
