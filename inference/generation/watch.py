@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 0.25
 _WRITE_EVERY_S: Final = 1.0
 _REST_S: Final = 1.0
+_MOST_AT_ONCE: Final = 64  # messages
 _BEYOND_S: Final = 2.0  # the browser's worker notices first, and says more
 
 
@@ -51,15 +52,19 @@ class Watcher:
         )
 
     def turn(self) -> None:
-        """Wait a moment for a message, and look around."""
+        """Wait a moment for messages, and look around."""
         active = under_way().texts
         pause: Any = _LOOK_EVERY_S if active else _REST_S
         if self._unheard:
             for left in client().lrange(streams.HEARING, 0, -1):
                 self._take(left)
         told: Any = blocking_client().blmove(streams.TOLD, streams.HEARING, pause, "RIGHT", "LEFT")
-        if told is not None:
+        taken = 0
+        while told is not None:
             self._take(told)
+            taken += 1
+            more = taken < _MOST_AT_ONCE  # a browser's end is told by each stage that it had
+            told = client().lmove(streams.TOLD, streams.HEARING, "RIGHT", "LEFT") if more else None
         self._unheard = False
         if active:
             self._look()
