@@ -48,6 +48,14 @@ def open_stage(session: str, stage: int, epoch: int) -> None:
 
 
 @shared_task
+def follow_stage(session: str, stage: int, epoch: int) -> None:
+    """Have this worker's browser compute a stage beside the browser that has it."""
+    from inference.generation import opening  # as above
+
+    opening.follow_stage(session, stage, epoch)
+
+
+@shared_task
 def run_join(step_id: int, fence: int) -> None:
     joins.execute(step_id, fence)
 

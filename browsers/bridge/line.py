@@ -56,12 +56,12 @@ class Line:
             ConnectionLost: the connection ended before the answer came.
             DeadlinePassed: it did not come in time.
         """
-        until = time.monotonic() + timeout_s
+        until, cuts = time.monotonic() + timeout_s, self._cuts
         late = f"the engine did not answer {op!r} within {timeout_s:.1f} s"
         if not self._asking.acquire(timeout=timeout_s):
             raise DeadlinePassed(late)
         try:
-            connection = self._connected(until)
+            connection = self._connected(until, cuts)
             number, began = next(self._numbers), time.monotonic()
             frame = encode_frame({**header, "op": op, "id": number}, tensors)
             try:
@@ -86,9 +86,9 @@ class Line:
                 self._connection = None
         connection.close()
 
-    def _connected(self, until: float) -> Connection:
+    def _connected(self, until: float, cuts: int) -> Connection:
+        """`cuts`: how often it had been cut when it was asked."""
         with self._changed:
-            cuts = self._cuts
             self._changed.wait_for(
                 lambda: self._connection is not None or self._cuts != cuts,
                 timeout=until - time.monotonic(),

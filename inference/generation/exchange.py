@@ -22,6 +22,8 @@ class Exchange:
     """One thread's. After any RedisError it begins anew, with a connection of its own."""
 
     def __init__(self) -> None:
+        self.after: Mapping[str, str] = {}
+        """What is, or was last, waited for: by stream the entry after which something new is wanted."""
         self._connection: Any = None
         self._asked = False
 
@@ -42,6 +44,7 @@ class Exchange:
         if self._asked:  # for what was wanted before something went wrong
             self._end()
         try:
+            self.after = after
             self._send([*_transaction(calls), _read(after, most_ms)])
             answers = self._answers(len(calls))
         except RedisError:
@@ -61,6 +64,7 @@ class Exchange:
         """
         try:
             if not self._asked:
+                self.after = after
                 self._send([_read(after, most_ms)])
             answer = self._answer()
         except RedisError:

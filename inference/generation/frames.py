@@ -1,4 +1,4 @@
-"""A stage's input as its stream keeps it."""
+"""A stage's input as its stream keeps it, and the logits that its page gives."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Final
 import numpy as np
 from django.conf import settings
 
+from browsers.bridge import Reply
 from browsers.core.answers.agreement import disagreement
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
+from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import steps_of
+from inference.store.tensors import decode_array, encode_array
 
 _TOKENS: Final = "tokens"
 _ALIKE: Final = 1e-2  # differences grow with a text's positions; a wrong answer is further off
@@ -50,6 +53,23 @@ def alike(one: bytes, other: bytes) -> bool:
     a, b = read_frame(one), read_frame(other)
     same = (a.start, a.count, list(a.drafted)) == (b.start, b.count, list(b.drafted))
     return same and not disagreement(a.tensors, b.tensors, tolerance=_ALIKE)
+
+
+def named(tokens: WireTensor, name: str, dtype: str) -> WireTensor:
+    """Tokens under the name, and of the type, that a stage's input has."""
+    if dtype == tokens.dtype:
+        return WireTensor(name, dtype, tokens.shape, tokens.data)
+    return encode_array(name, decode_array(tokens).astype(dtype))
+
+
+def tops(reply: Reply, *, complete: bool) -> list[TopLogits]:
+    """What a page gives of the logits of a step's last position that is sure, and of each that is drafted."""
+    header, tensors = reply
+    found = {tensor.name: decode_array(tensor) for tensor in tensors}
+    if complete:  # in the order of their ids
+        return [TopLogits.of_row(row) for row in found["logits"]]
+    rows = zip(found["ids"].astype(np.int64), found["logits"], header["log_sum"], strict=True)
+    return [TopLogits(ids, logits, log_sum, complete=False) for ids, logits, log_sum in rows]
 
 
 def tokens_frame(

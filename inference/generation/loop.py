@@ -100,16 +100,26 @@ class DecodeLoop:
 
     def _take(self, found: Found) -> None:
         held = {each.key: each for each in self._stages()}
+        woken = False
         for key, entries in found:
             entry, fields = entries[0]
             each = held.get(key.decode())
             if each is None:
                 if key.decode() == streams.wake_key(self._worker.id):
-                    self._woken = entry.decode()
+                    self._woken, woken = entry.decode(), True
             elif streams.END in fields:
                 self._close(each, keep=fields[streams.END] == streams.KEEP)
-            elif each.next is None:
+            elif each.next is None and self._exchange.after.get(each.key) == each.cursor:
+                # else it was wanted by one that was here before
                 each.came(entry.decode(), fields[streams.FRAME])
+        if woken:
+            self._look_at_standbys()
+
+    def _look_at_standbys(self) -> None:
+        """Whether one of them has become the stage's own."""
+        for held in self._stages():
+            if held.follows:
+                self._guarded(held, functools.partial(held.look, self._worker.id))
 
     def _compute(self, stages: Sequence[HeldStage]) -> None:
         """Their next steps, together, and what comes of them passed on."""
@@ -208,7 +218,7 @@ class DecodeLoop:
     def _close(self, held: HeldStage, *, keep: bool = False) -> None:
         if self._held.get(held.holder) is held:
             del self._held[held.holder]
-            if not (keep and self._kept.keep(held)):
+            if held.follows or not (keep and self._kept.keep(held)):
                 self._worker.session.decoding.release(held.holder)
 
     def _look_after(self) -> None:
@@ -218,6 +228,7 @@ class DecodeLoop:
             return
         self._looked = now
         self._kept.look_after(now)
+        self._look_at_standbys()
         for held in self._stages():
             if now - held.used > settings.WEBPOOL_SESSION_IDLE_S:
                 self._lose(held, Category.TIMEOUT, "nothing came to it for long")
@@ -225,7 +236,7 @@ class DecodeLoop:
                 said = streams.standing(held.session, held.index, held.epoch)
                 if said is Said.GONE:
                     self._lose(held, Category.TENSOR_LOST, "the store has lost the session")
-                elif said is not Said.NEW:
+                elif said not in (Said.NEW, Said.FOLLOWS):
                     self._close(held)
 
 

@@ -6,7 +6,9 @@ import logging
 
 import redis.exceptions
 from django.conf import settings
+from django.db.models import QuerySet
 
+from browsers import clock
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.worker import BrowserWorker, end_process, owned
@@ -18,8 +20,16 @@ from inference.core.generation.writing import Writer
 from inference.generation import placing, prefixes, streams
 from inference.generation.guide import SandboxedGuide
 from inference.generation.loop import loop_of
-from inference.generation.stage import Begins, HeldStage, Takeover
-from inference.models import GenerationRecovery, GenerationSession, GenerationStage, SessionState
+from inference.generation.stage import Begins, HeldStage
+from inference.generation.streams import Takeover
+from inference.generation.takeover.strides import CatchUp
+from inference.models import (
+    GenerationRecovery,
+    GenerationSession,
+    GenerationStage,
+    GenerationStandby,
+    SessionState,
+)
 from inference.store.files import path_of
 
 log = logging.getLogger(__name__)
@@ -34,6 +44,23 @@ def open_stage(session_id: str, index: int, epoch: int) -> None:
             _open(worker, row)
 
 
+def follow_stage(session_id: str, index: int, epoch: int) -> None:
+    """Load and prove the stage's file, and follow the stage as its standby; or say why not."""
+    worker = owned()
+    with worker.at_work():
+        standby = (
+            GenerationStandby.objects.select_related(
+                "stage__plan_shard", "stage__session__plan", "stage__session__model"
+            )
+            .defer("stage__session__model__summary")
+            .filter(stage__session__pk=session_id, stage__index=index, epoch=epoch, category="")
+            .filter(browser=worker.id, stage__session__state=SessionState.RUNNING)
+            .first()
+        )
+        if standby is not None:
+            _open(worker, standby.stage, standby)
+
+
 def _row(browser: str, session_id: str, index: int, epoch: int) -> GenerationStage | None:
     """The stage, unless it has been given to somebody else, or its session has ended."""
     rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
@@ -45,47 +72,57 @@ def _row(browser: str, session_id: str, index: int, epoch: int) -> GenerationSta
     )
 
 
-def _open(worker: BrowserWorker, row: GenerationStage) -> None:
+def _open(
+    worker: BrowserWorker, row: GenerationStage, standby: GenerationStandby | None = None
+) -> None:
+    epoch = standby.epoch if standby is not None else row.epoch
     try:
-        held = _held(row)
+        held = _held(row, standby)
         cache_mb = placing.cache_mb(held.stage, row.session.decoder, row.session.wanted)
         unproved = worker.holding.hold(
             held.holder, held.sha256, backend=held.backend, cache_mb=cache_mb
         )
-        GenerationStage.objects.filter(pk=row.pk, epoch=row.epoch).update(
-            opened_by=worker.status.instance, unproved=unproved
-        )
+        if standby is None:
+            GenerationStage.objects.filter(pk=row.pk, epoch=epoch).update(
+                opened_by=worker.status.instance, unproved=unproved
+            )
         if held.takeover is not None and held.takeover.until == 0:
             held.caught_up(worker.id, 0)
     except BrowserError as error:
-        _lost(row, error.category, str(error))
+        _lost(row, epoch, error.category, str(error))
         if error.category.distrusted and not worker.repair(
             error.category, str(error), error.first_rung
         ):
             end_process(f"{worker.id} could not be repaired")
     except Exception as error:
         log.exception("stage %s", row)
-        _lost(row, Category.INTERNAL, f"{type(error).__name__}: {error}")
+        _lost(row, epoch, Category.INTERNAL, f"{type(error).__name__}: {error}")
     else:
         loop_of(worker).open(held)
+        if standby is not None:
+            GenerationStandby.objects.filter(pk=standby.pk).update(opened_by=worker.status.instance)
+        elif held.takeover is not None:
+            opened_s = clock.now().timestamp() - held.takeover.began
+            _recoveries(row).update(opened_s=opened_s)
 
 
-def _lost(row: GenerationStage, category: Category, why: str) -> None:
+def _lost(row: GenerationStage, epoch: int, category: Category, why: str) -> None:
     try:
-        streams.tell_lost(str(row.session_id), row.index, row.epoch, category, why)
+        streams.tell_lost(str(row.session_id), row.index, epoch, category, why)
     except redis.exceptions.RedisError as error:
         log.warning("%s could not be opened, which nobody was told (%s): %s", row, error, why)
 
 
-def _held(row: GenerationStage) -> HeldStage:
+def _held(row: GenerationStage, standby: GenerationStandby | None = None) -> HeldStage:
     session, shard = row.session, row.plan_shard
     stages = session.plan.num_shards
     last = row.index == stages - 1
+    takeover = _takeover(row) if standby is None else None
     return HeldStage(
         session=str(session.pk),
         index=row.index,
         stages=stages,
-        epoch=row.epoch,
+        epoch=standby.epoch if standby is not None else row.epoch,
         sha256=shard.sha256,
         stage=row.stage,
         backend=placing.backend_of(session.wanted),
@@ -95,8 +132,26 @@ def _held(row: GenerationStage) -> HeldStage:
         mb_per_position=placing.mb_per_position(row.stage),
         prefix=_begins(session, row.index),
         writer=_writer(session) if last else None,
-        takeover=_takeover(row),
+        takeover=takeover,
+        follows=standby is not None,
+        catch_up=_catch_up(row, standby, takeover),
     )
+
+
+def _catch_up(
+    row: GenerationStage, standby: GenerationStandby | None, takeover: Takeover | None
+) -> CatchUp | None:
+    """How far it is behind, where what it lacks may be computed in strides."""
+    session = row.session
+    if not placing.alike(session.wanted, session.decoder):
+        return None
+    if takeover is not None:
+        until = takeover.until
+    elif standby is not None:
+        until = streams.last_numbers(str(session.pk), session.plan.num_shards)[row.index]
+    else:
+        return None
+    return CatchUp(len(session.wanted.prompt), until)
 
 
 def _begins(session: GenerationSession, index: int) -> Begins | None:
@@ -125,12 +180,15 @@ def _writer(session: GenerationSession) -> Writer:
     )
 
 
-def _takeover(row: GenerationStage) -> Takeover | None:
-    """What it has to catch up with, where the stage was somebody else's."""
-    recoveries = GenerationRecovery.objects.filter(
+def _recoveries(row: GenerationStage) -> QuerySet[GenerationRecovery]:
+    return GenerationRecovery.objects.filter(
         session=row.session_id, stage=row.index, epoch=row.epoch
     )
-    found = recoveries.first()
+
+
+def _takeover(row: GenerationStage) -> Takeover | None:
+    """What it has to catch up with, where the stage was somebody else's."""
+    found = _recoveries(row).first()
     if found is None:
         return None
     return Takeover(found.began_at.timestamp(), found.how, found.until)

@@ -14,7 +14,14 @@ from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder, Stage
 from inference.core.placement import BrowserView, NoBrowser, ShardView, candidates, place
 from inference.graph.decoding.states import bytes_per_position
-from inference.models import GenerationStage, OnnxModel, PlanShard, SessionState, stage_of
+from inference.models import (
+    GenerationStage,
+    GenerationStandby,
+    OnnxModel,
+    PlanShard,
+    SessionState,
+    stage_of,
+)
 from inference.scheduling.pool_view import snapshot
 from inference.scheduling.wishes import wishes_from
 
@@ -50,19 +57,28 @@ def backend_of(asked: Asked) -> str:
     return asked.backend or WASM
 
 
-def speculates(asked: Asked, decoder: Decoder) -> bool:
-    """Whether its steps may compute drafted positions: where the text is known to be the same with them.
+def alike(asked: Asked, decoder: Decoder) -> bool:
+    """Whether a position's numbers are known to be the same, whatever its step computes beside it.
 
     Several threads may split a product otherwise where there are more rows.
     """
     known = backend_of(asked) == WASM and settings.WEBPOOL_THREADS == 1
-    return asked.speculation and decoder.whole.alike and known
+    return decoder.whole.alike and known
+
+
+def speculates(asked: Asked, decoder: Decoder) -> bool:
+    """Whether its steps may compute drafted positions: where the text is known to be the same with them."""
+    return asked.speculation and alike(asked, decoder)
 
 
 def pool() -> list[BrowserView]:
-    """The browsers that live; stages of sessions count as work that waits for them."""
+    """The browsers that live; stages of sessions, and their standbys, count as work that waits for them."""
     held = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
+    beside = GenerationStandby.objects.filter(
+        stage__session__state=SessionState.RUNNING, category=""
+    )
     stages = Counter(held.order_by().values_list("browser", flat=True))
+    stages.update(beside.order_by().values_list("browser", flat=True))
     return [
         dataclasses.replace(view, outstanding=view.outstanding + stages[view.id])
         for view in snapshot()

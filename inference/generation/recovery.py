@@ -2,8 +2,9 @@
 
 1. `give` raises the stage's epoch in the ledger, then in the store, where it shuts out who held it before.
    Two who notice the same loss give it once.
-2. The new holder replays the stage's log, with the same boundaries between steps, and compares what it gives
-   with what the next stage was given already.
+2. A standby that follows the stage (takeover/following.py) has it then, and goes on. Without one, the new
+   holder replays the stage's log, with the same boundaries between steps, and compares what it gives with
+   what the next stage was given already.
 3. `rebuild` begins a session anew from its row: the prompt, and the tokens that were told. One that began
    with a kept cache goes on so, too: its log does not tell what was before.
 4. A stage that no browser can take now waits without one; `place_waiting` tries again.
@@ -28,19 +29,21 @@ from inference.core.generation import telling
 from inference.core.generation.asked import Paused
 from inference.core.placement import NoBrowser
 from inference.generation import endings, frames, placing, streams
-from inference.generation.streams import Said
+from inference.generation.streams import Said, Takeover
+from inference.generation.takeover import following
 from inference.models import (
     GenerationMemory,
     GenerationRecovery,
     GenerationSession,
     GenerationStage,
+    GenerationStandby,
     SessionState,
 )
 from inference.store import transactions
 
 log = logging.getLogger(__name__)
 OPEN_STAGE: Final = "inference.tasks.open_stage"
-REPLAY, RECOMPUTE = "replay", "recompute"
+STANDBY, REPLAY, RECOMPUTE = "standby", "replay", "recompute"
 # So often in a row a stage may be given on without having gone on anywhere.
 _MOST_IN_VAIN: Final = 8
 
@@ -66,26 +69,35 @@ def give(session_id: str, index: int, epoch: int, category: Category | None, why
     """
     row = _stages().filter(session__pk=session_id, index=index, epoch=epoch).first()
     if row is None:
+        if category is not None:
+            following.lost(session_id, index, epoch, category, why)  # if that was a standby's
         return False
     if category is Category.TENSOR_LOST:
         return rebuild(row.session, why)
     if category is not None and (given_up := _given_up(row, category, why)):
         return endings.fail(row.session, category, given_up)
     avoid = {**row.avoid, **({row.browser: str(category)} if category and row.browser else {})}
-    browser = _place(row, avoid)
+    standby = following.follower(row)
+    browser = standby.browser if standby is not None else _place(row, avoid)
     if not browser and category is None:
         return False  # it stays where it is
     if row.session.reused:
         # What came before its log was a kept cache.
         return rebuild(row.session, why, avoid={index: avoid})
     reached = streams.last_numbers(session_id, row.session.plan.num_shards)[index]
-    if not _raise_epoch(row, browser, avoid, REPLAY, category, why, until=reached):
+    how = REPLAY if standby is None else STANDBY
+    raised = _raise_epoch(row, browser, avoid, how, category, why, until=reached, standby=standby)
+    if raised is None:
         return False
     log.warning("stage %s goes from %s to %s: %s", row, row.browser, browser or "nobody yet", why)
-    said = streams.give(session_id, index, epoch + 1, Paused(index, why))
+    takeover = Takeover(raised.given_at.timestamp(), how, reached)
+    said = streams.give(session_id, index, raised.epoch, Paused(index, why), takeover)
     if said is Said.GONE:
         return rebuild(row.session, "the store has lost the session")
-    send(list(_stages().filter(pk=row.pk, epoch=epoch + 1)))
+    if standby is None:
+        send([raised])
+    else:
+        streams.wake(browser)
     return True
 
 
@@ -139,21 +151,25 @@ def _raise_epoch(
     why: str,
     *,
     until: int,
-) -> bool:
+    standby: GenerationStandby | None = None,
+) -> GenerationStage | None:
+    """The stage as it is since; None: somebody else gave it on."""
     now = clock.now()
     with transactions.alone(f"generation:{row.session_id}"):
+        epoch = standby.epoch if standby is not None else following.next_epoch(row)
         raised = GenerationStage.objects.filter(pk=row.pk, epoch=row.epoch).update(
-            epoch=row.epoch + 1,
+            epoch=epoch,
             browser=browser,
             avoid=dict(avoid),
             given_at=now,
-            opened_by="",
+            opened_by=standby.opened_by if standby is not None else "",
         )
         if raised:
+            row.standbys.filter(epoch__lte=epoch).delete()
             GenerationRecovery.objects.create(
                 session=row.session,
                 stage=row.index,
-                epoch=row.epoch + 1,
+                epoch=epoch,
                 lost_by=row.browser,
                 taken_by=browser,
                 how=how,
@@ -162,7 +178,7 @@ def _raise_epoch(
                 until=until,
                 began_at=now,
             )
-    return bool(raised)
+    return _stages().filter(pk=row.pk, epoch=epoch).first() if raised else None
 
 
 def rebuild(
@@ -182,8 +198,9 @@ def rebuild(
         failed = (avoid or {}).get(row.index, row.avoid)
         stays = row.browser in ready and row.browser not in failed
         browser = row.browser if stays else _place(row, failed)
-        if not _raise_epoch(
-            row, browser, failed, RECOMPUTE, Category.TENSOR_LOST, why, until=reached
+        if (
+            _raise_epoch(row, browser, failed, RECOMPUTE, Category.TENSOR_LOST, why, until=reached)
+            is None
         ):
             return False  # somebody else does the same
     GenerationSession.objects.filter(pk=session.pk).update(reused=0, kept_from=None)

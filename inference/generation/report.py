@@ -22,6 +22,7 @@ def of_session(session_id: str) -> JsonObject:
     of them were right; null: not known any more, or none are drafted.
     `numbers` of a recovery: whether the stage goes on with the numbers that it had: "the same" on wasm; else
     "others", of another browser or adapter, which may write another text from there on.
+    `standbys` of a stage: whether each follows it, and why not any more.
     `layers` are the first and the last of a stage's, from 0; null: its caches do not tell.
     `seconds` are from when it was asked for to when its end was written down; null: it goes on.
     """
@@ -60,9 +61,17 @@ def of_session(session_id: str) -> JsonObject:
                 "layers": _layers(row.stage, decoder),
                 "weight_bytes": row.plan_shard.weight_bytes,
                 "unproved": row.unproved,
+                "standbys": [
+                    {
+                        "browser": each.browser,
+                        "follows": bool(each.opened_by) and not each.category,
+                        "why": each.why,
+                    }
+                    for each in row.standbys.all()
+                ],
                 "step_ms": spent[row.index],
             }
-            for row in session.stages.select_related("plan_shard")
+            for row in session.stages.select_related("plan_shard").prefetch_related("standbys")
         ],
         "recoveries": [
             {
@@ -72,6 +81,7 @@ def of_session(session_id: str) -> JsonObject:
                 "how": row.how,
                 "category": row.category,
                 "why": row.why,
+                "opened_s": row.opened_s,
                 "seconds": row.seconds,
                 "numbers": "the same" if backend == placing.WASM else "others",
             }

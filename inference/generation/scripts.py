@@ -34,14 +34,15 @@ def command(call: Call) -> Command:
     return script(call.script, call.keys, call.args)
 
 
-# KEYS[1] the fence; ARGV[1] a stage, ARGV[2] its epoch. Why its holder may not write; false: they may.
+# KEYS[1] the fence; ARGV[1] a stage, ARGV[2] its epoch. Why its holder may not write; false: they may. Who
+# has a later epoch than the stage follows it: what they would write is compared, and not written.
 _REFUSED = """
 local function refused()
   local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
   if not held[1] then return 'gone' end
   if held[2] then return 'ended' end
-  if held[1] ~= ARGV[2] then return 'stale' end
-  return false
+  if held[1] == ARGV[2] then return false end
+  return tonumber(held[1]) < tonumber(ARGV[2]) and 'follows' or 'stale'
 end
 local function spent(ms)
   if tonumber(ms) > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'ms:' .. ARGV[1], ms) end
@@ -63,9 +64,10 @@ APPEND: Final = (
     _REFUSED
     + """
 local why = refused()
-if why then return {why} end
+if why and why ~= 'follows' then return {why} end
 local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
 if #had > 0 then return {'had', had[1][2][2]} end
+if why then return {why} end
 local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
 if #last > 0 and tonumber(string.match(last[1][1], '%d+')) > tonumber(string.match(ARGV[3], '%d+')) then
   return {'gap'}
@@ -115,7 +117,7 @@ TELL_TOKENS: Final = (
     + _ENDING
     + """
 local why = refused()
-if why then return {why} end
+if why and why ~= 'follows' then return {why} end
 local first = tonumber(ARGV[3])
 local had = {}
 for number = first, first + ARGV[13] - 1 do
@@ -124,6 +126,7 @@ for number = first, first + ARGV[13] - 1 do
   if #found > 0 then table.insert(had, found[1][2][2]) end
 end
 if #had > 0 then return {'had', table.concat(had, '\\n')} end
+if why then return {why} end
 local number = first
 for event in string.gmatch(ARGV[4], '[^\\n]+') do
   note_down(number .. '-0', event)
@@ -166,13 +169,14 @@ end
 """
 )
 
+# ARGV: 2 the stage's epoch from now on, 3 and 4 as `tell` takes them, 5 what its new holder finds of it.
 GIVE: Final = (
     _TELL
     + """
 local held = redis.call('HMGET', KEYS[1], ARGV[1], 'ended')
 if not held[1] then return 'gone' end
 if held[2] then return 'ended' end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], 'taken:' .. ARGV[1], ARGV[5])
 redis.call('HDEL', KEYS[1], 'within:' .. ARGV[1])
 tell()
 return 'new'

@@ -26,7 +26,14 @@ from browsers.core.protocol import WireTensor
 from browsers.redis import blocking_client
 from inference.catalog import decoders, texts
 from inference.core.generation import telling
-from inference.core.generation.asked import Asked, Ended, Ending, Event, TokenWritten
+from inference.core.generation.asked import (
+    MOST_STANDBYS,
+    Asked,
+    Ended,
+    Ending,
+    Event,
+    TokenWritten,
+)
 from inference.core.generation.stages import Decoder
 from inference.core.placement import NoBrowser
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownRun
@@ -79,7 +86,8 @@ def start(
     asked = dataclasses.replace(asked, memory_bytes=sum(len(one.data) for one in memory))
     if asked.stop:
         _ = texts.texts_of(model).vocabulary
-    prefix = None if memory or beside else _kept(model, asked, owner)
+    # A standby computes all that came before it: there is no cache of it to begin with.
+    prefix = None if memory or beside or asked.standbys else _kept(model, asked, owner)
     plan, rows = _placed(model, asked, decoder, beside) if prefix is None else _beside(prefix)
     reused = prefix.length if prefix is not None else 0
     session = GenerationSession(
@@ -126,6 +134,10 @@ def _check(asked: Asked, decoder: Decoder) -> None:
         )
     if asked.max_tokens < 1:
         raise InvalidRequest(f"max_tokens {asked.max_tokens}: expected at least 1")
+    if not 0 <= asked.standbys <= MOST_STANDBYS:
+        raise InvalidRequest(
+            f"standbys {asked.standbys}: expected a whole number from 0 to {MOST_STANDBYS}"
+        )
     if asked.backend not in ("", *placing.BACKENDS):
         raise InvalidRequest(
             f"backend {asked.backend!r}: expected one of {', '.join(placing.BACKENDS)}; WebNN wants sizes "

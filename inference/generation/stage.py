@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
 from redis.exceptions import RedisError
 
 from browsers import clock
@@ -19,19 +18,30 @@ from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Resumed
-from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.core.generation.stages import Stage, Use
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
-from inference.generation import placing, streams
-from inference.generation.frames import Framed, alike, frame_of, read_frame, tokens_frame
+from inference.generation import placing, scripts, streams
+from inference.generation.frames import (
+    Framed,
+    alike,
+    frame_of,
+    named,
+    read_frame,
+    tokens_frame,
+    tops,
+)
 from inference.generation.scripts import Call
-from inference.generation.streams import Appended, Said
-from inference.store.tensors import decode_array, encode_array
+from inference.generation.streams import Appended, Said, Takeover
+from inference.generation.takeover import strides
+from inference.generation.takeover.strides import CatchUp, Stride
 
 _ALLOW_EVERY: Final = 32  # steps
+_OTHERWISE: Final = (
+    "stage {} gave something else than the browser that had it before, after input {}"
+)
 
 
 class Lost(Exception):
@@ -44,15 +54,6 @@ class Lost(Exception):
 
 class Closed(Exception):
     """Nobody wants the stage here any more."""
-
-
-@dataclass
-class Takeover:
-    """The stage was lost elsewhere at `began` (Unix time); it has caught up at position `until`."""
-
-    began: float
-    how: str
-    until: int
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,12 @@ class Input:
 
     entry: str
     framed: Framed
+    stride: Stride | None = None
 
     @property
     def sure(self) -> int:
         """How many of its positions are not drafted: 1 while a text is written."""
-        return self.framed.sure
+        return self.framed.count if self.stride is not None else self.framed.sure
 
 
 @dataclass
@@ -84,6 +86,9 @@ class HeldStage:
     `writer`: in the last one; `cursor`: the last input computed; `next`: the one after it, once it came.
     A step that takes longer than the stage's own did is late (`times`); before there are enough of them,
     and where the browser computes something else first, after `timeout_s`.
+    `catch_up`: it may compute what it lacks in strides.
+    `follows`: it is a standby, whose epoch is not the stage's yet; `_owed`: what it computed before the
+    browser that has the stage did.
     """
 
     session: str
@@ -100,16 +105,32 @@ class HeldStage:
     prefix: Begins | None = None
     writer: Writer | None = None
     takeover: Takeover | None = None
+    follows: bool = False
+    catch_up: CatchUp | None = None
     place: Place | None = None
     cursor: str = "0-0"
     next: Input | None = None
     used: float = field(default_factory=time.monotonic)
     _unsaid: int = 0
     _said: bool = False
+    _owed: Call | None = None
 
     def came(self, entry: str, frame: bytes) -> None:
-        """Its next input came."""
-        self.next = Input(entry, read_frame(frame))
+        """Its next input came; while it catches up, with those after it.
+
+        Raises:
+            RedisError: the store does not answer; it is to come again.
+        """
+        framed, stride = read_frame(frame), None
+        if self.catch_up is not None:
+            if framed.start + framed.sure >= self.catch_up.until:
+                self.catch_up = None
+            else:
+                stride = strides.of_log(self.session, self.index, entry, framed, self.catch_up)
+        if stride is None:
+            self.next = Input(entry, framed)
+        else:
+            self.next = Input(stride.last, stride.framed, stride)
 
     @property
     def key(self) -> str:
@@ -147,6 +168,9 @@ class HeldStage:
             Lost: it must be replayed elsewhere.
         """
         assert self.next is not None, "a stage without input has no step"
+        self._settle()
+        if self._owed is not None:
+            raise Lost(Category.INTERNAL, "a standby came further than the stage")
         step = self._step(self.next)
         verdict = judge(self.place, step, kept)
         if verdict.refused:
@@ -183,6 +207,8 @@ class HeldStage:
                 self._refused(code), f"{worker.id} has its cache no more: {reply}"
             ) from reply
         step = self._step(self.next)
+        if self.next.stride is not None:
+            return self._strode(step, self.next.stride, reply)
         self.caught_up(worker.id, step.sure)
         return self._pass_on(step, reply)
 
@@ -203,7 +229,7 @@ class HeldStage:
             raise appended
         assert self.next is not None, "a stage without input has no step"
         step = self._step(self.next)
-        self._judge(appended, step, call)
+        self._judge(appended, call)
         self.place, self.cursor, self.used = after(step), self.next.entry, time.monotonic()
         self.next = None
         self._allow()
@@ -211,7 +237,7 @@ class HeldStage:
     def _allow(self) -> None:
         """Now and then tell the control worker how long a step may take here."""
         within = self.times.within_s()
-        if within is None or self.takeover is not None:
+        if within is None or self.takeover is not None or self.follows:
             return
         if self._unsaid == 0:
             streams.allow(self.session, self.index, self.epoch, within)
@@ -240,7 +266,7 @@ class HeldStage:
         if self.index:
             return [tensor for tensor in tensors if tensor.name in taken]
         tokens = [
-            _as(tensors[0], item.name, item.dtype)
+            named(tensors[0], item.name, item.dtype)
             for item in self.stage.inputs
             if item.use is Use.TOKENS
         ]
@@ -269,9 +295,22 @@ class HeldStage:
             return streams.nothing(session, index, epoch)
         return self._write(self.writer, step, drafted, reply)
 
+    def _strode(self, step: Step, stride: Stride, reply: Reply) -> Call:
+        """All that several steps give is known: it must be the same."""
+        if self.writer is None:
+            same = strides.is_what_was_given(self.session, self.index, stride, reply[1])
+        else:
+            first = self.writer.index_after(step.sure)
+            rows = tops(reply, complete=self.writer.needs == 0)
+            runs = [self.writer.write(first + at, [row]) for at, row in enumerate(rows)]
+            same = [pick.token for run in runs for pick in run.picks] == list(stride.told)
+        if not same:
+            raise Lost(Category.WRONG_ANSWER, _OTHERWISE.format(self.index, self.cursor))
+        return streams.nothing(self.session, self.index, self.epoch)
+
     def _write(self, writer: Writer, step: Step, drafted: Sequence[int], reply: Reply) -> Call:
         index = writer.index_after(step.sure)
-        run = writer.write(index, _tops(reply, complete=writer.needs == 0), drafted)
+        run = writer.write(index, tops(reply, complete=writer.needs == 0), drafted)
         told = index + len(run.picks)
         feed, ended = None, None
         if run.ending is None:
@@ -296,17 +335,45 @@ class HeldStage:
         cached = self.prefix.length if self.prefix is not None else 0
         return Ended(ending, len(writer.asked.prompt), tokens, cached)
 
-    def _judge(self, appended: Appended, step: Step, call: Call) -> None:
+    # --- a standby ---
+
+    def look(self, browser: str) -> None:
+        """Go on as the one that has the stage, if a standby's epoch has become the stage's.
+
+        Raises:
+            Lost, Closed: as `passed`.
+            RedisError: the store does not answer; it is to look again.
+        """
+        said = streams.standing(self.session, self.index, self.epoch)
+        if said is Said.FOLLOWS:
+            return
+        if said is not Said.NEW:
+            raise Closed
+        self.takeover = streams.taken(self.session, self.index)
+        self._settle()
+        self.follows = False
+        if self.place is not None:
+            self.caught_up(browser, self.place.position - self.place.drafted)
+
+    def _settle(self) -> None:
+        """Compare what nobody had given yet when it was computed, or give it."""
+        if self._owed is None:
+            return
+        call = self._owed
+        appended = streams.appended(scripts.run(call))
+        self._owed = None
+        self._judge(appended, call)
+
+    def _judge(self, appended: Appended, call: Call) -> None:
         match appended.said:
             case Said.NEW:
                 return
+            case Said.FOLLOWS:
+                if call.script != scripts.STANDS:
+                    self._owed = call
             case Said.HAD:
                 if not self._same(appended.had, call):
-                    what = f"step to position {step.sure}"
-                    raise Lost(
-                        Category.WRONG_ANSWER,
-                        f"stage {self.index} gave another {what} than the browser that had it before",
-                    )
+                    raise Lost(Category.WRONG_ANSWER, _OTHERWISE.format(self.index, self.cursor))
             case Said.STALE | Said.ENDED:
                 raise Closed
             case Said.GONE:
@@ -327,23 +394,6 @@ class HeldStage:
         return telling.tokens_of(had) == telling.tokens_of(given)
 
 
-def _as(tokens: WireTensor, name: str, dtype: str) -> WireTensor:
-    """Tokens under the name, and of the type, that a stage's input has."""
-    if dtype == tokens.dtype:
-        return WireTensor(name, dtype, tokens.shape, tokens.data)
-    return encode_array(name, decode_array(tokens).astype(dtype))
-
-
 def _step_ms(step: Step, reply: Reply) -> float:
     """What a step of one token, and of those drafted after it, took to compute; 0 for others."""
     return float(reply[0]["compute_ms"]) if step.sure - step.start == 1 else 0.0
-
-
-def _tops(reply: Reply, *, complete: bool) -> list[TopLogits]:
-    """Of the step's last position that is sure, and of each that is drafted."""
-    header, tensors = reply
-    found = {tensor.name: decode_array(tensor) for tensor in tensors}
-    if complete:  # in the order of their ids
-        return [TopLogits.of_row(row) for row in found["logits"]]
-    rows = zip(found["ids"].astype(np.int64), found["logits"], header["log_sum"], strict=True)
-    return [TopLogits(ids, logits, log_sum, complete=False) for ids, logits, log_sum in rows]

@@ -3,6 +3,7 @@
 Redis keys
     webpool:gen:<session>:fence       hash: stage → its epoch; ms:<stage> → what its steps of one token took
                                       to compute so far; within:<stage> → how long its next one may take, ms;
+                                      taken:<stage> → when it was given on, and how far it was, for a standby;
                                       drafted, kept → positions that were drafted, and that were right;
                                       `begun` → which beginning of the session this is; `ended` once it has
     webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after what is not
@@ -16,7 +17,8 @@ Redis keys
 
 A writer gives its stage and epoch; the same script that appends refuses one whose stage was given to
 somebody else, whose session has ended, or is not there. A number is appended once: who computes it again is
-given what stands there.
+given what stands there. A standby has a later epoch than its stage: it is given what stands there, too, and
+appends nothing until its epoch is the stage's.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from django.conf import settings
@@ -70,10 +72,20 @@ class Said(enum.StrEnum):
 
     NEW = "new"
     HAD = "had"  # it was there before, and is given
+    FOLLOWS = "follows"  # the stage is somebody else's, who has not come so far
     STALE = "stale"  # the stage was given to somebody else
     ENDED = "ended"
     GONE = "gone"  # the store has lost the session
     GAP = "gap"  # something later was appended already
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """The stage was lost elsewhere at `began` (Unix time); it has caught up at position `until`."""
+
+    began: float
+    how: str
+    until: int
 
 
 @dataclass(frozen=True)
@@ -176,11 +188,23 @@ def let_go(session: str, stages: int) -> None:
     pipe.execute()
 
 
-def give(session: str, stage: int, epoch: int, paused: Paused) -> Said:
-    """The stage is somebody else's from now on, which listeners are told."""
+def give(
+    session: str, stage: int, epoch: int, paused: Paused, takeover: Takeover | None = None
+) -> Said:
+    """The stage is somebody else's from now on, which listeners are told.
+
+    `takeover`: what a standby that has it then is to know.
+    """
     keys = (_fence_key(session), out_key(session))
-    args = (stage, epoch, telling.to_json(paused), _ttl_ms())
+    taken = json.dumps(asdict(takeover)) if takeover is not None else ""
+    args = (stage, epoch, telling.to_json(paused), _ttl_ms(), taken)
     return Said(scripts.run(Call(scripts.GIVE, keys, args)).decode())
+
+
+def taken(session: str, stage: int) -> Takeover | None:
+    """What a standby that has the stage now is to know of it; None: nobody said."""
+    found: Any = client().hget(_fence_key(session), f"taken:{stage}")
+    return Takeover(**json.loads(found)) if found else None
 
 
 def shut_out(session: str, epochs: Sequence[int]) -> None:
@@ -206,13 +230,15 @@ def allowed_s(session: str, stages: int) -> list[float | None]:
 
 
 def standing(session: str, stage: int, epoch: int) -> Said:
-    """Whether the stage is still under that epoch (NEW: it is)."""
+    """Whether the stage is still under that epoch (NEW: it is), or not yet (FOLLOWS)."""
     held, ended = client().hmget(_fence_key(session), [str(stage), "ended"])
     if held is None:
         return Said.GONE
     if ended is not None:
         return Said.ENDED
-    return Said.NEW if int(held) == epoch else Said.STALE
+    if int(held) == epoch:
+        return Said.NEW
+    return Said.FOLLOWS if int(held) < epoch else Said.STALE
 
 
 def has_ended(session: str) -> bool | None:

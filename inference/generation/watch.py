@@ -1,7 +1,8 @@
 """The control worker's thread for sessions: what it is told, and what nobody tells it.
 
-1. A stage was lost, went on, or the session ended: as the browsers' workers say.
-2. A stage's browser is gone, is drained, or was started anew since.
+1. A stage was lost, went on, or the session ended: as the browsers' workers say; a worker ended: as the
+   supervisor says.
+2. A stage's browser is gone, is drained, or was started anew since; or a standby's.
 3. A stage has input and gives nothing for longer than its own steps took, and its browser does not tell.
 4. The store is another one, or was started anew: it may have lost what was written last.
 5. What was told is written down every second; a session whose end nobody told of is found by that.
@@ -27,6 +28,7 @@ from browsers.redis import blocking_client, client
 from browsers.state import live
 from inference.documents import JsonObject
 from inference.generation import endings, recovery, streams
+from inference.generation.takeover import following
 from inference.models import GenerationSession, GenerationStage, SessionState
 from inference.store.under_way import under_way
 
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 0.25
 _WRITE_EVERY_S: Final = 1.0
 _REST_S: Final = 1.0
+_MOST_AT_ONCE: Final = 64  # messages
 _BEYOND_S: Final = 2.0  # the browser's worker notices first, and says more
 
 
@@ -49,15 +52,19 @@ class Watcher:
         )
 
     def turn(self) -> None:
-        """Wait a moment for a message, and look around."""
+        """Wait a moment for messages, and look around."""
         active = under_way().texts
         pause: Any = _LOOK_EVERY_S if active else _REST_S
         if self._unheard:
             for left in client().lrange(streams.HEARING, 0, -1):
                 self._take(left)
         told: Any = blocking_client().blmove(streams.TOLD, streams.HEARING, pause, "RIGHT", "LEFT")
-        if told is not None:
+        taken = 0
+        while told is not None:
             self._take(told)
+            taken += 1
+            more = taken < _MOST_AT_ONCE  # a browser's end is told by each stage that it had
+            told = client().lmove(streams.TOLD, streams.HEARING, "RIGHT", "LEFT") if more else None
         self._unheard = False
         if active:
             self._look()
@@ -83,6 +90,8 @@ class Watcher:
             case "resumed":
                 named = (message["session"], message["stage"], message["epoch"])
                 endings.note_resumed(*named, message["seconds"])
+            case "gone":
+                pass  # a browser's worker: `_look` comes next
             case "ended":
                 found = GenerationSession.objects.active().filter(pk=message["session"]).first()
                 if found is not None:
@@ -100,11 +109,17 @@ class Watcher:
         if now - self._wrote >= _WRITE_EVERY_S:
             self._wrote = now
             recovery.place_waiting(clock.now(), settings.WEBPOOL_RUN_DEADLINE_S)
+            self._look_at_standbys()
             sessions = _active()
             for session in sessions:
                 self._look_after(session, now)
             known = {str(session.pk) for session in sessions}
             self._reached = {key: at for key, at in self._reached.items() if key in known}
+
+    def _look_at_standbys(self) -> None:
+        alive = live.living()
+        if live.leases_count():  # asked after it, as above
+            following.look(alive)
 
     def _store_is_another(self) -> bool:
         info: Any = client().info("server")
@@ -136,6 +151,7 @@ class Watcher:
         if streams.has_ended(session_id) is None:
             recovery.rebuild(session, "the store has lost the session")
             return
+        following.keep(session, clock.now())
         # Before how far it is: who passes a step on says afterwards how long the next one may take.
         allowed = streams.allowed_s(session_id, session.plan.num_shards)
         numbers = streams.last_numbers(session_id, session.plan.num_shards)

@@ -507,7 +507,8 @@ class Migration(migrations.Migration):
                 (
                     "how",
                     models.CharField(
-                        help_text="replay of its inputs, or the text recomputed", max_length=16
+                        help_text="a standby, replay of its inputs, or the text recomputed",
+                        max_length=16,
                     ),
                 ),
                 ("category", models.CharField(blank=True, max_length=32)),
@@ -517,6 +518,13 @@ class Migration(migrations.Migration):
                     models.PositiveIntegerField(help_text="positions that were computed before"),
                 ),
                 ("began_at", models.DateTimeField()),
+                (
+                    "opened_s",
+                    models.FloatField(
+                        help_text="until its file was loaded and proved there; null: not yet, or a standby",
+                        null=True,
+                    ),
+                ),
                 (
                     "seconds",
                     models.FloatField(
@@ -867,6 +875,50 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["index"],
+            },
+        ),
+        migrations.CreateModel(
+            name="GenerationStandby",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "epoch",
+                    models.PositiveIntegerField(help_text="the stage's, should it take over"),
+                ),
+                ("browser", models.CharField(max_length=64)),
+                (
+                    "given_at",
+                    models.DateTimeField(help_text="when it was asked to follow, or lost"),
+                ),
+                (
+                    "opened_by",
+                    models.CharField(
+                        blank=True,
+                        help_text="which of its browser's workers follows; blank: none yet",
+                        max_length=64,
+                    ),
+                ),
+                (
+                    "category",
+                    models.CharField(blank=True, help_text="blank: it is not lost", max_length=32),
+                ),
+                ("why", models.TextField(blank=True)),
+                (
+                    "stage",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="standbys",
+                        to="inference.generationstage",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["epoch"],
             },
         ),
         migrations.CreateModel(
@@ -1279,6 +1331,12 @@ class Migration(migrations.Migration):
             model_name="generationstage",
             constraint=models.UniqueConstraint(
                 fields=("session", "index"), name="one_generation_stage_each"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="generationstandby",
+            constraint=models.UniqueConstraint(
+                fields=("stage", "epoch"), name="one_generation_standby_each_epoch"
             ),
         ),
         migrations.AddIndex(

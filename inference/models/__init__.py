@@ -12,6 +12,7 @@ from inference.models.generation import (
     GenerationRecovery,
     GenerationSession,
     GenerationStage,
+    GenerationStandby,
     SessionState,
     stage_of,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "GenerationRecovery",
     "GenerationSession",
     "GenerationStage",
+    "GenerationStandby",
     "JobState",
     "ModelType",
     "OnnxModel",

@@ -122,6 +122,36 @@ class GenerationStage(models.Model):
         return stage_of(self.plan_shard)
 
 
+class GenerationStandby(models.Model):
+    """Another browser that computes a stage, too, and passes nothing on until its epoch is the stage's.
+
+    One that was lost stays, with the reason: its browser is not asked again at once.
+    """
+
+    stage = models.ForeignKey(GenerationStage, on_delete=models.CASCADE, related_name="standbys")
+    epoch = models.PositiveIntegerField(help_text="the stage's, should it take over")
+    browser = models.CharField(max_length=64)
+    given_at = models.DateTimeField(help_text="when it was asked to follow, or lost")
+    opened_by = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="which of its browser's workers follows; blank: none yet",
+    )
+    category = models.CharField(max_length=32, blank=True, help_text="blank: it is not lost")
+    why = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["epoch"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stage", "epoch"], name="one_generation_standby_each_epoch"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage} epoch {self.epoch} in {self.browser}"
+
+
 class GenerationMemory(models.Model):
     """What an encoder made for a session; it is needed where the store has lost that."""
 
@@ -144,11 +174,17 @@ class GenerationRecovery(models.Model):
     epoch = models.PositiveIntegerField(help_text="the stage's from then on")
     lost_by = models.CharField(max_length=64, blank=True)
     taken_by = models.CharField(max_length=64, blank=True)
-    how = models.CharField(max_length=16, help_text="replay of its inputs, or the text recomputed")
+    how = models.CharField(
+        max_length=16, help_text="a standby, replay of its inputs, or the text recomputed"
+    )
     category = models.CharField(max_length=32, blank=True)
     why = models.TextField()
     until = models.PositiveIntegerField(help_text="positions that were computed before")
     began_at = models.DateTimeField()
+    opened_s = models.FloatField(
+        null=True,
+        help_text="until its file was loaded and proved there; null: not yet, or a standby",
+    )
     seconds = models.FloatField(null=True, help_text="until the stage went on; null: not yet")
 
     class Meta:

@@ -109,9 +109,9 @@ def graph(
     return _Drawing(net, config).graph()
 
 
-def tiny(seed: int = 0) -> Graph:
-    """A random Llama of 4 layers, hidden size 64, vocabulary 512, context 256: a megabyte."""
-    return graph(DecoderConfig(tied=False), weights=Seeded(seed))
+def tiny(seed: int = 0, *, context: int = DecoderConfig.context) -> Graph:
+    """A random Llama of 4 layers, hidden size 64, vocabulary 512: a megabyte."""
+    return graph(DecoderConfig(tied=False, context=context), weights=Seeded(seed))
 
 
 class _Drawing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from browsers import clock
 from browsers.redis import client
 from browsers.worker import BrowserWorker
 from inference.catalog import registry
@@ -39,7 +41,14 @@ from inference.generation import endings, recovery, serving, streams
 from inference.generation.exchange import Exchange
 from inference.generation.opening import _held
 from inference.generation.stage import Closed, HeldStage, Lost
-from inference.models import GenerationSession, GenerationStage, OnnxModel, SessionState
+from inference.generation.takeover import following
+from inference.models import (
+    GenerationSession,
+    GenerationStage,
+    GenerationStandby,
+    OnnxModel,
+    SessionState,
+)
 from tests.support import decoders
 from tests.support.ledger import publish
 from tests.support.native_page import Page
@@ -64,7 +73,10 @@ class Worker:
 
 
 class Lives(RuleBasedStateMachine):
-    """A session of one to three stages; `late` are those who held a stage before, and do not know."""
+    """A session of one to three stages, and of standbys that follow them.
+
+    `late` are those who held or followed a stage before, and do not know.
+    """
 
     model: OnnxModel
     file: Path
@@ -73,16 +85,20 @@ class Lives(RuleBasedStateMachine):
         stages=st.integers(1, 3),
         prompt=st.sampled_from(PROMPTS),
         sampling=st.sampled_from(SAMPLINGS),
+        standbys=st.integers(0, 2),
     )
-    def begin(self, stages: int, prompt: tuple[int, ...], sampling: Sampling) -> None:
+    def begin(
+        self, stages: int, prompt: tuple[int, ...], sampling: Sampling, standbys: int
+    ) -> None:
         self.come_back()
-        asked = Asked(prompt, TOKENS, sampling, ignore_end=True, shards=stages)
+        asked = Asked(prompt, TOKENS, sampling, ignore_end=True, shards=stages, standbys=standbys)
         self.right = decoders.uncut(self.file, asked)
         self.id = serving.start(self.model, asked, "")
         self.stages = stages
         self.workers = {browser: Worker(browser) for browser in BROWSERS}
         self.exchange = Exchange()
         self.held: list[HeldStage] = []
+        self.followers: list[HeldStage] = []
         self.late: list[HeldStage] = []
         self.where: dict[int, str] = {}
         self.listener = serving._Listening(self.id, 0)
@@ -102,10 +118,17 @@ class Lives(RuleBasedStateMachine):
         current = {row.index: row.epoch for row in rows}
         self.late += [each for each in self.held if each.epoch != current[each.index]]
         self.held = [each for each in self.held if each.epoch == current[each.index]]
+        self.late += [each for each in self.followers if each.epoch < current[each.index]]
+        taking = [each for each in self.followers if each.epoch == current[each.index]]
+        self.followers = [each for each in self.followers if each.epoch > current[each.index]]
+        for held in taking:
+            self.held.append(held)
+            self.look(held)
         for row in rows.exclude(index__in=[each.index for each in self.held]):
             held = _held(row)
             self.where[id(held)] = row.browser
             self.held.append(held)
+            GenerationStage.objects.filter(pk=row.pk).update(opened_by="test")
             if held.takeover is not None and held.takeover.until == 0:
                 held.caught_up(row.browser, 0)
 
@@ -124,6 +147,25 @@ class Lives(RuleBasedStateMachine):
         for _ in range(times):
             for index in range(self.stages):
                 self.go_on(index, 1)
+
+    @rule()
+    def stages_are_given_standbys(self) -> None:
+        session = GenerationSession.objects.select_related("plan", "model").get(pk=self.id)
+        endings.write_down(session)
+        following.keep(session, clock.now() + timedelta(hours=1))
+        for standby in following.active().filter(stage__session=session, opened_by=""):
+            held = _held(standby.stage, standby)
+            self.where[id(held)] = standby.browser
+            self.followers.append(held)
+            GenerationStandby.objects.filter(pk=standby.pk).update(opened_by="test")
+
+    @rule(times=st.integers(1, 6))
+    def standbys_go_on(self, times: int) -> None:
+        for held in list(self.followers):
+            for _ in range(times):
+                if held in self.followers:
+                    self.step(held)
+        self.listen()
 
     @rule(pick=st.randoms(use_true_random=False))
     def who_was_replaced_goes_on(self, pick: Any) -> None:
@@ -201,7 +243,15 @@ class Lives(RuleBasedStateMachine):
             self.take_over()
         return True
 
+    def look(self, held: HeldStage) -> None:
+        """A standby that has the stage now hears of it."""
+        try:
+            held.look(self.where[id(held)])
+        except Closed:
+            self.drop(held)
+
     def drop(self, held: HeldStage) -> None:
+        self.followers = [each for each in self.followers if each is not held]
         self.held = [each for each in self.held if each is not held]
         self.late = [each for each in self.late if each is not held]
 

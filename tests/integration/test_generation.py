@@ -16,6 +16,7 @@ from django.conf import settings
 from inference.core.generation.asked import Asked
 from inference.core.generation.sampled import Sampling
 from inference.core.generation.sessions import steps_of
+from inference.zoo import decoder
 from tests.support import decoders
 from tests.support.doors import wait_for
 from tests.support.faults import process_of
@@ -233,6 +234,34 @@ def test_the_text_survives_who_writes_it(
     assert why in recovery["why"]
     assert recovery["numbers"] == "the same"
     assert report["speculation"]["drafted"] > report["speculation"]["right"] > 0
+
+
+def test_a_standby_goes_on_at_once_where_a_browser_is_killed(
+    pool: RunningStack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each of two stages is followed; the lost one goes on where it was, and is followed again."""
+    file = decoder.tiny(context=2048).save(tmp_path_factory.mktemp("long") / "model.onnx")
+    pool.manage("add_model", str(file), "--name", "long-writer")
+    pool.wait_ready()
+    texts = Texts(pool, "long-writer")
+    session = texts.start(PROMPT, 1000, shards=2, standbys=1, ignore_end=True)
+
+    def followed() -> bool:
+        stages = texts.report(session)["stages"]
+        return all(any(each["follows"] for each in stage["standbys"]) for stage in stages)
+
+    wait_for(followed)
+    before = texts.report(session)["stages"][1]
+    process_of(pool, before["browser"], "browser").kill()
+    told = list(texts.listen(session))
+    assert tokens_of(told) == decoders.greedy(file, PROMPT, 1000)
+    resumed = {each["stage"]: each for each in of_kind(told, "Resumed")}
+    assert (resumed[1]["how"], resumed[1]["browser"]) == (
+        "standby",
+        before["standbys"][0]["browser"],
+    )
+    assert texts.report(session)["stages"][1]["browser"] == resumed[1]["browser"]
+    texts.close()
 
 
 def test_a_text_that_began_with_kept_caches_survives_too(

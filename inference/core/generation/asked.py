@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Final
 
 from inference.core.generation.sampled import Pick, Sampling
+
+MOST_STANDBYS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Asked:
     `backend`: "" is wasm, whose numbers are the same in every browser.
     `speculation`: steps may compute tokens that are likely to come, and tell them where they do; the text is
     the same.
+    `standbys`: in how many more browsers each stage is computed, so that one of them can go on at once.
     """
 
     prompt: tuple[int, ...]
@@ -33,6 +37,7 @@ class Asked:
     browsers: tuple[str, ...] = ()
     backend: str = ""
     speculation: bool = True
+    standbys: int = 0
 
 
 class Ending(enum.StrEnum):

@@ -53,6 +53,7 @@ class _Options(TypedDict):
     stop: list[str]
     platform: str
     no_speculation: bool
+    standbys: int
     json: bool
 
 
@@ -109,6 +110,10 @@ class Command(TypedCommand[_Options]):
             action="store_true",
             help="one token a step, also where several are likely; the text is the same",
         )
+        parser.add_argument(
+            "--standbys", type=int, default=0, metavar="N",
+            help="in how many more browsers each stage is computed, so that one of them can go on at once",
+        )  # fmt: skip
         parser.add_argument("--json", action="store_true", help="facts of each stage, at the end")
 
     def carry_out(self, options: _Options) -> None:
@@ -240,6 +245,7 @@ def _asked(options: _Options, prompt: Sequence[int], most: int = _MOST_TOKENS) -
         browsers=tuple(name for name in options["browsers"].split(",") if name),
         backend=options["platform"],
         speculation=not options["no_speculation"],
+        standbys=options["standbys"],
     )
 
 

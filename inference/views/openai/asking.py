@@ -247,6 +247,7 @@ def _asked(decoder: Decoder, writing: Writing, prompt: list[int], number: int, f
         stop_tokens=writing.stop_tokens,
         ignore_end=writing.ignore_end,
         speculation=writing.speculation,
+        standbys=writing.standbys,
         grammar=writing.grammar,
         shards=writing.shards,
         browsers=writing.browsers,

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import json
 
+from inference.core.generation.asked import MOST_STANDBYS
 from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.runs.option_kinds import Choice, Flag, Kind, Names
@@ -189,6 +190,13 @@ FIELDS: tuple[Field, ...] = (
         "compute tokens that are likely to come beside the next one; the text is the same",
         _TEXT,
         default=True,
+    ),
+    Field(
+        "standbys",
+        Count(0, MOST_STANDBYS),
+        "in how many more browsers each stage is computed, so that one of them can go on at once",
+        _TEXT,
+        default=0,
     ),
     Field(
         "n",

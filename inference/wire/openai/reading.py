@@ -48,6 +48,7 @@ class Writing:
     shards: int
     browsers: tuple[str, ...]
     platform: str
+    standbys: int = 0
     grammar_field: str = "response_format"
 
 
@@ -235,6 +236,7 @@ def _writing(
         stop_tokens=fields["stop_token_ids"],
         ignore_end=fields["ignore_eos"],
         speculation=fields["speculation"],
+        standbys=fields["standbys"],
         grammar=fields.get("response_format", ""),
         choices=choices,
         tells_tokens=tells_tokens,

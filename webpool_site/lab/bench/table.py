@@ -18,26 +18,23 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 
-from browsers.processes import pss_mb, tree
-from browsers.state import breakers
-from browsers.state.live import living
 from inference.errors import InvalidRequest, WebpoolError
 from inference.runs import creation
 from inference.runs.metrics import milliseconds, run_metrics
+from webpool_site.lab.bench import emptied
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Progress, Table, short
 from webpool_site.lab.bench.subjects import BATCH, Subject, subjects
-from webpool_site.lab.faults.health import NotHealed, wait_whole
-from webpool_site.lab.faults.injection import Fault, inject
+from webpool_site.lab.bench.texts import families
+from webpool_site.lab.faults.health import NotHealed
 from webpool_site.lab.faults.scenarios import SCENARIOS
-from webpool_site.lab.faults.targets import NoTarget, Target, Targets
+from webpool_site.lab.faults.targets import NoTarget
 from webpool_site.lab.faults.trial import Attack, Trial
 
 _MOST_RUNS = 10
 _KILLS = 3
 _BUDGET_S, _LATEST = 600.0, 1.5
 _TRIES = 2  # per kill: a run may be over before the injection
-_HEAL_WITHIN_S = 60.0
 _STRIKE_AT = 0.3  # of what the shard computes
 _COLUMNS = (
     "family", "strategy", "shards", "steps", "browsers", "PSS MB", "added MB/shard", "largest shard MB",
@@ -98,6 +95,7 @@ def measure(pool: Pool) -> Iterator[Table | str]:
     about = {one.family: one.about for one in found}
     for family, those in lines.items():
         yield Table(f"{family}: shape of {about[family]}", _COLUMNS, tuple(those))
+    yield from families.measure(browsers)
 
 
 class _Budget:
@@ -135,13 +133,14 @@ class _Line:
 
     def measured(self, kills: int) -> tuple[Any, ...]:
         """The line's cells; None where nothing could be measured."""
-        self._empty_browsers()
-        before = {browser: self._pss_mb(browser) for browser in self._browsers}
+        emptied.empty(self._home, self._browsers)
+        before = {browser: emptied.memory_mb(self._home, browser) for browser in self._browsers}
         self._run()  # loads
         undisturbed = self._timed()
         used = sorted({shard["browser"] for shard in undisturbed.shards})
-        after = {browser: self._pss_mb(browser) for browser in used}
-        total, added = _sum(after.values()), _sum(_less(after[b], before[b]) for b in used)
+        after = {browser: emptied.memory_mb(self._home, browser) for browser in used}
+        total = emptied.total(after.values())
+        added = emptied.total(emptied.less(after[b], before[b]) for b in used)
         trials = list(self._hurt(undisturbed, kills))
         median_ms = statistics.median(undisturbed.times_ms)
         usual_ms = statistics.median(undisturbed.ledger_ms)
@@ -200,40 +199,9 @@ class _Line:
                 after_s = _STRIKE_AT * (shard["compute_ms"] or 0.0) / 1000
                 trial = attack.run(self._subject.question, after_s=after_s, **self._how)
                 if attack.began:
-                    self._wait_whole()
+                    emptied.make_whole(self._home, self._browsers)
                     yield trial
                 if not trial.missed:
                     break
                 self._run()  # loads again where the browser is new
             self._run()
-
-    def _empty_browsers(self) -> None:
-        """Kill them, so that they hold no model; their workers start them again."""
-        targets = Targets(self._home)
-        for browser in self._browsers:
-            inject(targets.find(Target.BROWSER, browser), Fault.KILL)
-        until = time.monotonic() + _HEAL_WITHIN_S
-        while any(living()[b].loaded for b in self._browsers if b in living()):
-            if time.monotonic() > until:
-                raise NotHealed("a killed browser still says that it holds models")
-            time.sleep(0.05)
-        self._wait_whole()
-
-    def _wait_whole(self) -> None:
-        """Repaired, and trusted again: what the next kill costs is not told by the one before."""
-        wait_whole(self._home, self._browsers, timeout_s=_HEAL_WITHIN_S)
-        for browser in self._browsers:
-            breakers.reset(browser)
-
-    def _pss_mb(self, browser: str) -> float | None:
-        """Of the browser's process tree, without its driver."""
-        return pss_mb(tree(Targets(self._home).find(Target.BROWSER, browser)))
-
-
-def _sum(parts: Any) -> float | None:
-    listed = list(parts)
-    return None if any(part is None for part in listed) else float(sum(listed))
-
-
-def _less(after: float | None, before: float | None) -> float | None:
-    return None if after is None or before is None else after - before

@@ -163,11 +163,17 @@ def flapped(figures: Mapping[str, Any]) -> str:
 def written(figures: Mapping[str, Any]) -> str:
     """Texts that were hurt while they were written, in one line."""
     pauses = "; ".join(
-        f"{target} p50 {each['p50']} ms, p95 {each['p95']} ms of {each['n']}"
+        f"{target}: p50 {each['p50']} ms, p95 {each['p95']} ms of {each['n']}"
+        + "".join(
+            f", {part} {each[f'{part}_p50']} ms"
+            for part in ("noticed", "opened", "resumed")
+            if each[f"{part}_p50"] is not None
+        )
         for target, each in figures["pause_ms"].items()
     )
     return (
-        f"generation: {figures['right']} of {figures['texts']} texts right over {figures['stages']} stages "
-        f"with {figures['kills']} kills; lost {figures['lost']}, wrong {figures['wrong']}, repeated tokens "
+        f"generation: {figures['right']} of {figures['texts']} texts of {figures['tokens']} tokens right "
+        f"over {figures['stages']} stages, {figures['with_standbys']} with standbys; {figures['hurt']} were "
+        f"hit by {figures['kills']} kills; lost {figures['lost']}, wrong {figures['wrong']}, repeated tokens "
         f"{figures['repeated']}; pauses: {pauses or 'none'}"
     )

@@ -57,6 +57,14 @@ class Command(WebpoolCommand):
         )
         parser.add_argument("--hurt", default="", help="only these browsers, by comma")
         parser.add_argument("--runs", type=int, default=5, help="per case (default: 5)")
+        parser.add_argument(
+            "--tokens", type=int, default=texts.TOKENS,
+            help=f"of each text of {texts.NAME} (default: {texts.TOKENS})",
+        )  # fmt: skip
+        parser.add_argument(
+            "--at-once", type=int, default=texts.AT_ONCE,
+            help=f"texts of {texts.NAME} that are written and hurt together (default: {texts.AT_ONCE})",
+        )  # fmt: skip
         parser.add_argument("--seed", type=int, default=1, help="when the injections come")
         parser.add_argument(
             "--standby",
@@ -79,6 +87,15 @@ class Command(WebpoolCommand):
         strategies = _chosen(options["strategy"], STRATEGIES, "strategy")
         if options["runs"] < 1:
             raise CommandError(f"--runs: expected 1 or more, got {options['runs']}", returncode=2)
+        if not 8 <= options["tokens"] <= texts.MOST_TOKENS:
+            raise CommandError(
+                f"--tokens: expected 8 to {texts.MOST_TOKENS}, got {options['tokens']}",
+                returncode=2,
+            )
+        if options["at_once"] < 1:
+            raise CommandError(
+                f"--at-once: expected 1 or more, got {options['at_once']}", returncode=2
+            )
         for path in (options["json"], options["html"]):
             if path is not None and not path.parent.is_dir():
                 raise CommandError(f"{path.parent} is not a folder: make it first", returncode=2)
@@ -206,6 +223,8 @@ class Command(WebpoolCommand):
             home=settings.WEBPOOL_HOME,
             browsers=browsers,
             texts=options["runs"],
+            tokens=options["tokens"],
+            at_once=options["at_once"],
             random=random.Random(options["seed"]),
             say=self._say,
         )

@@ -1,0 +1,143 @@
+"""Steps of a log that are computed together by a stage that catches up, where that gives the same numbers.
+
+1. A step of one token costs nearly as much as one of several. Where positions are known to be alike, whatever
+   their step computes beside them (placing.alike), those that follow one another in the log are one step: as
+   if all tokens after the first had been drafted, each of them right.
+2. Of each logged step no more is taken than the next one left: drafts that were wrong were cut off.
+3. The last step of a log is never taken: what it gave may not be known yet. What the others gave is, and must
+   be what comes of them here, to the bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from browsers.core.protocol import WireTensor
+from browsers.redis import client
+from inference.core.generation import drafts, telling
+from inference.generation import streams
+from inference.generation.frames import Framed, read_frame
+from inference.store.tensors import decode_array, encode_array
+
+_MOST: Final = drafts.MOST + 1  # positions of a step that were tried to be alike
+
+
+@dataclass(frozen=True)
+class CatchUp:
+    """A stage has more to compute than one step, up to position `until`; `prompt`: tokens of the prompt."""
+
+    prompt: int
+    until: int
+
+
+@dataclass(frozen=True)
+class Stride:
+    """Logged steps as one.
+
+    `entries`: how many positions of each are taken, by its entry in the stream; `told`: the tokens that
+    followed each position.
+    """
+
+    entries: tuple[tuple[str, int], ...]
+    framed: Framed
+    told: tuple[int, ...]
+
+    @property
+    def last(self) -> str:
+        """The entry that the next step is after."""
+        return self.entries[-1][0]
+
+
+def of_log(session: str, stage: int, entry: str, first: Framed, catch_up: CatchUp) -> Stride | None:
+    """What can be computed together from that entry on; None: its own step alone.
+
+    Raises:
+        RedisError: the store does not answer.
+    """
+    if not _is_single(first, catch_up.prompt):
+        return None
+    found: Any = client().xrange(streams.in_key(session, stage), min=f"({entry}", count=_MOST)
+    steps = [(entry, first)]
+    steps += [
+        (key.decode(), read_frame(fields[streams.FRAME]))
+        for key, fields in found
+        if streams.FRAME in fields
+    ]
+    taken = _taken(steps, catch_up.prompt)
+    if len(taken) < 2:
+        return None
+    tensors = _joined([step.tensors for _, step, _ in taken], [count for *_, count in taken])
+    count = sum(count for *_, count in taken)
+    told = _told(session, first.start + 1 - catch_up.prompt, count)
+    if tensors is None or len(told) != count:
+        return None
+    framed = Framed(first.start, count, tensors, told[:-1])
+    return Stride(tuple((key, count) for key, _, count in taken), framed, told)
+
+
+def is_what_was_given(
+    session: str, stage: int, stride: Stride, given: Sequence[WireTensor]
+) -> bool:
+    """Whether hidden tensors of a stride are those that the next stage was given, to the bit.
+
+    Raises:
+        RedisError: the store does not answer.
+    """
+    first, last = stride.entries[0][0], stride.last
+    found: Any = client().xrange(streams.in_key(session, stage + 1), min=first, max=last)
+    logged = [(key.decode(), read_frame(fields[streams.FRAME])) for key, fields in found]
+    if [key for key, _ in logged] != [key for key, _ in stride.entries]:
+        return False
+    parts = [count for _, count in stride.entries]
+    joined = _joined([step.tensors for _, step in logged], parts)
+    return joined is not None and list(joined) == list(given)
+
+
+def _is_single(step: Framed, prompt: int) -> bool:
+    """Whether it is one of a token that was written, and of those drafted after it."""
+    return step.start >= prompt and step.sure == 1
+
+
+def _taken(steps: Sequence[tuple[str, Framed]], prompt: int) -> list[tuple[str, Framed, int]]:
+    """Steps from the first on that go together, with how many of their positions were right."""
+    taken: list[tuple[str, Framed, int]] = []
+    room = _MOST
+    for (entry, step), (_, after) in itertools.pairwise(steps):
+        count = after.start - step.start
+        if not _is_single(step, prompt) or not 0 < count <= min(room, step.count):
+            break
+        taken.append((entry, step, count))
+        room -= count
+    return taken
+
+
+def _joined(
+    steps: Sequence[Sequence[WireTensor]], counts: Sequence[int]
+) -> tuple[WireTensor, ...] | None:
+    """The first positions of each step's tensors, one after another; None: they are not by position."""
+    joined = []
+    for same in zip(*steps, strict=False):
+        arrays = [decode_array(tensor) for tensor in same]
+        named = {(tensor.name, tensor.dtype) for tensor in same}
+        if len(named) != 1 or any(
+            array.ndim < 2 or array.shape[1] < count
+            for array, count in zip(arrays, counts, strict=True)
+        ):
+            return None
+        rows = [array[:, :count] for array, count in zip(arrays, counts, strict=True)]
+        joined.append(encode_array(same[0].name, np.concatenate(rows, axis=1)))
+    return tuple(joined) if len({len(step) for step in steps}) == 1 else None
+
+
+def _told(session: str, index: int, count: int) -> tuple[int, ...]:
+    """Tokens of the answer from `index` on, as they were told."""
+    first, last = f"{index + 1}-0", f"{index + count}-0"
+    found: Any = client().xrange(streams.out_key(session), min=first, max=last)
+    return tuple(
+        telling.token_of(fields[streams.EVENT]) for key, fields in found if key.endswith(b"-0")
+    )
