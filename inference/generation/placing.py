@@ -50,13 +50,17 @@ def backend_of(asked: Asked) -> str:
     return asked.backend or WASM
 
 
-def speculates(asked: Asked, decoder: Decoder) -> bool:
-    """Whether its steps may compute drafted positions: where the text is known to be the same with them.
+def alike(asked: Asked, decoder: Decoder) -> bool:
+    """Whether a position's numbers are known to be the same whatever else is computed with it.
 
     Several threads may split a product otherwise where there are more rows.
     """
-    known = backend_of(asked) == WASM and settings.WEBPOOL_THREADS == 1
-    return asked.speculation and decoder.whole.alike and known
+    return decoder.whole.alike and backend_of(asked) == WASM and settings.WEBPOOL_THREADS == 1
+
+
+def speculates(asked: Asked, decoder: Decoder) -> bool:
+    """Whether its steps may compute drafted positions: where the text is known to be the same with them."""
+    return asked.speculation and alike(asked, decoder)
 
 
 def pool() -> list[BrowserView]:
