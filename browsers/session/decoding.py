@@ -81,11 +81,12 @@ class Decoding:
         return self._backends.on_first_able(backend, deadline, attempt)
 
     def steps(self, asked: Sequence[StepAsked], *, timeout_s: float) -> list[Reply | Refusal]:
-        """Steps of sessions on models that are held for them, one after another or in one run; from any thread.
+        """Steps of sessions on models that are held for them, one after another or in one run; any thread.
 
-        What became of each: what it gave, and in its header how long its run took, of how many (`together`)
-        where it was not alone, how long all of them were in the page, and on the way there and back with that. NotLoaded: the engine has another one since, without the model.
-        StepRefused: the cache is not where the step begins. BrowserError: what the page reported.
+        What became of each: what it gave, and in its header how long its run took, of how many where it was
+        not alone (`together`), how long all were in the page, and on the way there and back with that.
+        NotLoaded: the engine has another one since, without the model. StepRefused: the cache is not where
+        the step begins. BrowserError: what the page reported.
 
         Raises:
             BrowserError: what became of the page.

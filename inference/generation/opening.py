@@ -93,7 +93,7 @@ def _held(row: GenerationStage) -> HeldStage:
         times=StepTimes(settings.WEBPOOL_SESSION_STALL_S),
         shelf=prefixes.shelf_of(session.model, session.owner),
         mb_per_position=placing.mb_per_position(row.stage),
-        alike=placing.alike(session.wanted, session.decoder),
+        batches=placing.batches(session.wanted, session.decoder),
         prefix=_begins(session, row.index),
         writer=_writer(session) if last else None,
         takeover=_takeover(row),

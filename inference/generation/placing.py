@@ -50,17 +50,19 @@ def backend_of(asked: Asked) -> str:
     return asked.backend or WASM
 
 
-def alike(asked: Asked, decoder: Decoder) -> bool:
-    """Whether a position's numbers are known to be the same whatever else is computed with it.
+def batches(asked: Asked, decoder: Decoder) -> bool:
+    """Whether its steps may be computed with those of others: where the numbers are known to be the same."""
+    return decoder.whole.batches and _in_one_order(asked)
 
-    Several threads may split a product otherwise where there are more rows.
-    """
-    return decoder.whole.alike and backend_of(asked) == WASM and settings.WEBPOOL_THREADS == 1
+
+def _in_one_order(asked: Asked) -> bool:
+    """Several threads may split a product otherwise where there are more rows; so may another backend."""
+    return backend_of(asked) == WASM and settings.WEBPOOL_THREADS == 1
 
 
 def speculates(asked: Asked, decoder: Decoder) -> bool:
     """Whether its steps may compute drafted positions: where the text is known to be the same with them."""
-    return asked.speculation and alike(asked, decoder)
+    return asked.speculation and decoder.whole.alike and _in_one_order(asked)
 
 
 def pool() -> list[BrowserView]:

@@ -84,8 +84,8 @@ class HeldStage:
 
     `writer`: in the last one; `cursor`: the last input computed; `next`: the one after it, once it came.
     A step that takes longer than the stage's own did is late (`times`); before there are enough of them,
-    and where the browser computes something else first, after `timeout_s`. `alike`: its steps may be computed
-    with those of other sessions.
+    and where the browser computes something else first, after `timeout_s`. `batches`: its steps may be
+    computed with those of other sessions.
     """
 
     session: str
@@ -99,7 +99,7 @@ class HeldStage:
     times: StepTimes
     shelf: str
     mb_per_position: float
-    alike: bool
+    batches: bool
     prefix: Begins | None = None
     writer: Writer | None = None
     takeover: Takeover | None = None
@@ -171,7 +171,7 @@ class HeldStage:
             self.backend,
             header,
             self._named(self.next.framed.tensors),
-            batch_of(self.stage, step) if self.alike else None,
+            batch_of(self.stage, step) if self.batches else None,
         )
 
     def given(self, worker: BrowserWorker, reply: Reply | Refusal) -> Call:

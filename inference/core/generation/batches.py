@@ -1,9 +1,10 @@
 """Which steps of several sessions may be computed in one run of their model, to the same bits as alone.
 
-Each session is a row of a batch then, with the columns of the longest. Graphs in which a position gives the same
-numbers whatever else its step computes (zoo/layers/cached.py) give them in a row of a batch, too, but for one sum:
-onnxruntime adds the values that a position attends to in pieces of so many keys, each from zero, and the key of
-the step itself must lie in the same piece as alone.
+Each session is a row of a batch then, with as many columns of keys as the longest has; what it lacks is
+hidden, and a hidden key adds a zero. Graphs that webpool draws (zoo/layers/cached.py) give such a row the
+numbers of the step alone, but for one sum: onnxruntime adds the values that a position attends to in pieces
+of so many keys, each from zero, and the key of the step itself, the last column, must lie in the same piece
+as alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from inference.core.generation.sessions import Step
 from inference.core.generation.stages import Stage, Use
 
 _PRODUCTS: Final = 16_384
-"""Keys in a piece times columns of the values (MLAS's strides of K and N): more of the ones for fewer of the others."""
+"""Keys in a piece times numbers of a head, a power of two: MLAS's strides of K and N."""
 _FEWEST: Final = 16
 _MOST: Final = 128
 _USES: Final = {Use.TOKENS, Use.HIDDEN, Use.MASK, Use.POSITIONS, Use.ROWS}
@@ -31,9 +32,8 @@ def piece(head_size: int) -> int:
 def batch_of(stage: Stage, step: Step) -> int | None:
     """The batch that a step on wasm may be a row of; None: it is computed alone.
 
-    Those of one token that follows: prompts are as good as alone, drafted positions are of other numbers.
-    `stage` is of a decoder whose positions are alike (stages.py). It says nothing of others' epochs or places: the
-    page does, which holds the caches.
+    Those of one token: of a prompt a row would be as long as its longest piece, and a draft is not of each.
+    `stage` is of a decoder that `batches`. Whether the step follows on the cache is for the page to say.
     """
     if step.count != 1 or step.start == 0 or not stage.states:
         return None

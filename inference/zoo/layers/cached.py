@@ -3,8 +3,8 @@
 On WebAssembly a position gives the same bits however many positions a step computes, and however many keys
 that it does not see stand among its own (core/generation/batches.py). Most operators work on each row alone;
 two do not by themselves:
-1. onnxruntime's softmax adds up a row in lanes: which numbers meet first depends on where they stand. As a product
-   with ones they are added one after another, and the zeros of hidden keys change nothing.
+1. A softmax adds up a row in lanes: which numbers meet first depends on where they stand. As a product with
+   ones they are added one after another, and the zeros of hidden keys change nothing.
 2. A product of one row is computed another way than one of several. Where a step's heads have a row each,
    that row is there twice.
 """
@@ -82,7 +82,7 @@ def attend_cached(
 
 
 def _softmax(net: Net, scores: str, ones: str) -> str:
-    """Weights that add up to 1, each row's in the order of its keys: like scores [batch, groups, rows, keys]."""
+    """Weights that add up to 1, summed in the order of keys; like scores [batch, groups, rows, keys]."""
     most = net.op("ReduceMax", scores, axes=[-1])
     weights = net.op("Exp", net.op("Sub", scores, most))
     return net.op("Div", weights, net.op("MatMul", weights, ones))
@@ -92,8 +92,8 @@ def visible(net: Net, mask: str, places: str, window: int = 0) -> Sight:
     """What a step's queries see: its bias is 0 there, else a large negative number.
 
     Its shape is [batch, 1, sequence, past + sequence].
-    mask int64[batch, past + sequence], places int64[batch, sequence], of which the sizes count but for a window:
-    a query sees keys up to its own, of a window only the last `window` that the mask has.
+    mask int64[batch, past + sequence], places int64[batch, sequence], of which the sizes count but for a
+    window: a query sees keys up to its own, of a window only the last `window` that the mask has.
     """
     behind = distances(net, mask, places)
     hidden = net.op("Less", behind, net.scalar(0, np.int64))
