@@ -27,7 +27,8 @@ from browsers.session.residents import ModelKey, Residents
 class StepAsked:
     """One step of a session on a model that is held for it (runtime/caches.js).
 
-    `step`: epoch, start, count, drafted, top_k, and with a session's first step its stage.
+    `step`: epoch, start, count, drafted, top_k, and with a session's first step its stage. `batch`: steps
+    on the same model that name the same one may be computed in one run; None: it is computed alone.
     """
 
     holder: str
@@ -35,12 +36,14 @@ class StepAsked:
     backend: str
     step: Mapping[str, Any]
     tensors: Sequence[WireTensor]
+    batch: int | None = None
 
     def header(self) -> dict[str, Any]:
         return {
             **ModelKey.of(self.model_sha256, self.backend).header(),
             **self.step,
             "session": self.holder,
+            "batch": self.batch,
             "tensors": len(self.tensors),
         }
 
@@ -78,11 +81,12 @@ class Decoding:
         return self._backends.on_first_able(backend, deadline, attempt)
 
     def steps(self, asked: Sequence[StepAsked], *, timeout_s: float) -> list[Reply | Refusal]:
-        """Steps of sessions on models that are held for them, one after another; from any thread.
+        """Steps of sessions on models that are held for them, one after another or in one run; any thread.
 
-        What became of each: what it gave, and in its header how long all of them were in the page, and on
-        the way there and back with that. NotLoaded: the engine has another one since, without the model.
-        StepRefused: the cache is not where the step begins. BrowserError: what the page reported.
+        What became of each: what it gave, and in its header how long its run took, of how many where it was
+        not alone (`together`), how long all were in the page, and on the way there and back with that.
+        NotLoaded: the engine has another one since, without the model. StepRefused: the cache is not where
+        the step begins. BrowserError: what the page reported.
 
         Raises:
             BrowserError: what became of the page.

@@ -168,7 +168,7 @@ class DecodeLoop:
         except BrowserError as error:
             return [error] * len(asked)
         if measured:
-            took = (time.monotonic() - began) / len(stages)
+            took = (time.monotonic() - began) / _runs(replies)
             for held, reply in zip(stages, replies, strict=True):
                 if not isinstance(reply, Exception):
                     held.times.note(took)
@@ -240,8 +240,15 @@ class DecodeLoop:
                     self._close(held)
 
 
+def _runs(replies: Sequence[Reply | Refusal]) -> float:
+    """In how many runs of a model they were computed; those that were refused count as one each."""
+    return sum(
+        1.0 if isinstance(each, Exception) else 1.0 / each[0].get("together", 1) for each in replies
+    )
+
+
 def _round_s(stages: Sequence[HeldStage], *, measured: bool) -> float:
-    """How long the page may take for a step of each: they are computed one after another.
+    """How long the page may take for a step of each: at worst they are computed one after another.
 
     Those that were never measured have the time of one in all: a page that hangs is to be noticed.
     """

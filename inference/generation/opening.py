@@ -130,6 +130,7 @@ def _held(row: GenerationStage, standby: GenerationStandby | None = None) -> Hel
         times=StepTimes(settings.WEBPOOL_SESSION_STALL_S),
         shelf=prefixes.shelf_of(session.model, session.owner),
         mb_per_position=placing.mb_per_position(row.stage),
+        batches=placing.batches(session.wanted, session.decoder),
         prefix=_begins(session, row.index),
         writer=_writer(session) if last else None,
         takeover=takeover,

@@ -18,6 +18,7 @@ from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Resumed
+from inference.core.generation.batches import batch_of
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.core.generation.stages import Stage, Use
 from inference.core.generation.step_times import StepTimes
@@ -86,6 +87,7 @@ class HeldStage:
     `writer`: in the last one; `cursor`: the last input computed; `next`: the one after it, once it came.
     A step that takes longer than the stage's own did is late (`times`); before there are enough of them,
     and where the browser computes something else first, after `timeout_s`.
+    `batches`: its steps may be computed with those of other sessions.
     `catch_up`: it may compute what it lacks in strides.
     `follows`: it is a standby, whose epoch is not the stage's yet; `_owed`: what it computed before the
     browser that has the stage did.
@@ -102,6 +104,7 @@ class HeldStage:
     times: StepTimes
     shelf: str
     mb_per_position: float
+    batches: bool
     prefix: Begins | None = None
     writer: Writer | None = None
     takeover: Takeover | None = None
@@ -187,7 +190,12 @@ class HeldStage:
         elif self.prefix is not None and step.start == self.prefix.length:
             header["kept"] = self.prefix.holder
         return StepAsked(
-            self.holder, self.sha256, self.backend, header, self._named(self.next.framed.tensors)
+            self.holder,
+            self.sha256,
+            self.backend,
+            header,
+            self._named(self.next.framed.tensors),
+            batch_of(self.stage, step) if self.batches else None,
         )
 
     def given(self, worker: BrowserWorker, reply: Reply | Refusal) -> Call:

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { judge, logSum, numbers, ones, shortened, topOf } from '../../browsers/static/browsers/runtime/caches.js';
+import { judge, shortened } from '../../browsers/static/browsers/runtime/caches.js';
+import { numbers, ones } from '../../browsers/static/browsers/runtime/inputs.js';
+import { logSum, topOf } from '../../browsers/static/browsers/runtime/logits.js';
 
 const cases = JSON.parse(readFileSync(new URL('fixtures/steps.json', import.meta.url), 'utf8'));
 

@@ -68,12 +68,14 @@ class Stage:
 
     The logits are [1, rows, vocabulary] with an input for how many, else [1, count, vocabulary] or
     [1, 1, vocabulary], of which the last row counts.
+    `summed`: of a whole decoder, whether a position's sums over keys are products, which add in their order.
     """
 
     inputs: tuple[StageInput, ...]
     states: tuple[State, ...]
     hidden: tuple[str, ...]
     logits: str
+    summed: bool = False
 
     @property
     def memory(self) -> tuple[str, ...]:
@@ -90,6 +92,14 @@ class Stage:
         drawn = any(item.use is Use.ROWS for item in self.inputs)
         return drawn and all(state.shape[-1] <= _LARGEST_HEAD for state in self.states)
 
+    @property
+    def batches(self) -> bool:
+        """Whether positions are alike in a batch of sessions, too, where caches are filled up (batches.py).
+
+        Graphs that webpool drew earlier have a softmax, which adds by where a key stands.
+        """
+        return self.alike and self.summed
+
     @classmethod
     def from_json(cls, document: JsonView) -> Stage:
         return cls(
@@ -105,6 +115,7 @@ class Stage:
             ),
             tuple(document["hidden"]),
             document["logits"],
+            document.get("summed", False),
         )
 
     def to_json(self) -> JsonObject:
@@ -125,6 +136,7 @@ class Stage:
             ],
             "hidden": list(self.hidden),
             "logits": self.logits,
+            "summed": self.summed,
         }
 
 

@@ -1,8 +1,10 @@
 """Attention over the keys and values of all positions so far, in plain operators.
 
-On WebAssembly a position gives the same bits however many positions a step computes. Most operators work on
-each row alone; two do not by themselves:
-1. A softmax adds up a row in lanes, and what is left of it one by one. Rows are filled up to whole lanes.
+On WebAssembly a position gives the same bits however many positions a step computes, and however many keys
+that it does not see stand among its own (core/generation/batches.py). Most operators work on each row alone;
+two do not by themselves:
+1. A softmax adds up a row in lanes: which numbers meet first depends on where they stand. As a product with
+   ones they are added one after another, and the zeros of hidden keys change nothing.
 2. A product of one row is computed another way than one of several. Where a step's heads have a row each,
    that row is there twice.
 """
@@ -10,14 +12,13 @@ each row alone; two do not by themselves:
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
 
 import numpy as np
+from onnx import helper
 
+from inference.zoo.builder import FLOAT
 from inference.zoo.layers.net import Net
 from inference.zoo.layers.positions import HIDDEN, padding
-
-_LANES: Final = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +38,12 @@ class Sight:
     Attributes:
         bias: what is added to scores; broadcasts to [batch, heads, sequence, past + sequence].
         queries: int64[1], sequence.
-        keys: int64[1], past + sequence.
-        filling: int64[8], what a row of scores is padded by.
+        ones: float[past + sequence, 1], what a row of weights is added up with.
     """
 
     bias: str
     queries: str
-    keys: str
-    filling: str
+    ones: str
 
 
 def attend_cached(
@@ -70,12 +69,10 @@ def attend_cached(
         scores = net.op("Mul", scores, net.number(heads.scale))
     if shared:
         scores = net.op("Reshape", scores, net.ints(0, heads.heads, -1, 0))
-    scores = net.op("Pad", net.op("Add", scores, bias), sight.filling, net.number(HIDDEN))
-    attention = net.op("Softmax", scores, axis=-1)
-    attention = net.op("Slice", attention, net.ints(0), sight.keys, net.ints(3))
+    scores = net.op("Add", scores, bias)
     if shared:
-        attention = net.op("Reshape", attention, net.ints(0, heads.groups, -1, 0))
-    mixed = net.op("MatMul", attention, value)
+        scores = net.op("Reshape", scores, net.ints(0, heads.groups, -1, 0))
+    mixed = net.op("MatMul", _softmax(net, scores, sight.ones), value)
     if shared:
         mixed = net.op("Reshape", mixed, net.ints(0, heads.heads, -1, heads.size))
     else:
@@ -84,25 +81,44 @@ def attend_cached(
     return net.op("Reshape", mixed, net.ints(0, 0, heads.heads * heads.size)), (key, value)
 
 
+def _softmax(net: Net, scores: str, ones: str) -> str:
+    """Weights that add up to 1, summed in the order of keys; like scores [batch, groups, rows, keys]."""
+    most = net.op("ReduceMax", scores, axes=[-1])
+    weights = net.op("Exp", net.op("Sub", scores, most))
+    return net.op("Div", weights, net.op("MatMul", weights, ones))
+
+
 def visible(net: Net, mask: str, places: str, window: int = 0) -> Sight:
     """What a step's queries see: its bias is 0 there, else a large negative number.
 
     Its shape is [batch, 1, sequence, past + sequence].
-    mask int64[batch, past + sequence], places int64[batch, sequence], of which the sizes count. A query sees
-    keys up to its own, of a window only the last `window`.
+    mask int64[batch, past + sequence], places int64[batch, sequence], of which the sizes count but for a
+    window: a query sees keys up to its own, of a window only the last `window` that the mask has.
     """
     behind = distances(net, mask, places)
     hidden = net.op("Less", behind, net.scalar(0, np.int64))
+    hidden = net.op("Unsqueeze", hidden, net.ints(0, 1))
     if window:
-        far = net.op("Greater", behind, net.scalar(window - 1, np.int64))
-        hidden = net.op("Or", hidden, far)
+        hidden = net.op("Or", hidden, _far(net, mask, places, window))
     bias = net.op("Where", hidden, net.number(HIDDEN), net.number(0.0))
-    bias = net.op("Add", net.op("Unsqueeze", bias, net.ints(0, 1)), padding(net, mask))
+    bias = net.op("Add", bias, padding(net, mask))
     queries, keys = (
         net.op("Slice", net.op("Shape", x), net.ints(1), net.ints(2)) for x in (places, mask)
     )
-    missing = net.op("Mod", net.op("Neg", keys), net.ints(_LANES))
-    return Sight(bias, queries, keys, net.op("Concat", net.ints(*[0] * 7), missing, axis=0))
+    one = helper.make_tensor("one", net.precision.onnx_type, [1], [1.0])
+    column = net.op("Concat", keys, net.ints(1), axis=0)
+    return Sight(bias, queries, net.op("ConstantOfShape", column, value=one))
+
+
+def _far(net: Net, mask: str, places: str, window: int) -> str:
+    """Which keys are too far behind each query: bool[batch, 1, sequence, past + sequence]."""
+    counted, place = (net.op("Cast", x, to=FLOAT) for x in (mask, places))
+    keys = net.op(
+        "CumSum", counted, net.scalar(1, np.int64)
+    )  # from 1, and so less than that behind
+    place = net.op("Unsqueeze", place, net.ints(1, 3))
+    behind = net.op("Sub", place, net.op("Unsqueeze", keys, net.ints(1, 2)))
+    return net.op("Greater", behind, net.scalar(window - 2.0))
 
 
 def distances(net: Net, mask: str, places: str) -> str:

@@ -11,7 +11,7 @@
  * @typedef {import('onnxruntime-web').InferenceSession} Session
  * @typedef {import('onnxruntime-web').Tensor} Tensor
  * @typedef {typeof import('onnxruntime-web')} Ort
- * @typedef {{name: string, use: string, dtype: string, rank: number}} StageInput
+ * @typedef {import('./inputs.js').StageInput} StageInput
  * @typedef {{past: string, present: string, dtype: string, shape: number[], axis: number}} State
  * @typedef {{inputs: StageInput[], states: State[], hidden: string[], logits: string}} Stage
  * @typedef {{epoch: number, position: number, last: number, drafted: number}} Place positions held, the last
@@ -19,10 +19,17 @@
  * @typedef {{epoch: number, start: number, count: number}} Step
  * @typedef {'begin'|'compute'|'repeat'|'no_cache'|'stale_epoch'|'gap'} Verdict
  * @typedef {{header: Header, tensors: WireTensor[]}} Answer
- * @typedef {Place & {stage: Stage, states: Record<string, Tensor>, memory: Map<string, Tensor>, answer: Answer}} Cache
+ * @typedef {import('./batches.js').Batch} Batch
+ * @typedef {{ort: Ort, batch: Batch, row: number}} Shared
+ * @typedef {Place & {stage: Stage, states: Record<string, Tensor> | Shared, memory: Map<string, Tensor>, answer: Answer}}
+ *   Cache `states`: its own, or where they are in a batch that every row's session is in
+ * @typedef {{session: string, held: Cache, header: Header, tensors: WireTensor[]}} Member a step of one position
  */
 
+import { batchOf, cutOut, rowOf, stacked } from './batches.js';
 import { PageError } from './errors.js';
+import { filled } from './inputs.js';
+import { largest } from './logits.js';
 import { fromTensor, toTensor } from './tensors.js';
 
 /**
@@ -73,27 +80,99 @@ export class Caches {
       verdict === 'compute' && held ? { ...held, states: cut(ort, held, header.start) } : begin(ort, header, tensors, kept);
     const given = new Map([...memory, ...tensors.map((wire) => /** @type {const} */ ([wire.name, toTensor(ort, wire)]))]);
     const feeds = { ...states, ...filled(ort, stage.inputs, header, given) };
-    const asked = stage.logits && header.top_k !== null ? [stage.logits] : [];
+    const asked = asksLogits(stage, header) ? [stage.logits] : [];
     const outputs = [...stage.hidden, ...asked, ...stage.states.map(({ present }) => present)];
     const began = performance.now();
     const results = await session.run(feeds, outputs);
-    const compute_ms = performance.now() - began;
-    const top = asked.length > 0 ? largest(results[stage.logits], header.top_k, header.drafted + 1) : null;
-    const answer = {
-      header: { compute_ms, log_sum: top?.log_sum ?? null },
-      tensors: top ? top.tensors : stage.hidden.map((name) => fromTensor(name, results[name])),
-    };
-    this.#held.set(header.session, {
-      stage,
-      epoch: header.epoch,
-      position: header.start + header.count,
-      last: header.start,
-      drafted: header.drafted,
-      states: Object.fromEntries(stage.states.map(({ past, present }) => [past, results[present]])),
-      memory,
-      answer,
-    });
+    const answer = answerOf(stage, header, results, { compute_ms: performance.now() - began });
+    this.#keep(header, { stage, memory, answer, states: presents(stage, results) });
+    this.#dissolve(held);
     return answer;
+  }
+
+  /**
+   * Steps of one position of several sessions on the same file, in one run; an answer for each that was
+   * computed so. The others are to be asked for alone: they do not follow, or what came of them is no answer.
+   * @param {{session: Session, ort: Ort}} loaded
+   * @param {{header: Header, tensors: WireTensor[]}[]} steps
+   * @returns {Promise<(Answer | undefined)[]>}
+   */
+  async together({ session, ort }, steps) {
+    const members = steps.map((step) => this.#member(step));
+    const able = members.filter((member) => member !== undefined).sort((one, other) => rowIn(one) - rowIn(other));
+    if (able.length < 2 || new Set(able.map((member) => member.session)).size < able.length) {
+      return [];
+    }
+    const { stage } = able[0].held;
+    const batch = shared(able) ?? gathered(ort, able);
+    const given = able.map(({ tensors }) => new Map(tensors.map((wire) => [wire.name, toTensor(ort, wire)])));
+    const asked = able.some(({ header }) => asksLogits(stage, header)) ? [stage.logits] : [];
+    const outputs = [...stage.hidden, ...asked, ...stage.states.map(({ present }) => present)];
+    const began = performance.now();
+    const results = await session.run({ ...batch.states, ...stacked(ort, stage, batch, given) }, outputs);
+    const spent = { compute_ms: performance.now() - began, together: able.length };
+    const next = { ...batch, states: presents(stage, results), size: batch.size + 1 };
+    /** @type {Map<Member, Answer>} */
+    const answers = new Map();
+    able.forEach((member, row) => {
+      const own = (/** @type {string} */ name) => [name, cutOut(ort, results[name], row, able.length)];
+      try {
+        const answer = answerOf(stage, member.header, Object.fromEntries([...stage.hidden, ...asked].map(own)), spent);
+        this.#keep(member.header, { ...member.held, answer, states: { ort, batch: next, row } });
+        answers.set(member, answer);
+      } catch {
+        // said by its step alone
+      }
+    });
+    for (const { held } of able) {
+      this.#dissolve(held, batch);
+    }
+    if (answers.size < able.length) {
+      this.#leave(next);
+    }
+    return members.map((member) => member && answers.get(member));
+  }
+
+  /**
+   * A step that follows on a cache that is here; undefined: it is to be asked for alone.
+   * @param {{header: Header, tensors: WireTensor[]}} step
+   * @returns {Member | undefined}
+   */
+  #member({ header, tensors }) {
+    const held = this.#held.get(header.session);
+    const follows = held && header.start > 0 && judge(held, /** @type {any} */ (header)) === 'compute';
+    return follows ? { session: header.session, held, header, tensors } : undefined;
+  }
+
+  /**
+   * @param {Header} header
+   * @param {Pick<Cache, 'stage' | 'states' | 'memory' | 'answer'>} made
+   */
+  #keep({ session, epoch, start, count, drafted }, { stage, states, memory, answer }) {
+    this.#held.set(session, { stage, epoch, position: start + count, last: start, drafted, states, memory, answer });
+  }
+
+  /**
+   * Somebody left the batch that a cache was in: a batch is as large as all of its rows together.
+   * @param {Cache | undefined} left
+   * @param {Batch} [stays] the one that goes on
+   */
+  #dissolve(left, stays) {
+    if (left && isShared(left.states) && left.states.batch !== stays) {
+      this.#leave(left.states.batch);
+    }
+  }
+
+  /**
+   * Give those that are in a batch caches of their own.
+   * @param {Batch} batch
+   */
+  #leave(batch) {
+    for (const cache of this.#held.values()) {
+      if (isShared(cache.states) && cache.states.batch === batch) {
+        cache.states = ownStates(cache);
+      }
+    }
   }
 
   /**
@@ -102,9 +181,82 @@ export class Caches {
    * @returns {boolean} whether there was one
    */
   forget(session) {
-    return this.#held.delete(session);
+    const held = this.#held.get(session);
+    const forgot = this.#held.delete(session);
+    this.#dissolve(held);
+    return forgot;
   }
 }
+
+/**
+ * @param {Cache['states']} states
+ * @returns {states is Shared}
+ */
+const isShared = (states) => 'batch' in states && 'row' in states;
+
+/** @param {Member} member */
+const rowIn = ({ held: { states } }) => (isShared(states) ? states.row : 0);
+
+/**
+ * @param {Cache} cache
+ * @returns {Record<string, Tensor>}
+ */
+function ownStates({ stage, states }) {
+  return isShared(states) ? rowOf(states.ort, stage, states.batch, states.row) : states;
+}
+
+/**
+ * The batch that these sessions are in, in this order and nobody else, and whose last position is sure.
+ * @param {Member[]} members
+ * @returns {Batch | undefined}
+ */
+function shared(members) {
+  const { states } = members[0].held;
+  const batch = isShared(states) ? states.batch : undefined;
+  const same = members.every(
+    ({ held, header }, row) =>
+      isShared(held.states) && held.states.batch === batch && held.states.row === row && header.start === held.position,
+  );
+  return same && batch?.lengths.length === members.length ? batch : undefined;
+}
+
+/**
+ * @param {Ort} ort
+ * @param {Member[]} members
+ * @returns {Batch}
+ */
+function gathered(ort, members) {
+  const starts = members.map(({ header }) => header.start);
+  return batchOf(ort, members[0].held.stage, members.map(({ held }, row) => cut(ort, held, starts[row])), starts);
+}
+
+/**
+ * @param {Stage} stage
+ * @param {Header} header
+ */
+const asksLogits = ({ logits }, { top_k }) => Boolean(logits) && top_k !== null;
+
+/**
+ * @param {Stage} stage
+ * @param {Header} header
+ * @param {Record<string, Tensor>} results
+ * @param {Header} spent
+ * @returns {Answer}
+ */
+function answerOf(stage, header, results, spent) {
+  const asks = asksLogits(stage, header);
+  const top = asks ? largest(results[stage.logits], header.top_k, header.drafted + 1) : null;
+  return {
+    header: { ...spent, log_sum: top?.log_sum ?? null },
+    tensors: top ? top.tensors : stage.hidden.map((name) => fromTensor(name, results[name])),
+  };
+}
+
+/**
+ * @param {Stage} stage
+ * @param {Record<string, Tensor>} results
+ */
+const presents = ({ states }, results) => Object.fromEntries(states.map(({ past, present }) => [past, results[present]]));
 
 /**
  * @param {Ort} ort
@@ -142,9 +294,10 @@ function begin(ort, { session, start, stage }, tensors, kept) {
  * @param {number} length
  * @returns {Record<string, Tensor>}
  */
-function cut(ort, { stage, states }, length) {
+function cut(ort, held, length) {
+  const states = ownStates(held);
   return Object.fromEntries(
-    stage.states.map(({ past, axis }) => {
+    held.stage.states.map(({ past, axis }) => {
       const state = states[past];
       return [past, state.dims[axis] > length ? shortened(ort, state, axis, length) : state];
     }),
@@ -171,192 +324,4 @@ export function shortened(ort, state, axis, length) {
   }
   dims[axis] = length;
   return new ort.Tensor(/** @type {any} */ (state.type), cut, dims);
-}
-
-/** Shapes of inputs that hold several numbers. @type {Record<string, (length: number) => number[]>} */
-const SHAPES = {
-  mask: (length) => [1, length],
-  positions: (length) => [1, length],
-  rows: (length) => [length],
-};
-
-/**
- * The inputs that are no states, by what each is for.
- * @param {Ort} ort
- * @param {StageInput[]} inputs
- * @param {Header} step
- * @param {Map<string, Tensor>} given
- */
-function filled(ort, inputs, { start, count, drafted }, given) {
-  return Object.fromEntries(
-    inputs.map(({ name, use, dtype, rank }) => {
-      if (use === 'tokens' || use === 'hidden' || use === 'memory') {
-        const tensor = given.get(name);
-        if (!tensor) {
-          throw new PageError('invalid_input', `the step gives no ${name}`);
-        }
-        return [name, tensor];
-      }
-      const values = use === 'mask' ? ones(dtype, start + count) : typed(dtype, numbers(use, start, count, drafted));
-      const shape = SHAPES[use]?.(values.length) ?? Array(rank).fill(1);
-      return [name, new ort.Tensor(/** @type {any} */ (dtype), values, shape)];
-    }),
-  );
-}
-
-/**
- * What an input that follows from the step alone holds.
- * @param {string} use
- * @param {number} start
- * @param {number} count
- * @param {number} drafted
- * @returns {number[]}
- */
-export function numbers(use, start, count, drafted) {
-  switch (use) {
-    case 'positions':
-      return Array.from({ length: count }, (_, index) => start + index);
-    case 'last_position':
-      return [start + count - 1];
-    case 'length':
-      return [start + count];
-    case 'cached':
-      return [start > 0 ? 1 : 0];
-    case 'rows':
-      return Array(drafted + 1).fill(1);
-  }
-  throw new PageError('invalid_input', `an input's use ${use} is unknown to the page`);
-}
-
-/**
- * A mask over all positions, which is as long as the text: filled in one go.
- * @param {string} dtype
- * @param {number} length
- */
-export function ones(dtype, length) {
-  switch (dtype) {
-    case 'int64':
-      return new BigInt64Array(length).fill(1n);
-    case 'int32':
-      return new Int32Array(length).fill(1);
-    case 'float32':
-      return new Float32Array(length).fill(1);
-  }
-  return typed(dtype, Array(length).fill(1));
-}
-
-/**
- * @param {string} dtype
- * @param {number[]} values
- */
-function typed(dtype, values) {
-  switch (dtype) {
-    case 'int64':
-      return BigInt64Array.from(values, BigInt);
-    case 'int32':
-      return Int32Array.from(values);
-    case 'float32':
-      return Float32Array.from(values);
-    case 'bool':
-      return Uint8Array.from(values);
-  }
-  throw new PageError('unsupported_operation', `an input of a stage is ${dtype}, which the page does not fill`);
-}
-
-/**
- * The largest logits of the last rows, largest first, ties by the smaller id; all of them, in the order of
- * their ids, for `top` 0: ids and logits [rows, …], and of each row the sum's logarithm. What follows a drafted
- * token that is wrong may be anything: rows end before one that is not finite, the first excepted.
- * @param {Tensor} logits
- * @param {number} top
- * @param {number} count of rows
- * @returns {{log_sum: number[], tensors: WireTensor[]}}
- */
-function largest(logits, top, count) {
-  const data = /** @type {any} */ (logits.data);
-  if (logits.type === 'float16' && data instanceof Uint16Array) {
-    throw new PageError('unsupported_operation', 'this browser has no Float16Array to read float16 logits with');
-  }
-  const vocabulary = logits.dims[logits.dims.length - 1];
-  const size = Math.min(top || vocabulary, vocabulary);
-  const ids = new Int32Array(count * size);
-  const values = new Float32Array(count * size);
-  const log_sum = [];
-  for (let at = 0; at < count; at += 1) {
-    const start = data.length - (count - at) * vocabulary;
-    const row = Float32Array.from(data.subarray(start, start + vocabulary));
-    const sum = logSum(row);
-    if (!Number.isFinite(sum)) {
-      if (at === 0) {
-        throw new PageError('internal', 'the logits are not finite');
-      }
-      break;
-    }
-    log_sum.push(sum);
-    const own = top === 0 ? Int32Array.from(row, (_, id) => id) : topOf(row, top);
-    ids.set(own, at * size);
-    values.set(Float32Array.from(own, (id) => row[id]), at * size);
-  }
-  const rows = log_sum.length;
-  return {
-    log_sum,
-    tensors: [
-      wire('ids', 'int32', ids.slice(0, rows * size), [rows, size]),
-      wire('logits', 'float32', values.slice(0, rows * size), [rows, size]),
-    ],
-  };
-}
-
-/**
- * @param {string} name
- * @param {string} dtype
- * @param {Int32Array | Float32Array} values
- * @param {number[]} shape
- * @returns {WireTensor}
- */
-function wire(name, dtype, values, shape) {
-  const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return { name, dtype, shape, data };
-}
-
-/**
- * log(sum(exp(row))), without overflow.
- * @param {Float32Array} row
- */
-export function logSum(row) {
-  let most = -Infinity;
-  for (const value of row) {
-    most = value > most ? value : most;
-  }
-  let sum = 0;
-  for (const value of row) {
-    sum += Math.exp(value - most);
-  }
-  return most + Math.log(sum);
-}
-
-/**
- * Ids of the `top` largest values, largest first, ties by the smaller id.
- * @param {Float32Array} row
- * @param {number} top
- * @returns {Int32Array}
- */
-export function topOf(row, top) {
-  const size = Math.min(top, row.length);
-  const ids = new Int32Array(size);
-  let held = 0;
-  for (let id = 0; id < row.length; id += 1) {
-    const value = row[id];
-    if (held === size && !(value > row[ids[size - 1]])) {
-      continue;
-    }
-    let at = held < size ? held : size - 1;
-    while (at > 0 && value > row[ids[at - 1]]) {
-      ids[at] = ids[at - 1];
-      at -= 1;
-    }
-    ids[at] = id;
-    held = Math.min(held + 1, size);
-  }
-  return ids;
 }

@@ -8,7 +8,8 @@
  *   run    {model, backend, dims, outputs} compute; `not_loaded` if there is no such session
  *   unload {model, backend?, dims?}        release one session, or every one of a model file
  *   decode {steps}                         steps of sessions that write text, on their caches (caches.js);
- *                                          each {model, backend, session, …, tensors: how many are its own}
+ *                                          each {model, backend, session, …, tensors: how many are its own,
+ *                                          batch: null, or computed in one run with those of the same}
  *   forget {session}                       free such a cache
  */
 
@@ -25,6 +26,7 @@ import { fromTensor, toTensor } from './tensors.js';
  * @typedef {import('./protocol.js').WireTensor} WireTensor
  * @typedef {import('onnxruntime-web').InferenceSession} Session
  * @typedef {typeof import('onnxruntime-web')} Ort
+ * @typedef {import('./caches.js').Answer} Answer
  * @typedef {import('./backends.js').Bundle} Bundle
  * @typedef {{header: Header, tensors?: WireTensor[], fatal?: boolean}} Reply `fatal`: onnxruntime is broken since
  */
@@ -107,6 +109,37 @@ function loaded(header) {
   return found;
 }
 
+/**
+ * Places of the steps that may be computed in one run, in the order of the first of each.
+ * @param {Header[]} headers
+ * @returns {number[][]}
+ */
+function inOneRun(headers) {
+  /** @type {Map<unknown, number[]>} */
+  const groups = new Map();
+  headers.forEach((header, place) => {
+    const key = header.batch === null ? place : `${keyOf(header)} ${header.batch}`;
+    groups.set(key, [...(groups.get(key) ?? []), place]);
+  });
+  return [...groups.values()];
+}
+
+/**
+ * Steps in one run: how to have the answer of each. Where the run fails each is computed alone, so that one
+ * costs the others nothing; what ended onnxruntime is told by the first.
+ * @param {{header: Header, tensors: WireTensor[]}[]} steps
+ * @returns {Promise<((() => Promise<Answer>) | undefined)[]>}
+ */
+async function together(steps) {
+  try {
+    const answers = await caches.together(loaded(steps[0].header), steps);
+    return answers.map((answer) => answer && (async () => answer));
+  } catch (error) {
+    console.warn(`${steps.length} sessions are computed one by one: ${translate(error).message}`);
+    return isFatal(error) ? [() => Promise.reject(error)] : [];
+  }
+}
+
 /** @type {Record<string, (header: Header, tensors: WireTensor[]) => Promise<Reply>>} */
 const operations = {
   async facts() {
@@ -166,28 +199,39 @@ const operations = {
     };
   },
 
-  async decode({ steps }, tensors) {
+  async decode({ steps: headers }, tensors) {
+    let at = 0;
+    const steps = headers.map((/** @type {Header} */ header) => ({
+      header,
+      tensors: tensors.slice(at, (at += header.tensors)),
+    }));
     /** @type {Header[]} */
     const answers = [];
-    /** @type {WireTensor[]} */
-    const given = [];
+    /** @type {WireTensor[][]} */
+    const given = headers.map(() => []);
     let fatal = false;
-    let at = 0;
-    for (const step of steps) {
-      const own = tensors.slice(at, (at += step.tensors));
+    const answer = async (/** @type {number} */ place, /** @type {() => Promise<Answer>} */ compute) => {
       try {
         if (fatal) {
           throw new PageError('not_loaded', 'onnxruntime stopped half way in a step before');
         }
-        const answer = await caches.decode(loaded(step), step, own);
-        answers.push({ ...answer.header, count: answer.tensors.length });
-        given.push(...answer.tensors);
+        const { header, tensors: own } = await compute();
+        answers[place] = { ...header, count: own.length };
+        given[place] = own;
       } catch (error) {
         fatal ||= isFatal(error);
-        answers.push({ error: await explain(error, step) });
+        answers[place] = { error: await explain(error, headers[place]) };
+      }
+    };
+    for (const places of inOneRun(headers)) {
+      const group = places.map((place) => steps[place]);
+      const made = group.length > 1 ? await together(group) : [];
+      for (const [index, place] of places.entries()) {
+        const { header, tensors: own } = steps[place];
+        await answer(place, made[index] ?? (() => caches.decode(loaded(header), header, own)));
       }
     }
-    return { header: { answers }, tensors: given, fatal };
+    return { header: { answers }, tensors: given.flat(), fatal };
   },
 
   async forget({ session }) {
