@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -57,15 +58,15 @@ def test_each_owner_gives_one_and_a_browser_takes_one_at_a_time() -> None:
 @pytest.mark.parametrize("why", ["busy", "draining", "short of memory", "wish"])
 def test_it_stays_where_no_other_can_take_it(why: str) -> None:
     (run,) = waiting_for("a", "me")
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "busy": {"idle_since": None},
         "draining": {"idle_since": time.time(), "state": "draining"},
         "short of memory": {"idle_since": time.time(), "short_of_memory": True},
         "wish": {"idle_since": time.time()},
-    }[why]
+    }
     if why == "wish":
         Run.objects.filter(pk=run.pk).update(browsers=["a"])
-    publish("b", **changes)
+    publish("b", **changes[why])
     after()
     assert where(run) == "a"
     assert run.shards.get().fence == 1, "it was not touched"

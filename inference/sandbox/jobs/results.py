@@ -12,7 +12,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class _Results:
         self._kept.move_to_end((batch, port))
         return self._kept[batch, port][0][at][port]
 
-    def shapes(self, batch: int, port: str) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+    def shapes(self, batch: int, port: str) -> list[tuple[tuple[int, ...], np.dtype[np.generic]]]:
         """Shape and type of each item's output, from the head of the batch's file."""
         like = self._read(batch, port, _hollow)
         return [(item[port].shape, like.dtype) for item in self._split(batch, port, like)]
@@ -247,7 +247,7 @@ def _member(
     archive: zipfile.ZipFile,
     name: str,
     shape: tuple[int, ...],
-    dtype: np.dtype[Any],
+    dtype: np.dtype[np.generic],
     parts: Iterator[Array] | Sequence[Array],
 ) -> None:
     head = {
