@@ -153,7 +153,7 @@ def scalar_sum() -> bytes:
 def scaler() -> bytes:
     """y = (x - [1, 2, 3]) * 2 for rows of three, by an operator of ai.onnx.ml."""
     node = make_node(
-        "Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[1.0, 2.0, 3.0], scale=[2.0]
+        "Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[1.0, 2.0, 3.0], scale=[2.0] * 3
     )
     return model(
         [node],
