@@ -206,7 +206,7 @@ class Values:
         self._columns, self._where = _fields(model, columns), _fields(model, where)
         self._named, self._read = _Named(self._where), _Read(model, self._columns)
 
-    def __call__(self, **values: Any) -> list[list[Any]]:
+    def __call__(self, **values: object) -> list[Parameters]:
         return [self._read(row) for row in rows(self._sql, self._named(values))]
 
     @functools.cached_property
@@ -221,20 +221,20 @@ class _Read:
     def __init__(self, model: type[models.Model], fields: Fields) -> None:
         self._table, self._fields = model._meta.db_table, fields
 
-    def __call__(self, columns: Iterable[object]) -> list[Any]:
-        values: list[Any] = list(columns)
+    def __call__(self, columns: Iterable[object]) -> Parameters:
+        values: Parameters = list(columns)
         for at, convert in self._ways:
             if values[at] is not None:
                 values[at] = convert(values[at])
         return values
 
     @functools.cached_property
-    def _ways(self) -> list[tuple[int, Callable[[Any], Any]]]:
+    def _ways(self) -> list[tuple[int, _Prepare]]:
         ways = ((at, _reading(field, self._table)) for at, field in enumerate(self._fields))
         return [(at, convert) for at, convert in ways if convert is not None]
 
 
-def _reading(field: Field, table: str) -> Callable[[Any], Any] | None:
+def _reading(field: Field, table: str) -> _Prepare | None:
     """What makes the field's value of the database's, which is not null; None: it is the same."""
     column = field.get_col(table)
     backend, own = connection.ops.get_db_converters(column), column.get_db_converters(connection)
@@ -242,7 +242,7 @@ def _reading(field: Field, table: str) -> Callable[[Any], Any] | None:
     if not converters:
         return None
 
-    def convert(value: Any) -> Any:
+    def convert(value: object) -> object:
         for one in converters:
             value = one(value, column, connections["default"])
         return value
