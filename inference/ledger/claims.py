@@ -17,11 +17,12 @@ from inference.core.lifecycle import STEP, ShardState
 from inference.models import PlanShard, Redundancy, Run, RunShard
 from inference.store import step_moves
 from inference.store.inputs import inputs_of
-from inference.store.statements import Select
+from inference.store.statements import Select, Values
 from inference.store.tensors import TensorRef, refs_of
 
 _RUN = Select(Run, ("id",))
 _STEPS = Select(RunShard, ("run_id",))
+_OUTPUTS = Values(RunShard, ("index", "outputs"), ("run_id",))
 
 
 def claim(
@@ -92,9 +93,9 @@ def input_refs(shard: RunShard) -> list[tuple[str, TensorRef]]:
     part = shard.plan_shard.batch_part
     available = {name: item.for_part(part) for name, item in inputs_of(shard.run).items()}
     if shard.plan_shard.depends_on:
-        for step in steps_of(shard.run):
-            if step.index in shard.plan_shard.depends_on:
-                available.update(refs_of(step.outputs))
+        for index, outputs in _OUTPUTS(run_id=shard.run_id):
+            if index in shard.plan_shard.depends_on:
+                available.update(refs_of(outputs))
     # An input with a declared default that the caller left out is not there.
     ports = shard.plan_shard.input_ports
     return [(port.name, available[port.tensor]) for port in ports if port.tensor in available]

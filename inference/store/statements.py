@@ -168,6 +168,7 @@ class Select(Generic[M]):
         self._names = [field.attname for field in self._columns]
         self._where = _fields(model, where)
         self._named = _Named(self._where)
+        self._read = _Read(model, self._columns)
         self._own = sql
 
     def __call__(self, **values: Any) -> list[M]:
@@ -178,11 +179,7 @@ class Select(Generic[M]):
 
     def instance(self, columns: Iterable[object]) -> M:
         """What the columns of a row say."""
-        values = list(columns)
-        for at, expression, converters in self._converters:
-            for convert in converters:
-                values[at] = convert(values[at], expression, connection)
-        return self._model.from_db("default", self._names, values)
+        return self._model.from_db("default", self._names, self._read(columns))
 
     @functools.cached_property
     def columns(self) -> str:
@@ -198,18 +195,59 @@ class Select(Generic[M]):
         where = " AND ".join(f"{_quoted([field])} = %s" for field in self._where)
         return f"SELECT {columns} FROM {_name(self._model)} WHERE {where} ORDER BY {key}"
 
+
+class Values:
+    """SELECT of some columns of one model's rows by equality, in no order: where a whole row is too much."""
+
+    def __init__(
+        self, model: type[models.Model], columns: Sequence[str], where: Sequence[str]
+    ) -> None:
+        self._model = model
+        self._columns, self._where = _fields(model, columns), _fields(model, where)
+        self._named, self._read = _Named(self._where), _Read(model, self._columns)
+
+    def __call__(self, **values: object) -> list[Parameters]:
+        return [self._read(row) for row in rows(self._sql, self._named(values))]
+
     @functools.cached_property
-    def _converters(self) -> list[tuple[int, Any, list[Callable[..., Any]]]]:
-        found = []
-        for at, field in enumerate(self._columns):
-            column = field.get_col(self._model._meta.db_table)
-            converters = [
-                *connection.ops.get_db_converters(column),
-                *column.get_db_converters(connection),
-            ]
-            if converters:
-                found.append((at, column, converters))
-        return found
+    def _sql(self) -> str:
+        where = " AND ".join(f"{_quoted([field])} = %s" for field in self._where)
+        return f"SELECT {_quoted(self._columns)} FROM {_name(self._model)} WHERE {where}"
+
+
+class _Read:
+    """A row's columns as the fields have them; those that the database gives as they are cost nothing."""
+
+    def __init__(self, model: type[models.Model], fields: Fields) -> None:
+        self._table, self._fields = model._meta.db_table, fields
+
+    def __call__(self, columns: Iterable[object]) -> Parameters:
+        values: Parameters = list(columns)
+        for at, convert in self._ways:
+            if values[at] is not None:
+                values[at] = convert(values[at])
+        return values
+
+    @functools.cached_property
+    def _ways(self) -> list[tuple[int, _Prepare]]:
+        ways = ((at, _reading(field, self._table)) for at, field in enumerate(self._fields))
+        return [(at, convert) for at, convert in ways if convert is not None]
+
+
+def _reading(field: Field, table: str) -> _Prepare | None:
+    """What makes the field's value of the database's, which is not null; None: it is the same."""
+    column = field.get_col(table)
+    backend, own = connection.ops.get_db_converters(column), column.get_db_converters(connection)
+    converters = [*backend, *own]
+    if not converters:
+        return None
+
+    def convert(value: object) -> object:
+        for one in converters:
+            value = one(value, column, connections["default"])
+        return value
+
+    return convert
 
 
 class Ask:
