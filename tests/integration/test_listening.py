@@ -14,7 +14,8 @@ import openai
 import pytest
 
 from inference.sandbox.jobs import sound
-from tests.support import decoders, listeners
+from inference.zoo import listening
+from tests.support import ctranslate2_folders, decoders, listeners
 from tests.support.stack import RunningStack
 
 TEXT = "A short text."
@@ -139,6 +140,27 @@ def test_a_text_is_read_and_written_also_when_a_browser_is_lost(
             os.kill(pair.pid(f"browser.{pair.browsers.split(',')[0]}"), signal.SIGKILL)
         pieces.append(event.choices[0].text)
     assert "".join(pieces) == right
+
+
+def test_a_folder_of_faster_whisper_hears_as_its_weights_do(
+    pair: RunningStack, client: openai.OpenAI, tmp_path: Path
+) -> None:
+    folder = ctranslate2_folders.write(tmp_path / "spoken", listeners._WHISPER)
+    pair.manage("add_model", str(folder))
+    raw, _ = listeners.sound(0.3, 16_000, "WAV")
+    told = client.audio.transcriptions.create(
+        model="spoken", file=("a.wav", raw), extra_body={"shards": 2}
+    )
+    heard: Any = sound.features({"file": np.frombuffer(raw, np.uint8)}, 8, 40, 1).arrays["features"]
+    begins = (ctranslate2_folders.START, ctranslate2_folders.SILENT)
+    drawn = listening.whisper_graphs(listeners._WHISPER)
+    files = listeners.Written(
+        drawn["encoder"].save(tmp_path / "e.onnx"),
+        drawn["decoder"].save(tmp_path / "d.onnx"),
+        folder / "tokenizer.json",
+    )
+    room = listeners.CONTEXT - len(begins)
+    assert told.text == listeners.greedy(files, {"input_features": heard}, begins, room) != ""
 
 
 def test_what_is_no_sound_is_refused(client: openai.OpenAI) -> None:

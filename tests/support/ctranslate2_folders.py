@@ -95,7 +95,9 @@ def _weights(config: WhisperConfig) -> dict[str, Array]:
 
 
 def _layer(made: dict[str, Array], own: Mapping[str, Array], to: str, at: str) -> None:
-    attentions = [("self_attn", "self_attention", ("qkv", "o"))]
+    attentions: list[tuple[str, str, tuple[str, ...]]] = [
+        ("self_attn", "self_attention", ("qkv", "o"))
+    ]
     if to.startswith("decoder"):
         attentions.append(("encoder_attn", "attention", ("q", "kv", "o")))
     for hf, ct2, fused in attentions:

@@ -41,7 +41,7 @@ class Command(TypedCommand[_Options]):
     help = (
         "Register an ONNX file, with its external data if it has any; a manifest (.json) of a model made of "
         "several files, which lie beside it; or a language model: a GGUF file, or a folder as Hugging Face, "
-        "Optimum, transformers.js and onnxruntime-genai have it."
+        "Optimum, transformers.js, onnxruntime-genai and, of Whisper, CTranslate2 have it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

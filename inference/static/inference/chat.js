@@ -182,7 +182,7 @@ class Chat {
     const asking = new AbortController();
     this.asking = asking;
     this.messages.push({ role: 'user', content: text });
-    this.show('user', text);
+    const said = this.show('user', text);
     field.value = '';
     const shown = this.show('assistant', '');
     this.busy(true, shown);
@@ -209,6 +209,8 @@ class Chat {
       messages.push({ role: 'assistant', content: shown.textContent ?? '' });
     } else {
       messages.pop(); // it was not answered: it may be sent again
+      said.remove();
+      shown.remove();
       field.value = text;
     }
   }
@@ -222,6 +224,7 @@ class Chat {
 
   /** @param {Record<string, unknown>} request @param {AbortController} asking @param {HTMLElement} shown */
   async ask(request, asking, shown) {
+    const pace = new Pace(); // loading the model is part of what a person waits for
     const answer = await fetch(this.form.dataset.chat ? '/v1/chat/completions' : '/v1/completions', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', 'X-CSRFToken': this.field('csrfmiddlewaretoken') },
@@ -232,7 +235,6 @@ class Chat {
       const refused = /** @type {Chunk} */ (await answer.json().catch(() => ({})));
       throw new Error(refused.error?.message ?? `the server answered ${answer.status}`);
     }
-    const pace = new Pace();
     let ended = false;
     for await (const line of lines(answer.body)) {
       if (line === 'data: [DONE]') {
