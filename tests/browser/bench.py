@@ -35,6 +35,12 @@ OFFERS = {
 DIST = Path(__file__).parents[2] / "node_modules" / "onnxruntime-web" / "dist"
 
 
+def tried_in(*kinds: str) -> list[Any]:
+    """Each kind of browser; `make test` tries these alone: what is tested is our own part, no browser's."""
+    other = pytest.mark.soak("it does not depend on the browser")
+    return [kind if kind in kinds else pytest.param(kind, marks=other) for kind in KINDS]
+
+
 def driver_or_skip(kind: str) -> Driver:
     """The driver of an installed kind; in CI a missing browser is a failure, not a skip."""
     driver = get_driver(kind)

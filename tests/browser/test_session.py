@@ -30,7 +30,16 @@ from browsers.core.failures import Category
 from browsers.core.placement_log import PROVIDERS
 from browsers.drivers import Role
 from browsers.session.deadline import Deadline
-from tests.browser.bench import EACH, OFFERS, Bench, assert_close, reference, started, values
+from tests.browser.bench import (
+    EACH,
+    OFFERS,
+    Bench,
+    assert_close,
+    reference,
+    started,
+    tried_in,
+    values,
+)
 from tests.support import small_models
 
 NUMBERS = np.random.default_rng(0)
@@ -206,6 +215,7 @@ def test_models_come_back_after_every_repair(bench: Bench) -> None:
     assert bench.session.probe().healthy[0].name == bench.healthy()[0]
 
 
+@pytest.mark.parametrize("bench", tried_in("chromium"), indirect=True)
 def test_a_page_that_is_replaced_while_it_is_asked_is_no_failure(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +251,7 @@ def test_what_a_callers_inputs_stop_costs_no_loaded_model(bench: Bench) -> None:
     assert_close(report, reference(used, x=ROWS))
 
 
+@pytest.mark.parametrize("bench", tried_in("firefox"), indirect=True)
 def test_after_a_repair_a_backend_computes_only_once_it_answered(bench: Bench) -> None:
     model = small_models.block()
     bench.session.restart_engine()
@@ -254,6 +265,7 @@ def test_after_a_repair_a_backend_computes_only_once_it_answered(bench: Bench) -
         assert name in bench.healthy()
 
 
+@pytest.mark.parametrize("bench", tried_in("firefox"), indirect=True)
 def test_a_backend_without_a_time_is_timed_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,8 @@
 """Graphs of every kind, cut and whole, on every browser and backend: equal to onnxruntime, or refused.
 
 What a backend must not do is to answer wrongly, or to claim a graph whose heavy operators ran elsewhere.
+Where a graph is cut does not depend on the browser: `make test` cuts it once for each backend, `make soak`
+everywhere.
 """
 
 from __future__ import annotations
@@ -44,25 +46,37 @@ def check(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
         assert equal(found, wanted), name
 
 
+_CUT = pytest.mark.soak("cut in one browser of each backend already")
+
+
+@pytest.mark.parametrize("everywhere", [False, pytest.param(True, marks=_CUT)])
 @pytest.mark.parametrize("kind", BUILDERS)
 def test_a_graph_on_every_browser_and_backend(
-    stack: RunningStack, client: triton.InferenceServerClient, tmp_path: Path, kind: str
+    stack: RunningStack,
+    client: triton.InferenceServerClient,
+    tmp_path: Path,
+    kind: str,
+    everywhere: bool,
 ) -> None:
+    """Whole on each of them; cut, `everywhere` or in the first browser of each backend."""
     path = BUILDERS[kind](tmp_path / f"{kind}.onnx")
     summary = read_model(path)
     inputs = example_inputs(load(path), summary.inputs, seed=3)
     expected = reference(path, inputs)
-    add(stack, path, kind)
-    answered = []
+    name = f"{kind}-everywhere" if everywhere else kind
+    add(stack, path, name)
+    answered: list[tuple[str, str, int]] = []
     for row in stack.browser_rows():
         for backend in row["backends"]:
             if not backend["probe_ok"] or (row["kind"], backend["name"]) in ALIKE:
                 continue
-            for shards in sorted({1, min(3, summary.max_shards)}):
+            first = backend["name"] not in {taken for _, taken, _ in answered}
+            cuts = {1, min(3, summary.max_shards)} if first or everywhere else {1}
+            for shards in sorted(cuts):
                 where = {"browsers": row["id"], "platform": backend["name"]}
                 strategy = {"strategy": "layer", "shards": shards} if shards > 1 else {}
                 try:
-                    got = ask(client, kind, inputs, **where, **strategy)
+                    got = ask(client, name, inputs, **where, **strategy)
                 except InferenceServerException as refusal:
                     assert backend["name"] != "wasm", f"{where}: {refusal}"
                     assert any(reason in str(refusal) for reason in REFUSALS), refusal
