@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from history.charts import svg
-from webpool_site.telling.units import number
+from webpool_site.telling.units import milliseconds
 
 _WIDTH: Final = 100
 _HEIGHT: Final = 20
@@ -34,29 +34,29 @@ class Bar:
     good: bool = True
 
 
-def draw(bars: Sequence[Bar], *, name: str, unit: str) -> SafeString:
-    """A row each, in the given order, on one axis from zero; empty without bars."""
+def draw(bars: Sequence[Bar], *, name: str) -> SafeString:
+    """Times in ms: a row each, in the given order, on one axis from zero; empty without bars."""
     if not bars:
         return svg.EMPTY
     longest = max((bar.high or bar.middle or 0.0 for bar in bars), default=0.0) or 1.0
     x = svg.Scale(0.0, longest, 0.0, _WIDTH - 1)
     return format_html(
         '<div id="{}" class="hp-bars">{}<p class="hp-bar-axis wp-dim">bars from 0 to {}</p></div>',
-        *(name, svg.join([_row(bar, x, unit) for bar in bars]), number(longest, unit)),
+        *(name, svg.join([_row(bar, x) for bar in bars]), milliseconds(longest)),
     )
 
 
-def _row(bar: Bar, x: svg.Scale, unit: str) -> SafeString:
+def _row(bar: Bar, x: svg.Scale) -> SafeString:
     if bar.middle is None:
         return format_html(
             '<div class="hp-bar-row"><strong>{}</strong><span class="hp-bar-why wp-dim">{}</span></div>',
             *(bar.name, bar.remark),
         )
-    middle = number(bar.middle, unit)
+    middle = milliseconds(bar.middle)
     span = (
         "no interval: too few runs"
         if bar.low is None and bar.high is None
-        else f"{number(bar.low, unit)} to {number(bar.high, unit)}"
+        else f"{milliseconds(bar.low)} to {milliseconds(bar.high)}"
     )
     return format_html(
         '<div class="hp-bar-row"><strong>{}</strong>{}<span><strong>{}</strong> '

@@ -53,7 +53,6 @@ def drawing(document: JsonView) -> SafeString:
     return bars.draw(
         [_bar(cell) for cell in document["cells"] if not _is_untried(cell)],
         name=f"bars-{document['id'][:8]}",
-        unit="ms",
     )
 
 

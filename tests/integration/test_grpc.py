@@ -15,7 +15,7 @@ from tests.support.doors import upload
 from tests.support.pools import GRPC_PORT
 from tests.support.stack import RunningStack
 
-EVERY = {
+EVERY: dict[str, np.ndarray] = {
     "f32": np.array([0.1, np.nan, np.inf], np.float32),
     "f64": np.array([0.1, -0.0], np.float64),
     "i8": np.array([-128, 127], np.int8),

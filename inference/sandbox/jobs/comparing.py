@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnxruntime
@@ -67,20 +67,23 @@ def _made(
     ports: Sequence[TensorSpec],
     outputs: Sequence[JsonView],
     limits: Mapping[str, int],
-    **how: Any,
+    *,
+    seed: int,
+    dims: Mapping[str, int],
+    other: int,
 ) -> Answer:
     """Of seeded inputs; where the answer says nothing, of others, if it says more of those.
 
     Raises:
         ValueError: onnxruntime takes none such.
     """
-    made = made_inputs(ports, limits, **how)
+    made = made_inputs(ports, limits, seed=seed, dims=dims, other=other)
     first = _told(files, made, _run(files, outputs, made))
     if not first.document["doubt"]:
         return first
     try:
-        other = made_inputs(ports, limits, **how, wide=True)
-        second = _told(files, other, _run(files, outputs, other))
+        made = made_inputs(ports, limits, seed=seed, dims=dims, other=other, wide=True)
+        second = _told(files, made, _run(files, outputs, made))
     except ValueError:
         return first
     return first if second.document["doubt"] else second

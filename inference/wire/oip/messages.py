@@ -95,7 +95,7 @@ def _written_out(tensor: Message) -> bytes | None:
     return np.array(_listed(tensor, field), dtype).tobytes()
 
 
-def _listed(tensor: Message, field: str) -> list[Any]:
+def _listed(tensor: Message, field: str) -> list[Message]:
     """The values of one field of the contents; of a type that has none: nothing, which will not fit."""
     values = getattr(tensor.contents, field) if field else ()
     if len(values) > MOST_WRITTEN_OUT:
