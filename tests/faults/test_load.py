@@ -1,8 +1,7 @@
-"""Two hundred callers at once, and more than are let in: none lost, none doubled, none half-stored."""
+"""Two hundred callers at once: none lost, none doubled, none half-stored."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import sqlite3
 import subprocess
@@ -16,33 +15,20 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import redis
 
 from inference.zoo.micro import chain
 from tests.support.callers import SIZE, question, way
+from tests.support.doors import JSON, send
 from tests.support.faults import add
-from tests.support.pools import stop
 from tests.support.stack import ROOT, RunningStack
-from webpool_site import valkey
 
 EACH_DOOR = 100
-LIMIT = 3
 
 
 def rows_of(pool: RunningStack, query: str) -> list[tuple[Any, ...]]:
     """Ask the ledger itself."""
     with sqlite3.connect(f"file:{pool.home / 'db.sqlite3'}?mode=ro", uri=True) as ledger:
         return ledger.execute(query).fetchall()
-
-
-def send(pool: RunningStack, path: str, document: Any) -> tuple[int, Any, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", pool.port, timeout=240)
-    try:
-        connection.request("POST", path, json.dumps(document), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, json.load(answer)
-    finally:
-        connection.close()
 
 
 def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
@@ -56,10 +42,10 @@ def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
         x = question(number)
         tensor = {"name": "x", "datatype": "FP32", "shape": x.shape, "data": x.ravel().tolist()}
         together.wait()
-        status, _, answer = send(
-            pool, "/v2/models/chain/infer", {"inputs": [tensor], "parameters": way(number)}
-        )
-        assert status == 200, answer
+        asked = json.dumps({"inputs": [tensor], "parameters": way(number)})
+        told = send(pool, "POST", "/v2/models/chain/infer", asked, JSON)
+        assert told.status == 200, told.body
+        answer = told.json()
         return number, answer["parameters"]["run"], answer["outputs"][0]["data"]
 
     python = subprocess.Popen(
@@ -105,38 +91,3 @@ def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
         )
     ]
     assert succeeded == dict.fromkeys(shards, 1)
-
-
-def test_beyond_the_limit_callers_are_told_when_to_come_back_and_nothing_is_stored(
-    tmp_path: Path,
-) -> None:
-    pool = RunningStack(
-        tmp_path / "home",
-        browsers="chromium",
-        backends="wasm",
-        extra_env={"WEBPOOL_MAX_ACTIVE_RUNS": str(LIMIT)},
-    )
-    pool.migrate()
-    pool.start()
-    try:
-        add(pool, chain(tmp_path / "chain.onnx"), "chain")
-        pool.manage("drain", "chromium")  # until all have asked, none of their runs ends
-        document = {"model": "chain", "inputs": {"x": question(0).tolist()}}
-        with ThreadPoolExecutor(20) as threads:
-            answers = list(threads.map(lambda _: send(pool, "/api/runs/", document), range(20)))
-        let_in = [answer for status, _, answer in answers if status == 202]
-        assert len(let_in) == LIMIT
-        for status, headers, answer in answers:
-            if status != 202:
-                assert (status, answer["category"]) == (429, "busy"), answer
-                assert int(headers["Retry-After"]) >= 1
-        assert rows_of(pool, "SELECT count(*) FROM inference_run") == [(LIMIT,)]
-        store = redis.Redis.from_url(valkey.url(pool.home))
-        owners = {key.split(b":")[2].decode() for key in store.scan_iter("webpool:tensor:*")}
-        assert owners <= {answer["id"] for answer in let_in}
-        pool.manage("drain", "chromium", "--undo")
-        for answer in let_in:
-            assert pool.wait_run(answer["id"])["state"] == "succeeded"
-        assert send(pool, "/api/runs/", document)[0] == 202
-    finally:
-        stop(pool)

@@ -9,25 +9,39 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
+from inference.zoo.micro import slow
 from tests.support.doors import wait_for
-from tests.support.faults import WITHIN_S, add, check, process_of, submit
+from tests.support.faults import WITHIN_S, add, check, process_of, right_answer, submit
 from tests.support.stack import RunningStack
 from webpool_site.lab.faults.injection import Fault, inject
 
 HURT, OTHER = "chromium", "firefox"
+MODEL = "quick"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It is computed before and after a fault, never meanwhile: nothing is won by its being slow."""
+    return slow(tmp_path_factory.mktemp("model") / "quick.onnx", matmuls=20)
+
+
+@pytest.fixture(scope="module")
+def answer(model: Path) -> np.ndarray:
+    return right_answer(model)
 
 
 @pytest.fixture(scope="module")
 def pool(pair: RunningStack, model: Path) -> RunningStack:
-    add(pair, model, "slow")
+    add(pair, model, MODEL)
     return pair
 
 
-def compute(pool: RunningStack, browser: str, answer: Any) -> None:
-    check(pool, pool.wait_run(submit(pool, [browser])), answer)
+def compute(pool: RunningStack, browser: str, answer: np.ndarray) -> None:
+    check(pool, pool.wait_run(submit(pool, [browser], model=MODEL)), answer)
 
 
 def incidents(pool: RunningStack) -> list[dict[str, Any]]:
@@ -58,7 +72,7 @@ def repaired_by(
     ],
 )
 def test_a_fault_is_repaired_by_its_rung(
-    pool: RunningStack, answer: Any, role: str, fault: Fault, expected: list[str]
+    pool: RunningStack, answer: np.ndarray, role: str, fault: Fault, expected: list[str]
 ) -> None:
     pool.wait_ready()
     compute(pool, HURT, answer)
@@ -82,7 +96,7 @@ def loaded(pool: RunningStack) -> set[str]:
 
 
 def test_a_browser_that_cannot_be_started_hands_over_and_is_quarantined_until_it_can(
-    pool: RunningStack, answer: Any
+    pool: RunningStack, answer: np.ndarray
 ) -> None:
     pool.wait_ready()
     compute(pool, HURT, answer)
@@ -94,7 +108,7 @@ def test_a_browser_that_cannot_be_started_hands_over_and_is_quarantined_until_it
     try:
         inject(process_of(pool, HURT, "browser"), Fault.KILL)
         assert repaired_by(pool, known)[-2:] == [("restart", False), ("hand_over", True)]
-        pinned = submit(pool, [HURT])  # it is expected back, so far
+        pinned = submit(pool, [HURT], model=MODEL)  # it is expected back, so far
         until = time.monotonic() + 120
         while incidents(pool)[-1]["rung"] != "quarantine":
             assert time.monotonic() < until, pool.logs()
@@ -107,7 +121,7 @@ def test_a_browser_that_cannot_be_started_hands_over_and_is_quarantined_until_it
         assert failed["reason"]
         given_up = pool.wait_run(pinned)
         assert (given_up["state"], given_up["error_category"]) == ("failed", "no_browser")
-        check(pool, pool.wait_run(submit(pool, [OTHER])), answer)
+        compute(pool, OTHER, answer)
     finally:
         private.unlink()
     pool.wait_ready()
