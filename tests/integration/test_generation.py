@@ -264,6 +264,26 @@ def test_a_standby_goes_on_at_once_where_a_browser_is_killed(
     texts.close()
 
 
+def test_texts_that_are_computed_together_survive_too(
+    pool: RunningStack, texts: Texts, files: decoders.Written
+) -> None:
+    """Each goes on by itself, and then together again; prompts of other lengths, with drafts and without."""
+    pool.wait_ready()
+    victim = process_of(pool, "firefox", "browser")
+    prompts = [[*PROMPT, *range(9 * text)] for text in range(6)]
+    two = {"shards": 2, "browsers": list(BROWSERS[:2])}
+    sessions = [
+        texts.start(prompt, 90, speculation=text % 2 == 0, **two)
+        for text, prompt in enumerate(prompts)
+    ]
+    wait_for(lambda: all(len(texts.report(session)["tokens"]) >= 12 for session in sessions))
+    victim.kill()
+    for prompt, session in zip(prompts, sessions, strict=True):
+        assert tokens_of(list(texts.listen(session))) == decoders.greedy(files.onnx, prompt, 90)
+        (recovery,) = texts.report(session)["recoveries"]
+        assert (recovery["lost_by"], recovery["numbers"]) == ("firefox", "the same")
+
+
 def test_a_text_that_began_with_kept_caches_survives_too(
     pool: RunningStack, texts: Texts, files: decoders.Written, greedy: list[int]
 ) -> None:
