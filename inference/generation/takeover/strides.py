@@ -53,6 +53,35 @@ class Stride:
         return self.entries[-1][0]
 
 
+@dataclass(frozen=True)
+class Input:
+    """What a stage computes next, and its entry in the stream, of a stride the last one."""
+
+    entry: str
+    framed: Framed
+    stride: Stride | None = None
+
+    @property
+    def sure(self) -> int:
+        """How many of its positions are not drafted: 1 while a text is written."""
+        return self.framed.count if self.stride is not None else self.framed.sure
+
+
+def input_of(
+    session: str, stage: int, entry: str, framed: Framed, catch_up: CatchUp | None
+) -> Input:
+    """What came to a stage under that entry; while it catches up, with what came after it.
+
+    Raises:
+        RedisError: the store does not answer.
+    """
+    if catch_up is not None and framed.start + framed.sure < catch_up.until:
+        stride = of_log(session, stage, entry, framed, catch_up)
+        if stride is not None:
+            return Input(stride.last, stride.framed, stride)
+    return Input(entry, framed)
+
+
 def of_log(session: str, stage: int, entry: str, first: Framed, catch_up: CatchUp) -> Stride | None:
     """What can be computed together from that entry on; None: its own step alone.
 

@@ -44,7 +44,9 @@ class Command(TypedCommand[_Options]):
         if options["json"]:
             self.stdout.write(json.dumps({"name": row.name, "key": key}))
         else:
-            may = f"what {user} may" if user else "everything, as an operator (--user U: what U may)"
+            may = (
+                f"what {user} may" if user else "everything, as an operator (--user U: what U may)"
+            )
             self.stdout.write(
                 f"{key}\nSend it as: Authorization: Bearer <key>. It is not shown again. "
                 f"Who has it may do {may}."
