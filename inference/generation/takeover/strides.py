@@ -13,12 +13,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from browsers.core.protocol import WireTensor
-from browsers.redis import client
 from inference.core.generation import drafts, telling
 from inference.generation import streams
 from inference.generation.frames import Framed, read_frame
@@ -90,12 +89,10 @@ def of_log(session: str, stage: int, entry: str, first: Framed, catch_up: CatchU
     """
     if not _is_single(first, catch_up.prompt):
         return None
-    found: Any = client().xrange(streams.in_key(session, stage), min=f"({entry}", count=_MOST)
+    later = streams.entries(streams.in_key(session, stage), f"({entry}", count=_MOST)
     steps = [(entry, first)]
     steps += [
-        (key.decode(), read_frame(fields[streams.FRAME]))
-        for key, fields in found
-        if streams.FRAME in fields
+        (key, read_frame(fields[streams.FRAME])) for key, fields in later if streams.FRAME in fields
     ]
     taken = _taken(steps, catch_up.prompt)
     if len(taken) < 2:
@@ -118,8 +115,8 @@ def is_what_was_given(
         RedisError: the store does not answer.
     """
     first, last = stride.entries[0][0], stride.last
-    found: Any = client().xrange(streams.in_key(session, stage + 1), min=first, max=last)
-    logged = [(key.decode(), read_frame(fields[streams.FRAME])) for key, fields in found]
+    found = streams.entries(streams.in_key(session, stage + 1), first, last)
+    logged = [(key, read_frame(fields[streams.FRAME])) for key, fields in found]
     if [key for key, _ in logged] != [key for key, _ in stride.entries]:
         return False
     parts = [count for _, count in stride.entries]
@@ -166,7 +163,7 @@ def _joined(
 def _told(session: str, index: int, count: int) -> tuple[int, ...]:
     """Tokens of the answer from `index` on, as they were told."""
     first, last = f"{index + 1}-0", f"{index + count}-0"
-    found: Any = client().xrange(streams.out_key(session), min=first, max=last)
+    found = streams.entries(streams.out_key(session), first, last)
     return tuple(
-        telling.token_of(fields[streams.EVENT]) for key, fields in found if key.endswith(b"-0")
+        telling.token_of(fields[streams.EVENT]) for key, fields in found if key.endswith("-0")
     )
