@@ -337,6 +337,8 @@ class HeldStage:
             raise Closed
         self.takeover = streams.taken(self.session, self.index)
         self._settle()
+        if self.catch_up is not None and self.takeover is not None:  # it may have been slower
+            self.catch_up = CatchUp(self.catch_up.prompt, self.takeover.until)
         self.follows = False
         if self.place is not None:
             self.caught_up(browser, self.place.position - self.place.drafted)
