@@ -37,7 +37,7 @@ from inference.generation.frames import (
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said, Takeover
 from inference.generation.takeover import strides
-from inference.generation.takeover.strides import CatchUp, Stride
+from inference.generation.takeover.strides import CatchUp, Input, Stride
 
 _ALLOW_EVERY: Final = 32  # steps
 _OTHERWISE: Final = (
@@ -64,20 +64,6 @@ class Begins:
     holder: str
     length: int
     surpassed: bool
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a stage computes next, and its entry in the stream."""
-
-    entry: str
-    framed: Framed
-    stride: Stride | None = None
-
-    @property
-    def sure(self) -> int:
-        """How many of its positions are not drafted: 1 while a text is written."""
-        return self.framed.count if self.stride is not None else self.framed.sure
 
 
 @dataclass
@@ -124,16 +110,8 @@ class HeldStage:
         Raises:
             RedisError: the store does not answer; it is to come again.
         """
-        framed, stride = read_frame(frame), None
-        if self.catch_up is not None:
-            if framed.start + framed.sure >= self.catch_up.until:
-                self.catch_up = None
-            else:
-                stride = strides.of_log(self.session, self.index, entry, framed, self.catch_up)
-        if stride is None:
-            self.next = Input(entry, framed)
-        else:
-            self.next = Input(stride.last, stride.framed, stride)
+        framed = read_frame(frame)
+        self.next = strides.input_of(self.session, self.index, entry, framed, self.catch_up)
 
     @property
     def key(self) -> str:
@@ -359,6 +337,8 @@ class HeldStage:
             raise Closed
         self.takeover = streams.taken(self.session, self.index)
         self._settle()
+        if self.catch_up is not None and self.takeover is not None:  # it may have been slower
+            self.catch_up = CatchUp(self.catch_up.prompt, self.takeover.until)
         self.follows = False
         if self.place is not None:
             self.caught_up(browser, self.place.position - self.place.drafted)

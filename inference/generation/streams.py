@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -203,7 +203,7 @@ def give(
 
 def taken(session: str, stage: int) -> Takeover | None:
     """What a standby that has the stage now is to know of it; None: nobody said."""
-    found: Any = client().hget(_fence_key(session), f"taken:{stage}")
+    (found,) = client().hmget(_fence_key(session), [f"taken:{stage}"])
     return Takeover(**json.loads(found)) if found else None
 
 
@@ -281,8 +281,15 @@ def drafted(session: str) -> tuple[int, int] | None:
 
 def events_after(session: str, cursor: str) -> list[tuple[str, bytes]]:
     """What was told after that entry."""
-    found: Any = client().xrange(out_key(session), min=f"({cursor}")
-    return [(entry.decode(), fields[EVENT]) for entry, fields in found]
+    return [(entry, fields[EVENT]) for entry, fields in entries(out_key(session), f"({cursor}")]
+
+
+def entries(
+    key: str, first: str, last: str = "+", count: int | None = None
+) -> list[tuple[str, Mapping[bytes, bytes]]]:
+    """What a stream has from one entry to another, at most so many."""
+    found: Any = client().xrange(key, min=first, max=last, count=count)
+    return [(entry.decode(), fields) for entry, fields in found]
 
 
 def tell_control(message: JsonView) -> None:

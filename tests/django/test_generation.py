@@ -80,7 +80,7 @@ def test_what_several_sessions_give_is_judged_apart_and_what_came_is_read(
     one, other = begin(writer), begin(writer)
     calls = [
         streams.append(str(one.pk), 0, 1, 5, b"one"),
-        streams.append(str(other.pk), 0, 9, 5, b"other"),
+        streams.append(str(other.pk), 0, 0, 5, b"other"),
         streams.append(str(uuid.uuid4()), 0, 1, 5, b"nobody's"),
     ]
     client().script_flush()  # as after a restart of the store

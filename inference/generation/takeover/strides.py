@@ -13,12 +13,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from browsers.core.protocol import WireTensor
-from browsers.redis import client
 from inference.core.generation import drafts, telling
 from inference.generation import streams
 from inference.generation.frames import Framed, read_frame
@@ -53,6 +52,35 @@ class Stride:
         return self.entries[-1][0]
 
 
+@dataclass(frozen=True)
+class Input:
+    """What a stage computes next, and its entry in the stream, of a stride the last one."""
+
+    entry: str
+    framed: Framed
+    stride: Stride | None = None
+
+    @property
+    def sure(self) -> int:
+        """How many of its positions are not drafted: 1 while a text is written."""
+        return self.framed.count if self.stride is not None else self.framed.sure
+
+
+def input_of(
+    session: str, stage: int, entry: str, framed: Framed, catch_up: CatchUp | None
+) -> Input:
+    """What came to a stage under that entry; while it catches up, with what came after it.
+
+    Raises:
+        RedisError: the store does not answer.
+    """
+    if catch_up is not None and framed.start + framed.sure < catch_up.until:
+        stride = of_log(session, stage, entry, framed, catch_up)
+        if stride is not None:
+            return Input(stride.last, stride.framed, stride)
+    return Input(entry, framed)
+
+
 def of_log(session: str, stage: int, entry: str, first: Framed, catch_up: CatchUp) -> Stride | None:
     """What can be computed together from that entry on; None: its own step alone.
 
@@ -61,12 +89,10 @@ def of_log(session: str, stage: int, entry: str, first: Framed, catch_up: CatchU
     """
     if not _is_single(first, catch_up.prompt):
         return None
-    found: Any = client().xrange(streams.in_key(session, stage), min=f"({entry}", count=_MOST)
+    later = streams.entries(streams.in_key(session, stage), f"({entry}", count=_MOST)
     steps = [(entry, first)]
     steps += [
-        (key.decode(), read_frame(fields[streams.FRAME]))
-        for key, fields in found
-        if streams.FRAME in fields
+        (key, read_frame(fields[streams.FRAME])) for key, fields in later if streams.FRAME in fields
     ]
     taken = _taken(steps, catch_up.prompt)
     if len(taken) < 2:
@@ -89,8 +115,8 @@ def is_what_was_given(
         RedisError: the store does not answer.
     """
     first, last = stride.entries[0][0], stride.last
-    found: Any = client().xrange(streams.in_key(session, stage + 1), min=first, max=last)
-    logged = [(key.decode(), read_frame(fields[streams.FRAME])) for key, fields in found]
+    found = streams.entries(streams.in_key(session, stage + 1), first, last)
+    logged = [(key, read_frame(fields[streams.FRAME])) for key, fields in found]
     if [key for key, _ in logged] != [key for key, _ in stride.entries]:
         return False
     parts = [count for _, count in stride.entries]
@@ -137,7 +163,7 @@ def _joined(
 def _told(session: str, index: int, count: int) -> tuple[int, ...]:
     """Tokens of the answer from `index` on, as they were told."""
     first, last = f"{index + 1}-0", f"{index + count}-0"
-    found: Any = client().xrange(streams.out_key(session), min=first, max=last)
+    found = streams.entries(streams.out_key(session), first, last)
     return tuple(
-        telling.token_of(fields[streams.EVENT]) for key, fields in found if key.endswith(b"-0")
+        telling.token_of(fields[streams.EVENT]) for key, fields in found if key.endswith("-0")
     )

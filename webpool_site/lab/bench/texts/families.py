@@ -115,7 +115,7 @@ def _llama() -> Writer:
     c = SHAPES["llama"].config
     config = decoder.DecoderConfig(
         layers=c.layers, hidden=c.hidden, heads=c.heads, groups=c.groups, intermediate=c.intermediate,
-        head_size=c.hidden // c.heads, vocabulary=c.vocabulary, context=c.context, tied=False,
+        head_size=c.hidden // c.heads, vocabulary=c.vocabulary, context=c.positions, tied=False,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.graph(config, weights=Seeded(11)).save(Path(folder) / "model.onnx")
