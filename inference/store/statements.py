@@ -223,31 +223,24 @@ class _Read:
 
     def __call__(self, columns: Iterable[object]) -> Parameters:
         values: Parameters = list(columns)
-        for at, convert in self._ways:
+        for at, column, converters in self._ways:
             if values[at] is not None:
-                values[at] = convert(values[at])
+                for convert in converters:
+                    values[at] = convert(values[at], column, connection)
         return values
 
     @functools.cached_property
-    def _ways(self) -> list[tuple[int, _Prepare]]:
-        ways = ((at, _reading(field, self._table)) for at, field in enumerate(self._fields))
-        return [(at, convert) for at, convert in ways if convert is not None]
-
-
-def _reading(field: Field, table: str) -> _Prepare | None:
-    """What makes the field's value of the database's, which is not null; None: it is the same."""
-    column = field.get_col(table)
-    backend, own = connection.ops.get_db_converters(column), column.get_db_converters(connection)
-    converters = [*backend, *own]
-    if not converters:
-        return None
-
-    def convert(value: object) -> object:
-        for one in converters:
-            value = one(value, column, connections["default"])
-        return value
-
-    return convert
+    def _ways(self) -> list[tuple[int, object, list[Callable[..., object]]]]:
+        found: list[tuple[int, object, list[Callable[..., object]]]] = []
+        for at, field in enumerate(self._fields):
+            column = field.get_col(self._table)
+            converters = [
+                *connection.ops.get_db_converters(column),
+                *column.get_db_converters(connection),
+            ]
+            if converters:
+                found.append((at, column, converters))
+        return found
 
 
 class Ask:
