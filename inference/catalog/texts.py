@@ -16,9 +16,9 @@ from typing import Any, Final
 from django.conf import settings
 
 from inference import sandbox
-from inference.core.generation.grammar import MOST_CHARACTERS
 from inference.core.generation.stages import Decoder
-from inference.core.generation.vocabulary import Vocabulary
+from inference.core.generation.wording.grammar import MOST_CHARACTERS
+from inference.core.generation.wording.vocabulary import Vocabulary
 from inference.documents import JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel

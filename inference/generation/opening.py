@@ -13,9 +13,9 @@ from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.worker import BrowserWorker, end_process, owned
 from inference.catalog import texts
-from inference.core.generation.detokenize import Text
 from inference.core.generation.drafts import Drafts
 from inference.core.generation.step_times import StepTimes
+from inference.core.generation.wording.detokenize import Text
 from inference.core.generation.writing import Writer
 from inference.generation import placing, prefixes, streams
 from inference.generation.guide import SandboxedGuide

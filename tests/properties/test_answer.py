@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.generation.answer import Answer
 from inference.core.generation.sampled import Pick
-from inference.core.generation.vocabulary import Vocabulary
+from inference.core.generation.wording.answer import Answer
+from inference.core.generation.wording.vocabulary import Vocabulary
 
 _TOKENS = [b"a", b"b", b"ab", b"\xe2", b"\x82\xac", "a€".encode(), b"", b"<s>"]
 _SPECIAL, _LAST = 7, 8

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.generation.detokenize import Text
-from inference.core.generation.stops import StopTexts
-from inference.core.generation.vocabulary import (
+from inference.core.generation.wording.detokenize import Text
+from inference.core.generation.wording.stops import StopTexts
+from inference.core.generation.wording.vocabulary import (
     BYTE_LEVEL,
     Vocabulary,
     from_byte_level,

@@ -11,7 +11,7 @@ from django.conf import settings
 from browsers.state.live import LiveBrowser
 from inference.catalog import decoders, registry, texts
 from inference.core.generation.asked import Asked, Ended, Ending, Paused, Resumed, TokenWritten
-from inference.core.generation.detokenize import Text
+from inference.core.generation.wording.detokenize import Text
 from inference.errors import WebpoolError
 from inference.generation import report, serving
 from inference.models import OnnxModel

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from inference.core.generation.asked import Asked, Ending
 from inference.core.generation.drafts import Drafts
-from inference.core.generation.grammar import Guide
 from inference.core.generation.sampled import Pick, TopLogits
 from inference.core.generation.sampling import draw
-from inference.core.generation.stops import StopTexts
+from inference.core.generation.wording.grammar import Guide
+from inference.core.generation.wording.stops import StopTexts
 
 
 @dataclass(frozen=True)

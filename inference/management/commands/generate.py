@@ -20,10 +20,10 @@ from inference.core.generation.asked import (
     Resumed,
     TokenWritten,
 )
-from inference.core.generation.detokenize import Text
 from inference.core.generation.sampled import Sampling
 from inference.core.generation.stages import Decoder
-from inference.core.generation.stops import StopTexts
+from inference.core.generation.wording.detokenize import Text
+from inference.core.generation.wording.stops import StopTexts
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, RunFailed
 from inference.generation import encoding, hearing, placing, report, serving

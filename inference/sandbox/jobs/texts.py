@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from inference.core.generation.chat import Template
-from inference.core.generation.vocabulary import Vocabulary, read_vocabulary
+from inference.core.generation.wording.chat import Template
+from inference.core.generation.wording.vocabulary import Vocabulary, read_vocabulary
 from inference.documents import JsonObject
 from inference.sandbox.frames import Answer
 

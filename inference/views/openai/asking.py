@@ -10,8 +10,8 @@ from inference.catalog.decoders import decoder_of
 from inference.catalog.texts import chat_of, check_grammar, texts_of
 from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder
-from inference.core.generation.tools import STOPS, ToolCalls, ToolForm, form_of, grammar_of
-from inference.core.generation.vocabulary import Vocabulary
+from inference.core.generation.wording.tools import STOPS, ToolCalls, ToolForm, form_of, grammar_of
+from inference.core.generation.wording.vocabulary import Vocabulary
 from inference.errors import InvalidRequest
 from inference.generation import encoding
 from inference.generation.encoding import Encoding

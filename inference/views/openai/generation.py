@@ -13,9 +13,9 @@ from concurrent.futures import Future
 from typing import Final
 
 from browsers.core.failures import Category
-from inference.core.generation.answer import Answer as AnswerText
-from inference.core.generation.answer import Piece
 from inference.core.generation.asked import Ended, Ending, Event, Paused, Resumed, TokenWritten
+from inference.core.generation.wording.answer import Answer as AnswerText
+from inference.core.generation.wording.answer import Piece
 from inference.documents import JsonObject
 from inference.generation import encoding
 from inference.generation import serving as sessions

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.core.generation.answer import Piece, Told
-from inference.core.generation.vocabulary import Vocabulary
+from inference.core.generation.wording.answer import Piece, Told
+from inference.core.generation.wording.vocabulary import Vocabulary
 from inference.documents import JsonObject, JsonView
 from inference.wire.openai.tools import call_document
 

@@ -7,7 +7,7 @@ import json
 import re
 from typing import ClassVar
 
-from inference.core.generation.grammar import MOST_CHARACTERS, json_grammar
+from inference.core.generation.wording.grammar import MOST_CHARACTERS, json_grammar
 from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.runs.option_kinds import Kind

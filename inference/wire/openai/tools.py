@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import Final
 
-from inference.core.generation.tools import Call, Tool
+from inference.core.generation.wording.tools import Call, Tool
 from inference.documents import JsonObject, JsonView
 from inference.wire.openai.refusals import Refused
 

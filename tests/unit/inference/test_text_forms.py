@@ -13,10 +13,10 @@ import pytest
 from inference import sandbox
 from inference.catalog.texts import check_grammar
 from inference.core.generation.asked import Asked, Ending
-from inference.core.generation.grammar import json_grammar
 from inference.core.generation.sampled import Sampling, TopLogits
 from inference.core.generation.sampling import draw
 from inference.core.generation.stages import Decoder, Stage
+from inference.core.generation.wording.grammar import json_grammar
 from inference.core.generation.writing import Writer
 from inference.errors import InvalidRequest
 from inference.generation.guide import SandboxedGuide

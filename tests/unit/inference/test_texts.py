@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from inference.catalog.texts import Chat, Texts
-from inference.core.generation.detokenize import Text
+from inference.core.generation.wording.detokenize import Text
 from inference.errors import InvalidRequest
 from inference.sandbox.helper import helper
 from tests.support.doors import wait_for

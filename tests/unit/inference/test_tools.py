@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from inference.core.generation.asked import Asked, Ending
 from inference.core.generation.sampled import Sampling, TopLogits
 from inference.core.generation.stages import Decoder, Stage
-from inference.core.generation.tools import Tool, ToolCalls, ToolForm, form_of, grammar_of
+from inference.core.generation.wording.tools import Tool, ToolCalls, ToolForm, form_of, grammar_of
 from inference.core.generation.writing import Writer
 from inference.generation.guide import SandboxedGuide
 from tests.support import decoders

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from inference.core.generation.detokenize import Text
 from inference.core.generation.sampled import Pick
-from inference.core.generation.stops import StopTexts
-from inference.core.generation.tools import Call
-from inference.core.generation.vocabulary import Vocabulary
+from inference.core.generation.wording.detokenize import Text
+from inference.core.generation.wording.stops import StopTexts
+from inference.core.generation.wording.tools import Call
+from inference.core.generation.wording.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 
-from inference.core.generation.vocabulary import Vocabulary
+from inference.core.generation.wording.vocabulary import Vocabulary
 
 
 class Text:

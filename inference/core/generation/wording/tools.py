@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from inference.core.generation.grammar import guided
+from inference.core.generation.wording.grammar import guided
 from inference.documents import JsonObject, JsonView
 
 _BEGIN, _END = "<tool_call>", "</tool_call>"
