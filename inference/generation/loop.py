@@ -83,7 +83,9 @@ class DecodeLoop:
             self._take(self._exchange.wait(self._read(), _BLOCK_MS))
         stages = self._stages()
         waiting = [
-            Waiting(held, held.next.sure, held.used) for held in stages if held.next is not None
+            Waiting(held, held.next.sure, held.used, held.run, held.times.usual_s())
+            for held in stages
+            if held.next is not None
         ]
         most = max((held.stages for held in stages), default=1)
         for round_ in rounds(waiting, held=len(stages), stages=most):

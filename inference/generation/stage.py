@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -173,8 +173,17 @@ class HeldStage:
             self.backend,
             header,
             self._named(self.next.framed.tensors),
-            batch_of(self.stage, step) if self.batches else None,
+            self._batch(step),
         )
+
+    @property
+    def run(self) -> Hashable | None:
+        """The run of its model that its next step may share with those of other sessions."""
+        batch = self._batch(self._step(self.next)) if self.next is not None else None
+        return (self.sha256, self.backend, batch) if batch is not None else None
+
+    def _batch(self, step: Step) -> int | None:
+        return batch_of(self.stage, step) if self.batches else None
 
     def given(self, worker: BrowserWorker, reply: Reply | Refusal) -> Call:
         """What the page gave, to be passed on.

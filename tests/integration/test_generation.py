@@ -271,9 +271,8 @@ def test_texts_that_are_computed_together_survive_too(
     pool.wait_ready()
     victim = process_of(pool, "firefox", "browser")
     prompts = [[*PROMPT, *range(9 * text)] for text in range(6)]
-    two = {"shards": 2, "browsers": list(BROWSERS[:2])}
     sessions = [
-        texts.start(prompt, 90, speculation=text % 2 == 0, **two)
+        texts.start(prompt, 90, speculation=text % 2 == 0, shards=2, browsers=list(BROWSERS[:2]))
         for text, prompt in enumerate(prompts)
     ]
     wait_for(lambda: all(len(texts.report(session)["tokens"]) >= 12 for session in sessions))

@@ -33,6 +33,10 @@ class StepTimes:
         self._recent.append(seconds)
         bisect.insort(self._ordered, seconds)
 
+    def usual_s(self) -> float:
+        """How long most take; 0 before one was measured."""
+        return self._ordered[len(self._ordered) // 2] if self._ordered else 0.0
+
     def within_s(self) -> float | None:
         """How long the next one may take; None: too few were measured."""
         count = len(self._ordered)
