@@ -27,6 +27,8 @@ from webpool_site.lab.faults.injection import Fault, inject
 BROWSERS = ("chromium", "firefox", "webkitgtk")
 PROMPT = [72, 101, 108, 108, 111, 44, 32]
 COUNT, LONG = 24, 180
+MODEL = "plain-writer"
+"""`writer` is another file's, on the same pool: with a template for chats."""
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +44,13 @@ def greedy(files: decoders.Written) -> list[int]:
 @pytest.fixture(scope="module")
 def pool(trio: RunningStack, files: decoders.Written) -> RunningStack:
     tokenizer = ("--tokenizer", str(files.tokenizer))
-    trio.manage("add_model", str(files.onnx), "--name", "writer", *tokenizer)
+    trio.manage("add_model", str(files.onnx), "--name", MODEL, *tokenizer)
     return trio
 
 
 @pytest.fixture(scope="module")
 def texts(pool: RunningStack) -> Iterator[Texts]:
-    made = Texts(pool, "writer")
+    made = Texts(pool, MODEL)
     yield made
     made.close()
 
@@ -143,7 +145,7 @@ def test_a_stop_text_ends_it_and_so_does_a_full_context(texts: Texts, greedy: li
 
 
 def test_who_wants_it_no_more_cancels_it(pool: RunningStack, texts: Texts) -> None:
-    other = Texts(pool, "writer")
+    other = Texts(pool, MODEL)
     other.report(texts.start(PROMPT, 1))  # it takes a while to begin
     session = texts.start(PROMPT, 200, shards=2)
     told = []
@@ -160,7 +162,7 @@ def test_who_wants_it_no_more_cancels_it(pool: RunningStack, texts: Texts) -> No
 
 def test_the_command_writes_text(pool: RunningStack, files: decoders.Written) -> None:
     prompt = decoders.tokenizer().encode("Hello, ").ids
-    asked = ("generate", "writer", "--prompt", "Hello, ", "--max-tokens", "5")
+    asked = ("generate", MODEL, "--prompt", "Hello, ", "--max-tokens", "5")
     said = pool.manage(*asked).stdout
     report = json.loads(pool.manage(*asked, "--json").stdout)
     assert report["tokens"] == decoders.greedy(files.onnx, prompt, 5)

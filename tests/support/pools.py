@@ -35,11 +35,16 @@ GRPC_PORT = free_port()
 _STACK = {
     "WEBPOOL_CORS_ORIGINS": f"http://127.0.0.1:{FOREIGN_PORT}",
     "WEBPOOL_GRPC_PORT": str(GRPC_PORT),
+    "WEBPOOL_BROWSER_START_S": "180",
+    # Of the hundreds of models that its files run, each would be loaded in another browser, too.
+    "WEBPOOL_STANDBYS": "0",
 }
 KINDS = {
     "stack": Kind(sample=True, env=_STACK),
     "pair": Kind("chromium,firefox", "wasm", env=_PATIENT),
-    "trio": Kind("chromium,firefox,webkitgtk", "wasm", env=_PATIENT | {"WEBPOOL_STANDBYS": "0"}),
+    "trio": Kind(
+        "chromium,firefox,webkitgtk", "wasm", sample=True, env=_PATIENT | {"WEBPOOL_STANDBYS": "0"}
+    ),
 }
 """By the name of the fixture that lends the pool."""
 
