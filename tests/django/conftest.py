@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from browsers.redis import client
+from inference import auth
 from inference.catalog import registry
 from inference.catalog.plans import clear_cache
 from inference.models import GenerationSession, OnnxModel, Run
@@ -31,6 +32,13 @@ def staff(database: None) -> Iterator[Client]:
     visitor.force_login(user)
     yield visitor
     user.delete()
+
+
+@pytest.fixture
+def caller_key(database: None) -> Iterator[str]:
+    row, key = auth.create_key("caller")
+    yield key
+    row.delete()
 
 
 @pytest.fixture(scope="module")

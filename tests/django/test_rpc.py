@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,30 +13,29 @@ from django.conf import LazySettings
 from tritonclient.utils import InferenceServerException
 
 from inference import auth
-from inference.models import ApiKey, OnnxModel, Run, RunState
+from inference.models import OnnxModel, Run, RunState
 from tests.support.asgi import application, ask
 from tests.support.doors import wait_for
-from tests.support.stack import free_port
+from tests.support.rpc import WithKey, listening
 from webpool_site.web import rpc
 
 
 @pytest.fixture
 def port(asked_model: OnnxModel) -> Iterator[int]:
-    """Of a server in a thread of this process, below which is the whole application."""
-    loop, found = asyncio.new_event_loop(), free_port()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    begun = asyncio.run_coroutine_threadsafe(rpc.serve(application, "127.0.0.1", found), loop)
-    server = begun.result(30)
-    yield found
-    asyncio.run_coroutine_threadsafe(server.stop(None), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+    with listening() as found:
+        yield found
 
 
 @pytest.fixture
-def client(port: int) -> Iterator[Any]:
+def stranger(port: int) -> Iterator[Any]:
     with triton.InferenceServerClient(f"127.0.0.1:{port}") as made:
+        yield made
+
+
+@pytest.fixture
+def client(port: int, caller_key: str) -> Iterator[Any]:
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as made:
+        made.register_plugin(WithKey(caller_key))
         yield made
 
 
@@ -91,31 +89,50 @@ def test_what_cannot_be_is_refused_with_the_words_of_http(
     assert (code, "classification" in why) == ("INVALID_ARGUMENT", True)
 
 
-def test_a_key_comes_as_metadata_and_has_its_limit(
-    client: Any, asked_model: OnnxModel, settings: LazySettings
-) -> None:
-    settings.WEBPOOL_ANONYMOUS = False
-    _, key = auth.create_key("caller", requests_per_minute=1)
+def test_callers_of_this_machine_need_a_key_too(stranger: Any, asked_model: OnnxModel) -> None:
+    """A proxy of the same user is one of them."""
     name, given = asked_model.name, inputs_of(asked_model)
+    for call, words in (
+        (stranger.infer, (name, given)),
+        (stranger.get_server_metadata, ()),
+        (stranger.get_model_metadata, (name,)),
+        (stranger.get_model_repository_index, ()),
+    ):
+        code, why = refused(call, *words)
+        assert (code, "create_api_key" in why) == ("UNAUTHENTICATED", True)
+    bad = {"authorization": "Bearer wp_x"}
+    assert refused(stranger.infer, name, given, headers=bad)[0] == "UNAUTHENTICATED"
+    assert (stranger.is_server_live(), stranger.is_server_ready()) == (True, True)
+
+
+def test_a_key_comes_as_metadata_and_has_its_limit(stranger: Any, asked_model: OnnxModel) -> None:
+    row, key = auth.create_key("limited", requests_per_minute=1)
+    given, mine = inputs_of(asked_model), {"authorization": f"Bearer {key}"}
     try:
-        assert refused(client.infer, name, given)[0] == "UNAUTHENTICATED"
-        bad = {"authorization": "Bearer wp_x"}
-        assert refused(client.infer, name, given, headers=bad)[0] == "UNAUTHENTICATED"
-        mine = {"authorization": f"Bearer {key}"}
-        code, why = refused(client.infer, "nosuch", given, headers=mine)
-        assert code == "NOT_FOUND", why
-        code, why = refused(client.infer, name, given, headers=mine)
+        assert refused(stranger.infer, "nosuch", given, headers=mine)[0] == "NOT_FOUND"
+        code, why = refused(stranger.infer, asked_model.name, given, headers=mine)
         assert (code, "1 requests a minute" in why) == ("RESOURCE_EXHAUSTED", True)
     finally:
-        ApiKey.objects.filter(name="caller").delete()
+        row.delete()
 
 
-def test_what_is_said_to_come_through_a_proxy_needs_a_key(
-    client: Any, asked_model: OnnxModel
+def test_production_refuses_what_came_in_the_clear(
+    client: Any, asked_model: OnnxModel, settings: LazySettings
 ) -> None:
-    through = {"x-forwarded-for": "10.1.2.3"}
-    found = refused(client.infer, asked_model.name, inputs_of(asked_model), headers=through)
-    assert found[0] == "UNAUTHENTICATED"
+    settings.SECURE_SSL_REDIRECT = True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    code, why = refused(client.get_server_metadata)
+    assert (code, "301" in why) == ("FAILED_PRECONDITION", True)
+    over_tls = {"x-forwarded-proto": "https"}
+    assert client.get_server_metadata(headers=over_tls).name == "webpool"
+
+
+@pytest.mark.parametrize("name", ["stats", "CHAIN/versions/1", "CHAIN/ready", "../stats", "a\0b"])
+def test_a_name_is_no_part_of_a_path(client: Any, asked_model: OnnxModel, name: str) -> None:
+    name = name.replace("CHAIN", asked_model.name)
+    assert refused(client.get_model_metadata, name)[0] == "NOT_FOUND"
+    assert refused(client.get_model_metadata, asked_model.name, f"1/{name}")[0] == "NOT_FOUND"
+    assert refused(client.infer, name, inputs_of(asked_model))[0] == "NOT_FOUND"
 
 
 def test_who_leaves_ends_the_run(

@@ -1,40 +1,40 @@
 """The Open Inference Protocol over gRPC: each call is answered by the HTTP application, below HTTP.
 
 So keys, limits, deadlines, refusals and their words are those of /v2/. As there, a message is not read before
-its sender is known. Calls come to a port of their own, in the clear; a proxy in front may end TLS.
+its sender is known. Nobody is let in without a key: a proxy shows itself to HTTP by the host that it passes
+on, and gRPC's server does not tell its own. Calls come to a port of their own, in the clear; a proxy in front
+may end TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import ipaddress
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import grpc
 from django.conf import settings
-from django.core.handlers.asgi import ASGIRequest
-from google.protobuf.json_format import ParseDict
 from tritonclient.grpc import service_pb2 as pb
 
-from inference.errors import WebpoolError
-from inference.views import callers, http
+from inference.errors import InvalidRequest, TooLarge
+from inference.views import http
 from inference.wire.oip import messages
-from inference.wire.oip.datatypes import HEADER_LENGTH
 from inference.wire.oip.messages import Message
+from webpool_site.web import methods
+from webpool_site.web.methods import Application, Door
 
-Application = Callable[..., Awaitable[None]]
 Context = Any
 _SERVICE: Final = "inference.GRPCInferenceService"
-# What may say who calls, and that somebody stands between; nothing else of a call becomes a header.
-_HEADERS: Final = frozenset(
-    {"authorization", "origin", "sec-fetch-site", "host", "via", "forwarded", "x-real-ip"}
-    | {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
-)
+_MOST_PLAIN_BYTES: Final = 64 * 2**10
+"""Of every message but those with tensors."""
+_MOST_WHY_BYTES: Final = 4 * 2**10
+"""Of a refusal's words as they travel: clients take 8 KB of trailing metadata, or drop the answer."""
+# What says who calls, and whether it came over TLS; nothing else of a call becomes a header.
+_HEADERS: Final = frozenset({"authorization", "x-forwarded-proto"})
 _CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -57,15 +57,8 @@ async def serve(application: Application, host: str, port: int) -> Any:
     Raises:
         OSError: the port is taken.
     """
-    most = settings.WEBPOOL_MAX_REQUEST_MB * 2**20
     server = grpc.aio.server(
-        options=[
-            ("grpc.so_reuseport", 0),  # nobody else's process may listen there as well
-            ("grpc.max_receive_message_length", most),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_concurrent_streams", 100),
-        ],
-        maximum_concurrent_rpcs=settings.WEBPOOL_MAX_CONNECTIONS,
+        options=_bounds(), maximum_concurrent_rpcs=settings.WEBPOOL_MAX_CONNECTIONS
     )
     address = socket.gethostbyname(host) if not _is_address(host) else host
     bound = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -78,6 +71,23 @@ async def serve(application: Application, host: str, port: int) -> Any:
         raise OSError(f"gRPC: {bound} cannot be listened on: {error}") from None
     await server.start()
     return server
+
+
+def _bounds() -> list[tuple[str, int]]:
+    """What a connection may take, as `connections` bounds HTTP's."""
+    read_ms = round(settings.WEBPOOL_READ_S * 1000)
+    return [
+        ("grpc.so_reuseport", 0),  # nobody else's process may listen there as well
+        ("grpc.max_receive_message_length", http.limit_bytes()),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", 100),
+        ("grpc.max_allowed_incoming_connections", settings.WEBPOOL_MAX_CONNECTIONS),
+        ("grpc.server_handshake_timeout_ms", read_ms),
+        ("grpc.max_connection_idle_ms", read_ms),
+        ("grpc.keepalive_time_ms", read_ms),
+        ("grpc.keepalive_timeout_ms", read_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
 
 
 def _is_address(host: str) -> bool:
@@ -95,121 +105,94 @@ class _Service:
         self._application, self._ours = application, ours
 
     def handlers(self) -> dict[str, Any]:
-        def takes(request: Any, handler: Any) -> Any:
-            # As a stream of one: what is plain is read before its handler is called.
-            return grpc.stream_unary_rpc_method_handler(
-                handler, request.FromString, lambda answer: answer.SerializeToString()
-            )
-
         return {
-            "ServerLive": takes(pb.ServerLiveRequest, self._server_live),
-            "ServerReady": takes(pb.ServerReadyRequest, self._server_ready),
-            "ModelReady": takes(pb.ModelReadyRequest, self._model_ready),
-            "ServerMetadata": takes(pb.ServerMetadataRequest, self._server),
-            "ModelMetadata": takes(pb.ModelMetadataRequest, self._model),
-            "ModelConfig": takes(pb.ModelConfigRequest, self._config),
-            "ModelStatistics": takes(pb.ModelStatisticsRequest, self._statistics),
-            "RepositoryIndex": takes(pb.RepositoryIndexRequest, self._index),
-            "ModelInfer": takes(pb.ModelInferRequest, self._infer),
+            "ServerLive": self._answering(methods.server_live, None, public=True),
+            "ServerReady": self._answering(methods.server_ready, None, public=True),
+            "ServerMetadata": self._answering(methods.server, None),
+            "ModelReady": self._answering(methods.model_ready, pb.ModelReadyRequest),
+            "ModelMetadata": self._answering(methods.model, pb.ModelMetadataRequest),
+            "ModelConfig": self._answering(methods.config, pb.ModelConfigRequest),
+            "ModelStatistics": self._answering(methods.statistics, pb.ModelStatisticsRequest),
+            "RepositoryIndex": self._answering(methods.index, pb.RepositoryIndexRequest),
+            "ModelInfer": self._answering(
+                methods.infer, pb.ModelInferRequest, most_bytes=http.limit_bytes()
+            ),
         }
 
-    async def _server_live(self, _: Any, context: Context) -> Message:
-        return _told(pb.ServerLiveResponse, await self._document(context, "/v2/health/live"))
+    def _answering(
+        self,
+        handler: Callable[[Door, Message], Awaitable[Message]],
+        kind: Any,
+        *,
+        public: bool = False,
+        most_bytes: int = _MOST_PLAIN_BYTES,
+    ) -> Any:
+        """A method: who calls is known, unless it is public, then the message is read, if it has a kind."""
 
-    async def _server_ready(self, _: Any, context: Context) -> Message:
-        return _told(pb.ServerReadyResponse, await self._document(context, "/v2/health/ready"))
+        async def answer(calls: AsyncIterator[bytes], context: Context) -> Message:
+            try:
+                door = Door(self._application, self._scope(context))
+                if not public:
+                    await door.admit()
+                message = await _received(calls, most_bytes) if kind is not None else b""
+                return await handler(door, messages.read(kind, message) if kind else None)
+            except methods.Refused as refused:
+                refusal = refused.answer
+            except Exception as error:
+                refusal = http.failure(http.as_webpool_error(error))
+            return await _refuse(context, refusal)
 
-    async def _model_ready(self, calls: AsyncIterator[Message], context: Context) -> Message:
-        path = _path(await anext(calls), "ready")
-        return _told(pb.ModelReadyResponse, await self._document(context, path))
+        # As a stream of one, in bytes: what is plain is read, and built, before its handler is called.
+        return grpc.stream_unary_rpc_method_handler(
+            answer, None, lambda answer: answer.SerializeToString()
+        )
 
-    async def _server(self, _: Any, context: Context) -> Message:
-        return _told(pb.ServerMetadataResponse, await self._document(context, "/v2"))
-
-    async def _model(self, calls: AsyncIterator[Message], context: Context) -> Message:
-        path = _path(await anext(calls))
-        return _told(pb.ModelMetadataResponse, await self._document(context, path))
-
-    async def _config(self, calls: AsyncIterator[Message], context: Context) -> Message:
-        path = _path(await anext(calls), "config")
-        return _told(pb.ModelConfigResponse, {"config": await self._document(context, path)})
-
-    async def _statistics(self, calls: AsyncIterator[Message], context: Context) -> Message:
-        call = await anext(calls)
-        path = _path(call, "stats") if call.name else "/v2/models/stats"
-        return _told(pb.ModelStatisticsResponse, await self._document(context, path))
-
-    async def _index(self, calls: AsyncIterator[Message], context: Context) -> Message:
-        body = json.dumps({"ready": (await anext(calls)).ready}).encode()
-        found = await self._document(context, "/v2/repository/index", body=body)
-        return _told(pb.RepositoryIndexResponse, {"models": found})
-
-    async def _infer(self, calls: AsyncIterator[Message], context: Context) -> Message:
-        scope = self._scope(context, "/v2/", "POST")
-        try:
-            request = ASGIRequest(dict(scope), io.BytesIO())
-            scope["webpool.caller"] = await callers.identify(request, writes=True)
-            call = await anext(calls)
-            body, length = messages.to_body(call)
-        except WebpoolError as error:
-            return await _refuse(context, http.failure(error))
-        scope["path"] = _path(call, "infer")
-        scope["headers"] = [*scope["headers"], (HEADER_LENGTH.lower().encode(), b"%d" % length)]
-        answer = await self._answer(scope, body)
-        if answer.status != 200:
-            return await _refuse(context, answer)
-        head = dict(answer.headers).get(HEADER_LENGTH.lower())
-        return messages.from_body(answer.body, int(head) if head else None)
-
-    async def _document(self, context: Context, path: str, *, body: bytes | None = None) -> Any:
-        """What the HTTP door says there, read; or the call is refused with it."""
-        method = "GET" if body is None else "POST"
-        answer = await self._answer(self._scope(context, path, method), body or b"")
-        document = json.loads(answer.body or b"{}")
-        if answer.status != 200 and "ready" not in document:
-            await _refuse(context, answer)
-        return document
-
-    async def _answer(self, scope: http.Scope, body: bytes) -> http.Answer:
-        sent = [{"type": "http.request", "body": body, "more_body": False}]
-        got: list[Any] = []
-
-        async def receive() -> Any:
-            if sent:
-                return sent.pop()
-            # Who leaves has this call cancelled, and with it all that waits here.
-            return await asyncio.get_running_loop().create_future()
-
-        async def send(message: Any) -> None:
-            got.append(message)
-
-        scope["raw_path"] = quote(scope["path"]).encode()
-        await self._application(scope, receive, send)
-        headers = tuple((name.decode(), value.decode()) for name, value in got[0]["headers"])
-        whole = b"".join(message.get("body", b"") for message in got[1:])
-        return http.Answer(got[0]["status"], whole, headers=headers)
-
-    def _scope(self, context: Context, path: str, method: str) -> http.Scope:
+    def _scope(self, context: Context) -> http.Scope:
         said = {
             name: value.encode() if isinstance(value, str) else value
             for name, value in context.invocation_metadata() or ()
             if name in _HEADERS
         }
-        said.setdefault("host", _own_name().encode())
+        said["host"] = _own_name().encode()
         return {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "2",
             "scheme": "http",
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
+            "method": "POST",
+            "path": "/v2/",
+            "raw_path": b"/v2/",
             "query_string": b"",
             "root_path": "",
             "headers": [(name.encode(), value) for name, value in said.items()],
             "client": _peer(context.peer()),
             "server": self._ours,
         }
+
+
+class LateMessage(InvalidRequest):
+    status = 504
+
+
+async def _received(calls: AsyncIterator[bytes], most_bytes: int) -> bytes:
+    """The one message of a call.
+
+    Raises:
+        InvalidRequest: none came, or none within settings.WEBPOOL_READ_S.
+        TooLarge.
+    """
+    within_s = settings.WEBPOOL_READ_S
+    try:
+        message = await asyncio.wait_for(anext(calls), within_s)
+    except StopAsyncIteration:
+        raise InvalidRequest("expected a message, got none") from None
+    except TimeoutError:
+        raise LateMessage(
+            f"expected the whole message within {within_s:g} s (WEBPOOL_READ_S), got none"
+        ) from None
+    if len(message) > most_bytes:
+        raise TooLarge(f"expected a message of at most {most_bytes} bytes, got {len(message)}")
+    return message
 
 
 def _own_name() -> str:
@@ -224,27 +207,23 @@ def _peer(told: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _path(call: Message, verb: str = "") -> str:
-    """Where the HTTP door has the model that a message names."""
-    named = call.DESCRIPTOR.fields_by_name
-    name, version = (
-        (call.model_name, call.model_version)
-        if "model_name" in named
-        else (call.name, call.version)
-    )
-    parts = ["/v2/models", name or "-", *(("versions", version) if version else ()), verb]
-    return "/".join(part for part in parts if part)
-
-
-def _told(message: Any, document: Any) -> Message:
-    return ParseDict(document, message(), ignore_unknown_fields=True)
-
-
 async def _refuse(context: Context, answer: http.Answer) -> Any:
     """End the call with what the HTTP door said."""
     told = json.loads(answer.body or b"{}")
     trailing = [(name, str(told[name])) for name in ("category", "run") if name in told]
-    trailing += [(name, value) for name, value in answer.headers if name == "retry-after"]
+    retry = [value for name, value in answer.headers if name.lower() == "retry-after"]
+    trailing += [("retry-after", value) for value in retry]
     code = _CODES.get(answer.status, grpc.StatusCode.FAILED_PRECONDITION)
     why = told.get("error", f"plain HTTP would have been answered with {answer.status}")
-    return await context.abort(code, why, tuple(trailing))
+    return await context.abort(code, _cut(why), tuple(trailing))
+
+
+def _cut(why: str) -> str:
+    """As much of it as travels: what is not printable in ASCII takes three bytes for each of UTF-8's."""
+    taken = 0
+    for at, letter in enumerate(why):
+        plain = " " <= letter <= "~" and letter != "%"
+        taken += 1 if plain else 3 * len(letter.encode())
+        if taken > _MOST_WHY_BYTES:
+            return f"{why[:at]}..."
+    return why

@@ -10,17 +10,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
+from inference.conversion.documents import LARGE_VALUES
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.wire.oip.datatypes import type_of_parameter
+from inference.wire.oip.outline import check_outline
 
 Message = Any
 """A protobuf message: tritonclient carries no types."""
 
-# Values that are written out in a message are turned into Python's one by one, in the web process.
-MOST_WRITTEN_OUT: Final = 16_384
+_MOST_DIMS: Final = 32
+_RAW: Final = pb.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 _WRITTEN_OUT: Final = {
     "BOOL": ("bool_contents", np.uint8),
     "INT32": ("int_contents", np.int32),
@@ -39,12 +42,26 @@ _NARROW: Final = {
 }
 
 
+def read(kind: Any, message: bytes) -> Message:
+    """The message, which is of that kind.
+
+    Raises:
+        InvalidRequest: it is none, or is more than the web process builds.
+    """
+    check_outline(message, _RAW if kind is pb.ModelInferRequest else 0)
+    try:
+        return kind.FromString(message)
+    except DecodeError:
+        raise InvalidRequest(f"expected a {kind.DESCRIPTOR.name}, got other bytes") from None
+
+
 def to_body(request: Message) -> tuple[bytes, int]:
     """A ModelInferRequest as the body of an HTTP request, and how many bytes of it are JSON.
 
     Raises:
-        InvalidRequest: the message contradicts itself.
+        InvalidRequest: the message contradicts itself, or has more than `LARGE_VALUES` entries and values.
     """
+    _check_size(request)
     raw = list(request.raw_input_contents)
     if raw and len(raw) != len(request.inputs):
         raise InvalidRequest(
@@ -62,11 +79,33 @@ def to_body(request: Message) -> tuple[bytes, int]:
     document = {
         "id": request.id,
         "inputs": entries,
-        "outputs": [{"name": o.name, "parameters": _values(o.parameters)} for o in request.outputs],
+        "outputs": [
+            {"name": o.name, "parameters": {**_values(o.parameters), "binary_data": True}}
+            for o in request.outputs
+        ],
         "parameters": {**_values(request.parameters), "binary_data_output": True},
     }
     head = json.dumps(document).encode()
     return b"".join([head, *blobs]), len(head)
+
+
+def _check_size(request: Message) -> None:
+    """Each of these is turned into Python's one by one, in the web process."""
+    size = len(request.inputs) + len(request.outputs) + len(request.parameters)
+    size += sum(len(output.parameters) for output in request.outputs)
+    for tensor in request.inputs:
+        if len(tensor.shape) > _MOST_DIMS:
+            raise InvalidRequest(
+                f"input {tensor.name!r:.200}: expected at most {_MOST_DIMS} dimensions, got "
+                f"{len(tensor.shape)}"
+            )
+        values = sum(len(values) for _, values in tensor.contents.ListFields())
+        size += len(tensor.shape) + len(tensor.parameters) + values
+    if size > LARGE_VALUES:
+        raise InvalidRequest(
+            f"expected at most {LARGE_VALUES} values, dimensions, parameters, inputs and outputs in a "
+            f"message, got {size}; send tensors as raw_input_contents"
+        )
 
 
 def _input(tensor: Message, raw: bytes | None) -> tuple[JsonObject, bytes | None]:
@@ -97,13 +136,7 @@ def _written_out(tensor: Message) -> bytes | None:
 
 def _listed(tensor: Message, field: str) -> list[Message]:
     """The values of one field of the contents; of a type that has none: nothing, which will not fit."""
-    values = getattr(tensor.contents, field) if field else ()
-    if len(values) > MOST_WRITTEN_OUT:
-        raise InvalidRequest(
-            f"input {tensor.name!r}: at most {MOST_WRITTEN_OUT} values may be written out in contents, got "
-            f"{len(values)}; send them as raw_input_contents"
-        )
-    return list(values)
+    return list(getattr(tensor.contents, field)) if field else []
 
 
 def _values(parameters: Mapping[str, Message]) -> dict[str, type_of_parameter]:
