@@ -15,8 +15,8 @@ from tritonclient.utils import InferenceServerException
 from inference import auth
 from inference.models import OnnxModel, Run, RunState
 from tests.support.asgi import application, ask
-from tests.support.doors import wait_for
-from tests.support.rpc import WithKey, listening
+from tests.support.doors import WithKey, wait_for
+from tests.support.rpc import listening
 from webpool_site.web import rpc
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import tritonclient.grpc as triton
 import tritonclient.http as over_http
 
 from tests.integration.test_open_inference import ONNX_TYPES, identity_model
-from tests.support.doors import upload
+from tests.support.doors import WithKey, upload
 from tests.support.pools import GRPC_PORT
 from tests.support.stack import RunningStack
 
@@ -34,7 +35,10 @@ EVERY: dict[str, np.ndarray] = {
 
 @pytest.fixture
 def client(stack: RunningStack) -> Any:
+    words = stack.manage("create_api_key", f"grpc-{uuid.uuid4().hex[:6]}").stdout.split()
+    key = next(word for word in words if word.startswith("wp_"))
     with triton.InferenceServerClient(f"127.0.0.1:{GRPC_PORT}") as made:
+        made.register_plugin(WithKey(key))
         yield made
 
 

@@ -92,3 +92,13 @@ def wait_for(ask: Any, timeout_s: float = 120.0) -> Any:
             return answer
         time.sleep(0.05)
     raise AssertionError(f"nothing came within {timeout_s:g} s")
+
+
+class WithKey(triton.InferenceServerClientPlugin):  # type: ignore[misc]
+    """tritonclient's own way to have each call carry something."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __call__(self, request: Any) -> None:
+        request.headers["authorization"] = f"Bearer {self.key}"

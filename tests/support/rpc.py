@@ -6,9 +6,6 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any
-
-from tritonclient.grpc import InferenceServerClientPlugin
 
 from tests.support.asgi import application
 from tests.support.stack import free_port
@@ -29,13 +26,3 @@ def listening() -> Iterator[int]:
         asyncio.run_coroutine_threadsafe(server.stop(None), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-
-
-class WithKey(InferenceServerClientPlugin):  # type: ignore[misc]
-    """tritonclient's own way to have each call carry something."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __call__(self, request: Any) -> None:
-        request.headers["authorization"] = f"Bearer {self.key}"
