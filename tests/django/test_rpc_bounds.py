@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -146,32 +147,25 @@ def test_when_to_come_back_is_in_the_trailer(channel: Any, database: None) -> No
 
 def test_more_connections_than_are_let_in_are_closed_and_silent_ones_end(port: int) -> None:
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS * 3)]
-    begun = time.monotonic()
-    ended = [_ended_after(each, begun) for each in reversed(silent)]
-    at_once = [after for after in ended if after < READ_S * 0.8]
-    assert len(at_once) == len(silent) - CONNECTIONS, ended
-    assert max(ended) < 20, ended
+    greeted = [_told_until_its_end(each) != b"" for each in silent]
+    assert greeted.count(True) == CONNECTIONS
 
 
-def _ended_after(connection: socket.socket, begun: float) -> float:
-    with connection:
+def _told_until_its_end(connection: socket.socket) -> bytes:
+    told = b""
+    with connection, contextlib.suppress(ConnectionResetError):
         connection.settimeout(30)
-        try:
-            while connection.recv(4096):
-                pass
-        except ConnectionResetError:
-            pass
-    return time.monotonic() - begun
+        while came := connection.recv(4096):
+            told += came
+    return told
 
 
 def test_a_connection_that_asks_nothing_is_closed(port: int, said: Any) -> None:
     with socket.create_connection(("127.0.0.1", port)) as idle:
         # HTTP/2's preface, empty settings, and the acknowledgement of the server's.
-        idle.sendall(
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0" + b"\0\0\0\4\1\0\0\0\0"
-        )
-        assert _ended_after(idle, time.monotonic()) < 20
+        idle.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        idle.sendall(b"\0\0\0\4\0\0\0\0\0" + b"\0\0\0\4\1\0\0\0\0")
+        assert _told_until_its_end(idle)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        assert (
-            Call(channel, "RepositoryIndex", said).send(pb.RepositoryIndexRequest()).future.result()
-        )
+        index = Call(channel, "RepositoryIndex", said).send(pb.RepositoryIndexRequest())
+        assert index.future.result().models
