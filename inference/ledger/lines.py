@@ -14,6 +14,7 @@ from django.db.models.functions import RowNumber
 from browsers.state.live import LiveBrowser
 from inference.core.placement import DEFAULT_TASK_MS
 from inference.core.stealing import left_of, total
+from inference.ledger import claims
 from inference.models import RunShard, ShardState, StepKind
 
 _OF_EACH: Final = 256  # steps of a tenant, in each line, that are looked at
@@ -36,6 +37,7 @@ def lines(browsers: Mapping[str, LiveBrowser], now: datetime) -> Iterator[InLine
     at_it = _running(browsers, now)
     ahead = {browser: total(at_it.get(browser, [None])) for browser in browsers}
     for step in _queued(browsers):
+        claims.with_plan(step)
         yield InLine(step, ahead[step.browser])
         itself = _compute_ms(browsers[step.browser], step.plan_shard.sha256)
         ahead[step.browser] = total((ahead[step.browser], itself))
@@ -66,8 +68,7 @@ def _queued(browsers: Collection[str]) -> QuerySet[RunShard]:
         RowNumber(), partition_by=[F("browser"), F("run__tenant")], order_by=["queued_at", "pk"]
     )
     steps = _steps(ShardState.QUEUED, browsers).annotate(turn=turn).filter(turn__lte=_OF_EACH)
-    related = steps.select_related("run", "plan_shard", "run__plan", "run__model")
-    return related.defer("run__model__summary").order_by("turn", "queued_at", "pk")
+    return steps.select_related("run").order_by("turn", "queued_at", "pk")
 
 
 def _steps(state: ShardState, browsers: Collection[str]) -> QuerySet[RunShard]:

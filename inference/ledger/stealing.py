@@ -66,7 +66,8 @@ def _better(
         dataclasses.replace(view, outstanding=0) if view.id == step.browser else view
         for view in pool
     ]
-    takers = dispatch.takers(step, claims.others(step), views)
+    others = claims.others(step) if claims.has_copies(step) else ()
+    takers = dispatch.takers(step, others, views)
     own_ms = next((each.expected_ms for each, _ in takers if each.browser == step.browser), None)
     is_worth_it = functools.partial(
         worth_moving,
