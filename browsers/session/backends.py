@@ -36,6 +36,8 @@ _NEEDS_REPAIR: Final = _BROWSER_BROKEN | {Category.DEVICE_LOST, Category.TIMEOUT
 _Report = TypeVar("_Report")
 _Run = Callable[[], tuple[Sequence[WireTensor], float]]
 """The known-answer model, computed once: what it gave, and how many ms it took."""
+_NoteLate = Callable[[str, float], float | None]
+"""Takes a backend that was late and the moment; returns after how many s it is asked again, None: no more."""
 
 
 class Backends:
@@ -229,7 +231,7 @@ class Backends:
             computed = self._residents.run(key, probe.inputs(), None, False, deadline)
             return computed.outputs, computed.compute_ms
 
-        checked = self._probed(backend, run, raises)
+        checked = self._probed(backend, run, raises, self._late.note)
         self._answered[name] = self._page.engine
         self._note(checked)
         return checked
@@ -240,7 +242,7 @@ class Backends:
         self._facts = replace(facts, backends=backends)
 
     def _probed(
-        self, backend: BackendFacts, run: _Run, raises: frozenset[Category]
+        self, backend: BackendFacts, run: _Run, raises: frozenset[Category], note_late: _NoteLate
     ) -> BackendFacts:
         """The backend after the known-answer model: right or wrong, and how fast if that is open.
 
@@ -262,7 +264,8 @@ class Backends:
             if failure.category in raises:
                 raise
             if failure.category is Category.TIMEOUT:
-                return self._too_late(backend, failure)
+                wait_s = note_late(backend.name, time.monotonic())
+                return _too_late(backend, failure, wait_s)
             error = f"{failure.category}: {failure.message}"
         self._late.answered(backend.name)
         if error is not None:
@@ -295,19 +298,21 @@ class Backends:
                 self.named(name),
                 lambda: self._trial.timed(key, probe.inputs(), deadline),
                 _BROWSER_BROKEN,
+                self._late.note_again,
             )
         finally:
             self._trial.end()
         self._note(replace(checked, probe_ok=None) if checked.probe_ok else checked)
 
-    def _too_late(self, backend: BackendFacts, failure: BrowserError) -> BackendFacts:
-        wait_s = self._late.note(backend.name, time.monotonic())
-        said = f"{failure.category}: {failure.message}"
-        if wait_s is None:
-            more = "it was late too often, and is out until the browser starts anew"
-            return replace(backend, probe_ms=None, probe_ok=False, error=f"{said}; {more}")
-        more = f"not known whether it is right; asked again when idle, after {wait_s:.0f} s"
-        return replace(backend, probe_ms=None, probe_ok=None, error=f"{said}; {more}")
+
+def _too_late(backend: BackendFacts, failure: BrowserError, wait_s: float | None) -> BackendFacts:
+    """One that was late with the known answer; `wait_s`: until it is asked again, None: no more."""
+    said = f"{failure.category}: {failure.message}"
+    if wait_s is None:
+        more = "it was late too often, and is out until the browser starts anew"
+        return replace(backend, probe_ms=None, probe_ok=False, error=f"{said}; {more}")
+    more = f"not known whether it is right; asked again when idle, after {wait_s:.0f} s"
+    return replace(backend, probe_ms=None, probe_ok=None, error=f"{said}; {more}")
 
 
 def _preference(backend: BackendFacts) -> tuple[bool, float, str]:

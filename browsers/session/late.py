@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 _WAITS_S: Final = (30.0, 120.0, 480.0)
-"""How long it rests after each late answer; after the last one it is not asked again."""
+"""How long it rests before it is asked again, each time; after the last one it is asked no more."""
 
 
 class LateAnswers:
-    """How often each backend of a started browser was late in a row. Moments: steady clock, in s."""
+    """How often each backend of a started browser was late when it was asked again, in a row.
+
+    Only that counts: repairs ask all backends, twice a rung, and use up nothing. Moments: steady clock, in s.
+    """
 
     def __init__(self) -> None:
         self._times: dict[str, int] = {}
@@ -17,13 +20,22 @@ class LateAnswers:
 
     def note(self, backend: str, now: float) -> float | None:
         """It was late; returns after how many seconds it is asked again, None: no more."""
-        times = self._times[backend] = self._times.get(backend, 0) + 1
+        if backend not in self._due:
+            return self._wait(backend, now)
+        return max(0.0, self._due[backend] - now)
+
+    def note_again(self, backend: str, now: float) -> float | None:
+        """It was late although it was asked again in its turn; returns the same."""
+        self._times[backend] = self._times.get(backend, 0) + 1
+        return self._wait(backend, now)
+
+    def _wait(self, backend: str, now: float) -> float | None:
+        times = self._times.get(backend, 0)
         self._due.pop(backend, None)
-        if times > len(_WAITS_S):
+        if times >= len(_WAITS_S):
             return None
-        wait_s = _WAITS_S[times - 1]
-        self._due[backend] = now + wait_s
-        return wait_s
+        self._due[backend] = now + _WAITS_S[times]
+        return _WAITS_S[times]
 
     def answered(self, backend: str) -> None:
         """It answered, right or wrong."""

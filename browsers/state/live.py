@@ -74,6 +74,7 @@ class LiveBrowser:
     `idle_since` (Unix time) is when its main thread was done with the last task; None while it works.
     `memory_mb` is its process tree's, `page_mb` and `js_heap_mb` what the page measures of itself (Chromium).
     `short_of_memory`: it is over its limit, or its machine is, and will make room between two tasks.
+    `withheld`: backends that are not offered, each with the reason.
     `breakers` are not the worker's word but everybody's, read together with it.
     """
 
@@ -97,6 +98,7 @@ class LiveBrowser:
     host: str = ""
     cores: int | None = None
     threads: int = 1
+    withheld: Mapping[str, str] = dataclasses.field(default_factory=dict)
     breakers: Breakers = breakers.CLOSED
 
     @classmethod

@@ -123,6 +123,7 @@ class Status:
             host=socket.gethostname(),
             cores=os.cpu_count(),
             threads=settings.WEBPOOL_THREADS,
+            withheld={b.name: b.error for b in backends if b.error and not b.offered},
         )
 
     # --- the row ---

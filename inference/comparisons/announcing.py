@@ -11,17 +11,16 @@ from inference.documents import JsonObject, JsonView
 from inference.models import Comparison
 
 log = logging.getLogger(__name__)
-_PLACE = ("kind", "backend", "strategy")
+_PLACE = ("browser", "kind", "backend", "strategy")
 
 
 def incidents(comparison: Comparison, document: JsonView) -> list[Incident]:
     """One for each browser's cell that is worse (unsaved); of a browser that is gone: none."""
-    cells = {_place(cell): cell for cell in document["cells"]}
     there = set(Browser.objects.values_list("pk", flat=True))
     page = f"/admin/inference/comparison/{comparison.pk}/change/"
     found = []
     for place, sentence in _worsened(document):
-        if (browser := cells[_place(place)]["browser"]) in there:
+        if (browser := place["browser"]) in there:
             message = f"{comparison.model.name}: {sentence}"
             found.append(
                 Incident(

@@ -32,19 +32,16 @@ class Earlier:
         for cell in cells.order_by("comparison__created_at", "index"):
             self._cells[cell.place].append(cell)
 
-    def state(self, place: Place) -> CellState | None:
-        """What it was when it was judged last; None: it never was."""
-        states = [CellState(cell.state) for cell in self._cells[place]]
-        return next((state for state in reversed(states) if state in _JUDGED), None)
+    def state(self, cell: ComparisonCell) -> CellState | None:
+        """What its place was when it was judged last, in its own browser if that was; None: it never was."""
+        judged = [one for one in self._cells[cell.place] if one.state in _JUDGED]
+        found = _of_latest(judged, cell.browser)
+        return CellState(found.state) if found else None
 
-    def states(self, places: Sequence[Place]) -> dict[Place, CellState]:
-        found = {place: self.state(place) for place in places}
-        return {place: state for place, state in found.items() if state is not None}
-
-    def latest(self, place: Place) -> ComparisonCell | None:
-        """When inputs of the same types and shapes were measured there last; None: they never were."""
-        measured = (cell for cell in reversed(self._same_inputs(place)) if cell.samples)
-        return next(measured, None)
+    def latest(self, cell: ComparisonCell) -> ComparisonCell | None:
+        """When inputs of the same types and shapes were measured in its place last; None: they never were."""
+        measured = [one for one in self._same_inputs(cell.place) if one.samples]
+        return _of_latest(measured, cell.browser)
 
     def told(self, place: Place) -> list[JsonObject]:
         """Those that asked inputs of the same types and shapes, as JSON can say it."""
@@ -62,3 +59,10 @@ class Earlier:
 
     def _same_inputs(self, place: Place) -> list[ComparisonCell]:
         return [cell for cell in self._cells[place] if cell.comparison.inputs == self._inputs]
+
+
+def _of_latest(cells: Sequence[ComparisonCell], browser: str) -> ComparisonCell | None:
+    """Of the latest comparison that has any of them the browser's own, else another one's of the kind."""
+    latest = [one for one in cells if one.comparison_id == cells[-1].comparison_id]
+    own = [one for one in latest if one.browser == browser]
+    return next(reversed([*latest, *own]), None)

@@ -62,7 +62,7 @@ def document(comparison: Comparison) -> JsonObject:
 
 def _cell(cell: ComparisonCell, same_bits: Sequence[str], before: Earlier) -> JsonObject:
     found = figures(cell.samples)
-    state = before.state(cell.place)
+    state = before.state(cell)
     failed = cell.state == CellState.FAILED
     return {
         "name": str(cell),

@@ -38,6 +38,7 @@ class BrowserView:
     `host` and `cores` are its machine's, `threads` how many of them a computation on wasm takes; browsers
     of one host share its cores.
     `breaker`: closed, open or half_open. `blocked`: files that their own breaker keeps away from here.
+    `withheld`: backends that are not offered, such as one that is late with the known answer, and why.
     """
 
     id: str
@@ -57,6 +58,7 @@ class BrowserView:
     threads: int = 1
     breaker: str = "closed"
     blocked: frozenset[str] = frozenset()
+    withheld: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +157,9 @@ def refusal(
         return f"it refused the shard ({refused[browser.id]})", True
     names = [backend.name for backend in browser.backends]
     if pin.platform and pin.platform not in names and names:
-        return f"it has no {pin.platform} (it has {', '.join(names)})", True
+        why = browser.withheld.get(pin.platform)
+        has = f"it has {', '.join(names)}"
+        return f"it has no {pin.platform} ({f'{why}; {has}' if why else has})", True
     needed_mb = peak_mb(shard, browser, pin.platform)
     if browser.memory_limit_mb is not None and needed_mb > browser.memory_limit_mb:
         limit_mb = browser.memory_limit_mb

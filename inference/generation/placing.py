@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,15 +13,8 @@ from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder, Stage
 from inference.core.placement import BrowserView, NoBrowser, ShardView, candidates, place
 from inference.graph.decoding.states import bytes_per_position
-from inference.models import (
-    GenerationStage,
-    GenerationStandby,
-    OnnxModel,
-    PlanShard,
-    SessionState,
-    stage_of,
-)
-from inference.scheduling.pool_view import snapshot
+from inference.models import OnnxModel, PlanShard, stage_of
+from inference.scheduling.pool_view import snapshot, stages_held
 from inference.scheduling.wishes import wishes_from
 
 WASM: Final = "wasm"
@@ -79,12 +71,7 @@ def speculates(asked: Asked, decoder: Decoder) -> bool:
 
 def pool() -> list[BrowserView]:
     """The browsers that live; stages of sessions, and their standbys, count as work that waits for them."""
-    held = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
-    beside = GenerationStandby.objects.filter(
-        stage__session__state=SessionState.RUNNING, category=""
-    )
-    stages = Counter(held.order_by().values_list("browser", flat=True))
-    stages.update(beside.order_by().values_list("browser", flat=True))
+    stages = stages_held()
     return [
         dataclasses.replace(view, outstanding=view.outstanding + stages[view.id])
         for view in snapshot()

@@ -37,11 +37,12 @@ def claim(
     if step is None:
         return None
     step.run = of or _RUN(id=step.run_id)[0]
-    _with_plan(step)
+    with_plan(step)
     return step
 
 
-def _with_plan(step: RunShard) -> None:
+def with_plan(step: RunShard) -> None:
+    """Give a step and its run what this process remembers of their plan and model."""
     step.plan_shard = _plan_shard(step.plan_shard_id)
     step.run.plan = step.plan_shard.plan
     step.run.model = step.plan_shard.plan.model

@@ -7,6 +7,7 @@ that does not take the message leaves the same: what was committed stands, so `s
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections import Counter
@@ -25,10 +26,12 @@ from browsers.redis import client
 from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import (
     BrowserView,
+    Candidate,
     NoBrowser,
     ShardView,
     Wishes,
     candidates,
+    kept_away,
 )
 from inference.documents import JsonObject
 from inference.graph.steps import Role
@@ -130,6 +133,50 @@ def why_none(
     return found if isinstance(found, NoBrowser) else None
 
 
+def takers(
+    step: RunShard, steps: Iterable[RunShard], pool: Sequence[BrowserView]
+) -> list[tuple[Candidate, bool]]:
+    """Who of the pool can take a shard now, best first; of each, whether something speaks against it.
+
+    The shard failed there, a breaker keeps it away, or its kind is known to fail at such work.
+    """
+    question = _Choice(step.run, steps, pool).question(step)
+    failing = question.wishes.hints.failing
+    blamed = {
+        browser.id
+        for browser in pool
+        if browser.id in question.avoid
+        or browser.kind in failing
+        or kept_away(question.shard, browser)
+    }
+    try:
+        ranked = question.ranked(pool, {})
+    except NoBrowser:
+        return []
+    return [(candidate, candidate.browser in blamed) for candidate in ranked]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Question:
+    """Who takes a shard; `second`: another browser has, or had, it, too."""
+
+    shard: ShardView
+    wishes: Wishes
+    avoid: Mapping[str, str]
+    refused: Mapping[str, str]
+    second: bool
+
+    def ranked(self, pool: Sequence[BrowserView], used: Mapping[str, int]) -> list[Candidate]:
+        """Best first.
+
+        Raises:
+            NoBrowser: none of the pool can.
+        """
+        return candidates(
+            self.shard, pool, self.wishes, avoid=self.avoid, refused=self.refused, used=used
+        )
+
+
 class _Choice:
     """The choice of browsers for several shards of a run, one after the other.
 
@@ -143,6 +190,15 @@ class _Choice:
 
     def browser_for(self, shard: RunShard, beside: Sequence[RunShard] = ()) -> str | NoBrowser:
         """The best browser's id, or why there is none; `beside`: shards chosen for together with it."""
+        question = self.question(shard, beside)
+        try:
+            best = question.ranked(self._pool, self._used)[0].browser
+        except NoBrowser:
+            return _why_none(question, self._pool)
+        self._used[best] += 1
+        return best
+
+    def question(self, shard: RunShard, beside: Sequence[RunShard] = ()) -> _Question:
         view = shard_view(shard.plan_shard, self._homes)
         wishes = wishes_of(self._run, shard.plan_shard)
         copied = self._run.redundancy == Redundancy.FIRST
@@ -152,15 +208,7 @@ class _Choice:
         refused = {b: why for b, why in shard.avoid.items() if _never_there(why) and not tried}
         soft = {b: why for b, why in shard.avoid.items() if b not in refused}
         asked = {**taken, **{answer.browser: _ANSWERED for answer in answers_of(shard)}}
-        refused |= asked
-        try:
-            ranked = candidates(
-                view, self._pool, wishes, avoid=soft, refused=refused, used=self._used
-            )
-        except NoBrowser:
-            return _why_none(view, self._pool, wishes, refused, second=bool(asked))
-        self._used[ranked[0].browser] += 1
-        return ranked[0].browser
+        return _Question(view, wishes, soft, refused | asked, bool(asked))
 
 
 def shard_view(step: PlanShard, homes: Mapping[int | None, str] | None = None) -> ShardView:
@@ -181,24 +229,17 @@ def _never_there(why: str) -> bool:
     return Category.of(why).retry is Retry.NEVER_HERE
 
 
-def _why_none(
-    view: ShardView,
-    pool: Sequence[BrowserView],
-    wishes: Wishes,
-    refused: Mapping[str, str],
-    *,
-    second: bool,
-) -> NoBrowser:
+def _why_none(question: _Question, pool: Sequence[BrowserView]) -> NoBrowser:
     """Why no browser can take the shard; one whose worker is down for now may still come back.
 
     A `second` browser is waited for longer: the shard is, or was, computed in another meanwhile.
     """
-    everyone = [*pool, *absent(pool, hoped_for=second)]
+    everyone = [*pool, *absent(pool, hoped_for=question.second)]
     try:
-        candidates(view, everyone, wishes, avoid={}, refused=refused, used={})
+        dataclasses.replace(question, avoid={}).ranked(everyone, {})
     except NoBrowser as none:
         return none
-    raise AssertionError(f"{view} found a browser only when asked again")
+    raise AssertionError(f"{question.shard} found a browser only when asked again")
 
 
 def _in_chord(later: RunShard, steps: Sequence[RunShard]) -> bool:

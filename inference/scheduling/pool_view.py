@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from browsers.models import Browser, BrowserState, DrainKind
 from browsers.state.live import LiveBrowser, living_meanwhile
 from inference.core.placement import BackendView, BrowserView
 from inference.errors import UnknownBrowser
+from inference.models import GenerationStage, GenerationStandby, SessionState
 from inference.store.statements import read_sql, rows
 
 _OUTSTANDING = read_sql("outstanding")
@@ -22,6 +24,17 @@ _COMES_BACK_WITHIN = timedelta(seconds=30)
 def outstanding() -> dict[str, int]:
     """Shards queued or running, per browser."""
     return dict(rows(_OUTSTANDING))
+
+
+def stages_held() -> Counter[str]:
+    """Stages of texts that are being written, and their standbys, per browser; "": none could take it yet."""
+    held = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
+    beside = GenerationStandby.objects.filter(
+        stage__session__state=SessionState.RUNNING, category=""
+    )
+    stages = Counter(held.order_by().values_list("browser", flat=True))
+    stages.update(beside.order_by().values_list("browser", flat=True))
+    return stages
 
 
 def snapshot() -> list[BrowserView]:
@@ -80,5 +93,6 @@ def _view(live: LiveBrowser, waiting: int) -> BrowserView:
         cores=live.cores,
         threads=live.threads,
         breaker=live.breakers.state(now).value,
+        withheld=live.withheld,
         blocked=live.breakers.blocked_models(now, busy=waiting > 0),
     )

@@ -33,6 +33,7 @@ from inference.models import (
 )
 from tests.support.batches import chain_model
 from tests.support.comparing import advance, answer, asked, cell, fail, finish, queued, two_browsers
+from tests.support.ledger import publish
 from tests.support.small_models import random_normal
 from tests.support.webhook import Webhook
 
@@ -109,9 +110,8 @@ def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: O
     assert one.largest_difference == pytest.approx(0.5)
     assert "off by 0.5" in one.reason
     document = report.document(comparison)
-    assert document["worse"] == [
-        {"kind": "kind-b", "backend": "wasm", "strategy": "none", "name": "kind-b wasm"}
-    ]
+    place = {"kind": "kind-b", "backend": "wasm", "strategy": "none"}
+    assert document["worse"] == [{**place, "browser": "b", "name": "kind-b wasm"}]
     assert any(said.startswith("b wasm is wrong") for said in document["said"])
     assert document["summary"] == "1 right; 1 wrong; fastest a wasm, median 5 ms"
     assert document["worsened"] == ["kind-b wasm is wrong, and was right before."]
@@ -125,6 +125,43 @@ def test_a_wrong_answer_is_found_and_what_was_right_before_is_worse_now(model: O
     html = page.standalone(document)
     assert "off by 0.5" in html
     assert "http" not in html.replace("http://www.w3.org", "").split("<body>")[1]
+
+
+@pytest.mark.parametrize("wrong", ["a", "b"])
+def test_of_two_browsers_of_a_kind_each_is_held_against_itself(
+    model: OnnxModel, wrong: str
+) -> None:
+    """Whichever comes first: the other one's right answer hides nothing, and is not blamed."""
+    right = {"a": "b", "b": "a"}[wrong]
+    Browser.objects.update(kind="kind")
+    for browser in "ab":
+        publish(browser, kind="kind")
+    two = asked(model, browsers=("a", "b"))
+    finish(asking.create(two))
+    comparison = asking.create(two)
+    finish(comparison, **{wrong: {"off": 0.5}})
+    document = report.document(comparison)
+    (one,) = document["worse"]
+    assert (one["browser"], one["kind"], one["name"]) == (wrong, "kind", f"{wrong} wasm")
+    assert document["worsened"] == [f"{wrong} wasm is wrong, and was right before."]
+    assert [incident.browser_id for incident in Incident.objects.all()] == [wrong]
+    again = asking.create(two)
+    finish(again, **{right: {"off": 0.5}, wrong: {"off": 0.5}})
+    (one,) = report.document(again)["worse"]
+    assert one["browser"] == right, "the other was wrong before"
+
+
+def test_of_two_browsers_of_a_kind_the_slower_one_is_told(model: OnnxModel) -> None:
+    Browser.objects.update(kind="kind")
+    for browser in "ab":
+        publish(browser, kind="kind")
+    two = asked(model, browsers=("a", "b"), runs=20)
+    finish(asking.create(two), **took(a=5.0, b=5.0))
+    comparison = asking.create(two)
+    finish(comparison, **took(a=6.0, b=5.0))
+    (one,) = report.document(comparison)["slower"]
+    assert (one["browser"], one["name"]) == ("a", "a wasm")
+    assert [incident.browser_id for incident in Incident.objects.all()] == ["a"]
 
 
 def test_a_browser_that_is_a_fifth_slower_is_told_in_words_and_as_bars(model: OnnxModel) -> None:

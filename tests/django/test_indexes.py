@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,8 @@ from django.db import connection
 from django.utils import timezone
 
 from inference.core.turns import Turns
-from inference.ledger import draining, redispatch, sweep
-from inference.models import Run
+from inference.ledger import draining, redispatch, stealing, sweep
+from inference.models import Run, RunShard, ShardState
 from inference.runs import admission, quotas
 from inference.runs.answers import places
 from inference.scheduling.pool_view import snapshot
@@ -82,6 +83,13 @@ def sweep_up() -> None:
     sweep.sweep(timezone.now() + 3 * sweep.LOST_MESSAGE_AFTER)
 
 
+def steal() -> None:
+    publish("a", idle_since=None)
+    publish("b", idle_since=time.time())
+    stealing.steal(timezone.now() + 2 * stealing.WAITS_LONG)
+    assert RunShard.objects.outstanding(ShardState.QUEUED).filter(browser="b").exists()
+
+
 def drain() -> None:
     draining.left("a")
     redispatch.move_queued("a")
@@ -94,6 +102,7 @@ def drain() -> None:
         let_a_run_in,
         answer_a_run,
         sweep_up,
+        steal,
         under_way,
         drain,
         outbox.hand_over,

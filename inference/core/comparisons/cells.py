@@ -75,13 +75,23 @@ class Place:
         return label(self.kind, self.backend, strategy=self.strategy)
 
 
+@dataclasses.dataclass(frozen=True)
+class PlaceIn(Place):
+    """A place in one of the browsers of its kind, each of which may have a cell of it."""
+
+    browser: str
+
+    def __str__(self) -> str:
+        return label(self.browser, self.backend, strategy=self.strategy)
+
+
 def label(*words: str, strategy: str) -> str:
     """For people: `firefox wasm`, and `firefox wasm layer:2` where the model is cut."""
     return " ".join(words if strategy in _AS_IT_IS else (*words, strategy))
 
 
 def worse(now: Mapping[Place, CellState], before: Mapping[Place, CellState]) -> list[Place]:
-    """Places that are wrong or failed now and were right before."""
+    """Places, or their cells, that are wrong or failed now and were right before."""
     return sorted(
         (
             place

@@ -28,8 +28,9 @@ class Slowdown:
     high: float
     p_value: float
 
-    def said(self) -> str:
-        return f"{self.place} takes {times_as_long(self.low, self.high)} times as long"
+    def said(self, name: str) -> str:
+        """`name`: how its place is called."""
+        return f"{name} takes {times_as_long(self.low, self.high)} times as long"
 
 
 @dataclasses.dataclass(frozen=True)

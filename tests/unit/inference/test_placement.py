@@ -80,6 +80,13 @@ def test_a_platform_is_only_sought_where_it_passed_its_probe() -> None:
     assert caught.value.lasting
 
 
+def test_a_platform_that_is_not_offered_is_refused_with_the_reason() -> None:
+    late = "timeout: no answer; not known whether it is right; asked again when idle, after 30 s"
+    with pytest.raises(NoBrowser) as caught:
+        best([browser("a", withheld={"webgpu": late})], Wishes(platform="webgpu"))
+    assert caught.value.reasons == {"a": f"it has no webgpu ({late}; it has wasm)"}
+
+
 def test_a_browser_on_which_it_failed_comes_last_but_is_not_lost() -> None:
     assert best([browser("a"), browser("b")], avoid={"a": "browser_crash"}) == "b"
     assert best([browser("a")], avoid={"a": "browser_crash"}) == "a"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from inference.graph.files import InvalidModel
 from inference.graph.model import load, ports
 from inference.graph.runtime import session
 from inference.sandbox.jobs.answering import answers
+from inference.sandbox.jobs.comparing import reference_of
 from inference.sandbox.jobs.steadiness import Steadiness, shaken
 
 WIDTH = 64
@@ -74,6 +77,36 @@ def over_rows(path: Path) -> Path:
     return saved(path, nodes, w=matrix(0.0))
 
 
+def scaled(path: Path) -> Path:
+    """Rows that belong together, resized by scales of which two must be 1 to the last bit."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[0]),
+        helper.make_node("Sub", ["x", "m"], ["a"]),
+        helper.make_node("Reshape", ["a", "square"], ["b"]),
+        helper.make_node("Resize", ["b", "", "scales"], ["c"], mode="cubic"),
+        helper.make_node("Reshape", ["c", "flat"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["y"]),
+    ]
+    return saved(
+        path,
+        nodes,
+        square=np.array([0, 1, 8, 8]),
+        flat=np.array([0, 4 * WIDTH]),
+        scales=np.array([1, 1, 2, 2], np.float32),
+        w=np.ones((4 * WIDTH, WIDTH), np.float32),
+    )
+
+
+def step_of(path: Path) -> dict[str, Any]:
+    """The file as the only step of a plan."""
+    port = {"dtype": "float32", "shape": ["n", WIDTH]}
+    return {
+        "sha256": "ab", "path": str(path), "inputs": [{"name": "x", "tensor": "x", **port}],
+        "outputs": [{"name": "y", "tensor": "y", **port}], "tensor_of": {"y": "y"}, "join": [],
+        "stage": None,
+    }  # fmt: skip
+
+
 def doubt(path: Path) -> str:
     taken, _ = ports(load(path))
     runtime = session(str(path))
@@ -89,6 +122,21 @@ def test_what_rounding_decides_is_no_measure(tmp_path: Path) -> None:
 def test_other_answers_are(tmp_path: Path, make: object) -> None:
     assert callable(make)
     assert doubt(make(tmp_path / "m.onnx")) == ""
+
+
+def test_a_file_that_takes_no_other_weights_is_not_in_doubt_and_has_its_known_answer(
+    tmp_path: Path,
+) -> None:
+    path = scaled(tmp_path / "m.onnx")
+    with pytest.raises(InvalidModel, match="upsample"):
+        session(shaken(load(path)).SerializeToString())
+    assert doubt(path) == ""
+    step = step_of(path)
+    answers([step], str(tmp_path))
+    with np.load(tmp_path / "ab.npz", allow_pickle=False) as kept:
+        assert kept.files != ["meta"]
+    compared = reference_of([step], step["inputs"], step["outputs"], 3, {})
+    assert compared.document["doubt"] == ""
 
 
 def test_only_the_last_bits_of_floats_are_turned_round(tmp_path: Path) -> None:
@@ -107,13 +155,7 @@ def test_only_the_last_bits_of_floats_are_turned_round(tmp_path: Path) -> None:
 
 def test_a_file_that_is_steady_nowhere_has_no_known_answer_and_says_why(tmp_path: Path) -> None:
     path = nearly_equal(tmp_path / "m.onnx")
-    port = {"dtype": "float32", "shape": ["n", WIDTH]}
-    step = {
-        "sha256": "ab", "path": str(path), "inputs": [{"name": "x", "tensor": "x", **port}],
-        "outputs": [{"name": "y", "tensor": "y", **port}], "tensor_of": {"y": "y"}, "join": [],
-        "stage": None,
-    }  # fmt: skip
-    answers([step], str(tmp_path))
+    answers([step_of(path)], str(tmp_path))
     with np.load(tmp_path / "ab.npz", allow_pickle=False) as kept:
         assert kept.files == ["meta"]
         assert b"is not steady" in kept["meta"].tobytes()
