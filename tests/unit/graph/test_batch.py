@@ -196,7 +196,8 @@ def test_why_no_trial_ran_is_said_in_words(tmp_path: Path) -> None:
         node("Slice", ["x", *ends], ["some"]),
         node("Mul", ["some", "w"], ["y"], "scales"),
     ]
-    inputs, outputs = {"x": (FLOAT, ["batch", "n"])}, {"y": (FLOAT, ["batch", "n"])}
+    inputs: dict[str, tuple[int, Shape]] = {"x": (FLOAT, ["batch", "n"])}
+    outputs: dict[str, tuple[int, Shape]] = {"y": (FLOAT, ["batch", "n"])}
     found = answer(tmp_path, nodes, inputs, outputs, w=np.ones(48, np.float32), **ends)
     assert found.verdict == Verdict.NO
     assert "onnxruntime cannot compute Mul (node 'scales') with sizes that" in found.reason
