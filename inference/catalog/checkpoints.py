@@ -65,6 +65,7 @@ def add_checkpoint(
                 model_type=model_type,
                 tokenizer=tokenizer or (own and _within(own, path, folder)),
                 described=words,
+                drawn=kind.drawn,
             )
             undone.pop_all()
             return model

@@ -9,8 +9,8 @@ from inference.documents import JsonObject
 from inference.models import OnnxModel
 
 
-def decoder_document(read: Read, described: Described | None) -> JsonObject | None:
-    """`Decoder.to_json` of a file that was read; None: it writes no text.
+def decoder_document(read: Read, described: Described | None, *, drawn: bool) -> JsonObject | None:
+    """`Decoder.to_json` of a file that was read; None: it writes no text. `drawn`: as `registry.add_model`.
 
     Its summary says why not, of a model with a cache, or how stages are made of its file.
 
@@ -23,7 +23,7 @@ def decoder_document(read: Read, described: Described | None) -> JsonObject | No
         context = min(filter(None, (words.context, read.decoder["context"])), default=0)
         why = _without_encoder(Stage.from_json(read.decoder["whole"]), words)
         if context and not why:
-            return _document(read, read.decoder, words, context)
+            return {**_document(read, read.decoder, words, context), "drawn": drawn}
         why = why or (
             "nothing tells how many positions it may hold: a config.json beside it would, or a table of "
             "rotations in its graph"

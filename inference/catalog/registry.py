@@ -34,12 +34,15 @@ def add_model(
     tokenizer: Path | None = None,
     described: Described | None = None,
     overrides: Sequence[str] = (),
+    drawn: bool = False,
 ) -> OnnxModel:
     """Register an ONNX file (with its external data, if any); nothing is kept when it is refused.
 
     Registering the same bytes under the same name again returns the existing model. `described`: of a model
     that is to write text, what its graph does not tell; its graph must be a decoder's then.
-    `overrides`: weights listed as inputs, which are given with every request from then on.
+    `overrides`: weights listed as inputs, which are given with every request from then on. `drawn`: webpool
+    drew its graph (zoo/decoder.py) from weights alone, so that its texts share batches with other owners'.
+    Never of a file that somebody sent.
 
     Raises:
         InvalidRequest: not a model that onnxruntime can run, a bad or taken name, a bad tokenizer.
@@ -53,7 +56,7 @@ def add_model(
             existing = OnnxModel.objects.filter(name=name).first()
             if existing is not None:
                 return same_or_taken(existing, read.sha256)
-            decoder = decoder_document(read, described)
+            decoder = decoder_document(read, described, drawn=drawn)
             tokenizer_sha = Tokenizer.store(tokenizer, files_dir()) if tokenizer else ""
             kept |= {tokenizer_sha} - {""}
             keep(read.path, read.sha256)

@@ -54,13 +54,15 @@ class Ctranslate2File:
     Attributes:
         architecture: such as WhisperSpec.
         variables: by name, aliases too.
+        size: of the file, in bytes.
 
     Raises:
         BadCtranslate2: truncated, of another format, or with variables that are not as long as they say.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.stat().st_size:
+        self.size = path.stat().st_size
+        if not self.size:
             raise BadCtranslate2(f"{path.name} is empty; expected a CTranslate2 model")
         self._bytes: Array = np.memmap(path, np.uint8, mode="r")
         self._reading = Cursor(self._bytes, BadCtranslate2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ _SPEC: Final = "WhisperSpec"
 _PLACES: Final = "model.encoder.embed_positions.weight"
 _FLOATS: Final = ("float32", "float16", "bfloat16")
 _MULTILINGUAL: Final = 51_865  # tokens of the smallest vocabulary with languages
+_MOST_TIMES: Final = 4  # bytes of what is drawn, over the file's
+_MOST_BESIDE: Final = 2**24  # and so many more
 _GELU: Final = 3  # of ctranslate2's activations the exact one
 # Hugging Face's layers by CTranslate2's, and which third or half of a fused one.
 _FUSED: Final = {
@@ -74,6 +77,7 @@ class Ctranslate2Whisper:
             raise Unsupported(
                 f"a CTranslate2 model of {self.file.architecture!r} cannot be converted; expected Whisper"
             )
+        self._check_sizes()
         self._check_ways()
         self.config = self._sized()
         self._tokens = _special_tokens(folder)
@@ -89,6 +93,17 @@ class Ctranslate2Whisper:
         return {**drawn, "encoder": dataclasses.replace(drawn["encoder"], weights=weights)}
 
     # --- sizes -----------------------------------------------------------------------------------
+
+    def _check_sizes(self) -> None:
+        """Each name is written out, also where several name one variable; float16 in twice its bytes."""
+        bytes_there = self.file.size
+        kinds = [one for one in self.file.variables.values() if one.type_name in _FLOATS]
+        drawn = sum(math.prod(one.shape) for one in kinds) * np.dtype(np.float32).itemsize
+        if drawn > _MOST_TIMES * bytes_there + _MOST_BESIDE:
+            raise BadCtranslate2(
+                f"its names make weights of {drawn:,} bytes of a file of {bytes_there:,}; expected at most "
+                f"{_MOST_TIMES} times as many: too many names of one variable"
+            )
 
     def _sized(self) -> WhisperConfig:
         hidden, mels, width = self._shape("encoder/conv1/weight", 3)
@@ -132,7 +147,10 @@ class Ctranslate2Whisper:
         found = self.file.array(name)
         if found.size != 1:
             raise BadCtranslate2(f"{name}: expected one number, got {found.size}")
-        return int(found.reshape(())[()])
+        number = float(found.reshape(())[()])
+        if not number.is_integer():  # nor NaN and infinity
+            raise BadCtranslate2(f"{name}: expected a whole number, got {number:g}")
+        return int(number)
 
     def _check_ways(self) -> None:
         for key, able in _WAYS.items():

@@ -31,6 +31,11 @@ class Kind(enum.StrEnum):
     GENAI = "onnxruntime-genai folder"
     CTRANSLATE2 = "CTranslate2 folder"
 
+    @property
+    def drawn(self) -> bool:
+        """Whether its graph is drawn here, from weights alone; else it comes with one of its own."""
+        return self in (Kind.GGUF, Kind.HUGGING_FACE, Kind.CTRANSLATE2)
+
 
 @dataclasses.dataclass(frozen=True)
 class Made:

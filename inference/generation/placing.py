@@ -50,18 +50,12 @@ def backend_of(asked: Asked) -> str:
 
 
 def alike(asked: Asked, decoder: Decoder) -> bool:
-    """Whether a position's numbers are known to be the same, whatever its step computes beside it."""
-    return decoder.whole.alike and _in_one_order(asked)
+    """Whether a position's numbers are known to be the same, whatever its step computes beside it.
 
-
-def batches(asked: Asked, decoder: Decoder) -> bool:
-    """Whether its steps may be computed with those of others: where the numbers are known to be the same."""
-    return decoder.whole.batches and _in_one_order(asked)
-
-
-def _in_one_order(asked: Asked) -> bool:
-    """Several threads may split a product otherwise where there are more rows; so may another backend."""
-    return backend_of(asked) == WASM and settings.WEBPOOL_THREADS == 1
+    Its steps may be computed with those of other sessions then. Several threads may split a product otherwise
+    where there are more rows; so may another backend.
+    """
+    return decoder.alike and backend_of(asked) == WASM and settings.WEBPOOL_THREADS == 1
 
 
 def speculates(asked: Asked, decoder: Decoder) -> bool:

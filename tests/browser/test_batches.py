@@ -43,7 +43,7 @@ class Texts:
     ) -> None:
         path = decoder.graph(config).save(folder / "model.onnx")
         self.stage = found.read_file(path).found.whole
-        assert self.stage.batches
+        assert self.stage.any_row
         self.model = bench.put(path.read_bytes())
         self.decoding = bench.session.decoding
         numbers = np.random.default_rng(11)

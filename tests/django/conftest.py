@@ -81,7 +81,7 @@ def decoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def writer(decoder_file: Path) -> Iterator[OnnxModel]:
     """A decoder in a pool of three browsers, of which nobody computes; its sessions go with it."""
     known = OnnxModel.objects.filter(name="writer").first()
-    model = known or registry.add_model(decoder_file, name="writer")
+    model = known or registry.add_model(decoder_file, name="writer", drawn=True)
     for browser in ("a", "b", "c"):
         publish(browser, memory_limit_mb=4000.0)
     yield model

@@ -85,7 +85,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def writer(file: Path, settings: Any) -> Iterator[OnnxModel]:
     settings.WEBPOOL_KEEP_S = 0
     publish("a", memory_limit_mb=4000.0)
-    yield OnnxModel.objects.filter(name="looped").first() or registry.add_model(file, name="looped")
+    known = OnnxModel.objects.filter(name="looped").first()
+    yield known or registry.add_model(file, name="looped", drawn=True)
     GenerationSession.objects.all().delete()
 
 

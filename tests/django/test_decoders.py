@@ -10,6 +10,7 @@ import onnx
 import pytest
 from django.core.management import CommandError, call_command
 from gguf import GGMLQuantizationType
+from onnx import helper
 
 from inference.catalog import decoders, known_answers, plans, registry
 from inference.checkpoints.described import Described
@@ -162,6 +163,31 @@ def test_add_model_takes_a_gguf_file_and_says_what_it_found(tmp_path: Path) -> N
     ]
     got, wanted = (native.step([3, 1, 7]) for native in natives)
     np.testing.assert_allclose(got, wanted, atol=2e-5)
+
+
+def test_a_strangers_graph_that_looks_drawn_is_computed_alone(tmp_path: Path) -> None:
+    """It has the inputs of one that is drawn here, and gives each row what the others say."""
+    mixing = decoder.tiny().model()
+    (logits,) = (node for node in mixing.graph.node if "logits" in node.output)
+    logits.output[:] = ["own"]
+    mixing.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["own"], ["of_all"], axes=[0], keepdims=1),
+            helper.make_node("Add", ["own", "of_all"], ["logits"]),
+        ]
+    )
+    onnx.save(mixing, tmp_path / "mixing.onnx")
+    call_command("add_model", tmp_path / "mixing.onnx", stdout=StringIO())
+    path = gguf_files.write(tmp_path / "drawn.gguf", GGMLQuantizationType.Q8_0)
+    call_command("add_model", path, stdout=StringIO())
+    known = {name: decoders.decoder_of(registry.get_model(name)) for name in ("mixing", "drawn")}
+    assert all(one.whole.any_row for one in known.values()), "nothing in the file tells them apart"
+    asked = Asked((1, 2, 3), 4, speculation=True)
+    assert {name: placing.alike(asked, one) for name, one in known.items()} == {
+        "mixing": False,
+        "drawn": True,
+    }
+    assert not placing.speculates(asked, known["mixing"])
 
 
 def test_add_model_takes_an_optimum_folder(tmp_path: Path) -> None:

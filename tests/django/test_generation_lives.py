@@ -303,7 +303,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lives(file: Path) -> Iterator[type[Lives]]:
     Lives.file = file
-    Lives.model = registry.add_model(file, name=f"writer-{os.getpid()}")
+    Lives.model = registry.add_model(file, name=f"writer-{os.getpid()}", drawn=True)
     yield Lives
     GenerationSession.objects.all().delete()
 

@@ -72,6 +72,23 @@ def test_cases_differ_in_sizes_and_name_those_of_their_dimensions(tmp_path: Path
     assert known.index_limits == {"input_ids": 100, "token_type_ids": 2}
 
 
+def test_of_large_rows_few_are_asked(tmp_path: Path) -> None:
+    """Sound or a large image: a batch of four, three times, takes all the time that there is."""
+    nodes = [
+        h.make_node("Slice", ["x", "z", "z1", "a"], ["one"]),
+        h.make_node("Neg", ["one"], ["y"]),
+    ]
+    ints = {"z": [0, 0], "z1": [1, 1], "a": [2, 3]}
+    nodes = [
+        *(h.make_node("Constant", [], [name], value_ints=value) for name, value in ints.items()),
+        *nodes,
+    ]
+    inputs = [("x", T.FLOAT, ["batch", 1, 500, 600])]
+    outputs = [("y", T.FLOAT, ["batch", 1, 1, 1])]
+    known = known_of(tmp_path, "known-large", *nodes, inputs=inputs, outputs=outputs)
+    assert [dict(one.dims) for one in known.answers] == [{"batch": 3}, {"batch": 2}]
+
+
 def test_a_file_that_draws_random_numbers_has_none(tmp_path: Path) -> None:
     node = h.make_node("RandomNormalLike", ["x"], ["y"])
     port = ("x", T.FLOAT, ["n"]), ("y", T.FLOAT, ["n"])

@@ -83,7 +83,7 @@ class Browser:
 def model(decoder_file: Path, settings: Any) -> Iterator[OnnxModel]:
     settings.WEBPOOL_KEEP_S = 0
     known = OnnxModel.objects.filter(name="stood-by").first()
-    yield known or registry.add_model(decoder_file, name="stood-by")
+    yield known or registry.add_model(decoder_file, name="stood-by", drawn=True)
     GenerationSession.objects.all().delete()
 
 

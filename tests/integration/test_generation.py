@@ -43,8 +43,7 @@ def greedy(files: decoders.Written) -> list[int]:
 
 @pytest.fixture(scope="module")
 def pool(trio: RunningStack, files: decoders.Written) -> RunningStack:
-    tokenizer = ("--tokenizer", str(files.tokenizer))
-    trio.manage("add_model", str(files.onnx), "--name", MODEL, *tokenizer)
+    trio.manage("shell", "-v0", "-c", decoders.drawn(files.onnx, MODEL, files.tokenizer))
     return trio
 
 
@@ -243,7 +242,7 @@ def test_a_standby_goes_on_at_once_where_a_browser_is_killed(
 ) -> None:
     """Each of two stages is followed; the lost one goes on where it was, and is followed again."""
     file = decoder.tiny(context=2048).save(tmp_path_factory.mktemp("long") / "model.onnx")
-    pool.manage("add_model", str(file), "--name", "long-writer")
+    pool.manage("shell", "-v0", "-c", decoders.drawn(file, "long-writer"))
     pool.wait_ready()
     texts = Texts(pool, "long-writer")
     session = texts.start(PROMPT, 1000, shards=2, standbys=1, ignore_end=True)

@@ -41,8 +41,9 @@ def write(
     dtype: str = "float32",
     changed: Mapping[str, Array] | None = None,
     spec: str = "WhisperSpec",
+    aliases: Mapping[str, str] | None = None,
 ) -> Path:
-    """Weights of seed 0, in `dtype`; `changed`: variables that are others."""
+    """Weights of seed 0, in `dtype`; `changed`: variables that are others; `aliases`: more names of some."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {name: array.astype(dtype) for name, array in _weights(config).items()}
     for part in ("encoder", "decoder"):
@@ -53,11 +54,9 @@ def write(
     for name, array in sorted(found.items()):
         raw += _text(name) + struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape)
         raw += struct.pack("<BI", _KINDS[array.dtype.name], array.nbytes) + array.tobytes()
-    raw += (
-        struct.pack("<I", 1)
-        + _text("decoder/projection/weight")
-        + _text("decoder/embeddings/weight")
-    )
+    names = {"decoder/projection/weight": "decoder/embeddings/weight", **(aliases or {})}
+    raw += struct.pack("<I", len(names))
+    raw += b"".join(_text(alias) + _text(name) for alias, name in names.items())
     (folder / "model.bin").write_bytes(raw)
     words = json.loads(decoders.tokenizer().to_str())
     for one in words["added_tokens"]:

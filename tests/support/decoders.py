@@ -112,9 +112,16 @@ def uncut(onnx: Path, asked: Asked) -> list[int]:
 def registered(files: Written, name: str = "writer", template: str = CHAT_TEMPLATE) -> str:
     """What registers the decoder with a chat template."""
     described = Described(stop_tokens=(END,), chat_template=template, special=SPECIAL)
+    return drawn(files.onnx, name, tokenizer=files.tokenizer, described=described)
+
+
+def drawn(
+    onnx: Path, name: str, tokenizer: Path | None = None, described: Described | None = None
+) -> str:
+    """What registers a decoder that was drawn here, as a published model's is."""
     return (
-        "from pathlib import Path; from inference.catalog import registry;"
+        "from pathlib import Path, PosixPath; from inference.catalog import registry;"
         "from inference.checkpoints.described import Described;"
-        f"registry.add_model(Path({str(files.onnx)!r}), name={name!r}, "
-        f"tokenizer=Path({str(files.tokenizer)!r}), described={described!r})"
+        f"registry.add_model(Path({str(onnx)!r}), name={name!r}, tokenizer={tokenizer!r}, "
+        f"described={described!r}, drawn=True)"
     )

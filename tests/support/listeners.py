@@ -69,7 +69,11 @@ def register(folder: str) -> dict[str, OnnxModel]:
             context=CONTEXT, encoder=f"{name}-encoder", begins=BEGINS, stop_tokens=(decoders.END,)
         )
         made[name] = registry.add_model(
-            at / f"{name}.onnx", name=name, tokenizer=at / "tokenizer.json", described=described
+            at / f"{name}.onnx",
+            name=name,
+            tokenizer=at / "tokenizer.json",
+            described=described,
+            drawn=True,
         )
     return made
 

@@ -2,9 +2,9 @@
 
 Each session is a row of a batch then, with as many columns of keys as the longest has; what it lacks is
 hidden, and a hidden key adds a zero. Graphs that webpool draws (zoo/layers/cached.py) give such a row the
-numbers of the step alone, but for one sum: onnxruntime adds the values that a position attends to in pieces
-of so many keys, each from zero, and the key of the step itself, the last column, must lie in the same piece
-as alone.
+numbers of the step alone, and nothing of another row, but for one sum: onnxruntime adds the values that a
+position attends to in pieces of so many keys, each from zero, and the key of the step itself, the last
+column, must lie in the same piece as alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def batch_of(stage: Stage, step: Step) -> int | None:
     """The batch that a step on wasm may be a row of; None: it is computed alone.
 
     Those of one token: of a prompt a row would be as long as its longest piece, and a draft is not of each.
-    `stage` is of a decoder that `batches`. Whether the step follows on the cache is for the page to say.
+    `stage` is of a decoder that is `alike`. Whether the step follows on the cache is for the page to say.
     """
     if step.count != 1 or step.start == 0 or not stage.states:
         return None

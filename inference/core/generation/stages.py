@@ -68,14 +68,12 @@ class Stage:
 
     The logits are [1, rows, vocabulary] with an input for how many, else [1, count, vocabulary] or
     [1, 1, vocabulary], of which the last row counts.
-    `summed`: of a whole decoder, whether a position's sums over keys are products, which add in their order.
     """
 
     inputs: tuple[StageInput, ...]
     states: tuple[State, ...]
     hidden: tuple[str, ...]
     logits: str
-    summed: bool = False
 
     @property
     def memory(self) -> tuple[str, ...]:
@@ -83,22 +81,13 @@ class Stage:
         return tuple(item.name for item in self.inputs if item.use is Use.MEMORY)
 
     @property
-    def alike(self) -> bool:
-        """Whether a position gives the same bits on wasm whatever else its step computes, and any has logits.
+    def any_row(self) -> bool:
+        """Whether any of a step's positions may have logits, and the sum over a head is not split.
 
-        Only graphs that webpool has drawn promise it (zoo/layers/cached.py): they ask for rows. Where a head
-        is larger, the sum over it is split by how many keys there are.
+        Where a head is larger, it is split by how many keys there are.
         """
-        drawn = any(item.use is Use.ROWS for item in self.inputs)
-        return drawn and all(state.shape[-1] <= _LARGEST_HEAD for state in self.states)
-
-    @property
-    def batches(self) -> bool:
-        """Whether positions are alike in a batch of sessions, too, where caches are filled up (batches.py).
-
-        Graphs that webpool drew earlier have a softmax, which adds by where a key stands.
-        """
-        return self.alike and self.summed
+        asked = any(item.use is Use.ROWS for item in self.inputs)
+        return asked and all(state.shape[-1] <= _LARGEST_HEAD for state in self.states)
 
     @classmethod
     def from_json(cls, document: JsonView) -> Stage:
@@ -115,7 +104,6 @@ class Stage:
             ),
             tuple(document["hidden"]),
             document["logits"],
-            document.get("summed", False),
         )
 
     def to_json(self) -> JsonObject:
@@ -136,7 +124,6 @@ class Stage:
             ],
             "hidden": list(self.hidden),
             "logits": self.logits,
-            "summed": self.summed,
         }
 
 
@@ -148,7 +135,8 @@ class Decoder:
     blocks, and so the most stages; `chat_template`: Jinja, "" when it has none; `special`: names of special
     tokens that templates use (bos_token, eos_token, …) with their text; `state_bytes`: of all layers' caches,
     per position. `encoder`: the model that makes its memory, "" where it has none; `begins`: the tokens
-    that its texts begin with then.
+    that its texts begin with then. `drawn`: webpool drew its graph, of weights alone; nothing that a file
+    says makes it so.
     """
 
     architecture: str
@@ -162,6 +150,17 @@ class Decoder:
     whole: Stage
     encoder: str = ""
     begins: tuple[int, ...] = ()
+    drawn: bool = False
+
+    @property
+    def alike(self) -> bool:
+        """Whether a position gives the same bits on wasm whatever is computed beside it.
+
+        So do the rows of a batch of sessions, whose caches are filled up (batches.py): no row has anything of
+        another. Only graphs that webpool draws promise it (zoo/layers/cached.py). A stranger's may look like
+        one and mix rows on purpose.
+        """
+        return self.drawn and self.whole.any_row
 
     @classmethod
     def from_json(cls, document: JsonView) -> Decoder:
@@ -182,6 +181,7 @@ class Decoder:
             "whole": self.whole.to_json(),
             "encoder": self.encoder,
             "begins": list(self.begins),
+            "drawn": self.drawn,
         }
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from inference.core.comparisons.operators import operator_at_fault
 from inference.documents import Array
 from inference.graph.batching.batch_axis import BatchAxis, Verdict, refused
 from inference.graph.batching.rows.proof import prove
@@ -218,4 +219,9 @@ def _candidate(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> s
 
 
 def _said(error: Exception) -> str:
+    """In words: what onnxruntime says of an operator are places in its own source."""
+    if at_fault := operator_at_fault(str(error)):
+        return (
+            f"onnxruntime cannot compute {at_fault} with sizes that are tried for all models alike"
+        )
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -39,7 +39,7 @@ def read(model: onnx.ModelProto, called: Mapping[str, str] | None = None) -> Rea
     """
     changed = prepare(model)
     found = find(GraphIndex(model), called)
-    if not found.whole.alike:
+    if not found.whole.any_row:
         changed |= last_row(model, found.whole.logits)
     return Read(found, DecoderCutter(model, found), changed, known_context(model, found.whole))
 

@@ -74,9 +74,8 @@ def find(graph: GraphIndex, called: Mapping[str, str] | None = None) -> Found:
     """
     states = _states(graph)
     logits = _logits(graph, states)
-    summed = all(node.op_type != "Softmax" for node in graph.nodes)
     return Found(
-        Stage(_others(graph, states, called or {}), states, (), logits.name, summed),
+        Stage(_others(graph, states, called or {}), states, (), logits.name),
         _vocabulary(logits),
         sum(bytes_per_position(state) for state in states),
     )

@@ -40,6 +40,8 @@ _MOST_KEPT: Final = 4_000_000  # bytes of one case of a file, if it is not its f
 _MOST_ELEMENTS: Final = 2**26  # in one input; nothing larger is made up
 # Of dimensions that are not fixed; deep nets leave nothing of small images.
 _SIZES: Final = (4, 8, 64, 224)
+_LARGE_ROW: Final = 200_000  # elements of an input's row: of sound, or of a large image
+_FEW_ROWS: Final = 3  # of a batch of such rows: not as many as in the case of unlike sizes
 _UNLIKE: Final = (2, 3, 5)  # sizes of different dimensions, so that one is not taken for the other
 
 
@@ -94,6 +96,7 @@ class _Case:
     unlike: bool = False
     positive: bool = False
     wide: bool = False
+    rows: frozenset[str] = frozenset()  # dimensions that are batches of large rows
     start: int = 0  # positions before it, of a decoder's step
     values: Arrays = dataclasses.field(default_factory=dict)
     failed: str = ""
@@ -111,16 +114,27 @@ class _Found:
 def _answer(steps: Sequence[_Step], found: Mapping[str, _Found], *, positive: bool) -> None:
     """Fill in the answers; sizes are raised until every file has one."""
     why = ""
+    rows = _batches_of_large_rows(steps)
     for size in _SIZES:
         cases = [
-            _Case(20, size, positive=positive),
-            _Case(21, size, whole=True, unlike=size == _SIZES[0], positive=positive, start=3),
+            _Case(20, size, positive=positive, rows=rows),
+            _Case(
+                21,
+                size,
+                whole=True,
+                unlike=size == _SIZES[0],
+                positive=positive,
+                rows=rows,
+                start=3,
+            ),
         ]
-        if size <= _SIZES[1]:
-            cases.append(_Case(22, size, positive=positive, start=5))
+        if size <= _SIZES[1] and not rows:
+            cases.append(_Case(22, size, positive=positive, rows=rows, start=5))
         try:
             _run(steps, cases, found)
-            _instead_of_doubtful(steps, _Case(23, size, wide=True, positive=positive), found)
+            _instead_of_doubtful(
+                steps, _Case(23, size, wide=True, positive=positive, rows=rows), found
+            )
         except Exception as error:  # a file that cannot be loaded alone, whatever onnxruntime says
             why = why or f"{type(error).__name__}: {str(error)[:300]}"
         why = why or next((case.failed for case in cases if case.failed), "")
@@ -129,6 +143,24 @@ def _answer(steps: Sequence[_Step], found: Mapping[str, _Found], *, positive: bo
     for one in found.values():
         if not one.answers:
             one.why_none = one.why_none or f"onnxruntime answers no made-up input: {why}"
+
+
+def _batches_of_large_rows(steps: Sequence[_Step]) -> frozenset[str]:
+    """The dimensions of a plan that come first and nowhere else, where an input's row is large.
+
+    A few such rows take as long as all that there is time for, and show what many would. What a decoder's
+    stage takes is of one session.
+    """
+    ports = [p for step in steps if not step.join and not step.stage for p in step.taken()]
+    large = any(
+        isinstance(port.shape[0], str)
+        and math.prod(d for d in port.shape[1:] if isinstance(d, int)) >= _LARGE_ROW
+        for port in ports
+        if port.shape
+    )
+    inner = {d for port in ports for d in port.shape[1:]}
+    firsts = {d for port in ports for d in port.shape[:1] if isinstance(d, str)}
+    return frozenset(firsts - inner) if large else frozenset()
 
 
 def _instead_of_doubtful(steps: Sequence[_Step], case: _Case, found: Mapping[str, _Found]) -> None:
@@ -186,7 +218,9 @@ def _asked(
 
 def _made_up(step: _Step, missing: Sequence[TensorSpec], case: _Case) -> Arrays:
     names = sorted({dim for port in missing for dim in port.shape if isinstance(dim, str)})
-    sizes = {name: _UNLIKE[i % len(_UNLIKE)] for i, name in enumerate(names)} if case.unlike else {}
+    sizes = dict.fromkeys(case.rows, _FEW_ROWS)
+    if case.unlike:
+        sizes = {name: _UNLIKE[i % len(_UNLIKE)] for i, name in enumerate(names)}
     for port in missing:
         shape = [d if isinstance(d, int) else sizes.get(d, case.size) for d in port.shape]
         if math.prod(shape) > _MOST_ELEMENTS:

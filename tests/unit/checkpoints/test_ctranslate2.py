@@ -93,6 +93,18 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
         ),
         ({"encoder/num_heads": np.array(5, np.int16)}, "encoder and decoder|cannot be divided"),
         (
+            {"encoder/num_heads": np.array(np.inf, np.float32)},
+            "num_heads: expected a whole number, got inf",
+        ),
+        (
+            {"decoder/alibi": np.array(np.nan, np.float32)},
+            "alibi: expected a whole number, got nan",
+        ),
+        (
+            {"decoder/num_heads": np.array(4.5, np.float16)},
+            "num_heads: expected a whole number, got 4.5",
+        ),
+        (
             {"encoder/layer_9/x": np.array(5, np.int16)},
             "the layers of its encoder are not numbered",
         ),
@@ -103,6 +115,17 @@ def test_what_computes_otherwise_is_refused(
 ) -> None:
     folder = ctranslate2_folders.write(tmp_path / "in", _WHISPER, changed=changed)
     with pytest.raises((Unsupported, BadCtranslate2), match=match):
+        read(folder, tmp_path / "out")
+
+
+def test_a_small_file_whose_names_make_a_large_model_is_refused(tmp_path: Path) -> None:
+    """Names of what is there once: thousands of layers would be written out whole."""
+    first = "decoder/layer_0/ffn/linear_0/weight"
+    many = {first.replace("_0", f"_{layer}", 1): first for layer in range(1, 10_000)}
+    folder = ctranslate2_folders.write(tmp_path / "in", _WHISPER, aliases=many)
+    with pytest.raises(
+        BadCtranslate2, match=r"its names make weights of [\d,]+ bytes of a file of"
+    ):
         read(folder, tmp_path / "out")
 
 

@@ -189,6 +189,21 @@ def test_images_large_enough_for_a_deep_net_are_tried(tmp_path: Path) -> None:
     assert found.verdict == Verdict.PROVED, found
 
 
+def test_why_no_trial_ran_is_said_in_words(tmp_path: Path) -> None:
+    """Of sizes that do not go together, as a decoder's, onnxruntime tells places in its own source."""
+    ends = {"start": np.array([0]), "end": np.array([100]), "axis": np.array([0])}
+    nodes = [
+        node("Slice", ["x", *ends], ["some"]),
+        node("Mul", ["some", "w"], ["y"], "scales"),
+    ]
+    inputs: dict[str, tuple[int, Shape]] = {"x": (FLOAT, ["batch", "n"])}
+    outputs: dict[str, tuple[int, Shape]] = {"y": (FLOAT, ["batch", "n"])}
+    found = answer(tmp_path, nodes, inputs, outputs, w=np.ones(48, np.float32), **ends)
+    assert found.verdict == Verdict.NO
+    assert "onnxruntime cannot compute Mul (node 'scales') with sizes that" in found.reason
+    assert "onnxruntime_src" not in found.reason
+
+
 def test_rows_that_meet_only_above_four_are_found_by_larger_batches(tmp_path: Path) -> None:
     found = read_model(meets_after(tmp_path / "m.onnx", 4)).batch_axis
     assert found.verdict == Verdict.NO

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from inference.core.generation.batches import batch_of, piece
 from inference.core.generation.sessions import Step
-from inference.core.generation.stages import Stage, StageInput, State, Use
+from inference.core.generation.stages import Decoder, Stage, StageInput, State, Use
 from inference.graph.decoding import found
 from inference.zoo import decoder
 
@@ -51,13 +51,15 @@ def test_a_later_stage_takes_hidden_tensors_and_no_tokens() -> None:
 
 
 def test_only_graphs_that_promise_it_are_batched() -> None:
-    """Those drawn now; not those of an earlier webpool, of others, or with wide heads."""
-    drawn = found.read(decoder.tiny().model()).found.whole
-    assert drawn.batches
-    assert Stage.from_json(drawn.to_json()) == drawn
-    earlier = {name: value for name, value in drawn.to_json().items() if name != "summed"}
-    assert not Stage.from_json(earlier).batches
-    wide = dataclasses.replace(drawn.states[0], shape=(1, 2, 0, 256))
-    assert not dataclasses.replace(drawn, states=(wide,)).batches
-    others = tuple(item for item in drawn.inputs if item.use is not Use.ROWS)
-    assert not dataclasses.replace(drawn, inputs=others).batches
+    """Those drawn; not those that only look so, of an earlier webpool, of others, or with wide heads."""
+    whole = found.read(decoder.tiny().model()).found.whole
+    drawn = Decoder("llama", 4, 512, 99, (), "", {}, 1, whole, drawn=True)
+    assert drawn.alike
+    assert Decoder.from_json(drawn.to_json()) == drawn
+    earlier = {name: value for name, value in drawn.to_json().items() if name != "drawn"}
+    assert not Decoder.from_json(earlier).alike
+    wide = dataclasses.replace(whole, states=(State("p", "q", "float32", (1, 2, 0, 256), 2),))
+    assert not dataclasses.replace(drawn, whole=wide).alike
+    inputs = tuple(item for item in whole.inputs if item.use is not Use.ROWS)
+    others = dataclasses.replace(whole, inputs=inputs)
+    assert not dataclasses.replace(drawn, whole=others).alike

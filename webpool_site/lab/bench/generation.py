@@ -33,7 +33,7 @@ def measure(pool: Pool) -> Iterator[Table | str]:
     """One, two and three stages, each with one, four and eight texts at once; and onnxruntime alone."""
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.tiny().save(Path(folder) / "model.onnx")
-        model = registry.add_model(path, name=_MODEL, model_type=ModelType.TEXT)
+        model = registry.add_model(path, name=_MODEL, model_type=ModelType.TEXT, drawn=True)
         lines = [_native(path, model)]
     alone: Written | None = None
     for stages in range(1, min(3, len(pool.ids)) + 1):

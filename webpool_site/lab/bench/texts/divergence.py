@@ -34,7 +34,9 @@ def measure(pool: Pool) -> Iterator[Table | str]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.tiny().save(Path(folder) / "model.onnx")
-        model = registry.add_model(path, name="bench-diverging", model_type=ModelType.TEXT)
+        model = registry.add_model(
+            path, name="bench-diverging", model_type=ModelType.TEXT, drawn=True
+        )
     numbers = np.random.default_rng(0)
     prompts = [tuple(numbers.integers(0, 512, _LENGTH).tolist()) for _ in range(_PROMPTS)]
     lines = [_line(number, model, prompt, browser.id) for number, prompt in enumerate(prompts)]

@@ -119,7 +119,9 @@ def _llama() -> Writer:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.graph(config, weights=Seeded(11)).save(Path(folder) / "model.onnx")
-        model = registry.add_model(path, name="bench-text-llama", model_type=ModelType.TEXT)
+        model = registry.add_model(
+            path, name="bench-text-llama", model_type=ModelType.TEXT, drawn=True
+        )
         native = Native([(path, decoders.decoder_of(model).whole)])
         prompt = tuple(range(1, 17))
         return Writer("llama", model, prompt, 2, None, native.greedy(prompt, _TOKENS))
@@ -132,7 +134,11 @@ def _listener(family: str, graphs: Mapping[str, Any], heard: Mapping[str, Any]) 
         registry.add_model(paths["encoder"], name=f"{name}-encoder")
         described = Described(context=_TOKENS + 8, encoder=f"{name}-encoder", begins=_BEGINS)
         model = registry.add_model(
-            paths["decoder"], name=name, model_type=ModelType.TEXT, described=described
+            paths["decoder"],
+            name=name,
+            model_type=ModelType.TEXT,
+            described=described,
+            drawn=True,
         )
         known = decoders.decoder_of(model)
         if "input_ids" in heard:

@@ -37,7 +37,7 @@ def measure(pool: Pool) -> Iterator[Table]:
     """Steps of prompts of several sizes beside a text; a second turn with its first one kept, and without."""
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.graph(_CONFIG, weights=Seeded(0)).save(Path(folder) / "model.onnx")
-        model = registry.add_model(path, name="bench-reader", model_type=ModelType.TEXT)
+        model = registry.add_model(path, name="bench-reader", model_type=ModelType.TEXT, drawn=True)
     browser = pool.ids[0]
     _first_token_ms(model, _prompt(0, 8), browser)  # loaded and proved
     yield Table(

@@ -80,7 +80,9 @@ def measure(pool: Pool) -> Iterator[Table]:
     """Tokens per second in one browser, with drafts over without."""
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.graph(_CONFIG, weights=Following(0)).save(Path(folder) / "model.onnx")
-        model = registry.add_model(path, name="bench-follower", model_type=ModelType.TEXT)
+        model = registry.add_model(
+            path, name="bench-follower", model_type=ModelType.TEXT, drawn=True
+        )
     browser = pool.ids[0]
     yield Table(
         f"text: drafted tokens ({browser}, wasm, {_TOKENS} tokens, medians of {_TIMES} in turns)",

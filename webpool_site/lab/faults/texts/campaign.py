@@ -86,7 +86,7 @@ def registered() -> tuple[OnnxModel, Native]:
     """A small decoder, and the same one on native onnxruntime."""
     with tempfile.TemporaryDirectory() as folder:
         path = decoder.tiny(context=_CONTEXT).save(Path(folder) / "model.onnx")
-        model = registry.add_model(path, name=_MODEL, model_type=ModelType.TEXT)
+        model = registry.add_model(path, name=_MODEL, model_type=ModelType.TEXT, drawn=True)
         whole = decoders.decoder_of(model).whole
         return model, Native([(path, whole)])
 
