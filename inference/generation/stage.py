@@ -19,6 +19,7 @@ from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.batches import batch_of
+from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.core.generation.stages import Stage, Use
 from inference.core.generation.step_times import StepTimes
@@ -111,7 +112,9 @@ class HeldStage:
             RedisError: the store does not answer; it is to come again.
         """
         framed = read_frame(frame)
-        self.next = strides.input_of(self.session, self.index, entry, framed, self.catch_up)
+        self.next = strides.input_of(
+            self.session, self.index, entry, framed, self.catch_up, last=self.writer is not None
+        )
 
     @property
     def key(self) -> str:
@@ -293,12 +296,10 @@ class HeldStage:
     def _strode(self, step: Step, stride: Stride, reply: Reply) -> Call:
         """All that several steps give is known: it must be the same."""
         if self.writer is None:
-            same = strides.is_what_was_given(self.session, self.index, stride, reply[1])
+            same = list(reply[1]) == list(stride.given or ())
         else:
-            first = self.writer.index_after(step.sure)
             rows = tops(reply, complete=self.writer.needs == 0)
-            runs = [self.writer.write(first + at, [row]) for at, row in enumerate(rows)]
-            same = [pick.token for run in runs for pick in run.picks] == list(stride.told)
+            same = _drawn(self.writer, self.writer.index_after(step.sure), rows) == stride.told
         if not same:
             raise Lost(Category.WRONG_ANSWER, _OTHERWISE.format(self.index, self.cursor))
         return streams.nothing(self.session, self.index, self.epoch)
@@ -389,6 +390,14 @@ class HeldStage:
             return had == given or (self.backend != placing.WASM and alike(had, given))
         assert isinstance(given, str), "tokens are told as text"
         return telling.tokens_of(had) == telling.tokens_of(given)
+
+
+def _drawn(writer: Writer, first: int, rows: Sequence[TopLogits]) -> tuple[int, ...]:
+    """The tokens from `first` on, of a row of logits each; those that were drawn before stay."""
+    for index, row in enumerate(rows, first):
+        if index >= len(writer.written):
+            writer.write(index, [row])
+    return tuple(writer.written[first : first + len(rows)])
 
 
 def _step_ms(step: Step, reply: Reply) -> float:

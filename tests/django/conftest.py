@@ -22,6 +22,7 @@ from inference.models.batches import BatchJob
 from tests.support import decoders
 from tests.support.batches import chain_model
 from tests.support.ledger import publish
+from tests.support.loops import PROMPT, TOKENS
 
 
 @pytest.fixture
@@ -86,3 +87,18 @@ def writer(decoder_file: Path) -> Iterator[OnnxModel]:
         publish(browser, memory_limit_mb=4000.0)
     yield model
     GenerationSession.objects.all().delete()
+
+
+@pytest.fixture
+def model(decoder_file: Path, settings: Any) -> Iterator[OnnxModel]:
+    """A decoder for tests that make the browsers of its pool themselves (tests/support/loops.py)."""
+    settings.WEBPOOL_KEEP_S = 0
+    known = OnnxModel.objects.filter(name="stood-by").first()
+    yield known or registry.add_model(decoder_file, name="stood-by", drawn=True)
+    GenerationSession.objects.all().delete()
+
+
+@pytest.fixture
+def right(decoder_file: Path) -> list[int]:
+    """What it writes after PROMPT."""
+    return decoders.greedy(decoder_file, list(PROMPT), TOKENS)

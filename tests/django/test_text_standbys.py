@@ -6,90 +6,29 @@ Store, ledger and decode loops are webpool's; in place of pages native onnxrunti
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pytest
 
 from browsers import clock
 from browsers.bridge import Refusal, Reply
-from browsers.core.errors import BrowserCrash
 from browsers.core.failures import Category
-from browsers.core.protocol import WireTensor
-from browsers.session.decoding import StepAsked
 from browsers.state import live
-from browsers.worker import BrowserWorker
-from inference.catalog import registry
-from inference.core.generation import telling
 from inference.core.generation.asked import Asked, Ended, Paused, Resumed, TokenWritten
-from inference.core.generation.sampled import Pick
 from inference.errors import InvalidRequest
-from inference.generation import endings, frames, recovery, report, serving, streams
-from inference.generation.loop import DecodeLoop
+from inference.generation import endings, recovery, report, serving, streams
 from inference.generation.opening import _held
 from inference.generation.streams import Said
-from inference.generation.takeover import following, strides
+from inference.generation.takeover import following
 from inference.generation.watch import Watcher
 from inference.models import GenerationSession, GenerationStage, GenerationStandby, OnnxModel
 from inference.store.tensors import decode_array, encode_array
 from tests.support import decoders
 from tests.support.ledger import publish
-from tests.support.native_page import Page
+from tests.support.loops import PROMPT, TOKENS, Browser, die, until
 from tests.support.sessions import begin, entries, heard, passed_on, stages, write
 
-PROMPT, TOKENS = tuple(range(40)), 60
 pytestmark = pytest.mark.usefixtures("clean")
-
-
-class Decoding:
-    """Steps in a page: `before` is called with the number of each step that is not of a prompt."""
-
-    def __init__(self) -> None:
-        self.page, self.released = Page(), list[str]()
-        self.kept = SimpleNamespace(holders=set)
-        self.before: Callable[[int], object] = lambda step: None
-        self.after: Callable[[Reply | Refusal], Reply | Refusal] = lambda reply: reply
-        self.computed, self.at = 0, 0
-
-    def steps(self, asked: Sequence[StepAsked], *, timeout_s: float) -> list[Reply | Refusal]:
-        for each in asked:
-            if each.step["start"]:
-                self.at = each.step["start"]
-                self.before(each.step["start"] - len(PROMPT))
-                self.computed += 1
-        return [self.after(self.page.step(each)) for each in asked]
-
-    def release(self, holder: str) -> None:
-        self.released.append(holder)
-
-
-class Browser:
-    """A browser of the pool: what a decode loop knows of its worker, and the loop."""
-
-    def __init__(self, name: str) -> None:
-        publish(name, memory_limit_mb=4000.0)
-        self.id, self.decoding = name, Decoding()
-        self.session = SimpleNamespace(decoding=self.decoding)
-        self.status = SimpleNamespace(idle_since=1.0, instance="test")
-        self.holding = SimpleNamespace(step_failed=lambda sha256, error: None)
-        self.loop = DecodeLoop(cast("BrowserWorker", self))
-
-
-@pytest.fixture
-def model(decoder_file: Path, settings: Any) -> Iterator[OnnxModel]:
-    settings.WEBPOOL_KEEP_S = 0
-    known = OnnxModel.objects.filter(name="stood-by").first()
-    yield known or registry.add_model(decoder_file, name="stood-by", drawn=True)
-    GenerationSession.objects.all().delete()
-
-
-@pytest.fixture
-def right(decoder_file: Path) -> list[int]:
-    return decoders.greedy(decoder_file, list(PROMPT), TOKENS)
 
 
 class Text:
@@ -123,21 +62,6 @@ class Text:
     def hear(self) -> list[int]:
         self.told = list(serving.listen(self.key))
         return [each.pick.token for each in self.told if isinstance(each, TokenWritten)]
-
-
-def until(true: Callable[[], object], within_s: float = 30.0) -> None:
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
-
-
-def die(step: int, at: int, reached: threading.Event, go_on: threading.Event) -> None:
-    """Stop before a step, and break then."""
-    if step >= at:
-        reached.set()
-        assert go_on.wait(30)
-        raise BrowserCrash("it was killed")
 
 
 @pytest.mark.parametrize("speculation", [False, True])
@@ -359,68 +283,3 @@ def test_a_text_without_standbys_asks_for_none(writer: OnnxModel) -> None:
     following.keep(session, clock.now())
     assert not GenerationStandby.objects.exists()
     assert not isinstance(heard(session)[-1], Ended)
-
-
-# --- strides ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shards", [1, 2])
-@pytest.mark.parametrize("speculation", [False, True])
-def test_who_catches_up_computes_several_steps_at_once(
-    model: OnnxModel, right: list[int], shards: int, speculation: bool
-) -> None:
-    """Its stage is lost late; what replays it in another browser is asked far less often."""
-    browsers = [Browser(name) for name in ("a", "b", "c")]
-    asked = Asked(PROMPT, TOKENS, ignore_end=True, shards=shards, speculation=speculation)
-    key = serving.start(model, asked, "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
-    of = {browser.id: browser for browser in browsers}
-    lost = rows.get(session__pk=key, index=shards - 1)
-    reached, go_on = threading.Event(), threading.Event()
-    of[lost.browser].decoding.before = lambda step: die(step, 45, reached, go_on)
-    for row in rows.filter(session__pk=key):
-        of[row.browser].loop.open(_held(row))
-    assert reached.wait(60)
-    computed = of[lost.browser].decoding.computed
-    go_on.set()
-    Watcher().turn()
-    until(lambda: GenerationStage.objects.get(pk=lost.pk).epoch == 2)
-    held = _held(rows.get(pk=lost.pk))
-    assert held.catch_up is not None and held.catch_up.until > 80
-    of[GenerationStage.objects.get(pk=lost.pk).browser].loop.open(held)
-    told = list(serving.listen(key))
-    assert [each.pick.token for each in told if isinstance(each, TokenWritten)] == right
-    (one,) = GenerationSession.objects.get(pk=key).recoveries.all()
-    assert one.how == "replay"
-    again = of[one.taken_by].decoding.computed - (TOKENS - 45)
-    assert again < computed / 2, f"{again} steps for what took {computed}"
-
-
-def test_what_a_stride_gives_must_be_what_was_given(model: OnnxModel, right: list[int]) -> None:
-    publish("a", memory_limit_mb=4000.0)
-    session = GenerationSession.objects.get(
-        pk=serving.start(model, Asked(PROMPT, TOKENS, ignore_end=True, shards=2), "")
-    )
-    key = str(session.pk)
-    tokens = [right[index] for index in range(6)]
-    for index, token in enumerate(tokens):
-        last = streams.tell_tokens(
-            key, 1, 1, index, [telling.pick_to_json(Pick(token, -1.0))],
-            feed=(41 + index, frames.tokens_frame(40 + index, [token])), ended=None,
-        )  # fmt: skip
-        assert passed_on(last).said is Said.NEW
-        hidden = WireTensor("h", "float32", (1, 1, 2), np.full(2, index, "<f4").tobytes())
-        given = frames.frame_of(frames.Framed(40 + index, 1, [hidden]))
-        assert passed_on(streams.append(key, 0, 1, 41 + index, given)).said is Said.NEW
-    first = frames.read_frame(frames.tokens_frame(40, tokens[:1]))
-    stride = strides.of_log(key, 0, "41-0", first, strides.CatchUp(40, 46))
-    assert stride is not None
-    assert [entry for entry, _ in stride.entries] == ["41-0", "42-0", "43-0", "44-0", "45-0"]
-    assert decode_array(stride.framed.tensors[0]).tolist() == [tokens[:5]]
-    assert (stride.told, stride.framed.count, stride.framed.sure) == (tuple(tokens[1:]), 5, 1)
-    rows = np.repeat(np.arange(5, dtype="<f4"), 2).reshape(1, 5, 2)
-    assert strides.is_what_was_given(key, 0, stride, [encode_array("h", rows)])
-    rows[0, 3, 1] += 1e-6
-    assert not strides.is_what_was_given(key, 0, stride, [encode_array("h", rows)])
-    prompt = frames.Framed(20, 1, first.tensors)
-    assert strides.of_log(key, 0, "21-0", prompt, strides.CatchUp(40, 46)) is None

@@ -4,8 +4,9 @@
    their step computes beside them (placing.alike), those that follow one another in the log are one step: as
    if all tokens after the first had been drafted, each of them right.
 2. Of each logged step no more is taken than the next one left: drafts that were wrong were cut off.
-3. The last step of a log is never taken: what it gave may not be known yet. What the others gave is, and must
-   be what comes of them here, to the bit.
+3. The last step of a log is never taken: what it gave may not be known yet. Nor is one whose outcome the next
+   stage was not given, as where a text is begun anew: that is appended, and so comes of its own step. What the
+   others gave must be what comes of them here, to the bit.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ class Stride:
     """Logged steps as one.
 
     `entries`: how many positions of each are taken, by its entry in the stream; `told`: the tokens that
-    followed each position.
+    followed each position; `given`: what the next stage was given of them, None: there is no next one.
     """
 
     entries: tuple[tuple[str, int], ...]
     framed: Framed
     told: tuple[int, ...]
+    given: tuple[WireTensor, ...] | None
 
     @property
     def last(self) -> str:
@@ -67,21 +69,32 @@ class Input:
 
 
 def input_of(
-    session: str, stage: int, entry: str, framed: Framed, catch_up: CatchUp | None
+    session: str,
+    stage: int,
+    entry: str,
+    framed: Framed,
+    catch_up: CatchUp | None,
+    *,
+    last: bool,
 ) -> Input:
     """What came to a stage under that entry; while it catches up, with what came after it.
+
+    Args:
+        last: no stage comes after it.
 
     Raises:
         RedisError: the store does not answer.
     """
     if catch_up is not None and framed.start + framed.sure < catch_up.until:
-        stride = of_log(session, stage, entry, framed, catch_up)
+        stride = of_log(session, stage, entry, framed, catch_up, last=last)
         if stride is not None:
             return Input(stride.last, stride.framed, stride)
     return Input(entry, framed)
 
 
-def of_log(session: str, stage: int, entry: str, first: Framed, catch_up: CatchUp) -> Stride | None:
+def of_log(
+    session: str, stage: int, entry: str, first: Framed, catch_up: CatchUp, *, last: bool
+) -> Stride | None:
     """What can be computed together from that entry on; None: its own step alone.
 
     Raises:
@@ -89,39 +102,38 @@ def of_log(session: str, stage: int, entry: str, first: Framed, catch_up: CatchU
     """
     if not _is_single(first, catch_up.prompt):
         return None
-    later = streams.entries(streams.in_key(session, stage), f"({entry}", count=_MOST)
-    steps = [(entry, first)]
-    steps += [
-        (key, read_frame(fields[streams.FRAME])) for key, fields in later if streams.FRAME in fields
-    ]
-    taken = _taken(steps, catch_up.prompt)
+    later = _logged(session, stage, f"({entry}", count=_MOST)
+    taken = _taken([(entry, first), *later], catch_up.prompt)
+    passed_on = [] if last else _passed_on(session, stage, [key for key, *_ in taken])
+    taken = taken if last else taken[: len(passed_on)]
     if len(taken) < 2:
         return None
-    tensors = _joined([step.tensors for _, step, _ in taken], [count for *_, count in taken])
-    count = sum(count for *_, count in taken)
-    told = _told(session, first.start + 1 - catch_up.prompt, count)
-    if tensors is None or len(told) != count:
+    counts = [count for *_, count in taken]
+    tensors = _joined([step.tensors for _, step, _ in taken], counts)
+    given = None if last else _joined([step.tensors for step in passed_on], counts)
+    told = _told(session, first.start + 1 - catch_up.prompt, sum(counts))
+    if tensors is None or (given is None and not last) or len(told) != sum(counts):
         return None
-    framed = Framed(first.start, count, tensors, told[:-1])
-    return Stride(tuple((key, count) for key, _, count in taken), framed, told)
+    framed = Framed(first.start, sum(counts), tensors, told[:-1])
+    return Stride(tuple((key, count) for key, _, count in taken), framed, told, given)
 
 
-def is_what_was_given(
-    session: str, stage: int, stride: Stride, given: Sequence[WireTensor]
-) -> bool:
-    """Whether hidden tensors of a stride are those that the next stage was given, to the bit.
+def _logged(
+    session: str, stage: int, first: str, last: str = "+", count: int | None = None
+) -> list[tuple[str, Framed]]:
+    """What a stage was given from one entry to another."""
+    found = streams.entries(streams.in_key(session, stage), first, last, count)
+    return [
+        (key, read_frame(fields[streams.FRAME])) for key, fields in found if streams.FRAME in fields
+    ]
 
-    Raises:
-        RedisError: the store does not answer.
-    """
-    first, last = stride.entries[0][0], stride.last
-    found = streams.entries(streams.in_key(session, stage + 1), first, last)
-    logged = [(key, read_frame(fields[streams.FRAME])) for key, fields in found]
-    if [key for key, _ in logged] != [key for key, _ in stride.entries]:
-        return False
-    parts = [count for _, count in stride.entries]
-    joined = _joined([step.tensors for _, step in logged], parts)
-    return joined is not None and list(joined) == list(given)
+
+def _passed_on(session: str, stage: int, entries: Sequence[str]) -> list[Framed]:
+    """What the next stage was given of these, up to the first that it was not given."""
+    if not entries:
+        return []
+    known = dict(_logged(session, stage + 1, entries[0], entries[-1]))
+    return [known[key] for key in itertools.takewhile(known.__contains__, entries)]
 
 
 def _is_single(step: Framed, prompt: int) -> bool:
