@@ -5,8 +5,8 @@
    if all tokens after the first had been drafted, each of them right.
 2. Of each logged step no more is taken than the next one left: drafts that were wrong were cut off.
 3. The last step of a log is never taken: what it gave may not be known yet. Nor is one whose outcome the next
-   stage was not given, as where a text is begun anew: that is appended, and so comes of its own step. What the
-   others gave must be what comes of them here, to the bit.
+   stage was not given, as where a text is begun anew: that is passed on, and so comes of its own step. What
+   the others gave must be what comes of them here, to the bit.
 """
 
 from __future__ import annotations
