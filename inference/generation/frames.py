@@ -14,6 +14,7 @@ from browsers.core.answers.agreement import disagreement
 from browsers.core.protocol import WireTensor, decode_frame, encode_frame
 from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import steps_of
+from inference.core.generation.stages import Stage, Use
 from inference.store.tensors import decode_array, encode_array
 
 _TOKENS: Final = "tokens"
@@ -106,3 +107,20 @@ def first_stage(
         (at + count, tokens_frame(at, tokens[at : at + count], () if at else memory))
         for at, count in steps_of(len(prompt), len(written), start=start, most=most)
     ]
+
+
+def taken_by(stage: Stage, tensors: Sequence[WireTensor], *, first: bool) -> Sequence[WireTensor]:
+    """Tokens as the first stage's input wants them; others have their names already, if it takes them."""
+    taken = {item.name for item in stage.inputs}
+    if not first:
+        return [tensor for tensor in tensors if tensor.name in taken]
+    tokens = [
+        named(tensors[0], item.name, item.dtype) for item in stage.inputs if item.use is Use.TOKENS
+    ]
+    return [*tokens, *(tensor for tensor in tensors[1:] if tensor.name in taken)]
+
+
+def memory_in(stage: Stage, tensors: Sequence[WireTensor], *, first: bool) -> Sequence[WireTensor]:
+    """What an encoder made, if it came with this step: later stages need it, too."""
+    hidden = {item.name for item in stage.inputs if item.use is Use.HIDDEN}
+    return [tensor for tensor in tensors[first:] if tensor.name not in hidden]

@@ -32,6 +32,7 @@ from inference.generation.streams import Said
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 5.0
 _BLOCK_MS: Final = 1000
+_AHEAD_MS: Final = 100
 _AGAIN_S: Final = 0.1
 
 Outcome = TypeVar("Outcome")
@@ -47,6 +48,7 @@ class DecodeLoop:
         self._exchange = Exchange()
         self._opened = threading.Event()
         self._woken = "0-0"
+        self._to_look = False  # whether a standby may have become the stage's own
         self._looked = time.monotonic()
         threading.Thread(target=self._run, name="decoding", daemon=True).start()
 
@@ -79,13 +81,23 @@ class DecodeLoop:
 
     def _turn(self) -> None:
         """Wait for inputs, and compute a round of those that are there."""
-        if all(held.next is None for held in self._stages()):
-            self._take(self._exchange.wait(self._read(), _BLOCK_MS))
+        self._look_at_standbys()
+        if not any(held.ready for held in self._stages()):
+            ahead = any(held.ahead for held in self._stages())
+            self._take(self._exchange.wait(self._read(), _AHEAD_MS if ahead else _BLOCK_MS))
+            self._look_at_standbys()
         stages = self._stages()
         waiting = [
-            Waiting(held, held.next.sure, held.used, held.run, held.times.usual_s())
+            Waiting(
+                held,
+                held.next.sure,
+                held.used,
+                held.run,
+                held.times.usual_s(),
+                follows=held.follows,
+            )
             for held in stages
-            if held.next is not None
+            if held.ready and held.next is not None
         ]
         most = max((held.stages for held in stages), default=1)
         for round_ in rounds(waiting, held=len(stages), stages=most):
@@ -102,26 +114,28 @@ class DecodeLoop:
 
     def _take(self, found: Found) -> None:
         held = {each.key: each for each in self._stages()}
-        woken = False
         for key, entries in found:
             entry, fields = entries[0]
             each = held.get(key.decode())
             if each is None:
                 if key.decode() == streams.wake_key(self._worker.id):
-                    self._woken, woken = entry.decode(), True
+                    self._woken, self._to_look = entry.decode(), True
             elif streams.END in fields:
                 self._close(each, keep=fields[streams.END] == streams.KEEP)
             elif each.next is None and self._exchange.after.get(each.key) == each.cursor:
                 # else it was wanted by one that was here before
                 each.came(entry.decode(), fields[streams.FRAME])
-        if woken:
-            self._look_at_standbys()
 
     def _look_at_standbys(self) -> None:
-        """Whether one of them has become the stage's own."""
+        """Whether one of them has become the stage's own, or may go on, after it."""
+        if self._to_look:
+            for held in self._stages():
+                if held.follows:
+                    self._guarded(held, functools.partial(held.look, self._worker.id))
+            self._to_look = False
         for held in self._stages():
-            if held.follows:
-                self._guarded(held, functools.partial(held.look, self._worker.id))
+            if held.ahead:
+                self._guarded(held, held.settle)
 
     def _compute(self, stages: Sequence[HeldStage]) -> None:
         """Their next steps, together, and what comes of them passed on."""
@@ -141,7 +155,7 @@ class DecodeLoop:
         if not calls:
             return
         after = {held.key: held.next.entry for held, _ in calls if held.next is not None}
-        others = any(held.next is not None and held.key not in after for held in self._stages())
+        others = any(held.ready and held.key not in after for held in self._stages())
         answers = self._exchange.pass_on(
             [call for _, call in calls], {**self._read(), **after}, 0 if others else _BLOCK_MS
         )
@@ -230,7 +244,7 @@ class DecodeLoop:
             return
         self._looked = now
         self._kept.look_after(now)
-        self._look_at_standbys()
+        self._to_look = True
         for held in self._stages():
             if now - held.used > settings.WEBPOOL_SESSION_IDLE_S:
                 self._lose(held, Category.TIMEOUT, "nothing came to it for long")

@@ -77,17 +77,7 @@ def _open(
 ) -> None:
     epoch = standby.epoch if standby is not None else row.epoch
     try:
-        held = _held(row, standby)
-        cache_mb = placing.cache_mb(held.stage, row.session.decoder, row.session.wanted)
-        unproved = worker.holding.hold(
-            held.holder, held.sha256, backend=held.backend, cache_mb=cache_mb
-        )
-        if standby is None:
-            GenerationStage.objects.filter(pk=row.pk, epoch=epoch).update(
-                opened_by=worker.status.instance, unproved=unproved
-            )
-        if held.takeover is not None and held.takeover.until == 0:
-            held.caught_up(worker.id, 0)
+        held = _loaded(worker, row, standby)
     except BrowserError as error:
         _lost(row, epoch, error.category, str(error))
         if error.category.distrusted and not worker.repair(
@@ -104,6 +94,28 @@ def _open(
         elif held.takeover is not None:
             opened_s = clock.now().timestamp() - held.takeover.began
             _recoveries(row).update(opened_s=opened_s)
+
+
+def _loaded(
+    worker: BrowserWorker, row: GenerationStage, standby: GenerationStandby | None
+) -> HeldStage:
+    """The stage, with its file in the page and room for its cache; neither is kept where this raises."""
+    held = _held(row, standby)
+    cache_mb = placing.cache_mb(held.stage, row.session.decoder, row.session.wanted)
+    unproved = worker.holding.hold(
+        held.holder, held.sha256, backend=held.backend, cache_mb=cache_mb
+    )
+    try:
+        if standby is None:
+            GenerationStage.objects.filter(pk=row.pk, epoch=held.epoch).update(
+                opened_by=worker.status.instance, unproved=unproved
+            )
+        if held.takeover is not None and held.takeover.until == 0:
+            held.caught_up(worker.id, 0)
+    except Exception:
+        worker.session.decoding.release(held.holder)
+        raise
+    return held
 
 
 def _lost(row: GenerationStage, epoch: int, category: Category, why: str) -> None:

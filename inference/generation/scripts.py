@@ -185,6 +185,11 @@ return 'new'
 
 NOTE: Final = _REFUSED + _TELL + "if not refused() then tell() end"
 
+# ARGV: a field of the fence, and what it is to say.
+NOTE_FIELD: Final = (
+    "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end"
+)
+
 # ARGV[3]: how long the stage's next step may take, in ms.
 ALLOW: Final = (
     _REFUSED

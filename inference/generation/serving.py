@@ -207,7 +207,7 @@ def _insert(
     session: GenerationSession, rows: Sequence[GenerationStage], memory: Sequence[WireTensor]
 ) -> None:
     with transactions.alone("admission"):
-        quotas.admit(session.owner)
+        quotas.admit(session.owner, 1 + session.wanted.standbys)
         admission.admit()
         if session.wanted.grammar:
             _admit_form()

@@ -13,34 +13,34 @@ from browsers import clock
 from browsers.bridge import NotLoaded, Refusal, Reply, StepRefused
 from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
-from browsers.core.protocol import WireTensor
 from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.batches import batch_of
-from inference.core.generation.sampled import TopLogits
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
-from inference.core.generation.stages import Stage, Use
+from inference.core.generation.stages import Stage
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
-from inference.generation import placing, scripts, streams
+from inference.generation import scripts, streams
 from inference.generation.frames import (
     Framed,
-    alike,
     frame_of,
-    named,
+    memory_in,
     read_frame,
+    taken_by,
     tokens_frame,
     tops,
 )
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said, Takeover
 from inference.generation.takeover import strides
+from inference.generation.takeover.comparing import is_same, is_same_stride
 from inference.generation.takeover.strides import CatchUp, Input, Stride
 
 _ALLOW_EVERY: Final = 32  # steps
+_SAY_EVERY_S: Final = 1.0
 _OTHERWISE: Final = (
     "stage {} gave something else than the browser that had it before, after input {}"
 )
@@ -103,6 +103,7 @@ class HeldStage:
     used: float = field(default_factory=time.monotonic)
     _unsaid: int = 0
     _said: bool = False
+    _said_where: float = float("-inf")
     _owed: Call | None = None
 
     def came(self, entry: str, frame: bytes) -> None:
@@ -115,6 +116,16 @@ class HeldStage:
         self.next = strides.input_of(
             self.session, self.index, entry, framed, self.catch_up, last=self.writer is not None
         )
+
+    @property
+    def ready(self) -> bool:
+        """Whether its next step can be computed."""
+        return self.next is not None and self._owed is None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether it has a next step, and came further than the stage: it is to `settle` first."""
+        return self.next is not None and self._owed is not None
 
     @property
     def key(self) -> str:
@@ -152,9 +163,7 @@ class HeldStage:
             Lost: it must be replayed elsewhere.
         """
         assert self.next is not None, "a stage without input has no step"
-        self._settle()
-        if self._owed is not None:
-            raise Lost(Category.INTERNAL, "a standby came further than the stage")
+        assert self._owed is None, "a standby waits for what the stage gives"
         step = self._step(self.next)
         verdict = judge(self.place, step, kept)
         if verdict.refused:
@@ -175,7 +184,7 @@ class HeldStage:
             self.sha256,
             self.backend,
             header,
-            self._named(self.next.framed.tensors),
+            taken_by(self.stage, self.next.framed.tensors, first=self.index == 0),
             self._batch(step),
         )
 
@@ -231,6 +240,7 @@ class HeldStage:
         self.place, self.cursor, self.used = after(step), self.next.entry, time.monotonic()
         self.next = None
         self._allow()
+        self._say_where()
 
     def _allow(self) -> None:
         """Now and then tell the control worker how long a step may take here."""
@@ -241,6 +251,15 @@ class HeldStage:
             streams.allow(self.session, self.index, self.epoch, within)
             self._said = True
         self._unsaid = (self._unsaid + 1) % _ALLOW_EVERY
+
+    def _say_where(self) -> None:
+        """Now and then say how far it is, where nothing that it gives tells: others gave it before."""
+        now = time.monotonic()
+        if (self.follows or self.takeover is not None) and now - self._said_where >= _SAY_EVERY_S:
+            assert self.place is not None, "a step was computed"
+            sure = self.place.position - self.place.drafted
+            streams.say_where(self.session, self.index, self.epoch, sure)
+            self._said_where = now
 
     def waits(self) -> None:
         """Take that back until its next step, which comes after something longer here."""
@@ -258,25 +277,6 @@ class HeldStage:
             return None
         return self.writer.needs
 
-    def _named(self, tensors: Sequence[WireTensor]) -> Sequence[WireTensor]:
-        """Tokens as the stage's input wants them; others have its names already, if it takes them."""
-        taken = {item.name for item in self.stage.inputs}
-        if self.index:
-            return [tensor for tensor in tensors if tensor.name in taken]
-        tokens = [
-            named(tensors[0], item.name, item.dtype)
-            for item in self.stage.inputs
-            if item.use is Use.TOKENS
-        ]
-        return [*tokens, *(tensor for tensor in tensors[1:] if tensor.name in taken)]
-
-    def _memory(self) -> Sequence[WireTensor]:
-        """What an encoder made, if it came with this step: later stages need it, too."""
-        assert self.next is not None, "a stage without input has no step"
-        tensors = self.next.framed.tensors if self.index else self.next.framed.tensors[1:]
-        hidden = {item.name for item in self.stage.inputs if item.use is Use.HIDDEN}
-        return [tensor for tensor in tensors if tensor.name not in hidden]
-
     # --- what comes of it ---
 
     def _pass_on(self, step: Step, reply: Reply) -> Call:
@@ -284,7 +284,8 @@ class HeldStage:
         assert self.next is not None, "a stage without input has no step"
         drafted = self.next.framed.drafted
         if self.writer is None:
-            tensors = [*reply[1], *self._memory()]
+            memory = memory_in(self.stage, self.next.framed.tensors, first=self.index == 0)
+            tensors = [*reply[1], *memory]
             frame = frame_of(Framed(step.start, step.count, tensors, drafted))
             return streams.append(
                 session, index, epoch, step.sure, frame, step_ms=_step_ms(step, reply)
@@ -295,12 +296,8 @@ class HeldStage:
 
     def _strode(self, step: Step, stride: Stride, reply: Reply) -> Call:
         """All that several steps give is known: it must be the same."""
-        if self.writer is None:
-            same = list(reply[1]) == list(stride.given or ())
-        else:
-            rows = tops(reply, complete=self.writer.needs == 0)
-            same = _drawn(self.writer, self.writer.index_after(step.sure), rows) == stride.told
-        if not same:
+        first = self.writer.index_after(step.sure) if self.writer is not None else 0
+        if not is_same_stride(stride, reply, self.writer, first):
             raise Lost(Category.WRONG_ANSWER, _OTHERWISE.format(self.index, self.cursor))
         return streams.nothing(self.session, self.index, self.epoch)
 
@@ -346,15 +343,19 @@ class HeldStage:
         if said is not Said.NEW:
             raise Closed
         self.takeover = streams.taken(self.session, self.index)
-        self._settle()
+        self.settle()
         if self.catch_up is not None and self.takeover is not None:  # it may have been slower
             self.catch_up = CatchUp(self.catch_up.prompt, self.takeover.until)
         self.follows = False
         if self.place is not None:
             self.caught_up(browser, self.place.position - self.place.drafted)
 
-    def _settle(self) -> None:
-        """Compare what nobody had given yet when it was computed, or give it."""
+    def settle(self) -> None:
+        """Compare what nobody had given yet when it was computed, or give it; else it is still `ahead`.
+
+        Raises:
+            Lost, Closed, RedisError: as `passed`.
+        """
         if self._owed is None:
             return
         call = self._owed
@@ -370,7 +371,7 @@ class HeldStage:
                 if call.script != scripts.STANDS:
                     self._owed = call
             case Said.HAD:
-                if not self._same(appended.had, call):
+                if not is_same(appended.had, call.args[streams.GIVEN], self.backend):
                     raise Lost(Category.WRONG_ANSWER, _OTHERWISE.format(self.index, self.cursor))
             case Said.STALE | Said.ENDED:
                 raise Closed
@@ -378,26 +379,6 @@ class HeldStage:
                 raise Lost(Category.TENSOR_LOST, "the store has lost the session")
             case Said.GAP:
                 raise Lost(Category.INTERNAL, "a later step was passed on already")
-
-    def _same(self, had: bytes, call: Call) -> bool:
-        """Whether what stood there is what was to be: to the bit, or by the token drawn of it.
-
-        Only wasm gives the same bits in every browser; hidden tensors of others agree within a tolerance.
-        """
-        given = call.args[streams.GIVEN]
-        if self.writer is None:
-            assert isinstance(given, bytes), "a frame is passed on as bytes"
-            return had == given or (self.backend != placing.WASM and alike(had, given))
-        assert isinstance(given, str), "tokens are told as text"
-        return telling.tokens_of(had) == telling.tokens_of(given)
-
-
-def _drawn(writer: Writer, first: int, rows: Sequence[TopLogits]) -> tuple[int, ...]:
-    """The tokens from `first` on, of a row of logits each; those that were drawn before stay."""
-    for index, row in enumerate(rows, first):
-        if index >= len(writer.written):
-            writer.write(index, [row])
-    return tuple(writer.written[first : first + len(rows)])
 
 
 def _step_ms(step: Step, reply: Reply) -> float:

@@ -3,6 +3,8 @@
 Redis keys
     webpool:gen:<session>:fence       hash: stage → its epoch; ms:<stage> → what its steps of one token took
                                       to compute so far; within:<stage> → how long its next one may take, ms;
+                                      at:<stage>:<epoch> → how far who follows or catches up is, in positions;
+                                      off:<stage>:<epoch> → that standby is given up;
                                       taken:<stage> → when it was given on, and how far it was, for a standby;
                                       drafted, kept → positions that were drafted, and that were right;
                                       `begun` → which beginning of the session this is; `ended` once it has
@@ -231,14 +233,32 @@ def allowed_s(session: str, stages: int) -> list[float | None]:
 
 def standing(session: str, stage: int, epoch: int) -> Said:
     """Whether the stage is still under that epoch (NEW: it is), or not yet (FOLLOWS)."""
-    held, ended = client().hmget(_fence_key(session), [str(stage), "ended"])
+    names = [str(stage), "ended", f"off:{stage}:{epoch}"]
+    held, ended, off = client().hmget(_fence_key(session), names)
     if held is None:
         return Said.GONE
     if ended is not None:
         return Said.ENDED
     if int(held) == epoch:
         return Said.NEW
-    return Said.FOLLOWS if int(held) < epoch else Said.STALE
+    return Said.FOLLOWS if int(held) < epoch and off is None else Said.STALE
+
+
+def give_up(session: str, stage: int, epoch: int) -> None:
+    """The standby with that epoch is to follow no more."""
+    scripts.run(Call(scripts.NOTE_FIELD, (_fence_key(session),), (f"off:{stage}:{epoch}", 1)))
+
+
+def say_where(session: str, stage: int, epoch: int, position: int) -> None:
+    """How far who has that epoch of the stage has computed."""
+    args = (f"at:{stage}:{epoch}", position)
+    scripts.run(Call(scripts.NOTE_FIELD, (_fence_key(session),), args))
+
+
+def where(session: str, holders: Sequence[tuple[int, int]]) -> list[int]:
+    """How far those are, by stage and epoch; 0: they have not said so."""
+    names = [f"at:{stage}:{epoch}" for stage, epoch in holders]
+    return [int(each or 0) for each in client().hmget(_fence_key(session), names)]
 
 
 def has_ended(session: str) -> bool | None:

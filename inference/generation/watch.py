@@ -29,6 +29,7 @@ from browsers.state import live
 from inference.documents import JsonObject
 from inference.generation import endings, recovery, streams
 from inference.generation.takeover import following
+from inference.generation.takeover.finding import Finder
 from inference.models import GenerationSession, GenerationStage, SessionState
 from inference.store.under_way import under_way
 
@@ -46,6 +47,7 @@ class Watcher:
     def __init__(self) -> None:
         self._store = ""  # which run of the server the sessions were last seen in
         self._wrote = 0.0
+        self._finder = Finder()
         self._reached: dict[str, tuple[object, float]] = {}
         self._unheard = (
             True  # whoever watched before may have died of a message, or the database been away
@@ -111,15 +113,15 @@ class Watcher:
             recovery.place_waiting(clock.now(), settings.WEBPOOL_RUN_DEADLINE_S)
             self._look_at_standbys()
             sessions = _active()
-            for session in sessions:
-                self._look_after(session, now)
+            standing = [session for session in sessions if self._look_after(session, now)]
+            self._finder.keep(standing, clock.now())
             known = {str(session.pk) for session in sessions}
             self._reached = {key: at for key, at in self._reached.items() if key in known}
 
     def _look_at_standbys(self) -> None:
         alive = live.living()
         if live.leases_count():  # asked after it, as above
-            following.look(alive)
+            following.look(alive, clock.now())
 
     def _store_is_another(self) -> bool:
         info: Any = client().info("server")
@@ -143,20 +145,22 @@ class Watcher:
     def _lost(self, row: GenerationStage, category: Category | None, why: str) -> None:
         recovery.give(str(row.session_id), row.index, row.epoch, category, why)
 
-    def _look_after(self, session: GenerationSession, now: float) -> None:
+    def _look_after(self, session: GenerationSession, now: float) -> bool:
+        """Whether it goes on."""
         session_id = str(session.pk)
         if endings.write_down(session):
             self._reached.pop(session_id, None)
-            return
+            return False
         if streams.has_ended(session_id) is None:
             recovery.rebuild(session, "the store has lost the session")
-            return
-        following.keep(session, clock.now())
+            return False
         # Before how far it is: who passes a step on says afterwards how long the next one may take.
         allowed = streams.allowed_s(session_id, session.plan.num_shards)
         numbers = streams.last_numbers(session_id, session.plan.num_shards)
         rows = list(session.stages.all())
-        reached = (numbers, [(row.epoch, row.opened_by) for row in rows])
+        # Who catches up gives nothing new, and says how far it is.
+        where = streams.where(session_id, [(row.index, row.epoch) for row in rows])
+        reached = (numbers, where, [(row.epoch, row.opened_by) for row in rows])
         before, since = self._reached.get(session_id, (None, now))
         if reached != before:
             self._reached[session_id] = (reached, now)
@@ -165,6 +169,7 @@ class Watcher:
             if now - since > within:
                 why = f"{row.browser} gave nothing for {within:.1f} s"
                 self._lost(row, Category.TIMEOUT, why)
+        return True
 
 
 def _waited_for(

@@ -38,8 +38,11 @@ def check_shards(shards: int | None, copies: int, redundancy: str) -> None:
     plans.check_size((shards or 1) * copies * (2 if redundancy == Redundancy.FIRST else 1))
 
 
-def admit(owner: str) -> None:
+def admit(owner: str, count: int = 1) -> None:
     """Let one more run of the owner in; in the transaction that counts all runs.
+
+    Args:
+        count: as how many it counts; who has nothing else under way may have one that counts as more.
 
     Raises:
         Busy: as many of theirs are active as settings.WEBPOOL_MAX_RUNS_PER_OWNER allows.
@@ -47,10 +50,11 @@ def admit(owner: str) -> None:
     if not is_counted(owner):
         return
     ((active,),) = rows(_ACTIVE, [owner, owner])
-    if active >= settings.WEBPOOL_MAX_RUNS_PER_OWNER:
+    most = settings.WEBPOOL_MAX_RUNS_PER_OWNER
+    if active >= most or (active and active + count > most):
         raise Busy(
-            f"{active} runs of {owner} are active, the limit for one owner is "
-            f"{settings.WEBPOOL_MAX_RUNS_PER_OWNER} (WEBPOOL_MAX_RUNS_PER_OWNER); send it again later",
+            f"{active} runs of {owner} are active, each standby of a text as one more, this one counts as "
+            f"{count}; the limit for one owner is {most} (WEBPOOL_MAX_RUNS_PER_OWNER); send it again later",
             retry_after_s=_COME_BACK_S,
         )
 

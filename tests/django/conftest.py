@@ -17,6 +17,7 @@ from browsers.redis import client
 from inference import auth
 from inference.catalog import registry
 from inference.catalog.plans import clear_cache
+from inference.generation import watch
 from inference.models import GenerationSession, OnnxModel, Run
 from inference.models.batches import BatchJob
 from tests.support import decoders
@@ -102,3 +103,10 @@ def model(decoder_file: Path, settings: Any) -> Iterator[OnnxModel]:
 def right(decoder_file: Path) -> list[int]:
     """What it writes after PROMPT."""
     return decoders.greedy(decoder_file, list(PROMPT), TOKENS)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher looks at sessions at every turn, and leaves nothing to the browsers' workers."""
+    monkeypatch.setattr(watch, "_WRITE_EVERY_S", 0.0)
+    monkeypatch.setattr(watch, "_BEYOND_S", 0.0)

@@ -42,6 +42,7 @@ from inference.generation.exchange import Exchange
 from inference.generation.opening import _held
 from inference.generation.stage import Closed, HeldStage, Lost
 from inference.generation.takeover import following
+from inference.generation.takeover.finding import Finder
 from inference.models import (
     GenerationSession,
     GenerationStage,
@@ -54,7 +55,7 @@ from tests.support.ledger import publish
 from tests.support.native_page import Page
 
 BROWSERS = ("a", "b", "c")
-TOKENS = 8
+TOKENS = 24
 PROMPTS = ((72, 101, 108, 108, 111), (1, 2), (9,), (3, 4, 5) * 4)
 SAMPLINGS = (
     Sampling(),
@@ -86,12 +87,21 @@ class Lives(RuleBasedStateMachine):
         prompt=st.sampled_from(PROMPTS),
         sampling=st.sampled_from(SAMPLINGS),
         standbys=st.integers(0, 2),
+        speculation=st.booleans(),
     )
     def begin(
-        self, stages: int, prompt: tuple[int, ...], sampling: Sampling, standbys: int
+        self,
+        stages: int,
+        prompt: tuple[int, ...],
+        sampling: Sampling,
+        standbys: int,
+        speculation: bool,
     ) -> None:
         self.come_back()
-        asked = Asked(prompt, TOKENS, sampling, ignore_end=True, shards=stages, standbys=standbys)
+        asked = Asked(
+            prompt, TOKENS, sampling, ignore_end=True,
+            shards=stages, standbys=standbys, speculation=speculation,
+        )  # fmt: skip
         self.right = decoders.uncut(self.file, asked)
         self.id = serving.start(self.model, asked, "")
         self.stages = stages
@@ -152,7 +162,7 @@ class Lives(RuleBasedStateMachine):
     def stages_are_given_standbys(self) -> None:
         session = GenerationSession.objects.select_related("plan", "model").get(pk=self.id)
         endings.write_down(session)
-        following.keep(session, clock.now() + timedelta(hours=1))
+        Finder().keep([session], clock.now() + timedelta(hours=1))
         for standby in following.active().filter(stage__session=session, opened_by=""):
             held = _held(standby.stage, standby)
             self.where[id(held)] = standby.browser
@@ -177,9 +187,7 @@ class Lives(RuleBasedStateMachine):
     def the_answer_of_the_store_is_lost(self, stage: int) -> None:
         """The same step is done again by who does not know that it was passed on."""
         for held in [each for each in self.held if each.index == stage and each.place]:
-            place, cursor = held.place, held.cursor
-            if self.step(held) and held in self.held:
-                held.place, held.cursor = place, cursor
+            self.step(held, heard=False)
         self.listen()
 
     @rule(browser=st.sampled_from(BROWSERS))
@@ -219,28 +227,38 @@ class Lives(RuleBasedStateMachine):
     def ended(self) -> bool:
         return bool(self.told) and isinstance(self.told[-1], Ended)
 
-    def step(self, held: HeldStage) -> bool:
-        """Whether it computed something."""
+    def step(self, held: HeldStage, *, heard: bool = True) -> None:
+        """Compute its next input, if it has one; `heard`: what the store says of it comes back."""
         worker = self.workers[self.where[id(held)]]
-        found: Any = client().xread({streams.in_key(self.id, held.index): held.cursor}, 1)
-        if not found:
-            return False
-        entry, fields = found[0][1][0]
-        if streams.END in fields:
-            return False
+        if held.next is None and not self.came(held):
+            return
         try:
-            held.came(entry.decode(), fields[streams.FRAME])
+            if held.ahead:
+                held.settle()
+            if not held.ready:
+                return
             reply = worker.page.step(held.ask())
             call = held.given(cast("BrowserWorker", worker), reply)
-            (answer,) = self.exchange.pass_on([call], {held.key: entry.decode()}, 0)
+            (answer,) = self.exchange.pass_on([call], {held.key: held.cursor}, 0)
             self.exchange.wait({}, 0)
-            held.passed(answer, call)
+            if heard:
+                held.passed(answer, call)
         except Closed:
             self.drop(held)
         except Lost as lost:
             self.drop(held)
             recovery.give(self.id, held.index, held.epoch, lost.category, str(lost))
             self.take_over()
+
+    def came(self, held: HeldStage) -> bool:
+        """Whether it has a next input now."""
+        found: Any = client().xread({streams.in_key(self.id, held.index): held.cursor}, 1)
+        if not found:
+            return False
+        entry, fields = found[0][1][0]
+        if streams.END in fields:
+            return False
+        held.came(entry.decode(), fields[streams.FRAME])
         return True
 
     def look(self, held: HeldStage) -> None:
@@ -268,7 +286,7 @@ class Lives(RuleBasedStateMachine):
         """Without further harm it comes to its end, unless it did."""
         if not hasattr(self, "id"):
             return
-        for _ in range(40 * self.stages):
+        for _ in range(5 * TOKENS * self.stages):
             if self.ended:
                 break
             self.all_go_on(1)

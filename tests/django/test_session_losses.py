@@ -13,7 +13,7 @@ from browsers.core.failures import Category
 from browsers.redis import client
 from browsers.state import live
 from inference.core.generation.asked import Ended, Ending, Paused, Resumed, TokenWritten
-from inference.generation import endings, frames, recovery, serving, streams, watch
+from inference.generation import endings, frames, recovery, serving, streams
 from inference.generation.streams import Said
 from inference.generation.watch import Watcher
 from inference.models import GenerationSession, OnnxModel
@@ -99,13 +99,6 @@ def test_a_new_worker_of_a_browser_has_nothing(writer: OnnxModel) -> None:
     publish("b", memory_limit_mb=4000.0, worker="another")
     Watcher().turn()
     assert stages(session) == [("a", 1), ("c", 2)]
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watcher looks at sessions at every turn, and leaves nothing to the browsers' workers."""
-    monkeypatch.setattr(watch, "_WRITE_EVERY_S", 0.0)
-    monkeypatch.setattr(watch, "_BEYOND_S", 0.0)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -17,7 +17,7 @@ from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Asked, TokenWritten
 from inference.core.generation.sampled import Pick
-from inference.generation import frames, recovery, serving, streams
+from inference.generation import endings, frames, recovery, serving, streams
 from inference.generation.opening import _held
 from inference.generation.scripts import Call
 from inference.generation.stage import HeldStage
@@ -113,13 +113,14 @@ def test_a_text_of_two_stages_that_is_begun_anew_goes_on(
             assert go_on.wait(30)
 
     of[rows.get(index=1).browser].decoding.before = wait
-    for row in rows:
+    for row in rows.all():
         of[row.browser].loop.open(_held(row))
     assert reached.wait(60)
     session = GenerationSession.objects.get(pk=key)
+    endings.write_down(session)
     assert recovery.rebuild(session, "the store was started anew")
     go_on.set()
-    for row in rows:
+    for row in rows.all():
         of[row.browser].loop.open(_held(row))
     told = list(serving.listen(key))
     assert [each.pick.token for each in told if isinstance(each, TokenWritten)] == right

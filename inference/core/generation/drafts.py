@@ -20,7 +20,10 @@ _COST, _AT_FIRST, _PER_TOKEN, _AT_MOST = 0.55, 1.1, 0.02, 6.0
 
 
 class Drafts:
-    """Of one text; the same tokens, told in the same pieces, make the same drafts."""
+    """Of one text; the same tokens, told in the same pieces, make the same drafts.
+
+    Who catches up tells them in other pieces, and may draft otherwise after it: the text is the same.
+    """
 
     def __init__(self, prompt: Sequence[int]) -> None:
         self._tokens: list[int] = []

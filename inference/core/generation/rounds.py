@@ -24,6 +24,7 @@ class Waiting(Generic[Item]):
 
     `count` of its positions that are not drafted; `since`: when its stage computed last. `run`: steps that
     name the same one may be computed in one run of their model, which takes `takes_s`, 0 where nobody knows.
+    `follows`: it is a standby's, for which nobody waits.
     """
 
     item: Item
@@ -31,17 +32,20 @@ class Waiting(Generic[Item]):
     since: float
     run: Hashable | None = None
     takes_s: float = 0.0
+    follows: bool = False
 
 
 def rounds(waiting: Sequence[Waiting[Item]], *, held: int, stages: int) -> list[list[Item]]:
-    """Who has waited longest comes first; each round's outcome is passed on before the next is asked for.
+    """Who has waited longest comes first, standbys last.
+
+    Each round's outcome is passed on before the next is asked for.
 
     1. Steps of one position, together: at most a share of the sessions `held` here, so that while one browser
        computes some of those that go through `stages` browsers, the next one has the others. And no more runs
        of models than fit into `ROUND_S`, but one.
     2. One step of a prompt.
     """
-    ordered = sorted(waiting, key=lambda each: each.since)
+    ordered = sorted(waiting, key=lambda each: (each.follows, each.since))
     most = min(MOST, max(1, -(-held // stages)))
     singles = _in_time(each for each in ordered if each.count == 1)[:most]
     prompts = [each.item for each in ordered if each.count > 1][:1]

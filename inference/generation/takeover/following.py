@@ -1,8 +1,8 @@
-"""Which browsers follow a stage: found, asked, given up, and the one that takes over.
+"""The browsers that follow a stage: what they do, when one is given up, and which one takes over.
 
-1. Once a text has its first token, each stage that lacks a standby is given one, in a browser that neither
-   has the stage nor follows it. It is asked as for a stage, reads the same inputs and computes them, under
-   an epoch of its own that is later than the stage's.
+1. Once a text has its first token, each stage that lacks a standby is given one (finding.py), in a browser
+   that neither has the stage nor follows it. It is asked as for a stage, reads the same inputs and computes
+   them, under an epoch of its own that is later than the stage's.
 2. What it gives is compared with what stands there; one that gives something else is given up.
 3. When the stage is lost, `follower` names the one whose epoch the stage's becomes. The store takes what that
    one gives from then on; others with later epochs follow on.
@@ -12,27 +12,24 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from celery import current_app
+from django.conf import settings
 from django.db.models import Max, QuerySet
 
 from browsers import clock
 from browsers.core.failures import Category
-from browsers.queues import queue_of
 from browsers.state import live
 from browsers.state.live import LiveBrowser
-from inference.core.placement import NoBrowser
-from inference.generation import placing
-from inference.models import GenerationSession, GenerationStage, GenerationStandby, SessionState
-from inference.store import transactions
+from inference.generation import streams
+from inference.models import GenerationStage, GenerationStandby, SessionState
 
 log = logging.getLogger(__name__)
-FOLLOW_STAGE: Final = "inference.tasks.follow_stage"
-_AGAIN: Final = timedelta(seconds=10)
+_BEYOND: Final = timedelta(seconds=60)
+_NEAR: Final = 32
+"""Positions: standbys say where they are now and then, each at another moment."""
 
 
 def active() -> QuerySet[GenerationStandby]:
@@ -49,85 +46,64 @@ def next_epoch(row: GenerationStage) -> int:
 
 
 def follower(row: GenerationStage) -> GenerationStandby | None:
-    """The standby that takes the stage over; None: none can."""
+    """The standby that takes the stage over: of those that are about as far as the furthest, the first.
+
+    None: none can.
+
+    Raises:
+        RedisError: the store does not answer.
+    """
     alive = live.living()
-    standbys = active().filter(stage=row).exclude(browser=row.browser)
-    return next((each for each in standbys if _follows(each, alive)), None)
+    standbys = [each for each in active().filter(stage=row) if _follows(each, alive)]
+    standbys = [each for each in standbys if each.browser != row.browser]
+    if len(standbys) < 2:
+        return standbys[0] if standbys else None
+    holders = [(row.index, each.epoch) for each in standbys]
+    where = streams.where(str(row.session_id), holders)
+    near = (each for each, at in zip(standbys, where, strict=True) if at >= max(where) - _NEAR)
+    return next(near)
 
 
 def lost(session_id: str, index: int, epoch: int, category: Category, why: str) -> bool:
-    """Note that the standby with that epoch follows no more; False: there is none."""
+    """Note that the standby with that epoch follows no more, which it is told; False: there is none.
+
+    Raises:
+        RedisError: the store does not answer.
+    """
     standbys = active().filter(stage__session__pk=session_id, stage__index=index, epoch=epoch)
+    standby = standbys.first()
+    if standby is None:
+        return False
+    streams.give_up(session_id, index, epoch)
     changed = bool(standbys.update(category=category, why=why, given_at=clock.now()))
     if changed:
         log.warning("stage %s of %s lost a standby: %s", index, session_id, why)
+        streams.wake(standby.browser)
     return changed
 
 
-def look(alive: Mapping[str, LiveBrowser]) -> None:
-    """Give those up whose browser is gone, is drained, or has a new worker."""
+def look(alive: Mapping[str, LiveBrowser], now: datetime) -> None:
+    """Give those up whose browser is gone, is drained, or has a new worker, or that do not begin."""
     for standby in active():
-        if standby.opened_by and not _follows(standby, alive):
-            named = (str(standby.stage.session_id), standby.stage.index, standby.epoch)
+        named = (str(standby.stage.session_id), standby.stage.index, standby.epoch)
+        if standby.opened_by:
+            gone = not _follows(standby, alive)
+        else:
+            there = alive.get(standby.browser)
+            gone = there is None or there.state == live.DRAINING
+        if gone:
             lost(*named, Category.BROWSER_CRASH, f"{standby.browser} is not there any more")
+        elif not standby.opened_by and now - standby.given_at > _begins_within():
+            seconds = _begins_within().total_seconds()
+            why = f"{standby.browser} did not begin to follow within {seconds:g} s"
+            lost(*named, Category.TIMEOUT, why)
 
 
-def keep(session: GenerationSession, now: datetime) -> None:
-    """Find a standby for each stage of a text that lacks one."""
-    count = session.wanted.standbys
-    if not count or not session.written:
-        return
-    for row in session.stages.select_related("plan_shard").exclude(opened_by=""):
-        row.session = session
-        standbys = list(row.standbys.all())
-        there = [each.browser for each in standbys if not each.category]
-        if len(there) >= count:
-            continue
-        resting = {
-            each.browser for each in standbys if each.category and now - each.given_at < _AGAIN
-        }
-        browser = _best(row, {row.browser, *there, *resting})
-        if browser:
-            _ask(row, browser, now)
+def _begins_within() -> timedelta:
+    """For how long a file may be loaded and proved, and what its browser was at before."""
+    return timedelta(seconds=settings.WEBPOOL_ATTEMPT_TIMEOUT_S) + _BEYOND
 
 
 def _follows(standby: GenerationStandby, alive: Mapping[str, LiveBrowser]) -> bool:
     there = alive.get(standby.browser)
     return there is not None and there.state == "ready" and there.worker == standby.opened_by
-
-
-def _best(row: GenerationStage, taken: set[str]) -> str:
-    """The browser that is to follow the stage; empty: there is none."""
-    session = row.session
-    stages = session.stages.exclude(pk=row.pk).values_list("browser", flat=True)
-    standbys = active().filter(stage__session=session).values_list("browser", flat=True)
-    views = [view for view in placing.pool() if view.state == "ready" and view.id not in taken]
-    try:
-        return placing.browser_for(
-            row.plan_shard,
-            session.wanted,
-            session.decoder,
-            beside=Counter(stages) + Counter(standbys),
-            avoid=row.avoid,
-            views=views,
-        )
-    except NoBrowser:
-        return ""
-
-
-@transactions.repeated
-def _ask(row: GenerationStage, browser: str, now: datetime) -> None:
-    with transactions.alone(f"generation:{row.session_id}"):
-        if not GenerationStage.objects.filter(pk=row.pk, epoch=row.epoch).exists():
-            return  # it was given on meanwhile
-        row.standbys.filter(browser=browser).delete()
-        standby = GenerationStandby.objects.create(
-            stage=row, epoch=next_epoch(row), browser=browser, given_at=now
-        )
-    current_app.send_task(
-        FOLLOW_STAGE,
-        (str(row.session_id), row.index, standby.epoch),
-        queue=queue_of(browser),
-        ignore_result=True,
-        declare=[],
-    )

@@ -4,9 +4,9 @@
    their step computes beside them (placing.alike), those that follow one another in the log are one step: as
    if all tokens after the first had been drafted, each of them right.
 2. Of each logged step no more is taken than the next one left: drafts that were wrong were cut off.
-3. The last step of a log is never taken: what it gave may be unknown. Nor is one whose outcome the next
-   stage was not given, as where a text is begun anew: that is appended, and comes of its own step. What the
-   others gave must be what comes of them here, to the bit.
+3. The last step of a log is never taken: what it gave may not be known yet. Nor is one whose outcome the next
+   stage was not given, as where a text is begun anew: that is passed on, and so comes of its own step. What
+   the others gave must be what comes of them here, to the bit.
 """
 
 from __future__ import annotations
