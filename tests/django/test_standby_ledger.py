@@ -150,7 +150,7 @@ def test_a_text_without_standbys_asks_for_none(writer: OnnxModel) -> None:
 
 
 def test_a_standby_that_never_began_is_given_up(writer: OnnxModel) -> None:
-    session, key = stood_by(writer)
+    stood_by(writer)
     GenerationStandby.objects.update(opened_by="")
     first, second = GenerationStandby.objects.order_by("stage__index")
     following.look(live.living(), clock.now())
@@ -243,7 +243,7 @@ def test_what_cannot_be_opened_is_not_kept(writer: OnnxModel) -> None:
     (row,) = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
     browser = Browser(row.browser)
     browser.holding = SimpleNamespace(hold=lambda *asked, **named: "")
-    browser.status = object()  # it says nothing of itself
+    browser.status = SimpleNamespace()  # it says nothing of itself
     _open(cast("BrowserWorker", browser), row)
     assert browser.decoding.released == [f"{row.session_id}:0"]
     assert client().llen(streams.TOLD) == 1
