@@ -160,32 +160,38 @@ def test_a_standby_that_gives_something_else_is_given_up(
 
 def test_a_standby_that_is_ahead_waits_for_the_stage(model: OnnxModel, right: list[int]) -> None:
     """Begun anew, a text has all its steps at once: a standby may be faster than who has the stage."""
-    text = Text(model)
-    two, follows, go_on = threading.Event(), threading.Event(), threading.Event()
+    of = {name: Browser(name) for name in ("a", "b", "c")}
+    key = serving.start(model, Asked(PROMPT, TOKENS, ignore_end=True, shards=2, standbys=1), "")
+    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    first, last = rows.filter(session__pk=key)
+    at_twenty, go_on, slow = threading.Event(), threading.Event(), threading.Event()
 
     def wait(step: int) -> None:
-        if step == 2:
-            two.set()
-            assert follows.wait(30)
-        assert step < 20 or go_on.wait(30)
+        if step >= 20:
+            at_twenty.set()
+            assert go_on.wait(30)
 
-    text.has.decoding.before = wait
-    text.open()
-    assert two.wait(30)
-    follows.set()
-    session = GenerationSession.objects.get(pk=text.key)
-    until(lambda: text.has.decoding.at >= len(PROMPT) + 20)
+    of[last.browser].decoding.before = wait
+    for row in (first, last):
+        of[row.browser].loop.open(_held(row))
+    assert at_twenty.wait(30)
+    session = GenerationSession.objects.get(pk=key)
     endings.write_down(session)
-    held_up = threading.Event()
-    text.has.decoding.before = lambda step: held_up.wait(30)
     assert recovery.rebuild(session, "the store was started anew")
+    of[first.browser].decoding.before = lambda step: slow.wait(30)
     go_on.set()
-    text.row.refresh_from_db()
-    text.open()
-    standby = text.follow()
-    until(lambda: text.other.decoding.computed > 0)
-    until(lambda: any(held.ahead for held in text.other.loop._held.values()))
-    held_up.set()
-    assert text.hear() == right
+    for row in rows.filter(session__pk=key):
+        GenerationStage.objects.filter(pk=row.pk).update(opened_by="test")
+        of[row.browser].loop.open(_held(row))
+    Finder().keep([session], clock.now())
+    standby = GenerationStandby.objects.select_related("stage").get(stage=first)
+    follows = _held(rows.get(pk=first.pk), standby)
+    of[standby.browser].loop.open(follows)
+    until(lambda: follows.ahead)
+    slow.set()
+    assert [
+        each.pick.token for each in serving.listen(key) if isinstance(each, TokenWritten)
+    ] == right
     standby.refresh_from_db()
     assert standby.category == ""
+    until(lambda: not of[standby.browser].loop._held)

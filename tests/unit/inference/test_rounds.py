@@ -52,3 +52,9 @@ def test_nobody_waits_for_ever(counts: list[tuple[int, float]], stages: int) -> 
             for w in waiting
         ]
     assert seen == set(range(len(counts)))
+
+
+def test_who_has_a_stage_comes_before_a_standby() -> None:
+    waiting = [Waiting("standby", 1, 1.0, follows=True), Waiting("a", 1, 2.0), Waiting("b", 1, 3.0)]
+    assert rounds(waiting, held=2, stages=1) == [["a", "b"]]
+    assert rounds(waiting, held=3, stages=1) == [["a", "b", "standby"]]
