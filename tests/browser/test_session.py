@@ -281,6 +281,12 @@ def test_a_backend_without_a_time_is_timed_again(
     assert all(each.probe_ms is not None for each in facts.healthy)
 
 
+def bring_back(bench: Bench) -> None:
+    """Load the models that went with the engine: this test's, and others that were loaded before."""
+    while bench.session._residents.lost:
+        bench.session.idle.do_next(60)
+
+
 def test_a_backend_that_is_late_is_asked_again_while_idle(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,7 +302,7 @@ def test_a_backend_that_is_late_is_asked_again_while_idle(
     assert backends.named("wasm").probe_ok is True
 
     backends._check("wasm", Deadline(0.001))
-    bench.session.idle.do_next(60)  # the model that went with the engine
+    bring_back(bench)
     assert bench.session.idle.due
     bench.session.idle.do_next(0.001)
     assert "asked again when idle" in (backends.named("wasm").error or "")
@@ -311,7 +317,7 @@ def test_a_backend_that_is_late_is_asked_again_while_idle(
     for _ in range(4):  # as repairs do it: that uses up no turn
         backends._check("wasm", Deadline(0.0001))
     assert backends.named("wasm").probe_ok is None
-    bench.session.idle.do_next(60)  # the model that went with the engine
+    bring_back(bench)
     for _ in range(2):
         assert backends.named("wasm").probe_ok is None
         bench.session.idle.do_next(0.0001)
