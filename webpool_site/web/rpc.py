@@ -40,6 +40,7 @@ _CODES: Final = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     409: grpc.StatusCode.ABORTED,
     410: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -171,7 +172,9 @@ class _Service:
 
 
 class LateMessage(InvalidRequest):
-    status = 504
+    """It did not come in time; over HTTP such a request is answered with 408, too."""
+
+    status = 408
 
 
 async def _received(calls: AsyncIterator[bytes], most_bytes: int) -> bytes:
