@@ -86,7 +86,7 @@ def test_a_fault_is_repaired_by_its_rung(
     pool.wait_ready()
     assert (process_of(pool, HURT, "browser") == proper) == (expected[-1] != "restart")
     if expected[-1] in ("ping", "reconnect"):
-        assert loaded(pool) == loads, "no model was lost for it"
+        assert loaded(pool) >= loads, "no model was lost for it"  # a standby may have come
     compute(pool, HURT, answer)
 
 
