@@ -124,21 +124,30 @@ def _given_up(row: GenerationStage, category: Category, why: str) -> str:
 
 
 def _place(row: GenerationStage, avoid: Mapping[str, str]) -> str:
-    """The browser that takes it now; empty: none can."""
-    session = row.session
-    others = session.stages.exclude(pk=row.pk).values_list("browser", flat=True)
+    """The browser that takes it now; empty: none can, and the stage waits."""
     try:
-        return placing.browser_for(
-            row.plan_shard,
-            session.wanted,
-            session.decoder,
-            beside=Counter(others),
-            avoid=avoid,
-            views=[view for view in placing.pool() if view.state == "ready"],
-        )
+        return _browser_for(row, avoid)
     except NoBrowser as none:
         log.warning("stage %s waits: %s", row, none)
         return ""
+
+
+def _browser_for(row: GenerationStage, avoid: Mapping[str, str]) -> str:
+    """The browser that takes it now.
+
+    Raises:
+        NoBrowser: says why none can.
+    """
+    session = row.session
+    others = session.stages.exclude(pk=row.pk).values_list("browser", flat=True)
+    return placing.browser_for(
+        row.plan_shard,
+        session.wanted,
+        session.decoder,
+        beside=Counter(others),
+        avoid=avoid,
+        views=[view for view in placing.pool() if view.state == "ready"],
+    )
 
 
 @transactions.repeated
@@ -238,7 +247,10 @@ def _told(pk: uuid.UUID, epochs: Sequence[int]) -> Sequence[str] | None:
 def place_waiting(now: datetime, most_s: float) -> None:
     """Try again to place stages that no browser could take; a session that waited too long fails."""
     for row in _stages().filter(browser=""):
-        browser = _place(row, row.avoid)
+        try:
+            browser, why = _browser_for(row, row.avoid), ""
+        except NoBrowser as none:
+            browser, why = "", str(none)
         if browser:
             taken = GenerationStage.objects.filter(pk=row.pk, epoch=row.epoch, browser="")
             if taken.update(browser=browser, given_at=now):
@@ -249,5 +261,5 @@ def place_waiting(now: datetime, most_s: float) -> None:
             endings.fail(
                 row.session,
                 Category.NO_BROWSER,
-                f"no browser could take stage {row.index} for {most_s:g} s",
+                f"no browser could take stage {row.index} for {most_s:g} s: {why}",
             )
