@@ -12,6 +12,7 @@ import functools
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 import redis.exceptions
@@ -26,7 +27,7 @@ from inference.core.placement import BrowserView, NoBrowser, ShardView, Wishes, 
 from inference.core.standbys import Held, Holder, missing
 from inference.models import OnnxModel, PlanShard
 from inference.scheduling import advice
-from inference.scheduling.pool_view import outstanding, snapshot
+from inference.scheduling.pool_view import outstanding, snapshot, stages_held
 
 log = logging.getLogger(__name__)
 LOAD_SHARD = "inference.tasks.load_shard"
@@ -44,7 +45,7 @@ class Standbys:
     def keep(self, now: float) -> list[tuple[str, str]]:
         """Have missing standbys loaded, one at most in each browser; returns file and browser of each."""
         live = living()
-        waiting = outstanding()
+        waiting = Counter(outstanding()) + stages_held()
         pool = {b.id: holder(b, waiting.get(b.id, 0)) for b in live.values()}
         self._forget_loaded(pool)
         sent: list[tuple[str, str]] = []
@@ -76,7 +77,7 @@ class Standbys:
 
 
 def holder(browser: LiveBrowser, waiting: int) -> Holder:
-    """A browser of the pool as standbys see it; `waiting`: shards queued or running there."""
+    """A browser of the pool as standbys see it; `waiting`: shards queued or running there, and texts' stages."""
     closed = browser.breakers.state(time.time()).value == "closed"
     return Holder(
         id=browser.id,
