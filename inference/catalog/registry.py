@@ -21,6 +21,7 @@ from inference.store.files import files_dir, keep, made_files, path_of
 from inference.store.statements import Ask
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_TAKEN = {"stats": "/v2/models/stats tells the statistics of all models"}
 # Whoever writes a row that names files, or deletes files that no row names, holds the lock of this name.
 FILES = "files"
 _KEY = Ask("model_key", OnnxModel, ("name",))
@@ -101,6 +102,8 @@ def check_words(name: str, model_type: str) -> None:
         raise InvalidRequest(
             f"model name {name!r}: expected letters, digits, - and _, at most 128 characters"
         )
+    if name in _TAKEN:
+        raise InvalidRequest(f"model name {name!r}: expected another one: {_TAKEN[name]}")
     if model_type not in ModelType.values:
         raise InvalidRequest(
             f"model type {model_type!r}: expected one of {', '.join(ModelType.values)}"
