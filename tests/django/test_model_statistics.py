@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from inference.catalog.registry import check_words
+from inference.errors import InvalidRequest
 from inference.models import Attempt, OnnxModel, Outcome, Run, RunState
 from inference.telemetry.model_statistics import statistics
 from tests.support.ledger import make_run, publish
@@ -72,3 +74,9 @@ def test_a_model_that_never_ran(database: None) -> None:
     model.delete()
     assert (told["last_inference"], told["inference_count"]) == (0, 0)
     assert {one["count"] for one in told["inference_stats"].values()} == {0}
+
+
+def test_no_model_is_named_as_their_address_is() -> None:
+    check_words("statistics", "other")
+    with pytest.raises(InvalidRequest, match="'stats': expected another one: /v2/models/stats tells"):
+        check_words("stats", "other")

@@ -78,6 +78,8 @@ def test_without_any_browser_it_waits_and_then_fails(writer: OnnxModel) -> None:
     recovery.place_waiting(session.stages.get(index=0).given_at + timedelta(seconds=121), 120)
     session.refresh_from_db()
     assert (session.ending, session.error_category) == ("failed", Category.NO_BROWSER)
+    assert session.error.startswith("no browser could take stage 0 for 120 s: ")
+    assert "no browser" in session.error.partition(": ")[2], "and why"
 
 
 def test_a_browser_that_is_drained_is_left_where_another_can_take_over(writer: OnnxModel) -> None:
