@@ -199,7 +199,7 @@ WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
 # without any browser that could take it for the length of a run's deadline, the text fails.
 WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
 # Once enough of its steps were measured, twenty times the 95th percentile of them does, but at least so long.
-WEBPOOL_SESSION_STALL_S = env_float("WEBPOOL_SESSION_STALL_S", 3.0)
+WEBPOOL_SESSION_STALL_S = env_float("WEBPOOL_SESSION_STALL_S", 2.0)
 # The most positions of a prompt that are computed at once: other texts of the browser wait for them.
 WEBPOOL_PROMPT_STEP = max(3, env_int("WEBPOOL_PROMPT_STEP", 128))
 # A stage that nothing came to for so long is closed.

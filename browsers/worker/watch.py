@@ -128,7 +128,10 @@ class Watch:
             silent = session.connection
             try:
                 session.ping(_PULSE_WITHIN_S)
-                self._look_for_stopped(session)
+                if self._look_for_stopped(session):
+                    # The repair waits for what the main thread is at, which may never be answered.
+                    self._stop.wait(_PULSE_WITHIN_S)
+                    session.cut(silent)
             except DeadlinePassed:
                 if self._status.state == BrowserState.READY:
                     log.warning("%s: no pulse for %g s", self._id, _PULSE_WITHIN_S)
@@ -144,12 +147,14 @@ class Watch:
             except Exception:
                 log.exception("%s: pulse", self._id)
 
-    def _look_for_stopped(self, session: BrowserSession) -> None:
-        """A page computes on without its browser, which could not be repaired, nor ended by itself."""
+    def _look_for_stopped(self, session: BrowserSession) -> bool:
+        """Whether its browser or driver stands still: a page computes on without them for a while."""
         before, self._stopped = self._stopped, frozenset(session.stopped())
         if still := before & self._stopped:
             why = f"stopped for {_PULSE_EVERY_S:g} s: {', '.join(sorted(still))}"
             self.heard(SessionEvent("stopped", Category.TIMEOUT, why, Rung.RESTART))
+            return True
+        return False
 
     @property
     def hung(self) -> bool:

@@ -32,7 +32,7 @@ from inference.generation.streams import Said
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 5.0
 _BLOCK_MS: Final = 1000
-_AHEAD_MS: Final = 100
+_AHEAD_MS: Final = 50
 _AGAIN_S: Final = 0.1
 
 Outcome = TypeVar("Outcome")
@@ -156,8 +156,9 @@ class DecodeLoop:
             return
         after = {held.key: held.next.entry for held, _ in calls if held.next is not None}
         others = any(held.ready and held.key not in after for held in self._stages())
+        most_ms = _AHEAD_MS if any(held.follows for held in self._stages()) else _BLOCK_MS
         answers = self._exchange.pass_on(
-            [call for _, call in calls], {**self._read(), **after}, 0 if others else _BLOCK_MS
+            [call for _, call in calls], {**self._read(), **after}, 0 if others else most_ms
         )
         for (held, call), answer in zip(calls, answers, strict=True):
             self._guarded(held, functools.partial(held.passed, answer, call))
@@ -266,11 +267,16 @@ def _runs(replies: Sequence[Reply | Refusal]) -> float:
 def _round_s(stages: Sequence[HeldStage], *, measured: bool) -> float:
     """How long the page may take for a step of each: at worst they are computed one after another.
 
-    Those that were never measured have the time of one in all: a page that hangs is to be noticed.
+    A page that stands still does so for all of them: the least that a step may take counts once. Those that
+    were never measured have the time of one in all: a page that hangs is to be noticed.
     """
-    known = [held.times.within_s() if measured else None for held in stages]
-    unknown = [held.timeout_s for held, within in zip(stages, known, strict=True) if within is None]
-    return sum(within for within in known if within is not None) + max(unknown, default=0.0)
+    slow = [held.times.slow_s() if measured else None for held in stages]
+    known = sum(each for each in slow if each is not None)
+    least = [
+        held.times.at_least_s for held, each in zip(stages, slow, strict=True) if each is not None
+    ]
+    unknown = [held.timeout_s for held, each in zip(stages, slow, strict=True) if each is None]
+    return max(known, *least, 0.0) + max(unknown, default=0.0)
 
 
 @functools.cache

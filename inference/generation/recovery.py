@@ -2,7 +2,8 @@
 
 1. `give` raises the stage's epoch in the ledger, then in the store, where it shuts out who held it before.
    Two who notice the same loss give it once.
-2. A standby that follows the stage (takeover/following.py) has it then, and goes on. Without one, the new
+2. A standby that follows the stage (takeover/following.py) has it then, and goes on; it also says when it has
+   waited for the stage for longer than ever (`overtake`). Without one, the new
    holder replays the stage's log, with the same boundaries between steps, and compares what it gives with
    what the next stage was given already.
 3. `rebuild` begins a session anew from its row: the prompt, and the tokens that were told. One that began
@@ -16,10 +17,11 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from celery import current_app
+from django.conf import settings
 from django.db.models import QuerySet
 
 from browsers import clock
@@ -46,6 +48,7 @@ OPEN_STAGE: Final = "inference.tasks.open_stage"
 STANDBY, REPLAY, RECOMPUTE = "standby", "replay", "recompute"
 # So often in a row a stage may be given on without having gone on anywhere.
 _MOST_IN_VAIN: Final = 8
+_OVERTAKEN_AFTER: Final = timedelta(seconds=5)
 
 
 def send(rows: Iterable[GenerationStage]) -> None:
@@ -99,6 +102,25 @@ def give(session_id: str, index: int, epoch: int, category: Category | None, why
     else:
         streams.wake(browser)
     return True
+
+
+def overtake(session_id: str, index: int, epoch: int, seconds: float, now: datetime) -> bool:
+    """Give a stage to its standbys, as the one with that epoch has waited so many seconds for it.
+
+    Nobody is blamed: a browser that stands still is found out by its own worker. It stays where its browser
+    said that it computes something longer first, and where it was given to a moment ago.
+    """
+    row = _stages().filter(session__pk=session_id, index=index).first()
+    if row is None or row.session.reused or now - row.given_at < _OVERTAKEN_AFTER:
+        return False
+    allowed = streams.allowed_s(session_id, row.session.plan.num_shards)[index]
+    if allowed is None or allowed >= settings.WEBPOOL_SESSION_STEP_S:
+        return False
+    follows = following.active().filter(stage=row, epoch=epoch).exists()
+    if not follows or following.follower(row) is None:
+        return False
+    why = f"{row.browser} gave nothing for {seconds:.2f} s, which its standby has"
+    return give(session_id, index, row.epoch, None, why)
 
 
 def _stages() -> QuerySet[GenerationStage]:

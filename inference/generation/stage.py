@@ -18,6 +18,7 @@ from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.batches import batch_of
+from inference.core.generation.lead import Lead
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.core.generation.stages import Stage
 from inference.core.generation.step_times import StepTimes
@@ -77,7 +78,7 @@ class HeldStage:
     `batches`: its steps may be computed with those of other sessions.
     `catch_up`: it may compute what it lacks in strides.
     `follows`: it is a standby, whose epoch is not the stage's yet; `_owed`: what it computed before the
-    browser that has the stage did.
+    browser that has the stage did, and `lead`: for how long it waits for that.
     """
 
     session: str
@@ -101,9 +102,11 @@ class HeldStage:
     cursor: str = "0-0"
     next: Input | None = None
     used: float = field(default_factory=time.monotonic)
+    lead: Lead = field(default_factory=Lead)
     _unsaid: int = 0
     _said: bool = False
     _said_where: float = float("-inf")
+    _said_ahead: float = float("-inf")
     _owed: Call | None = None
 
     def came(self, entry: str, frame: bytes) -> None:
@@ -124,8 +127,8 @@ class HeldStage:
 
     @property
     def ahead(self) -> bool:
-        """Whether it has a next step, and came further than the stage: it is to `settle` first."""
-        return self.next is not None and self._owed is not None
+        """Whether it came further than the stage: it is to `settle` before its next step."""
+        return self._owed is not None
 
     @property
     def key(self) -> str:
@@ -353,6 +356,8 @@ class HeldStage:
     def settle(self) -> None:
         """Compare what nobody had given yet when it was computed, or give it; else it is still `ahead`.
 
+        The control worker is told when it is so for longer than ever: the stage may stand still.
+
         Raises:
             Lost, Closed, RedisError: as `passed`.
         """
@@ -362,6 +367,10 @@ class HeldStage:
         appended = streams.appended(scripts.run(call))
         self._owed = None
         self._judge(appended, call)
+        now = time.monotonic()
+        if self.ahead and self.lead.is_too_long(now) and now - self._said_ahead >= _SAY_EVERY_S:
+            streams.tell_ahead(self.session, self.index, self.epoch, self.lead.waits_s(now))
+            self._said_ahead = now
 
     def _judge(self, appended: Appended, call: Call) -> None:
         match appended.said:
@@ -370,7 +379,9 @@ class HeldStage:
             case Said.FOLLOWS:
                 if call.script != scripts.STANDS:
                     self._owed = call
+                    self.lead.begin(time.monotonic())
             case Said.HAD:
+                self.lead.end(time.monotonic())
                 if not is_same(appended.had, call.args[streams.GIVEN], self.backend):
                     raise Lost(Category.WRONG_ANSWER, _OTHERWISE.format(self.index, self.cursor))
             case Said.STALE | Said.ENDED:

@@ -331,6 +331,13 @@ def tell_lost(session: str, stage: int, epoch: int, category: Category, why: str
     )
 
 
+def tell_ahead(session: str, stage: int, epoch: int, seconds: float) -> None:
+    """Tell the control worker that the standby with that epoch waits so long for what the stage gives."""
+    tell_control(
+        {"what": "ahead", "session": session, "stage": stage, "epoch": epoch, "seconds": seconds}
+    )
+
+
 def wake(browser: str) -> None:
     """Have a browser's loop look at its stages."""
     pipe = client().pipeline()

@@ -1,8 +1,8 @@
 """The control worker's thread for sessions: what it is told, and what nobody tells it.
 
-1. A stage was lost, went on, or the session ended: as the browsers' workers say; a worker ended: as the
-   supervisor says.
-2. A stage's browser is gone, is drained, or was started anew since; or a standby's.
+1. A stage was lost, went on, or gives nothing that its standby does not have, or the session ended: as the
+   browsers' workers say; a worker ended: as the supervisor says.
+2. A stage's browser is gone, is drained, is being repaired for a while, or was started anew since; or a standby's.
 3. A stage has input and gives nothing for longer than its own steps took, and its browser does not tell.
 4. The store is another one, or was started anew: it may have lost what was written last.
 5. What was told is written down every second; a session whose end nobody told of is found by that.
@@ -24,6 +24,7 @@ from django.db import DatabaseError
 
 from browsers import clock
 from browsers.core.failures import Category
+from browsers.models import BrowserState
 from browsers.redis import blocking_client, client
 from browsers.state import live
 from inference.documents import JsonObject
@@ -39,6 +40,7 @@ _WRITE_EVERY_S: Final = 1.0
 _REST_S: Final = 1.0
 _MOST_AT_ONCE: Final = 64  # messages
 _BEYOND_S: Final = 2.0  # the browser's worker notices first, and says more
+_REPAIR_S: Final = 1.0  # what costs no cache takes less
 
 
 class Watcher:
@@ -49,6 +51,7 @@ class Watcher:
         self._wrote = 0.0
         self._finder = Finder()
         self._reached: dict[str, tuple[object, float]] = {}
+        self._repaired: dict[str, float] = {}  # browsers, and since when
         self._unheard = (
             True  # whoever watched before may have died of a message, or the database been away
         )
@@ -92,6 +95,9 @@ class Watcher:
             case "resumed":
                 named = (message["session"], message["stage"], message["epoch"])
                 endings.note_resumed(*named, message["seconds"])
+            case "ahead":
+                named = (message["session"], message["stage"], message["epoch"])
+                recovery.overtake(*named, message["seconds"], clock.now())
             case "gone":
                 pass  # a browser's worker: `_look` comes next
             case "ended":
@@ -131,6 +137,12 @@ class Watcher:
     def _look_at_browsers(self) -> None:
         alive = live.living()
         trusted = live.leases_count()  # asked after it: a pause may have been in between
+        now = time.monotonic()
+        self._repaired = {
+            browser: self._repaired.get(browser, now)
+            for browser, there in alive.items()
+            if there.state == BrowserState.RECOVERING
+        }
         rows = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
         for row in rows.exclude(browser=""):
             there = alive.get(row.browser)
@@ -139,6 +151,8 @@ class Watcher:
                     self._lost(row, Category.TIMEOUT, f"the worker of {row.browser} is gone")
             elif there.state == live.DRAINING:
                 self._lost(row, None, f"{row.browser} is being drained")
+            elif now - self._repaired.get(row.browser, now) > _REPAIR_S:
+                self._lost(row, None, f"{row.browser} is being repaired")
             elif row.opened_by not in ("", there.worker):
                 self._lost(row, Category.BROWSER_CRASH, f"the worker of {row.browser} is a new one")
 

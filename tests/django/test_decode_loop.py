@@ -109,9 +109,10 @@ def at_twenty(model: OnnxModel) -> tuple[DecodeLoop, Decoding, HeldStage, HeldSt
     return loop, decoding, one, another
 
 
-def test_who_waits_for_the_prompt_of_another_is_not_late(writer: OnnxModel) -> None:
+def test_who_waits_for_the_prompt_of_another_is_not_late(writer: OnnxModel, settings: Any) -> None:
     _, decoding, one, another = at_twenty(writer)
-    assert streams.allowed_s(one.session, 1) == [3.0]
+    own = [settings.WEBPOOL_SESSION_STALL_S]
+    assert streams.allowed_s(one.session, 1) == own
     decoding.go_on.set()
     assert decoding.at_prompt.wait(30)
     assert streams.allowed_s(one.session, 1) == [one.timeout_s]
@@ -119,7 +120,7 @@ def test_who_waits_for_the_prompt_of_another_is_not_late(writer: OnnxModel) -> N
     for held in (one, another):
         *_, ended = serving.listen(held.session)
         assert isinstance(ended, Ended) and (ended.ending, ended.tokens) == (Ending.LENGTH, 60)
-    assert streams.allowed_s(one.session, 1) == [3.0], "afterwards it goes by its own steps again"
+    assert streams.allowed_s(one.session, 1) == own, "afterwards it goes by its own steps again"
 
 
 def test_a_page_that_hangs_is_asked_nothing_more_of_what_was_lost(writer: OnnxModel) -> None:
@@ -162,3 +163,9 @@ def test_a_round_has_the_times_that_are_known_and_one_for_the_others(writer: Onn
     known = one.times.within_s()
     assert known is not None and known < one.timeout_s
     assert _round_s([one, another], measured=True) == known + another.timeout_s
+    for _ in range(20):
+        another.times.note(0.01)
+    assert _round_s([one, another], measured=True) == known, "a page stands still for all at once"
+    for _ in range(20):
+        another.times.note(1.0)
+    assert _round_s([one, another], measured=True) == pytest.approx(0.2 + 20.0)

@@ -105,6 +105,29 @@ def test_without_a_standby_that_lives_a_stage_is_replayed(writer: OnnxModel) -> 
     assert session.recoveries.get().how == "replay"
 
 
+def test_a_stage_is_overtaken_where_it_should_give_something(writer: OnnxModel) -> None:
+    session, key = stood_by(writer)
+    row = session.stages.get(index=1)
+    (standby,) = row.standbys.all()
+    later = row.given_at + timedelta(seconds=6)
+
+    def overtakes(epoch: int = standby.epoch, now: Any = later) -> bool:
+        return recovery.overtake(key, 1, epoch, 0.25, now)
+
+    assert not overtakes(), "it has not said how long its steps take"
+    streams.allow(key, 1, row.epoch, 60.0)
+    assert not overtakes(), "it computes something longer first"
+    streams.allow(key, 1, row.epoch, 2.0)
+    assert not overtakes(now=row.given_at + timedelta(seconds=4)), "it was given on a moment ago"
+    assert not overtakes(epoch=row.epoch), "that is no standby"
+    live.withdraw(standby.browser)
+    assert not overtakes(), "the standby is gone"
+    publish(standby.browser, memory_limit_mb=4000.0)
+    assert overtakes()
+    assert stages(session)[1] == (standby.browser, standby.epoch)
+    assert not overtakes(), "it is the stage's own now"
+
+
 def test_a_lost_standby_is_replaced_and_its_browser_rests(writer: OnnxModel) -> None:
     session, key = stood_by(writer)
     row = session.stages.get(index=1)

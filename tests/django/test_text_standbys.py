@@ -6,6 +6,7 @@ Store, ledger and decode loops are webpool's; in place of pages native onnxrunti
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -93,6 +94,37 @@ def test_a_standby_goes_on_where_the_stage_was_lost(
     assert (one.how, one.epoch, one.taken_by) == ("standby", standby.epoch, text.other.id)
     (said,) = report.of_session(text.key)["stages"]
     assert said["browser"] == text.other.id
+
+
+def test_a_standby_goes_on_where_the_stage_stands_still(model: OnnxModel, right: list[int]) -> None:
+    """Nothing fails and no deadline passes: the standby has waited longer than ever before."""
+    text = Text(model)
+    two, follows, awake = threading.Event(), threading.Event(), threading.Event()
+
+    def stands_still(step: int) -> None:
+        if step == 2:
+            two.set()
+            assert follows.wait(30)
+        elif step == 30:
+            assert awake.wait(60)
+
+    text.has.decoding.before = stands_still
+    text.open()
+    assert two.wait(30)
+    standby = text.follow()
+    GenerationStage.objects.update(given_at=clock.now() - timedelta(seconds=6))
+    follows.set()
+    watcher, session = Watcher(), GenerationSession.objects.get(pk=text.key)
+    while not session.recoveries.exists():
+        watcher.turn()
+    assert text.hear() == right
+    (one,) = GenerationSession.objects.get(pk=text.key).recoveries.all()
+    assert (one.how, one.epoch, one.category) == ("standby", standby.epoch, "")
+    assert f"{text.has.id} gave nothing for 0." in one.why
+    text.row.refresh_from_db()
+    assert (text.row.browser, text.row.avoid) == (text.other.id, {}), "nobody is blamed"
+    awake.set()
+    until(lambda: text.has.decoding.released)
 
 
 def test_a_standby_computes_all_and_writes_nothing(model: OnnxModel, right: list[int]) -> None:

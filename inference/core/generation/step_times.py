@@ -22,7 +22,7 @@ class StepTimes:
     """
 
     def __init__(self, at_least_s: float) -> None:
-        self._at_least_s = at_least_s
+        self.at_least_s = at_least_s
         self._recent: deque[float] = deque()
         self._ordered: list[float] = []  # the same: each step asks
 
@@ -39,8 +39,12 @@ class StepTimes:
 
     def within_s(self) -> float | None:
         """How long the next one may take; None: too few were measured."""
+        slow_s = self.slow_s()
+        return None if slow_s is None else max(self.at_least_s, slow_s)
+
+    def slow_s(self) -> float | None:
+        """The same without the least, for several steps one after another; None: too few were measured."""
         count = len(self._ordered)
         if count < LEAST:
             return None
-        slow = self._ordered[math.ceil(_SLOW * count) - 1]
-        return max(self._at_least_s, _TIMES_SLOW * slow)
+        return _TIMES_SLOW * self._ordered[math.ceil(_SLOW * count) - 1]

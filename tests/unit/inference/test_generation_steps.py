@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.core.generation.lead import LEAST as ENOUGH
+from inference.core.generation.lead import Lead
 from inference.core.generation.prefixes import LEAST as FEWEST
 from inference.core.generation.prefixes import reusable
 from inference.core.generation.sessions import Place, Step, judge, steps_of
@@ -76,3 +78,28 @@ def test_a_step_may_take_twenty_times_what_slow_ones_took() -> None:
     for _ in range(128):
         times.note(0.002)
     assert times.within_s() == 3.0
+    assert times.slow_s() == 0.04, "several such steps wait for the least once"
+
+
+def test_a_standby_waits_half_as_long_again_as_it_ever_had_to() -> None:
+    lead = Lead()
+    for step in range(ENOUGH - 1):
+        lead.end(float(step))  # the stage had it before
+    lead.begin(100.0)
+    assert not lead.is_too_long(200.0), "too little is known"
+    lead.end(100.1)
+    lead.begin(200.0)
+    lead.begin(200.1)  # it looked again
+    assert lead.waits_s(200.1) == pytest.approx(0.1)
+    assert not lead.is_too_long(200.19)
+    assert lead.is_too_long(200.21)
+    lead.end(202.0)
+    assert lead.waits_s(202.0) == 0.0
+    lead.begin(300.0)
+    assert not lead.is_too_long(302.9), "it came after all: a longer pause is usual here"
+    assert lead.is_too_long(303.1)
+    lead.end(300.0)
+    for step in range(128):
+        lead.end(float(step))
+    lead.begin(400.0)
+    assert lead.is_too_long(400.21), "that was long ago"
