@@ -48,6 +48,7 @@ OPEN_STAGE: Final = "inference.tasks.open_stage"
 STANDBY, REPLAY, RECOMPUTE = "standby", "replay", "recompute"
 # So often in a row a stage may be given on without having gone on anywhere.
 _MOST_IN_VAIN: Final = 8
+_FIRST_EPOCH: Final = 1
 _OVERTAKEN_AFTER: Final = timedelta(seconds=5)
 
 
@@ -108,10 +109,12 @@ def overtake(session_id: str, index: int, epoch: int, seconds: float, now: datet
     """Give a stage to its standbys, as the one with that epoch has waited so many seconds for it.
 
     Nobody is blamed: a browser that stands still is found out by its own worker. It stays where its browser
-    said that it computes something longer first, and where it was given to a moment ago.
+    said that it computes something longer first, and where it was given on to a moment ago.
     """
     row = _stages().filter(session__pk=session_id, index=index).first()
-    if row is None or row.session.reused or now - row.given_at < _OVERTAKEN_AFTER:
+    if row is None or row.session.reused:
+        return False
+    if row.epoch > _FIRST_EPOCH and now - row.given_at < _OVERTAKEN_AFTER:
         return False
     allowed = streams.allowed_s(session_id, row.session.plan.num_shards)[index]
     if allowed is None or allowed >= settings.WEBPOOL_SESSION_STEP_S:

@@ -6,7 +6,6 @@ Store, ledger and decode loops are webpool's; in place of pages native onnxrunti
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -112,7 +111,6 @@ def test_a_standby_goes_on_where_the_stage_stands_still(model: OnnxModel, right:
     text.open()
     assert two.wait(30)
     standby = text.follow()
-    GenerationStage.objects.update(given_at=clock.now() - timedelta(seconds=6))
     follows.set()
     watcher, session = Watcher(), GenerationSession.objects.get(pk=text.key)
     while not session.recoveries.exists():
