@@ -93,6 +93,23 @@ def test_a_browser_that_is_drained_is_left_where_another_can_take_over(writer: O
     assert stages(session) == [("c", 2), ("b", 1)], "there is no other"
 
 
+def test_a_browser_that_is_being_repaired_for_a_while_is_left(writer: OnnxModel) -> None:
+    session = begin(writer)
+    watcher = Watcher()
+    publish("a", memory_limit_mb=4000.0, state="recovering")
+    watcher.turn()
+    assert stages(session) == [("a", 1), ("b", 1)], "a socket that was cut is repaired at once"
+    publish("a", memory_limit_mb=4000.0)
+    watcher.turn()
+    publish("a", memory_limit_mb=4000.0, state="recovering")
+    until = time.monotonic() + 30
+    while stages(session)[0] == ("a", 1):
+        assert time.monotonic() < until
+        watcher.turn()
+    assert stages(session) == [("c", 2), ("b", 1)]
+    assert session.recoveries.get().category == "", "whoever repairs it says what failed"
+
+
 def test_a_new_worker_of_a_browser_has_nothing(writer: OnnxModel) -> None:
     session = begin(writer)
     session.stages.update(opened_by="test")
