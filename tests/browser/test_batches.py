@@ -31,7 +31,8 @@ EQUAL = DecoderConfig(layers=2, heads=2, groups=2, windows=(5, 0))
 
 @pytest.fixture(scope="module", params=["chromium", "firefox"])
 def bench(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with started(request.param, tmp_path_factory.mktemp("batches"), memory_limit_mb=3500) as made:
+    folder = tmp_path_factory.mktemp("batches")
+    with started(request.param, folder, memory_limit_mb=3500, backends={"wasm"}) as made:
         yield made
 
 
