@@ -139,10 +139,12 @@ def _given_up(row: GenerationStage, category: Category, why: str) -> str:
         return why
     recoveries = row.session.recoveries.filter(stage=row.index).order_by("-pk")
     in_vain = 0
-    for seconds in recoveries.values_list("seconds", flat=True)[:_MOST_IN_VAIN]:
+    for seconds, cause in recoveries.values_list("seconds", "category"):
         if seconds is not None:
             break
-        in_vain += 1
+        in_vain += (
+            cause != Category.TENSOR_LOST
+        )  # which is the store's doing, and nothing's that it computes
     if in_vain < _MOST_IN_VAIN:
         return ""
     return f"stage {row.index} was given on {in_vain} times and went on nowhere: {why}"

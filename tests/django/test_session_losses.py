@@ -63,6 +63,17 @@ def test_what_goes_on_nowhere_ends_in_the_end(writer: OnnxModel) -> None:
     assert "given on 8 times" in session.error
 
 
+def test_a_store_that_is_lost_again_and_again_is_no_fault_of_a_text(writer: OnnxModel) -> None:
+    session = begin(writer)
+    for _ in range(10):
+        session.refresh_from_db()
+        assert recovery.rebuild(session, "the store was started anew")
+    row = session.stages.get(index=0)
+    assert recovery.give(str(session.pk), 0, row.epoch, Category.BROWSER_CRASH, "it died")
+    session.refresh_from_db()
+    assert session.ending == ""
+
+
 def test_without_any_browser_it_waits_and_then_fails(writer: OnnxModel) -> None:
     session = begin(writer, browsers=("a", "b"))
     live.withdraw("a")
