@@ -2,7 +2,8 @@
 
 1. A stage was lost, went on, or gives nothing that its standby does not have, or the session ended: as the
    browsers' workers say; a worker ended: as the supervisor says.
-2. A stage's browser is gone, is drained, is being repaired for a while, or was started anew since; or a standby's.
+2. A stage's browser is gone, is drained, is being repaired for a while, or was started anew since; or a
+   standby's.
 3. A stage has input and gives nothing for longer than its own steps took, and its browser does not tell.
 4. The store is another one, or was started anew: it may have lost what was written last.
 5. What was told is written down every second; a session whose end nobody told of is found by that.
