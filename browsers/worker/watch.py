@@ -30,6 +30,7 @@ _RELIEF_EVERY_S = 15.0  # behind the work that waits
 # A page answers in milliseconds, whatever its engine computes; on a starved machine it takes longer.
 _PULSE_EVERY_S = 2.0
 _PULSE_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.1
 
 
 class Watch:
@@ -128,9 +129,7 @@ class Watch:
             silent = session.connection
             try:
                 session.ping(_PULSE_WITHIN_S)
-                if self._look_for_stopped(session):
-                    # The repair waits for what the main thread is at, which may never be answered.
-                    self._stop.wait(_PULSE_WITHIN_S)
+                if self._look_for_stopped(session) and self._is_held_up():
                     session.cut(silent)
             except DeadlinePassed:
                 if self._status.state == BrowserState.READY:
@@ -146,6 +145,16 @@ class Watch:
                 pass  # a cut socket, connected again
             except Exception:
                 log.exception("%s: pulse", self._id)
+
+    def _is_held_up(self) -> bool:
+        """Whether the repair waits for what the main thread is at, which may never be answered."""
+        until = time.monotonic() + _PULSE_WITHIN_S
+        while self._status.state == BrowserState.RECOVERING:
+            if self._stop.wait(_LOOK_EVERY_S):
+                return False
+            if time.monotonic() > until:
+                return True
+        return False
 
     def _look_for_stopped(self, session: BrowserSession) -> bool:
         """Whether its browser or driver stands still: a page computes on without them for a while."""

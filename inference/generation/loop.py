@@ -26,13 +26,13 @@ from inference.generation import streams
 from inference.generation.exchange import Exchange
 from inference.generation.kept import KeptStages
 from inference.generation.scripts import Found
-from inference.generation.stage import Closed, HeldStage, Lost
+from inference.generation.stage import LOOK_AGAIN_S, Closed, HeldStage, Lost
 from inference.generation.streams import Said
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 5.0
 _BLOCK_MS: Final = 1000
-_AHEAD_MS: Final = 50
+_AHEAD_MS: Final = round(LOOK_AGAIN_S * 1000)
 _AGAIN_S: Final = 0.1
 
 Outcome = TypeVar("Outcome")
@@ -55,6 +55,8 @@ class DecodeLoop:
     def open(self, held: HeldStage) -> None:
         """Take a stage that is loaded; one that was here under an earlier epoch is forgotten."""
         self._held[held.holder] = held
+        for each in self._stages():
+            each.allow_anew()
         self._opened.set()
         try:
             streams.wake(self._worker.id)
@@ -134,7 +136,7 @@ class DecodeLoop:
                     self._guarded(held, functools.partial(held.look, self._worker.id))
             self._to_look = False
         for held in self._stages():
-            if held.ahead:
+            if held.unsettled:
                 self._guarded(held, held.settle)
 
     def _compute(self, stages: Sequence[HeldStage]) -> None:
@@ -160,8 +162,10 @@ class DecodeLoop:
         answers = self._exchange.pass_on(
             [call for _, call in calls], {**self._read(), **after}, 0 if others else most_ms
         )
+        usual_s = sum(each.times.usual_s() for each in self._stages())
         for (held, call), answer in zip(calls, answers, strict=True):
-            self._guarded(held, functools.partial(held.passed, answer, call))
+            beside_s = usual_s - held.times.usual_s()
+            self._guarded(held, functools.partial(held.passed, answer, call, beside_s))
         if others:
             self._take(self._exchange.wait({}, 0))
 

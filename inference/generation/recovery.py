@@ -27,6 +27,7 @@ from django.db.models import QuerySet
 from browsers import clock
 from browsers.core.failures import Category, Retry
 from browsers.queues import queue_of
+from browsers.state import live
 from inference.core.generation import telling
 from inference.core.generation.asked import Paused
 from inference.core.placement import NoBrowser
@@ -65,11 +66,20 @@ def send(rows: Iterable[GenerationStage]) -> None:
             )
 
 
-def give(session_id: str, index: int, epoch: int, category: Category | None, why: str) -> bool:
-    """Give a stage to another browser; False: it is not under that epoch any more.
+def give(
+    session_id: str,
+    index: int,
+    epoch: int,
+    category: Category | None,
+    why: str,
+    *,
+    standby: GenerationStandby | None = None,
+) -> bool:
+    """Give a stage to another browser; False: it is not under that epoch any more, or stays where it is.
 
     Args:
         category: what failed where it was; None: nothing did, it is to go.
+        standby: who has it then; None: who can best.
     """
     row = _stages().filter(session__pk=session_id, index=index, epoch=epoch).first()
     if row is None:
@@ -81,7 +91,7 @@ def give(session_id: str, index: int, epoch: int, category: Category | None, why
     if category is not None and (given_up := _given_up(row, category, why)):
         return endings.fail(row.session, category, given_up)
     avoid = {**row.avoid, **({row.browser: str(category)} if category and row.browser else {})}
-    standby = following.follower(row)
+    standby = standby or following.follower(row)
     browser = standby.browser if standby is not None else _place(row, avoid)
     if not browser and category is None:
         return False  # it stays where it is
@@ -105,25 +115,45 @@ def give(session_id: str, index: int, epoch: int, category: Category | None, why
     return True
 
 
-def overtake(session_id: str, index: int, epoch: int, seconds: float, now: datetime) -> bool:
-    """Give a stage to its standbys, as the one with that epoch has waited so many seconds for it.
+def overtake(
+    session_id: str, index: int, epoch: int, position: int, seconds: float, now: datetime
+) -> bool:
+    """Give a stage to the standby with that epoch, which has waited so many seconds for it.
 
-    Nobody is blamed: a browser that stands still is found out by its own worker. It stays where its browser
-    said that it computes something longer first, and where it was given on to a moment ago.
+    Nobody is blamed: a browser that stands still is found out by its own worker. The stage stays where it has
+    given something up to that position meanwhile; where its browser said that it computes something longer
+    first, or has other work and the deadline of a step has not passed; and where it was given on to a moment
+    ago, twice as long each time.
     """
     row = _stages().filter(session__pk=session_id, index=index).first()
-    if row is None or row.session.reused:
+    if row is None or row.session.reused or now - row.given_at < _overtaken_after(row):
         return False
-    if row.epoch > _FIRST_EPOCH and now - row.given_at < _OVERTAKEN_AFTER:
+    if _excused(row, seconds) or streams.has_ended(session_id) is not False:
         return False
-    allowed = streams.allowed_s(session_id, row.session.plan.num_shards)[index]
+    numbers = streams.last_numbers(session_id, row.session.plan.num_shards)
+    if streams.given(numbers, len(row.session.wanted.prompt))[index] >= position:
+        return False
+    if (standby := following.follower(row, epoch)) is None:
+        return False
+    why = f"{row.browser} gave nothing for {seconds:.2f} s, which {standby.browser} has"
+    return give(session_id, index, row.epoch, None, why, standby=standby)
+
+
+def _overtaken_after(row: GenerationStage) -> timedelta:
+    before = row.session.recoveries.filter(stage=row.index, how=STANDBY, category="").count()
+    if row.epoch == _FIRST_EPOCH:
+        return timedelta(0)
+    return _OVERTAKEN_AFTER * 2 ** min(before, _MOST_IN_VAIN)
+
+
+def _excused(row: GenerationStage, seconds: float) -> bool:
+    """Whether its browser may well give nothing for so long."""
+    allowed = streams.allowed_s(str(row.session_id), row.session.plan.num_shards)[row.index]
     if allowed is None or allowed >= settings.WEBPOOL_SESSION_STEP_S:
-        return False
-    follows = following.active().filter(stage=row, epoch=epoch).exists()
-    if not follows or following.follower(row) is None:
-        return False
-    why = f"{row.browser} gave nothing for {seconds:.2f} s, which its standby has"
-    return give(session_id, index, row.epoch, None, why)
+        return True
+    there = live.living().get(row.browser)
+    is_busy = there is not None and there.idle_since is None
+    return is_busy and seconds < settings.WEBPOOL_SESSION_STALL_S
 
 
 def _stages() -> QuerySet[GenerationStage]:
@@ -155,7 +185,7 @@ def _place(row: GenerationStage, avoid: Mapping[str, str]) -> str:
     try:
         return _browser_for(row, avoid)
     except NoBrowser as none:
-        log.warning("stage %s waits: %s", row, none)
+        log.info("stage %s waits: %s", row, none)
         return ""
 
 

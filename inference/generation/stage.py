@@ -42,6 +42,8 @@ from inference.generation.takeover.strides import CatchUp, Input, Stride
 
 _ALLOW_EVERY: Final = 32  # steps
 _SAY_EVERY_S: Final = 1.0
+LOOK_AGAIN_S: Final = 0.05
+"""So often a standby asks whether its stage has given what it waits for."""
 _OTHERWISE: Final = (
     "stage {} gave something else than the browser that had it before, after input {}"
 )
@@ -107,6 +109,7 @@ class HeldStage:
     _said: bool = False
     _said_where: float = float("-inf")
     _said_ahead: float = float("-inf")
+    _settled: float = float("-inf")
     _owed: Call | None = None
 
     def came(self, entry: str, frame: bytes) -> None:
@@ -124,6 +127,12 @@ class HeldStage:
     def ready(self) -> bool:
         """Whether its next step can be computed."""
         return self.next is not None and self._owed is None
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether it is to `settle` now: its next step waits for that, or it has not looked for a moment."""
+        late = time.monotonic() - self._settled >= LOOK_AGAIN_S
+        return self.ahead and (self.next is not None or late)
 
     @property
     def ahead(self) -> bool:
@@ -227,8 +236,8 @@ class HeldStage:
         begins = self.prefix is not None and self.place is None
         return Category.TENSOR_LOST if begins and verdict == Verdict.NO_CACHE else Category.INTERNAL
 
-    def passed(self, appended: Appended | RedisError, call: Call) -> None:
-        """The step is done, if what it gave was taken.
+    def passed(self, appended: Appended | RedisError, call: Call, beside_s: float = 0.0) -> None:
+        """The step is done, if what it gave was taken; `beside_s`: how long a step of each other one takes.
 
         Raises:
             Lost: it must be replayed elsewhere.
@@ -242,16 +251,20 @@ class HeldStage:
         self._judge(appended, call)
         self.place, self.cursor, self.used = after(step), self.next.entry, time.monotonic()
         self.next = None
-        self._allow()
+        self._allow(beside_s)
         self._say_where()
 
-    def _allow(self) -> None:
-        """Now and then tell the control worker how long a step may take here."""
+    def allow_anew(self) -> None:
+        """Others came or went: how long a step may take is to be said again."""
+        self._unsaid = 0
+
+    def _allow(self, beside_s: float) -> None:
+        """Now and then tell the control worker how long a step may take here, behind those of others."""
         within = self.times.within_s()
         if within is None or self.takeover is not None or self.follows:
             return
         if self._unsaid == 0:
-            streams.allow(self.session, self.index, self.epoch, within)
+            streams.allow(self.session, self.index, self.epoch, within + beside_s)
             self._said = True
         self._unsaid = (self._unsaid + 1) % _ALLOW_EVERY
 
@@ -259,10 +272,14 @@ class HeldStage:
         """Now and then say how far it is, where nothing that it gives tells: others gave it before."""
         now = time.monotonic()
         if (self.follows or self.takeover is not None) and now - self._said_where >= _SAY_EVERY_S:
-            assert self.place is not None, "a step was computed"
-            sure = self.place.position - self.place.drafted
-            streams.say_where(self.session, self.index, self.epoch, sure)
+            streams.say_where(self.session, self.index, self.epoch, self._position)
             self._said_where = now
+
+    @property
+    def _position(self) -> int:
+        """Up to where it has computed, without what was drafted."""
+        assert self.place is not None, "a step was computed"
+        return self.place.position - self.place.drafted
 
     def waits(self) -> None:
         """Take that back until its next step, which comes after something longer here."""
@@ -351,7 +368,7 @@ class HeldStage:
             self.catch_up = CatchUp(self.catch_up.prompt, self.takeover.until)
         self.follows = False
         if self.place is not None:
-            self.caught_up(browser, self.place.position - self.place.drafted)
+            self.caught_up(browser, self._position)
 
     def settle(self) -> None:
         """Compare what nobody had given yet when it was computed, or give it; else it is still `ahead`.
@@ -367,9 +384,10 @@ class HeldStage:
         appended = streams.appended(scripts.run(call))
         self._owed = None
         self._judge(appended, call)
-        now = time.monotonic()
-        if self.ahead and self.lead.is_too_long(now) and now - self._said_ahead >= _SAY_EVERY_S:
-            streams.tell_ahead(self.session, self.index, self.epoch, self.lead.waits_s(now))
+        self._settled = now = time.monotonic()
+        if self.ahead and self.lead.is_too_long and now - self._said_ahead >= _SAY_EVERY_S:
+            position, seconds = self._position, self.lead.waits_s
+            streams.tell_ahead(self.session, self.index, self.epoch, position, seconds)
             self._said_ahead = now
 
     def _judge(self, appended: Appended, call: Call) -> None:
@@ -379,7 +397,7 @@ class HeldStage:
             case Said.FOLLOWS:
                 if call.script != scripts.STANDS:
                     self._owed = call
-                    self.lead.begin(time.monotonic())
+                    self.lead.look(time.monotonic())
             case Said.HAD:
                 self.lead.end(time.monotonic())
                 if not is_same(appended.had, call.args[streams.GIVEN], self.backend):

@@ -285,6 +285,11 @@ def last_numbers(session: str, stages: int) -> list[int]:
     return [int(found[0][0].split(b"-")[0]) if found else 0 for found in pipe.execute()]
 
 
+def given(numbers: Sequence[int], prompt: int) -> list[int]:
+    """By `last_numbers`, up to which position each stage has given something; `prompt`: its tokens."""
+    return [*numbers[1:-1], prompt + numbers[-1] - 1]
+
+
 def spent_ms(session: str, stages: int) -> list[float | None]:
     """What the steps of one token took to compute, by stage; None: it is not kept (any more)."""
     found = client().hmget(_fence_key(session), [f"ms:{stage}" for stage in range(stages)])
@@ -331,10 +336,20 @@ def tell_lost(session: str, stage: int, epoch: int, category: Category, why: str
     )
 
 
-def tell_ahead(session: str, stage: int, epoch: int, seconds: float) -> None:
-    """Tell the control worker that the standby with that epoch waits so long for what the stage gives."""
+def tell_ahead(session: str, stage: int, epoch: int, position: int, seconds: float) -> None:
+    """Tell the control worker that the standby with that epoch waits so long for what the stage owes.
+
+    `position`: up to which the stage should have given something.
+    """
     tell_control(
-        {"what": "ahead", "session": session, "stage": stage, "epoch": epoch, "seconds": seconds}
+        {
+            "what": "ahead",
+            "session": session,
+            "stage": stage,
+            "epoch": epoch,
+            "position": position,
+            "seconds": seconds,
+        }
     )
 
 

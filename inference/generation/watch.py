@@ -41,7 +41,7 @@ _WRITE_EVERY_S: Final = 1.0
 _REST_S: Final = 1.0
 _MOST_AT_ONCE: Final = 64  # messages
 _BEYOND_S: Final = 2.0  # the browser's worker notices first, and says more
-_REPAIR_S: Final = 1.0  # what costs no cache takes less
+_REPAIR_S: Final = 1.0  # a socket that was cut is connected again before
 
 
 class Watcher:
@@ -52,7 +52,8 @@ class Watcher:
         self._wrote = 0.0
         self._finder = Finder()
         self._reached: dict[str, tuple[object, float]] = {}
-        self._repaired: dict[str, float] = {}  # browsers, and since when
+        self._repaired: dict[int, tuple[int, float]] = {}  # by stage; see `_in_repair`
+        self._stays: dict[int, float] = {}  # stages that nobody else could take, and when
         self._unheard = (
             True  # whoever watched before may have died of a message, or the database been away
         )
@@ -98,7 +99,7 @@ class Watcher:
                 endings.note_resumed(*named, message["seconds"])
             case "ahead":
                 named = (message["session"], message["stage"], message["epoch"])
-                recovery.overtake(*named, message["seconds"], clock.now())
+                recovery.overtake(*named, message["position"], message["seconds"], clock.now())
             case "gone":
                 pass  # a browser's worker: `_look` comes next
             case "ended":
@@ -138,27 +139,44 @@ class Watcher:
     def _look_at_browsers(self) -> None:
         alive = live.living()
         trusted = live.leases_count()  # asked after it: a pause may have been in between
-        now = time.monotonic()
-        self._repaired = {
-            browser: self._repaired.get(browser, now)
-            for browser, there in alive.items()
-            if there.state == BrowserState.RECOVERING
-        }
         rows = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
-        for row in rows.exclude(browser=""):
+        repaired: dict[int, tuple[int, float]] = {}
+        for row in rows.exclude(browser="").select_related("session__plan"):
             there = alive.get(row.browser)
             if there is None:
                 if trusted:
                     self._lost(row, Category.TIMEOUT, f"the worker of {row.browser} is gone")
-            elif there.state == live.DRAINING:
-                self._lost(row, None, f"{row.browser} is being drained")
-            elif now - self._repaired.get(row.browser, now) > _REPAIR_S:
-                self._lost(row, None, f"{row.browser} is being repaired")
             elif row.opened_by not in ("", there.worker):
                 self._lost(row, Category.BROWSER_CRASH, f"the worker of {row.browser} is a new one")
+            elif there.state == live.DRAINING:
+                self._leave(row, f"{row.browser} is being drained")
+            elif there.state == BrowserState.RECOVERING:
+                repaired[row.pk] = self._in_repair(row)
+        self._repaired = repaired
 
-    def _lost(self, row: GenerationStage, category: Category | None, why: str) -> None:
-        recovery.give(str(row.session_id), row.index, row.epoch, category, why)
+    def _in_repair(self, row: GenerationStage) -> tuple[int, float]:
+        """What it has given, and since when no more; left once it owes something for a while."""
+        session, now = row.session, time.monotonic()
+        numbers = streams.last_numbers(str(session.pk), session.plan.num_shards)
+        given = streams.given(numbers, len(session.wanted.prompt))[row.index]
+        before, since = self._repaired.get(row.pk, (given, now))
+        if before != given or numbers[row.index] <= given:
+            return given, now
+        if now - since > _REPAIR_S:
+            self._leave(row, f"{row.browser} is being repaired")
+        return given, since
+
+    def _leave(self, row: GenerationStage, why: str) -> None:
+        """Have it go on elsewhere, if it can; else it is looked at again after a moment."""
+        now = time.monotonic()
+        if now - self._stays.get(row.pk, float("-inf")) < _REST_S:
+            return
+        self._stays = {pk: at for pk, at in self._stays.items() if now - at < _REST_S}
+        if not self._lost(row, None, why):
+            self._stays[row.pk] = now
+
+    def _lost(self, row: GenerationStage, category: Category | None, why: str) -> bool:
+        return recovery.give(str(row.session_id), row.index, row.epoch, category, why)
 
     def _look_after(self, session: GenerationSession, now: float) -> bool:
         """Whether it goes on."""
@@ -191,7 +209,7 @@ def _waited_for(
     session: GenerationSession, numbers: list[int], rows: list[GenerationStage]
 ) -> GenerationStage | None:
     """The first stage that has input which the next one has nothing of."""
-    given = [*numbers[1:-1], len(session.wanted.prompt) + numbers[-1] - 1]
+    given = streams.given(numbers, len(session.wanted.prompt))
     return next((row for row in rows if numbers[row.index] > given[row.index]), None)
 
 

@@ -14,7 +14,7 @@ from browsers.core.failures import Category
 from browsers.redis import client
 from browsers.state import live
 from browsers.worker import BrowserWorker
-from inference.core.generation.asked import Ended
+from inference.core.generation.asked import Ended, Ending
 from inference.errors import Busy, InvalidRequest
 from inference.generation import endings, recovery, streams
 from inference.generation.opening import _open
@@ -105,32 +105,40 @@ def test_without_a_standby_that_lives_a_stage_is_replayed(writer: OnnxModel) -> 
     assert session.recoveries.get().how == "replay"
 
 
-def test_a_stage_is_overtaken_where_it_should_give_something(writer: OnnxModel) -> None:
+def test_a_stage_is_overtaken_where_it_owes_something(writer: OnnxModel) -> None:
     session, key = stood_by(writer, standbys=2)
-    row = session.stages.get(index=1)
-    first, second = row.standbys.all()
+    row = session.stages.get(index=0)
+    _, second = row.standbys.all()
+    publish(row.browser, memory_limit_mb=4000.0, idle_since=1.0)
 
-    def overtakes(epoch: int, seconds: float = 0.0) -> bool:
+    def overtakes(epoch: int, position: int = 6, *, waited: float = 0.25, later: float = 0) -> bool:
         row.refresh_from_db()
-        return recovery.overtake(key, 1, epoch, 0.25, row.given_at + timedelta(seconds=seconds))
+        now = row.given_at + timedelta(seconds=later)
+        return recovery.overtake(key, 0, epoch, position, waited, now)
 
-    assert not overtakes(first.epoch), "it has not said how long its steps take"
-    streams.allow(key, 1, row.epoch, 60.0)
-    assert not overtakes(first.epoch), "it computes something longer first"
-    streams.allow(key, 1, row.epoch, 2.0)
+    assert passed_on(streams.append(key, 0, 1, 5, b"hidden")).said is Said.NEW
+    assert not overtakes(second.epoch), "it has not said how long its steps take"
+    streams.allow(key, 0, row.epoch, 60.0)
+    assert not overtakes(second.epoch), "it computes something longer first"
+    streams.allow(key, 0, row.epoch, 2.0)
+    assert not overtakes(second.epoch, 5), "it has given that meanwhile"
     assert not overtakes(row.epoch), "that is no standby"
-    for gone in (first, second):
-        live.withdraw(gone.browser)
-    assert not overtakes(first.epoch), "the standbys are gone"
-    for back in (first, second):
-        publish(back.browser, memory_limit_mb=4000.0)
-    assert overtakes(first.epoch)
-    assert stages(session)[1] == (first.browser, first.epoch)
-    assert not overtakes(first.epoch, 6.0), "it is the stage's own now"
-    streams.allow(key, 1, first.epoch, 2.0)
-    assert not overtakes(second.epoch, 4.0), "it was given on a moment ago"
-    assert overtakes(second.epoch, 6.0)
-    assert stages(session)[1] == (second.browser, second.epoch)
+    publish(row.browser, memory_limit_mb=4000.0, idle_since=None)
+    assert not overtakes(second.epoch), "it is at other work"
+    live.withdraw(second.browser)
+    assert not overtakes(second.epoch, waited=2.5), "the standby is gone"
+    publish(second.browser, memory_limit_mb=4000.0)
+    assert overtakes(second.epoch, waited=2.5)
+    assert stages(session)[0] == (second.browser, second.epoch), "who spoke, not the first"
+    assert not overtakes(second.epoch, later=60), "it is the stage's own now"
+    Finder().keep([session], clock.now())
+    GenerationStandby.objects.update(opened_by="test")
+    streams.allow(key, 0, second.epoch, 2.0)
+    publish(second.browser, memory_limit_mb=4000.0, idle_since=1.0)
+    *_, third = row.standbys.order_by("epoch")
+    assert not overtakes(third.epoch, later=9), "it was given on a moment ago"
+    endings.end(session, Ending.CANCELLED)
+    assert not overtakes(third.epoch, later=11), "it has ended"
 
 
 def test_a_lost_standby_is_replaced_and_its_browser_rests(writer: OnnxModel) -> None:

@@ -14,35 +14,45 @@ LEAST: Final = 16
 _RECENT: Final = 128
 _AT_LEAST_S: Final = 0.2
 _TIMES: Final = 1.5
+_MOST_APART_S: Final = 0.1
 
 
 class Lead:
     """A standby's waits, one per step that it has computed; times are monotonic, in s.
 
     Too long is half as long again as the longest of the recent ones, and never below `_AT_LEAST_S`: a pause
-    after which the stage went on makes it more patient.
+    after which the stage went on makes it more patient. Whoever stood still himself between two looks has
+    waited for `_MOST_APART_S` at most.
     """
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=_RECENT)
-        self._since: float | None = None
+        self._looked: float | None = None
+        self._waited = 0.0
 
-    def begin(self, now: float) -> None:
-        """It has what the stage does not yet; may be said again of the same step."""
-        if self._since is None:
-            self._since = now
+    def look(self, now: float) -> None:
+        """It has what the stage does not yet."""
+        if self._looked is None:
+            self._waited = 0.0
+        else:
+            self._waited += min(now - self._looked, _MOST_APART_S)
+        self._looked = now
 
     def end(self, now: float) -> None:
         """The stage has it, too, or had it before."""
-        self._recent.append(now - self._since if self._since is not None else 0.0)
-        self._since = None
+        if self._looked is not None:
+            self.look(now)
+        self._recent.append(self._waited)
+        self._looked, self._waited = None, 0.0
 
-    def waits_s(self, now: float) -> float:
-        """For how long it waits now."""
-        return now - self._since if self._since is not None else 0.0
+    @property
+    def waits_s(self) -> float:
+        """For how long it waits now, up to its last look."""
+        return self._waited
 
-    def is_too_long(self, now: float) -> bool:
+    @property
+    def is_too_long(self) -> bool:
         """Whether it waits longer than it ever had to; False while too few waits are known."""
         if len(self._recent) < LEAST:
             return False
-        return self.waits_s(now) > max(_AT_LEAST_S, _TIMES * max(self._recent))
+        return self._waited > max(_AT_LEAST_S, _TIMES * max(self._recent))

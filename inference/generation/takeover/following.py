@@ -45,8 +45,10 @@ def next_epoch(row: GenerationStage) -> int:
     return max(row.epoch, latest) + 1
 
 
-def follower(row: GenerationStage) -> GenerationStandby | None:
+def follower(row: GenerationStage, epoch: int | None = None) -> GenerationStandby | None:
     """The standby that takes the stage over: of those that are about as far as the furthest, the first.
+
+    `epoch`: only the one with that may.
 
     None: none can.
 
@@ -55,7 +57,11 @@ def follower(row: GenerationStage) -> GenerationStandby | None:
     """
     alive = live.living()
     standbys = [each for each in active().filter(stage=row) if _follows(each, alive)]
-    standbys = [each for each in standbys if each.browser != row.browser]
+    standbys = [
+        each
+        for each in standbys
+        if each.browser != row.browser and (epoch is None or each.epoch == epoch)
+    ]
     if len(standbys) < 2:
         return standbys[0] if standbys else None
     holders = [(row.index, each.epoch) for each in standbys]

@@ -81,25 +81,39 @@ def test_a_step_may_take_twenty_times_what_slow_ones_took() -> None:
     assert times.slow_s() == 0.04, "several such steps wait for the least once"
 
 
+def wait(lead: Lead, seconds: float) -> None:
+    for look in range(round(seconds / 0.05) + 1):
+        lead.look(look * 0.05)
+
+
 def test_a_standby_waits_half_as_long_again_as_it_ever_had_to() -> None:
     lead = Lead()
-    for step in range(ENOUGH - 1):
-        lead.end(float(step))  # the stage had it before
-    lead.begin(100.0)
-    assert not lead.is_too_long(200.0), "too little is known"
-    lead.end(100.1)
-    lead.begin(200.0)
-    lead.begin(200.1)  # it looked again
-    assert lead.waits_s(200.1) == pytest.approx(0.1)
-    assert not lead.is_too_long(200.19)
-    assert lead.is_too_long(200.21)
-    lead.end(202.0)
-    assert lead.waits_s(202.0) == 0.0
-    lead.begin(300.0)
-    assert not lead.is_too_long(302.9), "it came after all: a longer pause is usual here"
-    assert lead.is_too_long(303.1)
-    lead.end(300.0)
-    for step in range(128):
-        lead.end(float(step))
-    lead.begin(400.0)
-    assert lead.is_too_long(400.21), "that was long ago"
+    for _ in range(ENOUGH - 2):
+        lead.end(0.0)
+    wait(lead, 5.0)
+    assert not lead.is_too_long, "too little is known"
+    lead.end(5.0)
+    for _ in range(128):
+        lead.end(0.0)  # the stage had it before
+    wait(lead, 0.15)
+    assert lead.waits_s == pytest.approx(0.15)
+    assert not lead.is_too_long
+    lead.look(0.21)
+    assert lead.is_too_long
+    lead.end(0.21)
+    lead.look(1.0)
+    lead.end(1.1)
+    wait(lead, 0.25)
+    assert not lead.is_too_long, "a wait of 0.21 s was none of a browser that stands still"
+    lead.look(0.35)
+    assert lead.is_too_long
+
+
+def test_a_standby_that_stood_still_itself_has_waited_for_a_moment() -> None:
+    lead = Lead()
+    for _ in range(ENOUGH):
+        lead.end(0.0)
+    lead.look(10.0)
+    lead.look(70.0)
+    assert lead.waits_s == pytest.approx(0.1)
+    assert not lead.is_too_long
