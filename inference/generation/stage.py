@@ -276,9 +276,10 @@ class HeldStage:
 
     def _top_k(self, step: Step) -> int | None:
         """How many logits are wanted; None: the prompt goes on."""
-        if self.writer is None or self.writer.index_after(step.sure) < 0:
+        if self.writer is None:
             return None
-        return self.writer.needs
+        index = self.writer.index_after(step.sure)
+        return None if index < 0 else self.writer.needs(index)
 
     # --- what comes of it ---
 
@@ -306,7 +307,7 @@ class HeldStage:
 
     def _write(self, writer: Writer, step: Step, drafted: Sequence[int], reply: Reply) -> Call:
         index = writer.index_after(step.sure)
-        run = writer.write(index, tops(reply, complete=writer.needs == 0), drafted)
+        run = writer.write(index, tops(reply, complete=writer.needs(index) == 0), drafted)
         told = index + len(run.picks)
         feed, ended = None, None
         if run.ending is None:
