@@ -394,5 +394,11 @@ class HeldStage:
 
 
 def _step_ms(step: Step, reply: Reply) -> float:
-    """What a step of one token, and of those drafted after it, took to compute; 0 for others."""
-    return float(reply[0]["compute_ms"]) if step.sure - step.start == 1 else 0.0
+    """What a step of one token, and of those drafted after it, took to compute; 0 for others.
+
+    Of a run that steps of several texts were computed in, its share: so what all texts say adds up.
+    """
+    if step.sure - step.start != 1:
+        return 0.0
+    spent = reply[0]
+    return float(spent["compute_ms"]) / spent.get("together", 1)
