@@ -5,6 +5,7 @@ Store and loop are webpool's; in place of the page native onnxruntime computes.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import threading
@@ -22,7 +23,8 @@ from browsers.redis import client
 from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.catalog import registry
-from inference.core.generation.asked import Asked, Ended, Ending
+from inference.core.generation.asked import Asked, Ended, Ending, TokenWritten
+from inference.core.generation.sampled import Sampling
 from inference.core.generation.sessions import Place
 from inference.generation import endings, report, serving, streams
 from inference.generation.kept import KeptStages
@@ -166,6 +168,20 @@ def test_of_a_run_that_several_texts_share_each_is_told_its_part(writer: OnnxMod
     browser.loop.open(_held(rows.get(session__pk=key)))
     assert isinstance(list(serving.listen(key))[-1], Ended)
     assert report.of_session(key)["stages"][0]["step_ms"] == pytest.approx(10 * 12.0 / 4)
+
+
+def test_a_token_drawn_among_more_than_there_are_is_drawn_among_all(
+    writer: OnnxModel, file: Path
+) -> None:
+    browser = Browser("a")
+    among_all = Asked(PROMPT, 12, Sampling(temperature=1.0, seed=3), ignore_end=True, shards=1)
+    sampling = dataclasses.replace(among_all.sampling, top_k=2**31 - 1, logprobs=20)
+    key = serving.start(writer, dataclasses.replace(among_all, sampling=sampling), "")
+    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    browser.loop.open(_held(rows.get(session__pk=key)))
+    told = [each.pick for each in serving.listen(key) if isinstance(each, TokenWritten)]
+    assert [pick.token for pick in told] == decoders.uncut(file, among_all)
+    assert {len(pick.top) for pick in told} == {20}
 
 
 def _shared(reply: Reply | Refusal) -> Reply | Refusal:
