@@ -15,13 +15,15 @@ def decoder_document(read: Read, described: Described | None, *, drawn: bool) ->
     Its summary says why not, of a model with a cache, or how stages are made of its file.
 
     Raises:
-        ValueError: it is described as one that does, and its graph is not; or its context is unknown.
+        ValueError: it is described as one that does, and its graph is not; or its context is unknown, or
+            tokens that it never writes are none of its own.
     """
     words = described or Described()
     why = read.no_decoder
     if read.decoder is not None:
         context = min(filter(None, (words.context, read.decoder["context"])), default=0)
         why = _without_encoder(Stage.from_json(read.decoder["whole"]), words)
+        why = why or _suppressed_wrongly(words, read.decoder["vocabulary"])
         if context and not why:
             return {**_document(read, read.decoder, words, context), "drawn": drawn}
         why = why or (
@@ -51,6 +53,17 @@ def _without_encoder(whole: Stage, words: Described) -> str:
     return ""
 
 
+def _suppressed_wrongly(words: Described, vocabulary: int) -> str:
+    """Why its tokens that are never written cannot be those; empty: they can."""
+    never = {*words.suppress_tokens, *words.begin_suppress_tokens}
+    if wrong := [token for token in sorted(never) if not 0 <= token < vocabulary]:
+        return (
+            f"token {wrong[0]} is listed as never written; expected ids from 0 up to and without the "
+            f"{vocabulary} that its logits are of"
+        )
+    return "all of its tokens are listed as never written" if len(never) == vocabulary else ""
+
+
 def _document(read: Read, found: JsonObject, words: Described, context: int) -> JsonObject:
     read.summary["decoding"] = {
         "changed": found["changed"],
@@ -69,4 +82,6 @@ def _document(read: Read, found: JsonObject, words: Described, context: int) -> 
         "whole": found["whole"],
         "encoder": words.encoder,
         "begins": list(words.begins),
+        "suppress_tokens": list(words.suppress_tokens),
+        "begin_suppress_tokens": list(words.begin_suppress_tokens),
     }

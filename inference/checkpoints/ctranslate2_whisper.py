@@ -16,6 +16,7 @@ from inference.checkpoints.architectures import Unsupported
 from inference.checkpoints.ctranslate2_file import BadCtranslate2, Ctranslate2File
 from inference.checkpoints.described import Described
 from inference.checkpoints.documents import read_json
+from inference.checkpoints.suppressed import suppressed
 from inference.documents import Array
 from inference.zoo import listening
 from inference.zoo.graph import Graph, Parameter
@@ -201,15 +202,21 @@ class Ctranslate2Whisper:
             begins += [self._token("<|en|>"), self._token("<|transcribe|>")]
         begins.append(self._token("<|notimestamps|>"))
         kinds = Counter(one.type_name for one in self.file.variables.values() if one.shape)
+        never = suppressed(
+            read_json(self.folder / "config.json"), "suppress_ids", "suppress_ids_begin"
+        )
         said = f"its texts begin with the tokens {', '.join(map(str, begins))}"
         return Described(
             architecture="whisper",
             context=self.config.target,
             stop_tokens=(self._token("<|endoftext|>"),),
             begins=tuple(begins),
+            suppress_tokens=never.tokens,
+            begin_suppress_tokens=never.first,
             notes=(
                 f"weights held as float32; they came as {', '.join(f'{n} {k}' for k, n in kinds.items())}",
                 f"{said}: English, unless another language is asked for" if languages else said,
+                *never.notes,
             ),
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from inference.checkpoints.described import Described
+from inference.checkpoints.suppressed import suppressed
 from inference.documents import JsonObject, JsonView
 
 _MOST_BYTES: Final = 64 * 2**20
@@ -36,28 +37,34 @@ def read_json(path: Path) -> JsonObject:
 def described(
     folder: Path, *, architecture: str, context: int, notes: Iterable[str] = ()
 ) -> Described:
-    """What the files of a Hugging Face folder tell of texts: ends, special tokens, the chat template.
+    """What the files of a Hugging Face folder tell of texts: ends, special tokens, the chat template, and
+    tokens that are never written.
 
     Raises:
         ValueError: one of them cannot be read.
     """
+    config = read_json(folder / "config.json")
+    generation = read_json(folder / "generation_config.json")
     words = read_json(folder / "tokenizer_config.json")
     special = {name: text for name in _SPECIAL if (text := _text(words.get(name)))}
     if not special:
         more = read_json(folder / "special_tokens_map.json")
         special = {name: text for name in _SPECIAL if (text := _text(more.get(name)))}
     ends = [
-        *_numbers(read_json(folder / "generation_config.json").get("eos_token_id")),
-        *_numbers(read_json(folder / "config.json").get("eos_token_id")),
+        *_numbers(generation.get("eos_token_id")),
+        *_numbers(config.get("eos_token_id")),
         *_token(folder, special.get("eos_token", "")),
     ]
+    never = suppressed({**config, **generation}, "suppress_tokens", "begin_suppress_tokens")
     return Described(
         architecture=architecture,
         context=context,
         stop_tokens=tuple(dict.fromkeys(ends)),
         chat_template=_template(folder, words),
         special=special,
-        notes=tuple(notes),
+        suppress_tokens=never.tokens,
+        begin_suppress_tokens=never.first,
+        notes=(*notes, *never.notes),
     )
 
 

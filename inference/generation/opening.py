@@ -186,7 +186,10 @@ def _writer(session: GenerationSession) -> Writer:
     return Writer(
         asked,
         context=decoder.context,
+        vocabulary=decoder.vocabulary,
         stop_tokens=decoder.stop_tokens,
+        suppress_tokens=decoder.suppress_tokens,
+        begin_suppress_tokens=decoder.begin_suppress_tokens,
         text_of=text_of,
         guide=guide,
         drafts=Drafts(asked.prompt) if placing.speculates(asked, decoder) else None,

@@ -18,8 +18,10 @@ def of_session(session_id: str) -> JsonObject:
 
     `kept`: its caches may serve a session whose prompt begins alike; `cached_tokens`: what of its own prompt
     was taken so. `step_ms` is what the stage's steps of one token, and of those drafted after it, took to
-    compute, together; null: not known any more. `speculation`: how many positions were drafted, and how many
-    of them were right; null: not known any more, or none are drafted.
+    compute, together; of a run that several texts shared its part (half of it where there were two), so that
+    what all texts say adds up to what the browsers computed; null: not known any more. `speculation`: how
+    many positions were drafted, and how many of them were right; null: not known any more, or none are
+    drafted.
     `numbers` of a recovery: whether the stage goes on with the numbers that it had: "the same" on wasm; else
     "others", of another browser or adapter, which may write another text from there on.
     `standbys` of a stage: whether each follows it, and why not any more.

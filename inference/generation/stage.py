@@ -293,9 +293,10 @@ class HeldStage:
 
     def _top_k(self, step: Step) -> int | None:
         """How many logits are wanted; None: the prompt goes on."""
-        if self.writer is None or self.writer.index_after(step.sure) < 0:
+        if self.writer is None:
             return None
-        return self.writer.needs
+        index = self.writer.index_after(step.sure)
+        return None if index < 0 else self.writer.needs(index)
 
     # --- what comes of it ---
 
@@ -323,7 +324,7 @@ class HeldStage:
 
     def _write(self, writer: Writer, step: Step, drafted: Sequence[int], reply: Reply) -> Call:
         index = writer.index_after(step.sure)
-        run = writer.write(index, tops(reply, complete=writer.needs == 0), drafted)
+        run = writer.write(index, tops(reply, complete=writer.needs(index) == 0), drafted)
         told = index + len(run.picks)
         feed, ended = None, None
         if run.ending is None:
@@ -411,5 +412,11 @@ class HeldStage:
 
 
 def _step_ms(step: Step, reply: Reply) -> float:
-    """What a step of one token, and of those drafted after it, took to compute; 0 for others."""
-    return float(reply[0]["compute_ms"]) if step.sure - step.start == 1 else 0.0
+    """What a step of one token, and of those drafted after it, took to compute; 0 for others.
+
+    Of a run that steps of several texts were computed in, its share: so what all texts say adds up.
+    """
+    if step.sure - step.start != 1:
+        return 0.0
+    spent = reply[0]
+    return float(spent["compute_ms"]) / spent.get("together", 1)

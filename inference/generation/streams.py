@@ -2,7 +2,8 @@
 
 Redis keys
     webpool:gen:<session>:fence       hash: stage → its epoch; ms:<stage> → what its steps of one token took
-                                      to compute so far; within:<stage> → how long its next one may take, ms;
+                                      to compute so far, of shared runs its part; within:<stage> → how long
+                                      its next one may take, ms;
                                       at:<stage>:<epoch> → how far who follows or catches up is, in positions;
                                       off:<stage>:<epoch> → that standby is given up;
                                       taken:<stage> → when it was given on, and how far it was, for a standby;

@@ -5,6 +5,7 @@ Store and loop are webpool's; in place of the page native onnxruntime computes.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import threading
@@ -22,9 +23,10 @@ from browsers.redis import client
 from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
 from inference.catalog import registry
-from inference.core.generation.asked import Asked, Ended, Ending
+from inference.core.generation.asked import Asked, Ended, Ending, TokenWritten
+from inference.core.generation.sampled import Sampling
 from inference.core.generation.sessions import Place
-from inference.generation import endings, serving, streams
+from inference.generation import endings, report, serving, streams
 from inference.generation.kept import KeptStages
 from inference.generation.loop import DecodeLoop, _round_s
 from inference.generation.opening import _held
@@ -32,6 +34,7 @@ from inference.generation.stage import HeldStage
 from inference.models import GenerationSession, GenerationStage, OnnxModel
 from tests.support import decoders
 from tests.support.ledger import publish
+from tests.support.loops import Browser
 from tests.support.native_page import Page
 
 PROMPT = tuple(range(40))
@@ -153,6 +156,37 @@ def test_of_a_kept_stage_nothing_is_held_but_its_cache(writer: OnnxModel, settin
     del held
     gc.collect()
     assert ref() is None and kept.any
+
+
+def test_of_a_run_that_several_texts_share_each_is_told_its_part(writer: OnnxModel) -> None:
+    """Ten steps of one token in runs of 12 ms, in which three other texts had theirs, after the prompt's."""
+    browser = Browser("a")
+    browser.decoding.after = _shared
+    asked = Asked(PROMPT, 11, ignore_end=True, shards=1, speculation=False)
+    key = serving.start(writer, asked, "")
+    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    browser.loop.open(_held(rows.get(session__pk=key)))
+    assert isinstance(list(serving.listen(key))[-1], Ended)
+    assert report.of_session(key)["stages"][0]["step_ms"] == pytest.approx(10 * 12.0 / 4)
+
+
+def test_a_token_drawn_among_more_than_there_are_is_drawn_among_all(
+    writer: OnnxModel, file: Path
+) -> None:
+    browser = Browser("a")
+    among_all = Asked(PROMPT, 12, Sampling(temperature=1.0, seed=3), ignore_end=True, shards=1)
+    sampling = dataclasses.replace(among_all.sampling, top_k=2**31 - 1, logprobs=20)
+    key = serving.start(writer, dataclasses.replace(among_all, sampling=sampling), "")
+    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    browser.loop.open(_held(rows.get(session__pk=key)))
+    told = [each.pick for each in serving.listen(key) if isinstance(each, TokenWritten)]
+    assert [pick.token for pick in told] == decoders.uncut(file, among_all)
+    assert {len(pick.top) for pick in told} == {20}
+
+
+def _shared(reply: Reply | Refusal) -> Reply | Refusal:
+    assert not isinstance(reply, Exception)
+    return {**reply[0], "compute_ms": 12.0, "together": 4}, reply[1]
 
 
 def test_a_round_has_the_times_that_are_known_and_one_for_the_others(writer: OnnxModel) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,8 +26,9 @@ from inference.models import OnnxModel, PlanShard
 from inference.store.files import files_dir, path_of
 from inference.store.tensors import decode_array, encode_array
 from inference.zoo import decoder, micro
-from tests.support import decoder_exports, gguf_files, listening_exports
+from tests.support import ctranslate2_folders, decoder_exports, gguf_files, listening_exports
 from tests.support import decoders as tiny
+from tests.support.listeners import _WHISPER
 
 pytestmark = pytest.mark.django_db
 
@@ -217,6 +220,42 @@ def test_add_model_takes_an_encoder_and_a_decoder_of_one_folder(tmp_path: Path) 
     assert made == set(known.whole.memory)
     call_command("add_model", folder, stdout=StringIO())
     assert OnnxModel.objects.count() == 2, "the same again"
+
+
+def test_tokens_that_are_never_written_are_kept_and_told(tmp_path: Path) -> None:
+    folder = listening_exports.write(tmp_path / "tiny whisper", "whisper", merged=True)
+    config = json.loads((folder / "generation_config.json").read_text())
+    lists = {"suppress_tokens": [5, 6], "begin_suppress_tokens": [-1, 7]}
+    (folder / "generation_config.json").write_text(json.dumps({**config, **lists}))
+    said = StringIO()
+    call_command("add_model", folder, stdout=said)
+    known = decoders.decoder_of(registry.get_model("tiny-whisper"))
+    assert (known.suppress_tokens, known.begin_suppress_tokens) == ((5, 6), (7,))
+    assert "2 tokens are never written (suppress_tokens)" in said.getvalue()
+    assert "begin_suppress_tokens has -1" in said.getvalue()
+    # A file alone is described by what lies beside it.
+    alone = tiny.write(tmp_path).onnx
+    (tmp_path / "config.json").write_text('{"suppress_tokens": [8]}')
+    call_command("add_model", alone, "--name", "alone", stdout=StringIO())
+    assert decoders.decoder_of(registry.get_model("alone")).suppress_tokens == (8,)
+
+
+@pytest.mark.parametrize(
+    ("never", "not_first", "why"),
+    [
+        ([tiny.VOCABULARY], [], "token 512 is listed as never written; expected ids from 0 up to"),
+        ([], [9999], "token 9999 is listed"),
+        ([*range(tiny.VOCABULARY - 1)], [511], "all of its tokens are listed as never written"),
+        ([1.5], [], "suppress_ids: expected a list of tokens' ids"),
+    ],
+)
+def test_a_list_of_them_that_cannot_be_is_refused(
+    tmp_path: Path, never: list[Any], not_first: list[int], why: str
+) -> None:
+    folder = ctranslate2_folders.write(tmp_path / "bad", _WHISPER, never=never, not_first=not_first)
+    with pytest.raises(CommandError, match=why):
+        call_command("add_model", folder, stdout=StringIO())
+    assert not OnnxModel.objects.exists()
 
 
 def test_of_a_folder_whose_decoder_is_refused_nothing_is_kept(tmp_path: Path) -> None:

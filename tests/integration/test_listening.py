@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,22 +145,37 @@ def test_a_text_is_read_and_written_also_when_a_browser_is_lost(
 def test_a_folder_of_faster_whisper_hears_as_its_weights_do(
     pair: RunningStack, client: openai.OpenAI, tmp_path: Path
 ) -> None:
-    folder = ctranslate2_folders.write(tmp_path / "spoken", listeners._WHISPER)
-    pair.manage("add_model", str(folder))
+    """With and without a list of tokens that are never written: of those that it would write."""
+    plain = ctranslate2_folders.write(tmp_path / "spoken", listeners._WHISPER)
     raw, _ = listeners.sound(0.3, 16_000, "WAV")
-    told = client.audio.transcriptions.create(
-        model="spoken", file=("a.wav", raw), extra_body={"shards": 2}
-    )
     heard: Any = sound.features({"file": np.frombuffer(raw, np.uint8)}, 8, 40, 1).arrays["features"]
     begins = (ctranslate2_folders.START, ctranslate2_folders.SILENT)
     drawn = listening.whisper_graphs(listeners._WHISPER)
     files = listeners.Written(
         drawn["encoder"].save(tmp_path / "e.onnx"),
         drawn["decoder"].save(tmp_path / "d.onnx"),
-        folder / "tokenizer.json",
+        plain / "tokenizer.json",
     )
-    room = listeners.CONTEXT - len(begins)
-    assert told.text == listeners.greedy(files, {"input_features": heard}, begins, room) != ""
+
+    def right(never: Sequence[int] = (), not_first: Sequence[int] = ()) -> list[int]:
+        room = listeners.CONTEXT - len(begins)
+        given = {"input_features": heard}
+        return listeners.greedy_tokens(files, given, begins, room, never, not_first)
+
+    def told(folder: Path) -> str:
+        pair.manage("add_model", str(folder))
+        return client.audio.transcriptions.create(
+            model=folder.name, file=("a.wav", raw), extra_body={"shards": 2}
+        ).text
+
+    never = sorted({*right()[:3]})
+    not_first = right(never)[:1]
+    assert told(plain) == listeners.said(files, right()) != ""
+    held = ctranslate2_folders.write(
+        tmp_path / "held", listeners._WHISPER, never=never, not_first=not_first
+    )
+    text = listeners.said(files, right(never, not_first))
+    assert told(held) == text != listeners.said(files, right(never))
 
 
 def test_what_is_no_sound_is_refused(client: openai.OpenAI) -> None:

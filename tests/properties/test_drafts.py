@@ -37,18 +37,24 @@ def small(seed: int) -> tuple[Stage, Any]:
     return found.read(model).found.whole, session(raw)
 
 
-def written(seed: int, asked: Asked, drafts: Drafts | None) -> tuple[list[int], int]:
+def written(
+    seed: int, asked: Asked, drafts: Drafts | None, never: set[int], not_first: set[int]
+) -> tuple[list[int], int]:
     """The text, and in how many steps it came."""
     stage, runtime = small(seed)
     states, start, sure, steps = empty_states(stage), 0, list(asked.prompt), 0
-    writer = Writer(asked, context=CONTEXT, stop_tokens=(5,), drafts=drafts)
+    writer = Writer(
+        asked, context=CONTEXT, vocabulary=6, stop_tokens=(5,), suppress_tokens=[*never],
+        begin_suppress_tokens=[*not_first], drafts=drafts,
+    )  # fmt: skip
     names = [item.name for item in runtime.get_outputs()]
     while True:
         drafted = writer.drafts() if steps else []
         taken = filled(stage, start, [*sure, *drafted], {}, len(drafted) + 1)
         made = dict(zip(names, runtime.run(names, taken | states), strict=True))
-        tops = [TopLogits.of_row(row, writer.needs) for row in made[stage.logits][0]]
-        run = writer.write(len(writer.written), tops, drafted)
+        index = len(writer.written)
+        tops = [TopLogits.of_row(row, writer.needs(index)) for row in made[stage.logits][0]]
+        run = writer.write(index, tops, drafted)
         steps += 1
         if run.ending is not None:
             return writer.written, steps
@@ -69,15 +75,24 @@ def written(seed: int, asked: Asked, drafts: Drafts | None) -> tuple[list[int], 
         )
     ),
     st.booleans(),
+    st.sets(st.integers(0, 5), max_size=3),
+    st.sets(st.integers(0, 5), max_size=2),
 )
 @settings(max_examples=60, deadline=None)
 def test_the_text_is_that_of_one_token_a_step(
-    seed: int, prompt: list[int], sampling: Sampling, ignore_end: bool
+    seed: int,
+    prompt: list[int],
+    sampling: Sampling,
+    ignore_end: bool,
+    never: set[int],
+    not_first: set[int],
 ) -> None:
     asked = Asked(tuple(prompt), TOKENS, sampling, ignore_end=ignore_end)
-    text, steps = written(seed, asked, None)
+    text, steps = written(seed, asked, None, never, not_first)
     assert steps == len(text)
-    same, fewer = written(seed, asked, Drafts(prompt))
+    assert not never & {*text}
+    assert text[0] not in not_first
+    same, fewer = written(seed, asked, Drafts(prompt), never, not_first)
     assert same == text
     assert fewer <= steps
 
@@ -85,6 +100,6 @@ def test_the_text_is_that_of_one_token_a_step(
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_text_that_goes_round_comes_in_few_steps(seed: int) -> None:
     asked = Asked((1, 2, 1, 2, 1, 2), TOKENS, Sampling(logit_bias={3: 100.0}), ignore_end=True)
-    text, steps = written(seed, asked, Drafts(asked.prompt))
+    text, steps = written(seed, asked, Drafts(asked.prompt), set(), set())
     assert text == [3] * TOKENS
     assert steps < TOKENS / 2

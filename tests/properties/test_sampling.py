@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,12 @@ def samplings(draw: st.DrawFn, size: int = 40, *, moves: bool = True) -> Samplin
 
 
 def plainly(
-    row: Sequence[float], ask: Sampling, at: int, written: Sequence[int], prompt: Sequence[int]
+    row: Sequence[float],
+    ask: Sampling,
+    at: int,
+    written: Sequence[int],
+    prompt: Sequence[int],
+    may_come: Callable[[int], bool] = lambda token: True,
 ) -> int:
     """The definition, without a thought for speed."""
     moved = [float(logit) for logit in row]
@@ -59,7 +64,7 @@ def plainly(
     for token, often in Counter(written).items():
         moved[token] -= ask.frequency_penalty * often + ask.presence_penalty
     moved = [float(np.float32(logit)) for logit in moved]
-    order = sorted(range(len(moved)), key=lambda token: (-moved[token], token))
+    order = sorted(filter(may_come, range(len(moved))), key=lambda token: (-moved[token], token))
     if ask.temperature == 0:
         return order[0]
     if ask.top_k:
@@ -82,6 +87,10 @@ def plainly(
     raise AssertionError("a share below 1 lies in some part of the sum")
 
 
+def ids(tokens: Iterable[int]) -> np.ndarray[Any, Any]:
+    return np.array(sorted(tokens), np.int64)
+
+
 @given(st.data(), rows(), st.integers(0, 10**6))
 def test_a_draw_is_the_one_that_the_definition_gives(
     data: st.DataObject, row: np.ndarray[Any, Any], at: int
@@ -99,6 +108,59 @@ def test_as_many_logits_as_are_needed_give_what_all_of_them_give(
 ) -> None:
     few, whole = TopLogits.of_row(row, ask.needs()), TopLogits.of_row(row)
     assert draw(few, ask, at, (), ()) == draw(whole, ask, at, (), ())
+
+
+@given(st.data(), rows(), st.integers(0, 10**6))
+def test_what_is_suppressed_or_not_allowed_never_comes_and_the_rest_as_if_it_were_not_there(
+    data: st.DataObject, row: np.ndarray[Any, Any], at: int
+) -> None:
+    ask = data.draw(samplings(len(row)))
+    sure = data.draw(st.sampled_from(np.flatnonzero(row == 3.0).tolist()))
+    never = data.draw(st.sets(st.integers(0, len(row) - 1).filter(lambda token: token != sure)))
+    form = data.draw(st.none() | st.lists(st.booleans(), min_size=len(row), max_size=len(row)))
+    allowed = None if form is None else np.array(form) | (np.arange(len(row)) == sure)
+    written = data.draw(st.lists(st.integers(0, len(row) - 1), max_size=3))
+    pick = draw(TopLogits.of_row(row), ask, at, written, (0,), allowed, ids(never))
+    may_come = [
+        token not in never and (allowed is None or allowed[token]) for token in range(len(row))
+    ]
+    assert pick.token == plainly(row.tolist(), ask, at, written, (0,), may_come.__getitem__)
+    assert may_come[pick.token]
+
+
+@given(st.data(), rows(), samplings(moves=False), st.integers(0, 10**6))
+def test_so_many_more_logits_as_are_suppressed_are_enough(
+    data: st.DataObject, row: np.ndarray[Any, Any], ask: Sampling, at: int
+) -> None:
+    """Also where they are the largest, where the list is longer than `top_k`, and of equal ones."""
+    order = np.argsort(-row, kind="stable").tolist()
+    largest = order[: data.draw(st.integers(0, len(row) - 1))]
+    more = data.draw(st.sets(st.integers(0, len(row) - 1)))
+    never = ids({*largest, *more} - {int(np.argmax(row == 3.0))})
+    few, whole = TopLogits.of_row(row, ask.needs(len(never))), TopLogits.of_row(row)
+    told = [draw(top, ask, at, (), (), None, never) for top in (few, whole)]
+    assert told[0] == told[1]
+    assert [token for token, _ in told[0].top] == order[: ask.logprobs], "the model's own likeliest"
+
+
+def test_one_logit_less_is_not_enough() -> None:
+    row = np.array([5.0, 4.0, 4.0, 3.0, 2.0], np.float32)
+    never, ask = ids({0, 2}), Sampling()
+    assert ask.needs(2) == 3
+    assert draw(TopLogits.of_row(row, 3), ask, 0, (), (), None, never).token == 1
+    with pytest.raises(ValueError, match="expected 3 of the largest logits"):
+        draw(TopLogits.of_row(row, 2), ask, 0, (), (), None, never)
+    for few in (Sampling(temperature=1.0, top_k=1), Sampling(temperature=1.0, top_k=2)):
+        assert few.needs(2) == 2 + few.top_k
+    assert Sampling(logprobs=5).needs(2) == 5
+    assert Sampling(temperature=1.0).needs(2) == Sampling(presence_penalty=1.0).needs(2) == 0
+
+
+def test_nothing_that_may_come_is_an_error_and_no_suppressed_token() -> None:
+    row = np.array([5.0, -math.inf, 4.0], np.float32)
+    for ask in (Sampling(), Sampling(temperature=1.0), Sampling(logit_bias={0: 100.0})):
+        with pytest.raises(ValueError, match="no token that may come here"):
+            draw(TopLogits.of_row(row), ask, 0, (), (), None, ids({0, 2}))
 
 
 @given(rows(), st.integers(0, 5))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,13 @@ def write(
     changed: Mapping[str, Array] | None = None,
     spec: str = "WhisperSpec",
     aliases: Mapping[str, str] | None = None,
+    never: Sequence[int] = (),
+    not_first: Sequence[int] = (),
 ) -> Path:
-    """Weights of seed 0, in `dtype`; `changed`: variables that are others; `aliases`: more names of some."""
+    """Weights of seed 0, in `dtype`; `changed`: variables that are others; `aliases`: more names of some.
+
+    `never`, `not_first`: tokens that its config.json says are not written, or not as the first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     found = {name: array.astype(dtype) for name, array in _weights(config).items()}
     for part in ("encoder", "decoder"):
@@ -64,7 +69,8 @@ def write(
         if one["id"] == decoders.END:
             one["content"] = "<|endoftext|>"
     (folder / "tokenizer.json").write_text(json.dumps(words))
-    (folder / "config.json").write_text(json.dumps({"suppress_ids": [], "lang_ids": []}))
+    config_json = {"suppress_ids": [*never], "suppress_ids_begin": [*not_first], "lang_ids": []}
+    (folder / "config.json").write_text(json.dumps(config_json))
     return folder
 
 

@@ -66,8 +66,17 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def greedy(onnx: Path, prompt: Sequence[int], count: int) -> list[int]:
-    """The `count` likeliest tokens after a prompt, uncut: the prompt in one step, then one by one."""
+def greedy(
+    onnx: Path,
+    prompt: Sequence[int],
+    count: int,
+    never: Sequence[int] = (),
+    not_first: Sequence[int] = (),
+) -> list[int]:
+    """The `count` likeliest tokens after a prompt, uncut: the prompt in one step, then one by one.
+
+    Of those in `never` none is written, of those in `not_first` none as the first.
+    """
     runtime = session(str(onnx))
     names = [item.name for item in runtime.get_outputs()]
     states = {
@@ -89,7 +98,9 @@ def greedy(onnx: Path, prompt: Sequence[int], count: int) -> list[int]:
         }
         made = dict(zip(names, runtime.run(names, {**given, **past}), strict=True))
         past = {name: made[name.replace("past_key_values", "present")] for name in past}
-        written.append(int(made["logits"][0, -1].argmax()))
+        row = made["logits"][0, -1].copy()
+        row[[*never, *(() if written else not_first)]] = -np.inf
+        written.append(int(row.argmax()))
         start, new = start + len(new), written[-1:]
     return written
 
@@ -98,12 +109,13 @@ def uncut(onnx: Path, asked: Asked) -> list[int]:
     """The tokens that are drawn from native onnxruntime's logits of the uncut decoder."""
     whole = found.read_file(onnx).found.whole
     native = Native([(onnx, whole)])
-    writer = Writer(asked, context=CONTEXT, stop_tokens=(END,))
+    writer = Writer(asked, context=CONTEXT, vocabulary=VOCABULARY, stop_tokens=(END,))
     position, new = 0, list(asked.prompt)
     while True:
         row = native.step(new)
         position += len(new)
-        run = writer.write(writer.index_after(position), [TopLogits.of_row(row, writer.needs)])
+        index = writer.index_after(position)
+        run = writer.write(index, [TopLogits.of_row(row, writer.needs(index))])
         if run.ending is not None:
             return writer.written
         new = [run.picks[-1].token]

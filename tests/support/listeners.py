@@ -89,11 +89,31 @@ def sound(seconds: float, rate: int, form: str) -> tuple[bytes, np.ndarray[Any, 
 
 def greedy(files: Written, inputs: Mapping[str, Any], begins: Sequence[int], count: int) -> str:
     """The likeliest text of the uncut model."""
+    return said(files, greedy_tokens(files, inputs, begins, count))
+
+
+def greedy_tokens(
+    files: Written,
+    inputs: Mapping[str, Any],
+    begins: Sequence[int],
+    count: int,
+    never: Sequence[int] = (),
+    not_first: Sequence[int] = (),
+) -> list[int]:
+    """Its likeliest tokens up to its end, of `never` none, and of `not_first` none as the first."""
     memory = run_model(files.encoder, inputs)
     whole = found.read_file(files.decoder).found.whole
     native = Native([(files.decoder, whole)], memory)
-    tokens = native.greedy(begins, count, (decoders.END,))
-    text: str = Tokenizer.from_file(str(files.tokenizer)).decode(
-        [token for token in tokens if token != decoders.END]
-    )
+    written: list[int] = []
+    while len(written) < count and decoders.END not in written:
+        row = native.step(written[-1:] or begins).copy()
+        row[[*never, *(() if written else not_first)]] = -np.inf
+        written.append(int(row.argmax()))
+    return written
+
+
+def said(files: Written, tokens: Sequence[int]) -> str:
+    """Those tokens as text, without the end."""
+    tokenizer = Tokenizer.from_file(str(files.tokenizer))
+    text: str = tokenizer.decode([token for token in tokens if token != decoders.END])
     return text

@@ -73,18 +73,18 @@ class Sampling:
         penalties = self.frequency_penalty or self.presence_penalty
         return bool(penalties or self.repetition_penalty != 1.0 or self.logit_bias)
 
-    def needs(self) -> int:
+    def needs(self, suppressed: int = 0) -> int:
         """How many of the largest logits must be known for an exact draw; 0: all.
 
         A probability is a share of the sum over the candidates, so that without `top_k` every logit has a
         part in it; how many `top_p` and `min_p` leave is not known before. Penalties and biases may bring
-        up a token from anywhere.
+        up a token from anywhere. So many as are `suppressed` may be among the largest, and are left out.
         """
         if self.moves_logits:
             return 0
         if self.temperature == 0.0 or self.top_k == 1:
-            return max(1, self.logprobs)
-        return max(self.top_k, self.logprobs) if self.top_k else 0
+            return max(1 + suppressed, self.logprobs)
+        return max(self.top_k + suppressed, self.logprobs) if self.top_k else 0
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,24 @@ In this order:
 1. `logit_bias` is added; then `repetition_penalty`, for each token of prompt and text: a positive logit is
    divided by it, another multiplied; then `frequency_penalty` times how often the text has the token, and
    `presence_penalty` once if it has it, are taken off. What comes of it is rounded to float32 once.
-2. Temperature 0: the largest; of equals the smallest id.
-   Where the text has a form, tokens that it does not allow are left out before this step.
-3. Else logits are divided by the temperature. `top_k` keeps the largest, of equals the smaller ids. `top_p`
+2. Tokens that are suppressed are left out, and where the text has a form those that it does not allow.
+3. Temperature 0: the largest; of equals the smallest id.
+4. Else logits are divided by the temperature. `top_k` keeps the largest, of equals the smaller ids. `top_p`
    keeps the fewest of them, largest first, whose probabilities reach it. `min_p` then drops those below this
    share of the largest probability.
-4. One random number chooses among the rest by their probabilities. It follows from seed and position alone,
+5. One random number chooses among the rest by their probabilities. It follows from seed and position alone,
    so that a position drawn again, by whomever, gives the same token.
 
 The sum over the vocabulary is told with the log probabilities and decides nothing: browsers compute
-exponentials with different last bits.
+exponentials with different last bits. What is told stays the model's own: a token that is suppressed may be
+among the likeliest, and has its part of the sum.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from inference.core.generation.sampled import Pick, Sampling, TopLogits
 
 _SEEDS = 2**64
+_NONE: Final[NDArray[np.int64]] = np.empty(0, np.int64)
 
 
 def draw(
@@ -36,6 +39,7 @@ def draw(
     written: Sequence[int],
     prompt: Sequence[int],
     allowed: NDArray[np.bool_] | None = None,
+    suppressed: NDArray[np.int64] = _NONE,
 ) -> Pick:
     """The token at a position.
 
@@ -44,15 +48,16 @@ def draw(
         written: the text's tokens so far.
         prompt: the prompt's.
         allowed: bool[vocabulary], which tokens may come; None: all. It takes a complete row of logits.
+        suppressed: int64[n], tokens that may not come, each once.
 
     Raises:
         ValueError: fewer logits are known than an exact draw needs, the largest is no finite number, a
-            bias is of no token, or no token that is allowed has a finite logit.
+            bias is of no token, or no token that may come has a finite logit.
     """
-    _check(top, sampling, complete=allowed is not None)
+    _check(top, 0 if allowed is not None else sampling.needs(len(suppressed)))
     moved = _moved(top, sampling, written, prompt) if sampling.moves_logits else top
-    if allowed is not None:
-        moved = _within(moved, allowed)
+    if allowed is not None or len(suppressed):
+        moved = _within(moved, allowed, suppressed)
     if sampling.temperature == 0.0:
         place = 0
     else:
@@ -67,8 +72,8 @@ def uniform(seed: int, position: int) -> float:
     return float(int(raw) >> 11) * 2.0**-53
 
 
-def _check(top: TopLogits, sampling: Sampling, *, complete: bool) -> None:
-    needed = 0 if complete else sampling.needs()
+def _check(top: TopLogits, needed: int) -> None:
+    """Whether so many of the largest logits are known, and are numbers; 0: all."""
     if not top.complete and (needed == 0 or len(top.ids) < needed):
         raise ValueError(
             f"expected {needed or 'all'} of the largest logits for this sampling, got {len(top.ids)}"
@@ -99,11 +104,15 @@ def _moved(
     return TopLogits.of_row(row.astype(np.float32))
 
 
-def _within(top: TopLogits, allowed: NDArray[np.bool_]) -> TopLogits:
-    """Those that are allowed, in the same order."""
-    kept = allowed[top.ids]
+def _within(
+    top: TopLogits, allowed: NDArray[np.bool_] | None, suppressed: NDArray[np.int64]
+) -> TopLogits:
+    """Those that may come, in the same order."""
+    kept = np.isin(top.ids, suppressed, invert=True)
+    if allowed is not None:
+        kept &= allowed[top.ids]
     if not kept.any() or not np.isfinite(top.logits[kept][0]):
-        raise ValueError("no token that is allowed here has a finite logit")
+        raise ValueError("no token that may come here has a finite logit")
     return TopLogits(top.ids[kept], top.logits[kept], top.log_sum, complete=False)
 
 

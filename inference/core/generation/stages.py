@@ -35,6 +35,8 @@ class Use(enum.StrEnum):
 
 _LARGEST_HEAD: Final = 128
 """onnxruntime sums so many products of a head in one go, however many keys there are."""
+_LISTS: Final = ("stop_tokens", "begins", "suppress_tokens", "begin_suppress_tokens")
+"""Of tokens, in a decoder's document."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ class Decoder:
     blocks, and so the most stages; `chat_template`: Jinja, "" when it has none; `special`: names of special
     tokens that templates use (bos_token, eos_token, …) with their text; `state_bytes`: of all layers' caches,
     per position. `encoder`: the model that makes its memory, "" where it has none; `begins`: the tokens
-    that its texts begin with then. `drawn`: webpool drew its graph, of weights alone; nothing that a file
+    that its texts begin with then. `suppress_tokens`: ids that it never writes; `begin_suppress_tokens`: nor
+    these as the first of an answer. `drawn`: webpool drew its graph, of weights alone; nothing that a file
     says makes it so.
     """
 
@@ -150,6 +153,8 @@ class Decoder:
     whole: Stage
     encoder: str = ""
     begins: tuple[int, ...] = ()
+    suppress_tokens: tuple[int, ...] = ()
+    begin_suppress_tokens: tuple[int, ...] = ()
     drawn: bool = False
 
     @property
@@ -164,7 +169,7 @@ class Decoder:
 
     @classmethod
     def from_json(cls, document: JsonView) -> Decoder:
-        lists = {name: tuple(document.get(name, ())) for name in ("stop_tokens", "begins")}
+        lists = {name: tuple(document.get(name, ())) for name in _LISTS}
         fields = {**document, **lists}
         return cls(**{**fields, "whole": Stage.from_json(document["whole"])})
 
@@ -181,6 +186,8 @@ class Decoder:
             "whole": self.whole.to_json(),
             "encoder": self.encoder,
             "begins": list(self.begins),
+            "suppress_tokens": list(self.suppress_tokens),
+            "begin_suppress_tokens": list(self.begin_suppress_tokens),
             "drawn": self.drawn,
         }
 

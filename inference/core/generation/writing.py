@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from inference.core.generation.asked import Asked, Ending
 from inference.core.generation.drafts import Drafts
@@ -23,9 +26,10 @@ class Run:
 
 
 class Writer:
-    """`stop_tokens` are the model's own. `text_of` gives the text that each token, one after another, adds;
-    it is needed where a stop text was asked for. `guide` where a form was. `drafts`: several tokens may come
-    of a step.
+    """`stop_tokens` are the model's own. Of `suppress_tokens` none is written, and of
+    `begin_suppress_tokens` none as the first. `text_of` gives the text that each token, one after another,
+    adds; it is needed where a stop text was asked for. `guide` where a form was. `drafts`: several tokens may
+    come of a step.
     """
 
     def __init__(
@@ -33,13 +37,18 @@ class Writer:
         asked: Asked,
         *,
         context: int,
+        vocabulary: int,
         stop_tokens: Sequence[int],
+        suppress_tokens: Sequence[int] = (),
+        begin_suppress_tokens: Sequence[int] = (),
         text_of: Callable[[int], str] | None = None,
         guide: Guide | None = None,
         drafts: Drafts | None = None,
     ) -> None:
         """Raises ValueError: there are stop texts or a form, and nothing to find or to follow them with."""
-        self.asked, self._context = asked, context
+        self.asked, self._context, self._vocabulary = asked, context, vocabulary
+        self._suppressed = _ids(suppress_tokens)
+        self._suppressed_first = _ids([*suppress_tokens, *begin_suppress_tokens])
         own = () if asked.ignore_end else tuple(stop_tokens)
         self._stop_tokens = frozenset((*asked.stop_tokens, *own))
         self.written: list[int] = []
@@ -53,10 +62,12 @@ class Writer:
         self._text_of = text_of if asked.stop else None
         self._stops = StopTexts(asked.stop)
 
-    @property
-    def needs(self) -> int:
-        """How many of the largest logits a step's page gives; 0: all."""
-        return 0 if self._guide else self.asked.sampling.needs()
+    def needs(self, index: int) -> int:
+        """How many of the largest logits a step's page gives for the tokens from `index` on; 0: all."""
+        if self._guide:
+            return 0
+        most = self.asked.sampling.needs(len(self._suppressed_at(index)))
+        return most if most < self._vocabulary else 0
 
     def index_after(self, position: int) -> int:
         """Which token of the answer follows `position` positions; below 0: the prompt goes on."""
@@ -98,9 +109,16 @@ class Writer:
     def _draw(self, top: TopLogits) -> tuple[Pick, Ending | None]:
         position = len(self.asked.prompt) + len(self.written)
         allowed = self._guide.allowed if self._guide else None
-        pick = draw(top, self.asked.sampling, position, self.written, self.asked.prompt, allowed)
+        pick = draw(
+            top, self.asked.sampling, position, self.written, self.asked.prompt, allowed,
+            self._suppressed_at(len(self.written)),
+        )  # fmt: skip
         self.written.append(pick.token)
         return pick, self._ending(pick.token, position + 1)
+
+    def _suppressed_at(self, index: int) -> NDArray[np.int64]:
+        """The tokens that may not be token `index`; later ones are among those of the first."""
+        return self._suppressed if index else self._suppressed_first
 
     def _ending(self, token: int, length: int) -> Ending | None:
         complete = self._guide is not None and self._guide.take(token)
@@ -113,3 +131,8 @@ class Writer:
         if len(self.written) >= self.asked.max_tokens or length >= self._context:
             return Ending.LENGTH
         return None
+
+
+def _ids(tokens: Iterable[int]) -> NDArray[np.int64]:
+    """Each of them once."""
+    return np.array(sorted(set(tokens)), np.int64)

@@ -35,7 +35,7 @@ def is_same_stride(stride: Stride, reply: Reply, writer: Writer | None, first: i
     """
     if writer is None:
         return list(reply[1]) == list(stride.given or ())
-    return _drawn(writer, first, tops(reply, complete=writer.needs == 0)) == stride.told
+    return _drawn(writer, first, tops(reply, complete=writer.needs(first) == 0)) == stride.told
 
 
 def _drawn(writer: Writer, first: int, rows: Sequence[TopLogits]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def writer(path: Path, schema: Any, **sampling: Any) -> Writer:
+def writer(
+    path: Path,
+    schema: Any,
+    never: Sequence[int] = (),
+    not_first: Sequence[int] = (),
+    **sampling: Any,
+) -> Writer:
     grammar = json_grammar(schema)
     asked = Asked((1, 2), 2000, Sampling(**sampling), grammar=grammar)
     return Writer(
-        asked, context=10_000, stop_tokens=(decoders.END,), guide=SandboxedGuide(path, DECODER, grammar)
+        asked, context=10_000, vocabulary=decoders.VOCABULARY, stop_tokens=(decoders.END,),
+        suppress_tokens=never, begin_suppress_tokens=not_first,
+        guide=SandboxedGuide(path, DECODER, grammar),
     )  # fmt: skip
 
 
@@ -91,7 +100,7 @@ def test_a_model_that_wants_nothing_but_spaces_comes_to_an_end(path: Path) -> No
 
 def test_every_logit_is_asked_for_because_no_allowed_one_may_be_large(path: Path) -> None:
     one = writer(path, SCHEMA)
-    assert one.needs == 0
+    assert one.needs(0) == one.needs(1) == 0
     brace = decoders.tokenizer().encode("{").ids[0]
     row = np.arange(decoders.VOCABULARY, dtype=np.float32)
     row[brace] = -100  # the smallest
@@ -99,8 +108,20 @@ def test_every_logit_is_asked_for_because_no_allowed_one_may_be_large(path: Path
     with pytest.raises(ValueError, match="all of the largest logits"):
         draw(TopLogits.of_row(row, 5), Sampling(), 2, [], [1], np.ones(decoders.VOCABULARY, bool))
     row[brace] = -np.inf
-    with pytest.raises(ValueError, match="no token that is allowed"):
+    with pytest.raises(ValueError, match="no token that may come"):
         writer(path, SCHEMA).write(0, [TopLogits.of_row(row)])
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_form_and_what_is_never_written_hold_both(path: Path, temperature: float) -> None:
+    one, two, three = (decoders.tokenizer().encode(digit).ids[0] for digit in "123")
+    schema = {"enum": [11, 21, 31]}
+    for seed in range(8):
+        rows = np.random.default_rng(seed)
+        held = writer(path, schema, (three,), (one,), temperature=temperature, seed=seed)
+        assert written(held, rows) == ("21", Ending.STOP)
+    with pytest.raises(ValueError, match="no token that may come"):
+        written(writer(path, schema, (two, three), (one,)), rows)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,8 @@ def test_random_logits_call_tools_rightly_where_they_are_held_to_it(
     grammar = grammar_of(form, [TURN, HALT], forced=forced, several=False)
     writer = Writer(
         Asked((1,), 2000, Sampling(temperature=1.0, seed=1), grammar=grammar),
-        context=9999, stop_tokens=(decoders.END,), guide=SandboxedGuide(path, decoder, grammar),
+        context=9999, vocabulary=decoders.VOCABULARY, stop_tokens=(decoders.END,),
+        guide=SandboxedGuide(path, decoder, grammar),
     )  # fmt: skip
     begins = tokenizer.encode("<tool_call>" if form is HERMES else "{").ids
     rows, ending = np.random.default_rng(3), None

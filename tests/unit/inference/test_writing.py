@@ -30,8 +30,9 @@ def write(writer: Writer, token: int) -> Ending | None:
 def made(most: int = 9, *, context: int = 100, **asked: Any) -> Writer:
     texts = "abcdefgh"
     return Writer(
-        Asked(PROMPT, most, **asked), context=context, stop_tokens=(7,), text_of=texts.__getitem__
-    )
+        Asked(PROMPT, most, **asked), context=context, vocabulary=8, stop_tokens=(7,),
+        text_of=texts.__getitem__,
+    )  # fmt: skip
 
 
 def test_it_ends_at_the_model_s_own_end_or_the_caller_s() -> None:
@@ -51,7 +52,7 @@ def test_a_stop_text_ends_it_over_the_bounds_of_tokens() -> None:
     writer = made(stop=("bcd",))
     assert [write(writer, token) for token in (0, 1, 2, 3)] == [None, None, None, Ending.STOP]
     with pytest.raises(ValueError, match="tokenizer"):
-        Writer(Asked(PROMPT, 9, stop=("x",)), context=9, stop_tokens=())
+        Writer(Asked(PROMPT, 9, stop=("x",)), context=9, vocabulary=8, stop_tokens=())
 
 
 def test_the_last_token_again_is_the_same_and_no_other_is_out_of_turn() -> None:
@@ -102,7 +103,13 @@ def test_what_ends_a_text_ends_it_within_a_step() -> None:
 def test_no_more_is_drafted_than_there_is_room_for() -> None:
     prompt = (5, 6) * 10
     for most, context, room in ((9, 100, 2), (3, 100, 1), (9, 23, 1), (2, 100, 0)):
-        writer = Writer(Asked(prompt, most), context=context, stop_tokens=(), drafts=Drafts(prompt))
+        writer = Writer(
+            Asked(prompt, most),
+            context=context,
+            vocabulary=8,
+            stop_tokens=(),
+            drafts=Drafts(prompt),
+        )
         write(writer, 5)
         assert writer.drafts() == [6, 5][:room], (most, context)
 
@@ -112,3 +119,22 @@ def test_a_whole_row_is_put_in_order_ties_by_the_smaller_id() -> None:
     top = TopLogits.of_row(row)
     assert top.ids.tolist() == [4, 1, 2, 0, 3]
     assert top.complete
+
+
+def test_what_is_suppressed_at_the_beginning_may_come_later() -> None:
+    row = np.array([9, 8, 7, 6, 5, 4, 3, 2], np.float32)
+
+    def writer(**sampling: Any) -> Writer:
+        return Writer(
+            Asked(PROMPT, 9, Sampling(**sampling)), context=100, vocabulary=8, stop_tokens=(),
+            suppress_tokens=(0, 2), begin_suppress_tokens=(1, 2),
+        )  # fmt: skip
+
+    one = writer()
+    assert [one.needs(index) for index in (0, 1, 5)] == [4, 3, 3]
+    for index, right in enumerate((3, 1, 1)):
+        run = one.write(index, [TopLogits.of_row(row, one.needs(index))])
+        assert [pick.token for pick in run.picks] == [right]
+    together = writer().write(0, [TopLogits.of_row(row, one.needs(0))] * 3, [3, 1])
+    assert [pick.token for pick in together.picks] == [3, 1, 1], "as one step gives them"
+    assert [writer(temperature=1.0, top_k=top).needs(0) for top in (4, 5, 2**31 - 1)] == [7, 0, 0]

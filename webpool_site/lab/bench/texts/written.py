@@ -16,7 +16,8 @@ from inference.models import OnnxModel
 
 @dataclass(frozen=True)
 class Written:
-    """Times of one text in ms; `computed` per token, over its stages; None: not known."""
+    """Times of one text in ms; `computed` per token, over its stages, of runs that several texts shared its
+    part; None: not known."""
 
     first: float
     per_token: float
