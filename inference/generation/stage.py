@@ -260,11 +260,11 @@ class HeldStage:
 
     def _allow(self, beside_s: float) -> None:
         """Now and then tell the control worker how long a step may take here, behind those of others."""
-        within = self.times.within_s()
+        within = self.times.within_s(beside_s)
         if within is None or self.takeover is not None or self.follows:
             return
         if self._unsaid == 0:
-            streams.allow(self.session, self.index, self.epoch, within + beside_s)
+            streams.allow(self.session, self.index, self.epoch, within)
             self._said = True
         self._unsaid = (self._unsaid + 1) % _ALLOW_EVERY
 

@@ -37,10 +37,10 @@ class StepTimes:
         """How long most take; 0 before one was measured."""
         return self._ordered[len(self._ordered) // 2] if self._ordered else 0.0
 
-    def within_s(self) -> float | None:
-        """How long the next one may take; None: too few were measured."""
+    def within_s(self, beside_s: float = 0.0) -> float | None:
+        """How long the next one may take, behind others that take so long; None: too few were measured."""
         slow_s = self.slow_s()
-        return None if slow_s is None else max(self.at_least_s, slow_s)
+        return None if slow_s is None else max(self.at_least_s, slow_s + beside_s)
 
     def slow_s(self) -> float | None:
         """The same without the least, for several steps one after another; None: too few were measured."""

@@ -78,6 +78,7 @@ def test_a_step_may_take_twenty_times_what_slow_ones_took() -> None:
     for _ in range(128):
         times.note(0.002)
     assert times.within_s() == 3.0
+    assert (times.within_s(2.0), times.within_s(4.0)) == (3.0, 4.04), "behind those of others"
     assert times.slow_s() == 0.04, "several such steps wait for the least once"
 
 
