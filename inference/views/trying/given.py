@@ -19,6 +19,7 @@ from inference.trying.inputs import Given
 _TENSORS = "tensors"
 _SIZES = ("width", "height")
 _WISHES = ("browsers", "platform", "strategy", "shards")
+_OF_THE_PAGE = ("csrfmiddlewaretoken", "example")
 
 
 def given_of(
@@ -27,8 +28,9 @@ def given_of(
     """What was given, and the run's options.
 
     Raises:
-        InvalidRequest: a form of a picture that cannot be, or an option that cannot be.
+        InvalidRequest: a part that nobody reads, a form of a picture or an option that cannot be.
     """
+    _check_parts(posted, fields)
     dropped = {name: cast("UploadedFile", files[name]).read() for name in files if files[name]}
     tensors = dropped.pop(_TENSORS, b"") or posted.get(_TENSORS, "").strip().encode()
     forms = {}
@@ -38,6 +40,13 @@ def given_of(
     wishes = {name: posted[name] for name in _WISHES if posted.get(name)}
     texts = [text for text in posted.getlist("text") if text]
     return Given(texts, dropped, tensors, forms), parse_options(wishes, Door.JOBS)
+
+
+def _check_parts(posted: QueryDict, fields: list[Field]) -> None:
+    forms = [f"{one.name}.{key}" for one in fields if one.kind == Kind.PICTURE for key in vars(one.form)]
+    known = ["text", _TENSORS, *_WISHES, *forms]
+    if unknown := sorted(set(posted).difference(known, _OF_THE_PAGE)):
+        raise InvalidRequest(f"unknown part {unknown[0]!r:.100}; expected some of {', '.join(known)}")
 
 
 def _form(field: Field, posted: QueryDict) -> Picture | None:
