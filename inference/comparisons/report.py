@@ -11,7 +11,7 @@ from typing import Final
 from inference.comparisons import regressions
 from inference.comparisons.earlier import Earlier
 from inference.core.comparisons.cells import BAD, OPEN, CellState, label
-from inference.core.comparisons.differences import Difference, differences, said
+from inference.core.comparisons.differences import Difference, differences, said, too_few
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
 from inference.documents import JsonObject, JsonView
@@ -132,7 +132,9 @@ def sentences(
         for cell in cells
         if cell.backend != _WASM and cell.nodes.get(_CPU)
     ]
-    if found:
+    if why := too_few({str(cell): cell.samples for cell in cells}):
+        told.append(why)
+    elif found:
         fastest = found[0].faster
         told += [said(one) for one in found if one.faster == fastest]
     return [f"{one.rstrip('.')}." for one in told]
