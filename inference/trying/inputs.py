@@ -83,7 +83,10 @@ def of_file(model: OnnxModel, raw: bytes, owner: str) -> Prepared:
     if raw.startswith(b"PK"):
         limit = {"most_bytes": settings.WEBPOOL_MAX_REQUEST_MB * 2**20}
         return from_python(model, _asked("arrays", "tensors", raw, limit))
-    document = named_values(owner, model, raw)
+    try:
+        document = named_values(owner, model, raw)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"tensors: it is no npz file, and as JSON: {error}") from error
     if not isinstance(document, dict):
         raise InvalidRequest(f"tensors: expected an object of name → list, got {document!r:.100}")
     return from_python(model, document, json=True)

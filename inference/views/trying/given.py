@@ -30,9 +30,9 @@ def given_of(
     Raises:
         InvalidRequest: a part that nobody reads, a form of a picture or an option that cannot be.
     """
-    _check_parts(posted, fields)
+    _check_parts(set(posted) - set(files), fields)  # REST puts files among them
     dropped = {name: cast("UploadedFile", files[name]).read() for name in files if files[name]}
-    tensors = dropped.pop(_TENSORS, b"") or posted.get(_TENSORS, "").strip().encode()
+    tensors = dropped.pop(_TENSORS, b"") or pasted(posted).encode()
     forms = {}
     for field in fields:
         if field.kind == Kind.PICTURE and (form := _form(field, posted)) is not None:
@@ -42,10 +42,16 @@ def given_of(
     return Given(texts, dropped, tensors, forms), parse_options(wishes, Door.JOBS)
 
 
-def _check_parts(posted: QueryDict, fields: list[Field]) -> None:
+def pasted(posted: QueryDict) -> str:
+    """Tensors as a text; a form's file of the same name that was not chosen comes as an empty one."""
+    texts = [one.strip() for one in posted.getlist(_TENSORS) if isinstance(one, str)]
+    return next(filter(None, texts), "")
+
+
+def _check_parts(posted: set[str], fields: list[Field]) -> None:
     forms = [f"{one.name}.{key}" for one in fields if one.kind == Kind.PICTURE for key in vars(one.form)]
-    known = ["text", _TENSORS, *_WISHES, *forms]
-    if unknown := sorted(set(posted).difference(known, _OF_THE_PAGE)):
+    known = [*(one.name for one in fields), _TENSORS, *_WISHES, *forms]
+    if unknown := sorted(posted.difference(known, _OF_THE_PAGE)):
         raise InvalidRequest(f"unknown part {unknown[0]!r:.100}; expected some of {', '.join(known)}")
 
 

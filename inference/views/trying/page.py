@@ -19,9 +19,9 @@ from inference.trying import asking
 from inference.trying.code import Asked, code
 from inference.trying.fields import Field, Kind, fields
 from inference.trying.showing import drawn
-from inference.views.trying.given import given_of
+from inference.views.trying.given import given_of, pasted
 
-_KEPT = ("browsers", "platform", "strategy", "shards", "tensors")
+_KEPT = ("browsers", "platform", "strategy", "shards")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -52,7 +52,7 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
         "model": model,
         "fields": [_edited(field, request) for field in offered],
         "needs_tensors": any(field.kind == Kind.TENSOR for field in offered),
-        "asked": {key: posted.get(key, "") for key in _KEPT},
+        "asked": {key: posted.get(key, "") for key in _KEPT} | {"tensors": pasted(posted)},
         "text": "\n".join(texts),
         "examples": expectations.of_model(model).examples,
         "platforms": PLATFORMS,
