@@ -26,8 +26,8 @@ METHODS: Final = (
     f"Medians and 95th percentiles with intervals of {COVERAGE:.0%} by order statistics; an end that so few "
     "runs do not bound is unknown. Differences: Mann–Whitney's U of every pair, corrected by Holm; ratios by "
     "Hodges and Lehmann. Every round runs each cell once, in random order, one run at a time; the first run "
-    "of a cell is apart; it and the load are unknown where the model was there already. Memory is the largest "
-    "seen of the browser's processes between two runs."
+    "of a cell is apart; it and the load are unknown where the model was there already. Memory is the "
+    "largest seen of the browser's processes between two runs."
 )
 
 

@@ -87,7 +87,9 @@ def _attempt(
     words: JsonObject = {"files": files} if files else {"texts": texts}
     words |= ({"forms": forms} if forms else {}) | options
     plain = [("text", text) for text in texts]
-    plain += [(f"{name}.{key}", _said(one)) for name, form in forms.items() for key, one in form.items()]
+    plain += [
+        (f"{name}.{key}", _said(one)) for name, form in forms.items() for key, one in form.items()
+    ]
     plain += [(name, str(value)) for name, value in options.items()]
     # Of -F a text that begins with @ or < would name a file.
     parts = [("--form-string", f"{name}={text}") for name, text in plain]
@@ -146,9 +148,7 @@ def _words(words: JsonView) -> str:
 # --- tensors -----------------------------------------------------------------------------------
 
 
-def _inputs(
-    model: OnnxModel, fields: Sequence[Field], sent: Sequence[WireTensor]
-) -> list[_Input]:
+def _inputs(model: OnnxModel, fields: Sequence[Field], sent: Sequence[WireTensor]) -> list[_Input]:
     """Those that were sent, with their values as far as code can hold them; else zeros for each field."""
     if not sent:
         names = {field.name for field in fields}
@@ -230,4 +230,8 @@ def _body(inputs: Sequence[_Input], options: JsonView) -> tuple[str, str, str]:
         for entry, one in zip(entries, inputs, strict=True)
     ]
     last = f', "parameters": {json.dumps(options)}' if options else ""
-    return f'{{"inputs": [{", ".join(made)}]{last}}}', "@request.json", "  # what JavaScript sends here"
+    return (
+        f'{{"inputs": [{", ".join(made)}]{last}}}',
+        "@request.json",
+        "  # what JavaScript sends here",
+    )

@@ -19,6 +19,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from inference import tasks
 from inference.comparisons import asking, storage
 from inference.models import Comparison, OnnxModel
+from inference.sandbox import archives
 from inference.store.tensors import decode_array
 from tests.support.batches import chain_model
 from tests.support.comparing import two_browsers
@@ -55,7 +56,7 @@ def test_a_file_of_inputs_is_asked(person: Client, model: OnnxModel, kind: str) 
     shape = [extent if isinstance(extent, int) else 2 for extent in port.shape or ()]
     values = np.arange(np.prod(shape), dtype=port.dtype).reshape(shape)
     raw = io.BytesIO()
-    np.savez(raw, **{port.name: values})
+    archives.write(raw, {port.name: values})
     written = raw.getvalue() if kind == "npz" else f'{{"{port.name}": {values.tolist()}}}'.encode()
     file = SimpleUploadedFile(f"mine.{kind}", written)
     assert person.post(f"/admin/compare/{model.name}/", {**FORM, "file": file}).status_code == 302

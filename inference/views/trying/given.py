@@ -49,10 +49,14 @@ def pasted(posted: QueryDict) -> str:
 
 
 def _check_parts(posted: set[str], fields: list[Field]) -> None:
-    forms = [f"{one.name}.{key}" for one in fields if one.kind == Kind.PICTURE for key in vars(one.form)]
+    forms = [
+        f"{one.name}.{key}" for one in fields if one.kind == Kind.PICTURE for key in vars(one.form)
+    ]
     known = [*(one.name for one in fields), _TENSORS, *_WISHES, *forms]
     if unknown := sorted(posted.difference(known, _OF_THE_PAGE)):
-        raise InvalidRequest(f"unknown part {unknown[0]!r:.100}; expected some of {', '.join(known)}")
+        raise InvalidRequest(
+            f"unknown part {unknown[0]!r:.100}; expected some of {', '.join(known)}"
+        )
 
 
 def _form(field: Field, posted: QueryDict) -> Picture | None:

@@ -19,7 +19,10 @@ def blocking() -> dict[str, object]:
         texts = ["a browser computes", "two"]
         of_texts = pool.infer_texts("minilm", texts)
         started = pool.start("minilm", {"input_ids": IDS}, wait_s=60)
-        compared = pool.compare("minilm", browsers="firefox", backends=["wasm"], runs=1, inputs={"input_ids": IDS})
+        given = {"input_ids": IDS}
+        compared = pool.compare(
+            "minilm", browsers="firefox", backends=["wasm"], runs=1, inputs=given
+        )
         compared = pool.wait_comparison(compared, timeout_s=240)
         return {
             "ready": pool.ready(),

@@ -247,7 +247,9 @@ def test_the_code_of_an_edited_picture_says_what_was_edited() -> None:
 
 
 def test_a_text_is_no_name_of_a_file_to_curl() -> None:
-    told = code(OnnxModel(name="m"), [Field("text", Kind.TEXT)], "http://a", Asked(["@/etc/passwd"]))
+    told = code(
+        OnnxModel(name="m"), [Field("text", Kind.TEXT)], "http://a", Asked(["@/etc/passwd"])
+    )
     assert "--form-string text=@/etc/passwd" in told["curl"] and "-F" not in told["curl"]
 
 
