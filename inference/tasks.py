@@ -95,8 +95,7 @@ def compare_model(model: str, **asked: Any) -> str:
         model__name=model, scheduled=True, state=ComparisonState.RUNNING
     ).first()
     if open_one is None:
-        wanted = {"seed": 0, **asked, "owner": "schedule", "scheduled": True}
-        open_one = asking.create(asking.Asked(model=model, **wanted))
+        open_one = asking.create(asking.of_schedule({"model": model, **asked}))
     return str(open_one.pk)
 
 

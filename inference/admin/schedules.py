@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -17,6 +19,8 @@ from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from inference.admin.audit import Audited, tell
+from inference.comparisons.asking import of_schedule
+from inference.errors import InvalidRequest
 
 for _model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule):
     admin.site.unregister(_model)
@@ -31,6 +35,17 @@ class PeriodicTaskForm(beat.PeriodicTaskForm):
         super().__init__(*args, **kwargs)
         self.fields["task"].widget = UnfoldAdminTextInputWidget()
         self.fields["regtask"].widget = TaskSelect()
+
+    def clean(self) -> object:
+        """Refuse here what a comparison would be refused for at night, when nobody looks."""
+        found = super().clean()
+        if "compare_model" in str(found.get("task")) and isinstance(found.get("kwargs"), str):
+            try:
+                model = dict(zip(("model",), json.loads(found.get("args") or "[]"), strict=False))
+                of_schedule({**model, **json.loads(found["kwargs"])})
+            except (InvalidRequest, ValueError, TypeError) as error:
+                self.add_error("kwargs", str(error))
+        return found
 
 
 @admin.register(PeriodicTask)

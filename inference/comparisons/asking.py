@@ -19,9 +19,10 @@ from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.comparisons import places, reference, storage, ways
 from inference.core.tenants import is_counted
+from inference.documents import JsonObject, JsonView
 from inference.errors import Busy, InvalidRequest, Unavailable
 from inference.models import Comparison, ComparisonCell, ComparisonState, OnnxModel
-from inference.runs.inputs import prepare
+from inference.runs.inputs import from_python, prepare
 from inference.runs.option_kinds import Kind, Names, Whole
 from inference.scheduling.wishes import PLATFORMS
 from inference.store.tensors import WireTensor
@@ -38,6 +39,11 @@ _NUMBERS: Final[dict[str, Kind]] = {
     "seed": Whole(0, 2**31 - 1),
 }
 _LISTS: Final[dict[str, Kind]] = {"browsers": Names(), "backends": Names(), "strategies": Names()}
+
+
+_OF_A_SCHEDULE: Final = (
+    "model", "browsers", "backends", "strategies", "rows", "runs", "seed", "inputs", "known_answer", "strict"
+)  # fmt: skip
 
 
 class UnknownComparison(InvalidRequest):
@@ -77,6 +83,24 @@ class Asked:
     strict: bool = False
     owner: str = ""
     scheduled: bool = False
+
+
+def of_schedule(words: JsonView) -> Asked:
+    """What a schedule's keyword arguments ask for, in the words of REST; inputs are the same each time.
+
+    Raises:
+        InvalidRequest: no model, an unknown word, or inputs that the model does not take.
+    """
+    if unknown := sorted(set(words) - set(_OF_A_SCHEDULE)):
+        raise InvalidRequest(f"unknown {unknown[0]!r:.100}; expected {', '.join(_OF_A_SCHEDULE)}")
+    given: JsonObject = {"seed": 0, **words, "owner": "schedule", "scheduled": True}
+    model = registry.get_model(str(given.get("model", "")))
+    if (inputs := given.get("inputs")) is not None:
+        if not isinstance(inputs, dict):
+            raise InvalidRequest("inputs: expected an object of name → nested list")
+        ready = from_python(model, inputs, json=True)
+        given |= {"inputs": ready.tensors, "filled_in": tuple(ready.filled_in), "source": "given"}
+    return _checked(Asked(**given))
 
 
 def create(asked: Asked) -> Comparison:

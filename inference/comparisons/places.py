@@ -99,7 +99,7 @@ def _absent(wish: str, columns: Sequence[Column], seen: Sequence[_Seen]) -> list
             f"browser {wish!r}: expected an id, kind or family of a browser here ({have}) or a kind of "
             f"{', '.join(vocabulary.browsers())}"
         )
-    why = f"no browser of the pool is a {wish}; the pool has {have}"
+    why = f"the pool has no {wish}; it has {have}"
     return [_cell(wish, wish, "", column, untried=why) for column in columns]
 
 

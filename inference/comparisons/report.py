@@ -11,7 +11,7 @@ from typing import Final
 from inference.comparisons import regressions
 from inference.comparisons.earlier import Earlier
 from inference.core.comparisons.cells import BAD, OPEN, CellState, label
-from inference.core.comparisons.differences import Difference, differences, said
+from inference.core.comparisons.differences import Difference, differences, said, too_few
 from inference.core.comparisons.figures import COVERAGE, figures
 from inference.core.comparisons.operators import operator_at_fault
 from inference.documents import JsonObject, JsonView
@@ -26,7 +26,8 @@ METHODS: Final = (
     f"Medians and 95th percentiles with intervals of {COVERAGE:.0%} by order statistics; an end that so few "
     "runs do not bound is unknown. Differences: Mann–Whitney's U of every pair, corrected by Holm; ratios by "
     "Hodges and Lehmann. Every round runs each cell once, in random order, one run at a time; the first run "
-    "of a cell is apart. Memory is the largest seen of the browser's processes between two runs."
+    "of a cell is apart; it and the load are unknown where the model was there already. Memory is the "
+    "largest seen of the browser's processes between two runs."
 )
 
 
@@ -132,7 +133,9 @@ def sentences(
         for cell in cells
         if cell.backend != _WASM and cell.nodes.get(_CPU)
     ]
-    if found:
+    if why := too_few({str(cell): cell.samples for cell in cells}):
+        told.append(why)
+    elif found:
         fastest = found[0].faster
         told += [said(one) for one in found if one.faster == fastest]
     return [f"{one.rstrip('.')}." for one in told]

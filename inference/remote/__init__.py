@@ -16,7 +16,7 @@ clients.py   Client and AsyncClient, which send them
 """
 
 from .answers import Answer, Comparison, Model, Run
-from .calls import Options
+from .calls import Compared, Options, Wishes
 from .clients import AsyncClient, Client
 from .errors import Busy, NotFound, PoolError, Unauthorised, Unreachable
 
@@ -25,6 +25,7 @@ __all__ = [
     "AsyncClient",
     "Busy",
     "Client",
+    "Compared",
     "Comparison",
     "Model",
     "NotFound",
@@ -33,4 +34,5 @@ __all__ = [
     "Run",
     "Unauthorised",
     "Unreachable",
+    "Wishes",
 ]

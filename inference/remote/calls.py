@@ -39,6 +39,36 @@ class Options(TypedDict, total=False):
     deadline_s: float
 
 
+class Wishes(TypedDict, total=False):
+    """How and where a model is tried.
+
+    `forms`: by input, what of a picture's form is other than declared: {"pixels": {"mean": [0.5]}}.
+    """
+
+    browsers: str
+    platform: str
+    strategy: str
+    shards: int
+    forms: Mapping[str, Mapping[str, object]]
+
+
+class Compared(TypedDict, total=False):
+    """What a comparison is of. Names may also come as one text, by comma; None is the same as left out.
+
+    Inputs are random ones (`rows`, `seed`), unless `inputs` or `known_answer` is given.
+    """
+
+    browsers: Sequence[str]
+    backends: Sequence[str]
+    strategies: Sequence[str]
+    rows: int | None
+    runs: int | None
+    seed: int | None
+    inputs: Mapping[str, Array] | None
+    known_answer: bool
+    strict: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class Call(Generic[T]):
     """A request, and what makes its result of the response."""
@@ -164,11 +194,16 @@ def _run(response: httpx2.Response) -> Run:
 
 
 def attempt(
-    model: str, texts: Sequence[str], files: Mapping[str, Path | str], options: JsonObject
+    model: str, texts: Sequence[str], files: Mapping[str, Path | str], wishes: Wishes
 ) -> Call[JsonObject]:
+    if not texts and not files:
+        raise TypeError("expected texts, or files by input")
+    plain: JsonObject = {**wishes}
+    for name, form in plain.pop("forms", {}).items():
+        plain |= {f"{name}.{key}": value for key, value in form.items()}
     parts: list[tuple[str, tuple[str | None, bytes]]]
     parts = [("text", (None, text.encode())) for text in texts]
-    parts += [(name, (None, str(value).encode())) for name, value in options.items()]
+    parts += [(name, (None, _plain(value).encode())) for name, value in plain.items()]
     parts += [(name, (Path(file).name, Path(file).read_bytes())) for name, file in files.items()]
     form = httpx2.Request("POST", "http://form/", files=parts)
     return Call(
@@ -178,6 +213,10 @@ def attempt(
         headers={"Content-Type": form.headers["Content-Type"]},
         content=form.read(),
     )
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def models(offset: int) -> Call[tuple[list[Model], bool]]:
@@ -201,22 +240,14 @@ def _model(told: JsonObject) -> Model:
     )
 
 
-def compare(
-    model: str,
-    browsers: Sequence[str],
-    backends: Sequence[str],
-    strategies: Sequence[str],
-    rows: int | None,
-    runs: int | None,
-    seed: int | None,
-) -> Call[Comparison]:
-    asked: JsonObject = {"model": model, "browsers": list(browsers), "backends": list(backends)}
-    asked |= {
-        "strategies": list(strategies),
-        "rows": rows,
-        "seed": seed,
-        **({} if runs is None else {"runs": runs}),
-    }
+def compare(model: str, compared: Compared) -> Call[Comparison]:
+    asked: JsonObject = {name: value for name, value in compared.items() if value is not None}
+    for name in {"browsers", "backends", "strategies"} & asked.keys():
+        names = asked[name]
+        asked[name] = names.split(",") if isinstance(names, str) else list(names)
+    if "inputs" in asked:
+        asked["inputs"] = tensors.in_json(asked["inputs"])
+    asked["model"] = model
     return Call("POST", "/api/comparisons/", _comparison, headers=_SENDS_JSON, content=_json(asked))
 
 

@@ -17,7 +17,7 @@ import httpx2
 
 from . import calls
 from .answers import Answer, Comparison, Model, Run
-from .calls import LONGEST_WAIT_S, Call, Options
+from .calls import LONGEST_WAIT_S, Call, Compared, Options, Wishes
 from .errors import Unreachable
 from .tensors import Array, JsonObject
 
@@ -116,8 +116,7 @@ class Client:
         *,
         texts: Sequence[str] = (),
         files: Mapping[str, Path | str] | None = None,
-        browsers: str = "",
-        platform: str = "",
+        **wishes: Unpack[Wishes],
     ) -> JsonObject:
         """Try a model on what people have, and wait: texts, or a picture's or sound's file per input.
 
@@ -126,7 +125,6 @@ class Client:
         Returns:
             `outputs` (each with `kind`: labels, image, vector or values), `shards`, `took_ms`, `run`.
         """
-        wishes = {"browsers": browsers, "platform": platform}
         return self._do(calls.attempt(model, texts, files or {}, wishes))
 
     def start(
@@ -182,22 +180,12 @@ class Client:
     def model(self, name: str) -> Model:
         return self._do(calls.model(name))
 
-    def compare(
-        self,
-        model: str,
-        *,
-        browsers: Sequence[str] = (),
-        backends: Sequence[str] = (),
-        strategies: Sequence[str] = (),
-        rows: int | None = None,
-        runs: int | None = None,
-        seed: int | None = None,
-    ) -> Comparison:
+    def compare(self, model: str, **compared: Unpack[Compared]) -> Comparison:
         """Start a comparison of browsers, backends and strategies, such as `layer:2`.
 
-        Left out: one browser of each kind and version, every backend, the model as it is.
+        Left out: one browser of each kind and version, every backend, the model as it is, random inputs.
         """
-        return self._do(calls.compare(model, browsers, backends, strategies, rows, runs, seed))
+        return self._do(calls.compare(model, compared))
 
     def comparison(self, comparison_id: str) -> Comparison:
         """A comparison as far as it is now."""
@@ -281,11 +269,9 @@ class AsyncClient:
         *,
         texts: Sequence[str] = (),
         files: Mapping[str, Path | str] | None = None,
-        browsers: str = "",
-        platform: str = "",
+        **wishes: Unpack[Wishes],
     ) -> JsonObject:
         """As `Client.attempt`."""
-        wishes = {"browsers": browsers, "platform": platform}
         return await self._do(calls.attempt(model, texts, files or {}, wishes))
 
     async def start(
@@ -337,21 +323,9 @@ class AsyncClient:
     async def model(self, name: str) -> Model:
         return await self._do(calls.model(name))
 
-    async def compare(
-        self,
-        model: str,
-        *,
-        browsers: Sequence[str] = (),
-        backends: Sequence[str] = (),
-        strategies: Sequence[str] = (),
-        rows: int | None = None,
-        runs: int | None = None,
-        seed: int | None = None,
-    ) -> Comparison:
+    async def compare(self, model: str, **compared: Unpack[Compared]) -> Comparison:
         """As `Client.compare`."""
-        return await self._do(
-            calls.compare(model, browsers, backends, strategies, rows, runs, seed)
-        )
+        return await self._do(calls.compare(model, compared))
 
     async def comparison(self, comparison_id: str) -> Comparison:
         """As `Client.comparison`."""

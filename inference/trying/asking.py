@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 from inference.catalog import expectations
@@ -11,7 +13,7 @@ from inference.errors import Busy
 from inference.models import OnnxModel
 from inference.runs.creation import RunRequest, infer
 from inference.runs.metrics import run_metrics
-from inference.store.tensors import decode_array
+from inference.store.tensors import WireTensor, decode_array
 from inference.trying.fields import fields
 from inference.trying.inputs import Given, prepared
 from inference.trying.showing import shown
@@ -32,7 +34,20 @@ _OF_A_SHARD = (
 )
 
 
-def tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> JsonObject:
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """A run that was waited for.
+
+    Attributes:
+        inputs: the tensors that were sent.
+        told: what came out, where each shard ran and how long, as JSON can say it.
+    """
+
+    inputs: Sequence[WireTensor]
+    told: JsonObject
+
+
+def tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> Tried:
     """One run, waited for.
 
     Raises:
@@ -50,7 +65,7 @@ def tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> JsonO
         _waiting.release()
 
 
-def _tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> JsonObject:
+def _tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> Tried:
     ready = prepared(model, fields(model), given, owner)
     request = RunRequest(
         model=model.name,
@@ -62,10 +77,11 @@ def _tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> Json
     run, outputs = infer(request)
     metrics = run_metrics(run)
     expected = expectations.of_model(model)
-    return {
+    told = {
         "run": str(run.pk),
         "took_ms": metrics["inference_time_ms"],
         "filled_in": ready.filled_in,
         "shards": [{key: one[key] for key in _OF_A_SHARD} for one in metrics["shards"]],
         "outputs": [shown(one.name, decode_array(one), expected) for one in outputs],
     }
+    return Tried(ready.tensors, told)

@@ -40,8 +40,7 @@ def prepared(model: OnnxModel, fields: Sequence[Field], given: Given, owner: str
         InvalidRequest: something is missing, or no such picture, sound, text or tensor.
     """
     if given.tensors:
-        values, json = _tensors(model, given.tensors, owner)
-        return from_python(model, values, json=json)
+        return of_file(model, given.tensors, owner)
     if [field.kind for field in fields] == [Kind.TEXT]:
         if not any(given.texts):
             raise InvalidRequest("text: expected a text, got none")
@@ -75,15 +74,19 @@ def _asked(job: str, name: str, raw: bytes, words: JsonView) -> Mapping[str, Arr
     return answer.arrays
 
 
-def _tensors(model: OnnxModel, raw: bytes, owner: str) -> tuple[JsonObject, bool]:
-    """The arrays of an npz, or a JSON object of name → nested list; whether it was JSON."""
+def of_file(model: OnnxModel, raw: bytes, owner: str) -> Prepared:
+    """The arrays of an npz, or of a JSON object of name → nested list, as the model's inputs.
+
+    Raises:
+        InvalidRequest: it is neither, or they are not what the model takes.
+    """
     if raw.startswith(b"PK"):
-        return dict(
-            _asked(
-                "arrays", "tensors", raw, {"most_bytes": settings.WEBPOOL_MAX_REQUEST_MB * 2**20}
-            )
-        ), False
-    document = named_values(owner, model, raw)
+        limit = {"most_bytes": settings.WEBPOOL_MAX_REQUEST_MB * 2**20}
+        return from_python(model, _asked("arrays", "tensors", raw, limit))
+    try:
+        document = named_values(owner, model, raw)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"tensors: it is no npz file, and as JSON: {error}") from error
     if not isinstance(document, dict):
         raise InvalidRequest(f"tensors: expected an object of name → list, got {document!r:.100}")
-    return document, True
+    return from_python(model, document, json=True)

@@ -90,7 +90,7 @@ def test_inference_runs_models_and_a_comparison(told: Any) -> None:
     np.testing.assert_allclose(got["later"], got["vector"], atol=1e-4)
     assert "minilm" in got["models"]
     assert "input_ids" in got["ports"]
-    assert got["comparison"] == "finished"
+    assert (got["comparison"], got["asked"]) == ("finished", "given")
     assert got["cells"] == [["firefox", "measured"]]
     assert got["file"] == "<!doctype html>"
 

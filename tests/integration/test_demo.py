@@ -22,3 +22,13 @@ def test_the_demo_shows_right_answers_from_every_browser_and_leaves_nothing(tmp_
         assert provider in shown
     assert len(re.findall(r"compute ms:(?: +[\d.]+){5} ", shown)) == 4
     assert not alone.wait_gone(), "processes outlived the demo"
+
+
+def test_whose_set_up_brought_no_models_is_told_before_browsers_start(tmp_path: Path) -> None:
+    alone = RunningStack(tmp_path / "home")
+    alone.migrate()
+    done = alone.manage("demo", check=False)
+    assert done.returncode == 2
+    assert "minilm, smollm2: not registered" in done.stderr and "make setup" in done.stderr
+    assert not re.search(r"browser \w+ +ready", done.stdout)
+    assert not alone.wait_gone()

@@ -149,6 +149,7 @@ def test_a_text_is_typed(stack: RunningStack, person: OpenerDirector, folder: Pa
     answer = json.loads(run_code("curl", code_of(page, "curl"), folder))
     embedding = next(one for one in answer["outputs"] if one["name"] == "sentence_embedding")
     assert len(embedding["rows"][0]) == 384
+    assert [shard["index"] for shard in answer["shards"]] == [0, 1], "the options are in the code"
     said = run_code("python", code_of(page, "python"), folder)
     assert f"{embedding['rows'][0][0]:.3f}"[:5] in said
     logged = run_code("javascript", code_of(page, "javascript"), folder)
@@ -198,6 +199,9 @@ def test_its_normalisation_can_be_edited(
     page = tried(stack, person, "colours", edited, pixels=folder / "picture.jpg")
     assert "[1, 3, 4, 2]" in page
     assert 'name="pixels.mean" value="1, 1, 1"' in page
+    answer = json.loads(run_code("curl", code_of(page, "curl"), folder))
+    assert next(one for one in answer["outputs"] if one["name"] == "copy")["shape"] == [1, 3, 4, 2]
+    assert "copy image" in run_code("python", code_of(page, "python"), folder)
     wrong = tried(stack, person, "colours", {"pixels.std": "0"}, pixels=folder / "picture.jpg")
     assert "pixels.std: expected no 0" in html.unescape(wrong)
 
@@ -213,9 +217,9 @@ def test_tensors_are_pasted(stack: RunningStack, person: OpenerDirector, folder:
     page = tried(stack, person, "bare", {"tensors": '{"sound": [[0.5, 0.75]]}'})
     assert "0.75" in page
     answer = json.loads(run_code("curl", code_of(page, "curl"), folder))
-    assert answer["outputs"][0]["data"] == [0.0]
-    assert "peak (1,) [0.]" in run_code("python", code_of(page, "python"), folder)
-    assert "data: [ 0 ]" in run_code("javascript", code_of(page, "javascript"), folder)
+    assert answer["outputs"][0]["data"] == [0.75]
+    assert "peak (1,) [0.75]" in run_code("python", code_of(page, "python"), folder)
+    assert "data: [ 0.75 ]" in run_code("javascript", code_of(page, "javascript"), folder)
 
     file = io.BytesIO()
     np.savez(file, sound=np.array([[0.5, 0.875]], np.float32))
@@ -230,6 +234,7 @@ def test_tensors_are_pasted(stack: RunningStack, person: OpenerDirector, folder:
         ("colours", {}, "pixels: expected a picture, got nothing"),
         ("bare", {"tensors": '{"nosuch": [1]}'}, "nosuch"),
         ("minilm", {"text": "a", "platform": "cuda"}, "platform: expected one of"),
+        ("minilm", {"text": "a", "platfrom": "wasm"}, "unknown part 'platfrom'; expected some of"),
     ],
 )
 def test_what_is_wrong_is_said(

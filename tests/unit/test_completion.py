@@ -25,12 +25,15 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("webpool add-", {"add-model", "add-sample"}),
         ("webpool compare minilm --back", {"--backends"}),
         ("webpool add-model x.onnx --type vis", {"vision"}),
+        ("webpool infer minilm --platform web", {"webgpu", "webnn"}),
+        ("webpool add-model webp", {"webpool.bash"}),
+        ("webpool compare minilm --html webp", {"webpool.bash"}),
     ],
 )
 def test_bash_completes(script: Path, typed: str, completed: set[str]) -> None:
     words = typed.split()
     program = (
-        f". {script}; COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; "
+        f"cd {script.parent}; . {script}; COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; "
         'eval "$(complete -p webpool | sed "s/.*-F \\([^ ]*\\) .*/\\1/")"; '
         'printf "%s\\n" "${COMPREPLY[@]}"'
     )

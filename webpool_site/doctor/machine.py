@@ -36,13 +36,13 @@ def findings(home: Path, *, host: str, port: int, pool_runs: bool) -> Iterator[F
 
 
 def _python() -> Finding:
-    right = sys.version_info[:2] == (3, 11)
+    right = (3, 11) <= sys.version_info[:2] <= (3, 13)
     return Finding(
         AREA,
         "python",
         Level.OK if right else Level.NOTE,
         f"{platform.python_version()} on {platform.platform()}",
-        "" if right else "webpool's requirements are pinned for Python 3.11",
+        "" if right else "webpool is made for Python 3.11, 3.12 and 3.13",
     )
 
 

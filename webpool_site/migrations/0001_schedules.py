@@ -23,6 +23,8 @@ def create(apps: Any, schema_editor: Any) -> None:
         task_model.objects.get_or_create(
             name=name, defaults={"task": task, "queue": "history", "interval": interval}
         )
+    # To choose from: models are compared every night, at the hour of the first time.
+    interval_model.objects.get_or_create(every=1, period="days")
 
 
 class Migration(migrations.Migration):

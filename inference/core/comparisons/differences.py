@@ -70,6 +70,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return found
 
 
+def too_few(samples: Mapping[str, Sequence[float]]) -> str:
+    """Why so many runs show no difference, however large, and how many could; empty: these could."""
+    sizes = [len(values) for values in samples.values() if values]
+    pairs = math.comb(len(sizes), 2)
+    if not pairs or _may_show(max(sizes), pairs):
+        return ""
+    runs = max(sizes)
+    enough = next(more for more in itertools.count(runs + 1) if _may_show(more, pairs))
+    return (
+        f"{runs} run{'s' if runs > 1 else ''} of each of {len(sizes)} cells cannot show which is faster, "
+        f"however large the difference; {enough} runs can"
+    )
+
+
+def _may_show(runs: int, pairs: int) -> bool:
+    """Whether two cells would be told apart of which the one was slower in every run."""
+    faster = np.arange(runs, dtype=np.float64)
+    return runs >= LEAST_SAMPLES and _p_value(faster, faster + runs) * pairs < SIGNIFICANT
+
+
 def said(one: Difference) -> str:
     """The difference as a sentence without a full stop."""
     if not one.shown:

@@ -200,7 +200,8 @@ def line_of(cell: JsonView) -> str:
     """One cell in one line."""
     head = f"{cell['name']:<22} {cell['version']:<15} {cell['state']:<10}"
     if cell["median_ms"] is None:
-        return f"{head} {report.first_line(cell['reason'])}".rstrip()
+        operator = f"operator {cell['operator']}: " if cell["operator"] else ""
+        return f"{head} {operator}{report.first_line(cell['reason'])}".rstrip()
     nodes = ", ".join(f"{count} {name}" for name, count in cell["nodes"].items())
     return (
         f"{head} median {report.interval(cell['median_ms'])}, "

@@ -34,7 +34,7 @@ def picture(
     Raises:
         ValueError: it is none of `_FORMATS`, damaged, or too large.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
     try:
@@ -46,6 +46,9 @@ def picture(
             shown = found.convert("L" if channels == 1 else "RGB")
     except MemoryError:
         raise
+    except UnidentifiedImageError as error:  # it says an address in memory
+        expected = ", ".join(_FORMATS)
+        raise ValueError(f"it is no picture that can be read; expected {expected}") from error
     except Exception as error:  # a stranger's file finds every way to fail that decoders have
         raise ValueError(f"it is no picture that can be read: {error}") from error
     bilinear = Image.Resampling.BILINEAR

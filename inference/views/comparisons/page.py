@@ -16,6 +16,7 @@ from inference.documents import JsonObject
 from inference.errors import WebpoolError
 from inference.models import Comparison, Entrance, OnnxModel
 from inference.store import audit
+from inference.trying.inputs import of_file
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -31,13 +32,16 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
     if request.method == "POST" and (started := _start(request, model)) is not None:
         return redirect("admin:inference_comparison_change", started.pk)
     rows = list(Comparison.objects.filter(model=model)[:_MOST])
+    posted = request.POST
     context: JsonObject = {
         **admin.site.each_context(request),
         "title": f"How {model.name} fares in each browser",
         "model": model,
         "rows": rows,
-        "usual_runs": asking.USUAL_RUNS,
-        "backends": asking.BACKENDS,
+        "asked": {"runs": asking.USUAL_RUNS, **posted.dict()},
+        "backends": {
+            name: not posted or name in posted.getlist("backends") for name in asking.BACKENDS
+        },
         "may_start": request.user.has_perm(auth.ADD_COMPARISON),
     }
     if rows:
@@ -49,20 +53,34 @@ def _start(request: HttpRequest, model: OnnxModel) -> Comparison | None:
     """The comparison that the form asks for; None: it cannot be, and the page says why."""
     who = request.user.get_username()
     given = request.POST
+    # As they were written: `create` reads them as every door's.
+    written: JsonObject = {name: given.get(name) or None for name in ("rows", "seed")}
+    written["runs"] = given.get("runs") or asking.USUAL_RUNS
     try:
         auth.check(auth.Caller(who, cast("User", request.user)), auth.ADD_COMPARISON)
         with audit.acting(Entrance.ADMIN, who, "compare", f"model {model.name}"):
             return asking.create(
                 asking.Asked(
                     model=model.name,
+                    **written,
+                    **_file(request, model),
                     browsers=tuple(given.get("browsers", "").split(",")),
                     backends=tuple(given.getlist("backends")),
                     strategies=tuple(given.get("strategies", "").split(",")),
-                    runs=given.get("runs") or asking.USUAL_RUNS,  # type: ignore[arg-type]
                     known_answer=given.get("inputs") == "known answer",
+                    strict="strict" in given,
                     owner=who,
                 )
             )
     except WebpoolError as error:
         messages.error(request, str(error))
         return None
+
+
+def _file(request: HttpRequest, model: OnnxModel) -> JsonObject:
+    """What a file of inputs that was chosen says; nothing where none was."""
+    file = request.FILES.get("file")
+    if file is None:
+        return {}
+    ready = of_file(model, file.read(), request.user.get_username())
+    return {"inputs": ready.tensors, "filled_in": tuple(ready.filled_in), "source": file.name}

@@ -19,6 +19,7 @@ from inference.trying.inputs import Given
 _TENSORS = "tensors"
 _SIZES = ("width", "height")
 _WISHES = ("browsers", "platform", "strategy", "shards")
+_OF_THE_PAGE = ("csrfmiddlewaretoken", "example")
 
 
 def given_of(
@@ -27,10 +28,11 @@ def given_of(
     """What was given, and the run's options.
 
     Raises:
-        InvalidRequest: a form of a picture that cannot be, or an option that cannot be.
+        InvalidRequest: a part that nobody reads, a form of a picture or an option that cannot be.
     """
+    _check_parts(set(posted) - set(files), fields)  # REST puts files among them
     dropped = {name: cast("UploadedFile", files[name]).read() for name in files if files[name]}
-    tensors = dropped.pop(_TENSORS, b"") or posted.get(_TENSORS, "").strip().encode()
+    tensors = dropped.pop(_TENSORS, b"") or pasted(posted).encode()
     forms = {}
     for field in fields:
         if field.kind == Kind.PICTURE and (form := _form(field, posted)) is not None:
@@ -38,6 +40,23 @@ def given_of(
     wishes = {name: posted[name] for name in _WISHES if posted.get(name)}
     texts = [text for text in posted.getlist("text") if text]
     return Given(texts, dropped, tensors, forms), parse_options(wishes, Door.JOBS)
+
+
+def pasted(posted: QueryDict) -> str:
+    """Tensors as a text; a form's file of the same name that was not chosen comes as an empty one."""
+    texts = [one.strip() for one in posted.getlist(_TENSORS) if isinstance(one, str)]
+    return next(filter(None, texts), "")
+
+
+def _check_parts(posted: set[str], fields: list[Field]) -> None:
+    forms = [
+        f"{one.name}.{key}" for one in fields if one.kind == Kind.PICTURE for key in vars(one.form)
+    ]
+    known = [*(one.name for one in fields), _TENSORS, *_WISHES, *forms]
+    if unknown := sorted(posted.difference(known, _OF_THE_PAGE)):
+        raise InvalidRequest(
+            f"unknown part {unknown[0]!r:.100}; expected some of {', '.join(known)}"
+        )
 
 
 def _form(field: Field, posted: QueryDict) -> Picture | None:

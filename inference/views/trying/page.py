@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -14,12 +16,12 @@ from inference.models import OnnxModel
 from inference.runs.options import STRATEGIES
 from inference.scheduling.wishes import PLATFORMS
 from inference.trying import asking
-from inference.trying.code import code
+from inference.trying.code import Asked, code
 from inference.trying.fields import Field, Kind, fields
 from inference.trying.showing import drawn
-from inference.views.trying.given import given_of
+from inference.views.trying.given import given_of, pasted
 
-_KEPT = ("browsers", "platform", "strategy", "shards", "tensors")
+_KEPT = ("browsers", "platform", "strategy", "shards")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -33,11 +35,15 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
         posted["text"] = example
     texts = [text for text in posted.getlist("text") if text]
     answer: JsonObject | None = None
+    asked = Asked(texts)
     if request.method == "POST":
         try:
             given, wishes = given_of(posted, request.FILES, offered)
-            answer = asking.tried(model, given, wishes, request.user.get_username())
-            answer["outputs"] = [drawn(output) for output in answer["outputs"]]
+            asked = Asked(texts, forms=given.forms, wishes=wishes)
+            found = asking.tried(model, given, wishes, request.user.get_username())
+            answer = {**found.told, "outputs": [drawn(one) for one in found.told["outputs"]]}
+            if given.tensors:
+                asked = dataclasses.replace(asked, tensors=found.inputs)
         except WebpoolError as error:
             messages.error(request, str(error))
     context: JsonObject = {
@@ -46,13 +52,13 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
         "model": model,
         "fields": [_edited(field, request) for field in offered],
         "needs_tensors": any(field.kind == Kind.TENSOR for field in offered),
-        "asked": {key: posted.get(key, "") for key in _KEPT},
+        "asked": {key: posted.get(key, "") for key in _KEPT} | {"tensors": pasted(posted)},
         "text": "\n".join(texts),
         "examples": expectations.of_model(model).examples,
         "platforms": PLATFORMS,
         "strategies": STRATEGIES,
         "answer": answer,
-        "code": code(model, offered, request.build_absolute_uri("/").rstrip("/"), texts),
+        "code": code(model, offered, request.build_absolute_uri("/").rstrip("/"), asked),
     }
     return render(request, "inference/trying/page.html", context)
 

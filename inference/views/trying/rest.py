@@ -33,10 +33,11 @@ class ModelTry(Door, APIView):
         """Run a model on texts, pictures or sounds, and wait for it.
 
         Parts: `text` (may come again), a file per input that is a picture or a sound, or `tensors` (npz, or
-        JSON of name → list); `browsers`, `platform`, `strategy`, `shards`.
+        JSON of name → list); `NAME.mean` and the like: a picture's form in place of the declared one;
+        `browsers`, `platform`, `strategy`, `shards`.
         """
         model = registry.get_model(name)
         if not isinstance(request.data, QueryDict):
             raise InvalidRequest("expected multipart/form-data")
         given, wishes = given_of(request.data, request.FILES, fields(model))
-        return Response(asking.tried(model, given, wishes, caller_of(request).name))
+        return Response(asking.tried(model, given, wishes, caller_of(request).name).told)

@@ -19,7 +19,10 @@ def blocking() -> dict[str, object]:
         texts = ["a browser computes", "two"]
         of_texts = pool.infer_texts("minilm", texts)
         started = pool.start("minilm", {"input_ids": IDS}, wait_s=60)
-        compared = pool.compare("minilm", browsers=["firefox"], backends=["wasm"], runs=1, seed=3)
+        given = {"input_ids": IDS}
+        compared = pool.compare(
+            "minilm", browsers="firefox", backends=["wasm"], runs=1, inputs=given
+        )
         compared = pool.wait_comparison(compared, timeout_s=240)
         return {
             "ready": pool.ready(),
@@ -34,6 +37,7 @@ def blocking() -> dict[str, object]:
             "models": [one.name for one in pool.models()],
             "ports": [port["name"] for port in pool.model("minilm").inputs],
             "comparison": compared.state,
+            "asked": compared.document["asked"]["inputs"],
             "cells": [(cell["kind"], cell["state"]) for cell in compared.cells],
             "file": pool.comparison_file(compared)[:15].lower(),
             "refused": refusals(pool),

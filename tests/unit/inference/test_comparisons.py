@@ -19,7 +19,7 @@ from inference.core.comparisons.cells import (
     tried_again,
     worse,
 )
-from inference.core.comparisons.differences import differences, holm, said
+from inference.core.comparisons.differences import differences, holm, said, too_few
 from inference.core.comparisons.figures import quantile
 from inference.core.comparisons.operators import operator_at_fault
 from inference.core.comparisons.slowdowns import LEAST_RATIO, slowdowns
@@ -98,6 +98,18 @@ def test_equal_cells_are_not_said_to_differ() -> None:
     assert not one.shown
     assert said(one).startswith("no difference shown between")
     assert "with 20 runs" in said(one)
+
+
+def test_runs_that_could_show_nothing_are_said_to_be_too_few() -> None:
+    """Also where the one is always slower: eight cells have 28 pairs, for which Holm corrects."""
+    cells = {f"c{at}": [*range(100 * at, 100 * at + 6)] for at in range(8)}
+    assert not any(one.shown for one in differences(cells))
+    assert too_few(cells).startswith("6 runs of each of 8 cells cannot show which is faster")
+    assert too_few(cells).endswith("; 7 runs can")
+    seven = {name: [*values, values[-1] + 1] for name, values in cells.items()}
+    assert all(one.shown for one in differences(seven)) and not too_few(seven)
+    assert too_few({"a": [1.0], "b": [2.0], "c": []}).endswith("; 5 runs can")
+    assert not too_few({"a": [1.0]})
 
 
 def test_of_six_equal_cells_hardly_any_pair_is_found_different() -> None:

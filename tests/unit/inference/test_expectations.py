@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
+import shlex
 import wave
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +20,9 @@ from inference.core import expectations
 from inference.core.expectations import BadExpectations, Expectations, Labels, Picture, PictureOut
 from inference.errors import Busy
 from inference.models import OnnxModel
+from inference.store.tensors import encode_array
 from inference.trying import asking
-from inference.trying.code import code
+from inference.trying.code import Asked, code
 from inference.trying.fields import Field, Kind, fields
 from inference.trying.inputs import Given
 from inference.trying.showing import drawn, shown
@@ -135,7 +138,7 @@ def test_a_picture_that_another_program_would_draw_is_refused() -> None:
     file = io.BytesIO()
     Image.new("RGB", (4, 4)).save(file, "EPS")
     raw = {"file": np.frombuffer(file.getvalue(), np.uint8)}
-    with pytest.raises(sandbox.Refused, match="cannot identify image file"):
+    with pytest.raises(sandbox.Refused, match="no picture that can be read; expected JPEG, PNG"):
         sandbox.ask("picture", arrays=raw, **vars(Picture(2, 2)))
 
 
@@ -199,18 +202,54 @@ def ports(*shapes: Sequence[int | str]) -> OnnxModel:
 
 def test_the_code_of_a_small_input_has_its_values_and_of_a_large_one_makes_them() -> None:
     model = ports((1, "n"), (2, 3))
-    small = code(model, fields(model), "http://a", [])
+    small = code(model, fields(model), "http://a")
     assert '"shape": [2, 3], "data": [0, 0, 0, 0, 0, 0]' in small["curl"]
     model = ports((1, 50_000, 50_000))
-    large = code(model, fields(model), "http://a", [])
+    large = code(model, fields(model), "http://a")
     assert "np.full([1, 50000, 50000], 0, np.float32)" in large["Python"]
     assert "new Array(2500000000).fill(0)" in large["JavaScript"]
     assert "-d @request.json" in large["curl"]
     assert max(map(len, large.values())) < 1000
 
 
+def test_the_code_of_given_tensors_has_their_values_and_options() -> None:
+    sent = [
+        encode_array("x0", np.array([[0.1, 0.75]], np.float32)),
+        encode_array("ids", np.array([[7]], np.int64)),
+    ]
+    asked = Asked(tensors=sent, wishes={"browsers": ("a", "b"), "shards": 2})
+    told = code(ports((1, "n")), [Field("text", Kind.TEXT)], "http://a", asked)
+    assert '"x0": np.array([[0.1, 0.75]], np.float32)' in told["Python"]
+    assert 'pool.infer("big", inputs, browsers="a,b", shards=2)' in told["Python"]
+    body = json.loads(shlex.split(told["curl"])[-1])
+    assert [one["data"] for one in body["inputs"]] == [[0.1, 0.75], [7]]
+    assert body["parameters"] == {"browsers": "a,b", "shards": 2}
+    assert json.dumps(body) in told["JavaScript"]
+
+
+@pytest.mark.parametrize("array", [np.full((1, 2000), 0.5), np.array([[np.nan]]), np.zeros((0, 2))])
+def test_tensors_that_code_cannot_hold_keep_their_shape(array: np.ndarray[Any, Any]) -> None:
+    sent = encode_array("x0", array.astype(np.float32))
+    told = code(ports((1, "n")), [], "http://a", Asked(tensors=[sent], wishes={"shards": 2}))
+    assert f"np.full({list(array.shape)}, 0, np.float32)" in told["Python"]
+    assert '"parameters": {"shards": 2}' in told["JavaScript"]
+
+
+def test_the_code_of_an_edited_picture_says_what_was_edited() -> None:
+    form = Picture(4, 2)
+    edited = {"x": dataclasses.replace(form, mean=(1.0, 0.5, 1.0))}
+    field = Field("x", Kind.PICTURE, form=form)
+    told = code(OnnxModel(name="m"), [field], "http://a", Asked(forms=edited))
+    assert 'forms={"x": {"mean": [1.0, 0.5, 1.0]}}' in told["Python"]
+    assert "--form-string 'x.mean=1.0, 0.5, 1.0'" in told["curl"]
+    assert 'form.append("x.mean", "1.0, 0.5, 1.0")' in told["JavaScript"]
+    assert "forms" not in code(OnnxModel(name="m"), [field], "http://a")["Python"]
+
+
 def test_a_text_is_no_name_of_a_file_to_curl() -> None:
-    told = code(OnnxModel(name="m"), [Field("text", Kind.TEXT)], "http://a", ["@/etc/passwd"])
+    told = code(
+        OnnxModel(name="m"), [Field("text", Kind.TEXT)], "http://a", Asked(["@/etc/passwd"])
+    )
     assert "--form-string text=@/etc/passwd" in told["curl"] and "-F" not in told["curl"]
 
 

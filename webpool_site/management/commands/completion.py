@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any, Final
 
 import shtab
@@ -15,7 +16,10 @@ _NAME: Final = "webpool"
 
 
 class Command(BaseCommand):
-    help = "Print a script that completes commands and options: source <(webpool completion bash)."
+    help = (
+        "Print a script that completes commands, options and files; bash: source <(webpool completion bash), "
+        'zsh: eval "$(webpool completion zsh)".'
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -34,15 +38,20 @@ def _everything() -> argparse.ArgumentParser:
             command = app if isinstance(app, BaseCommand) else load_command_class(app, name)
             parser = each.add_parser(name.replace("_", "-"), help=_first_sentence(command.help))
             command.add_arguments(parser)
-            _plain_choices(parser)
+            _say_what_completes(parser)
     return whole
 
 
-def _plain_choices(parser: argparse.ArgumentParser) -> None:
-    """Choices in words alone: "none of them" may be one of an argument's, and is nothing to complete."""
+def _say_what_completes(parser: argparse.ArgumentParser) -> None:
+    """Of each argument: choices that are words, those that its metavar lists, or files."""
     for action in parser._actions:
         if action.choices is not None:
+            # "none of them" may be a choice, and is nothing to complete.
             action.choices = [word for word in action.choices if isinstance(word, str)]
+        elif isinstance(action.metavar, str) and action.metavar.startswith("{"):
+            action.choices = action.metavar.strip("{}").split(",")
+        elif action.type is Path:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
 
 
 def _first_sentence(text: str) -> str:

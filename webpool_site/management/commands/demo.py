@@ -10,7 +10,10 @@ from django.conf import settings
 
 from browsers import locations
 from browsers.state.live import living
+from inference.errors import InvalidRequest
 from inference.management.cli import WebpoolCommand
+from inference.models import OnnxModel
+from webpool_site.demo import embeddings, text
 from webpool_site.demo.embeddings import Embeddings
 from webpool_site.demo.text import Writing
 from webpool_site.stack import Stack
@@ -29,6 +32,7 @@ class Command(WebpoolCommand):
         stack = Stack(port=options["port"], out=self.stdout.write)
         try:
             stack.start()
+            _check_models()
             stack.wait_ready()
             pool = sorted(living().values(), key=lambda b: b.id)
             wrong = Embeddings(self.stdout.write).show(pool)
@@ -46,3 +50,17 @@ class Command(WebpoolCommand):
     def _write(self, text: str) -> None:
         self.stdout.write(text, ending="")
         self.stdout.flush()
+
+
+def _check_models() -> None:
+    """Before browsers start: whoever set up a part alone is told what brings them.
+
+    Raises:
+        InvalidRequest: one is not registered.
+    """
+    wanted = (embeddings.MODEL, text.MODEL)
+    known = OnnxModel.objects.filter(name__in=wanted).values_list("name", flat=True)
+    if missing := sorted(set(wanted) - set(known)):
+        raise InvalidRequest(
+            f"{', '.join(missing)}: not registered, and the demo runs them; `{locations.SETUP}` brings them"
+        )
