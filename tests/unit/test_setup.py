@@ -102,13 +102,23 @@ def _required(file: str) -> list[Requirement]:
 
 
 def _needs(listed: Requirement) -> set[str]:
-    """What the installed package needs here, with the extras that are asked for."""
+    """What the package needs with any release of this Python, with the extras that are asked for.
+
+    Debian 12 has 3.11.2, for which redis needs a package that it does not need for later ones.
+    """
+    if listed.marker and not listed.marker.evaluate():
+        return set()  # it is not here to be asked
     needed = map(Requirement, metadata.requires(listed.name) or ())
+    version = "{}.{}".format(*sys.version_info[:2])
+    environments = [
+        {"extra": extra, "python_full_version": release}
+        for extra in ("", *listed.extras)
+        for release in (f"{version}.0", f"{version}.99")
+    ]
     return {
         canonicalize_name(each.name)
         for each in needed
-        if not each.marker
-        or any(each.marker.evaluate({"extra": extra}) for extra in ("", *listed.extras))
+        if not each.marker or any(map(each.marker.evaluate, environments))
     } - {"setuptools"}  # venv brings it
 
 
