@@ -78,5 +78,7 @@ def test_a_model_that_never_ran(database: None) -> None:
 
 def test_no_model_is_named_as_their_address_is() -> None:
     check_words("statistics", "other")
-    with pytest.raises(InvalidRequest, match="'stats': expected another one: /v2/models/stats tells"):
+    with pytest.raises(
+        InvalidRequest, match="'stats': expected another one: /v2/models/stats tells"
+    ):
         check_words("stats", "other")

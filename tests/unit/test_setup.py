@@ -116,7 +116,7 @@ def _needs(listed: Requirement) -> set[str]:
         for release in (f"{version}.0", f"{version}.99")
     ]
     return {
-        canonicalize_name(each.name)
+        str(canonicalize_name(each.name))
         for each in needed
         if not each.marker or any(map(each.marker.evaluate, environments))
     } - {"setuptools"}  # venv brings it
