@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -164,3 +166,21 @@ def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 120)
     assert len(str(valkey.socket_path(long))) <= valkey.SOCKET_PATH_LIMIT
     assert valkey.socket_path(long) != valkey.socket_path(long / "y")
+
+
+def test_a_database_outside_the_home_is_its_users_alone(tmp_path: Path) -> None:
+    place = tmp_path / "db.sqlite3"
+    tmp_path.chmod(0o755)
+    subprocess.run(
+        [sys.executable, "manage.py", "setup", "--only", "database"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "WEBPOOL_HOME": str(tmp_path / "home"),
+            "WEBPOOL_DATABASE_PATH": str(place),
+        },
+        umask=0o022,
+        check=True,
+        capture_output=True,
+    )
+    assert place.stat().st_mode & 0o777 == 0o600
