@@ -137,8 +137,8 @@ class Watcher:
             if there is None:
                 if trusted:
                     self._lost(row, Category.TIMEOUT, f"the worker of {row.browser} is gone")
-            elif there.state == live.DRAINING:
-                self._lost(row, None, f"{row.browser} is being drained")
+            elif there.state in live.HELD_BACK:
+                self._lost(row, None, f"{row.browser} is {there.state}")
             elif row.opened_by not in ("", there.worker):
                 self._lost(row, Category.BROWSER_CRASH, f"the worker of {row.browser} is a new one")
 
