@@ -198,7 +198,7 @@ def hold_back(states: Mapping[str, str]) -> None:
         return
     pipe = client().pipeline()
     pipe.delete(_HELD_BACK)
-    pipe.hset(_HELD_BACK, mapping=dict(states))
+    pipe.hset(_HELD_BACK, mapping={name: str(state) for name, state in states.items()})
     pipe.execute()
 
 
