@@ -15,7 +15,7 @@ from unfold.decorators import display
 
 from browsers.models import Browser, BrowserState, Incident, PoolEvent
 from browsers.state.glance import living_or_unknown, shown_state
-from browsers.state.live import DRAINING, LiveBrowser, LiveModel
+from browsers.state.live import DRAINING, QUARANTINED, LiveBrowser, LiveModel
 from webpool_site.telling import units
 from webpool_site.telling.units import UNKNOWN
 
@@ -117,6 +117,7 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
             BrowserState.STARTING: "info",
             BrowserState.RECOVERING: "warning",
             DRAINING: "warning",
+            QUARANTINED: "danger",
             BrowserState.FAILED: "danger",
             "down": "danger",
             "unknown": "danger",

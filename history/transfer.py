@@ -11,6 +11,7 @@ from history import recording, vocabulary
 from history.core.parsing import parse
 from history.core.samples import Observation, refusals
 from history.errors import Refused
+from webpool_site.telling.arguments import no_text, why_not_written
 
 FORMATS = ("json", "csv", "parquet")
 _WRONG_SHOWN = 5
@@ -41,13 +42,13 @@ def export(
     """Write samples into a file; returns how many. Recording goes on meanwhile.
 
     Raises:
-        Refused: an unknown format, or a folder that is not there.
+        Refused: an unknown format, or a place where no file can be written.
     """
     from history.store import files, latest
 
     wanted = format_of(path, file_format)
-    if not path.parent.is_dir():
-        raise Refused(f"{path.parent} is not a folder")
+    if why := why_not_written(path) or no_text({path.name: str(path)}):  # DuckDB takes no other
+        raise Refused(f"{path}: {why}")
     return files.write(
         latest(recording.history_path()),
         path,

@@ -88,8 +88,10 @@ def create_key(
     Raises:
         InvalidRequest: the name is empty, too long or taken.
     """
-    if not 0 < len(name) <= 64:
-        raise InvalidRequest(f"name of the key: expected 1 to 64 characters, got {name!r}")
+    if not 0 < len(name) <= 64 or not name.isprintable():
+        raise InvalidRequest(
+            f"name of the key: expected 1 to 64 characters that can be printed, got {name!r:.100}"
+        )
     if ApiKey.objects.filter(name=name).exists():
         raise InvalidRequest(f"an API key named {name!r} exists; choose another name or delete it")
     row = ApiKey(name=name, user=user, requests_per_minute=requests_per_minute)

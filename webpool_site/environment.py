@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import secrets
 import stat
@@ -12,30 +13,34 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 PRIVATE_FOLDER = 0o700
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-def env_int(name: str, default: int) -> int:
-    raw = os.environ.get(name, "")
-    if not raw:
-        return default
-    try:
-        return int(raw)
-    except ValueError:
+def env_int(name: str, default: int, *, most: int = 2**31 - 1) -> int:
+    """A whole number from 0 to `most`."""
+    raw = os.environ.get(name, "").strip()
+    found = int(raw) if raw.isdecimal() and len(raw) <= len(str(most)) else -1
+    if raw and not 0 <= found <= most:
         raise ImproperlyConfigured(
-            f"{name}: expected a whole number such as {default}, got {raw!r}"
-        ) from None
+            f"{name}: expected a whole number such as {default}, at most {most}, got {raw!r:.100}"
+        )
+    return found if raw else default
 
 
 def env_float(name: str, default: float) -> float:
+    """A number from 0 that is finite."""
     raw = os.environ.get(name, "")
     if not raw:
         return default
     try:
-        return float(raw)
+        found = float(raw)
     except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
         raise ImproperlyConfigured(
-            f"{name}: expected a number such as {default}, got {raw!r}"
-        ) from None
+            f"{name}: expected a number from 0 such as {default}, got {raw!r:.100}"
+        )
+    return found
 
 
 def env_bool(name: str, default: bool) -> bool:
@@ -80,6 +85,16 @@ def env_some_of(name: str, choices: list[str]) -> list[str]:
             f"{name}: expected some of {','.join(choices)}, got {','.join(unknown)!r}"
         )
     return chosen
+
+
+def env_level(name: str, default: str) -> str:
+    """How much is logged."""
+    level = os.environ.get(name, "").upper() or default
+    if level not in _LEVELS:
+        raise ImproperlyConfigured(
+            f"{name}: expected one of {', '.join(_LEVELS)}, got {level!r:.100}"
+        )
+    return level
 
 
 def is_loopback(host: str) -> bool:
@@ -131,9 +146,18 @@ def load_secret_key(path: Path) -> str:
 
 def redis_url(home: Path) -> str:
     """The Redis (or Valkey) URL: `WEBPOOL_REDIS_URL`, else the running pool's, else the embedded one's."""
+    from redis.connection import parse_url
+
     from webpool_site import valkey
 
     if url := os.environ.get("WEBPOOL_REDIS_URL"):
+        try:
+            parse_url(url)  # type: ignore[no-untyped-call]
+        except ValueError:  # its words may repeat a part of the password
+            raise ImproperlyConfigured(
+                "WEBPOOL_REDIS_URL: expected redis://HOST:PORT/0, rediss://HOST:PORT/0 or unix://PATH, with "
+                "what is special in a password written as %40 and the like"
+            ) from None
         return url
     try:
         return (home / "run" / "redis.url").read_text().strip()

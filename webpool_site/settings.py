@@ -14,6 +14,7 @@ from webpool_site.environment import (
     env_bool,
     env_float,
     env_int,
+    env_level,
     env_list,
     env_origins,
     env_some_of,
@@ -31,8 +32,8 @@ private_home(WEBPOOL_HOME)
 
 # --- web -----------------------------------------------------------------------------------
 WEBPOOL_HOST = os.environ.get("WEBPOOL_HOST", "127.0.0.1")
-PORT = env_int("PORT", 8000)
-WEBPOOL_GRPC_PORT = env_int("WEBPOOL_GRPC_PORT", 0)  # 0: none
+PORT = env_int("PORT", 8000, most=65_535)
+WEBPOOL_GRPC_PORT = env_int("WEBPOOL_GRPC_PORT", 0, most=65_535)  # 0: none
 WEBPOOL_PRODUCTION = env_bool("WEBPOOL_PRODUCTION", False)
 DEBUG = False
 SECRET_KEY = load_secret_key(WEBPOOL_HOME / "secret_key")
@@ -266,5 +267,5 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         "django.security": {"level": "CRITICAL"},
     },
-    "root": {"handlers": ["stderr"], "level": os.environ.get("WEBPOOL_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["stderr"], "level": env_level("WEBPOOL_LOG_LEVEL", "INFO")},
 }

@@ -43,8 +43,14 @@ def publish() -> None:
     Done every second: to build the statement by the ORM would cost more than it does.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_WHO_IS_DRAINED)
-        live.set_drained(browser_id for (browser_id,) in cursor.fetchall())
+        cursor.execute(_WHO_IS_HELD_BACK)
+        live.hold_back(
+            {
+                browser_id: live.QUARANTINED if kind in _NOT_TRUSTED else live.DRAINING
+                for browser_id, kind in cursor.fetchall()
+            }
+        )
 
 
-_WHO_IS_DRAINED = "SELECT id FROM browsers_browser WHERE drained_at IS NOT NULL"
+_NOT_TRUSTED = (DrainKind.QUARANTINED, DrainKind.GIVEN_UP)
+_WHO_IS_HELD_BACK = "SELECT id, drain_kind FROM browsers_browser WHERE drained_at IS NOT NULL"

@@ -4,8 +4,8 @@ Redis keys
     webpool:browser:<id>    JSON of `LiveBrowser`, expires with the lease (settings.WEBPOOL_LEASE_S):
                             while the key is there, its worker lives
     webpool:browsers        set of the ids that were ever published
-    webpool:drained         set of the ids that take no new shards (browsers/state/drains.py; the row is the
-    truth)
+    webpool:held_back       id → draining or quarantined, of browsers that take no new shards
+                            (browsers/state/drains.py; the row is the truth)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -26,9 +26,10 @@ from browsers.state import breakers
 
 T = TypeVar("T")
 _INDEX = "webpool:browsers"
-_DRAINED = "webpool:drained"
-DRAINING = "draining"
-"""The state of a browser that is ready, but takes no new shards."""
+_HELD_BACK = "webpool:held_back"
+DRAINING, QUARANTINED = "draining", "quarantined"
+HELD_BACK = frozenset({DRAINING, QUARANTINED})
+"""States of a browser that is ready, but takes no new shards."""
 
 
 def _key(browser_id: str) -> str:
@@ -150,13 +151,14 @@ def living_meanwhile(work: Callable[[], T]) -> tuple[dict[str, LiveBrowser], T]:
     return _living(*answer), done
 
 
-def _living(raws: Sequence[bytes | None], drained: list[bytes]) -> dict[str, LiveBrowser]:
+def _living(raws: Sequence[bytes | None], held: list[bytes]) -> dict[str, LiveBrowser]:
     found = [
         LiveBrowser.from_json(state, guards)
         for state, guards in zip(raws[::2], raws[1::2], strict=True)
         if state is not None
     ]
-    seen = [_seen(live, drained) for live in found] if drained else found
+    states = dict(zip(held[::2], held[1::2], strict=True))
+    seen = [_seen(live, states) for live in found] if states else found
     return {live.id: live for live in sorted(seen, key=lambda live: live.id)}
 
 
@@ -183,22 +185,20 @@ return held
 """
 
 
-def _seen(live: LiveBrowser, drained: list[bytes]) -> LiveBrowser:
+def _seen(live: LiveBrowser, held: Mapping[bytes, bytes]) -> LiveBrowser:
     """What a worker says of itself, and what was asked of its browser meanwhile."""
-    if live.state == "ready" and live.id.encode() in drained:
-        return dataclasses.replace(live, state=DRAINING)
-    return live
+    state = held.get(live.id.encode()) if live.state == "ready" else None
+    return live if state is None else dataclasses.replace(live, state=state.decode())
 
 
-def set_drained(browser_ids: Iterable[str]) -> None:
-    """Say which browsers take no new shards: these and no others."""
-    ids = sorted(browser_ids)
-    if not ids:
-        client().delete(_DRAINED)
+def hold_back(states: Mapping[str, str]) -> None:
+    """Say which browsers take no new shards, id → one of `HELD_BACK`: these and no others."""
+    if not states:
+        client().delete(_HELD_BACK)
         return
     pipe = client().pipeline()
-    pipe.delete(_DRAINED)
-    pipe.sadd(_DRAINED, *ids)
+    pipe.delete(_HELD_BACK)
+    pipe.hset(_HELD_BACK, mapping={name: str(state) for name, state in states.items()})
     pipe.execute()
 
 
@@ -229,8 +229,8 @@ def look_regularly() -> None:
     )
 
 
-# KEYS[1]: the index, KEYS[2]: the drained. The values of all the index's members' keys, null where the
-# lease has expired, and who is drained.
+# KEYS[1]: the index, KEYS[2]: those held back. The values of all the index's members' keys, null where the
+# lease has expired, and who is held back, each with its state.
 _LIVING = """
 local ids = redis.call('SMEMBERS', KEYS[1])
 if #ids == 0 then return {{}, {}} end
@@ -239,6 +239,6 @@ for i, id in ipairs(ids) do  -- of each its live state and its breakers (null: c
   keys[2 * i - 1] = 'webpool:browser:' .. id
   keys[2 * i] = 'webpool:breakers:' .. id
 end
-return {redis.call('MGET', unpack(keys)), redis.call('SMEMBERS', KEYS[2])}
+return {redis.call('MGET', unpack(keys)), redis.call('HGETALL', KEYS[2])}
 """
-_ASK_LIVING = script(_LIVING, [_INDEX, _DRAINED])
+_ASK_LIVING = script(_LIVING, [_INDEX, _HELD_BACK])

@@ -84,6 +84,7 @@ MODEL_TYPES: Final = (
 )  # fmt: skip
 PLATFORMS: Final = ("webnn", "webgpu", "wasm")
 LONGEST_TEXT: Final = 1000
+MOST_DEPTH: Final = 48
 _TEXTS: Final = ("family", "browser_version", "driver_version", "adapter", "work", "shape")
 CLOCKS_DIFFER: Final = timedelta(minutes=1)
 """So far into the future a timestamp may lie: the clocks of two machines are never quite alike."""
@@ -129,12 +130,28 @@ def _unwritable(item: Observation) -> Iterator[str]:
         value = getattr(item, name)
         if value is not None and (len(value) > LONGEST_TEXT or not _is_utf8(value)):
             yield f"{name} {value[:80]!a}: expected text of at most {LONGEST_TEXT} characters in UTF-8"
+    if _is_deep(item.extra):
+        yield f"extra: expected at most {MOST_DEPTH} levels"
+        return
     try:
         text = json.dumps(dict(item.extra), default=str, allow_nan=False, ensure_ascii=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         what = "expected what JSON can say (no NaN, no infinity, no lone surrogate)"
         yield f"extra: {what}: {str(error)[:200]!a}"
+
+
+def _is_deep(document: Mapping[str, Any]) -> bool:
+    """Whether it is nested more deeply than whoever writes or reads it could follow."""
+    level: list[Any] = [document]
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, Mapping | list)
+            for inner in (one.values() if isinstance(one, Mapping) else one)
+        ]
+    return any(isinstance(one, Mapping | list) for one in level)
 
 
 def _is_utf8(text: str) -> bool:

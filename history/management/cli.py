@@ -11,6 +11,7 @@ from django.db import OperationalError
 
 from history.core.samples import MODEL_TYPES, PLATFORMS
 from history.errors import HistoryError
+from webpool_site.telling.arguments import no_text
 
 
 class HistoryCommand(BaseCommand):
@@ -19,10 +20,16 @@ class HistoryCommand(BaseCommand):
     requires_system_checks: list[str] = []
 
     def execute(self, *args: Any, **options: Any) -> str | None:
+        if wrong := no_text(options):
+            raise CommandError(wrong, returncode=2)
         try:
             return super().execute(*args, **options)
         except HistoryError as error:
             raise CommandError(str(error), returncode=2) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise CommandError(f"{error.filename}: {error.strerror}", returncode=2) from error
         except OperationalError as error:
             raise CommandError(
                 f"the database cannot be used ({error}); see `{settings.WEBPOOL_PROGRAM} doctor`",

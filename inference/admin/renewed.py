@@ -20,13 +20,15 @@ Row = TypeVar("Row", bound=Model)
 
 
 class Renewed(ModelAdmin, Generic[Row]):
-    """Shows `part_template` above a row's fields, with what `part` says of it.
+    """Shows `part_template` above a row's fields, with what `part` says of it; lists say of when they are.
 
     The template is asked for again at `now/` by static/inference/live.js, until `changes` says no.
     """
 
     part_template: str
     change_form_outer_before_template = "inference/part.html"
+    list_before_template = "inference/page_age.html"
+    list_per_page = 50  # cards on a phone: a hundred of them are 38,000 px
 
     def part(self, row: Row) -> JsonObject:
         """Template context."""

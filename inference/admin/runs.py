@@ -104,6 +104,7 @@ class AttemptInline(ReadOnly, TabularInline):
 
 @admin.register(RunShard)
 class RunShardAdmin(ReadOnly, ModelAdmin):
+    list_before_template = "inference/page_age.html"
     list_display = ["id", "run_link", "index", "shown_state", "browser", "attempts", "finished_at"]
     list_filter = ["state", "browser"]
     search_fields = ["run__id"]
@@ -139,6 +140,7 @@ class RunShardAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(Attempt)
 class AttemptAdmin(ReadOnly, ModelAdmin):
+    list_before_template = "inference/page_age.html"
     list_display = [
         "id", "shard", "number", "shown_outcome", "browser", "browser_version", "backend", "shown_compute",
         "error_category", "finished_at",

@@ -21,7 +21,8 @@ from inference.graph.cutting.cut import Cutter
 from inference.graph.model import normalise
 from inference.graph.steps import Step
 
-_ENTRY = re.compile(r"(?P<kind>[a-z-]+)(:(?P<count>\d+))?(@(?P<gb>\d+(\.\d+)?))?")
+_ENTRY = re.compile(r"(?P<kind>[a-z-]+)(:(?P<count>\d{1,9}))?(@(?P<gb>\d{1,9}(\.\d+)?))?")
+_MOST_BROWSERS = 1000
 
 
 class NoRoom(InvalidRequest):
@@ -58,7 +59,7 @@ def parse_pool(
         InvalidRequest: says what was expected; `family_of` raises ValueError for an unknown kind.
     """
     counted: Counter[str] = Counter()
-    pool = []
+    pool: list[Limit] = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         found = _ENTRY.fullmatch(entry)
         if found is None:
@@ -68,8 +69,11 @@ def parse_pool(
             family = family_of(kind)
         except ValueError as error:
             raise InvalidRequest(f"pool: {error}") from error
+        count = int(found["count"] or 1)
+        if len(pool) + count > _MOST_BROWSERS:
+            raise InvalidRequest(f"pool: expected at most {_MOST_BROWSERS} browsers, got {entry!r}")
         memory_mb = float(gb) * 1024 if gb else limits_mb[family]
-        for _ in range(int(found["count"] or 1)):
+        for _ in range(count):
             counted[kind] += 1
             pool.append(Limit(f"{kind}-{counted[kind]}", memory_mb, family))
     if not pool:

@@ -190,18 +190,26 @@ def current_model(name: str) -> OnnxModel:
     Raises:
         UnknownModel: as `get_model`.
     """
-    model = cached_model(name)
-    if _KEY(name=name) != [(model.pk,)]:  # it was deleted, and perhaps registered anew
+    if not is_current(name):
         cached_model.cache_clear()
-        model = cached_model(name)
-    return model
+    return cached_model(name)
+
+
+def is_current(name: str) -> bool:
+    """Whether what this process remembers is still the model of that name; else it was deleted, and perhaps
+    registered anew.
+
+    Raises:
+        UnknownModel: as `get_model`.
+    """
+    return _KEY(name=name) == [(cached_model(name).pk,)]
 
 
 @functools.lru_cache(maxsize=256)
 def cached_model(name: str) -> OnnxModel:
     """A registered model, remembered by this process.
 
-    One that was deleted meanwhile is noticed when a run that refers to it is inserted: call
+    One that was deleted meanwhile is noticed when a run of it is refused or inserted: call
     `plans.clear_cache` then.
 
     Raises:

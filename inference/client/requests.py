@@ -28,7 +28,7 @@ def request_for(name: str, inputs: JsonView, options: JsonView) -> RunRequest:
     Raises:
         UnknownModel, InvalidRequest: as the registry, and as inputs are read.
     """
-    prepared = from_python(registry.cached_model(name), inputs)
+    prepared = from_python(registry.current_model(name), inputs)
     return RunRequest(
         model=name,
         inputs=prepared.tensors,

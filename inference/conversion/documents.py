@@ -142,7 +142,8 @@ def check_rest(document: object) -> None:
 
 def _built(data: bytes) -> Any:
     try:
-        return json.loads(str(data, "utf-8"), parse_constant=_no_constant)
+        text = str(data, "utf-8-sig")  # editors and spreadsheets may mark it
+        return json.loads(text, parse_constant=_no_constant)
     except ValueError as error:  # not UTF-8 is one, too, and a number of thousands of digits
         raise InvalidRequest(
             f"expected JSON in UTF-8, got {len(data)} bytes that are not: {error}"

@@ -148,8 +148,8 @@ class Watcher:
                     self._lost(row, Category.TIMEOUT, f"the worker of {row.browser} is gone")
             elif row.opened_by not in ("", there.worker):
                 self._lost(row, Category.BROWSER_CRASH, f"the worker of {row.browser} is a new one")
-            elif there.state == live.DRAINING:
-                self._leave(row, f"{row.browser} is being drained")
+            elif there.state in live.HELD_BACK:
+                self._leave(row, f"{row.browser} is {there.state}")
             elif there.state == BrowserState.RECOVERING:
                 repaired[row.pk] = self._in_repair(row)
         self._repaired = repaired

@@ -15,6 +15,7 @@ from inference.errors import RunFailed, WebpoolError
 from inference.models import Entrance
 from inference.store import audit
 from inference.store.full_disk import is_full
+from webpool_site.telling.arguments import no_text
 
 Options = TypeVar("Options")
 
@@ -32,6 +33,8 @@ class WebpoolCommand(BaseCommand):
         return audit.acting(Entrance.COMMAND, audit.machine_user(), action, target)
 
     def execute(self, *args: object, **options: object) -> str | None:
+        if wrong := no_text(options):
+            raise CommandError(wrong, returncode=2)
         try:
             return super().execute(*args, **options)
         except RunFailed as error:
@@ -53,7 +56,9 @@ class WebpoolCommand(BaseCommand):
                     "the disk is full; nothing was kept: free some and try again", returncode=2
                 ) from error
             if isinstance(error, OSError):
-                raise
+                if error.filename is None:
+                    raise
+                raise CommandError(f"{error.filename}: {error.strerror}", returncode=2) from error
             raise CommandError(
                 f"the database cannot be used ({error}); see `{locations.PROGRAM} doctor`",
                 returncode=2,

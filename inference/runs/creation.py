@@ -22,6 +22,7 @@ from inference.errors import (
 )
 from inference.ledger import deadlines, endings
 from inference.models import (
+    OnnxModel,
     PlanShard,
     Redundancy,
     Run,
@@ -59,8 +60,10 @@ def create_run(request: RunRequest, *, taken: bool = False) -> Run:
     deadline_at = clock.now() + timedelta(seconds=deadline_s)
     try:
         return _create_run(request, deadline_at, taken)
-    except IntegrityError:
-        # The model was deleted and registered anew since this process looked: look again, once.
+    except (IntegrityError, OnnxModel.DoesNotExist, InvalidRequest) as error:
+        # The model may have been deleted and registered anew since this process looked: look again, once.
+        if isinstance(error, InvalidRequest) and registry.is_current(request.model):
+            raise
         plans.clear_cache()
         return _create_run(request, deadline_at, taken)
 

@@ -92,6 +92,15 @@ def from_python(model: OnnxModel, values: JsonView, *, json: bool = False) -> Pr
     return Prepared(tensors, filled_in, frozenset())
 
 
+def from_file(model: OnnxModel, path: Path) -> Prepared:
+    """What an .npz or .json file holds as tensors of the ports' types.
+
+    Raises:
+        InvalidRequest: as `read_input_file` and `from_python`.
+    """
+    return from_python(model, read_input_file(path), json=path.suffix.lower() == ".json")
+
+
 def read_input_file(path: Path) -> JsonObject:
     """Read named tensors from an .npz file, or from a .json object of name → nested list.
 
@@ -99,11 +108,12 @@ def read_input_file(path: Path) -> JsonObject:
         InvalidRequest: the file is missing or not of that form.
     """
     try:
-        if path.suffix == ".npz":
+        suffix = path.suffix.lower()
+        if suffix == ".npz":
             with path.open("rb") as file:
                 return dict(archives.read(file))
-        if path.suffix == ".json":
-            content = json.loads(path.read_text())
+        if suffix == ".json":
+            content = json.loads(path.read_text(encoding="utf-8-sig"))  # editors may mark it
             if not isinstance(content, dict):
                 raise InvalidRequest(f"{path}: expected an object of input name → list")
             return content

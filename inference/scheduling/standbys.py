@@ -77,7 +77,7 @@ class Standbys:
 
 
 def holder(browser: LiveBrowser, waiting: int) -> Holder:
-    """A browser of the pool as standbys see it; `waiting`: shards and stages of texts that it has."""
+    """A browser of the pool as standbys see it; `waiting`: shards and texts' stages that wait or run."""
     closed = browser.breakers.state(time.time()).value == "closed"
     return Holder(
         id=browser.id,

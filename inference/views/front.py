@@ -30,6 +30,7 @@ from inference.views.openai.application import failure, openai
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _REST_UPLOAD = "/api/models/"
+_FOR_PROGRAMS = ("/api/", "/metrics")
 _FORM_UPLOAD = "/admin/inference/onnxmodel/add/"
 
 
@@ -103,6 +104,8 @@ def _never(_: HttpRequest) -> HttpResponse:
 
 
 async def _admit(request: ASGIRequest, scope: Scope) -> None:
+    if request.path.startswith(_FOR_PROGRAMS):
+        auth.check_host(request)  # of other paths Django refuses it, with a page
     writes = request.method not in auth.SAFE_METHODS
     uploads = writes and request.path in (_REST_UPLOAD, _FORM_UPLOAD)
     http.check_declared_length(request, http.UPLOAD_LIMIT if uploads else http.REQUEST_LIMIT)

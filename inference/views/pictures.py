@@ -97,5 +97,6 @@ def regressions_page(request: HttpRequest) -> HttpResponse:
 
 
 def _number(given: str | None, default: int) -> int:
-    """A whole number from the address, or the default where there is none."""
-    return int(given) if given and given.isdecimal() and len(given) < 5 else default
+    """A whole number above 0 from the address, or the default where there is none."""
+    found = int(given) if given and given.isdecimal() and len(given) < 5 else 0
+    return found or default

@@ -171,3 +171,16 @@ def test_a_model_is_summed_up(staff: Client, run: Run) -> None:
     assert "2 KB" in page
     assert "<pre" not in page
     BackendProof.objects.all().delete()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "browsers/browser", "inference/run", "inference/runshard", "inference/attempt", "inference/batchjob",
+        "inference/comparison", "inference/onnxmodel",
+    ],
+)  # fmt: skip
+def test_a_list_says_of_when_it_is(admin_client: Client, run: Run, path: str) -> None:
+    page = admin_client.get(f"/admin/{path}/").content.decode()
+    assert 'id="page-age"' in page
+    assert "does not renew itself" in page

@@ -262,3 +262,12 @@ def test_no_answer_holds_the_password_of_redis_or_a_path(settings: Any) -> None:
     settings.WEBPOOL_HOME = "/srv/webpool/var"
     document = http.error_document(InvalidRequest("/srv/webpool/var/files/x is gone"))
     assert document["error"] == "WEBPOOL_HOME/files/x is gone"
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/runs/", "/metrics", "/api/schema/", "/v2/models/m", "/v1/models"]
+)
+def test_a_host_that_is_not_ours_is_refused_in_the_words_of_programs(path: str) -> None:
+    answered = ask("GET", path, headers={"Host": "elsewhere.example"})
+    assert answered.status == 400
+    assert "WEBPOOL_ALLOWED_HOSTS" in json.dumps(answered.json())

@@ -11,7 +11,7 @@ from browsers.models import Browser, BrowserState
 from browsers.redis import client
 from browsers.state.live import living
 from inference.errors import UnknownBrowser
-from inference.ledger import claims, draining, sweep
+from inference.ledger import claims, draining, operations, sweep
 from inference.models import Run, RunShard, ShardState
 from tests.support.ledger import make_run, publish
 
@@ -67,6 +67,15 @@ def test_a_run_that_waited_in_vain_says_that_its_browser_was_drained() -> None:
     run.refresh_from_db()
     assert (run.state, run.error_category) == ("failed", "no_browser")
     assert "a: it is draining" in run.error
+
+
+def test_of_a_quarantined_browser_it_says_that() -> None:
+    operations.quarantine("a", by="somebody")
+    run = make_run(shards=1, pins={"0": "a"})
+    sweep.sweep(timezone.now() + timedelta(seconds=61))
+    run.refresh_from_db()
+    assert "a: it is quarantined" in run.error
+    assert living()["a"].state == "quarantined"
 
 
 def test_a_store_that_lost_its_data_learns_again_who_is_drained() -> None:

@@ -48,6 +48,10 @@ def rows(**changes: Any) -> str:
         ("a.json", rows(extra={"a": float("nan")}), "no NaN"),
         ("a.json", rows(extra='{"a": NaN}'), "no NaN"),
         ("a.json", rows(extra={"\ud800": 1}), "surrogate"),
+        *(
+            ("a.json", rows(extra="@").replace('"@"', '{"a":' * n + "1" + "}" * n), "levels|deeply")
+            for n in (49, 500, 900, 940, 960, 980, 984, 986, 988)
+        ),
         ("a.json", rows(browser_version="\ud800"), "UTF-8"),
         ("a.json", rows(**{"\ud800": 1}), "unknown columns"),
         ("a.json", rows(source="x", source_id=10**24), "source_id"),

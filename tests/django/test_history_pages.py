@@ -46,6 +46,12 @@ def test_a_model_that_there_is_not_is_not_another_one(admin_client: Client) -> N
     assert f"execution of {name}" not in said
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "x", "99999", "\u0663", ""])
+def test_days_that_cannot_be_are_the_usual_ones(admin_client: Client, days: str) -> None:
+    make_run()
+    assert "Latency" in page(admin_client, "/admin/pictures/latency/", days=days)
+
+
 def test_many_recommendations_are_shown_in_parts_and_found_by_name(admin_client: Client) -> None:
     recommend(45)
     first = page(admin_client, "/admin/pictures/scores/")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import NormalizedName, canonicalize_name
+from packaging.utils import canonicalize_name
 
 from webpool_site import ports, valkey
 from webpool_site.browser_list import BrowserListError, choose, parse, slots
@@ -101,15 +103,25 @@ def _required(file: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and line[0] != "#"]
 
 
-def _needs(listed: Requirement) -> set[NormalizedName]:
-    """What the installed package needs here, with the extras that are asked for."""
+def _needs(listed: Requirement) -> set[str]:
+    """What the package needs with any release of this Python, with the extras that are asked for.
+
+    Debian 12 has 3.11.2, for which redis needs a package that it does not need for later ones.
+    """
+    if listed.marker and not listed.marker.evaluate():
+        return set()  # it is not here to be asked
     needed = map(Requirement, metadata.requires(listed.name) or ())
+    version = "{}.{}".format(*sys.version_info[:2])
+    environments = [
+        {"extra": extra, "python_full_version": release}
+        for extra in ("", *listed.extras)
+        for release in (f"{version}.0", f"{version}.99")
+    ]
     return {
-        canonicalize_name(each.name)
+        str(canonicalize_name(each.name))
         for each in needed
-        if not each.marker
-        or any(each.marker.evaluate({"extra": extra}) for extra in ("", *listed.extras))
-    } - {canonicalize_name("setuptools")}  # venv brings it
+        if not each.marker or any(map(each.marker.evaluate, environments))
+    } - {"setuptools"}  # venv brings it
 
 
 def test_where_this_user_may_not_install_it_says_what_to_run(monkeypatch) -> None:
@@ -154,3 +166,21 @@ def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 120)
     assert len(str(valkey.socket_path(long))) <= valkey.SOCKET_PATH_LIMIT
     assert valkey.socket_path(long) != valkey.socket_path(long / "y")
+
+
+def test_a_database_outside_the_home_is_its_users_alone(tmp_path: Path) -> None:
+    place = tmp_path / "db.sqlite3"
+    tmp_path.chmod(0o755)
+    subprocess.run(
+        [sys.executable, "manage.py", "setup", "--only", "database"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "WEBPOOL_HOME": str(tmp_path / "home"),
+            "WEBPOOL_DATABASE_PATH": str(place),
+        },
+        umask=0o022,
+        check=True,
+        capture_output=True,
+    )
+    assert place.stat().st_mode & 0o777 == 0o600

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 # Seconds to wait before the second and the third try.
@@ -13,6 +15,16 @@ PAUSES_S = (3.0, 10.0)
 
 class SetupError(Exception):
     """A step that failed; the message says what was tried and what to do."""
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """What is made meanwhile is for this user alone: a database may lie outside the private home."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def timed(name: str, act: Callable[[], str], out: Callable[[str], object]) -> None:

@@ -96,7 +96,7 @@ def look(alive: Mapping[str, LiveBrowser], now: datetime) -> None:
             gone = not _follows(standby, alive)
         else:
             there = alive.get(standby.browser)
-            gone = there is None or there.state == live.DRAINING
+            gone = there is None or there.state in live.HELD_BACK
         if gone:
             lost(*named, Category.BROWSER_CRASH, f"{standby.browser} is not there any more")
         elif not standby.opened_by and now - standby.given_at > _begins_within():

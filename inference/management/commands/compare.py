@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -22,8 +21,9 @@ from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.graph.atomic import atomic_write
 from inference.management.cli import TypedCommand
+from inference.management.places import check_place
 from inference.models import Comparison, ComparisonState
-from inference.runs.inputs import from_python, read_input_file
+from inference.runs.inputs import from_file
 from webpool_site.telling import units
 
 _LOOK_EVERY_S: Final = 0.2
@@ -91,8 +91,7 @@ class Command(TypedCommand[_Options]):
         fail_on, on_slower = _states(options["fail_on"])
         files = {"html": options["html"], "json": options["json"], "junit": options["junit"]}
         for kind, path in files.items():
-            if path:
-                _check_place(f"--{kind}", path)
+            check_place(f"--{kind}", path)
         comparison = self._comparison(options)
         try:
             self._follow(comparison)
@@ -123,7 +122,7 @@ class Command(TypedCommand[_Options]):
         prepared = None
         if path:
             model = registry.get_model(name)
-            prepared = from_python(model, read_input_file(path), json=path.suffix == ".json")
+            prepared = from_file(model, path)
         # As they were written: `create` reads them as every door's.
         written: JsonObject = {
             "browsers": options["browsers"],
@@ -259,9 +258,3 @@ def _states(text: str) -> tuple[frozenset[CellState], bool]:
             f"--fail-on: expected of {', '.join(sorted((*ends, _SLOWER)))}, got {unknown[0]!r:.100}"
         )
     return frozenset(map(CellState, names - {_SLOWER})), _SLOWER in names
-
-
-def _check_place(flag: str, path: Path) -> None:
-    """Refuse a place where nothing can be written, before anything runs."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InvalidRequest(f"{flag} {path}: expected a file in a folder that can be written to")

@@ -12,6 +12,8 @@ from inference.auth import create_key
 from inference.errors import InvalidRequest
 from inference.management.cli import TypedCommand
 
+_MOST = 2**31 - 1
+
 
 class _Options(TypedDict):
     name: str
@@ -31,8 +33,10 @@ class Command(TypedCommand[_Options]):
 
     def carry_out(self, options: _Options) -> None:
         limit = options["requests_per_minute"]
-        if limit is not None and limit < 1:
-            raise InvalidRequest(f"--requests-per-minute: expected at least 1, got {limit}")
+        if limit is not None and not 1 <= limit <= _MOST:
+            raise InvalidRequest(
+                f"--requests-per-minute: expected at least 1 and at most {_MOST}, got {limit}"
+            )
         user = None
         if options["user"]:
             user = get_user_model().objects.filter(username=options["user"]).first()

@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from browsers.core.failures import Category
 from inference.catalog import decoders, registry, texts
+from inference.conversion.documents import parse
 from inference.core.generation.asked import (
     Asked,
     Ended,
@@ -261,8 +262,8 @@ def _prompt(model: OnnxModel, decoder: Decoder, options: _Options) -> list[int]:
         raise InvalidRequest(f"model {model.name} has no chat template; use --prompt")
     try:
         assert options["chat"] is not None  # the parser wants one of the four
-        messages = json.loads(options["chat"].read_text())
-    except (OSError, ValueError) as error:
+        messages = parse(options["chat"].read_bytes())
+    except (OSError, InvalidRequest) as error:
         raise InvalidRequest(f"--chat {options['chat']}: {error}") from error
     chat = texts.chat_of(decoder.chat_template, decoder.special)
     text = chat.render(read_messages(messages), {})

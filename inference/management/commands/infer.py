@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import TypedDict
@@ -12,13 +11,13 @@ import numpy as np
 
 from inference.catalog import registry
 from inference.documents import JsonObject
-from inference.errors import InvalidRequest
 from inference.graph.atomic import atomic_write
 from inference.management.cli import TypedCommand
 from inference.management.options import add_options, read_options
+from inference.management.places import check_place
 from inference.models import Run
 from inference.runs import creation
-from inference.runs.inputs import from_python, read_input_file
+from inference.runs.inputs import from_file, from_python
 from inference.runs.metrics import run_metrics
 from inference.runs.options import Door
 from inference.sandbox import archives
@@ -47,17 +46,14 @@ class Command(TypedCommand[_Options]):
 
     def carry_out(self, options: _Options) -> None:
         wishes = read_options(options, Door.INFER)
-        if options["output"]:
-            _check_place(options["output"])
+        check_place("--output", options["output"])
         model = registry.get_model(options["model"])
         path = options["input"]
         if path is None:
             texts = options["text"] or []
-            values: JsonObject = dict(registry.tokenizer_of(model).encode(texts))
+            prepared = from_python(model, registry.tokenizer_of(model).encode(texts))
         else:
-            values = read_input_file(path)
-        from_json = path is not None and path.suffix == ".json"
-        prepared = from_python(model, values, json=from_json)
+            prepared = from_file(model, path)
         request = creation.RunRequest(
             model=model.name,
             inputs=prepared.tensors,
@@ -107,18 +103,6 @@ def preview(tensor: WireTensor, count: int = 5) -> str:
         f"{item:.5g}" if isinstance(item, np.floating) else str(item) for item in flat[:count]
     )
     return shown + (", …" if flat.size > count else "")
-
-
-def _check_place(path: Path) -> None:
-    """Refuse a place where the outputs could not be written, before they are computed.
-
-    Raises:
-        InvalidRequest.
-    """
-    if not path.parent.is_dir():
-        raise InvalidRequest(f"--output {path}: {path.parent} is no folder; make it first")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InvalidRequest(f"--output {path}: expected a file in a folder that can be written to")
 
 
 def write_npz(path: Path, outputs: list[WireTensor]) -> None:

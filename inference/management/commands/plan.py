@@ -27,6 +27,8 @@ from inference.store.files import path_of
 from inference.zoo.families import SHAPES, shape_only
 from inference.zoo.precision import PRECISIONS
 
+_MOST_ROWS = 2**31 - 1
+
 
 class _Options(TypedDict):
     model: str | None
@@ -89,11 +91,16 @@ class Command(TypedCommand[_Options]):
         self.stdout.write(f"splitting a batch by rows: {model.batch}")
 
     def _predict(self, model: OnnxModel, options: _Options, *, allow_unproved_split: bool) -> None:
+        rows = options["rows"]
+        if rows is not None and not 1 <= rows <= _MOST_ROWS:
+            raise InvalidRequest(
+                f"--rows: expected a whole number from 1 to {_MOST_ROWS}, got {rows}"
+            )
         pool = pool_for(RunRequest(model=model.name, inputs=()))
         decision = auto.decide(
             model,
             pool,
-            rows=options["rows"],
+            rows=rows,
             allow_unproved_split=allow_unproved_split,
         )
         if options["json"]:

@@ -8,8 +8,11 @@ from typing import TypedDict
 from django.core.management.base import CommandParser
 
 from inference.documents import JsonObject
+from inference.errors import InvalidRequest
 from inference.management.cli import TypedCommand
 from inference.scheduling.advice_report import regrets
+
+_MOST_DAYS = 36_500
 
 
 class _Options(TypedDict):
@@ -27,6 +30,10 @@ class Command(TypedCommand[_Options]):
         parser.add_argument("--json", action="store_true", help="machine-readable")
 
     def carry_out(self, options: _Options) -> None:
+        if not 0 < options["days"] < _MOST_DAYS:
+            raise InvalidRequest(
+                f"--days: expected a number above 0 and below {_MOST_DAYS}, got {options['days']}"
+            )
         found = regrets(model=options["model"], days=options["days"])
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))

@@ -22,6 +22,7 @@ from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.management.cli import TypedCommand
 from inference.management.options import add_options, written
+from inference.management.places import check_place
 from inference.models import Entrance
 from inference.models.batches import BatchJob, BatchState, JobState
 from inference.runs.options import OPTIONS, Door
@@ -64,6 +65,7 @@ class Command(TypedCommand[_Options]):
     def carry_out(self, options: _Options) -> None:
         if options["output"]:
             format_of(options["output"])  # refused before anything runs
+            check_place("--output", options["output"])
         job = _resumed(options["resume"], options) if options["resume"] else self._created(options)
         output = options["output"] or _beside(job, options["input"])
         before = report.progress(job).items[BatchState.DONE]

@@ -27,6 +27,8 @@ _COLUMNS = (
     "error",
 )
 
+_MOST = 1_000_000
+
 
 class _Options(TypedDict):
     id: str | None
@@ -45,7 +47,7 @@ class Command(TypedCommand[_Options]):
         parser.add_argument(
             "--cancel", action="store_true", help="end it; nobody wants it any more"
         )
-        parser.add_argument("--state", choices=list(RunState))
+        parser.add_argument("--state", choices=[state.value for state in RunState])
         parser.add_argument("--model", help="only runs of this model")
         parser.add_argument("--limit", type=int, default=20)
         parser.add_argument("--json", action="store_true", help="as GET /api/runs/")
@@ -66,8 +68,8 @@ class Command(TypedCommand[_Options]):
 
     def _list(self, options: _Options) -> None:
         state, model, limit = options["state"], options["model"], options["limit"]
-        if limit < 1:
-            raise InvalidRequest(f"--limit: expected at least 1, got {limit}")
+        if not 1 <= limit <= _MOST:
+            raise InvalidRequest(f"--limit: expected at least 1 and at most {_MOST}, got {limit}")
         found = Run.objects.select_related("model", "plan").order_by("-created_at")
         if state:
             found = found.filter(state=state)

@@ -18,6 +18,7 @@ from django.core.management.base import CommandError
 from browsers.state.live import living
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
+from inference.management.places import check_place
 from webpool_site.lab.bench.parts import PARTS, Line, Part, Pool, UnknownPart, chosen
 from webpool_site.lab.bench.stats import Progress, Row, Table, short
 from webpool_site.stack import Stack
@@ -38,6 +39,7 @@ class Command(WebpoolCommand):
             parts = chosen(options["part"])
         except UnknownPart as unknown:
             raise CommandError(str(unknown), returncode=2) from unknown
+        check_place("--output", options["output"])
         began = time.monotonic()
         report: dict[str, Any] = {
             "machine": {"cores": os.cpu_count(), "platform": platform.platform()},

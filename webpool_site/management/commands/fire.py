@@ -17,6 +17,7 @@ from django.core.management.base import CommandError
 
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
+from inference.management.places import check_place
 from webpool_site.lab.faults import report as reports
 from webpool_site.lab.faults.chaos import Strike
 from webpool_site.lab.faults.fire import kept_by_history, sentence, verdict, violations
@@ -56,10 +57,11 @@ class Command(WebpoolCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         for name in ("kills", "every", "seconds", "callers"):
-            if options[name] <= 0:
+            if not options[name] > 0:
                 raise CommandError(
                     f"--{name}: expected more than 0, got {options[name]}", returncode=2
                 )
+        check_place("--json", options["json"])
         # As long as its requests do, a text waits for a browser.
         os.environ.setdefault("WEBPOOL_RUN_DEADLINE_S", str(DEADLINE_S))
         enter("fire")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -13,7 +14,10 @@ from django.core.management.base import CommandError
 
 from inference.management.cli import WebpoolCommand
 from webpool_site.setup import admin_user, browsers, database, debian, models, node
-from webpool_site.setup.step import SetupError, timed
+from webpool_site.setup.step import SetupError, private_files, timed
+
+_OF_THE_POOL = ("database", "admin", "sample")
+"""Others run installers, whose files everybody may need."""
 
 
 class Command(WebpoolCommand):
@@ -45,7 +49,8 @@ class Command(WebpoolCommand):
             )
         for name in chosen:
             try:
-                timed(name, steps[name], self._say)
+                with private_files() if name in _OF_THE_POOL else contextlib.nullcontext():
+                    timed(name, steps[name], self._say)
             except SetupError as error:
                 raise CommandError(f"{name}: {error}", returncode=2) from error
 

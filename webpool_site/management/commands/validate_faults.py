@@ -19,6 +19,7 @@ from browsers import locations
 from browsers.state.live import living
 from inference.graph.atomic import atomic_write
 from inference.management.cli import WebpoolCommand
+from inference.management.places import check_place
 from inference.models import Run
 from webpool_site.browser_list import BrowserListError, choose
 from webpool_site.instance import Instance
@@ -96,9 +97,8 @@ class Command(WebpoolCommand):
             raise CommandError(
                 f"--at-once: expected 1 or more, got {options['at_once']}", returncode=2
             )
-        for path in (options["json"], options["html"]):
-            if path is not None and not path.parent.is_dir():
-                raise CommandError(f"{path.parent} is not a folder: make it first", returncode=2)
+        for kind in ("json", "html"):
+            check_place(f"--{kind}", options[kind])
         if options["join"]:
             if not Instance(settings.WEBPOOL_HOME).running():
                 raise CommandError(

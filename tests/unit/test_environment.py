@@ -1,0 +1,69 @@
+"""Settings of the wrong form: refused at the start in one line, which repeats no password."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from tests.support.stack import ROOT
+from webpool_site.environment import env_float, env_int, env_level, redis_url
+
+NAME = "WEBPOOL_TRIED"
+
+
+@pytest.mark.parametrize("given", ["abc", "-1", "1.5", "1e3", "70000", "9" * 5000, "nan"])
+def test_a_port_that_is_none(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv(NAME, given)
+    with pytest.raises(ImproperlyConfigured, match=f"{NAME}: expected a whole number"):
+        env_int(NAME, 8000, most=65_535)
+
+
+@pytest.mark.parametrize("given", ["abc", "-0.5", "nan", "inf", "1e999"])
+def test_a_number_that_is_none(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv(NAME, given)
+    with pytest.raises(ImproperlyConfigured, match=f"{NAME}: expected a number"):
+        env_float(NAME, 2.5)
+
+
+def test_what_is_right_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (env_int(NAME, 7), env_float(NAME, 2.5), env_level(NAME, "INFO")) == (7, 2.5, "INFO")
+    monkeypatch.setenv(NAME, " 65535 ")
+    assert env_int(NAME, 7, most=65_535) == 65_535
+    monkeypatch.setenv(NAME, "1e-3")
+    assert env_float(NAME, 2.5) == 0.001
+    monkeypatch.setenv(NAME, "debug")
+    assert env_level(NAME, "INFO") == "DEBUG"
+    monkeypatch.setenv(NAME, "loud")
+    with pytest.raises(ImproperlyConfigured, match="expected one of DEBUG"):
+        env_level(NAME, "INFO")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:SECRET@h:port/0", "redsi://:SECRET@h/0", "redis://:SEC/RET@h/0", "SECRET"]
+)
+def test_an_address_of_redis_that_is_none_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
+) -> None:
+    monkeypatch.setenv("WEBPOOL_REDIS_URL", url)
+    with pytest.raises(ImproperlyConfigured, match="WEBPOOL_REDIS_URL: expected redis://") as said:
+        redis_url(tmp_path)
+    assert "SEC" not in str(said.value)
+
+
+def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "doctor"],
+        cwd=ROOT,
+        env={**os.environ, "WEBPOOL_HOME": str(tmp_path), "PORT": "99999"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "PORT: expected a whole number" in done.stderr
