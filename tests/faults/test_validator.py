@@ -68,7 +68,7 @@ def test_faults_of_one_browser_are_survived_measured_and_reported(tmp_path: Path
             "unknown scenario flood: expected all, or some of connection_loss",
         ),
         (("--runs", "0"), "--runs: expected 1 or more, got 0"),
-        (("--html", "nowhere/page.html"), "nowhere is not a folder"),
+        (("--html", "nowhere/page.html"), "nowhere is no folder; make it first"),
         (("--join",), "no pool runs on this home"),
     ],
 )

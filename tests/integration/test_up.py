@@ -131,7 +131,10 @@ def test_a_pool_starts_heals_and_leaves_nothing(pool: Pool) -> None:
         ({"WEBPOOL_BROWSERS": "lynx"}, "unknown browser 'lynx'"),
         ({"WEBPOOL_BROWSERS": "safari"}, "safari cannot run here: Safari runs on macOS only"),
         ({"WEBPOOL_REDIS_URL": "redis://:secret@127.0.0.1:1/0"}, "no Redis answers at redis://127"),
-        ({"PORT": "70000"}, "expected a port from 1 to 65535, got 70000"),
+        (
+            {"PORT": "70000"},
+            "PORT: expected a whole number such as 8000, at most 65535, got '70000'",
+        ),
     ],
 )
 def test_what_cannot_start_says_why(pool: Pool, environment: dict[str, str], expected: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from browsers.lifeline import dies_with_parent
 from tests.support import small_models
@@ -48,11 +48,15 @@ class Installed:
         """What requirements.txt names, and nothing else, as it is installed here: nothing to unpack."""
         (site,) = self._bin.parent.glob("lib/python*/site-packages")
         for line in (ROOT / "requirements.txt").read_text().splitlines():
-            if found := re.match(r"[\w.-]+", line):
-                here = metadata.distribution(found[0])
-                for name in {file.parts[0] for file in here.files or ()} - {"..", "__pycache__"}:
-                    if not (link := site / name).exists():
-                        link.symlink_to(Path(str(here.locate_file(name))))
+            if not line or line[0] == "#":
+                continue
+            required = Requirement(line)
+            if required.marker and not required.marker.evaluate():
+                continue
+            here = metadata.distribution(required.name)
+            for name in {file.parts[0] for file in here.files or ()} - {"..", "__pycache__"}:
+                if not (link := site / name).exists():
+                    link.symlink_to(Path(str(here.locate_file(name))))
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WEBPOOL_", "PYTHON"))}
