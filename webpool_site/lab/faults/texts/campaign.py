@@ -23,13 +23,14 @@ from inference.models import ModelType, OnnxModel
 from inference.zoo import decoder
 from webpool_site.lab.faults.health import wait_whole
 from webpool_site.lab.faults.report import percentile
+from webpool_site.lab.faults.texts import prompts
 from webpool_site.lab.faults.texts.hurting import Hearing, Pause, round_of
 
 NAME = "generation"
 TOKENS, AT_ONCE = 512, 4
 _MODEL = "faults-writer"
-_PROMPT, _CONTEXT, _MOST_KILLS = 16, 2048, 5
-MOST_TOKENS = _CONTEXT - _PROMPT
+_CONTEXT, _MOST_KILLS = 2048, 5
+MOST_TOKENS = _CONTEXT - prompts.TOKENS
 _WHOLE_WITHIN_S = 300.0  # several browsers may have to be started, one after the other
 
 
@@ -67,16 +68,15 @@ def hurt(
     written: list[_Text] = []
     while len(written) < texts:
         wait_whole(home, browsers, timeout_s=_WHOLE_WITHIN_S)
+        numbers = range(len(written), min(texts, len(written) + at_once))
+        right = dict(prompts.draw(native, random, tokens) for _ in numbers)
         asked = [
-            Asked(
-                tuple(random.randrange(256) for _ in range(_PROMPT)), tokens, ignore_end=True,
-                shards=stages, standbys=number % 2,
-            )
-            for number in range(len(written), min(texts, len(written) + at_once))
-        ]  # fmt: skip
+            Asked(prompt, tokens, ignore_end=True, shards=stages, standbys=number % 2)
+            for number, prompt in zip(numbers, right, strict=True)
+        ]
         kills = random.randint(1, _MOST_KILLS)
         for hearing in round_of(model, asked, home, kills, random):
-            written.append(_text(hearing, native))
+            written.append(_text(hearing, right[hearing.asked.prompt]))
             say(f"  {NAME} {len(written)} of {texts}: {_line(written[-1])}")
         yield _figures(written, tokens, stages)
     wait_whole(home, browsers, timeout_s=_WHOLE_WITHIN_S)
@@ -91,11 +91,9 @@ def registered() -> tuple[OnnxModel, Native]:
         return model, Native([(path, whole)])
 
 
-def _text(hearing: Hearing, native: Native) -> _Text:
+def _text(hearing: Hearing, right: Sequence[int]) -> _Text:
     asked, ended = hearing.asked, hearing.ended
     assert ended is not None, "a round ends with its texts"
-    native.restart()
-    right = native.greedy(asked.prompt, asked.max_tokens)
     recoveries = report.of_session(hearing.session)["recoveries"]
     return _Text(
         right=hearing.tokens == right,

@@ -16,10 +16,11 @@ from inference.core.generation.asked import Asked, Ended, Ending, TokenWritten
 from inference.errors import Busy, Unavailable
 from inference.generation import serving
 from inference.models import GenerationSession, OnnxModel
+from webpool_site.lab.faults.texts import prompts
 from webpool_site.lab.faults.texts.campaign import registered
 
 OWNER = "fire"
-_PROMPT, _TOKENS, _DIFFERENT = 16, 128, 8
+_TOKENS, _DIFFERENT = 128, 8
 _AGAIN_S = 0.1
 
 
@@ -40,9 +41,8 @@ class Writers:
         draw = Random(f"{seed}/texts")
         self._right: dict[tuple[int, ...], list[int]] = {}
         for _ in range(_DIFFERENT):
-            prompt = tuple(draw.randrange(256) for _ in range(_PROMPT))
-            native.restart()
-            self._right[prompt] = native.greedy(prompt, _TOKENS)
+            prompt, right = prompts.draw(native, draw, _TOKENS)
+            self._right[prompt] = right
         self._stages = stages
         self._stop = threading.Event()
         self._lock = threading.Lock()
