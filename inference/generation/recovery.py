@@ -140,9 +140,9 @@ def overtake(
 
 
 def _overtaken_after(row: GenerationStage) -> timedelta:
-    before = row.session.recoveries.filter(stage=row.index, how=STANDBY, category="").count()
     if row.epoch == _FIRST_EPOCH:
         return timedelta(0)
+    before = row.session.recoveries.filter(stage=row.index, how=STANDBY, category="").count()
     return _OVERTAKEN_AFTER * 2 ** min(before, _MOST_IN_VAIN)
 
 
@@ -172,9 +172,7 @@ def _given_up(row: GenerationStage, category: Category, why: str) -> str:
     for seconds, cause in recoveries.values_list("seconds", "category"):
         if seconds is not None:
             break
-        in_vain += (
-            cause != Category.TENSOR_LOST
-        )  # which is the store's doing, and nothing's that it computes
+        in_vain += cause != Category.TENSOR_LOST  # the store lost that
     if in_vain < _MOST_IN_VAIN:
         return ""
     return f"stage {row.index} was given on {in_vain} times and went on nowhere: {why}"

@@ -141,7 +141,7 @@ class Watcher:
         trusted = live.leases_count()  # asked after it: a pause may have been in between
         rows = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
         repaired: dict[int, tuple[int, float]] = {}
-        for row in rows.exclude(browser="").select_related("session__plan"):
+        for row in rows.exclude(browser=""):
             there = alive.get(row.browser)
             if there is None:
                 if trusted:
