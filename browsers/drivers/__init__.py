@@ -61,14 +61,15 @@ ALL_KINDS = (
 
 
 def get_driver(kind: str, *, home: Path | None = None) -> Driver:
-    """The driver of one kind; ValueError names the kinds there are. `home` holds unpacked tools."""
+    """The driver of one kind; ValueError names the kinds there are. `home` holds what is made for browsers."""
+    home = home or locations.default_home()
     match kind:
         case "chromium":
             return ChromiumDriver(CHROMIUM)
         case "chrome":
             return ChromiumDriver(CHROME)
         case "chromium-npm":
-            return _chromium_npm(home or locations.default_home())
+            return ChromiumNpmDriver(root=locations.npm_root(home), home=home)
         case "webkitgtk":
             return WebKitGtkDriver()
         case "safari":
@@ -76,7 +77,7 @@ def get_driver(kind: str, *, home: Path | None = None) -> Driver:
         case "edge":
             return ChromiumDriver(EDGE)
         case "firefox":
-            return FirefoxDriver()
+            return FirefoxDriver(home)
         case "remote":
             return RemoteDriver()
     raise ValueError(f"expected a browser kind ({', '.join(ALL_KINDS)}), got {kind!r}")
@@ -90,7 +91,3 @@ def find_all(*, home: Path | None = None) -> tuple[Installation | Missing, ...]:
 def installed(*, home: Path | None = None) -> tuple[Installation, ...]:
     """The browsers that can be launched here."""
     return tuple(found for found in find_all(home=home) if isinstance(found, Installation))
-
-
-def _chromium_npm(home: Path) -> ChromiumNpmDriver:
-    return ChromiumNpmDriver(root=locations.npm_root(home), home=home)

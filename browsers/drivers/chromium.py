@@ -67,6 +67,9 @@ _DISABLED_FEATURES = (
     "PreloadTopChromeWebUI",
     "SpareRendererForSitePerProcess",
     "Translate",
+    # What the address bar drops down: two pages and a process of their own.
+    "WebUIOmniboxAimPopup",
+    "WebUIOmniboxPopup",
 )
 
 _GPU_CRASHES = ("--disable-gpu-process-crash-limit", "--disable-domain-blocking-for-3d-apis")

@@ -11,10 +11,12 @@ import importlib.util
 import os
 import platform
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from selenium.webdriver.firefox.options import Options as FirefoxOptions
 
+from browsers.drivers import firefox_cache
 from browsers.drivers.installation import Absent, Installation, LaunchOptions
 from browsers.drivers.local import LocalDriver
 from browsers.drivers.probe import first_program, program, running_version
@@ -149,9 +151,11 @@ def _start_script(browser: Path, profile_dir: Path) -> Path:
     return script
 
 
+@dataclass(frozen=True)
 class FirefoxDriver(LocalDriver):
-    """Firefox ESR or Firefox on this machine."""
+    """Firefox ESR or Firefox on this machine; `home` keeps what it compiled of itself (tools/)."""
 
+    home: Path
     kind = "firefox"
     family = "firefox"
     remedy = _REMEDY
@@ -176,6 +180,7 @@ class FirefoxDriver(LocalDriver):
     ) -> FirefoxOptions:
         if profile_dir is None or browser is None:
             return firefox_options(None, None)
-        profile = profile_dir / "profile"
+        profile = firefox_cache.profile_in(profile_dir)
         profile.mkdir()
+        firefox_cache.put(self.home, browser, profile)
         return firefox_options(profile, _start_script(browser, profile_dir))

@@ -55,8 +55,14 @@ def _manage(home: Path, *words: str) -> None:
 
 
 def share_browsers(home: Path) -> None:
-    """npm's Chromium, 200 MB, is unpacked once for all the homes of the tests, which only read it."""
-    tools = Path(os.environ[FOLDER]) / "tools"
-    tools.mkdir(exist_ok=True)
+    """What `make setup` made for browsers (npm's Chromium unpacked, Firefox's first start) is there for all the
+    homes of the tests, which only read it; what is not gets made once."""
+    tools = _made("tools", _link_tools)
     with contextlib.suppress(FileExistsError):
         (home / "tools").symlink_to(tools)
+
+
+def _link_tools(folder: Path) -> None:
+    folder.mkdir()
+    for made in (ROOT / "var" / "tools").glob("[!.]*"):
+        (folder / made.name).symlink_to(made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from browsers.drivers import Installation, Missing, find_all
+from browsers.drivers import DriverError, Installation, Missing, find_all, firefox_cache, get_driver
 from webpool_site.setup.step import SetupError
 
 # What the set-up knows how to bring; `manage.py doctor` lists every kind.
@@ -12,7 +12,10 @@ INSTALLABLE = ("chromium", "chromium-npm", "firefox", "webkitgtk")
 
 
 def report(home: Path) -> str:
-    """Look for every kind; npm's Chromium is unpacked by the look. Raises when none can run."""
+    """Look for every kind; npm's Chromium is unpacked by the look. Raises when none can run.
+
+    Firefox is started once, for what shortens its later starts.
+    """
     found = find_all(home=home)
     here = [f"{one.kind} {one.version}" for one in found if isinstance(one, Installation)]
     lines = [
@@ -22,4 +25,13 @@ def report(home: Path) -> str:
     ]
     if not here:
         raise SetupError("\n".join(["no browser can be run here", *lines]))
-    return "\n".join([", ".join(here), *lines])
+    return "\n".join([", ".join(here), *lines, *_first_start_of_firefox(home)])
+
+
+def _first_start_of_firefox(home: Path) -> list[str]:
+    """What hindered it: without it, each start of Firefox takes longer, and no more than that."""
+    try:
+        firefox_cache.make(get_driver("firefox", home=home), home)
+    except (DriverError, OSError) as error:
+        return [f"firefox: its starts will take longer, since its first one failed: {error}"]
+    return []
