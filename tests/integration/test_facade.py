@@ -26,7 +26,7 @@ IDS = [101, 2023, 102]
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """A home with a model and without a pool."""
     folder = Path(tmp_path_factory.mktemp("alone"))
-    home = RunningStack(folder, browsers="chromium-npm,firefox", backends="wasm")
+    home = RunningStack(folder, browsers="chromium-npm:2", backends="wasm")
     home.add_sample()
     yield home
     for process in home.wait_gone():

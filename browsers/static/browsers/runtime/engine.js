@@ -16,6 +16,7 @@
 import * as ortLog from './ort_log.js';
 import { backends, bundle, refuseFloat16, sessionOptions, tinyModel } from './backends.js';
 import { Caches } from './caches.js';
+import { standIn } from './compiled.js';
 import { EngineBroken, isFatal, PageError, translate } from './errors.js';
 import { decodeFrame, encodeFrame } from './protocol.js';
 import { Socket } from './socket.js';
@@ -37,6 +38,11 @@ const scope = /** @type {Worker} */ (/** @type {unknown} */ (self));
 const threads = Number(new URL(self.location.href).searchParams.get('threads') ?? '1');
 /** How long an error on WebGPU waits for the device's own word that it was lost. */
 const LOST_GRACE_MS = 100;
+
+/** @type {(module: WebAssembly.Module | null) => void} */
+let takeCompiled;
+/** What the page compiled for all its engines. @type {Promise<WebAssembly.Module | null>} */
+const compiled = new Promise((resolve) => (takeCompiled = resolve));
 
 /** @type {Map<Bundle, Promise<Ort>>} */
 const runtimes = new Map();
@@ -62,6 +68,10 @@ async function importRuntime(name) {
   const ort = await import(new URL(`ort/${name}.min.mjs`, self.location.href).href);
   ort.env.wasm.wasmPaths = new URL('ort/', self.location.href).href;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? threads : 1;
+  const module = name === bundle() ? await compiled : null;
+  if (module) {
+    ort.env.wasm.wasmBinary = standIn(module);
+  }
   return ort;
 }
 
@@ -364,8 +374,13 @@ function inTurn(frame, received, give) {
   last = last.then(() => handle(frame, received)).then(give);
 }
 
-scope.onmessage = ({ data: { frame, received } }) =>
-  inTurn(frame, received, (answer) => scope.postMessage(answer, [answer.frame]));
+scope.onmessage = ({ data: { compiled: module, frame, received } }) => {
+  if (frame) {
+    inTurn(frame, received, (answer) => scope.postMessage(answer, [answer.frame]));
+  } else {
+    takeCompiled(module);
+  }
+};
 
 const socketUrl = new URL(self.location.href).searchParams.get('socket');
 if (socketUrl) {

@@ -20,10 +20,11 @@ export class Engine {
    * once when it cannot be used any more.
    * @param {Record<string, string>} options `threads`, and the address of its `socket`, if it has one of its own
    * @param {string} name
+   * @param {Promise<WebAssembly.Module | null>} compiled its onnxruntime (compiled.js)
    * @param {{send: (frame: ArrayBuffer) => void, told: (event: import('./protocol.js').Header) => void,
    *   died: (reason: string) => void}} to
    */
-  constructor(options, name, to) {
+  constructor(options, name, compiled, to) {
     this.to = to;
     const url = new URL(`engine.js?${new URLSearchParams(options)}`, import.meta.url);
     this.#worker = new Worker(url, { type: 'module', name });
@@ -32,6 +33,7 @@ export class Engine {
       event.preventDefault();
       this.#die(event.message || 'the engine worker failed');
     };
+    void compiled.then((module) => this.#worker.postMessage({ compiled: module }));
   }
 
   /** When the oldest request was handed over that waits for an answer; Infinity: none does. */

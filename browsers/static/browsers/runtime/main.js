@@ -11,6 +11,8 @@
  * 5. The engine has a socket of its own, for steps of sessions that write text: those do not come here.
  */
 
+import { bundle } from './backends.js';
+import { compile } from './compiled.js';
 import { Engine } from './engines.js';
 import { decodeHeader, encodeFrame } from './protocol.js';
 import { Socket } from './socket.js';
@@ -22,6 +24,7 @@ const threads = params.get('threads') ?? '1';
 const socketUrl = `ws://${location.hostname}:${params.get('socket')}/`;
 const page = crypto.randomUUID();
 const MEASURE_EVERY_MS = 15_000;
+const compiled = compile(bundle());
 
 /** @type {Engine} */
 let engine;
@@ -40,7 +43,7 @@ const sendHeader = (header) => send(encodeFrame({ ...header, page, engine: gener
 
 function startEngine() {
   generation += 1;
-  engine = new Engine({ threads, socket: socketUrl }, `engine-${generation}`, {
+  engine = new Engine({ threads, socket: socketUrl }, `engine-${generation}`, compiled, {
     send,
     told: sendHeader,
     died: (reason) => {
@@ -51,7 +54,7 @@ function startEngine() {
 }
 
 function trialEngine() {
-  trial ??= new Engine({ threads }, 'trial', {
+  trial ??= new Engine({ threads }, 'trial', compiled, {
     send,
     told: () => {}, // whoever asked it is told of what it lost
     died: () => {
