@@ -61,7 +61,7 @@ ALL_KINDS = (
 
 
 def get_driver(kind: str, *, home: Path | None = None) -> Driver:
-    """The driver of one kind; ValueError names the kinds there are. `home` holds what is made for browsers."""
+    """The driver of one kind; ValueError names the kinds there are. `home` holds what is made for them."""
     home = home or locations.default_home()
     match kind:
         case "chromium":

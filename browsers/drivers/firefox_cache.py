@@ -1,8 +1,8 @@
 """What Firefox compiles of itself at its first start, kept, so that its later starts take half the time.
 
-Each start has a profile of its own, which begins empty; without this, each compiles the browser's own scripts
-anew. Kept are the files that hold nothing but that, after a start which saw an empty page and no other. Firefox
-itself drops them where they are of another build.
+Each start has a profile of its own, which begins empty; without this, each compiles the browser's own
+scripts anew. Kept are the files that hold nothing but that, after a start which saw an empty page and no
+other. Firefox itself drops them where they are of another build.
 """
 
 from __future__ import annotations

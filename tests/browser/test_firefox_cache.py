@@ -1,4 +1,4 @@
-"""What Firefox compiled of itself at its first start: later ones take it over, of another build they do not."""
+"""What Firefox compiled of itself at its first start: later ones take it over, unless of another build."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _manage(home: Path, *words: str) -> None:
 
 
 def share_browsers(home: Path) -> None:
-    """What `make setup` made for browsers (npm's Chromium unpacked, Firefox's first start) is there for all the
+    """What `make setup` made for browsers (npm's Chromium unpacked, Firefox's first start) is there for all
     homes of the tests, which only read it; what is not gets made once."""
     tools = _made("tools", _link_tools)
     with contextlib.suppress(FileExistsError):
