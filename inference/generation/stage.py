@@ -21,6 +21,7 @@ from inference.core.generation.batches import batch_of
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.core.generation.stages import Stage
 from inference.core.generation.step_times import StepTimes
+from inference.core.generation.wording.grammar import Unfollowable
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
 from inference.generation import streams
@@ -304,7 +305,10 @@ class HeldStage:
 
     def _write(self, writer: Writer, step: Step, drafted: Sequence[int], reply: Reply) -> Call:
         index = writer.index_after(step.sure)
-        run = writer.write(index, tops(reply, complete=writer.needs(index) == 0), drafted)
+        try:
+            run = writer.write(index, tops(reply, complete=writer.needs(index) == 0), drafted)
+        except Unfollowable as error:
+            raise Lost(Category.INVALID_INPUT, str(error)) from error
         told = index + len(run.picks)
         feed, ended = None, None
         if run.ending is None:
