@@ -123,8 +123,9 @@ def test_a_stopped_child_is_killed_with_what_it_started_and_replaced(
 
 
 def test_a_child_that_goes_on_in_time_is_left_alone(supervisor, recorder):
-    supervisor.start([ProcessSpec("a", SLEEPER, stopped_timeout_s=60)])
+    supervisor.start([ProcessSpec("a", SLEEPER, stopped_timeout_s=600)])
     pid, _ = recorder.next("started", "a")
+    supervisor.wait_ready(40)
     os.kill(pid, signal.SIGSTOP)
     time.sleep(1.0)
     os.kill(pid, signal.SIGCONT)
