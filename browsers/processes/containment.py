@@ -43,7 +43,8 @@ class Containment:
         return [*dies_with_parent(), *self.prefix, *command]
 
 
-def _works(command: Sequence[str]) -> bool:
+def works(command: Sequence[str]) -> bool:
+    """Whether it ends well, and in time."""
     try:
         done = subprocess.run(
             command,
@@ -77,10 +78,10 @@ def _containment(wanted: str) -> Containment:
     modes = [wanted] if wanted in _MODES else [] if wanted == "session" else list(_MODES)
     for mode in modes:
         prefix, note = _MODES[mode]
-        if _works([*dies_with_parent(), *prefix, "true"]):
+        if works([*dies_with_parent(), *prefix, "true"]):
             apart = (*prefix, *_NETWORK[mode])
             broker = [sys.executable, *BROKER, "-1", "-", "true"]
-            private = _works([*dies_with_parent(), *apart, *broker])
+            private = works([*dies_with_parent(), *apart, *broker])
             return Containment(
                 mode=mode,
                 prefix=apart if private else prefix,
@@ -89,7 +90,7 @@ def _containment(wanted: str) -> Containment:
                 note=note,
                 private_network=private,
             )
-    if available() and _works([*dies_with_parent(), "true"]):
+    if available() and works([*dies_with_parent(), "true"]):
         return Containment(
             mode="session",
             prefix=(),
@@ -128,6 +129,6 @@ def containment() -> Containment:
 def user_namespaces(uid: int | None = None) -> bool:
     """Whether that user (None: this one) may create user namespaces: a browser's sandbox needs them."""
     other = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid else []
-    return _works(
+    return works(
         [*other, "unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "true"]
     )

@@ -7,14 +7,13 @@ import functools
 import json
 import os
 import pwd
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from browsers.processes.containment import BROKER, containment
+from browsers.processes.containment import BROKER, containment, works
 
 USER_VARIABLE: Final = "WEBPOOL_BROWSER_USER"
 """Environment variable: a name or number of the user as whom root's browsers run; `root`: as root."""
@@ -23,7 +22,6 @@ _NUMBERS: Final = range(64_200, 64_300)  # systemd's range for users that nobody
 # CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID, SYS_PTRACE, SYS_ADMIN, SYS_NICE of capabilities(7): what root
 # needs to look after processes that are not its own.
 _NEEDED: Final = sum(1 << number for number in (0, 1, 5, 6, 7, 19, 21, 23))
-_TRY_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -100,14 +98,4 @@ def _may_look_after_others() -> bool:
 
 def _works(found: Identity) -> bool:
     command = [sys.executable, *BROKER, "-1", found.text([]), "true"]
-    try:
-        done = subprocess.run(
-            containment().wrap(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TRY_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return done.returncode == 0
+    return works(containment().wrap(command))

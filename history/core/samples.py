@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from webpool_site.telling.text import is_utf8
+
 
 class Kind(enum.StrEnum):
     EXECUTION = "execution"
@@ -128,7 +130,7 @@ def _unwritable(item: Observation) -> Iterator[str]:
     """Values that no file and no answer could hold."""
     for name in _TEXTS:
         value = getattr(item, name)
-        if value is not None and (len(value) > LONGEST_TEXT or not _is_utf8(value)):
+        if value is not None and (len(value) > LONGEST_TEXT or not is_utf8(value)):
             yield f"{name} {value[:80]!a}: expected text of at most {LONGEST_TEXT} characters in UTF-8"
     if _is_deep(item.extra):
         yield f"extra: expected at most {MOST_DEPTH} levels"
@@ -152,11 +154,3 @@ def _is_deep(document: Mapping[str, Any]) -> bool:
             for inner in (one.values() if isinstance(one, Mapping) else one)
         ]
     return any(isinstance(one, Mapping | list) for one in level)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

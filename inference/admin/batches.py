@@ -6,8 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Count, Model, Q, QuerySet, Sum
-from django.forms import ModelForm
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -21,6 +20,7 @@ from unfold.widgets import (
 
 from browsers.admin import ReadOnly, pretty
 from inference import auth
+from inference.admin.adding import AddedByForm
 from inference.admin.audit import Audited, tell
 from inference.admin.options import option_fields
 from inference.admin.renewed import Renewed
@@ -94,7 +94,7 @@ class BatchInline(ReadOnly, TabularInline):
 
 
 @admin.register(BatchJob)
-class BatchJobAdmin(Audited, ReadOnly, Renewed[BatchJob]):
+class BatchJobAdmin(AddedByForm, Audited, ReadOnly, Renewed[BatchJob]):
     list_display = ["id", "model", "shown_state", "shown_progress", "source", "owner", "created_at"]
     list_filter = ["state", "model", "source_format"]
     search_fields = ["id", "owner", "source_name", "source_sha256"]
@@ -133,23 +133,6 @@ class BatchJobAdmin(Audited, ReadOnly, Renewed[BatchJob]):
 
     def get_inlines(self, request: HttpRequest, obj: object) -> object:
         return [BatchInline] if obj else []
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: JsonObject | None = None,
-    ) -> object:
-        """A file is read without holding a transaction: that would stop every run."""
-        if object_id is None:
-            return self._changeform_view(request, None, form_url, extra_context)
-        return super().changeform_view(request, object_id, form_url, extra_context)
-
-    def save_model(
-        self, request: HttpRequest, obj: BatchJob, form: ModelForm[Model], change: bool
-    ) -> None:
-        """The form has created it."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BatchJob]:
         rows: QuerySet[BatchJob] = super().get_queryset(request)

@@ -9,7 +9,6 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Model, QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
@@ -22,6 +21,7 @@ from unfold.widgets import (
 
 from browsers.admin import ReadOnly
 from inference.admin import model_page
+from inference.admin.adding import AddedByForm
 from inference.admin.audit import Audited, tell
 from inference.admin.renewed import Renewed
 from inference.catalog import expectations, uploads
@@ -119,7 +119,7 @@ class PlanInline(ReadOnly, TabularInline):
 
 
 @admin.register(OnnxModel)
-class OnnxModelAdmin(Audited, Renewed[OnnxModel]):
+class OnnxModelAdmin(AddedByForm, Audited, Renewed[OnnxModel]):
     list_display = ["name", "model_type", "size", "node_count", "max_shards", "created_at"]
     list_filter = ["model_type"]
     search_fields = ["name", "sha256"]
@@ -167,23 +167,6 @@ class OnnxModelAdmin(Audited, Renewed[OnnxModel]):
 
     def get_inlines(self, request: HttpRequest, obj: object) -> object:
         return [PlanInline] if obj else []
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: JsonObject | None = None,
-    ) -> object:
-        """An upload is read and packed without holding a transaction: that would stop every run."""
-        if object_id is None:
-            return self._changeform_view(request, None, form_url, extra_context)
-        return super().changeform_view(request, object_id, form_url, extra_context)
-
-    def save_model(
-        self, request: HttpRequest, obj: OnnxModel, form: ModelForm[Model], change: bool
-    ) -> None:
-        """The form has registered it."""
 
     def get_deleted_objects(self, objs: Iterable[OnnxModel], request: HttpRequest) -> object:
         counts = [

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from django.conf import settings
 
 from inference import sandbox
 from inference.core.generation.stages import Decoder
-from inference.core.generation.wording.grammar import MOST_CHARACTERS
+from inference.core.generation.wording.grammar import MOST_CHARACTERS, any_left
 from inference.core.generation.wording.vocabulary import Vocabulary
 from inference.documents import JsonView
 from inference.errors import InvalidRequest
@@ -161,7 +162,8 @@ def check_grammar(model: OnnxModel, decoder: Decoder, grammar: str) -> None:
     """Refuse a form that the texts of a model cannot be held to.
 
     Raises:
-        InvalidRequest: why not; it is too long; or the model has no tokenizer.
+        InvalidRequest: why not; it is too long; it begins with nothing that the model begins with; or the
+            model has no tokenizer.
     """
     if len(grammar) > MOST_CHARACTERS:  # a session's row keeps it
         raise InvalidRequest(
@@ -171,11 +173,17 @@ def check_grammar(model: OnnxModel, decoder: Decoder, grammar: str) -> None:
         raise InvalidRequest(f"model {model.name} has no tokenizer, so that its texts have no form")
     job = _grammars(model.tokenizer, decoder.vocabulary, decoder.stop_tokens)
     try:
-        job.ask(grammar=grammar)
+        allowed = job.ask(grammar=grammar).arrays["allowed"]
     except sandbox.Refused as error:
         raise InvalidRequest(
             f"texts of model {model.name} cannot have this form: {error}"
         ) from error
+    never = np.array([*decoder.suppress_tokens, *decoder.begin_suppress_tokens], np.int64)
+    if not any_left(allowed, never):
+        raise InvalidRequest(
+            f"texts of model {model.name} cannot have this form: it begins with tokens alone that the model "
+            "never begins with (its suppress_tokens and begin_suppress_tokens)"
+        )
 
 
 @functools.lru_cache(_KEPT)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from inference import sandbox
 from inference.core.generation.stages import Decoder
+from inference.core.generation.wording.grammar import Unfollowable
 
 
 class SandboxedGuide:
@@ -35,7 +36,12 @@ class SandboxedGuide:
         return self._allowed
 
     def take(self, token: int) -> bool:
-        answer = self._session.ask(token=token)
+        try:
+            answer = self._session.ask(token=token)
+        except sandbox.Ended:
+            raise  # it may be this machine's
+        except sandbox.Refused as error:
+            raise Unfollowable(f"the form that was asked for: {error}") from error
         if answer.document:
             self._session.close()
             return True

@@ -26,8 +26,9 @@ from inference.generation import streams
 from inference.generation.exchange import Exchange
 from inference.generation.kept import KeptStages
 from inference.generation.scripts import Found
-from inference.generation.stage import LOOK_AGAIN_S, Closed, HeldStage, Lost
+from inference.generation.stage import HeldStage
 from inference.generation.streams import Said
+from inference.generation.takeover.outcomes import LOOK_AGAIN_S, Closed, Lost
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 5.0

@@ -39,7 +39,7 @@ def open_stage(session_id: str, index: int, epoch: int) -> None:
     """Load and prove the stage's file, and take the stage; or say why not."""
     worker = owned()
     with worker.at_work():
-        row = _row(worker.id, session_id, index, epoch)
+        row = _row(worker, session_id, index, epoch)
         if row is not None:
             _open(worker, row)
 
@@ -61,13 +61,14 @@ def follow_stage(session_id: str, index: int, epoch: int) -> None:
             _open(worker, standby.stage, standby)
 
 
-def _row(browser: str, session_id: str, index: int, epoch: int) -> GenerationStage | None:
-    """The stage, unless it has been given to somebody else, or its session has ended."""
+def _row(worker: BrowserWorker, session_id: str, index: int, epoch: int) -> GenerationStage | None:
+    """The stage, unless it has been given to somebody else, is open here, or its session has ended."""
     rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
     return (
         rows.defer("session__model__summary")
-        .filter(session__pk=session_id, index=index, epoch=epoch, browser=browser)
+        .filter(session__pk=session_id, index=index, epoch=epoch, browser=worker.id)
         .filter(session__state=SessionState.RUNNING)
+        .exclude(opened_by=worker.status.instance)  # it was told twice
         .first()
     )
 

@@ -9,6 +9,8 @@
 3. `rebuild` begins a session anew from its row: the prompt, and the tokens that were told. One that began
    with a kept cache goes on so, too: its log does not tell what was before.
 4. A stage that no browser can take now waits without one; `place_waiting` tries again.
+5. Who gives a stage may die, or lose the store, between the ledger and what he says then: `hand_over` is done
+   again by whoever finds that the store is behind.
 """
 
 from __future__ import annotations
@@ -104,14 +106,25 @@ def give(
     if raised is None:
         return False
     log.warning("stage %s goes from %s to %s: %s", row, row.browser, browser or "nobody yet", why)
-    takeover = Takeover(raised.given_at.timestamp(), how, reached)
-    said = streams.give(session_id, index, raised.epoch, Paused(index, why), takeover)
-    if said is Said.GONE:
+    return hand_over(raised)
+
+
+def hand_over(row: GenerationStage) -> bool:
+    """Have the store and its new browser know of a stage what the ledger says; False: it cannot be now.
+
+    Done again it does no harm: whoever did it before may have died of it, or the store did not answer.
+    """
+    known = row.session.recoveries.get(stage=row.index, epoch=row.epoch)
+    if known.how == RECOMPUTE:
+        return rebuild(row.session, known.why)
+    takeover = Takeover(known.began_at.timestamp(), known.how, known.until)
+    paused = Paused(row.index, known.why)
+    if streams.give(str(row.session_id), row.index, row.epoch, paused, takeover) is Said.GONE:
         return rebuild(row.session, "the store has lost the session")
-    if standby is None:
-        send([raised])
+    if known.how == REPLAY:
+        send([row])
     else:
-        streams.wake(browser)
+        streams.wake(row.browser)
     return True
 
 
@@ -278,10 +291,9 @@ def rebuild(
     log.warning("session %s is begun anew at %d tokens: %s", session, len(tokens), why)
     session_id = str(session.pk)
     epochs = [row.epoch for row in rows]
-    streams.begin(session_id, epochs, frames.first_stage(prompt, tokens, memory=memory))
-    streams.put_back(session_id, epochs, written)
-    for row in rows:
-        streams.give(session_id, row.index, row.epoch, Paused(row.index, why))
+    steps = frames.first_stage(prompt, tokens, memory=memory)
+    news = [Paused(row.index, why) for row in rows]
+    streams.begin(session_id, epochs, steps, written, news)
     send(rows)
     return True
 

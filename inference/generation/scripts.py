@@ -56,6 +56,7 @@ STANDS: Final = _REFUSED + "return {refused() or 'new'}"
 SHUT_OUT: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 for index, epoch in ipairs(ARGV) do redis.call('HSET', KEYS[1], index - 1, epoch) end
+redis.call('HSET', KEYS[1], 'anew', 1)
 return 1
 """
 

@@ -18,13 +18,13 @@ from browsers.worker import BrowserWorker
 from inference.core.generation import telling
 from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.batches import batch_of
-from inference.core.generation.lead import Lead
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.core.generation.stages import Stage
 from inference.core.generation.step_times import StepTimes
+from inference.core.generation.wording.grammar import Unfollowable
 from inference.core.generation.writing import Writer
 from inference.documents import JsonObject
-from inference.generation import scripts, streams
+from inference.generation import streams
 from inference.generation.frames import (
     Framed,
     frame_of,
@@ -37,28 +37,11 @@ from inference.generation.frames import (
 from inference.generation.scripts import Call
 from inference.generation.streams import Appended, Said, Takeover
 from inference.generation.takeover import strides
-from inference.generation.takeover.comparing import is_same, is_same_stride
+from inference.generation.takeover.comparing import is_same_stride
+from inference.generation.takeover.outcomes import OTHERWISE, SAY_EVERY_S, Closed, Lost, Outcomes
 from inference.generation.takeover.strides import CatchUp, Input, Stride
 
 _ALLOW_EVERY: Final = 32  # steps
-_SAY_EVERY_S: Final = 1.0
-LOOK_AGAIN_S: Final = 0.05
-"""So often a standby asks whether its stage has given what it waits for."""
-_OTHERWISE: Final = (
-    "stage {} gave something else than the browser that had it before, after input {}"
-)
-
-
-class Lost(Exception):
-    """The stage cannot go on here; somebody else replays it."""
-
-    def __init__(self, category: Category, why: str) -> None:
-        super().__init__(why)
-        self.category = category
-
-
-class Closed(Exception):
-    """Nobody wants the stage here any more."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +62,7 @@ class HeldStage:
     and where the browser computes something else first, after `timeout_s`.
     `batches`: its steps may be computed with those of other sessions.
     `catch_up`: it may compute what it lacks in strides.
-    `follows`: it is a standby, whose epoch is not the stage's yet; `_owed`: what it computed before the
-    browser that has the stage did, and `lead`: for how long it waits for that.
+    `follows`: it is a standby, whose epoch is not the stage's yet.
     """
 
     session: str
@@ -104,13 +86,13 @@ class HeldStage:
     cursor: str = "0-0"
     next: Input | None = None
     used: float = field(default_factory=time.monotonic)
-    lead: Lead = field(default_factory=Lead)
     _unsaid: int = 0
     _said: bool = False
     _said_where: float = float("-inf")
-    _said_ahead: float = float("-inf")
-    _settled: float = float("-inf")
-    _owed: Call | None = None
+    _outcomes: Outcomes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._outcomes = Outcomes(self.session, self.index, self.epoch, self.backend)
 
     def came(self, entry: str, frame: bytes) -> None:
         """Its next input came; while it catches up, with those after it.
@@ -126,18 +108,17 @@ class HeldStage:
     @property
     def ready(self) -> bool:
         """Whether its next step can be computed."""
-        return self.next is not None and self._owed is None
+        return self.next is not None and not self.ahead
 
     @property
     def unsettled(self) -> bool:
         """Whether it is to `settle` now: its next step waits for that, or it has not looked for a moment."""
-        late = time.monotonic() - self._settled >= LOOK_AGAIN_S
-        return self.ahead and (self.next is not None or late)
+        return self._outcomes.is_due or (self.ahead and self.next is not None)
 
     @property
     def ahead(self) -> bool:
         """Whether it came further than the stage: it is to `settle` before its next step."""
-        return self._owed is not None
+        return self._outcomes.owes
 
     @property
     def key(self) -> str:
@@ -175,7 +156,7 @@ class HeldStage:
             Lost: it must be replayed elsewhere.
         """
         assert self.next is not None, "a stage without input has no step"
-        assert self._owed is None, "a standby waits for what the stage gives"
+        assert not self.ahead, "a standby waits for what the stage gives"
         step = self._step(self.next)
         verdict = judge(self.place, step, kept)
         if verdict.refused:
@@ -248,7 +229,7 @@ class HeldStage:
             raise appended
         assert self.next is not None, "a stage without input has no step"
         step = self._step(self.next)
-        self._judge(appended, call)
+        self._outcomes.judge(appended, call, self.cursor)
         self.place, self.cursor, self.used = after(step), self.next.entry, time.monotonic()
         self.next = None
         self._allow(beside_s)
@@ -271,7 +252,7 @@ class HeldStage:
     def _say_where(self) -> None:
         """Now and then say how far it is, where nothing that it gives tells: others gave it before."""
         now = time.monotonic()
-        if (self.follows or self.takeover is not None) and now - self._said_where >= _SAY_EVERY_S:
+        if (self.follows or self.takeover is not None) and now - self._said_where >= SAY_EVERY_S:
             streams.say_where(self.session, self.index, self.epoch, self._position)
             self._said_where = now
 
@@ -319,12 +300,15 @@ class HeldStage:
         """All that several steps give is known: it must be the same."""
         first = self.writer.index_after(step.sure) if self.writer is not None else 0
         if not is_same_stride(stride, reply, self.writer, first):
-            raise Lost(Category.WRONG_ANSWER, _OTHERWISE.format(self.index, self.cursor))
+            raise Lost(Category.WRONG_ANSWER, OTHERWISE.format(self.index, self.cursor))
         return streams.nothing(self.session, self.index, self.epoch)
 
     def _write(self, writer: Writer, step: Step, drafted: Sequence[int], reply: Reply) -> Call:
         index = writer.index_after(step.sure)
-        run = writer.write(index, tops(reply, complete=writer.needs(index) == 0), drafted)
+        try:
+            run = writer.write(index, tops(reply, complete=writer.needs(index) == 0), drafted)
+        except Unfollowable as error:
+            raise Lost(Category.INVALID_INPUT, str(error)) from error
         told = index + len(run.picks)
         feed, ended = None, None
         if run.ending is None:
@@ -372,43 +356,13 @@ class HeldStage:
             self.caught_up(browser, self._position)
 
     def settle(self) -> None:
-        """Compare what nobody had given yet when it was computed, or give it; else it is still `ahead`.
-
-        The control worker is told when it is so for longer than ever: the stage may stand still.
+        """Have what it is ahead with compared, or given; else it is `ahead` still.
 
         Raises:
             Lost, Closed, RedisError: as `passed`.
         """
-        if self._owed is None:
-            return
-        call = self._owed
-        appended = streams.appended(scripts.run(call))
-        self._owed = None
-        self._judge(appended, call)
-        self._settled = now = time.monotonic()
-        if self.ahead and self.lead.is_too_long and now - self._said_ahead >= _SAY_EVERY_S:
-            position, seconds = self._position, self.lead.waits_s
-            streams.tell_ahead(self.session, self.index, self.epoch, position, seconds)
-            self._said_ahead = now
-
-    def _judge(self, appended: Appended, call: Call) -> None:
-        match appended.said:
-            case Said.NEW:
-                return
-            case Said.FOLLOWS:
-                if call.script != scripts.STANDS:
-                    self._owed = call
-                    self.lead.look(time.monotonic())
-            case Said.HAD:
-                self.lead.end(time.monotonic())
-                if not is_same(appended.had, call.args[streams.GIVEN], self.backend):
-                    raise Lost(Category.WRONG_ANSWER, _OTHERWISE.format(self.index, self.cursor))
-            case Said.STALE | Said.ENDED:
-                raise Closed
-            case Said.GONE:
-                raise Lost(Category.TENSOR_LOST, "the store has lost the session")
-            case Said.GAP:
-                raise Lost(Category.INTERNAL, "a later step was passed on already")
+        if self.ahead:
+            self._outcomes.settle(self._position, self.cursor)
 
 
 def _step_ms(step: Step, reply: Reply) -> float:

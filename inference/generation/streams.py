@@ -8,7 +8,8 @@ Redis keys
                                       off:<stage>:<epoch> → that standby is given up;
                                       taken:<stage> → when it was given on, and how far it was, for a standby;
                                       drafted, kept → positions that were drafted, and that were right;
-                                      `begun` → which beginning of the session this is; `ended` once it has
+                                      `begun` → which beginning of the session this is; `ended` once it has;
+                                      `anew`: it is being begun anew, and is not until this is gone
     webpool:gen:<session>:in:<stage>  stream of the stage's inputs, each under <positions after what is not
                                       drafted of it>-0, field f: a frame (inference/generation/frames.py). It
                                       is also the log that a replacement replays. Field `end`: nothing more
@@ -99,10 +100,17 @@ class Appended:
     had: bytes = b""
 
 
-def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]]) -> None:
-    """Make a session's keys: the first stage's inputs, each with the number of positions after it.
+def begin(
+    session: str,
+    epochs: Sequence[int],
+    steps: Sequence[tuple[int, bytes]],
+    written: Sequence[str] = (),
+    news: Sequence[Paused] = (),
+) -> None:
+    """Make a session's keys at once: the first stage's inputs, each with the number of positions after it.
 
-    What was there of it before is dropped, so that this also begins one anew.
+    What was there of it before is dropped, so that this also begins one anew: then `written` are the tokens
+    that were told before, and `news` is what listeners are told of it.
     """
     drop(session, len(epochs))
     pipe = client().pipeline()
@@ -113,6 +121,12 @@ def begin(session: str, epochs: Sequence[int], steps: Sequence[tuple[int, bytes]
     fields["begun"] = _begun(epochs)
     pipe.hset(_fence_key(session), mapping=fields)
     pipe.pexpire(_fence_key(session), _ttl_ms())
+    told = [(f"{number}-0", event) for number, event in enumerate(written, 1)]
+    told += [(f"{len(written)}-*", telling.to_json(event)) for event in news]
+    for entry, event in told:
+        pipe.xadd(out_key(session), {EVENT: event, BEGUN: _begun(epochs)}, id=entry)
+    if told:
+        pipe.pexpire(out_key(session), _ttl_ms())
     pipe.execute()
 
 
@@ -125,15 +139,6 @@ def drop(session: str, stages: int) -> None:
     """What was begun is not to be."""
     keys = [_fence_key(session), out_key(session)]
     client().unlink(*keys, *(in_key(session, stage) for stage in range(stages)))
-
-
-def put_back(session: str, epochs: Sequence[int], events: Sequence[str]) -> None:
-    """Tokens that were told before the store lost them; `epochs` as it was begun with."""
-    pipe = client().pipeline()
-    for number, event in enumerate(events, 1):
-        pipe.xadd(out_key(session), {EVENT: event, BEGUN: _begun(epochs)}, id=f"{number}-0")
-    pipe.pexpire(out_key(session), _ttl_ms())
-    pipe.execute()
 
 
 def append(
@@ -191,16 +196,13 @@ def let_go(session: str, stages: int) -> None:
     pipe.execute()
 
 
-def give(
-    session: str, stage: int, epoch: int, paused: Paused, takeover: Takeover | None = None
-) -> Said:
+def give(session: str, stage: int, epoch: int, paused: Paused, takeover: Takeover) -> Said:
     """The stage is somebody else's from now on, which listeners are told.
 
     `takeover`: what a standby that has it then is to know.
     """
     keys = (_fence_key(session), out_key(session))
-    taken = json.dumps(asdict(takeover)) if takeover is not None else ""
-    args = (stage, epoch, telling.to_json(paused), _ttl_ms(), taken)
+    args = (stage, epoch, telling.to_json(paused), _ttl_ms(), json.dumps(asdict(takeover)))
     return Said(scripts.run(Call(scripts.GIVE, keys, args)).decode())
 
 
@@ -219,6 +221,13 @@ def resumed(session: str, stage: int, epoch: int, event: Resumed) -> None:
     """Tell listeners that the stage goes on, by who has it."""
     keys = (_fence_key(session), out_key(session))
     scripts.run(Call(scripts.NOTE, keys, (stage, epoch, telling.to_json(event), _ttl_ms())))
+
+
+def epochs(session: str, stages: int) -> list[int] | None:
+    """The epoch of each stage as the store has it; None: it has lost the session, or it is begun anew."""
+    *found, anew = client().hmget(_fence_key(session), [*map(str, range(stages)), "anew"])
+    held = [int(each) for each in found if each is not None]
+    return held if anew is None and len(held) == stages else None
 
 
 def allow(session: str, stage: int, epoch: int, within_s: float) -> None:

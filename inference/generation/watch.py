@@ -6,7 +6,8 @@
    standby's.
 3. A stage has input and gives nothing for longer than its own steps took, and its browser does not tell.
 4. The store is another one, or was started anew: it may have lost what was written last.
-5. What was told is written down every second; a session whose end nobody told of is found by that.
+5. Whoever gave a stage on died before the store or its new browser knew of it.
+6. What was told is written down every second; a session whose end nobody told of is found by that.
 
 While no session is under way it asks the database once a second whether one is, and nothing else.
 """
@@ -42,6 +43,7 @@ _REST_S: Final = 1.0
 _MOST_AT_ONCE: Final = 64  # messages
 _BEYOND_S: Final = 2.0  # the browser's worker notices first, and says more
 _REPAIR_S: Final = 1.0  # a socket that was cut is connected again before
+_UNOPENED_S: Final = 2.0  # a browser says what it is at twice a second
 
 
 class Watcher:
@@ -53,6 +55,7 @@ class Watcher:
         self._finder = Finder()
         self._reached: dict[str, tuple[object, float]] = {}
         self._repaired: dict[int, tuple[int, float]] = {}  # by stage; see `_in_repair`
+        self._unopened: dict[int, tuple[int, float]] = {}  # by stage; see `_send_again`
         self._stays: dict[int, float] = {}  # stages that nobody else could take, and when
         self._unheard = (
             True  # whoever watched before may have died of a message, or the database been away
@@ -141,6 +144,7 @@ class Watcher:
         trusted = live.leases_count()  # asked after it: a pause may have been in between
         rows = GenerationStage.objects.filter(session__state=SessionState.RUNNING)
         repaired: dict[int, tuple[int, float]] = {}
+        unopened: dict[int, tuple[int, float]] = {}
         for row in rows.exclude(browser=""):
             there = alive.get(row.browser)
             if there is None:
@@ -152,7 +156,21 @@ class Watcher:
                 self._leave(row, f"{row.browser} is {there.state}")
             elif there.state == BrowserState.RECOVERING:
                 repaired[row.pk] = self._in_repair(row)
-        self._repaired = repaired
+            elif not row.opened_by and there.idle_since is not None:
+                unopened[row.pk] = self._send_again(row)
+        self._repaired, self._unopened = repaired, unopened
+
+    def _send_again(self, row: GenerationStage) -> tuple[int, float]:
+        """Its epoch, and since when its browser has nothing to do; the message was lost, after a while."""
+        now = time.monotonic()
+        epoch, since = self._unopened.get(row.pk, (row.epoch, now))
+        if epoch != row.epoch:
+            return row.epoch, now
+        if now - since <= _UNOPENED_S:
+            return epoch, since
+        log.warning("%s was not told of stage %s, and is told again", row.browser, row)
+        recovery.send([row])
+        return row.epoch, now
 
     def _in_repair(self, row: GenerationStage) -> tuple[int, float]:
         """What it has given, and since when no more; left once it owes something for a while."""
@@ -184,13 +202,17 @@ class Watcher:
         if endings.write_down(session):
             self._reached.pop(session_id, None)
             return False
-        if streams.has_ended(session_id) is None:
+        epochs = streams.epochs(session_id, session.plan.num_shards)
+        if epochs is None:
             recovery.rebuild(session, "the store has lost the session")
+            return False
+        rows = list(session.stages.all())
+        if cut := [row for row in rows if row.epoch > epochs[row.index]]:
+            recovery.hand_over(cut[0])
             return False
         # Before how far it is: who passes a step on says afterwards how long the next one may take.
         allowed = streams.allowed_s(session_id, session.plan.num_shards)
         numbers = streams.last_numbers(session_id, session.plan.num_shards)
-        rows = list(session.stages.all())
         # Who catches up gives nothing new, and says how far it is.
         where = streams.where(session_id, [(row.index, row.epoch) for row in rows])
         reached = (numbers, where, [(row.epoch, row.opened_by) for row in rows])

@@ -41,6 +41,20 @@ def tried_in(*kinds: str) -> list[Any]:
     return [kind if kind in kinds else pytest.param(kind, marks=other) for kind in KINDS]
 
 
+def bench_with(kinds: list[Any], **options: Any) -> Any:
+    """A module's fixture: a started session with each of those browsers, for all the module's tests."""
+
+    @pytest.fixture(scope="module", params=kinds)
+    def bench(
+        request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Bench]:
+        kind: str = request.param
+        with started(kind, tmp_path_factory.mktemp(kind), memory_limit_mb=3500, **options) as made:
+            yield made
+
+    return bench
+
+
 def driver_or_skip(kind: str) -> Driver:
     """The driver of an installed kind; in CI a missing browser is a failure, not a skip."""
     driver = get_driver(kind)

@@ -207,7 +207,7 @@ def test_a_running_run_is_followed_to_its_end(visit: Any, model: OnnxModel) -> N
 
 def until(true: Callable[[], bool]) -> None:
     """Wait; a cell that is exchanged while it is read is read again."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         with contextlib.suppress(StaleElementReferenceException):
             if true():

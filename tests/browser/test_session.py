@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -35,8 +34,8 @@ from tests.browser.bench import (
     OFFERS,
     Bench,
     assert_close,
+    bench_with,
     reference,
-    started,
     tried_in,
     values,
 )
@@ -46,13 +45,7 @@ NUMBERS = np.random.default_rng(0)
 ROWS = NUMBERS.standard_normal((4, 64)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=EACH)
-def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
-    kind: str = request.param
-    with started(kind, tmp_path_factory.mktemp(kind), memory_limit_mb=3500) as bench:
-        yield bench
+bench = bench_with(EACH)
 
 
 # --- what it is ---

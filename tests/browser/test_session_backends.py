@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 from browsers.core.errors import BrowserCapability
 from browsers.session.deadline import Deadline
-from tests.browser.bench import OFFERS, Bench, assert_close, reference, started, tried_in
+from tests.browser.bench import (
+    OFFERS,
+    Bench,
+    assert_close,
+    bench_with,
+    reference,
+    tried_in,
+)
 from tests.support import small_models
 
 ROWS = np.random.default_rng(0).standard_normal((4, 64)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=tried_in("firefox"))
-def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
-    kind: str = request.param
-    with started(kind, tmp_path_factory.mktemp(kind), memory_limit_mb=3500) as bench:
-        yield bench
+bench = bench_with(tried_in("firefox"))
 
 
 def test_after_a_repair_a_backend_computes_only_once_it_answered(bench: Bench) -> None:

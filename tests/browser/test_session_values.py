@@ -5,7 +5,6 @@ WebAssembly is enough for that: the other backends are in test_session.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,14 @@ from browsers.core.failures import Retry
 from browsers.core.protocol import WireTensor, pack_strings
 from inference.zoo.families import FAMILIES
 from inference.zoo.precision import PRECISIONS
-from tests.browser.bench import EACH, Bench, assert_close, reference, started, tensor
+from tests.browser.bench import EACH, Bench, assert_close, bench_with, reference, tensor
 from tests.support import small_models
 
 NUMBERS = np.random.default_rng(0)
 ROWS = NUMBERS.standard_normal((4, 64)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=EACH)
-def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
-    kind: str = request.param
-    folder = tmp_path_factory.mktemp(kind)
-    with started(kind, folder, memory_limit_mb=3500, backends={"wasm"}) as bench:
-        yield bench
+bench = bench_with(EACH, backends={"wasm"})
 
 
 @pytest.mark.parametrize("dtype", sorted(small_models.ONNX_TYPES))

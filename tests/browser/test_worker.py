@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from browsers.core.answers.known import Known
+from browsers.core.errors import BrowserCrash
+from browsers.core.failures import Rung
 from browsers.core.protocol import WireTensor
 from browsers.drivers import Role, get_driver
 from browsers.models import BrowserState
@@ -118,6 +121,41 @@ def test_a_browser_that_dies_while_nobody_listens_is_noticed_all_the_same(
             time.sleep(0.05)
         assert worker.repair_if_broken()
         assert worker.session.ping(10) > 0
+    finally:
+        worker.close()
+
+
+def test_who_waits_for_a_page_whose_browser_was_stopped_waits_no_longer_and_repairs_it(
+    settings: Any, database: None, valkey: Any, tmp_path: Path
+) -> None:
+    """The page goes on: it answers its pulse, and computes what would take for ever."""
+    settings.WEBPOOL_HOME = tmp_path
+    (tmp_path / "files").mkdir()
+    client().delete(queue_of("chromium-npm"))
+    worker = BrowserWorker("chromium-npm", "chromium-npm", HOOKS)
+    worker.start()
+
+    def stop() -> None:
+        browser = worker.session.browser
+        assert browser is not None
+        for process in browser.with_role(Role.BROWSER):
+            process.send_signal(signal.SIGSTOP)
+
+    try:
+        for_ever = [
+            WireTensor("times", "int64", (), np.int64(10**9).tobytes()),
+            WireTensor("x", "float32", (256, 256), np.zeros((256, 256), np.float32).tobytes()),
+        ]
+        with pytest.raises(BrowserCrash, match="the page is gone"):
+            worker.run(
+                put(settings, small_models.slow()), for_ever, backend="wasm", strict=False, dims={},
+                rows=None, deadline_s=120, meanwhile=stop,
+            )  # fmt: skip
+        broken = worker._watch.broken
+        assert broken is not None
+        assert (broken.name, broken.first_rung) == ("stopped", Rung.RESTART)
+        assert worker.repair_if_broken()
+        assert worker.session.ping(10) > 0, "the new page's connection is not cut"
     finally:
         worker.close()
 

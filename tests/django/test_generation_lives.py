@@ -40,9 +40,10 @@ from inference.core.generation.sampled import Sampling
 from inference.generation import endings, recovery, serving, streams
 from inference.generation.exchange import Exchange
 from inference.generation.opening import _held
-from inference.generation.stage import Closed, HeldStage, Lost
+from inference.generation.stage import HeldStage
 from inference.generation.takeover import following
 from inference.generation.takeover.finding import Finder
+from inference.generation.takeover.outcomes import Closed, Lost
 from inference.models import (
     GenerationSession,
     GenerationStage,

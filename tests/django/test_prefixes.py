@@ -18,7 +18,7 @@ from inference.core.generation.asked import Asked, Ended, Ending
 from inference.core.generation.sessions import Place
 from inference.generation import endings, frames, prefixes, recovery, report, serving, streams
 from inference.generation.opening import _held
-from inference.generation.stage import Lost
+from inference.generation.takeover.outcomes import Lost
 from inference.models import GenerationSession, GenerationStage, OnnxModel
 from tests.support.ledger import publish
 

@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
-from inference.catalog import registry
+from browsers.core.failures import Category
+from inference.catalog import decoders, registry
+from inference.catalog.texts import check_grammar
 from inference.checkpoints.described import Described
-from inference.core.generation.asked import Asked, TokenWritten
+from inference.core.generation.asked import Asked, Ended, Ending, TokenWritten
 from inference.core.generation.sampled import Sampling
+from inference.core.generation.wording.grammar import json_grammar
+from inference.errors import InvalidRequest
 from inference.generation import serving
 from inference.generation.opening import _held
 from inference.generation.watch import Watcher
@@ -92,3 +96,59 @@ def test_they_never_come_also_where_the_text_goes_on_elsewhere(
     assert written != right
     if sampling.logprobs:
         assert any(pick.token != pick.top[0][0] for pick in told), "the model's own likeliest"
+
+
+@pytest.fixture
+def no_digits(tmp_path: Path, settings: Any) -> Iterator[OnnxModel]:
+    """A model that writes no 1, and begins with no 2."""
+    settings.WEBPOOL_KEEP_S = 0
+    made = tiny.write(tmp_path)
+    one, two = tiny.tokenizer().encode("12").ids
+    described = Described(
+        stop_tokens=(tiny.END,), suppress_tokens=(one,), begin_suppress_tokens=(two,)
+    )
+    yield registry.add_model(
+        made.onnx, name="no-digits", tokenizer=made.tokenizer, drawn=True, described=described
+    )
+    GenerationSession.objects.all().delete()
+    OnnxModel.objects.filter(name="no-digits").delete()
+
+
+def test_a_form_of_nothing_but_such_tokens_ends_the_text_which_is_told_why(
+    no_digits: OnnxModel,
+) -> None:
+    """No browser is to blame, and none is tried after the first."""
+    browsers = {name: Browser(name) for name in ("a", "b")}
+    asked = Asked(PROMPT, TOKENS, grammar=json_grammar({"enum": [3211]}), shards=1)
+    key = serving.start(no_digits, asked, "")
+    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    row = rows.get(session__pk=key)
+    browsers[row.browser].loop.open(_held(row))
+    watcher = Watcher()
+
+    def has_ended() -> bool:
+        watcher.turn()
+        return GenerationSession.objects.get(pk=key).state == "ended"
+
+    until(has_ended)
+    *written, ended = serving.listen(key)
+    assert [each.pick.token for each in written if isinstance(each, TokenWritten)] == [
+        *tiny.tokenizer().encode("32").ids
+    ]
+    assert isinstance(ended, Ended)
+    assert (ended.ending, ended.category) == (Ending.FAILED, Category.INVALID_INPUT)
+    assert ended.error == (
+        "token 2 of the text: the form that was asked for allows only tokens that the model never writes "
+        "(its suppress_tokens); ask for another form"
+    )
+    assert not GenerationSession.objects.get(pk=key).recoveries.exists()
+
+
+@pytest.mark.parametrize("number", [11, 21])
+def test_a_form_that_begins_with_nothing_but_such_tokens_is_refused(
+    no_digits: OnnxModel, number: int
+) -> None:
+    decoder = decoders.decoder_of(no_digits)
+    check_grammar(no_digits, decoder, json_grammar({"enum": [number, 3]}))
+    with pytest.raises(InvalidRequest, match="it begins with tokens alone that the model never"):
+        check_grammar(no_digits, decoder, json_grammar({"enum": [number]}))

@@ -39,7 +39,7 @@ def done(pool: RunningStack, job_id: str) -> int:
 
 
 def wait_done(pool: RunningStack, job_id: str, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while done(pool, job_id) < count:
         assert time.monotonic() < deadline, pool.logs()
         time.sleep(0.02)

@@ -27,8 +27,11 @@ from tests.support.faults import (
 )
 from tests.support.pools import stop
 from tests.support.stack import ROOT, RunningStack
+from tests.support.store import wait_written
+from webpool_site import valkey
 
 BROWSERS = ("chromium", "firefox")
+STILL_WELL_S = 1.8  # the supervisor replaces what stands still for 2 s
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +162,7 @@ def test_a_service_that_dies_while_a_run_computes_costs_no_answer(
     pool.wait_ready()
     run_id = submit(pool, ["chromium", "firefox"], strategy="layer", shards=2)
     wait_computing(pool, run_id, "chromium")
+    wait_written(valkey.url(pool.home))
     kill = Kill(psutil.Process(pool.pid(service)))
     run = pool.wait_run(run_id)
     check(pool, run, answer)
@@ -184,6 +188,7 @@ def test_a_caller_that_waits_is_answered_while_valkey_dies(
         assert caller.poll() is None, caller.communicate()
         time.sleep(0.05)
     wait_computing(pool, rows[0]["id"], "firefox")
+    wait_written(valkey.url(pool.home))
     Kill(psutil.Process(pool.pid("valkey")))
     said, _ = caller.communicate(timeout=180)
     assert caller.returncode == 0, said
@@ -206,16 +211,20 @@ def test_a_shard_pinned_to_a_browser_that_died_waits_for_it(
 def test_a_worker_that_stands_still_for_a_while_loses_nothing(
     pool: RunningStack, answer: np.ndarray
 ) -> None:
-    """For longer: tests/faults/test_liveness.py."""
-    pool.wait_ready()
-    run_id = submit(pool, ["firefox", "chromium"])
-    wait_computing(pool, run_id, "firefox")
-    worker = process_of(pool, "firefox", "worker")
-    worker.send_signal(signal.SIGSTOP)
-    time.sleep(1.0)
-    worker.send_signal(signal.SIGCONT)
-    run = pool.wait_run(run_id)
-    check(pool, run, answer)
+    """For longer: tests/faults/test_liveness.py. A pause that a busy machine draws out says nothing."""
+    stood_still_s = float("inf")
+    while stood_still_s > STILL_WELL_S:
+        pool.wait_ready()
+        run_id = submit(pool, ["firefox", "chromium"])
+        wait_computing(pool, run_id, "firefox")
+        worker = process_of(pool, "firefox", "worker")
+        began = time.monotonic()
+        worker.send_signal(signal.SIGSTOP)
+        time.sleep(1.0)
+        worker.send_signal(signal.SIGCONT)
+        stood_still_s = time.monotonic() - began
+        run = pool.wait_run(run_id)
+        check(pool, run, answer)
     assert [a["outcome"] for a in run["shards"][0]["attempt_rows"]] == ["succeeded"]
     assert pool.pid("browser.firefox") == worker.pid
 

@@ -30,10 +30,11 @@ from tests.support.stack import RunningStack
 from webpool_site import valkey
 
 pytestmark = pytest.mark.alone(
-    "bounds of 3 s, and all cores busy: other tests would fail it, and it them"
+    "bounds of seconds, and all cores busy: other tests would fail it, and it them"
 )
 BROWSERS = ("chromium-npm", "firefox")
 BUSY_S = 8.0
+NOTICED_WITHIN_S = 15.0  # 3 s on a machine that is not shared
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_a_stopped_worker_loses_its_work_at_once_and_is_replaced(
     check(pool, run, answer)
     noticed_s, why = lost_after(run, at)
     print(f"LIVENESS a stopped worker lost its shard after {noticed_s:.2f} s: {why}")
-    assert noticed_s < 3.0 + 2.0  # 3 s on a machine that is not shared
+    assert noticed_s < NOTICED_WITHIN_S
     assert hang.nothing_left(), "stopped processes were left behind"
     pool.wait_ready()
     assert pool.pid("browser.firefox") != worker.pid
@@ -94,7 +95,7 @@ def test_a_worker_that_dies_without_its_supervisor_is_noticed_by_its_lease(
     noticed_s, why = lost_after(run, at)
     print(f"LIVENESS a worker without supervisor lost its shard after {noticed_s:.2f} s: {why}")
     assert "lease" in why
-    assert noticed_s < 3.0 + 2.0
+    assert noticed_s < NOTICED_WITHIN_S
     assert kill.nothing_left()
     pool.wait_ready()
 

@@ -26,6 +26,8 @@ from tests.support.faults import (
     wait_claimed,
 )
 from tests.support.stack import RunningStack
+from tests.support.store import wait_written
+from webpool_site import valkey
 
 FIRST, SECOND, LONG = "chromium", "firefox", "slow-long"
 # That it serves again and that every run ends; how soon, is printed, and measured where nothing else runs.
@@ -137,6 +139,7 @@ def test_a_store_that_comes_back_with_its_data_is_served_from_at_once(
     pool: RunningStack, answer: np.ndarray
 ) -> None:
     pool.wait_ready()
+    wait_written(valkey.url(pool.home))
     began = time.monotonic()
     process_of(pool, "", "valkey").kill()
     served = seconds_until_served(pool, answer, began)
@@ -149,6 +152,7 @@ def test_a_store_that_stands_still_for_longer_than_a_lease_makes_nobody_look_dea
     pool.wait_ready()
     run_id = submit(pool, [FIRST, SECOND], model=LONG)
     wait_claimed(pool, run_id, FIRST)
+    wait_written(valkey.url(pool.home))
     store = process_of(pool, "", "valkey")
     store.suspend()  # the supervisor ends it after 2 s, and starts another with its data
     run = pool.wait_run(run_id)
@@ -164,6 +168,7 @@ def test_after_a_power_cut_every_run_ends_without_anybody_s_help(
 ) -> None:
     pool.wait_ready()
     runs = in_flight(pool)
+    wait_written(valkey.url(pool.home))
     everything = pool.processes()
     for process in everything:  # first nobody can react to the death of another
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -132,7 +132,7 @@ def test_a_killed_command_loses_nothing_and_finds_its_job_again(
 
 
 def wait_for(stack: RunningStack, job_id: str, condition: Any) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         job: dict[str, Any] = stack.get(f"/api/batches/{job_id}/")
         if condition(job):
@@ -161,7 +161,7 @@ def test_ctrl_c_cancels_and_resume_computes_the_rest(
     job_id = command.stderr.readline().split()[1].rstrip(":")
     wait_for(stack, job_id, lambda job: job["batches"]["done"] >= 3)
     command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=30)
+    _, said = command.communicate(timeout=180)
     assert command.returncode == 130
     assert f"--resume {job_id}" in said
     at_rest = wait_for(stack, job_id, lambda job: not job["batches"]["running"])

@@ -45,6 +45,14 @@ def pool(trio: RunningStack, files: decoders.Written) -> RunningStack:
 
 
 @pytest.fixture(scope="module")
+def talker(pool: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model whose texts may be so long that a page has shown one before it ends, on a slow machine, too."""
+    long = decoders.write(tmp_path_factory.mktemp("long"), context=2048)
+    pool.manage("shell", "-v0", "-c", decoders.registered(long, "talker"))
+    return "talker"
+
+
+@pytest.fixture(scope="module")
 def key(pool: RunningStack) -> str:
     words = pool.manage("create_api_key", "client").stdout.split()
     return next(word for word in words if word.startswith("wp_"))
@@ -264,7 +272,7 @@ def test_a_tool_is_called_with_right_arguments_and_answered(client: openai.OpenA
 
 
 @pytest.fixture
-def person(pool: RunningStack, tmp_path: Path) -> Iterator[webdriver.Chrome]:
+def person(pool: RunningStack, talker: str, tmp_path: Path) -> Iterator[webdriver.Chrome]:
     """Somebody who is logged in to the admin, and looks at the chat page."""
     code = (
         "from django.contrib.auth.models import User; from django.test import Client;"
@@ -275,7 +283,7 @@ def person(pool: RunningStack, tmp_path: Path) -> Iterator[webdriver.Chrome]:
     with visitor(tmp_path / "profile") as page:
         page.get(f"{pool.url}/static/inference/chat.css")
         page.add_cookie({"name": "sessionid", "value": cookie})
-        page.get(f"{pool.url}/admin/chat/?model=writer")
+        page.get(f"{pool.url}/admin/chat/?model={talker}")
         yield page
         errors = [e for e in page.get_log("browser") if e["level"] == "SEVERE"]
         assert [e for e in errors if "favicon.ico" not in e["message"]] == []
@@ -286,14 +294,14 @@ def test_a_person_chats_and_sees_where_it_is_written(
 ) -> None:
     browsers = pool.browsers.split(",")
     shards = str(len(browsers))
-    fill_in(person, text=CHAT[0]["content"], temperature="0", max_tokens="200", shards=shards)
+    fill_in(person, text=CHAT[0]["content"], temperature="0", max_tokens="1000", shards=shards)
     person.find_element(By.ID, "chat-send").click()
     until_shown(person, "chat-state", "it writes")
     until_shown(person, "chat-stages", *browsers)
     os.kill(pool.pid(f"browser.{browsers[-1]}"), signal.SIGKILL)
     until_shown(person, "chat-state", "done")
     right = client.chat.completions.create(
-        model="writer", messages=CHAT, temperature=0, max_tokens=200
+        model="talker", messages=CHAT, temperature=0, max_tokens=1000
     )
     answer = person.find_elements(By.CSS_SELECTOR, "#chat-log .wc-said")[-1]
     assert answer.get_attribute("textContent") == right.choices[0].message.content
@@ -305,7 +313,7 @@ def test_a_person_chats_and_sees_where_it_is_written(
 
 
 def test_a_person_stops_a_text(pool: RunningStack, person: webdriver.Chrome) -> None:
-    fill_in(person, text="go on", temperature="1", seed="3", max_tokens="200")
+    fill_in(person, text="go on", temperature="1", seed="3", max_tokens="1000")
     person.execute_script(STOP_ONCE_IT_WRITES)
     person.find_element(By.ID, "chat-send").click()
     until_shown(person, "chat-state", "stopped")

@@ -10,6 +10,7 @@ import redis
 
 from browsers.state.live import _PUBLISH
 from tests.support.callers import fill
+from tests.support.store import wait_written
 from webpool_site.valkey import EmbeddedValkey, ValkeyError
 
 
@@ -27,18 +28,10 @@ def append_only_file(server: EmbeddedValkey) -> Path:
     return next((server.home / "valkey" / "appendonlydir").glob("*.incr.aof"))
 
 
-def wait_written(server: EmbeddedValkey) -> None:
-    """While a file is being synced, Valkey holds later writes back for up to 2 s: a kill loses those."""
-    until = time.monotonic() + 30
-    while client(server).info("persistence")["aof_buffer_length"]:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_what_was_written_survives_a_kill(server: EmbeddedValkey) -> None:
     for number in range(100):
         client(server).set(f"key-{number}", b"x" * 1000)
-    wait_written(server)
+    wait_written(server.url)
     server.kill()
     server.start()
     assert client(server).dbsize() == 100
@@ -76,7 +69,7 @@ def test_a_full_one_still_takes_a_browser_s_lease(server: EmbeddedValkey) -> Non
 def test_a_record_that_was_cut_off_does_not_stop_it(server: EmbeddedValkey) -> None:
     client(server).set("kept", 1)
     client(server).set("cut", b"x" * 1000)
-    wait_written(server)
+    wait_written(server.url)
     server.kill()
     path = append_only_file(server)
     path.write_bytes(path.read_bytes()[:-500])

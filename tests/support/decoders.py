@@ -45,9 +45,9 @@ class Written:
     tokenizer: Path
 
 
-def write(folder: Path, seed: int = 0) -> Written:
+def write(folder: Path, seed: int = 0, context: int = CONTEXT) -> Written:
     """`decoder.tiny` and a byte-level tokenizer: ids 0 to 255 are bytes, 256 and 257 special."""
-    onnx = decoder.tiny(seed).save(folder / "model.onnx")
+    onnx = decoder.tiny(seed, context=context).save(folder / "model.onnx")
     path = folder / "tokenizer.json"
     tokenizer().save(str(path))
     config = {"chat_template": CHAT_TEMPLATE, **SPECIAL}

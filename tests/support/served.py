@@ -77,7 +77,7 @@ class Served:
 
         thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
         thread.start()
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while not self.bridge.connected and time.monotonic() < until:
             time.sleep(0.005)
         assert self.bridge.connected

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 APPS = ("webpool_site", "inference", "browsers", "history")
 TOLD = (ROOT / "docs" / "architecture.md").read_text()
 MOST_MODULES = 18
+MOST_LINES = 400
 MOST_STATIONS = 15
 MOST_ANY = 150
 
@@ -26,6 +27,17 @@ def folders() -> dict[str, int]:
         for app in APPS
         for init in (ROOT / app).rglob("__init__.py")
         if init.parent.name != "migrations"
+    }
+
+
+def lengths() -> dict[str, int]:
+    """How many lines each file of the product has, and each of its tests; what is generated is left out."""
+    ends = {".py", ".js", ".css", ".html"}
+    files = (each for app in (*APPS, "tests") for each in (ROOT / app).rglob("*.*"))
+    return {
+        path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines())
+        for path in files
+        if path.suffix in ends and not {"migrations", "fixtures", "third_party"} & set(path.parts)
     }
 
 
@@ -58,6 +70,11 @@ def test_no_folder_holds_more_modules_than_one_look_takes_in() -> None:
     assert not crowded, (
         f"more than {MOST_MODULES} modules: {crowded}; give some a room of their own"
     )
+
+
+def test_no_file_is_longer_than_one_sitting_reads() -> None:
+    long = {path: lines for path, lines in lengths().items() if lines > MOST_LINES}
+    assert not long, f"more than {MOST_LINES} lines: {long}; give an idea of them a file of its own"
 
 
 def test_any_stays_rare() -> None:

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from webpool_site.telling.text import is_utf8
+
 _NAME_BYTES = 220
 """Of 255 that file systems take: what is being written has a longer name until it is whole."""
 
@@ -19,7 +21,7 @@ def no_text(options: Mapping[str, object]) -> str:
     """
     for name, value in options.items():
         for one in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(one, str) and not _is_utf8(one):
+            if isinstance(one, str) and not is_utf8(one):
                 return f"{name}: expected text in UTF-8, got {one[:80]!a}"
     return ""
 
@@ -37,11 +39,3 @@ def why_not_written(path: Path) -> str:
             return ""
     except OSError as error:
         return error.strerror or str(error)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

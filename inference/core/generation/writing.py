@@ -12,7 +12,7 @@ from inference.core.generation.asked import Asked, Ending
 from inference.core.generation.drafts import Drafts
 from inference.core.generation.sampled import Pick, TopLogits
 from inference.core.generation.sampling import draw
-from inference.core.generation.wording.grammar import Guide
+from inference.core.generation.wording.grammar import Guide, Unfollowable, any_left
 from inference.core.generation.wording.stops import StopTexts
 
 
@@ -80,6 +80,7 @@ class Writer:
         asked for last may be asked for again, and is the same.
 
         Raises:
+            Unfollowable: the text's form allows only what is suppressed, or as `Guide.take`.
             ValueError: as `sampling.draw` and `Guide.take`, or it is another token's turn.
         """
         if self._last is not None and index == self._last.index:
@@ -108,11 +109,16 @@ class Writer:
 
     def _draw(self, top: TopLogits) -> tuple[Pick, Ending | None]:
         position = len(self.asked.prompt) + len(self.written)
+        suppressed = self._suppressed_at(len(self.written))
         allowed = self._guide.allowed if self._guide else None
+        if allowed is not None and not any_left(allowed, suppressed):
+            raise Unfollowable(
+                f"token {len(self.written)} of the text: the form that was asked for allows only tokens that "
+                "the model never writes (its suppress_tokens); ask for another form"
+            )
         pick = draw(
-            top, self.asked.sampling, position, self.written, self.asked.prompt, allowed,
-            self._suppressed_at(len(self.written)),
-        )  # fmt: skip
+            top, self.asked.sampling, position, self.written, self.asked.prompt, allowed, suppressed
+        )
         self.written.append(pick.token)
         return pick, self._ending(pick.token, position + 1)
 

@@ -1,1 +1,1 @@
-"""How a stage goes on elsewhere after a short pause: standbys that follow it, strides through its log."""
+"""How a stage goes on elsewhere after a short pause: standbys, strides, what becomes of what it gives."""

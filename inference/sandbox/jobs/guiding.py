@@ -16,17 +16,16 @@ class Grammars:
 
     def __init__(self, path: str, vocabulary: int, stop_tokens: Sequence[int]) -> None:
         """Raises ValueError: the tokenizer is of another kind."""
-        self._tokenizer = _tokenizer(path, vocabulary, stop_tokens)
+        self._tokenizer, self._vocabulary = _tokenizer(path, vocabulary, stop_tokens), vocabulary
 
     def __call__(self, grammar: str) -> Answer:
-        """Nothing where it can be followed.
+        """`allowed` bool[vocabulary]: what a text may begin with.
 
         Raises:
-            ValueError: why not.
+            ValueError: why it cannot be followed.
         """
         matcher = _matcher(self._tokenizer, grammar)
-        _allowed(matcher)
-        return Answer(None)
+        return Answer(None, {"allowed": _allowed(matcher)[: self._vocabulary]})
 
 
 class Guide:

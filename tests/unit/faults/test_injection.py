@@ -43,14 +43,14 @@ def port(server: subprocess.Popen[str]) -> int:
 
 
 def wait_status(process: psutil.Process, status: str) -> None:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while process.status() != status:
         assert time.monotonic() < until, process.status()
         time.sleep(0.005)
 
 
 def connected(server: subprocess.Popen[str]) -> psutil.Process:
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     process = psutil.Process(server.pid)
     while not any(c.status == psutil.CONN_ESTABLISHED for c in process.net_connections("tcp")):
         assert time.monotonic() < until
@@ -68,7 +68,7 @@ def test_a_connection_goes_silent_and_neither_end_is_told(server: subprocess.Pop
 
 
 def test_a_connection_is_cut_while_both_ends_live(server: subprocess.Popen[str]) -> None:
-    with socket.create_connection(("127.0.0.1", port(server)), timeout=5) as ours:
+    with socket.create_connection(("127.0.0.1", port(server)), timeout=60) as ours:
         inject(connected(server), Fault.CUT)
         assert ours.recv(1) == b"", "our end is told"
     assert server.stdout is not None
@@ -81,7 +81,7 @@ def test_stop_and_kill_are_signals(server: subprocess.Popen[str]) -> None:
     inject(process, Fault.STOP)
     wait_status(process, psutil.STATUS_STOPPED)
     inject(process, Fault.KILL)
-    assert server.wait(5) == -signal.SIGKILL
+    assert server.wait(60) == -signal.SIGKILL
     with pytest.raises(psutil.NoSuchProcess):
         inject(process, Fault.STOP)
 
@@ -90,8 +90,8 @@ def test_a_slowed_process_goes_on_in_the_end(server: subprocess.Popen[str]) -> N
     process = psutil.Process(server.pid)
     inject(process, Fault.SLOW)
     wait_status(process, psutil.STATUS_STOPPED)
-    time.sleep(SLOW_FOR_S + 0.5)
-    assert process.status() != psutil.STATUS_STOPPED
+    time.sleep(SLOW_FOR_S)
+    wait_status(process, psutil.STATUS_SLEEPING)
 
 
 def test_a_home_without_a_pool_has_nobody(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from inference.core.generation.asked import Asked, Ending
 from inference.core.generation.sampled import Sampling, TopLogits
 from inference.core.generation.sampling import draw
 from inference.core.generation.stages import Decoder, Stage
-from inference.core.generation.wording.grammar import json_grammar
+from inference.core.generation.wording.grammar import Unfollowable, json_grammar
 from inference.core.generation.writing import Writer
 from inference.errors import InvalidRequest
 from inference.generation.guide import SandboxedGuide
@@ -120,8 +120,17 @@ def test_a_form_and_what_is_never_written_hold_both(path: Path, temperature: flo
         rows = np.random.default_rng(seed)
         held = writer(path, schema, (three,), (one,), temperature=temperature, seed=seed)
         assert written(held, rows) == ("21", Ending.STOP)
-    with pytest.raises(ValueError, match="no token that may come"):
+    with pytest.raises(Unfollowable, match=r"token 0 of the text: .* that the model never writes"):
         written(writer(path, schema, (two, three), (one,)), rows)
+    with pytest.raises(Unfollowable, match=r"token 1 of the text: .* that the model never writes"):
+        written(writer(path, schema, (one,)), rows)
+
+
+def test_a_form_that_does_not_take_what_was_written_is_not_tried_elsewhere(path: Path) -> None:
+    guide = SandboxedGuide(path, DECODER, json_grammar({"enum": [11]}))
+    (two,) = decoders.tokenizer().encode("2").ids
+    with pytest.raises(Unfollowable, match="the form that was asked for: "):
+        guide.take(two)
 
 
 @pytest.mark.parametrize(

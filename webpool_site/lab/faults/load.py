@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import redis.exceptions
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
 from inference.errors import Busy, RunFailed, Unavailable
 from inference.graph.reference import equal
 from inference.runs import creation
 from inference.runs.answers import collect, wait_run
 from inference.store.tensors import decode_array
+from webpool_site.lab.faults.callers import AGAIN_S, Callers
 from webpool_site.lab.faults.work import Question
 
 OWNER = "fire"
@@ -38,20 +37,17 @@ REDUNDANT: tuple[dict[str, Any], ...] = (
     {"strategy": "none", "redundancy": "compare"},
 )
 _FEWEST_FOR_REDUNDANCY = 3
-_AGAIN_S = 0.1
 _HTTP_TIMEOUT_S = 180.0
 
 
-class Load:
-    """Callers in threads of this process: most through the Python door, one over HTTP.
+class Load(Callers):
+    """Most callers come through the Python door, one over HTTP.
 
     `max_retries` and `deadline_s` of its runs are high: a run is hurt many times, and must be answered.
 
     Attributes:
         answered: runs with a right answer, `wrong`: with another one.
         failed: runs that ended without an answer, with the reason.
-        refused: questions that were not taken, by the kind of refusal; each was asked again.
-        unexpected: what no caller should ever see.
         asked_again: questions over HTTP whose connection broke, so that nobody knows what became of them.
     """
 
@@ -64,53 +60,26 @@ class Load:
         seed: int,
         browsers: int,
     ) -> None:
+        super().__init__()
         self._questions, self._light = questions, light
         self._ways = WAYS + (REDUNDANT if browsers >= _FEWEST_FOR_REDUNDANCY else ())
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
         self.asked: set[uuid.UUID] = set()
         self.answered: set[uuid.UUID] = set()
         self.wrong: list[str] = []
         self.failed: dict[str, RunFailed] = {}
-        self.refused: Counter[str] = Counter()
-        self.unexpected: list[str] = []
         self.http_answered = 0
         self.asked_again = 0
-        self._threads = [
-            threading.Thread(target=self._call, args=(random.Random(f"{seed}/{number}"),))
-            for number in range(callers)
-        ]
-        self._threads.append(
-            threading.Thread(target=self._call_http, args=(random.Random(f"{seed}/http"),))
-        )
+        for number in range(callers):
+            self._add(self._ask, f"{seed}/{number}")
+        self._add(self._ask_http, f"{seed}/http")
 
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Ask nothing more and wait for what was asked; whether all of it ended in time."""
-        self._stop.set()
-        until = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
-
-    def _call(self, draw: random.Random) -> None:
-        try:
-            while not self._stop.is_set():
-                self._ask(draw.choice(self._questions), draw.choice(self._ways))
-        finally:
-            connection.close()
-
-    def _ask(self, question: Question, way: dict[str, Any]) -> None:
+    def _ask(self, draw: random.Random) -> None:
+        question, way = draw.choice(self._questions), draw.choice(self._ways)
         wanted = question.asked(owner=OWNER, max_retries=100, deadline_s=DEADLINE_S, **way)
         try:
             run = creation.create_run(wanted)
         except (Unavailable, Busy, DatabaseError, redis.exceptions.RedisError) as refusal:
-            with self._lock:
-                self.refused[type(refusal).__name__] += 1
-            time.sleep(_AGAIN_S)
+            self._refused(type(refusal).__name__)
             return
         except Exception as error:
             self._unexpected("asking", error)
@@ -130,31 +99,24 @@ class Load:
             with self._lock:
                 (self.answered.add if right else lambda pk: self.wrong.append(str(pk)))(run.pk)
 
-    def _unexpected(self, doing: str, error: Exception) -> None:
-        with self._lock:
-            self.unexpected.append(f"{doing}: {type(error).__name__}: {error}")
-        time.sleep(_AGAIN_S)
-
-    def _call_http(self, draw: random.Random) -> None:
-        while not self._stop.is_set():
-            question = draw.choice(self._light)
-            try:
-                answer = _post(question)
-            except (OSError, ValueError) as broken:
-                with self._lock:
-                    self.asked_again += 1
-                    self.refused[f"HTTP {getattr(broken, 'code', 'connection')}"] += 1
-                time.sleep(_AGAIN_S)
-                continue
-            got = {item["name"]: item for item in answer["outputs"]}
-            right = all(
-                equal(np.reshape(np.array(got[n]["data"], np.float32), got[n]["shape"]), expected)
-                for n, expected in question.answer.items()
-            )
+    def _ask_http(self, draw: random.Random) -> None:
+        question = draw.choice(self._light)
+        try:
+            answer = _post(question)
+        except (OSError, ValueError) as broken:
             with self._lock:
-                self.http_answered += right
-                if not right:
-                    self.wrong.append(answer["parameters"]["run"])
+                self.asked_again += 1
+            self._refused(f"HTTP {getattr(broken, 'code', 'connection')}")
+            return
+        got = {item["name"]: item for item in answer["outputs"]}
+        right = all(
+            equal(np.reshape(np.array(got[n]["data"], np.float32), got[n]["shape"]), expected)
+            for n, expected in question.answer.items()
+        )
+        with self._lock:
+            self.http_answered += right
+            if not right:
+                self.wrong.append(answer["parameters"]["run"])
 
 
 def _patiently(ask: Any) -> Any:
@@ -163,7 +125,7 @@ def _patiently(ask: Any) -> Any:
         try:
             return ask()
         except (redis.exceptions.RedisError, DatabaseError):
-            time.sleep(_AGAIN_S)
+            time.sleep(AGAIN_S)
 
 
 def _post(question: Question) -> dict[str, Any]:

@@ -7,6 +7,8 @@
 
 import { PageError } from './errors.js';
 
+const FEWEST_CANDIDATES = 1024;
+
 /**
  * The largest logits of the last rows, largest first, ties by the smaller id; all of them, in the order of
  * their ids, for `top` 0: ids and logits [rows, …], and of each row the sum's logarithm. What follows a drafted
@@ -80,27 +82,54 @@ export function logSum(row) {
 }
 
 /**
- * Ids of the `top` largest values, largest first, ties by the smaller id.
- * @param {Float32Array} row
+ * Ids of the `top` largest values, largest first, ties by the smaller id; a vocabulary has fewer than 2^22.
+ *
+ * Candidates are gathered; what is left of them when they are too many tells what need not be one.
+ * @param {Float32Array} row without NaN
  * @param {number} top
  * @returns {Int32Array}
  */
 export function topOf(row, top) {
   const size = Math.min(top, row.length);
-  const ids = new Int32Array(size);
+  const bits = new Int32Array(row.buffer, row.byteOffset, row.length);
+  const ranks = new Float64Array(Math.min(Math.max(2 * size, FEWEST_CANDIDATES), row.length));
   let held = 0;
+  let floor = NaN; // of what comes later, nothing up to this is among the largest
   for (let id = 0; id < row.length; id += 1) {
-    const value = row[id];
-    if (held === size && !(value > row[ids[size - 1]])) {
+    if (row[id] <= floor) {
       continue;
     }
-    let at = held < size ? held : size - 1;
-    while (at > 0 && value > row[ids[at - 1]]) {
-      ids[at] = ids[at - 1];
-      at -= 1;
+    if (held === ranks.length) {
+      ranks.sort();
+      held = size;
+      floor = row[idOf(ranks[size - 1], row.length)];
+      if (row[id] <= floor) {
+        continue;
+      }
     }
-    ids[at] = id;
-    held = Math.min(held + 1, size);
+    ranks[held] = rankOf(bits[id], id, row.length);
+    held += 1;
   }
-  return ids;
+  return Int32Array.from(ranks.subarray(0, held).sort().subarray(0, size), (rank) => idOf(rank, row.length));
+}
+
+/**
+ * A whole number: the smaller, the sooner it comes. The bits of a float, sign and magnitude, are ordered as
+ * it is.
+ * @param {number} bits of the value, as an integer
+ * @param {number} id below `count`
+ * @param {number} count
+ */
+function rankOf(bits, id, count) {
+  const ordered = bits < 0 ? -(bits + 2 ** 31) : bits;
+  return -ordered * count + id;
+}
+
+/**
+ * @param {number} rank
+ * @param {number} count
+ */
+function idOf(rank, count) {
+  const left = rank % count;
+  return left < 0 ? left + count : left;
 }

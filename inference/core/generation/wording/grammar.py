@@ -18,6 +18,10 @@ MOST_CHARACTERS: Final = 2**16
 _WHITESPACE: Final = r"[\x20\x0A\x0D\x09]{0,12}"
 
 
+class Unfollowable(ValueError):
+    """A text cannot go on in its form, whoever computes it."""
+
+
 class Guide(Protocol):
     """The form of one text, as far as it is written."""
 
@@ -29,8 +33,16 @@ class Guide(Protocol):
         """The next token, one that is allowed; whether the text is complete with it.
 
         Raises:
-            ValueError: the form cannot be followed further.
+            Unfollowable: the form cannot be followed further.
+            ValueError: it was not, here.
         """
+
+
+def any_left(allowed: NDArray[np.bool_], never: NDArray[np.int64]) -> bool:
+    """Whether a form allows a token that is none of those that the model never writes."""
+    left = allowed.copy()
+    left[never[never < len(left)]] = False
+    return bool(left.any())
 
 
 def guided(schema: JsonView) -> JsonObject:

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
 import redis.exceptions
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 
 from inference.core.generation.asked import Asked, Ended, Ending, TokenWritten
 from inference.errors import Busy, Unavailable
 from inference.generation import serving
-from inference.models import GenerationSession, OnnxModel
+from inference.models import GenerationSession
+from webpool_site.lab.faults.callers import AGAIN_S, Callers
 from webpool_site.lab.faults.texts import prompts
 from webpool_site.lab.faults.texts.campaign import registered
 
 OWNER = "fire"
 _TOKENS, _DIFFERENT = 128, 8
-_AGAIN_S = 0.1
 
 
-class Writers:
-    """Callers in threads of this process, who listen to every token.
+class Writers(Callers):
+    """Callers who listen to every token.
 
     Attributes:
         asked: sessions that were begun.
         written: those whose every token was heard once, in order, and is onnxruntime's.
         wrong: those with another token, one that is missing or was told twice.
         failed: those that ended without their text, with the reason.
-        refused: texts that were not begun, by the kind of refusal; each was asked for again.
-        unexpected: what no caller should ever see.
     """
 
     def __init__(self, *, callers: int, stages: int, seed: int) -> None:
+        super().__init__()
         self._model, native = registered()
         draw = Random(f"{seed}/texts")
         self._right: dict[tuple[int, ...], list[int]] = {}
@@ -44,48 +41,21 @@ class Writers:
             prompt, right = prompts.draw(native, draw, _TOKENS)
             self._right[prompt] = right
         self._stages = stages
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
         self.asked: set[str] = set()
         self.written: set[str] = set()
         self.wrong: list[str] = []
         self.failed: dict[str, str] = {}
-        self.refused: Counter[str] = Counter()
-        self.unexpected: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._call, args=(Random(f"{seed}/{number}"),))
-            for number in range(callers)
-        ]
+        for number in range(callers):
+            self._add(self._write, f"{seed}/{number}")
 
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Begin nothing more and wait for what was begun; whether all of it ended in time."""
-        self._stop.set()
-        until = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
-
-    def _call(self, draw: Random) -> None:
-        try:
-            while not self._stop.is_set():
-                self._write(self._model, draw)
-        finally:
-            connection.close()
-
-    def _write(self, model: OnnxModel, draw: Random) -> None:
+    def _write(self, draw: Random) -> None:
         prompt = draw.choice(list(self._right))
         stages = draw.randint(1, self._stages)
         try:
             asked = Asked(prompt, _TOKENS, ignore_end=True, shards=stages)
-            session = serving.start(model, asked, OWNER)
+            session = serving.start(self._model, asked, OWNER)
         except (Unavailable, Busy, DatabaseError, redis.exceptions.RedisError) as refusal:
-            with self._lock:
-                self.refused[type(refusal).__name__] += 1
-            time.sleep(_AGAIN_S)
+            self._refused(type(refusal).__name__)
             return
         except Exception as error:
             self._unexpected("asking for a text", error)
@@ -104,11 +74,6 @@ class Writers:
                 self.written.add(session)
             else:
                 self.wrong.append(session)
-
-    def _unexpected(self, doing: str, error: Exception) -> None:
-        with self._lock:
-            self.unexpected.append(f"{doing}: {type(error).__name__}: {error}")
-        time.sleep(_AGAIN_S)
 
     def verdict(self) -> dict[str, Any]:
         """Ask the callers, then the ledger: a text that was heard is the one that is kept."""
@@ -143,7 +108,7 @@ def _hear(session: str) -> tuple[Sequence[TokenWritten], Ended]:
                 elif isinstance(event, Ended):
                     return heard, event
         except (DatabaseError, redis.exceptions.RedisError):
-            time.sleep(_AGAIN_S)
+            time.sleep(AGAIN_S)
 
 
 def _is_right(heard: Sequence[TokenWritten], right: Sequence[int]) -> bool:
