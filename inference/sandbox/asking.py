@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from inference.documents import Array, JsonObject, JsonView
-from inference.sandbox import frames
+from inference.sandbox import frames, jobs
 from inference.sandbox.frames import Answer, BadFrame
 from inference.sandbox.helper import Helper, helper
 from inference.sandbox.limits import Limits, limits_for
@@ -112,6 +112,7 @@ class Session:
             "file_bytes": limits.file_bytes,
             "reads": [str(path.resolve()) for path in reads],
             "writes": None if writes is None else str(writes.resolve()),
+            "gives_way": job in jobs.GIVING_WAY,
         }
         try:
             self._helper, self._number = _open(confine, theirs, status)
