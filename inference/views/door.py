@@ -129,7 +129,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
             auth.check(caller_of(request), rule)
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
-        super().initial(request, *args, **kwargs)  # type: ignore[misc]
+        super().initial(request, *args, **kwargs)
         if self.queries is not None and request.method != "OPTIONS":
             check_asked(request.query_params, self._asked_after(request.method or ""))
 
@@ -141,7 +141,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
 
     def _other_type(self) -> UnsupportedType:
         request: Request = self.request  # type: ignore[attr-defined]
-        forms = " or ".join(parser.media_type for parser in request.parsers)
+        forms = " or ".join(parser.media_type for parser in request.parsers or ())
         got = repr(request.content_type)[:100] if request.content_type else "none"
         return UnsupportedType(f"Content-Type: expected {forms}, got {got}; {self.takes}")
 

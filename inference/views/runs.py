@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
@@ -106,7 +108,7 @@ class RunList(Door, generics.ListAPIView[Run]):
         return Response(body, status=status.HTTP_202_ACCEPTED, headers=headers)
 
 
-def _one_of(name: str, value: str, allowed: list[str]) -> str:
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise InvalidRequest(f"{name}: expected one of {', '.join(allowed)}, got {value!r:.100}")
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.http import QueryDict
 from drf_spectacular.openapi import AutoSchema
@@ -11,11 +11,12 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiTypes
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
 
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 
-Query: TypeAlias = OpenApiParameter | type[Serializer[object]]
+Query: TypeAlias = OpenApiParameter | type[Serializer[Any]]
 Queries: TypeAlias = Mapping[str, Collection[Query]]
 """By method what may be asked: one thing, or all that a serializer has."""
 
@@ -52,7 +53,9 @@ def check_asked(given: QueryDict, known: Collection[str]) -> None:
 class Described(AutoSchema):
     """A view's `queries` as its operations tell them."""
 
-    def get_override_parameters(self) -> list[Query]:
+    def get_override_parameters(
+        self,
+    ) -> list[OpenApiParameter | Serializer[Any] | type[Serializer[Any]]]:
         queries: Queries = getattr(self.view, "queries", None) or {}
         return list(queries.get(self.method, ()))
 
@@ -73,7 +76,7 @@ class Pages(LimitOffsetPagination):
     def names(self) -> tuple[str, str]:
         return self.limit_query_param, self.offset_query_param
 
-    def get_schema_operation_parameters(self, view: object) -> list[JsonObject]:
+    def get_schema_operation_parameters(self, view: APIView) -> list[JsonObject]:
         limit, offset = super().get_schema_operation_parameters(view)
         limit["schema"] |= {"minimum": 1, "default": self.default_limit}
         limit["description"] = f"how many at most; more than {self.max_limit} are {self.max_limit}"

@@ -92,7 +92,8 @@ def test_sizes_that_are_declared_wrongly_are_put_right(
 
 
 def test_sizes_that_may_be_are_left_as_they_are() -> None:
-    for declared in ([3, 4], ["n", 4], ["a", "b"], None):
+    declarations: list[list[int | str] | None] = [[3, 4], ["n", 4], ["a", "b"], None]
+    for declared in declarations:
         made = product(**at(17))
         made.graph.output[0].CopyFrom(vi("y", T.FLOAT, declared))
         before = made.SerializeToString()
