@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-NICE: Final = 19
+NICE: Final = 10
 _TRIES, _AGAIN_S = 5, 0.1  # other users' sessions together may be weighed ten times a second
 
 
