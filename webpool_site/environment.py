@@ -7,40 +7,73 @@ import math
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 PRIVATE_FOLDER = 0o700
+_YEAR_S, _MOST_DAYS, _MOST_GB = 31_536_000, 36_500, 4096
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-def env_int(name: str, default: int, *, most: int = 2**31 - 1) -> int:
-    """A whole number from 0 to `most`."""
+def env_int(name: str, default: int, *, least: int = 0, most: int = 2**31 - 1) -> int:
+    """A whole number from `least` to `most`."""
     raw = os.environ.get(name, "").strip()
+    if not raw:
+        return default
     found = int(raw) if raw.isdecimal() and len(raw) <= len(str(most)) else -1
-    if raw and not 0 <= found <= most:
+    if not least <= found <= most:
         raise ImproperlyConfigured(
-            f"{name}: expected a whole number such as {default}, at most {most}, got {raw!r:.100}"
+            f"{name}: expected a whole number from {least} to {most}, such as {default}, got {raw!r:.100}"
         )
-    return found if raw else default
+    return found
 
 
-def env_float(name: str, default: float) -> float:
-    """A number from 0 that is finite."""
-    raw = os.environ.get(name, "")
+def env_float(name: str, default: float, *, least: float = 0, most: float = _YEAR_S) -> float:
+    """A number from `least` to `most`."""
+    raw = os.environ.get(name, "").strip()
     if not raw:
         return default
     try:
         found = float(raw)
     except ValueError:
         found = math.nan
-    if not 0 <= found < math.inf:
+    if not least <= found <= most:
         raise ImproperlyConfigured(
-            f"{name}: expected a number from 0 such as {default}, got {raw!r:.100}"
+            f"{name}: expected a number from {least:g} to {most:.8g}, such as {default:g}, got {raw!r:.100}"
         )
     return found
+
+
+def env_memory_mb(name: str, default_gb: float) -> float:
+    """So many GB, in MB."""
+    return env_float(name, default_gb, least=0.1, most=_MOST_GB) * 1024
+
+
+def env_days(name: str, default: float, *, least: float = 0) -> float:
+    return env_float(name, default, least=least, most=_MOST_DAYS)
+
+
+def env_share(name: str, default: float, *, least: float = 0.01) -> float:
+    """A part of a whole, at most all of it."""
+    return env_float(name, default, least=least, most=1)
+
+
+def in_order(found: Mapping[str, Any], less: str, more: str, *, times: float = 1) -> None:
+    """Two settings of which one bounds the other.
+
+    Raises:
+        ImproperlyConfigured: `more` is less than so many times `less`.
+    """
+    least = found[less] * times
+    if found[more] < least:
+        of = less if times == 1 else f"{times:g} times {less}"
+        raise ImproperlyConfigured(
+            f"{more}: expected at least {of}, {least:g}, got {found[more]:g}; raise it, or lower {less}"
+        )
 
 
 def env_bool(name: str, default: bool) -> bool:

@@ -12,12 +12,16 @@ from browsers import locations
 from webpool_site.databases import database
 from webpool_site.environment import (
     env_bool,
+    env_days,
     env_float,
     env_int,
     env_level,
     env_list,
+    env_memory_mb,
     env_origins,
+    env_share,
     env_some_of,
+    in_order,
     is_loopback,
     load_secret_key,
     private_home,
@@ -32,7 +36,7 @@ private_home(WEBPOOL_HOME)
 
 # --- web -----------------------------------------------------------------------------------
 WEBPOOL_HOST = os.environ.get("WEBPOOL_HOST", "127.0.0.1")
-PORT = env_int("PORT", 8000, most=65_535)
+PORT = env_int("PORT", 8000, least=1, most=65_535)
 WEBPOOL_GRPC_PORT = env_int("WEBPOOL_GRPC_PORT", 0, most=65_535)  # 0: none
 WEBPOOL_PRODUCTION = env_bool("WEBPOOL_PRODUCTION", False)
 DEBUG = False
@@ -114,7 +118,7 @@ DATABASES = {"default": database(WEBPOOL_HOME, os.environ)}
 
 # --- broker, tensor store, live state -----------------------------------------------------------
 WEBPOOL_REDIS_URL = redis_url(WEBPOOL_HOME)
-WEBPOOL_REDIS_MAXMEMORY_MB = env_int("WEBPOOL_REDIS_MAXMEMORY_MB", 2048)
+WEBPOOL_REDIS_MAXMEMORY_MB = env_int("WEBPOOL_REDIS_MAXMEMORY_MB", 2048, least=32)
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
 # --- the pool -------------------------------------------------------------------------------------
@@ -122,97 +126,101 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 WEBPOOL_BROWSERS = os.environ.get("WEBPOOL_BROWSERS", "auto")
 # An adaptive pool starts with those and is given more, or fewer, as its work needs.
 WEBPOOL_POOL_ADAPTIVE = env_bool("WEBPOOL_POOL_ADAPTIVE", False)
-WEBPOOL_POOL_MIN = env_int("WEBPOOL_POOL_MIN", 1)
-WEBPOOL_POOL_MAX = env_int("WEBPOOL_POOL_MAX", 8)
-WEBPOOL_POOL_GROW_ABOVE = env_float("WEBPOOL_POOL_GROW_ABOVE", 0.7)
-WEBPOOL_POOL_SHRINK_BELOW = env_float("WEBPOOL_POOL_SHRINK_BELOW", 0.3)
+WEBPOOL_POOL_MIN = env_int("WEBPOOL_POOL_MIN", 1, least=1)
+WEBPOOL_POOL_MAX = env_int("WEBPOOL_POOL_MAX", 8, least=1)
+WEBPOOL_POOL_GROW_ABOVE = env_share("WEBPOOL_POOL_GROW_ABOVE", 0.7)
+WEBPOOL_POOL_SHRINK_BELOW = env_share("WEBPOOL_POOL_SHRINK_BELOW", 0.3, least=0)
 WEBPOOL_POOL_COOLDOWN_S = env_float("WEBPOOL_POOL_COOLDOWN_S", 30.0)
-WEBPOOL_POOL_MEMORY = env_float("WEBPOOL_POOL_MEMORY", 0.8)
+WEBPOOL_POOL_MEMORY = env_share("WEBPOOL_POOL_MEMORY", 0.8)
 WEBPOOL_REMOTE_URL = os.environ.get("WEBPOOL_REMOTE_URL", "")
 WEBPOOL_ZONE = os.environ.get("WEBPOOL_ZONE", "local")
 # Which backends of its browsers the pool uses, where they have them.
 WEBPOOL_BACKENDS = env_some_of("WEBPOOL_BACKENDS", ["wasm", "webgpu", "webnn"])
 # WebAssembly threads per browser.
-WEBPOOL_THREADS = env_int("WEBPOOL_THREADS", 1)
+WEBPOOL_THREADS = env_int("WEBPOOL_THREADS", 1, most=1024)
 WEBPOOL_MEMORY_LIMIT_MB = {
-    "chrome": env_float("WEBPOOL_MEMORY_LIMIT_CHROME_GB", 4.0) * 1024,
-    "edge": env_float("WEBPOOL_MEMORY_LIMIT_EDGE_GB", 4.0) * 1024,
-    "firefox": env_float("WEBPOOL_MEMORY_LIMIT_FIREFOX_GB", 3.5) * 1024,
-    "safari": env_float("WEBPOOL_MEMORY_LIMIT_SAFARI_GB", 2.5) * 1024,
-    "webkitgtk": env_float("WEBPOOL_MEMORY_LIMIT_WEBKITGTK_GB", 2.5) * 1024,
+    "chrome": env_memory_mb("WEBPOOL_MEMORY_LIMIT_CHROME_GB", 4.0),
+    "edge": env_memory_mb("WEBPOOL_MEMORY_LIMIT_EDGE_GB", 4.0),
+    "firefox": env_memory_mb("WEBPOOL_MEMORY_LIMIT_FIREFOX_GB", 3.5),
+    "safari": env_memory_mb("WEBPOOL_MEMORY_LIMIT_SAFARI_GB", 2.5),
+    "webkitgtk": env_memory_mb("WEBPOOL_MEMORY_LIMIT_WEBKITGTK_GB", 2.5),
     # Whatever browser the WebDriver at WEBPOOL_REMOTE_URL gives; its own memory cannot be measured.
-    "remote": env_float("WEBPOOL_MEMORY_LIMIT_REMOTE_GB", 4.0) * 1024,
+    "remote": env_memory_mb("WEBPOOL_MEMORY_LIMIT_REMOTE_GB", 4.0),
 }
 # In how many more browsers a file in use is kept loaded, as far as there is room.
 WEBPOOL_STANDBYS = env_int("WEBPOOL_STANDBYS", 1)
 # How often an idle browser is asked for the known answer of a file that it holds.
-WEBPOOL_CHECK_EVERY_S = env_float("WEBPOOL_CHECK_EVERY_S", 30.0)
+WEBPOOL_CHECK_EVERY_S = env_float("WEBPOOL_CHECK_EVERY_S", 30.0, least=0.1)
 # Above this share of the machine's memory its browsers give back what they can.
-WEBPOOL_MACHINE_MEMORY = env_float("WEBPOOL_MACHINE_MEMORY", 0.9)
-WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 2.5)
-WEBPOOL_HEARTBEAT_S = env_float("WEBPOOL_HEARTBEAT_S", 0.5)
-WEBPOOL_BROWSER_START_S = env_float("WEBPOOL_BROWSER_START_S", 90.0)
+WEBPOOL_MACHINE_MEMORY = env_share("WEBPOOL_MACHINE_MEMORY", 0.9)
+WEBPOOL_LEASE_S = env_float("WEBPOOL_LEASE_S", 2.5, least=0.1)
+WEBPOOL_HEARTBEAT_S = env_float("WEBPOOL_HEARTBEAT_S", 0.5, least=0.05)
+WEBPOOL_BROWSER_START_S = env_float("WEBPOOL_BROWSER_START_S", 90.0, least=1)
 
 # --- history ---------------------------------------------------------------------------------
 WEBPOOL_HISTORY_PATH = Path(
     os.environ.get("WEBPOOL_HISTORY_PATH") or WEBPOOL_HOME / "history" / "history.duckdb"
 )
-WEBPOOL_HISTORY_MEMORY_MB = env_int("WEBPOOL_HISTORY_MEMORY_MB", 1024)
+WEBPOOL_HISTORY_MEMORY_MB = env_int("WEBPOOL_HISTORY_MEMORY_MB", 1024, least=64)
 # Scores and recommendations are recomputed once so many samples are new.
-WEBPOOL_HISTORY_RECOMPUTE_SAMPLES = env_int("WEBPOOL_HISTORY_RECOMPUTE_SAMPLES", 50)
+WEBPOOL_HISTORY_RECOMPUTE_SAMPLES = env_int("WEBPOOL_HISTORY_RECOMPUTE_SAMPLES", 50, least=1)
 # Older samples are kept and shown, but decide nothing.
-WEBPOOL_HISTORY_DAYS = env_float("WEBPOOL_HISTORY_DAYS", 30.0)
+WEBPOOL_HISTORY_DAYS = env_days("WEBPOOL_HISTORY_DAYS", 30.0)
 # Told as JSON by POST when a regression opens or closes; empty: nobody.
 WEBPOOL_REGRESSION_WEBHOOK = os.environ.get("WEBPOOL_REGRESSION_WEBHOOK", "")
 
 # --- runs: admission, deadlines, retention -------------------------------------------------
-WEBPOOL_MAX_ACTIVE_RUNS = env_int("WEBPOOL_MAX_ACTIVE_RUNS", 512)
+WEBPOOL_MAX_ACTIVE_RUNS = env_int("WEBPOOL_MAX_ACTIVE_RUNS", 512, least=1)
 # What one key or person may have of it: half, so that no one stops the others.
 WEBPOOL_MAX_RUNS_PER_OWNER = env_int(
-    "WEBPOOL_MAX_RUNS_PER_OWNER", max(1, WEBPOOL_MAX_ACTIVE_RUNS // 2)
+    "WEBPOOL_MAX_RUNS_PER_OWNER", max(1, WEBPOOL_MAX_ACTIVE_RUNS // 2), least=1
 )
 # Each text that is held to a form has a process beside its last browser that follows it.
-WEBPOOL_MAX_FORMS = env_int("WEBPOOL_MAX_FORMS", 32)
-WEBPOOL_MAX_STORED_SHARE = env_float("WEBPOOL_MAX_STORED_SHARE", 0.25)
-WEBPOOL_MAX_SHARDS_PER_RUN = env_int("WEBPOOL_MAX_SHARDS_PER_RUN", 256)
-WEBPOOL_MAX_PLANS_PER_OWNER = env_int("WEBPOOL_MAX_PLANS_PER_OWNER", 64)
-WEBPOOL_RUN_DEADLINE_S = env_float("WEBPOOL_RUN_DEADLINE_S", 120.0)
-WEBPOOL_ATTEMPT_TIMEOUT_S = env_float("WEBPOOL_ATTEMPT_TIMEOUT_S", 60.0)
-WEBPOOL_MAX_RETRIES = env_int("WEBPOOL_MAX_RETRIES", 3)
-WEBPOOL_EXPLORE_SHARE = env_float("WEBPOOL_EXPLORE_SHARE", 0.02)
-WEBPOOL_TENSOR_TTL_S = env_int("WEBPOOL_TENSOR_TTL_S", 900)
-WEBPOOL_RUN_RETENTION_DAYS = env_float("WEBPOOL_RUN_RETENTION_DAYS", 7.0)
-WEBPOOL_MAX_RUNS_KEPT = env_int("WEBPOOL_MAX_RUNS_KEPT", 200_000)
-WEBPOOL_MAX_REQUEST_MB = env_int("WEBPOOL_MAX_REQUEST_MB", 256)
+WEBPOOL_MAX_FORMS = env_int("WEBPOOL_MAX_FORMS", 32, least=1)
+WEBPOOL_MAX_STORED_SHARE = env_share("WEBPOOL_MAX_STORED_SHARE", 0.25)
+WEBPOOL_MAX_SHARDS_PER_RUN = env_int("WEBPOOL_MAX_SHARDS_PER_RUN", 256, least=1)
+WEBPOOL_MAX_PLANS_PER_OWNER = env_int("WEBPOOL_MAX_PLANS_PER_OWNER", 64, least=1)
+WEBPOOL_RUN_DEADLINE_S = env_float("WEBPOOL_RUN_DEADLINE_S", 120.0, least=0.1, most=86_400)
+WEBPOOL_ATTEMPT_TIMEOUT_S = env_float("WEBPOOL_ATTEMPT_TIMEOUT_S", 60.0, least=0.1)
+WEBPOOL_MAX_RETRIES = env_int("WEBPOOL_MAX_RETRIES", 3, most=100)
+WEBPOOL_EXPLORE_SHARE = env_share("WEBPOOL_EXPLORE_SHARE", 0.02, least=0)
+WEBPOOL_TENSOR_TTL_S = env_int("WEBPOOL_TENSOR_TTL_S", 900, least=1)
+WEBPOOL_RUN_RETENTION_DAYS = env_days("WEBPOOL_RUN_RETENTION_DAYS", 7.0, least=0.001)
+WEBPOOL_MAX_RUNS_KEPT = env_int("WEBPOOL_MAX_RUNS_KEPT", 200_000, least=1)
+WEBPOOL_MAX_REQUEST_MB = env_int("WEBPOOL_MAX_REQUEST_MB", 256, least=1)
 # Connections at once, and how long a request's head, or a kilobyte per second of its body, may take to come.
-WEBPOOL_MAX_CONNECTIONS = env_int("WEBPOOL_MAX_CONNECTIONS", 900)
-WEBPOOL_READ_S = env_float("WEBPOOL_READ_S", 20.0)
+WEBPOOL_MAX_CONNECTIONS = env_int("WEBPOOL_MAX_CONNECTIONS", 900, least=1)
+WEBPOOL_READ_S = env_float("WEBPOOL_READ_S", 20.0, least=0.1, most=86_400)
 # A JSON document costs far more than its bytes: each of its values becomes an object before it is a tensor.
-WEBPOOL_MAX_JSON_MB = env_int("WEBPOOL_MAX_JSON_MB", 16)
-WEBPOOL_MAX_JSON_VALUES = env_int("WEBPOOL_MAX_JSON_VALUES", 1_000_000)
-WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096)
+WEBPOOL_MAX_JSON_MB = env_int("WEBPOOL_MAX_JSON_MB", 16, least=1)
+WEBPOOL_MAX_JSON_VALUES = env_int("WEBPOOL_MAX_JSON_VALUES", 1_000_000, least=1)
+WEBPOOL_MAX_UPLOAD_MB = env_int("WEBPOOL_MAX_UPLOAD_MB", 4096, least=1)
 # What reading a model, a tokenizer or a packed file may take, beside eight times the file, 60 s per GB.
-WEBPOOL_SANDBOX_MEMORY_MB = env_int("WEBPOOL_SANDBOX_MEMORY_MB", 2048)
-WEBPOOL_SANDBOX_SECONDS = env_float("WEBPOOL_SANDBOX_SECONDS", 120.0)
+WEBPOOL_SANDBOX_MEMORY_MB = env_int("WEBPOOL_SANDBOX_MEMORY_MB", 2048, least=64)
+WEBPOOL_SANDBOX_SECONDS = env_float("WEBPOOL_SANDBOX_SECONDS", 120.0, least=1)
 # How long a model's chat template may take to put a chat into words.
-WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0)
+WEBPOOL_TEMPLATE_SECONDS = env_float("WEBPOOL_TEMPLATE_SECONDS", 10.0, least=0.1)
 # A stage of a text that is not written on for so long, by a browser that had what it needs, goes elsewhere;
 # without any browser that could take it for the length of a run's deadline, the text fails.
-WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0)
+WEBPOOL_SESSION_STEP_S = env_float("WEBPOOL_SESSION_STEP_S", 60.0, least=0.1)
 # Once enough of its steps were measured, twenty times the 95th percentile of them does, but at least so long.
-WEBPOOL_SESSION_STALL_S = env_float("WEBPOOL_SESSION_STALL_S", 2.0)
+WEBPOOL_SESSION_STALL_S = env_float("WEBPOOL_SESSION_STALL_S", 2.0, least=0.1)
 # The most positions of a prompt that are computed at once: other texts of the browser wait for them.
-WEBPOOL_PROMPT_STEP = max(3, env_int("WEBPOOL_PROMPT_STEP", 128))
+WEBPOOL_PROMPT_STEP = env_int("WEBPOOL_PROMPT_STEP", 128, least=3)
 # A stage that nothing came to for so long is closed.
-WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0)
+WEBPOOL_SESSION_IDLE_S = env_float("WEBPOOL_SESSION_IDLE_S", 300.0, least=1)
 # For how long the caches of a text that has ended are kept, for a prompt that begins alike; 0: not at all.
 WEBPOOL_KEEP_S = env_float("WEBPOOL_KEEP_S", 300.0)
 # How often the control worker looks for what no event told of.
-WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0)
+WEBPOOL_SWEEP_S = env_float("WEBPOOL_SWEEP_S", 1.0, least=0.05)
+in_order(globals(), "WEBPOOL_POOL_MIN", "WEBPOOL_POOL_MAX")
+in_order(globals(), "WEBPOOL_POOL_SHRINK_BELOW", "WEBPOOL_POOL_GROW_ABOVE")
+in_order(globals(), "WEBPOOL_HEARTBEAT_S", "WEBPOOL_LEASE_S", times=2)
+in_order(globals(), "WEBPOOL_RUN_DEADLINE_S", "WEBPOOL_TENSOR_TTL_S", times=2)
 DATA_UPLOAD_MAX_MEMORY_SIZE = WEBPOOL_MAX_REQUEST_MB * 2**20
 
 REST_FRAMEWORK = {
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "inference.wire.queries.Described",
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.LimitOffsetPagination",
     "PAGE_SIZE": 50,
 }

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from inference.documents import Array, JsonObject, JsonView
-from inference.sandbox import frames
+from inference.sandbox import frames, jobs
 from inference.sandbox.frames import Answer, BadFrame
 from inference.sandbox.helper import Helper, helper
 from inference.sandbox.limits import Limits, limits_for
 
 log = logging.getLogger(__name__)
 _END_S: Final = 10.0
+_LONGER: Final = 4  # what gives way to others may wait for them, beside what it computes
 _AT_ONCE = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))  # of this process's questions
 _BY_MEMORY: Final = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
@@ -104,6 +105,8 @@ class Session:
         self, job: str, reads: Sequence[Path], writes: Path | None, limits: Limits
     ) -> None:
         self._job, self._limits = job, limits
+        gives_way = job in jobs.GIVING_WAY
+        self._seconds = limits.seconds * (_LONGER if gives_way else 1)
         mine, theirs = socket.socketpair()
         ended, status = os.pipe()
         confine = {
@@ -112,6 +115,7 @@ class Session:
             "file_bytes": limits.file_bytes,
             "reads": [str(path.resolve()) for path in reads],
             "writes": None if writes is None else str(writes.resolve()),
+            "gives_way": gives_way,
         }
         try:
             self._helper, self._number = _open(confine, theirs, status)
@@ -155,9 +159,9 @@ class Session:
         return self._asked({"given": given}, arrays)
 
     def _asked(self, question: object, arrays: Mapping[str, Array] | None) -> Answer:
-        until = time.monotonic() + self._limits.seconds
+        until = time.monotonic() + self._seconds
         try:
-            self._socket.settimeout(self._limits.seconds)
+            self._socket.settimeout(self._seconds)
             with contextlib.suppress(
                 BrokenPipeError, ConnectionResetError
             ):  # what it says comes next
@@ -168,7 +172,7 @@ class Session:
             if self._exit_code() is None:
                 self._helper.kill()  # it stands still, with all its children
             raise Ended(
-                f"it took longer than {self._limits.seconds:.0f} s, so it was stopped (the limit is "
+                f"it took longer than {self._seconds:.0f} s, so it was stopped (the limit is "
                 "WEBPOOL_SANDBOX_SECONDS)"
             ) from None
         except BadFrame as error:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from inference.sandbox.giving_way import give_way
+
 _PDEATHSIG, _NO_NEW_PRIVS = 1, 38
 _MOST_OPEN_FILES = 256
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -44,6 +46,7 @@ def confine(
     file_bytes: int,
     reads: Iterable[str],
     writes: str | None,
+    gives_way: bool,
     parent: int,
 ) -> None:
     """Take the calling process's rights away, for good.
@@ -54,6 +57,7 @@ def confine(
         file_bytes: of one file that it writes.
         reads: files and folders that may be read.
         writes: a folder that may be written to.
+        gives_way: whether others' work goes first.
         parent: the process that must not outlive it.
 
     Raises:
@@ -62,6 +66,8 @@ def confine(
     _call(_libc.prctl, _PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         raise ProcessLookupError("the helper is gone")
+    if gives_way:
+        give_way()
     _call(_libc.prctl, _NO_NEW_PRIVS, 1, 0, 0, 0)
     os.umask(0o077)
     Path("/proc/self/oom_score_adj").write_text("1000")

@@ -16,6 +16,7 @@ from browsers import locations
 from inference import auth
 from inference.errors import InvalidRequest
 from inference.views.door import Door
+from inference.wire.queries import text
 
 
 @require_safe
@@ -31,11 +32,13 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 class Schema(Door, SpectacularAPIView):
+    queries = {"GET": [text("format", "", enum=["json", "yaml"])]}
     renderer_classes = SpectacularAPIView.renderer_classes
     content_negotiation_class = SpectacularAPIView.content_negotiation_class
 
 
 class Docs(Door, SpectacularSwaggerView):
+    queries = None  # those of its page
     renderer_classes = SpectacularSwaggerView.renderer_classes
     content_negotiation_class = SpectacularSwaggerView.content_negotiation_class
     url_name = "schema"
@@ -47,6 +50,7 @@ class UnknownPath(InvalidRequest):
 
 
 class NoSuchPath(Door, APIView):
+    queries = None
     rules = dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), auth.ANYBODY)
 
     @extend_schema(exclude=True)

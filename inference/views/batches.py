@@ -9,7 +9,7 @@ from typing import cast
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
 from django.http import HttpResponseBase, QueryDict, StreamingHttpResponse
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.utils import OpenApiTypes, extend_schema
 from rest_framework import generics, status
 from rest_framework.parsers import FormParser, MultiPartParser
 from rest_framework.request import Request
@@ -34,6 +34,7 @@ from inference.models import Entrance
 from inference.models.batches import Batch, BatchJob
 from inference.store import audit
 from inference.views.door import Door, asked, caller_of
+from inference.wire.queries import text
 from inference.wire.serializers.errors import ErrorSerializer
 
 ERRORS = dict.fromkeys((400, 401, 403, 404, 413, 503), ErrorSerializer)
@@ -50,17 +51,15 @@ class BatchJobList(Door, generics.ListAPIView[BatchJob]):
 
     rules = {"POST": auth.ANYBODY}
     serializer_class = BatchJobSerializer
+    queries = {"GET": [text("model", "name")]}
     parser_classes = [MultiPartParser, FormParser]
+    takes = "parts: model, file, and how it runs"
 
     def get_queryset(self) -> QuerySet[BatchJob]:
         rows = BatchJob.objects.select_related("model").defer("model__summary")
-        if model := self.request.query_params.get("model"):
+        if (model := self.request.query_params.get("model")) is not None:
             rows = rows.filter(model=registry.get_model(model))
         return rows
-
-    @extend_schema(parameters=[OpenApiParameter("model", OpenApiTypes.STR, description="name")])
-    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
-        return super().get(request, *args, **kwargs)
 
     @extend_schema(
         request={"multipart/form-data": BatchUploadSerializer},
@@ -108,14 +107,9 @@ class BatchList(Door, generics.ListAPIView[Batch]):
 
 
 class BatchJobOutput(Door, APIView):
+    queries = {"GET": [text("as", "left out: as the input was", enum=list(results.EXTENSIONS))]}
+
     @extend_schema(
-        parameters=[
-            OpenApiParameter(
-                "as",
-                OpenApiTypes.STR,
-                description=f"{', '.join(results.EXTENSIONS)}; left out: as the input was",
-            )
-        ],
         responses={
             **{(200, kind): OpenApiTypes.BINARY for kind in _TYPES.values()},
             409: ErrorSerializer, **ERRORS,

@@ -9,9 +9,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, UnsupportedMediaType
+from rest_framework.mixins import ListModelMixin
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -26,6 +26,7 @@ from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.views import http
 from inference.wire.bodies import BoundedJSON
+from inference.wire.queries import Pages, Queries, check_asked, names_of
 
 
 class CallerAuthentication(BaseAuthentication):
@@ -101,18 +102,18 @@ class AlwaysFirst(BaseContentNegotiation):
         return first, first.media_type
 
 
-class Pages(LimitOffsetPagination):
-    max_limit = 1000
-
-
 class Door:  # a comment, not a docstring: views inherit those into the published schema
     # Mixin of every view of /api/, first in the list of bases.
     # `rules` says what a caller needs, for each method that may change something; one without is closed.
     rules: Mapping[str, str] = {}
+    # What may stand after the `?`, beside a list's pages; None: whatever there is, as nothing of it is read.
+    queries: Queries | None = {}
     authentication_classes = [CallerAuthentication]
     permission_classes: list[object] = []
     parser_classes: object = [BoundedJSON]
     renderer_classes: object = [JSONRenderer]
+    # What a body of those forms has, for who sends another one.
+    takes = "see /api/docs/"
     content_negotiation_class: object = AlwaysFirst
     pagination_class: object = Pages
 
@@ -127,14 +128,37 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
         if rule not in (auth.ANYBODY, auth.OWNER):
             auth.check(caller_of(request), rule)
 
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        super().initial(request, *args, **kwargs)
+        if self.queries is not None and request.method != "OPTIONS":
+            check_asked(request.query_params, self._asked_after(request.method or ""))
+
+    def _asked_after(self, method: str) -> list[str]:
+        method = "GET" if method == "HEAD" else method
+        paged = method == "GET" and isinstance(self, ListModelMixin)
+        own = names_of((self.queries or {}).get(method, ()))
+        return [*own, *(Pages().names() if paged else ())]
+
+    def _other_type(self) -> UnsupportedType:
+        request: Request = self.request  # type: ignore[attr-defined]
+        forms = " or ".join(parser.media_type for parser in request.parsers or ())
+        got = repr(request.content_type)[:100] if request.content_type else "none"
+        return UnsupportedType(f"Content-Type: expected {forms}, got {got}; {self.takes}")
+
     def get_exception_handler(self) -> Callable[[Exception, JsonObject], Response]:
         return answer_error
 
     def handle_exception(self, error: Exception) -> Response:
         """Failures are JSON also where the answer would have been a page."""
+        if isinstance(error, UnsupportedMediaType):
+            error = self._other_type()
         self.request.accepted_renderer = JSONRenderer()  # type: ignore[attr-defined]
         self.request.accepted_media_type = JSONRenderer.media_type  # type: ignore[attr-defined]
         return super().handle_exception(error)
+
+
+class UnsupportedType(InvalidRequest):
+    status = 415
 
 
 def answer_error(error: Exception, context: JsonObject) -> Response:

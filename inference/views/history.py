@@ -88,7 +88,9 @@ _ANSWERS = {200: OpenApiTypes.OBJECT, **ERRORS}
 
 
 class Performance(_History):
-    @extend_schema(parameters=[PerformanceQuerySerializer], responses=_ANSWERS)
+    queries = {"GET": [PerformanceQuerySerializer]}
+
+    @extend_schema(responses=_ANSWERS)
     def get(self, request: Request) -> Response:
         """The latest samples as recorded, newest first."""
         return self.answer(_performance, PerformanceQuerySerializer, request.query_params)
@@ -99,14 +101,18 @@ def _performance(*, limit: int, **filters: Any) -> JsonObject:
 
 
 class Recommendation(_History):
-    @extend_schema(parameters=[ModelQuerySerializer], responses=_ANSWERS)
+    queries = {"GET": [ModelQuerySerializer]}
+
+    @extend_schema(responses=_ANSWERS)
     def get(self, request: Request) -> Response:
         """The browser for a model, with its evidence; `known` false: history knows nothing."""
         return self.answer(answers.recommendation, ModelQuerySerializer, request.query_params)
 
 
 class Scores(_History):
-    @extend_schema(parameters=[ScoresQuerySerializer], responses=_ANSWERS)
+    queries = {"GET": [ScoresQuerySerializer]}
+
+    @extend_schema(responses=_ANSWERS)
     def get(self, request: Request) -> Response:
         """Capability scores, each with interval, sample size and time."""
         return self.answer(_scores, ScoresQuerySerializer, request.query_params)
@@ -117,21 +123,27 @@ def _scores(**filters: Any) -> JsonObject:
 
 
 class Comparison(_History):
-    @extend_schema(parameters=[NamedModelQuerySerializer], responses=_ANSWERS)
+    queries = {"GET": [NamedModelQuerySerializer]}
+
+    @extend_schema(responses=_ANSWERS)
     def get(self, request: Request) -> Response:
         """Browsers on the same work of a model, fastest first, with corrected p-values."""
         return self.answer(answers.compare, NamedModelQuerySerializer, request.query_params)
 
 
 class Trends(_History):
-    @extend_schema(parameters=[SeriesQuerySerializer], responses=_ANSWERS)
+    queries = {"GET": [SeriesQuerySerializer]}
+
+    @extend_schema(responses=_ANSWERS)
     def get(self, request: Request) -> Response:
         """Trend and change points of each series."""
         return self.answer(answers.trends, SeriesQuerySerializer, request.query_params)
 
 
 class Anomalies(_History):
-    @extend_schema(parameters=[SeriesQuerySerializer], responses=_ANSWERS)
+    queries = {"GET": [SeriesQuerySerializer]}
+
+    @extend_schema(responses=_ANSWERS)
     def get(self, request: Request) -> Response:
         """The latest latency of each series against those before it."""
         return self.answer(answers.found_anomalies, SeriesQuerySerializer, request.query_params)
@@ -147,7 +159,9 @@ class Judgement(_History):
 
 
 class Regressions(_History):
-    @extend_schema(parameters=[RegressionsQuerySerializer], responses=_ANSWERS)
+    queries = {"GET": [RegressionsQuerySerializer]}
+
+    @extend_schema(responses=_ANSWERS)
     def get(self, request: Request) -> Response:
         """Builds that made the same work slower; open and closed."""
         return self.answer(_regressions, RegressionsQuerySerializer, request.query_params)

@@ -39,6 +39,7 @@ class ModelList(Door, generics.ListAPIView[OnnxModel]):
     queryset = OnnxModel.objects.all()
     serializer_class = ModelSerializer
     parser_classes = [MultiPartParser, FormParser, BoundedJSON]
+    takes = "parts: file or manifest, name, model_type"
 
     @extend_schema(
         request={

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
@@ -25,6 +27,7 @@ from inference.wire.apart import desk
 from inference.wire.bodies import RunJSON
 from inference.wire.oip.apart import Reply
 from inference.wire.oip.datatypes import HEADER_LENGTH
+from inference.wire.queries import text
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 from inference.wire.serializers.runs import (
     OutputsSerializer,
@@ -40,6 +43,7 @@ _WAIT = OpenApiParameter(
     OpenApiTypes.FLOAT,
     description=f"answer when the run has ended, after so many seconds at most (up to {MOST_WAIT_S:g})",
 )
+_STATES, _SHARD_STATES = list(RunState), list(ShardState)
 
 
 def _wait_s(request: Request) -> float:
@@ -56,32 +60,24 @@ def _wait_s(request: Request) -> float:
     return seconds
 
 
-def _query(name: str, about: str) -> OpenApiParameter:
-    return OpenApiParameter(name, OpenApiTypes.STR, description=about)
-
-
 class RunList(Door, generics.ListAPIView[Run]):
     """Runs, the latest first."""
 
     rules = {"POST": auth.ANYBODY}
+    queries = {"GET": [text("model", "name"), text("state", "", enum=_STATES)], "POST": [_WAIT]}
     parser_classes = [RunJSON]
     serializer_class = RunSerializer
 
     def get_queryset(self) -> QuerySet[Run]:
         rows = Run.objects.select_related("model", "plan")
         asked = self.request.query_params
-        if model := asked.get("model"):
+        if (model := asked.get("model")) is not None:
             rows = rows.filter(model=registry.get_model(model))
-        if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, list(RunState)))
+        if (state := asked.get("state")) is not None:
+            rows = rows.filter(state=_one_of("state", state, _STATES))
         return rows
 
-    @extend_schema(parameters=[_query("model", "name"), _query("state", ", ".join(list(RunState)))])
-    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
-        return super().get(request, *args, **kwargs)
-
     @extend_schema(
-        parameters=[_WAIT],
         request=RunRequestSerializer,
         responses={202: RunDetailSerializer, **ERRORS},
     )
@@ -112,7 +108,7 @@ class RunList(Door, generics.ListAPIView[Run]):
         return Response(body, status=status.HTTP_202_ACCEPTED, headers=headers)
 
 
-def _one_of(name: str, value: str, allowed: list[str]) -> str:
+def _one_of(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise InvalidRequest(f"{name}: expected one of {', '.join(allowed)}, got {value!r:.100}")
     return value
@@ -121,7 +117,9 @@ def _one_of(name: str, value: str, allowed: list[str]) -> str:
 class RunDetail(Door, APIView):
     """One run with its shards, their attempts, and the execution metrics."""
 
-    @extend_schema(parameters=[_WAIT], responses={200: RunDetailSerializer, **ERRORS})
+    queries = {"GET": [_WAIT]}
+
+    @extend_schema(responses={200: RunDetailSerializer, **ERRORS})
     def get(self, request: Request, run_id: str) -> Response:
         run = get_run(run_id)
         if wait_s := _wait_s(request):
@@ -131,8 +129,9 @@ class RunDetail(Door, APIView):
 
 
 class RunOutputs(Door, APIView):
+    queries = {"GET": [text("names", "output names, by comma; all when left out")]}
+
     @extend_schema(
-        parameters=[_query("names", "output names, by comma; all when left out")],
         responses={
             (200, "application/json"): OutputsSerializer,
             (200, "application/octet-stream"): OpenApiTypes.BINARY,
@@ -186,29 +185,22 @@ class RunCancel(Door, APIView):
 class ShardList(Door, generics.ListAPIView[RunShard]):
     """Shards of runs: where each stands, and every attempt."""
 
+    queries = {
+        "GET": [text("run", "id"), text("browser", "id"), text("state", "", enum=_SHARD_STATES)]
+    }
     serializer_class = RunShardSerializer
 
     def get_queryset(self) -> QuerySet[RunShard]:
         rows = RunShard.objects.filter(kind=StepKind.COMPUTE)
         rows = rows.select_related("plan_shard").prefetch_related("attempt_rows")
         asked = self.request.query_params
-        if run := asked.get("run"):
+        if (run := asked.get("run")) is not None:
             rows = rows.filter(run=get_run(run))
-        if browser := asked.get("browser"):
+        if (browser := asked.get("browser")) is not None:
             rows = rows.filter(browser=browser)
-        if state := asked.get("state"):
-            rows = rows.filter(state=_one_of("state", state, list(ShardState)))
+        if (state := asked.get("state")) is not None:
+            rows = rows.filter(state=_one_of("state", state, _SHARD_STATES))
         return rows.order_by("-id")
-
-    @extend_schema(
-        parameters=[
-            _query("run", "id"),
-            _query("browser", "id"),
-            _query("state", "such as running"),
-        ]
-    )
-    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
-        return super().get(request, *args, **kwargs)
 
 
 class ShardDetail(Door, generics.RetrieveAPIView[RunShard]):

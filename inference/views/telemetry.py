@@ -16,9 +16,9 @@ from inference.wire.serializers.errors import ERRORS
 
 
 class Telemetry(Door, APIView):
-    @extend_schema(
-        parameters=[TelemetryQuerySerializer], responses={200: TelemetrySerializer, **ERRORS}
-    )
+    queries = {"GET": [TelemetryQuerySerializer]}
+
+    @extend_schema(responses={200: TelemetrySerializer, **ERRORS})
     def get(self, request: Request) -> Response:
         """System, connections, breakers, models, repairs, runs and latency; unknown is null."""
         asked = TelemetryQuerySerializer(data=request.query_params)
@@ -27,6 +27,8 @@ class Telemetry(Door, APIView):
 
 
 class Metrics(Door, APIView):
+    queries = None  # a scraper's own words
+
     @extend_schema(exclude=True)
     def get(self, request: Request) -> HttpResponse:
         return HttpResponse(exposition(telemetry()), content_type=CONTENT_TYPE)

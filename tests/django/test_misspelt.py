@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from drf_spectacular.generators import SchemaGenerator
 
 from browsers.models import Browser
 from browsers.redis import client
@@ -46,10 +48,66 @@ def test_a_misspelt_name_in_a_document(job: BatchJob) -> None:
     assert Browser.objects.get().drained_at is None
 
 
-def test_a_misspelt_name_in_an_address_of_history(job: BatchJob) -> None:
-    answered = ask("GET", "/api/history/performance/", query="modelname=x")
-    assert answered.status == 400
-    assert "expected browser" in answered.json()["error"]
+def _rest() -> Iterator[tuple[str, str, set[str]]]:
+    """Every operation of /api/: its path, its method, what the schema lets be asked after the `?`."""
+    for path, operations in (
+        SchemaGenerator().get_schema(request=None, public=True)["paths"].items()
+    ):
+        for method, told in operations.items() if path.startswith("/api/") else ():
+            names = {one["name"] for one in told.get("parameters", ()) if one["in"] == "query"}
+            yield path, method.upper(), names
+
+
+def test_a_misspelt_name_after_the_question_mark(job: BatchJob) -> None:
+    """A filter that nobody reads would answer with everything: those that exist are told, as published."""
+    operations = list(_rest())
+    for path, method, names in operations:
+        told = ask(method, re.sub(r"{\w+}", "1", path), query="modle=x", headers=JSON)
+        assert told.status == 400, (method, path)
+        wrong, _, expected = told.json()["error"].partition("; expected ")
+        assert "unknown 'modle'" in wrong, (method, path)
+        assert set(expected.replace("nothing", "").split(", ")) - {""} == names, (method, path)
+    lists = [path for path, method, names in operations if "offset" in names]
+    assert {"/api/runs/", "/api/shards/", "/api/models/", "/api/browsers/"} <= set(lists)
+    assert [names for path, _, names in operations if path == "/api/history/trends/"] == [
+        {"browser", "days", "model_name", "model_type", "platform"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("state=runing", "expected one of running"),
+        ("state=", "expected one of running"),
+        ("model=misspelled", "misspelled"),
+        ("limit=all", "limit: expected a whole number from 1, got 'all'"),
+        ("limit=0", "limit: expected"),
+        ("offset=-1", "offset: expected"),
+        ("state=running&state=failed", "state: expected it once"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_not_left_out(job: BatchJob, query: str, said: str) -> None:
+    told = ask("GET", "/api/runs/", query=query)
+    assert told.status in (400, 404)
+    assert said in told.json()["error"]
+    assert ask("GET", "/api/runs/", query="state=running&limit=2000&offset=1").status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "expected"),
+    [
+        ("/api/models/misspelt/try/", JSON, "multipart/form-data, got 'application/json'; parts: text"),
+        ("/api/batches/", JSON, "expected multipart/form-data or application/x-www-form-urlencoded"),
+        ("/api/runs/", {"Content-Type": "text/csv"}, "application/json, got 'text/csv'; see /api/docs/"),
+        ("/api/runs/", {}, "expected application/json, got none"),
+    ],
+)  # fmt: skip
+def test_another_type_of_body_is_told_which_is_taken(
+    job: BatchJob, path: str, sent: dict[str, str], expected: str
+) -> None:
+    told = ask("POST", path, b"{}", sent)
+    assert told.status == 415
+    assert expected in told.json()["error"]
 
 
 def test_outputs_that_could_not_be_written_are_not_computed(job: BatchJob, tmp_path: Path) -> None:

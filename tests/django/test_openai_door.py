@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from jsonschema import Draft4Validator
 from onnx import TensorProto as T
 from onnx import helper as h
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -18,6 +19,8 @@ from browsers.redis import client
 from inference.auth import create_key
 from inference.catalog.registry import add_model
 from inference.models import ApiKey, OnnxModel
+from inference.wire.openai.described import ERROR, PATHS
+from inference.wire.openai.fields import Endpoint
 from tests.support.asgi import Answered, ask
 from tests.support.batches import chain_model
 
@@ -53,6 +56,27 @@ def embedder(folder: Path, name: str = "embedder") -> OnnxModel:
     words.enable_truncation(5)
     words.save(str(folder / "tokenizer.json"))
     return add_model(path, name=name, tokenizer=folder / "tokenizer.json")
+
+
+def test_the_published_paths_are_served(tmp_path: Path) -> None:
+    """What /api/schema/ says of /v1/: each of its paths answers there, and refuses as it is said."""
+    embedder(tmp_path)
+    refusal = Draft4Validator(ERROR["content"]["application/json"]["schema"])
+    for path, operations in PATHS.items():
+        for method in operations:
+            at = path.replace("{name}", "embedder")
+            answered = ask(method.upper(), at, b"{}")
+            if method == "post":
+                assert answered.status == 400, at
+                said = answered.json()
+                said["error"]["param"] = said["error"]["param"] or ""  # null is OpenAPI's own word
+                refusal.validate(said)
+            else:
+                told = operations[method]["responses"]["200"]["content"]["application/json"][
+                    "schema"
+                ]
+                Draft4Validator(told).validate(answered.json())
+    assert {one.value for one in Endpoint} | {"/v1/models", "/v1/models/{name}"} == PATHS.keys()
 
 
 def post(path: str, document: Any, **headers: str) -> Answered:

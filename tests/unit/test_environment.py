@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +55,55 @@ def test_an_address_of_redis_that_is_none_is_not_repeated(
     with pytest.raises(ImproperlyConfigured, match="WEBPOOL_REDIS_URL: expected redis://") as said:
         redis_url(tmp_path)
     assert "SEC" not in str(said.value)
+
+
+_NUMERIC = sorted(
+    set(
+        re.findall(
+            r'env_(?:int|float|share|days|memory_mb)\(\s*"(\w+)"',
+            (ROOT / "webpool_site" / "settings.py").read_text(),
+        )
+    )
+)
+# Of these 0 means that there is none of it, or that nothing is waited for.
+_ZERO = {
+    "WEBPOOL_EXPLORE_SHARE", "WEBPOOL_GRPC_PORT", "WEBPOOL_HISTORY_DAYS", "WEBPOOL_KEEP_S",
+    "WEBPOOL_MAX_RETRIES", "WEBPOOL_POOL_COOLDOWN_S", "WEBPOOL_POOL_SHRINK_BELOW", "WEBPOOL_STANDBYS",
+    "WEBPOOL_THREADS",
+}  # fmt: skip
+
+
+def test_no_setting_takes_a_number_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = set()
+    for name in _NUMERIC:
+        for given in ("0", "-1", "1e12", "9" * 12, "nan"):
+            with monkeypatch.context() as one:
+                one.setenv(name, given)
+                try:
+                    runpy.run_path(str(ROOT / "webpool_site" / "settings.py"))
+                except ImproperlyConfigured as refused:
+                    assert str(refused).startswith(f"{name}: expected "), (name, given)
+                else:
+                    taken.add((name, given))
+    assert taken == {(name, "0") for name in _ZERO}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"WEBPOOL_TENSOR_TTL_S": "200"}, "at least 2 times WEBPOOL_RUN_DEADLINE_S, 240, got 200"),
+        ({"WEBPOOL_HEARTBEAT_S": "2"}, "WEBPOOL_LEASE_S: expected at least 2 times WEBPOOL_HEARTBEAT_S"),
+        ({"WEBPOOL_POOL_MIN": "9"}, "WEBPOOL_POOL_MAX: expected at least WEBPOOL_POOL_MIN, 9, got 8"),
+        ({"WEBPOOL_POOL_SHRINK_BELOW": "0.8"}, "or lower WEBPOOL_POOL_SHRINK_BELOW"),
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_each_other(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=said):
+        runpy.run_path(str(ROOT / "webpool_site" / "settings.py"))
 
 
 def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:

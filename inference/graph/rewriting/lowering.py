@@ -7,6 +7,7 @@
    attributes that were there before (`_AS_BEFORE`). Where types cannot be told, the node keeps its version.
 3. The IR version says which fields a reader must know. Those that came late (quantised types of few bits,
    devices) are checked by whoever loads the file.
+4. Sizes that a file declares wrongly are put right (`declaring`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final
 import onnx
 from onnx import defs
 
+from inference.graph.rewriting.declaring import correct_sizes
 from inference.graph.structure import bodies
 from inference.graph.types import infer_types
 
@@ -46,7 +48,7 @@ _AS_BEFORE: Final[Mapping[str, Callable[[onnx.NodeProto, str], bool]]] = {
 
 
 def lower(model: onnx.ModelProto) -> str:
-    """Lower its versions in place, as far as that changes nothing; returns what was done, or nothing.
+    """Lower its versions and correct its sizes in place where that changes nothing; says what was done.
 
     A model with an operator that onnx does not know under the opset it names stays as it is.
     """
@@ -62,7 +64,7 @@ def lower(model: onnx.ModelProto) -> str:
     if model.ir_version > _IR_VERSION:
         done.append(f"IR version {model.ir_version} → {_IR_VERSION}")
         model.ir_version = _IR_VERSION
-    return ", ".join(done)
+    return ", ".join(done + correct_sizes(model))
 
 
 def _lower(model: onnx.ModelProto, version: int) -> int:

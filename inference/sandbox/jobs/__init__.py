@@ -45,6 +45,9 @@ JOBS: Final = {
     "bodies": "bodies:Bodies",
     "declared": "bodies:declared",
 }
+GIVING_WAY: Final = frozenset(
+    ("bodies", "results")
+)  # one caller's large data, as often as it comes
 
 
 def serve(sock: socket.socket) -> None:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping
-from typing import Final
 
 from inference.documents import Array
 from inference.errors import WebpoolError
 from inference.sandbox.frames import Answer
 
-_BEHIND: Final = 10  # what answers everybody goes first
-
 
 class Bodies:
     """Calls one function after another; the answer's document is {"said"}, or {"refused", "kind"}."""
-
-    def __init__(self) -> None:
-        os.nice(_BEHIND)
 
     def __call__(
         self, function: str, words: Mapping[str, object], arrays: Mapping[str, Array] | None = None

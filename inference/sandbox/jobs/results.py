@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +22,6 @@ _MOST_KEPT: Final = (
     128 * 2**20
 )  # bytes of results in memory: items of many shapes alternate between batches
 _VALUES_AT_ONCE: Final = 2**15
-_BEHIND_OTHERS: Final = 10  # niceness: browsers and requests go first
 
 
 def write(
@@ -51,7 +49,6 @@ def write(
     Raises:
         ValueError: a batch's result cannot be read.
     """
-    os.nice(_BEHIND_OTHERS)
     results = _Results(Path(folder), batches, ports, by_rows=by_rows)
     placed = list(zip(arrays["batch"].tolist(), arrays["at"].tolist(), strict=True))
     with Path(target).open("xb") as file:

@@ -6,7 +6,7 @@ from typing import Final
 
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.utils import OpenApiTypes, extend_schema
 from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,6 +22,7 @@ from inference.models import Comparison, ComparisonState, Entrance
 from inference.store import audit
 from inference.views.door import Door, asked, caller_of
 from inference.views.run_inputs import inputs_of
+from inference.wire.queries import text
 from inference.wire.serializers.errors import ERRORS, ErrorSerializer
 
 _FORMATS: Final = {"json": "application/json", "html": "text/html", "junit": "application/xml"}
@@ -82,17 +83,14 @@ class ComparisonList(Door, generics.ListAPIView[Comparison]):
     """Comparisons, the latest first."""
 
     rules = {"POST": auth.ANYBODY}
+    queries = {"GET": [text("model", "name")]}
     serializer_class = ComparisonSerializer
 
     def get_queryset(self) -> QuerySet[Comparison]:
         rows = Comparison.objects.select_related("model").defer("model__summary")
-        if model := self.request.query_params.get("model"):
+        if (model := self.request.query_params.get("model")) is not None:
             rows = rows.filter(model=registry.get_model(model))
         return rows
-
-    @extend_schema(parameters=[OpenApiParameter("model", OpenApiTypes.STR, description="name")])
-    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
-        return super().get(request, *args, **kwargs)
 
     @extend_schema(
         request=ComparisonRequestSerializer, responses={202: OpenApiTypes.OBJECT, **ERRORS}
@@ -118,13 +116,9 @@ class ComparisonDetail(Door, APIView):
     """One comparison: each cell, what differs, and that in words."""
 
     rules = {"DELETE": auth.OWNER}
+    queries = {"GET": [text("format", "left out: json", enum=list(_FORMATS))]}
 
     @extend_schema(
-        parameters=[
-            OpenApiParameter(
-                "format", OpenApiTypes.STR, enum=list(_FORMATS), description="left out: json"
-            )
-        ],
         responses={
             (200, "application/json"): OpenApiTypes.OBJECT,
             (200, "text/html"): OpenApiTypes.STR,

@@ -24,6 +24,9 @@ class ModelTry(Door, APIView):
 
     rules = {"POST": auth.ANYBODY}
     parser_classes = [MultiPartParser]
+    takes = (
+        "parts: text, or a file per input that is a picture or a sound, or tensors (npz, or JSON)"
+    )
 
     @extend_schema(
         request={"multipart/form-data": OpenApiTypes.OBJECT},

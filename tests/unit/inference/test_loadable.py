@@ -15,6 +15,7 @@ from onnxruntime import InferenceSession
 
 from inference.catalog import reading
 from inference.catalog.loadable import loads
+from inference.graph.rewriting.declaring import correct_sizes
 from inference.graph.rewriting.lowering import lower
 from inference.graph.runtime import session
 
@@ -54,6 +55,50 @@ def test_what_onnx_makes_by_default_is_lowered_and_computes_the_same(
         session(str(path)).run(None, {"x": x}) for path in (tmp_path / "m.onnx", read.path)
     )
     assert before[0].tolist() == after[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("declared", "between", "said"),
+    [
+        ([1, 4], None, "output y [1, 4] → [3, 4]"),
+        ([4], None, "output y [4] → [3, 4]"),
+        (["n", 5], [3, 4], "output y ['n', 5] → [3, 4]"),
+        ([3, 4], [1, 4], "sizes of h"),
+        ([1, 4], [3, 7], "output y [1, 4] → [3, 4], sizes of h"),
+    ],
+)
+def test_sizes_that_are_declared_wrongly_are_put_right(
+    tmp_path: Path, out: Path, declared: list[Any], between: list[int] | None, said: str
+) -> None:
+    """onnxruntime warns of them and computes; the runtime of WebKit's bundle refuses the file."""
+    graph = h.make_graph(
+        [nd("MatMul", ["x", "w"], ["h"]), nd("Relu", ["h"], ["y"])],
+        "g",
+        [vi("x", T.FLOAT, [3, 4])],
+        [vi("y", T.FLOAT, declared)],
+        [nh.from_array(np.arange(16, dtype=np.float32).reshape(4, 4) - 8, "w")],
+        value_info=[vi("h", T.FLOAT, between)] if between else [],
+    )
+    onnx.save(h.make_model(graph, **at(17), ir_version=8), tmp_path / "m.onnx")
+    assert "ShapeInferenceError" in loads(tmp_path / "m.onnx").refused
+    read = reading.read(tmp_path / "m.onnx", out)
+    assert read.summary["runtime"] == {"lowered": said, "unknown": ""}
+    assert [port["shape"] for port in read.summary["outputs"]] == [[3, 4]]
+    x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+    before, after = (
+        session(str(path)).run(None, {"x": x}) for path in (tmp_path / "m.onnx", read.path)
+    )
+    assert before[0].tobytes() == after[0].tobytes()
+
+
+def test_sizes_that_may_be_are_left_as_they_are() -> None:
+    declarations: list[list[int | str] | None] = [[3, 4], ["n", 4], ["a", "b"], None]
+    for declared in declarations:
+        made = product(**at(17))
+        made.graph.output[0].CopyFrom(vi("y", T.FLOAT, declared))
+        before = made.SerializeToString()
+        assert correct_sizes(made) == []
+        assert made.SerializeToString() == before
 
 
 def test_what_the_runtime_loads_stays_as_it_is(tmp_path: Path, out: Path) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from django.core.handlers.asgi import ASGIRequest
+from jsonschema import Draft4Validator
 
+from inference.errors import InvalidRequest
 from inference.runs.option_kinds import Choice, Flag, Kind, Names
 from inference.views.openai.transcriptions import fields_of as fields_of_form
+from inference.wire.openai.described import request_of, schema_of
 from inference.wire.openai.fields import (
     FIELDS,
     Endpoint,
@@ -134,6 +137,43 @@ def test_an_unknown_field_is_refused(endpoint: Endpoint) -> None:
 def test_the_documentation_has_every_field(endpoint: Endpoint) -> None:
     assert table(endpoint) in API
     assert unserved_table(endpoint) in API
+
+
+_VALUES: Any = (
+    True, False, 0, 1, -1, -2, -3, 0.5, 1.5, 2, 5, 10, 10.5, 16, 17, 20, 21, 10_000, 10_001, 2**31 - 1, 2**31,
+    -(2**63), -(2**63) - 1, 2**63, "", "a", "en", "engl", "EN", "wasm", "webnn", "float", "none", "medium",
+    "x" * 1001, [], ["a"], ["a"] * 5, ["text"], [""], [1], [-1], [1] * 1025, [2**31], ["a", 1], [[]], {},
+    {"1": 1}, {"1": 101}, {"1": "a"},
+)  # fmt: skip
+
+
+def test_the_schema_says_what_is_read() -> None:
+    """What a field takes its schema allows, and what it refuses it does not, where that can be said."""
+    told = []
+    for field in FIELDS:
+        schema = schema_of(field.kind)
+        exact = bool(schema.keys() - {"type"}) or isinstance(field.kind, Flag)
+        allowed = Draft4Validator(schema)
+        for value in _VALUES:
+            try:
+                field.kind.read(field.name, value)
+                taken = True
+            except InvalidRequest:
+                taken = False
+            if exact or taken:
+                assert allowed.is_valid(value) == taken, (field.name, value, schema)
+                told.append(taken)
+    assert min(told.count(True), told.count(False)) > 500
+
+
+@pytest.mark.parametrize("endpoint", Endpoint)
+def test_the_schema_of_a_request_has_its_fields(endpoint: Endpoint) -> None:
+    schema = request_of(endpoint)
+    assert schema["required"] == [field.name for field in fields_of(endpoint) if field.required]
+    assert schema["properties"].keys() == {field.name for field in fields_of(endpoint)}
+    with pytest.raises(Refused, match="unknown field 'zzz'"):
+        read_fields({"zzz": 1}, endpoint)
+    assert schema["additionalProperties"] is False
 
 
 def test_a_chat_is_read() -> None:
