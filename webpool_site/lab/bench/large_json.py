@@ -68,6 +68,9 @@ def measure(pool: Pool, model: str, inputs: Sequence[WireTensor]) -> Iterator[Ro
         key = create_key(_GREEDY)[1]
         senders = [_Sender(pool.port, key, model, large) for _ in range(_CONNECTIONS)]
         with _sending(senders) as sent:
+            mine.close()  # the server may have: it was idle until the large bodies were under way
+            _times(mine, 1)
+            sent.clear()
             times = _times(mine, n)
         mine.close()
     finally:
