@@ -103,6 +103,7 @@ def started(
     memory_limit_mb: float,
     proofs: Any = None,
     backends: Collection[str] = BACKENDS,
+    runtime_dir: Path = DIST,
 ) -> Iterator[Bench]:
     """A session with a browser of this kind, of which nothing is left afterwards.
 
@@ -123,7 +124,7 @@ def started(
         driver=driver,
         launch=LaunchOptions(profile_dir=folder / "profile", log_path=folder / "driver.log"),
         files=path,
-        runtime_dir=DIST,
+        runtime_dir=runtime_dir,
         threads=2,
         memory_limit_mb=memory_limit_mb,
         on_event=events.append,
