@@ -8,6 +8,7 @@ other. Firefox itself drops them where they are of another build.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from browsers.drivers.base import Driver
 from browsers.drivers.client import translated
 from browsers.drivers.installation import LaunchOptions, Missing
 
+log = logging.getLogger(__name__)
 _FILES = ("startupCache", "compatibility.ini", "extensions.json", "addonStartup.json.lz4")
 
 
@@ -26,10 +28,15 @@ def profile_in(profile_dir: Path) -> Path:
 
 
 def put(home: Path, browser: Path, profile: Path) -> None:
-    """Copy what `home` keeps for this program, if anything, into an empty `profile`."""
+    """Copy what `home` keeps for this program, if anything that can be read, into an empty `profile`."""
     kept = _folder(home, browser)
-    if kept.is_dir():
-        shutil.copytree(kept, profile, dirs_exist_ok=True)
+    try:
+        if kept.is_dir():
+            shutil.copytree(kept, profile, dirs_exist_ok=True)
+    except OSError as error:
+        log.info("Firefox starts without what it compiled before: %s", error)
+        shutil.rmtree(profile)
+        profile.mkdir()
 
 
 def make(driver: Driver, home: Path) -> bool:

@@ -270,7 +270,8 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         if not others:
             return None
         try:
-            loaded = preload.load_plan(request_for(model.name, {}, {**options, "browsers": others}))
+            request = request_for(model.name, {}, {**options, "browsers": others})
+            loaded = preload.load_plan(request, without=holders)
         except InvalidRequest:  # none of them can take it
             return None
         browsers: list[str] = [shard["browser"] for shard in loaded["shards"]]

@@ -133,7 +133,7 @@ def test_a_pool_starts_heals_and_leaves_nothing(pool: Pool) -> None:
         ({"WEBPOOL_REDIS_URL": "redis://:secret@127.0.0.1:1/0"}, "no Redis answers at redis://127"),
         (
             {"PORT": "70000"},
-            "PORT: expected a whole number such as 8000, at most 65535, got '70000'",
+            "PORT: expected a whole number from 1 to 65535, such as 8000, got '70000'",
         ),
     ],
 )
