@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import encodings.idna  # noqa: F401  (the other user cannot read it where root's library is closed to others)
 import json
 import os
 import re
