@@ -1,4 +1,4 @@
-"""What Firefox compiles of itself at its first start, kept, so that its later starts take half the time.
+"""What Firefox compiles of itself at its first start, kept, which shortens its later starts.
 
 Each start has a profile of its own, which begins empty; without this, each compiles the browser's own
 scripts anew. Kept are the files that hold nothing but that, after a start which saw an empty page and no
@@ -16,10 +16,11 @@ from pathlib import Path
 
 from browsers.drivers.base import Driver
 from browsers.drivers.client import translated
-from browsers.drivers.installation import LaunchOptions, Missing
+from browsers.drivers.installation import LaunchOptions
 
 log = logging.getLogger(__name__)
 _FILES = ("startupCache", "compatibility.ini", "extensions.json", "addonStartup.json.lz4")
+_NAME = "firefox-{}"
 
 
 def profile_in(profile_dir: Path) -> Path:
@@ -39,25 +40,25 @@ def put(home: Path, browser: Path, profile: Path) -> None:
         profile.mkdir()
 
 
-def make(driver: Driver, home: Path) -> bool:
-    """Start Firefox once and keep what that made, unless `home` has it; returns whether it has it now.
+def make(driver: Driver, browser: Path, home: Path) -> None:
+    """Start this program once and keep what that made, unless `home` has it; of one build alone.
 
     Raises:
         DriverError: it did not start, or did not do as it was told.
         OSError: the disk is full, or may not be written.
     """
-    found = driver.find()
-    if isinstance(found, Missing) or found.browser_path is None:
-        return False
-    kept = _folder(home, found.browser_path)
-    if not kept.is_dir():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".firefox-", dir=kept.parent) as scratch:
-            draft = Path(scratch) / "draft"
-            _start_once(driver, Path(scratch), draft)
-            with contextlib.suppress(FileExistsError):
-                os.rename(draft, kept)
-    return kept.is_dir()
+    kept = _folder(home, browser)
+    if kept.is_dir():
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".firefox-", dir=kept.parent) as scratch:
+        draft = Path(scratch) / "draft"
+        _start_once(driver, Path(scratch), draft)
+        with contextlib.suppress(FileExistsError):
+            os.rename(draft, kept)
+    for other in kept.parent.glob(_NAME.format("*")):
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _start_once(driver: Driver, scratch: Path, draft: Path) -> None:
@@ -79,4 +80,4 @@ def _start_once(driver: Driver, scratch: Path, draft: Path) -> None:
 
 def _folder(home: Path, browser: Path) -> Path:
     """By the moment at which the program was installed: another one compiles other scripts."""
-    return home / "tools" / f"firefox-{browser.resolve().stat().st_mtime_ns}"
+    return home / "tools" / _NAME.format(browser.resolve().stat().st_mtime_ns)

@@ -14,13 +14,20 @@ _COMPILED, _IN_USE = "startupCache/scriptCache.bin", "startupCache/scriptCache-c
 """Firefox renames it when it takes it over, and removes it when it cannot use it."""
 
 
+def program_of(driver: Driver) -> Path:
+    found = driver.find()
+    if isinstance(found, Missing):
+        pytest.skip(f"{found.reason}: {found.remedy}")
+    assert found.browser_path is not None
+    return found.browser_path
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     driver = get_driver("firefox", home=home)
-    if isinstance(found := driver.find(), Missing):
-        pytest.skip(f"{found.reason}: {found.remedy}")
-    assert firefox_cache.make(driver, home)
+    (home / "tools" / "firefox-1").mkdir(parents=True)  # of an earlier build
+    firefox_cache.make(driver, program_of(driver), home)
     return home
 
 
@@ -41,7 +48,8 @@ def test_a_later_start_takes_over_what_the_first_one_compiled(home: Path, tmp_pa
     compiled = (kept / _COMPILED).read_bytes()
     assert len(compiled) > 100_000
     assert started_with(get_driver("firefox", home=home), tmp_path) == compiled
-    assert firefox_cache.make(get_driver("firefox", home=home), home)
+    driver = get_driver("firefox", home=home)
+    firefox_cache.make(driver, program_of(driver), home)
     assert list((home / "tools").iterdir()) == [kept], "what is there is not made again"
 
 
@@ -61,8 +69,7 @@ def test_firefox_itself_drops_what_another_build_compiled(home: Path, tmp_path: 
 def test_a_first_start_that_leaves_nothing_to_keep_keeps_nothing(tmp_path: Path) -> None:
     """Chromium has no such files."""
     driver = get_driver("chromium")
-    if isinstance(found := driver.find(), Missing):
-        pytest.skip(f"{found.reason}: {found.remedy}")
+    program = program_of(driver)
     with pytest.raises(FileNotFoundError, match="startupCache"):
-        firefox_cache.make(driver, tmp_path)
+        firefox_cache.make(driver, program, tmp_path)
     assert list((tmp_path / "tools").iterdir()) == []

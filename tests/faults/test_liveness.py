@@ -1,4 +1,4 @@
-"""Dead and standing workers are noticed within 3 s, busy ones are never taken for dead."""
+"""Dead and standing workers are noticed within seconds, busy ones are never taken for dead."""
 
 from __future__ import annotations
 

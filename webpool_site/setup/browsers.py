@@ -25,13 +25,16 @@ def report(home: Path) -> str:
     ]
     if not here:
         raise SetupError("\n".join(["no browser can be run here", *lines]))
-    return "\n".join([", ".join(here), *lines, *_first_start_of_firefox(home)])
+    for one in found:
+        if isinstance(one, Installation) and one.kind == "firefox" and one.browser_path:
+            lines += _first_start_of_firefox(home, one.browser_path)
+    return "\n".join([", ".join(here), *lines])
 
 
-def _first_start_of_firefox(home: Path) -> list[str]:
+def _first_start_of_firefox(home: Path, browser: Path) -> list[str]:
     """What hindered it: without it, each start of Firefox takes longer, and no more than that."""
     try:
-        firefox_cache.make(get_driver("firefox", home=home), home)
+        firefox_cache.make(get_driver("firefox", home=home), browser, home)
     except (DriverError, OSError) as error:
         return [f"firefox: its starts will take longer, since its first one failed: {error}"]
     return []
