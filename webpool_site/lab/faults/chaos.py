@@ -32,8 +32,9 @@ _STOPPED_SHARE = 0.12
 _SHORTEST_STOP_S, _LONGEST_STOP_S = 0.3, 6.0
 # One that is down already is waited for, so that the living are not hit the more often for it. Most
 # browsers are left to work for a while before they are hit again: one that never does computes nothing.
+# For how long is said in processor time of the page, since a slow machine spends seconds on its start alone.
 _WAIT_S = 60.0
-_LONGEST_LIFE_S = 3.0
+_LONGEST_WORK_S = 4.0
 _AT_WORK_SHARE = 0.8
 _LOOK_EVERY_S = 0.1
 
@@ -96,29 +97,29 @@ class ChaosMonkey:
         while self._clock() < over:
             (target,) = self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))
             at_work = self._random.random() < _AT_WORK_SHARE
-            lived_s = self._random.uniform(0.0, _LONGEST_LIFE_S) if at_work else None
+            worked_s = self._random.uniform(0.0, _LONGEST_WORK_S) if at_work else None
             until = min(over, self._clock() + _WAIT_S)
             while self._clock() < until:
                 with contextlib.suppress(NoTarget, psutil.NoSuchProcess):
-                    browser = self._browser(lived_s) if target in OF_BROWSER else ""
+                    browser = self._browser(worked_s) if target in OF_BROWSER else ""
                     return self._hit(self._targets.find(target, browser), target, browser)
                 self._sleep(_LOOK_EVERY_S)
         return None
 
-    def _browser(self, lived_s: float | None) -> str:
-        """Any browser; with `lived_s` one whose page is there and has been for so long.
+    def _browser(self, worked_s: float | None) -> str:
+        """Any browser; with `worked_s` one whose page is there and has had a processor for so long.
 
         Raises:
-            NoTarget: there is none, or the one that was drawn is too young.
+            NoTarget: there is none, or the one that was drawn has done less.
         """
         found = self._targets.browsers()
         if not found:
             raise NoTarget("no browser has a worker now")
         browser = self._random.choice(found)
-        if lived_s is not None:
-            born = self._targets.find(Target.PAGE, browser).create_time()
-            if self._clock() - born < lived_s:
-                raise NoTarget(f"the page of {browser} has just come up")
+        if worked_s is not None:
+            used = self._targets.find(Target.PAGE, browser).cpu_times()
+            if used.user + used.system < worked_s:
+                raise NoTarget(f"the page of {browser} has not done much yet")
         return browser
 
     def _hit(self, process: psutil.Process, target: Target, browser: str) -> Strike:
