@@ -7,7 +7,6 @@ other. Firefox itself drops them where they are of another build.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -54,8 +53,11 @@ def make(driver: Driver, browser: Path, home: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".firefox-", dir=kept.parent) as scratch:
         draft = Path(scratch) / "draft"
         _start_once(driver, Path(scratch), draft)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.rename(draft, kept)
+        except OSError:
+            if not kept.is_dir():  # else another process was first
+                raise
     for other in kept.parent.glob(_NAME.format("*")):
         if other != kept:
             shutil.rmtree(other, ignore_errors=True)

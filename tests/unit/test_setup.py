@@ -161,6 +161,18 @@ def test_a_port_that_is_taken_is_named_with_its_holder() -> None:
         ports.check_free("127.0.0.1", 0)
 
 
+def test_a_second_set_up_of_a_home_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
+    env = {**os.environ, "WEBPOOL_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "manage.py", "setup", "--only", "database"]
+    with step.alone(tmp_path / "home", pytest.fail):
+        second = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None
+        assert second.stdout.readline() == "another set-up is at work here: waiting for its end\n"
+        assert not (tmp_path / "home" / "db.sqlite3").exists()
+    assert "migrations applied" in second.communicate(timeout=120)[0]
+    assert second.returncode == 0
+
+
 def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     assert valkey.socket_path(Path("/home")) == Path("/home/run/valkey.sock")
     long = tmp_path / ("x" * 120)

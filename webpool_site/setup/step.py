@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import time
@@ -25,6 +26,20 @@ def private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+@contextlib.contextmanager
+def alone(home: Path, out: Callable[[str], object]) -> Iterator[None]:
+    """One set-up of a home at a time: each would remove what the other is about to install."""
+    path = home / "run" / "setup.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            out("another set-up is at work here: waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def timed(name: str, act: Callable[[], str], out: Callable[[str], object]) -> None:

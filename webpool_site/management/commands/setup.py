@@ -14,7 +14,7 @@ from django.core.management.base import CommandError
 
 from inference.management.cli import WebpoolCommand
 from webpool_site.setup import admin_user, browsers, database, debian, models, node
-from webpool_site.setup.step import SetupError, private_files, timed
+from webpool_site.setup.step import SetupError, alone, private_files, timed
 
 _OF_THE_POOL = ("database", "admin", "sample")
 """Others run installers, whose files everybody may need."""
@@ -47,12 +47,13 @@ class Command(WebpoolCommand):
             raise CommandError(
                 f"unknown step {unknown[0]!r}: expected some of {', '.join(steps)}", returncode=2
             )
-        for name in chosen:
-            try:
-                with private_files() if name in _OF_THE_POOL else contextlib.nullcontext():
-                    timed(name, steps[name], self._say)
-            except SetupError as error:
-                raise CommandError(f"{name}: {error}", returncode=2) from error
+        with alone(settings.WEBPOOL_HOME, self._say):
+            for name in chosen:
+                try:
+                    with private_files() if name in _OF_THE_POOL else contextlib.nullcontext():
+                        timed(name, steps[name], self._say)
+                except SetupError as error:
+                    raise CommandError(f"{name}: {error}", returncode=2) from error
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
