@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from browsers.core.naming import alone
 from inference.client import calls, opening
 from inference.client.calls import Call
 from inference.client.connections import Connections
@@ -264,14 +265,15 @@ class ResourcePoolBridgeIntegrationWithRecovery:
         from inference.client import preload
         from inference.client.requests import request_for
 
-        holders = {shard["browser"] for shard in model.plan["shards"]}
-        allowed = self._connections.allowed((), living) or tuple(living())
-        others = tuple(browser for browser in allowed if browser not in holders)
+        names = {one.id: alone(one.id, one.kind) for one in living().values()}
+        allowed = self._connections.allowed((), living) or tuple(names.values())
+        holders = {names.get(shard["browser"]) for shard in model.plan["shards"]}
+        others = tuple(name for name in allowed if name not in holders)
         if not others:
             return None
         try:
             request = request_for(model.name, {}, {**options, "browsers": others})
-            loaded = preload.load_plan(request, without=holders)
+            loaded = preload.load_plan(request)
         except InvalidRequest:  # none of them can take it
             return None
         browsers: list[str] = [shard["browser"] for shard in loaded["shards"]]

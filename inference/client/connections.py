@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from browsers.core.naming import alone, means
 from browsers.state.live import LiveBrowser
 from inference.errors import InvalidRequest
 
@@ -35,7 +36,9 @@ class Connections:
     def allowed(
         self, wishes: Sequence[str], living: Callable[[], Mapping[str, LiveBrowser]]
     ) -> tuple[str, ...]:
-        """The browsers a request may use that wants `wishes` (ids, kinds or families; empty: any).
+        """Names of the browsers that a request may use that wants `wishes` (empty: any).
+
+        With a limit each name means one browser alone.
 
         Raises:
             InvalidRequest: all connections are taken, and by others than those it wants.
@@ -59,17 +62,12 @@ class Connections:
                     f"max_connections={self._limit}: {', '.join(self._used)} are in use, so that "
                     f"{', '.join(wishes)} would be one too many; raise it, or ask for one of them"
                 )
-            return chosen
+            return tuple(alone(browser, pool[browser].kind) for browser in chosen)
 
 
 def _matching(wishes: Sequence[str], browsers: Collection[LiveBrowser]) -> list[str]:
     """Ids in the order of the wishes; without wishes, in the pool's own order."""
     if not wishes:
         return [browser.id for browser in browsers]
-    found = [
-        browser.id
-        for wish in wishes
-        for browser in browsers
-        if wish in (browser.id, browser.kind, browser.family)
-    ]
+    found = [browser.id for wish in wishes for browser in browsers if means(wish, browser)]
     return list(dict.fromkeys(found))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from celery import group
 from celery.exceptions import TimeoutError as CeleryTimeout
 from django.conf import settings
@@ -19,11 +17,8 @@ from inference.scheduling.dispatch import shard_view
 from inference.scheduling.wishes import wishes_from
 
 
-def load_plan(request: RunRequest, without: Collection[str] = ()) -> JsonObject:
+def load_plan(request: RunRequest) -> JsonObject:
     """Cut the model as the request says and load each shard where placement puts it.
-
-    Args:
-        without: ids of browsers that are left out. In a request the first of a kind's names all of them.
 
     Raises:
         InvalidRequest: a shard fits no browser.
@@ -33,7 +28,7 @@ def load_plan(request: RunRequest, without: Collection[str] = ()) -> JsonObject:
 
     plans.clear_cache()  # this is seldom: look what the model's name stands for now
     model = registry.cached_model(request.model)
-    pool = [browser for browser in pool_for(request) if browser.id not in without]
+    pool = pool_for(request)
     request, _ = resolve(request, model, pool, rows=None)
     plan, steps = plan_for(request, model, pool, rows=None)
     plan_shards = [step for step in steps if step.kind == StepKind.COMPUTE]

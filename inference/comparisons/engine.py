@@ -24,6 +24,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from browsers.core.failures import Category
+from browsers.core.naming import alone
 from browsers.models import Incident
 from inference.comparisons import announcing, outcomes, report, storage, ways
 from inference.core.comparisons.cells import CellState
@@ -128,12 +129,13 @@ def _request(comparison: Comparison, cell: ComparisonCell) -> RunRequest:
     """A run in the cell's way, there and nowhere else; a failure is the cell's finding, not to be mended."""
     way = ways.read(cell.strategy)
     shards = ways.shards_of(comparison.model, way, comparison.owner)
+    browser = alone(cell.browser, cell.kind)
     return RunRequest(
         model=comparison.model.name,
         inputs=storage.read(comparison.pk).inputs,
         strategy=way.strategy,
         shards=way.shards,
-        pins={shard.index: f"{cell.browser}/{cell.backend}" for shard in shards},
+        pins={shard.index: f"{browser}/{cell.backend}" for shard in shards},
         strict=comparison.asked["strict"],
         max_retries=0,
         owner=owner_of(comparison),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from browsers.core.answers.bad_forms import bad_form, bad_values
+from browsers.core.naming import means
 from browsers.models import Browser, BrowserState
 from browsers.state.live import LiveBrowser, living
 from history import vocabulary
@@ -67,7 +68,7 @@ def cells_for(
         here = [one for one in seen if one.row.state != BrowserState.STOPPED or one.live]
         found += _of_browsers(_one_of_each(here), columns, reference)
     for wish in wishes:
-        named = [one for one in seen if wish in (one.row.pk, one.row.kind, one.row.family)]
+        named = [one for one in seen if means(wish, one.row)]
         if not named:
             found += _absent(wish, columns, seen)
             continue

@@ -9,6 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from browsers.core.naming import means
 from browsers.core.residency import planned_mb
 
 # Planning defaults, not measurements: they order browsers until this pool has measured its own.
@@ -139,19 +140,14 @@ class NoBrowser(Exception):
         super().__init__(f"no browser can take shard {shard}: {listed or 'the pool has none'}")
 
 
-def named(wish: str, browser: BrowserView) -> bool:
-    """Whether a wish, an id, kind or family, names this browser."""
-    return wish in (browser.id, browser.kind, browser.family)
-
-
 def refusal(
     shard: ShardView, browser: BrowserView, wishes: Wishes, refused: Mapping[str, str]
 ) -> tuple[str, bool] | None:
     """Why this browser cannot take the shard and whether that lasts; None when it can."""
     pin = wishes.for_shard(shard.index)
-    if pin.browser and not named(pin.browser, browser):
+    if pin.browser and not means(pin.browser, browser):
         return f"shard {shard.index} is pinned to {pin.browser}", True
-    if not pin.browser and wishes.browsers and not any(named(w, browser) for w in wishes.browsers):
+    if not pin.browser and wishes.browsers and not any(means(w, browser) for w in wishes.browsers):
         return f"only {', '.join(wishes.browsers)} may be used", True
     if browser.id in refused:
         return f"it refused the shard ({refused[browser.id]})", True
@@ -314,7 +310,7 @@ def _order_in_wishes(index: int, browser: BrowserView, wishes: Wishes) -> int:
     """With `browsers=a,b` shard 0 goes to a, shard 1 to b, shard 2 to a …; else no order."""
     if not wishes.browsers:
         return 0
-    positions = [i for i, wish in enumerate(wishes.browsers) if named(wish, browser)]
+    positions = [i for i, wish in enumerate(wishes.browsers) if means(wish, browser)]
     count = len(wishes.browsers)
     return min((position - index) % count for position in positions) if positions else count
 

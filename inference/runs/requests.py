@@ -9,10 +9,11 @@ import redis.exceptions
 from django.conf import settings
 
 from browsers import locations
+from browsers.core.naming import means
 from browsers.redis import place
 from inference.catalog import plans
 from inference.catalog.component_plan import check_strategy, default_strategy
-from inference.core.placement import BrowserView, named
+from inference.core.placement import BrowserView
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
 from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
@@ -111,7 +112,7 @@ def suitable(request: RunRequest, pool: Sequence[BrowserView]) -> list[BrowserVi
     return [
         browser
         for browser in pool
-        if (not request.browsers or any(named(wish, browser) for wish in request.browsers))
+        if (not request.browsers or any(means(wish, browser) for wish in request.browsers))
         and (not request.platform or any(b.name == request.platform for b in browser.backends))
     ]
 

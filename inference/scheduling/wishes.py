@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from inference.core.placement import (
-    BrowserView,
-    Pin,
-    Wishes,
-)
-from inference.core.placement import named as names
+from browsers.core.naming import means
+from inference.core.placement import BrowserView, Pin, Wishes
 from inference.errors import InvalidRequest, UnknownBrowser
-from inference.models import (
-    Run,
-)
+from inference.models import Run
 
 PLATFORMS = ("webnn", "webgpu", "wasm")
 
@@ -29,7 +23,7 @@ def check_wishes(
     """
     wishes = wishes_from(browsers, platform, pins)
     for wish in (*browsers, *(pin.browser for pin in wishes.pins.values() if pin.browser)):
-        if pool and not any(names(wish, browser) for browser in pool):
+        if pool and not any(means(wish, browser) for browser in pool):
             have = ", ".join(browser.id for browser in pool)
             raise UnknownBrowser(f"no browser of the pool is named {wish!r}; the pool has {have}")
     for wanted in (platform, *(pin.platform for pin in wishes.pins.values())):

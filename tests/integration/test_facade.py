@@ -66,6 +66,9 @@ def check_facade(told: dict[str, Any], embedding: Any, pool_history: Path) -> No
     assert told["backends"] == ["wasm"]
     assert told["selected_by"][:2] == ["caller", "caller"]
     assert told["ran_in"] == told["pinned"]
+    assert told["first_alone"] == [told["first_of_its_kind"]] * 6
+    assert len(told["one_alone"]) == 6
+    assert len(set(told["one_alone"])) == 1, "max_connections is kept where the id is a kind's name"
     assert told["succeeded"] == [True] * 5 + [False] + [True] * 7
     assert (told["error"]["category"], told["error"]["run"]) == ("invalid_input", None)
     words = embedding([[101, word, 102] for word in range(2000, 2012)])["sentence_embedding"]
@@ -86,9 +89,9 @@ def check_facade(told: dict[str, Any], embedding: Any, pool_history: Path) -> No
     assert told["health"]["browsers"][told["pinned"]]["breaker"] == "closed"
     assert told["quarantine"] == [0, True, False]
     metrics = told["metrics"]
-    assert (metrics["requests"], metrics["succeeded"], metrics["failed"]) == (17, 16, 1)
+    assert (metrics["requests"], metrics["succeeded"], metrics["failed"]) == (23, 22, 1)
     assert metrics["models"]["minilm"]["median_inference_time_ms"] > 0
-    assert sum(metrics["shards_by_browser"].values()) == 16
+    assert sum(metrics["shards_by_browser"].values()) == 22
     assert 1 <= len(metrics["connections"]) <= 2
     assert set(metrics["shards_by_browser"]) <= set(metrics["connections"])
     assert told["health"]["status"] == "healthy"

@@ -27,6 +27,20 @@ told["filled_in"] = answer["metrics"]["filled_in"]
 told["backends"] = [shard["backend"] for shard in answer["metrics"]["shards"]]
 told["ran_in"] = pinned({"input_ids": IDS})["metrics"]["shards"][0]["browser"]
 
+kind = told["pinned"].removesuffix("-2")
+first = pool.get_model("text_embedding", "minilm", {"browser": f"{kind}-1", "platform": "wasm"})
+told["first_of_its_kind"] = kind
+told["first_alone"] = [
+    item["metrics"]["shards"][0]["browser"]
+    for item in pool.execute_concurrent([(first, {"input_ids": IDS})] * 6)
+]
+with ResourcePoolBridgeIntegrationWithRecovery(max_connections=1) as one:
+    any_of_it = one.get_model("text_embedding", "minilm", {"platform": "wasm"})
+    told["one_alone"] = [
+        item["metrics"]["shards"][0]["browser"]
+        for item in one.execute_concurrent([(any_of_it, {"input_ids": IDS})] * 6)
+    ]
+
 work: list[tuple[Any, dict[str, Any]]] = [
     (embed, {"input_ids": [101, word, 102]}) for word in range(2000, 2012)
 ]

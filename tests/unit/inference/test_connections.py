@@ -28,8 +28,8 @@ def test_without_a_limit_wishes_pass_and_nothing_is_counted() -> None:
 def test_at_most_so_many_browsers_are_used() -> None:
     connections = Connections(2)
     living = pool("chromium", "firefox", "webkitgtk")
-    assert connections.allowed((), lambda: living) == ("chromium", "firefox")
-    assert connections.allowed(("firefox",), lambda: living) == ("firefox",)
+    assert connections.allowed((), lambda: living) == ("chromium-1", "firefox-1")
+    assert connections.allowed(("firefox",), lambda: living) == ("firefox-1",)
     with pytest.raises(InvalidRequest, match="chromium, firefox are in use"):
         connections.allowed(("webkitgtk",), lambda: living)
 
@@ -37,20 +37,20 @@ def test_at_most_so_many_browsers_are_used() -> None:
 def test_a_browser_is_taken_when_it_is_asked_for() -> None:
     connections = Connections(2)
     living = pool("chromium", "firefox", "webkitgtk")
-    assert connections.allowed(("webkitgtk",), lambda: living) == ("webkitgtk",)
-    assert set(connections.allowed((), lambda: living)) == {"chromium", "webkitgtk"}
+    assert connections.allowed(("webkitgtk",), lambda: living) == ("webkitgtk-1",)
+    assert set(connections.allowed((), lambda: living)) == {"chromium-1", "webkitgtk-1"}
 
 
 def test_a_family_gives_as_many_of_its_browsers_as_there_is_room_for() -> None:
     connections = Connections(2)
     living = pool("firefox", "firefox-2", "firefox-3")
-    assert connections.allowed(("firefox",), lambda: living) == ("firefox", "firefox-2")
+    assert connections.allowed(("firefox",), lambda: living) == ("firefox-1", "firefox-2")
 
 
 def test_a_browser_that_died_leaves_its_place() -> None:
     connections = Connections(1)
-    assert connections.allowed((), lambda: pool("chromium", "firefox")) == ("chromium",)
-    assert connections.allowed((), lambda: pool("firefox")) == ("firefox",)
+    assert connections.allowed((), lambda: pool("chromium", "firefox")) == ("chromium-1",)
+    assert connections.allowed((), lambda: pool("firefox")) == ("firefox-1",)
     assert connections.used == ("firefox",)
 
 

@@ -66,6 +66,14 @@ def test_wished_browsers_are_taken_in_their_order() -> None:
     assert [candidate.browser for candidate in placed] == ["c", "a", "c"]
 
 
+def test_the_first_of_a_kind_has_a_name_that_means_it_alone() -> None:
+    pool = [browser("a", outstanding=9), browser("a-2", kind="a", family="a"), browser("b")]
+    assert best(pool, Wishes(("a",))) == "a-2", "its id names all of the kind"
+    assert best(pool, Wishes(("a-1",))) == "a"
+    assert best(pool, Wishes(pins={0: Pin("a-1")})) == "a"
+    assert best(pool, Wishes(("a-2",))) == "a-2"
+
+
 def test_a_pin_wins_over_everything() -> None:
     pool = [browser("a", loaded={"aa": 1.0}), browser("b", outstanding=9)]
     assert best(pool, Wishes(pins={0: Pin("b")})) == "b"
