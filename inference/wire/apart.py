@@ -1,8 +1,8 @@
-"""Large JSON is built in a process of its own: here it would stop all requests while it is.
+"""Large JSON is built in processes of its own: here it would stop all requests while it is.
 
-One child for this process, and one thread that asks it. Whoever has work for it queues by owner, and of those
-who wait the one that was served longest ago is next: one caller's large bodies queue behind one another, and
-take no more than the child's core.
+Whoever has work for them queues by owner, and of those who wait the one that was served longest ago is next.
+One caller's large bodies queue behind one another, and take no more than one child's core: another's need not
+wait until one of them is built.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -30,10 +31,11 @@ T = TypeVar("T")
 _REFUSALS: Final = {kind.__name__: kind for kind in (InvalidRequest, TooLarge, NotJson)}
 _DOCUMENT: Final = "inference.wire.building:document"
 BODY, REST = "body", "rest"
+_CHILDREN: Final = 2
 
 
 class Child:
-    """The process that builds; started when it is needed, and anew before it has used up what it may."""
+    """A process that builds; started when it is needed, and anew before it has used up what it may."""
 
     def __init__(self) -> None:
         self._session: Session | None = None
@@ -76,47 +78,68 @@ class Child:
         self._session, self._used_s = None, 0.0
 
 
+# Does it, and returns what tells of it: when the owner and the child are free again.
+_Work = Callable[[Child], Callable[[], None]]
+
+
 class Desk:
-    """Work for the child, one owner after another."""
+    """Work for the children, one piece of each owner at a time."""
 
     def __init__(self) -> None:
-        self.child = Child()
         self._changed = threading.Condition()
         self._order = Turns()
-        self._waiting: dict[str, deque[Callable[[], None]]] = {}
-        threading.Thread(target=self._serve, name="apart", daemon=True).start()
+        self._waiting: dict[str, deque[_Work]] = {}
+        self._served: set[str] = set()
+        # The one that was used last is used next: a second one is started when two owners have work.
+        self._free = [Child() for _ in range(_CHILDREN)]
+        for number in range(_CHILDREN):
+            threading.Thread(target=self._serve, name=f"apart-{number}", daemon=True).start()
 
     def submit(self, owner: str, work: Callable[[Child], T]) -> Future[T]:
         """Have work done when it is the owner's turn; unless the future is cancelled until then."""
         future: Future[T] = Future()
         with self._changed:
-            self._waiting.setdefault(owner, deque()).append(lambda: self._do(work, future))
+            self._waiting.setdefault(owner, deque()).append(
+                lambda child: _done(work, child, future)
+            )
             self._changed.notify()
         return future
 
-    def _do(self, work: Callable[[Child], T], future: Future[T]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            future.set_result(work(self.child))
-        except BaseException as error:
-            future.set_exception(error)
-        finally:
-            close_old_connections()
-
     def _serve(self) -> None:
         while True:
-            self._next()()
+            owner, work, child = self._next()
+            tell = work(child)
+            with self._changed:
+                self._served.remove(owner)
+                self._free.append(child)
+            tell()
 
-    def _next(self) -> Callable[[], None]:
+    def _next(self) -> tuple[str, _Work, Child]:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting)
-            owner = self._order.next_of(self._waiting)
+            self._changed.wait_for(self._whose_turn)
+            owner = self._order.next_of(self._whose_turn())
             self._order.note(owner)
+            self._served.add(owner)
             work = self._waiting[owner].popleft()
             if not self._waiting[owner]:
                 del self._waiting[owner]
-            return work
+            return owner, work, self._free.pop()
+
+    def _whose_turn(self) -> list[str]:
+        return [owner for owner in self._waiting if owner not in self._served]
+
+
+def _done(work: Callable[[Child], T], child: Child, future: Future[T]) -> Callable[[], None]:
+    """Do it, unless nobody wants it any more; returns what tells how it went."""
+    if not future.set_running_or_notify_cancel():
+        return lambda: None
+    try:
+        result = work(child)
+    except BaseException as error:
+        return partial(future.set_exception, error)
+    finally:
+        close_old_connections()
+    return partial(future.set_result, result)
 
 
 _LOCK = threading.Lock()

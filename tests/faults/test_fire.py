@@ -16,7 +16,7 @@ LONG = pytest.mark.soak(
 )
 # Strikes, seconds, and the fewest strikes: a machine that is slow to bring a browser up again gives fewer to
 # hit in that time.
-FIRES = [(20, 60, 3), pytest.param(200, 600, 30, marks=LONG)]
+FIRES = [(12, 60, 3), pytest.param(200, 600, 30, marks=LONG)]
 
 
 @pytest.mark.parametrize(("kills", "seconds", "fewest"), FIRES)

@@ -236,7 +236,7 @@ def test_others_of_the_machine_go_before_the_child() -> None:
     own.close()
 
 
-def test_large_bodies_of_one_owner_queue_behind_one_another() -> None:
+def test_large_bodies_of_one_owner_queue_behind_one_another_and_hold_up_nobody_else() -> None:
     desk, begun, go = Desk(), threading.Event(), threading.Event()
     order: list[str] = []
 
@@ -249,10 +249,39 @@ def test_large_bodies_of_one_owner_queue_behind_one_another() -> None:
 
     waiting = [desk.submit("greedy", first)]
     begun.wait()
-    waiting += [desk.submit(owner, noted(owner)) for owner in ("greedy", "greedy", "patient")]
-    left = desk.submit("gone", noted("gone"))
-    assert left.cancel()
+    waiting += [desk.submit("greedy", noted("greedy")) for _ in range(2)]
+    desk.submit("patient", noted("patient")).result(60)
     go.set()
     for future in waiting:
-        future.result()
+        future.result(60)
     assert order == ["patient", "greedy", "greedy"]
+
+
+def test_where_all_children_are_taken_the_owner_that_was_served_longest_ago_is_next() -> None:
+    desk, begun, go = Desk(), threading.Semaphore(0), threading.Event()
+    order: list[str] = []
+    children: list[Child] = []
+
+    def noted(owner: str) -> Callable[[Child], None]:
+        return lambda _: order.append(owner)
+
+    def first(child: Child) -> None:
+        children.append(child)
+        begun.release()
+        go.wait()
+
+    waiting = [desk.submit(owner, first) for owner in ("greedy", "second greedy")]
+    for _ in waiting:
+        begun.acquire()
+    waiting += [desk.submit(owner, noted(owner)) for owner in ("greedy", "patient")]
+    left = desk.submit("gone", noted("gone"))
+    assert left.cancel()
+    assert order == []
+    assert children[0] is not children[1]
+    go.set()
+    for future in waiting:
+        future.result(60)
+    assert sorted(order) == ["greedy", "patient"]
+    desk.submit("greedy", children.append).result(60)
+    desk.submit("patient", children.append).result(60)
+    assert children[2] is children[3], "one after another need no second child"
