@@ -128,6 +128,19 @@ def test_from_a_file_to_an_answer_and_a_page(installed: Installed) -> None:
     assert (installed.home / "db.sqlite3").exists()
 
 
+def test_a_comparison_to_be_shown_to_others(installed: Installed) -> None:
+    (installed.folder / "minus.onnx").write_bytes(small_models.identity("float32"))
+    installed.webpool("add-model", "minus.onnx", "--name", "minus")
+
+    installed.webpool(
+        "compare", "minus", "--backends", "wasm", "--runs", "3", "--html", "minus.html", "--json", "minus.json"
+    )  # fmt: skip
+
+    (cell,) = json.loads((installed.folder / "minus.json").read_text())["cells"]
+    assert (cell["browser"], cell["state"], len(cell["samples_ms"])) == ("firefox", "measured", 3)
+    assert "<style>" in (installed.folder / "minus.html").read_text(), "it needs no server"
+
+
 def test_the_light_client_comes_with_it(installed: Installed) -> None:
     program = "from webpool.client import Client; print(Client().ready())"
     url = f"http://127.0.0.1:{installed.port}"
