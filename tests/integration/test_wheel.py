@@ -132,9 +132,8 @@ def test_a_comparison_to_be_shown_to_others(installed: Installed) -> None:
     (installed.folder / "minus.onnx").write_bytes(small_models.identity("float32"))
     installed.webpool("add-model", "minus.onnx", "--name", "minus")
 
-    installed.webpool(
-        "compare", "minus", "--backends", "wasm", "--runs", "3", "--html", "minus.html", "--json", "minus.json"
-    )  # fmt: skip
+    files = ("--html", "minus.html", "--json", "minus.json")
+    installed.webpool("compare", "minus", "--backends", "wasm", "--runs", "3", *files)
 
     (cell,) = json.loads((installed.folder / "minus.json").read_text())["cells"]
     assert (cell["browser"], cell["state"], len(cell["samples_ms"])) == ("firefox", "measured", 3)
