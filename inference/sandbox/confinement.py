@@ -36,6 +36,7 @@ _OF_THE_SYSTEM: Final = (
     "/sys/fs/cgroup", "/proc/cpuinfo", "/proc/meminfo", "/proc/self",
 )  # fmt: skip
 _OWN: Final = ("inference", "browsers")
+_INSTALLED: Final = ("site-packages", "dist-packages")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -120,14 +121,21 @@ def _landlock(reads: Iterable[str], writes: str | None) -> None:
 def _libraries() -> Iterator[str]:
     """Where modules come from. A checkout has more beside them, such as the database."""
     yield from {sys.prefix, sys.base_prefix}
-    for entry in sys.path:
-        if not entry:
-            continue
+    for entry in filter(os.path.exists, sys.path):
         own = [Path(entry) / name for name in _OWN]
-        if any(path.is_dir() for path in own):
+        if Path(entry).name in _INSTALLED:
+            yield entry
+            yield from _linked(entry)
+        elif any(path.is_dir() for path in own):
             yield from map(str, own)
         else:
             yield entry
+
+
+def _linked(folder: str) -> Iterator[str]:
+    """What of it lies elsewhere: some installers link packages instead of copying them."""
+    with os.scandir(folder) as entries:
+        yield from (os.path.realpath(entry) for entry in entries if entry.is_symlink())
 
 
 def _allow(rules: int, path: str, rights: int) -> None:
