@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 import inference
@@ -20,10 +21,13 @@ from browsers.core.breakers import Breakers
 from browsers.core.errors import BY_CATEGORY
 from browsers.core.failures import Blame, Category, Retry
 from browsers.models import Incident
+from history import vocabulary
 from inference.errors import InvalidRequest, RunFailed, WebpoolError
 from inference.models import Attempt, Run
 from inference.models.batches import Batch
+from inference.wire.openai.refusals import GenerationFailed, error_document
 from inference.wire.serializers.errors import ErrorSerializer
+from webpool_site.web import rpc
 
 ROOT = Path(__file__).parents[2]
 SAID_AS = {"category", "error_category", "error_type"}
@@ -112,6 +116,29 @@ def test_every_category_is_found_by_its_spelling_and_answers_for_itself(category
     assert (failed.category, failed.status) == (category, category.status)
     assert 400 <= category.status < 600
     assert ErrorSerializer(data={"error": "it failed", "category": str(category)}).is_valid()
+
+
+@pytest.mark.parametrize("category", Category)
+def test_history_blames_for_every_category_whom_it_says(category: Category) -> None:
+    blamed = Blame.BROWSER if category.blame is Blame.CRASH else category.blame
+    assert vocabulary.blame_of(str(category)) == blamed
+
+
+@pytest.mark.parametrize("category", Category)
+def test_every_category_has_its_words_at_openais_door(category: Category) -> None:
+    told = error_document(GenerationFailed("it ended", category), "it ended")["error"]
+    assert told["code"] == category
+    kind = "server_error" if category.status >= 500 else "invalid_request_error"
+    if category.status == 429:
+        kind = "rate_limit_error"
+    elif category is Category.FORBIDDEN:
+        kind = "permission_error"
+    assert told["type"] == kind
+
+
+@pytest.mark.parametrize("category", Category)
+def test_every_category_has_a_code_of_grpc(category: Category) -> None:
+    assert rpc.CODES[category.status] not in (grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN)
 
 
 def test_what_is_no_category_is_refused() -> None:

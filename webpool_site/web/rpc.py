@@ -35,7 +35,7 @@ _MOST_WHY_BYTES: Final = 4 * 2**10
 """Of a refusal's words as they travel: clients take 8 KB of trailing metadata, or drop the answer."""
 # What says who calls, and whether it came over TLS; nothing else of a call becomes a header.
 _HEADERS: Final = frozenset({"authorization", "x-forwarded-proto"})
-_CODES: Final = {
+CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
@@ -216,7 +216,7 @@ async def _refuse(context: Context, answer: http.Answer) -> Any:
     trailing = [(name, str(told[name])) for name in ("category", "run") if name in told]
     retry = [value for name, value in answer.headers if name.lower() == "retry-after"]
     trailing += [("retry-after", value) for value in retry]
-    code = _CODES.get(answer.status, grpc.StatusCode.FAILED_PRECONDITION)
+    code = CODES.get(answer.status, grpc.StatusCode.FAILED_PRECONDITION)
     why = told.get("error", f"plain HTTP would have been answered with {answer.status}")
     return await context.abort(code, _cut(why), tuple(trailing))
 
