@@ -4,6 +4,7 @@ Words of a runtime do not tell: a browser's mistake and a wrong input read alike
 
 1. Native onnxruntime refuses the same inputs of the same file, or dies of them: no browser could do it.
 2. Where it cannot be asked (too large for this machine): another browser has said the very same before.
+3. Two browsers and native onnxruntime came to no end with them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Native(enum.StrEnum):
 
     REFUSES = "refuses"
     TAKES = "takes"
+    ENDLESS = "endless"
+    """it was stopped, since it took too long"""
     UNKNOWN = "unknown"
 
 
@@ -44,6 +47,8 @@ def suspect(failed: Said, earlier: Iterable[Said]) -> bool:
     """Whether to ask, before anybody is blamed, if inputs were the reason."""
     if failed.category in _TOLD:
         return True
+    if failed.category is Category.TIMEOUT:
+        return _other_in_time(failed, earlier) is not None
     deaths = sum(_fatal(one.category) for one in (failed, *earlier))
     return _fatal(failed.category) and deaths > _DEATHS_BY_CHANCE
 
@@ -55,7 +60,13 @@ def callers(failed: Said, earlier: Iterable[Said], native: Native, reason: str) 
     """
     if native is Native.REFUSES:
         return f"the model cannot compute these inputs: {reason}"
-    if native is Native.UNKNOWN and failed.category in _TOLD:
+    other = _other_in_time(failed, earlier)
+    if native is Native.ENDLESS and failed.category is Category.TIMEOUT and other is not None:
+        return (
+            f"the model comes to no end in time with these inputs: {other.browser} was stopped, "
+            f"{failed.browser}, too, and onnxruntime itself: {reason}"
+        )
+    if native in (Native.UNKNOWN, Native.ENDLESS) and failed.category in _TOLD:
         for one in earlier:
             same = (one.category, one.message) == (failed.category, failed.message)
             if same and one.browser != failed.browser:
@@ -64,6 +75,12 @@ def callers(failed: Said, earlier: Iterable[Said], native: Native, reason: str) 
                     f"{failed.message}"
                 )
     return ""
+
+
+def _other_in_time(failed: Said, earlier: Iterable[Said]) -> Said | None:
+    """What another browser said that ran out of time before."""
+    late = (one for one in earlier if one.category is Category.TIMEOUT)
+    return next((one for one in late if one.browser != failed.browser), None)
 
 
 def _fatal(category: Category) -> bool:

@@ -40,12 +40,12 @@ class Refused(ValueError):
 class Ended(Refused):
     """The child was ended: too much memory, too much time, a signal; the message says which.
 
-    `by_signal`: by one that its own computation raised.
+    `by_signal`: by one that its own computation raised; `too_long`: it was out of time.
     """
 
-    def __init__(self, message: str, *, by_signal: bool = False) -> None:
+    def __init__(self, message: str, *, by_signal: bool = False, too_long: bool = False) -> None:
         super().__init__(message)
-        self.by_signal = by_signal
+        self.by_signal, self.too_long = by_signal, too_long
 
 
 class Failed(RuntimeError):
@@ -173,7 +173,8 @@ class Session:
                 self._helper.kill()  # it stands still, with all its children
             raise Ended(
                 f"it took longer than {self._seconds:.0f} s, so it was stopped (the limit is "
-                "WEBPOOL_SANDBOX_SECONDS)"
+                "WEBPOOL_SANDBOX_SECONDS)",
+                too_long=True,
             ) from None
         except BadFrame as error:
             self._helper.end(self._number)
@@ -208,7 +209,8 @@ class Session:
         name = signal.Signals(-code)
         if name == signal.SIGXCPU:
             return Ended(
-                "it computed too long, so it was stopped (the limit is WEBPOOL_SANDBOX_SECONDS)"
+                "it computed too long, so it was stopped (the limit is WEBPOOL_SANDBOX_SECONDS)",
+                too_long=True,
             )
         if name == signal.SIGKILL:
             return Ended("it was killed from outside; most often the machine has no memory left")

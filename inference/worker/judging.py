@@ -48,8 +48,14 @@ def _native(shard: RunShard, inputs: Sequence[WireTensor]) -> tuple[Native, str]
             path=str(path),
         ).document["refused"]
     except sandbox.Ended as error:
-        return (Native.REFUSES if error.by_signal else Native.UNKNOWN), str(error)
+        return _ended(error), str(error)
     except (sandbox.Refused, sandbox.Failed, OSError) as error:
         log.warning("native onnxruntime could not be asked about shard %s: %s", shard, error)
         return Native.UNKNOWN, ""
     return (Native.REFUSES, str(reason)) if reason else (Native.TAKES, "")
+
+
+def _ended(error: sandbox.Ended) -> Native:
+    if error.by_signal:
+        return Native.REFUSES
+    return Native.ENDLESS if error.too_long else Native.UNKNOWN

@@ -13,7 +13,7 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
 
-from browsers.core.errors import BrowserCrash, InternalError
+from browsers.core.errors import BrowserCrash, DeadlinePassed, InternalError
 from browsers.core.failures import Category
 from browsers.state import breakers
 from inference.catalog import registry
@@ -21,6 +21,7 @@ from inference.ledger import claims, results
 from inference.ledger.attempts import AttemptFacts
 from inference.models import PlanShard, Run, RunShard, RunState
 from inference.store.tensors import encode_array
+from inference.worker import judging
 from inference.worker.judging import why_refused
 from tests.support.ledger import make_run, publish
 
@@ -48,6 +49,18 @@ RESHAPE: Any = (
     [nd("Reshape", ["x", "s"], ["y"])],
     [vi("x", T.FLOAT, ["n"]), vi("s", T.INT64, [1])],
     [vi("y", T.FLOAT, ["m"])],
+    {},
+)
+BODY = h.make_graph(
+    [nd("Identity", ["go"], ["on"]), nd("Add", ["v", "v"], ["w"])],
+    "body",
+    [vi("i", T.INT64, []), vi("go", T.BOOL, []), vi("v", T.FLOAT, [1])],
+    [vi("on", T.BOOL, []), vi("w", T.FLOAT, [1])],
+)
+LOOP: Any = (
+    [nd("Squeeze", ["m"], ["turns"]), nd("Loop", ["turns", "", "x"], ["y"], body=BODY)],
+    [vi("m", T.INT64, [1]), vi("x", T.FLOAT, [1])],
+    [vi("y", T.FLOAT, [1])],
     {},
 )
 
@@ -114,6 +127,25 @@ def test_such_a_run_ends_with_the_reason_and_no_browser_is_blamed(tmp_path: Path
     assert reason in run.error
     assert run.shards.get().attempts == 1
     assert breakers.read(["a", "b"])["a"] == breakers.CLOSED
+
+
+def test_a_loop_whose_turns_the_caller_counts_ends_with_the_second_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "_MOST_S", 2.0)
+    run, shard = step_of(tmp_path, "bad-loop", LOOP)
+    few, endless = {"m": [3], "x": floats(1)}, {"m": [2**40], "x": floats(1)}
+    late = DeadlinePassed("no answer within 60 s")
+    assert asked(shard, late, **endless) == "", "one browser may stand still by chance"
+    facts = AttemptFacts(shard.browser, timezone.now())
+    results.record_failure(shard, Category.TIMEOUT, str(late), facts)
+    again = run.shards.get()
+    assert again.browser != shard.browser
+    second = claims.claim(again.pk, again.fence, timezone.now())
+    assert second is not None
+    second.plan_shard.sha256 = shard.plan_shard.sha256
+    assert asked(second, late, **few) == ""
+    assert "comes to no end in time with these inputs" in asked(second, late, **endless)
 
 
 def test_inputs_that_kill_pages_end_after_the_second(tmp_path: Path) -> None:

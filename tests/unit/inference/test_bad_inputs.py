@@ -28,6 +28,26 @@ def test_a_death_may_be_chance_and_a_second_one_is_asked_about(category: Categor
     assert suspect(said(category=category), [said("a", Category.BROWSER_CRASH)])
 
 
+def test_a_second_browser_that_came_to_no_end_is_asked_about() -> None:
+    late = said(category=Category.TIMEOUT)
+    assert not suspect(late, [])
+    assert not suspect(late, [said("b", Category.TIMEOUT)]), "the same browser once more"
+    assert not suspect(late, [said("a", Category.BROWSER_CRASH)])
+    assert suspect(late, [said("a", Category.TIMEOUT)])
+
+
+@pytest.mark.parametrize(
+    ("native", "theirs"), [(native, native is Native.ENDLESS) for native in (*Native,)[1:]]
+)
+def test_inputs_with_which_nobody_comes_to_an_end_are_the_callers(
+    native: Native, theirs: bool
+) -> None:
+    late, earlier = said(category=Category.TIMEOUT), [said("a", Category.TIMEOUT)]
+    told = callers(late, earlier, native, "it took longer than 30 s")
+    assert bool(told) is theirs
+    assert not theirs or "a was stopped, b, too, and onnxruntime itself: it took longer" in told
+
+
 @pytest.mark.parametrize("category", sorted(set(Category) - {*TOLD, *DEAD}))
 def test_of_other_failures_inputs_are_not_the_reason(category: Category) -> None:
     assert not suspect(said(category=category), [said("a", Category.BROWSER_CRASH)])
