@@ -5,6 +5,7 @@ processes may call `advance` at the same time, and any of them may be killed at 
 
 1. claim    waiting → running, attempts + 1: the fence of everything that follows.
 2. send     `create_run` with an owner that names job, batch and attempt; then the batch's row gets the run.
+            No more than there is room for (`quotas.room_for_batches`): a job waits, and never fails for it.
             Whoever dies between the two leaves a batch without a run: its run is found by that owner and
             adopted, or, once the claimer is known to be dead or after `CLAIM_S`, the batch waits again.
 3. collect  a run that succeeded: its outputs become a file, complete, before the row says done.
@@ -26,6 +27,7 @@ from django.utils import timezone
 
 from browsers.core.failures import Category
 from inference.batches import storage
+from inference.core.tenants import BATCH
 from inference.documents import Array
 from inference.errors import Busy, InvalidRequest, RunFailed, Unavailable
 from inference.graph.atomic import atomic_write
@@ -33,7 +35,7 @@ from inference.graph.batching.batch_axis import Verdict
 from inference.ledger import endings
 from inference.models import Run, RunState, Strategy
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
-from inference.runs import creation, requests
+from inference.runs import creation, quotas, requests
 from inference.runs.answers import collect
 from inference.runs.options import Door, parse_options
 from inference.sandbox import archives
@@ -69,7 +71,7 @@ def advance(
 
 def owner_of(batch: Batch) -> str:
     """What the runs of a batch record as their owner: by it they are found again."""
-    return f"batch {batch.job_id}/{batch.index}#{batch.attempts}"
+    return f"{BATCH}{batch.job_id}/{batch.index}#{batch.attempts}"
 
 
 # --- send ----------------------------------------------------------------------------------
@@ -79,9 +81,11 @@ def _top_up(job: BatchJob, now: datetime) -> None:
     if job.wait_until is not None and now < job.wait_until:
         return
     try:
-        room = _concurrency(job) - job.batches.filter(state=BatchState.RUNNING).count()
+        asked = _concurrency(job) - job.batches.filter(state=BatchState.RUNNING).count()
         waiting = job.batches.filter(state=BatchState.WAITING).defer("items").order_by("index")
-        for batch in waiting[: max(room, 0)]:
+        wanted = list(waiting[: max(asked, 0)])
+        room = quotas.room_for_batches(job.owner)
+        for batch in wanted[:room]:
             if claim(batch, now):
                 _send(job, batch)
     except Busy as error:
@@ -90,8 +94,10 @@ def _top_up(job: BatchJob, now: datetime) -> None:
         # InvalidRequest: the browsers it names have left the pool; they may come back.
         _wait(job, now + _ASK_AGAIN, str(error))
     else:
-        if job.note:
-            BatchJob.objects.filter(pk=job.pk).update(note="", wait_until=None)
+        # No time to wait for: any run that ends may make room.
+        note = quotas.no_room_for_batches() if len(wanted) > room else ""
+        if job.note != note:
+            BatchJob.objects.filter(pk=job.pk).update(note=note, wait_until=None)
 
 
 def _concurrency(job: BatchJob) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from collections import Counter
 from datetime import datetime
 
 import redis.exceptions
@@ -40,10 +41,17 @@ def feed(alone_since: datetime | None = None) -> list[uuid.UUID]:
 
 
 def jobs_to_feed() -> list[uuid.UUID]:
-    """Running jobs, and cancelled ones with a run in flight, the oldest first."""
-    running = Batch.objects.filter(job=OuterRef("pk"), state=BatchState.RUNNING)
-    rows = BatchJob.objects.filter(Q(state=JobState.RUNNING) | Exists(running))
-    return list(rows.order_by("created_at").values_list("pk", flat=True))
+    """Running jobs, and cancelled ones with a run in flight; those first whose owner has fewest in flight.
+
+    Where batch jobs have all the room that there is for them, what becomes free goes to who has none. Of one
+    owner's the oldest comes first.
+    """
+    in_flight = Batch.objects.filter(state=BatchState.RUNNING)
+    has_some = Exists(in_flight.filter(job=OuterRef("pk")))
+    rows = BatchJob.objects.filter(Q(state=JobState.RUNNING) | has_some).order_by("created_at")
+    of_owner = Counter(in_flight.values_list("job__owner", flat=True))
+    jobs = list(rows.values_list("pk", "owner"))
+    return [pk for pk, owner in sorted(jobs, key=lambda job: of_owner[job[1]])]
 
 
 def feed_forever(stop: threading.Event, every_s: float) -> None:

@@ -10,10 +10,10 @@ import uuid
 from pathlib import Path
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
-from inference.batches import storage
+from inference.batches import admission, storage
 from inference.batches.options import DEFAULT_BATCH_SIZE, JOB_OPTIONS, MOST_BATCH_SIZE
 from inference.batches.prepare import prepare
 from inference.batches.readers import format_of
@@ -27,6 +27,7 @@ from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs import creation, requests
 from inference.runs.options import Door, parse_options
 from inference.scheduling import advice
+from inference.store import transactions
 
 
 class UnknownJob(InvalidRequest):
@@ -65,6 +66,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
 
     Raises:
         BadItems: items that the model cannot take, by line.
+        Busy: its owner has as many running as one may have.
         InvalidRequest, UnknownModel, UnknownBrowser, Unavailable: as `runs.create_run`.
     """
     sizes = {name: getattr(request, name) for name in ("batch_size", "concurrency")}
@@ -85,6 +87,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     fingerprint = _fingerprint(request, model, digest, options)
     if not request.again and (known := BatchJob.objects.filter(fingerprint=fingerprint).first()):
         return known, False
+    admission.admit(request.owner)
     job = BatchJob(
         model=model,
         source_name=(request.source_name or request.source.name)[-1024:],
@@ -172,7 +175,8 @@ def _fingerprint(request: JobRequest, model: OnnxModel, digest: str, options: Js
 
 def _insert(job: BatchJob, batches: list[Batch], *, again: bool) -> tuple[BatchJob, bool]:
     try:
-        with transaction.atomic():
+        with transactions.alone("batch jobs"):
+            admission.admit(job.owner)  # many at once may have been below the limit
             if again:
                 BatchJob.objects.filter(fingerprint=job.fingerprint).update(fingerprint="")
             job.save(force_insert=True)
@@ -211,9 +215,10 @@ def resume_job(job: BatchJob, *, retry_failed: bool = False) -> bool:
     """Go on with a cancelled job, and with failed batches if asked; False: nothing was left to do.
 
     Raises:
+        Busy: its owner has as many running as one may have.
         Conflict: its failed batches have lost their input files.
     """
-    with transaction.atomic():
+    with transactions.alone("batch jobs"):
         BatchJob.objects.select_for_update().get(pk=job.pk)
         job.refresh_from_db()
         if retry_failed:
@@ -222,6 +227,7 @@ def resume_job(job: BatchJob, *, retry_failed: bool = False) -> bool:
         to_do = job.state == JobState.FAILURES and left.exists()
         if job.state != JobState.CANCELLED and not to_do:
             return False
+        admission.admit(job.owner)
         BatchJob.objects.filter(pk=job.pk).update(
             state=JobState.RUNNING, finished_at=None, note="", wait_until=None
         )

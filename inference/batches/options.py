@@ -17,7 +17,7 @@ JOB_OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "concurrency", Whole(1, 256),
-        "batches in flight; left out: as many as browsers are ready", _JOBS,
+        "batches in flight, at most; left out: as many as browsers are ready", _JOBS,
     ),
     Option("again", Flag(), "compute even what was computed before", _JOBS),
 )  # fmt: skip

@@ -26,7 +26,7 @@ def job_from_upload(
         given: options of the job and of its runs, as a form sends them.
 
     Raises:
-        InvalidRequest: as `jobs.create_job`.
+        Busy, InvalidRequest: as `jobs.create_job`.
     """
     own, options = jobs.divide(given)
     storage.root().mkdir(exist_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import redis.exceptions
@@ -14,7 +15,6 @@ from inference.catalog import plans, registry
 from inference.core.lifecycle import STEP
 from inference.core.placement import BrowserView
 from inference.core.split import shares
-from inference.documents import JsonObject
 from inference.errors import (
     InvalidRequest,
     TooLarge,
@@ -29,7 +29,7 @@ from inference.models import (
     RunShard,
     StepKind,
 )
-from inference.runs import admission, quotas
+from inference.runs import admission, quotas, store_quota
 from inference.runs.answers import collect, end_at_deadline, wait_run
 from inference.runs.inputs import Prepared, prepare
 from inference.runs.options import option
@@ -108,25 +108,33 @@ def _create_run(request: RunRequest, deadline_at: datetime, taken: bool) -> Run:
     lasting = next((none for none in stuck if none.lasting), None)
     if lasting is not None:
         raise InvalidRequest(str(lasting))
-    try:
-        quotas.check_stored(run.owner)
-        split = _split(run, shards, pool, _rows(prepared))
-        run.inputs = _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
-    except redis.exceptions.RedisError as error:
-        raise Unavailable(
-            f"the tensor store does not answer or is full ({_said(error)}); is the pool running "
-            f"({locations.UP})?"
-        ) from error
-    try:
-        _insert(run, shards)
-    except BaseException:
-        endings.drop_inputs(run)
-        raise
+    split = _split(run, shards, pool, _rows(prepared))
+    run.inputs = {}
+    with _store_there():
+        store_quota.check(run.tenant, total)
+        try:
+            _store_inputs(run, prepared.tensors, prepared.batch_axis_of, split)
+            _insert(run, shards, total)
+        except BaseException:
+            endings.drop_inputs(run)
+            raise
     if deadlines.left_s(run) > 0:
         dispatch.send_ready(sent, shards)
     else:
         end_at_deadline(run)
     return run
+
+
+@contextlib.contextmanager
+def _store_there() -> Iterator[None]:
+    """Raises Unavailable where the tensor store fails."""
+    try:
+        yield
+    except redis.exceptions.RedisError as error:
+        raise Unavailable(
+            f"the tensor store does not answer or is full ({_said(error)}); is the pool running "
+            f"({locations.UP})?"
+        ) from error
 
 
 def _said(error: redis.exceptions.RedisError) -> str:
@@ -167,20 +175,25 @@ def _asked_or_set(name: str, asked: float | None, setting: str) -> float:
 
 def _store_inputs(
     run: Run, inputs: Sequence[WireTensor], batched: frozenset[str], split: Sequence[int] | None
-) -> JsonObject:
-    """`split`: how many rows each part of the batch gets; None: it stays whole."""
+) -> None:
+    """Set the run's inputs to where they are; what fails in the middle leaves those that are stored.
+
+    `split`: how many rows each part of the batch gets; None: it stays whole. What it does not
+    divide is stored once.
+    """
     run.taken = run.taken and split is None
     if split is None:
         marks = [wakeups.taken_key(run.pk)] if run.taken else []
         refs = tensors.store(run.pk, inputs, marks)
-        pairs = zip(inputs, refs, strict=True)
-        return {tensor.name: to_json([ref], split=False) for tensor, ref in pairs}
-    stored: JsonObject = {}
+        for tensor, ref in zip(inputs, refs, strict=True):
+            run.inputs[tensor.name] = to_json([ref], split=False)
+        return
     for tensor in inputs:
-        pieces = split_rows(tensor, split) if tensor.name in batched else [tensor] * len(split)
-        refs = tensors.store(run.pk, pieces)
-        stored[tensor.name] = to_json(refs, split=True)
-    return stored
+        if tensor.name in batched:
+            refs = tensors.store(run.pk, split_rows(tensor, split))
+        else:
+            refs = tensors.store(run.pk, [tensor]) * len(split)
+        run.inputs[tensor.name] = to_json(refs, split=True)
 
 
 def _split(
@@ -212,9 +225,12 @@ def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
 
 
 @transactions.repeated
-def _insert(run: Run, shards: Sequence[RunShard]) -> None:
+def _insert(run: Run, shards: Sequence[RunShard], size: int) -> None:
+    """`size`: of the inputs, in bytes; many requests at once may have found room for the same ones."""
     with transactions.alone("admission"):
-        quotas.admit(run.owner)
+        quotas.admit_run(run)
+        if size >= store_quota.LARGE:
+            store_quota.check(run.tenant, size)
         admission.admit()  # here no other request can come between the count and the row
         _RUN([run])
         _STEPS(shards)

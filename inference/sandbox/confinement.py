@@ -96,8 +96,13 @@ def _data_bytes() -> int:
     return 0
 
 
+def landlock_version() -> int:
+    """Of the kernel's Landlock; below 1: it has none, or it is switched off."""
+    return int(_libc.syscall(_CREATE_RULESET, None, 0, _VERSION_ASKED))
+
+
 def _landlock(reads: Iterable[str], writes: str | None) -> None:
-    version = _libc.syscall(_CREATE_RULESET, None, 0, _VERSION_ASKED)
+    version = landlock_version()
     if version < 1:
         return
     rights = _ALL_RIGHTS[max(known for known in _ALL_RIGHTS if known <= version)]

@@ -26,6 +26,11 @@ def inputs_of(run: Run) -> dict[str, StoredInput]:
     return {name: _from_json(item) for name, item in run.inputs.items()}
 
 
+def refs_in(inputs: JsonView) -> list[TensorRef]:
+    """Every tensor that `Run.inputs` names."""
+    return [ref for item in inputs.values() for ref in _from_json(item).refs]
+
+
 def batch_of(run: Run, batch_part: int | None) -> TensorRef | None:
     """One of the inputs whose rows are the batch, or of that part of it; None where there is none."""
     stored = inputs_of(run)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 import numpy as np
+import redis.exceptions
 from django.conf import settings
 
 from browsers.core.protocol import WireTensor, pack_strings, unpack_strings
@@ -108,6 +109,9 @@ def store(
     """Store tensors under fresh keys in one round trip; the references keep their order.
 
     `marks`: keys that are to be there as long.
+
+    Raises:
+        RedisError: it does not answer, or is full; then it has taken none of them.
     """
     return store_meanwhile(run_id, tensors, lambda refs: None, marks)[0]
 
@@ -128,9 +132,14 @@ def store_meanwhile(
         *((m, 1) for m in marks),
     ]
     ttl_s = settings.WEBPOOL_TENSOR_TTL_S
-    _, done = ask_meanwhile(
-        [("SET", key, value, "EX", ttl_s) for key, value in kept], lambda: work(refs)
-    )
+    try:
+        _, done = ask_meanwhile(
+            [("SET", key, value, "EX", ttl_s) for key, value in kept], lambda: work(refs)
+        )
+    except redis.exceptions.ResponseError:
+        # A full store may have taken some of them, which nobody will name.
+        client().unlink(*(key for key, _ in kept))
+        raise
     _AT_HAND.extend(
         (ref.key, bytes(tensor.data))
         for ref, tensor in zip(refs, tensors, strict=True)

@@ -37,7 +37,7 @@ from inference.views.door import Door, asked, caller_of
 from inference.wire.queries import text
 from inference.wire.serializers.errors import ErrorSerializer
 
-ERRORS = dict.fromkeys((400, 401, 403, 404, 413, 503), ErrorSerializer)
+ERRORS = dict.fromkeys((400, 401, 403, 404, 413, 429, 503), ErrorSerializer)
 _CHUNK_BYTES = 2**18
 _TYPES = {
     "jsonl": "application/x-ndjson",

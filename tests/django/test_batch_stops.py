@@ -16,8 +16,10 @@ from browsers.core.failures import Category
 from browsers.redis import client
 from inference.batches import engine, jobs, report, storage
 from inference.batches.feeder import feed, jobs_to_feed
+from inference.ledger import endings
 from inference.models import OnnxModel, Run, RunState
 from inference.models.batches import BatchJob, BatchState, JobState
+from tests.support.asking import start
 from tests.support.batches import (
     break_one,
     compute,
@@ -161,13 +163,14 @@ def test_a_failed_batch_has_its_reason_and_the_others_go_on(
 
 def test_a_full_pool_is_waited_for(model: OnnxModel, tmp_path: Path, settings: Any) -> None:
     settings.WEBPOOL_MAX_ACTIVE_RUNS = 1
+    run = start(model, "anonymous")
     job, now = new_job(model, tmp_path, 6), timezone.now()
-    assert len(step(job, now)) == 1
+    assert step(job, now) == []
     assert job.wait_until is not None
     assert job.wait_until > now
     assert "limit is 1" in job.note
-    assert job.batches.get(index=1).attempts == 0, "being refused is no attempt"
-    compute(job)
+    assert job.batches.get(index=0).attempts == 0, "being refused is no attempt"
+    endings.cancel(run.pk, "nobody wants it")
     settings.WEBPOOL_MAX_ACTIVE_RUNS = 10
     assert step(job, now) == [], "not before the time it was told"
     assert len(step(job, job.wait_until)) == 2

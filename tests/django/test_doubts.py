@@ -29,14 +29,14 @@ def run_of(*browsers: str, **fields: Any) -> Run:
     return make_run(shards=1, **fields)
 
 
-def answer(run: Run, *values: float) -> RunShard:
+def answer(run: Run, *values: float, backend: str = "webgpu") -> RunShard:
     """The browser to which the shard was sent answers that."""
     row = run.shards.get()
     assert row.state == ShardState.QUEUED, row.state
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     wires = [tensors.encode_array("t1", np.array(values, np.float32))]
-    facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
+    facts = AttemptFacts(shard.browser, timezone.now(), backend=backend)
     refs = tensors.store(run.pk, wires)
     odd = verification.oddities(shard, wires)
     verification.settle(shard, wires, refs, odd, facts, results.Glance(shard))
@@ -115,6 +115,32 @@ def test_compared_answers_must_agree_and_a_third_browser_decides() -> None:
     (incident,) = Incident.objects.all()
     assert incident.browser_id == "b"
     assert outcomes(run)[-1] == ("c", Outcome.SUCCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("backends", "agree"),
+    [(("wasm", "wasm"), False), (("webgpu", "webgpu"), True), (("wasm", "webgpu"), True)],
+)
+def test_only_two_answers_of_wasm_must_have_the_same_bits(
+    backends: tuple[str, str], agree: bool
+) -> None:
+    run = run_of("a", "b", "c", redundancy="compare")
+    one = np.float32(1.0)
+    answer(run, float(one), backend=backends[0])
+    waiting = answer(run, float(np.nextafter(one, np.float32(2.0))), backend=backends[1])
+    assert run.state == (RunState.SUCCEEDED if agree else RunState.RUNNING)
+    assert agree or waiting.browser == "c", "one more is asked"
+    assert not Incident.objects.exists()
+
+
+def test_an_answer_of_wasm_that_is_one_bit_off_two_others_is_an_incident() -> None:
+    run = run_of("a", "b", "c", redundancy="compare")
+    one = np.float32(1.0)
+    for value in (one, np.nextafter(one, np.float32(2.0)), one):
+        answer(run, float(value), backend="wasm")
+    assert (run.state, result(run)) == (RunState.SUCCEEDED, [1.0])
+    (incident,) = Incident.objects.all()
+    assert (incident.browser_id, incident.category) == ("b", "wrong_answer")
 
 
 def test_an_answer_that_the_store_has_lost_is_asked_for_again() -> None:

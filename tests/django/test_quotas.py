@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from django.utils import timezone
 
@@ -17,11 +15,10 @@ from browsers.redis import client
 from inference.catalog import plans, registry
 from inference.catalog.unused import forget_unused_plans
 from inference.errors import Busy, InvalidRequest
-from inference.models import OnnxModel, Plan, Run, RunState
-from inference.runs.creation import RunRequest, create_run
-from inference.store import tensors
+from inference.models import OnnxModel, Plan, Run
 from inference.store.files import path_of
 from inference.zoo import micro
+from tests.support.asking import start
 from tests.support.ledger import publish
 
 
@@ -33,13 +30,7 @@ def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
     yield registry.add_model(file, name=f"chain-{uuid.uuid4().hex[:6]}")
     Run.objects.all().delete()
     OnnxModel.objects.all().delete()
-    client().config_set("maxmemory", "256mb")
     client().flushall()
-
-
-def start(model: OnnxModel, owner: str, rows: int = 1, **options: Any) -> Run:
-    x = tensors.encode_array("x", np.zeros((rows, 4), np.float32))
-    return create_run(RunRequest(model=model.name, inputs=[x], owner=owner, **options))
 
 
 def test_one_owner_fills_their_part_and_no_more(model: OnnxModel, settings: Any) -> None:
@@ -59,6 +50,36 @@ def test_callers_who_are_nobody_in_particular_share_all_of_it(
 ) -> None:
     settings.WEBPOOL_MAX_RUNS_PER_OWNER = 1
     for owner in ("anonymous", "anonymous", "command line", "batch x/1#1", "batch x/2#1"):
+        start(model, owner)
+
+
+def test_runs_of_batch_jobs_and_comparisons_count_for_who_asked_for_them(
+    model: OnnxModel, settings: Any
+) -> None:
+    settings.WEBPOOL_MAX_RUNS_PER_OWNER = 3
+    start(model, "batch x/1#1", tenant="key greedy")
+    start(model, "comparison x#1", tenant="key greedy")
+    start(model, "key greedy")
+    refusal = r"3 runs of key greedy are active.*WEBPOOL_MAX_RUNS_PER_OWNER"
+    for owner in ("key greedy", "batch x/2#1", "comparison x#2"):
+        with pytest.raises(Busy, match=refusal):
+            start(model, owner, tenant="key greedy")
+    start(model, "batch y/1#1", tenant="key other")
+
+
+def test_runs_of_batch_jobs_leave_half_to_runs_that_somebody_waits_for(
+    model: OnnxModel, settings: Any
+) -> None:
+    settings.WEBPOOL_MAX_ACTIVE_RUNS, settings.WEBPOOL_MAX_RUNS_PER_OWNER = 6, 4
+    for index in range(2):
+        start(model, f"batch x/{index}#1", tenant="key greedy")
+    with pytest.raises(Busy, match=r"batch jobs may have 3 active runs together.* 2, half of"):
+        start(model, "batch x/2#1", tenant="key greedy")
+    start(model, "batch y/0#1", tenant="command line")
+    for tenant in ("key other", "command line", ""):
+        with pytest.raises(Busy, match="half of WEBPOOL_MAX_ACTIVE_RUNS"):
+            start(model, "batch z/0#1", tenant=tenant)
+    for owner in ("key greedy", "key other", "anonymous"):
         start(model, owner)
 
 
@@ -112,23 +133,3 @@ def test_plans_that_no_run_uses_are_forgotten_with_their_files_and_cut_again(
     again = start(model, "anonymous", strategy="layer", shards=3)
     assert again.plan != unused
     assert all(path_of(step.sha256).exists() for step in plans.steps_of(again.plan))
-
-
-def test_outputs_that_nobody_fetches_stop_their_owner_once_the_store_is_short(
-    model: OnnxModel,
-) -> None:
-    run = start(model, "key greedy")
-    (ref,) = tensors.store(run.pk, [tensors.encode_array("y", np.zeros(2 * 2**20, np.float32))])
-    Run.objects.filter(pk=run.pk).update(
-        state=RunState.SUCCEEDED, finished_at=timezone.now(), outputs={"y": ref.to_json()}
-    )
-    start(model, "key greedy")
-    client().config_set("maxmemory", str(client().info("memory")["used_memory"] + 2 * 2**20))
-    refusal = r"8 MB of it are outputs of key greedy.*WEBPOOL_MAX_STORED_SHARE"
-    with pytest.raises(Busy, match=refusal):
-        until = time.monotonic() + 10  # a store that had enough is looked at again within a second
-        while time.monotonic() < until:
-            start(model, "key greedy").delete()
-    start(model, "key other")
-    client().delete(ref.key)
-    start(model, "key greedy")

@@ -14,7 +14,7 @@ from tests.support.shared import ROOT
 
 FILES = (
     "postgresql", "races", "ledger", "moves", "lifecycle", "redundancy", "doubts", "sweep", "turns",
-    "draining", "leases", "history_recording", "hangs", "quarantine",
+    "draining", "leases", "history_recording", "hangs", "quarantine", "quotas", "store_quota", "batch_quotas",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from browsers import locations, processes
+from inference.sandbox.confinement import landlock_version
 from webpool_site import ports
 from webpool_site.doctor.finding import Finding, Level
 from webpool_site.setup import node
@@ -30,6 +31,7 @@ def findings(home: Path, *, host: str, port: int, pool_runs: bool) -> Iterator[F
     yield _containment()
     yield _apart()
     yield _user()
+    yield _files_apart()
     yield _node()
     yield _packages()
     yield _port(host, port, pool_runs=pool_runs)
@@ -121,6 +123,22 @@ def _user() -> Finding:
         if as_root
         else "",
         {"uid": user.uid if user else os.geteuid()},
+    )
+
+
+def _files_apart() -> Finding:
+    """What a model file could make its reader read."""
+    version = landlock_version()
+    kept = version >= 1
+    return Finding(
+        AREA,
+        "model files",
+        Level.OK if kept else Level.NOTE,
+        f"are read by a process that can read nothing else (Landlock {version})"
+        if kept
+        else "are read by a process that can read whatever the pool's user can",
+        "" if kept else "boot a kernel with Landlock (5.13 or later; lsm= must name it)",
+        {"landlock": max(0, version)},
     )
 
 
