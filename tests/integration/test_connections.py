@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.support.shared import ROOT, migrated
 from tests.support.stack import free_port
 
 READ_S, MOST = 1.0, 8
+LARGE = b"/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js.map"  # more than kernels buffer
 REQUEST = b"GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 UPGRADE = (
@@ -182,6 +184,53 @@ def test_an_honest_connection_is_kept_and_a_slow_answer_waited_for(port: int) ->
         )
         one.sendall(head % len(body) + body)
         assert answered(one) != 431
+
+
+def asking(port: int, request: bytes, *, receive_bytes: int) -> socket.socket:
+    """A connection whose kernel takes so much of the answer before it is read."""
+    one = socket.socket()
+    one.settimeout(120)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    one.connect(("127.0.0.1", port))
+    one.sendall(request)
+    return one
+
+
+def reset(one: socket.socket) -> bool:
+    """Wait until the server drops the connection, without reading anything of it."""
+    poll = select.poll()
+    poll.register(one, 0)  # errors alone
+    return bool(poll.poll(120_000))
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"], ids=["kept", "closing"])
+def test_who_does_not_read_an_answer_is_dropped(port: int, headers: bytes) -> None:
+    request = b"GET " + LARGE + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n" + headers + b"\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST):  # they hold all connections
+            stack.enter_context(asking(port, request, receive_bytes=4096))
+        deadline = time.monotonic() + 120
+        while not answers(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with asking(port, request, receive_bytes=4096) as one:
+        assert reset(one)
+
+
+def test_who_reads_slowly_gets_all_of_an_answer(port: int) -> None:
+    """For several times as long as who does not read may stay, at some sixty times the least speed."""
+    with asking(
+        port, b"GET " + LARGE + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", receive_bytes=2**16
+    ) as one:
+        answer = http.client.HTTPResponse(one)
+        answer.begin()
+        expected, got = answer.length, 0
+        until = time.monotonic() + 9 * READ_S
+        while time.monotonic() < until:
+            got += len(answer.read(2**14))
+            time.sleep(READ_S / 4)  # this is what is slow
+        got += len(answer.read())
+    assert expected == got > 2**21
 
 
 def test_strangers_do_not_make_the_log_grow(port: int) -> None:
