@@ -164,6 +164,22 @@ def test_many_headers_and_a_long_address_are_refused(port: int) -> None:
     assert answers(port)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "POST /admin/login/", "POST /", "POST /static/x", "PUT /metrics", "POST /admin/try/minilm/",
+        "GET /api/models/", "OPTIONS /api/runs/",
+    ],
+)  # fmt: skip
+def test_no_more_is_taken_of_a_stranger_than_a_form(port: int, line: str) -> None:
+    for header, status in (("Content-Length: 100000", 413), ("Transfer-Encoding: chunked", 411)):
+        with connected(port) as one:
+            cookie = "Cookie: sessionid=abcdefghijklmnopqrstuvwxyz012345"
+            head = f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{cookie}\r\n{header}\r\n\r\n"
+            one.sendall(head.encode())
+            assert answered(one) == status, "before any of the body is sent"
+
+
 def test_more_connections_than_allowed_are_refused_and_later_taken(port: int) -> None:
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connected(port)) for _ in range(3 * MOST)]
