@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import select
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from browsers.lifeline import dies_with_parent
-from tests.support.shared import ROOT, migrated
-from tests.support.stack import free_port
+from tests.support.web import REQUEST, answers, connected, web_server
 
 READ_S, MOST = 1.0, 8
 LARGE = b"/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js.map"  # more than kernels buffer
-REQUEST = b"GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -31,44 +24,11 @@ UPGRADE = (
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    home, port = tmp_path_factory.mktemp("web"), free_port()
-    (home / "db.sqlite3").write_bytes(Path(migrated()).read_bytes())
-    env = {
-        **os.environ, "WEBPOOL_HOME": str(home), "WEBPOOL_READ_S": str(READ_S),
-        "WEBPOOL_MAX_CONNECTIONS": str(MOST), "DJANGO_SETTINGS_MODULE": "webpool_site.settings",
-    }  # fmt: skip
-    command = [
-        *dies_with_parent(),
-        sys.executable,
-        "-m",
-        "webpool_site.web",
-        "127.0.0.1",
-        str(port),
-    ]
-    with (home / "web.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 180
-        while not answers(port):
-            assert process.poll() is None, (home / "web.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    limits = {"WEBPOOL_READ_S": str(READ_S), "WEBPOOL_MAX_CONNECTIONS": str(MOST)}
+    home = tmp_path_factory.mktemp("web")
+    with web_server(home, limits) as port:
         yield port
         assert (home / "web.log").read_bytes() == b"", "no stranger makes the log grow"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=120)
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), connected(port) as one:
-        one.sendall(REQUEST)
-        return one.recv(100).startswith(b"HTTP/1.1 200")
-    return False
 
 
 def answered(one: socket.socket) -> int:

@@ -1,7 +1,7 @@
 """What a connection may take: the size of a request's head, the time to send it, a least speed for its body.
 
-And a least speed at which an answer is read. uvicorn bounds none of these. A stranger needs no key to open a
-connection, so what one may hold is bounded here. Waiting for an answer has no limit here: runs have deadlines.
+And a least speed at which an answer is read. uvicorn bounds none of these. A stranger needs no key to open
+a connection, so what one may hold is bounded here. Waiting for an answer has no limit: runs have deadlines.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from webpool_site.web.unsent import drop, unsent_bytes
 MOST_HEAD_BYTES = 64 * 2**10
 MOST_HEADERS = 128
 LEAST_BYTES_PER_S = 1024
-# Answers are judged over a longer time than requests: a peer that reads slowly takes them in lumps, of half its
-# buffer each.
+# Answers are judged over a longer time than requests: who reads slowly takes them in lumps, of half the
+# buffer of the peer's kernel each.
 READ_TIMES_FOR_ANSWERS = 3
 _TOO_LARGE = (431, "Request Header Fields Too Large")
 _TOO_MANY = (503, "Service Unavailable")
