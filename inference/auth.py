@@ -173,11 +173,15 @@ def check_staff_login(request: HttpRequest, permission: str) -> None:
         InvalidRequest (400): the Host header names none of settings.ALLOWED_HOSTS.
     """
     check_host(request)
-    logged_in = settings.SESSION_COOKIE_NAME in request.COOKIES
-    user = _session_user(request) if logged_in else None
-    if user is None or not user.is_staff:
+    user = _staff_user(request)
+    if user is None:
         raise Unauthorised("expected a login with staff status, got none; log in at /admin/ first")
     check(Caller(user.get_username(), user), permission)
+
+
+def is_staff(request: HttpRequest) -> bool:
+    """Whether a user with staff status is logged in. Blocks: it may ask the database."""
+    return _staff_user(request) is not None
 
 
 def needs_no_lookup(request: HttpRequest) -> bool:
@@ -285,6 +289,13 @@ def _session_user(request: HttpRequest) -> User | None:
         SessionMiddleware(_never).process_request(request)
     user = getattr(request, "user", None) or get_user(request)
     return cast("User", user) if user.is_authenticated and user.is_active else None
+
+
+def _staff_user(request: HttpRequest) -> User | None:
+    """The logged-in user, where they have staff status."""
+    logged_in = settings.SESSION_COOKIE_NAME in request.COOKIES
+    user = _session_user(request) if logged_in else None
+    return user if user is not None and user.is_staff else None
 
 
 class _Csrf(CsrfViewMiddleware):

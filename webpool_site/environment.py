@@ -110,6 +110,21 @@ def env_origins(name: str) -> list[str]:
     return origins
 
 
+def env_networks(name: str, default: list[str]) -> list[str]:
+    """IP addresses and networks such as 10.0.0.0/8, by comma; `none`: none."""
+    given = env_list(name, default)
+    if given == ["none"]:
+        return []
+    for each in given:
+        try:
+            ipaddress.ip_network(each)
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"{name}: expected IP addresses or networks such as 10.0.0.0/8, by comma, or none; {error}"
+            ) from None
+    return given
+
+
 def env_some_of(name: str, choices: list[str]) -> list[str]:
     """Some of the choices, all of them by default."""
     chosen = env_list(name, choices)

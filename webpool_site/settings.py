@@ -18,6 +18,7 @@ from webpool_site.environment import (
     env_level,
     env_list,
     env_memory_mb,
+    env_networks,
     env_origins,
     env_share,
     env_some_of,
@@ -46,6 +47,14 @@ ALLOWED_HOSTS = env_list("WEBPOOL_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[:
 # proxy passes strangers on: then nobody is let in without a key unless the operator asks for it.
 WEBPOOL_ANONYMOUS = env_bool("WEBPOOL_ANONYMOUS", "WEBPOOL_ALLOWED_HOSTS" not in os.environ) and (
     is_loopback(WEBPOOL_HOST) and not WEBPOOL_PRODUCTION
+)
+# Whose word is taken for the address that a request came from (X-Forwarded-For), and that it came over TLS.
+# The proxy that WEBPOOL_PRODUCTION asks for, or another host name on loopback, is one of this machine.
+WEBPOOL_PROXIES = env_networks(
+    "WEBPOOL_PROXIES",
+    ["127.0.0.1", "::1"]
+    if WEBPOOL_PRODUCTION or ("WEBPOOL_ALLOWED_HOSTS" in os.environ and is_loopback(WEBPOOL_HOST))
+    else [],
 )
 # Pages of these origins may call the doors for programs; on loopback those of nobody else may write.
 WEBPOOL_CORS_ORIGINS = env_origins("WEBPOOL_CORS_ORIGINS")

@@ -18,10 +18,13 @@ class CountedLogin(AuthenticationForm):
                 f"too many wrong passwords; try again in {left} seconds", code="too_many"
             )
         try:
-            return super().clean()
+            cleaned: object = super().clean()
         except ValidationError:
             logins.count_failure(name, address)
             raise
+        if self.get_user() is not None:  # a form without a password comes so far, too
+            logins.note_success(name, address)
+        return cleaned
 
 
 admin.site.login_form = CountedLogin

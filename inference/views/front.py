@@ -3,7 +3,8 @@
 1. Where HTTPS is demanded, plain HTTP is sent there, whatever the path.
 2. /v2/ goes to the Open Inference Protocol's own application, /v1/ to OpenAI's.
 3. A body beyond the limit is refused unread, whatever the method; the upload of a model has a larger
-   limit of its own.
+   limit of its own. Django keeps what it reads on the disk before it looks who sent it: of who is not known
+   here it gets no more than a form has.
 4. A write from a caller who may not write is refused likewise.
 
 Everything else goes on to Django.
@@ -21,7 +22,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.security import SecurityMiddleware
 
 from inference import auth
-from inference.errors import InvalidRequest, WebpoolError
+from inference.errors import InvalidRequest, TooLarge, WebpoolError
 from inference.runs import serving
 from inference.views import http
 from inference.views.http import Answer, Receive, Scope, Send
@@ -32,6 +33,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _REST_UPLOAD = "/api/models/"
 _FOR_PROGRAMS = ("/api/", "/metrics")
 _FORM_UPLOAD = "/admin/inference/onnxmodel/add/"
+MOST_OF_STRANGERS_BYTES = 64 * 2**10
+"""The one form that they have is the login's. So much from each connection stays in memory."""
 
 
 class LengthRequired(InvalidRequest):
@@ -111,9 +114,7 @@ async def _admit(request: ASGIRequest, scope: Scope) -> None:
     http.check_declared_length(request, http.UPLOAD_LIMIT if uploads else http.REQUEST_LIMIT)
     if "Transfer-Encoding" in request.headers:
         raise LengthRequired(f"{request.path}: expected a Content-Length, got a chunked body")
-    if not writes:
-        return
-    if request.path.startswith("/api/"):
+    if writes and request.path.startswith("/api/"):
         identify = functools.partial(auth.identify, request, writes=True)
         local = auth.needs_no_lookup(request)
         caller = identify() if local else await serving.in_thread(identify)
@@ -122,3 +123,20 @@ async def _admit(request: ASGIRequest, scope: Scope) -> None:
         scope["webpool.caller"] = caller
     elif uploads:  # the form's own CSRF token is in the body; the admin checks it
         await serving.in_thread(auth.check_staff_login, request, auth.ADD_MODEL)
+    else:
+        await _check_stranger(request)
+
+
+async def _check_stranger(request: ASGIRequest) -> None:
+    """Refuse more than a form has, unless it comes from somebody whom the admin lets in.
+
+    Raises:
+        TooLarge.
+    """
+    declared = int(request.headers.get("Content-Length", 0))
+    if declared <= MOST_OF_STRANGERS_BYTES or await serving.in_thread(auth.is_staff, request):
+        return
+    raise TooLarge(
+        f"the request has {declared} bytes; {request.method} {request.path:.200} takes at most "
+        f"{MOST_OF_STRANGERS_BYTES} without a login with staff status: log in at /admin/ first"
+    )

@@ -49,6 +49,33 @@ def test_wrong_passwords_run_out_for_a_name_from_an_address() -> None:
     assert login("a long passphrase", name="ann").status_code == 302
 
 
+def test_a_name_that_is_tried_from_everywhere_is_stopped_but_where_it_is_at_home() -> None:
+    assert login("a long passphrase").status_code == 302
+    for number in range(logins.MOST_FOR_NAME_ANYWHERE):
+        logins.count_failure("root", f"10.9.{number // 250}.{number % 250}")
+    assert b"too many wrong passwords" in login("a long passphrase", address=ELSEWHERE).content
+    assert login("a long passphrase", address=ELSEWHERE, name="ann").status_code == 302
+    assert login("a long passphrase").status_code == 302, "strangers do not lock its owner out here"
+    for _ in range(logins.MOST_FOR_NAME):
+        login("wrong")
+    assert b"too many" in login("a long passphrase").content, "what comes from here counts here"
+
+
+@pytest.mark.parametrize("password", ["", "wrong"])
+def test_nobody_is_at_home_without_the_right_password(password: str) -> None:
+    login(password)
+    for _ in range(logins.MOST_FOR_NAME_ANYWHERE):
+        logins.count_failure("root", ELSEWHERE)
+    assert b"too many" in login("a long passphrase").content
+
+
+def test_who_mistypes_at_home_does_not_stop_the_name_elsewhere() -> None:
+    assert login("a long passphrase").status_code == 302
+    for _ in range(logins.MOST_FOR_NAME_ANYWHERE):
+        logins.count_failure("root", HERE)
+    assert login("a long passphrase", address=ELSEWHERE).status_code == 302
+
+
 def test_an_address_that_tries_many_names_is_stopped() -> None:
     for number in range(logins.MOST_FROM_ADDRESS):
         logins.count_failure(f"user{number}", HERE)

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
+import select
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from browsers.lifeline import dies_with_parent
-from tests.support.shared import ROOT, migrated
-from tests.support.stack import free_port
+from tests.support.web import REQUEST, answers, connected, web_server
 
 READ_S, MOST = 1.0, 8
-REQUEST = b"GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+LARGE = b"/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js.map"  # more than kernels buffer
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -29,44 +24,11 @@ UPGRADE = (
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    home, port = tmp_path_factory.mktemp("web"), free_port()
-    (home / "db.sqlite3").write_bytes(Path(migrated()).read_bytes())
-    env = {
-        **os.environ, "WEBPOOL_HOME": str(home), "WEBPOOL_READ_S": str(READ_S),
-        "WEBPOOL_MAX_CONNECTIONS": str(MOST), "DJANGO_SETTINGS_MODULE": "webpool_site.settings",
-    }  # fmt: skip
-    command = [
-        *dies_with_parent(),
-        sys.executable,
-        "-m",
-        "webpool_site.web",
-        "127.0.0.1",
-        str(port),
-    ]
-    with (home / "web.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 180
-        while not answers(port):
-            assert process.poll() is None, (home / "web.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    limits = {"WEBPOOL_READ_S": str(READ_S), "WEBPOOL_MAX_CONNECTIONS": str(MOST)}
+    home = tmp_path_factory.mktemp("web")
+    with web_server(home, limits) as port:
         yield port
         assert (home / "web.log").read_bytes() == b"", "no stranger makes the log grow"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=120)
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), connected(port) as one:
-        one.sendall(REQUEST)
-        return one.recv(100).startswith(b"HTTP/1.1 200")
-    return False
 
 
 def answered(one: socket.socket) -> int:
@@ -162,6 +124,22 @@ def test_many_headers_and_a_long_address_are_refused(port: int) -> None:
     assert answers(port)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "POST /admin/login/", "POST /", "POST /static/x", "PUT /metrics", "POST /admin/try/minilm/",
+        "GET /api/models/", "OPTIONS /api/runs/",
+    ],
+)  # fmt: skip
+def test_no_more_is_taken_of_a_stranger_than_a_form(port: int, line: str) -> None:
+    for header, status in (("Content-Length: 100000", 413), ("Transfer-Encoding: chunked", 411)):
+        with connected(port) as one:
+            cookie = "Cookie: sessionid=abcdefghijklmnopqrstuvwxyz012345"
+            head = f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{cookie}\r\n{header}\r\n\r\n"
+            one.sendall(head.encode())
+            assert answered(one) == status, "before any of the body is sent"
+
+
 def test_more_connections_than_allowed_are_refused_and_later_taken(port: int) -> None:
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connected(port)) for _ in range(3 * MOST)]
@@ -182,6 +160,52 @@ def test_an_honest_connection_is_kept_and_a_slow_answer_waited_for(port: int) ->
         )
         one.sendall(head % len(body) + body)
         assert answered(one) != 431
+
+
+def asking(port: int, request: bytes, *, receive_bytes: int) -> socket.socket:
+    """A connection whose kernel takes so much of the answer before it is read."""
+    one = socket.socket()
+    one.settimeout(120)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    one.connect(("127.0.0.1", port))
+    one.sendall(request)
+    return one
+
+
+def reset(one: socket.socket) -> bool:
+    """Wait until the server drops the connection, without reading anything of it."""
+    poll = select.poll()
+    poll.register(one, 0)  # errors alone
+    return bool(poll.poll(120_000))
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"], ids=["kept", "closing"])
+def test_who_does_not_read_an_answer_is_dropped(port: int, headers: bytes) -> None:
+    request = b"GET " + LARGE + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n" + headers + b"\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST):  # they hold all connections
+            stack.enter_context(asking(port, request, receive_bytes=4096))
+        deadline = time.monotonic() + 120
+        while not answers(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with asking(port, request, receive_bytes=4096) as one:
+        assert reset(one)
+
+
+def test_who_reads_slowly_gets_all_of_an_answer(port: int) -> None:
+    """For several times as long as who does not read may stay, at some sixteen times the least speed."""
+    request = b"GET " + LARGE + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with asking(port, request, receive_bytes=4096) as one:
+        answer = http.client.HTTPResponse(one)
+        answer.begin()
+        expected, got = answer.length, 0
+        until = time.monotonic() + 9 * READ_S
+        while time.monotonic() < until:
+            got += len(answer.read(2**12))
+            time.sleep(READ_S / 4)  # this is what is slow
+        got += len(answer.read())
+    assert expected == got > 3 * 2**20
 
 
 def test_strangers_do_not_make_the_log_grow(port: int) -> None:

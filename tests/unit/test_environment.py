@@ -13,7 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from tests.support.stack import ROOT
-from webpool_site.environment import env_float, env_int, env_level, redis_url
+from webpool_site.environment import env_float, env_int, env_level, env_networks, redis_url
 
 NAME = "WEBPOOL_TRIED"
 
@@ -104,6 +104,33 @@ def test_settings_that_contradict_each_other(
         monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=said):
         runpy.run_path(str(ROOT / "webpool_site" / "settings.py"))
+
+
+@pytest.mark.parametrize(
+    ("given", "believed"),
+    [
+        ({}, []),
+        ({"WEBPOOL_PRODUCTION": "1"}, ["127.0.0.1", "::1"]),
+        ({"WEBPOOL_ALLOWED_HOSTS": "pool.example"}, ["127.0.0.1", "::1"]),
+        ({"WEBPOOL_ALLOWED_HOSTS": "pool.example", "WEBPOOL_HOST": "0.0.0.0"}, []),
+        ({"WEBPOOL_PRODUCTION": "1", "WEBPOOL_PROXIES": "none"}, []),
+        ({"WEBPOOL_PROXIES": "10.0.0.0/8, ::1"}, ["10.0.0.0/8", "::1"]),
+    ],
+)
+def test_forwarded_addresses_are_believed_of_proxies_that_were_named(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], believed: list[str]
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    found = runpy.run_path(str(ROOT / "webpool_site" / "settings.py"))
+    assert found["WEBPOOL_PROXIES"] == believed
+
+
+@pytest.mark.parametrize("given", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.1,none"])
+def test_a_proxy_without_an_address_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv(NAME, given)
+    with pytest.raises(ImproperlyConfigured, match=f"{NAME}: expected IP addresses"):
+        env_networks(NAME, [])
 
 
 def test_a_command_says_it_in_one_line(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import Final
 
 import uvicorn
+from django.conf import settings
 
 from webpool_site.web.connections import BoundedConnection
 from webpool_site.web.server import RestingServer
@@ -15,6 +17,7 @@ _NOT_STARTED: Final = 3  # uvicorn's own
 
 
 def main(host: str, port: int) -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
     config = uvicorn.Config(
         "webpool_site.asgi:application",
         host=host,
@@ -23,6 +26,7 @@ def main(host: str, port: int) -> None:
         ws="none",  # no path speaks it: an upgrade is answered as the request that it also is
         lifespan="off",
         access_log=False,
+        forwarded_allow_ips=settings.WEBPOOL_PROXIES,  # unless told, uvicorn believes this machine
         log_level="error",  # below that are lines that any stranger can cause
         timeout_graceful_shutdown=3,
     )

@@ -1,7 +1,7 @@
 """What a connection may take: the size of a request's head, the time to send it, a least speed for its body.
 
-uvicorn bounds none of these. A stranger needs no key to open a connection, so what one may hold is bounded
-here, before any of it reaches the application. Waiting for an answer has no limit here: runs have deadlines.
+And a least speed at which an answer is read. uvicorn bounds none of these. A stranger needs no key to open
+a connection, so what one may hold is bounded here. Waiting for an answer has no limit: runs have deadlines.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from collections.abc import Callable
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from webpool_site.web.unsent import drop, unsent_bytes
+
 MOST_HEAD_BYTES = 64 * 2**10
 MOST_HEADERS = 128
 LEAST_BYTES_PER_S = 1024
+# Answers are judged over a longer time than requests: who reads slowly takes them in lumps, of half the
+# buffer of the peer's kernel each.
+READ_TIMES_FOR_ANSWERS = 3
 _TOO_LARGE = (431, "Request Header Fields Too Large")
 _TOO_MANY = (503, "Service Unavailable")
 _TOO_SLOW = (408, "Request Timeout")
@@ -29,9 +34,12 @@ class BoundedConnection(HttpToolsProtocol):
     _head_bytes = 0
     _body_bytes = 0
     _timer: asyncio.TimerHandle | None = None
+    _unsent_bytes = 0
+    _unsent_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # writing is paused while anything waits
         if len(self.connections) > settings.WEBPOOL_MAX_CONNECTIONS:
             self._refuse(_TOO_MANY)
             return
@@ -39,7 +47,16 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_unsent_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_unsent()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_unsent_timer()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -102,6 +119,25 @@ class BoundedConnection(HttpToolsProtocol):
             return
         self._refused = True
         self.transport.close()
+
+    def _watch_unsent(self) -> None:
+        """Also of a connection that is closing, which closes once all is sent."""
+        self._unsent_bytes = unsent_bytes(self.transport)
+        within_s = READ_TIMES_FOR_ANSWERS * settings.WEBPOOL_READ_S
+        self._unsent_timer = self.loop.call_later(within_s, self._check_unsent, within_s)
+
+    def _check_unsent(self, within_s: float) -> None:
+        """Nothing was written in this time, so what is missing was taken: was it enough?"""
+        if self._unsent_bytes - unsent_bytes(self.transport) < LEAST_BYTES_PER_S * within_s:
+            self._refused = True
+            drop(self.transport)
+            return
+        self._watch_unsent()
+
+    def _stop_unsent_timer(self) -> None:
+        if self._unsent_timer is not None:
+            self._unsent_timer.cancel()
+            self._unsent_timer = None
 
     def _watch(self, then: Callable[[], None]) -> None:
         self._stop_timer()
