@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 
 from browsers.models import Browser
@@ -35,15 +35,12 @@ def rows(clean: None) -> None:
 @pytest.fixture
 def other() -> Iterator[psycopg.Connection[Any]]:
     """A connection beside this thread's; its transactions begin and end where a test says so."""
-    described = settings.DATABASES["default"]
-    with psycopg.connect(
-        host=described["HOST"], user=described["USER"], dbname=described["NAME"],
-        prepare_threshold=None, autocommit=True,
-    ) as opened:  # fmt: skip
+    url = os.environ["WEBPOOL_DATABASE_URL"]
+    with psycopg.connect(url, prepare_threshold=None, autocommit=True) as opened:
         yield opened
 
 
-def execute(sql: str, *values: object) -> None:
+def execute(sql: str, *values: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
 

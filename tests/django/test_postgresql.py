@@ -29,7 +29,6 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="the tests' database is SQLite"),
 ]
 
-
 CUT_OFF = "terminat|removed"  # the server's word, and the pooler's
 POOLED = os.environ.get("TESTS_DATABASE") == "pgbouncer"
 
@@ -37,9 +36,10 @@ POOLED = os.environ.get("TESTS_DATABASE") == "pgbouncer"
 def cut_off() -> None:
     """End this thread's connection from outside, as a server or a pooler does that is started anew."""
     if POOLED:
+        name = settings.DATABASES["default"]["NAME"]
         with opened(pgbouncer.CONSOLE) as console:
-            console.execute(f"KILL {settings.DATABASES['default']['NAME']}")
-            console.execute(f"RESUME {settings.DATABASES['default']['NAME']}")
+            console.execute(f"KILL {name}")
+            console.execute(f"RESUME {name}")
         return
     pid = backend()
     with opened("postgres") as other:
@@ -53,10 +53,7 @@ def begin_anew() -> None:
 
 
 def opened(database: str) -> psycopg.Connection[Any]:
-    described = settings.DATABASES["default"]
-    return psycopg.connect(
-        host=described["HOST"], user=described["USER"], dbname=database, autocommit=True
-    )
+    return psycopg.connect(os.environ["WEBPOOL_DATABASE_URL"], dbname=database, autocommit=True)
 
 
 def backend() -> int:
@@ -97,6 +94,18 @@ def test_a_transaction_that_lost_its_connection_is_not_continued_on_another() ->
             Run.objects.exists()
         Run.objects.exists()
     assert not Run.objects.exists()
+
+
+def test_many_rows_are_read_without_a_cursor_that_stays_with_a_connection() -> None:
+    for name in "abcde":
+        Browser.objects.create(pk=name, kind=name, family=name)
+    read = []
+    for browser in Browser.objects.order_by("pk").iterator(chunk_size=2):
+        read.append(browser.pk)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM pg_cursors")
+            assert cursor.fetchone() == (0,)
+    assert read == list("abcde")
 
 
 def test_a_claim_that_is_committed_while_its_browser_is_quarantined_is_taken_back() -> None:

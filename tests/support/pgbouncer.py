@@ -46,9 +46,11 @@ def pooler(server: Path) -> Iterator[Path]:
     binary = program()
     with postgres.folder_of_its_own() as (folder, identity):
         user = postgres.USER
-        (folder / "users").write_text(f'"{user}" ""\n')
-        configuration = folder / "pgbouncer.ini"
+        users, configuration = folder / "users", folder / "pgbouncer.ini"
+        users.write_text(f'"{user}" ""\n')
         configuration.write_text(_CONFIGURATION.format(server=server, folder=folder, user=user))
+        for path in (users, configuration):
+            path.chmod(0o644)  # it is another user's to read
         with postgres.running([binary, configuration], folder, identity, ends_at=signal.SIGTERM):
             yield folder
 

@@ -53,7 +53,7 @@ def server() -> Iterator[Path]:
             cwd=folder, stdout=subprocess.DEVNULL, check=True, **identity,
         )  # fmt: skip
         options = [word for option in _OPTIONS for word in ("-c", option)]
-        command = [binaries / "postgres", "-D", data, "-k", folder, *options]
+        command: list[str | Path] = [binaries / "postgres", "-D", data, "-k", folder, *options]
         with running(command, folder, identity, ends_at=signal.SIGINT):
             yield folder
 
