@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,9 +18,10 @@ from browsers import clock
 from browsers.models import Browser
 from history.store import latest
 from inference.models import Attempt, Run, ShardState
-from tests.support import racing
+from tests.support import pgbouncer, racing
 from tests.support.history import kept
 from tests.support.ledger import make_run, publish
+from tests.support.loops import until
 from tests.support.racers import racers
 
 pytestmark = [
@@ -26,41 +29,83 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "postgresql", reason="the tests' database is SQLite"),
 ]
 
+CUT_OFF = "terminat|removed"  # the server's word, and the pooler's
+POOLED = os.environ.get("TESTS_DATABASE") == "pgbouncer"
+
 
 def cut_off() -> None:
-    """End this thread's connection from outside, as a server does that is started anew."""
+    """End this thread's connection from outside, as a server or a pooler does that is started anew."""
+    if POOLED:
+        name = settings.DATABASES["default"]["NAME"]
+        with opened(pgbouncer.CONSOLE) as console:
+            console.execute(f"KILL {name}")
+            console.execute(f"RESUME {name}")
+        return
+    pid = backend()
+    with opened("postgres") as other:
+        other.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
+
+
+def begin_anew() -> None:
+    """Go on with another connection to the server, whose settings are the database's of now."""
+    cut_off()
+    connection.close()
+
+
+def opened(database: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(os.environ["WEBPOOL_DATABASE_URL"], dbname=database, autocommit=True)
+
+
+def backend() -> int:
+    """The server's process that answers this thread."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
-        (pid,) = cursor.fetchone()
-    described = settings.DATABASES["default"]
-    with psycopg.connect(
-        host=described["HOST"], user=described["USER"], dbname="postgres", autocommit=True
-    ) as other:
-        other.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
+        return cursor.fetchone()[0]
+
+
+def test_a_transaction_has_one_connection_to_the_server_and_the_next_may_have_another() -> None:
+    with transaction.atomic():
+        assert len({backend() for _ in range(20)}) == 1
+    if POOLED:
+        until(lambda: len({backend() for _ in range(4)}) > 1)
+    else:
+        assert len({backend() for _ in range(20)}) == 1
 
 
 def test_a_connection_that_was_cut_off_fails_once_and_is_opened_again() -> None:
     assert not Run.objects.exists()
     cut_off()
-    with pytest.raises(Exception, match="terminat"):
+    with pytest.raises(Exception, match=CUT_OFF):
         Run.objects.exists()
     assert not Run.objects.exists()
     with transaction.atomic():
         assert not Run.objects.exists()
     cut_off()
-    with pytest.raises(Exception, match=r"terminat|closed|lost"), transaction.atomic():
+    with pytest.raises(Exception, match=rf"{CUT_OFF}|closed|lost"), transaction.atomic():
         Run.objects.exists()
     with transaction.atomic():
         assert not Run.objects.exists()
 
 
 def test_a_transaction_that_lost_its_connection_is_not_continued_on_another() -> None:
-    with pytest.raises(Exception, match=r"terminat|closed|lost"), transaction.atomic():
+    with pytest.raises(Exception, match=rf"{CUT_OFF}|closed|lost"), transaction.atomic():
         cut_off()
-        with pytest.raises(Exception, match="terminat"):
+        with pytest.raises(Exception, match=CUT_OFF):
             Run.objects.exists()
         Run.objects.exists()
     assert not Run.objects.exists()
+
+
+def test_many_rows_are_read_without_a_cursor_that_stays_with_a_connection() -> None:
+    for name in "abcde":
+        Browser.objects.create(pk=name, kind=name, family=name)
+    read = []
+    for browser in Browser.objects.order_by("pk").iterator(chunk_size=2):
+        read.append(browser.pk)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM pg_cursors")
+            assert cursor.fetchone() == (0,)
+    assert read == list("abcde")
 
 
 def test_a_claim_that_is_committed_while_its_browser_is_quarantined_is_taken_back() -> None:
@@ -95,12 +140,14 @@ def test_the_servers_clock_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(clock, "_last", None)
     monkeypatch.setattr(clock, "_ASK_EVERY_S", 0.0)
     hour, little = timedelta(hours=1), timedelta(seconds=30)
-    with connection.cursor() as cursor:
-        cursor.execute(
+    name = settings.DATABASES["default"]["NAME"]
+    with opened(name) as other:
+        other.execute(
             "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
             "$$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$"
         )
-        cursor.execute("SET search_path = public, pg_catalog")
+        other.execute(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+    begin_anew()
     try:
         assert abs(clock.about_now() - timezone.now()) < little, "nobody has asked yet"
         assert abs(clock.now() - timezone.now() - hour) < little
@@ -109,9 +156,10 @@ def test_the_servers_clock_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> Non
         cut_off()
         assert abs(clock.now() - timezone.now() - hour) < little, "it goes on without the server"
     finally:
-        connection.close()
-        with connection.cursor() as cursor:
-            cursor.execute("DROP FUNCTION public.clock_timestamp()")
+        with opened(name) as other:
+            other.execute(f"ALTER DATABASE {name} RESET search_path")
+            other.execute("DROP FUNCTION public.clock_timestamp()")
+        begin_anew()
 
 
 async def _now() -> datetime:

@@ -4,7 +4,7 @@ Each process of the tests has a home of its own, beside what they share, in a fo
 and removes, whatever became of the others.
 
 The process' database is a SQLite file; with TESTS_DATABASE=postgresql it is on a server of the process' own,
-and with the URL of an empty database, such as one behind a pooler, it is that one.
+with pgbouncer on one behind a pooler, and with the URL of an empty database it is that one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.support import postgres, shared
+from tests.support import pgbouncer, postgres, shared
 
 if shared.FOLDER not in os.environ:
     os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="webpool-tests-")
@@ -38,7 +38,11 @@ shared.share_browsers(Path(_home))
 _open = contextlib.ExitStack()
 atexit.register(_open.close)
 _asked = os.environ.get("TESTS_DATABASE", "")
-if _asked == "postgresql":
-    _asked = postgres.create_database(_open.enter_context(postgres.server()), "tests")
+if _asked in ("postgresql", "pgbouncer"):
+    _folder = _open.enter_context(postgres.server())
+    postgres.create_database(_folder, "tests")
+    if _asked == "pgbouncer":
+        _folder = _open.enter_context(pgbouncer.pooler(_folder))
+    _asked = postgres.url(_folder, "tests")
 if _asked:
     os.environ["WEBPOOL_DATABASE_URL"] = _asked

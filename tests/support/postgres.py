@@ -1,6 +1,7 @@
 """A PostgreSQL server of the tests' own: in a folder that is gone afterwards, without a port.
 
-`TESTS_DATABASE=postgresql pytest tests/django/test_ledger.py` runs tests on one (tests/support/home.py).
+`TESTS_DATABASE=postgresql pytest tests/django/test_ledger.py` runs tests on one (tests/support/home.py), and
+`TESTS_DATABASE=pgbouncer` behind a pooler (tests/support/pgbouncer.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,39 +45,59 @@ def server() -> Iterator[Path]:
         NoPostgres.
     """
     binaries = programs()
-    folder = Path(tempfile.mkdtemp(prefix="webpool-pg-"))
-    try:
-        identity = _identity(folder)
-        data, log = folder / "data", folder / "log"
+    with folder_of_its_own() as (folder, identity):
+        data = folder / "data"
         init = ("--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", f"--username={USER}")
         subprocess.run(
             [binaries / "initdb", *init, "--pgdata", data],
             cwd=folder, stdout=subprocess.DEVNULL, check=True, **identity,
         )  # fmt: skip
         options = [word for option in _OPTIONS for word in ("-c", option)]
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [*dies_with_parent(), binaries / "postgres", "-D", data, "-k", folder, *options],
-                cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **identity,
-            )  # fmt: skip
-        try:
-            _wait_until_it_answers(process, folder)
+        command: list[str | Path] = [binaries / "postgres", "-D", data, "-k", folder, *options]
+        with running(command, folder, identity, ends_at=signal.SIGINT):
             yield folder
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(_STARTS_WITHIN_S)
+
+
+@contextlib.contextmanager
+def folder_of_its_own() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A folder that is gone afterwards, and as whom its owner runs, for `subprocess`."""
+    folder = Path(tempfile.mkdtemp(prefix="webpool-pg-"))
+    try:
+        yield folder, _identity(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def create_database(folder: Path, name: str) -> str:
-    """Make an empty database on the server; returns its URL."""
-    with psycopg.connect(_url(folder, "postgres"), autocommit=True) as connection:
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path],
+    folder: Path,
+    identity: dict[str, Any],
+    *,
+    ends_at: signal.Signals,
+) -> Iterator[None]:
+    """Run what serves databases at a socket in the folder, from when it answers; it ends at the signal."""
+    with (folder / "log").open("wb") as out:
+        process = subprocess.Popen(
+            [*dies_with_parent(), *command],
+            cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **identity,
+        )  # fmt: skip
+    try:
+        _wait_until_it_answers(process, folder)
+        yield
+    finally:
+        process.send_signal(ends_at)
+        process.wait(_STARTS_WITHIN_S)
+
+
+def create_database(folder: Path, name: str) -> None:
+    """Make an empty database on the server."""
+    with psycopg.connect(url(folder, "postgres"), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
-    return _url(folder, name)
 
 
-def _url(folder: Path, name: str) -> str:
+def url(folder: Path, name: str) -> str:
+    """The URL of a database whose server, or what stands before it, has its socket in the folder."""
     return f"postgresql://{USER}@/{name}?host={folder}"
 
 
@@ -109,10 +130,10 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path) -> No
     deadline = time.monotonic() + _STARTS_WITHIN_S
     while True:
         try:
-            psycopg.connect(_url(folder, "postgres")).close()
+            psycopg.connect(url(folder, "postgres")).close()
             return
         except psycopg.OperationalError as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 log = (folder / "log").read_text(errors="replace")
-                raise AssertionError(f"PostgreSQL does not answer: {error}\n{log}") from error
+                raise AssertionError(f"{folder}: no database answers: {error}\n{log}") from error
         time.sleep(0.02)

@@ -92,14 +92,20 @@ def answer_and_hand_over(step_id: int, fence: int) -> Racing:
 
 def claim_slowly(step_id: int, fence: int) -> Racing:
     """Claim a shard, and commit that only when somebody else waits for its row; whether it was there."""
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic():
         step = claims.claim(step_id, fence, timezone.now())
         yield
-        deadline = time.monotonic() + _WITHIN_S
+        wait_until_somebody_waits()
+    return step is not None
+
+
+def wait_until_somebody_waits() -> None:
+    """Until a transaction waits for what another holds."""
+    deadline = time.monotonic() + _WITHIN_S
+    with connection.cursor() as cursor:
         while not cursor.execute(_WAITING).fetchone()[0]:
             assert time.monotonic() < deadline, "nobody waits"
             time.sleep(0.01)
-    return step is not None
 
 
 def quarantine(browser: str) -> Racing:

@@ -134,6 +134,36 @@ def test_where_this_user_may_not_install_it_says_what_to_run(monkeypatch) -> Non
     )
 
 
+def test_what_is_installed_for_tests_starts_no_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine whose apt-get installs what it is told, and writes down how it was called."""
+    there, calls = tmp_path / "installed", tmp_path / "calls"
+    there.write_text("".join(f"{each} installed\n" for each in debian.PACKAGES))
+    _program(tmp_path / "dpkg-query", f'cat "{there}"')
+    _program(
+        tmp_path / "apt-get",
+        f'echo "$SYSTEMD_OFFLINE $*" >> "{calls}"',
+        'for word; do case "$word" in p*) echo "$word installed" >> "'
+        + str(there)
+        + '"; esac; done',
+    )
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("WEBPOOL_APT", raising=False)
+    monkeypatch.setattr(debian, "is_debian", lambda: True)
+    monkeypatch.setattr(debian.os, "geteuid", lambda: 0)
+    assert debian.install() == "packages are there"
+    assert debian.install(development=True) == "installed postgresql, pgbouncer"
+    update, install = calls.read_text().splitlines()
+    assert update.startswith("1 ") and update.endswith(" update")
+    assert install.startswith("1 ") and install.endswith(" postgresql pgbouncer")
+
+
+def _program(path: Path, *lines: str) -> None:
+    path.write_text("\n".join(("#!/bin/sh", *lines)))
+    path.chmod(0o755)
+
+
 def test_one_pool_per_home_and_a_stale_file_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "pool.json").write_text('{"pid": 999999}')

@@ -18,9 +18,11 @@ PACKAGES = (
     "webkit2gtk-driver",
     "xvfb",  # the display that WebKitGTK cannot do without
 )
-FOR_TESTS = ("postgresql",)
+FOR_TESTS = ("postgresql", "pgbouncer")
 APT = ("apt-get", "-q", "-y", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300")
 INSTALL = ("install", "--no-install-recommends")
+# Debian starts what it installs, such as a database on its port: systemctl then leaves services as they are.
+ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "SYSTEMD_OFFLINE": "1"}
 
 
 def is_debian() -> bool:
@@ -68,7 +70,7 @@ def install(*, development: bool = False) -> str:
 
 def _install(packages: list[str]) -> None:
     """The lists are updated first: older ones may name a browser of last year, and still install it."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {**os.environ, **ENVIRONMENT}
     try:
         run([*APT, "update"], env=environment)
         run([*APT, *INSTALL, *packages], env=environment)
