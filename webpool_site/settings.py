@@ -248,7 +248,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "BrowserStateEnum": "browsers.models.BrowserState",
         "RunStateEnum": "inference.models.runs.RUN_STATES",
-        "ShardStateEnum": "inference.models.runs.SHARD_STATES",
+        "StepStateEnum": "inference.models.runs.SHARD_STATES",
         "PlatformEnum": "inference.scheduling.wishes.PLATFORMS",
         "StrategyEnum": "inference.models.Strategy",
         "RedundancyEnum": "inference.models.Redundancy",

@@ -11,7 +11,7 @@ from django.db.models import Count
 from browsers.models import BackendProof
 from inference.core.ports import Port, read_ports
 from inference.documents import JsonObject
-from inference.models import OnnxModel, PlanShard
+from inference.models import OnnxModel, PlanStep
 
 _MOST_PROOFS: Final = 100
 
@@ -63,7 +63,7 @@ def _proofs(model: OnnxModel) -> list[JsonObject]:
     """What came of trying the model's files, its shards' included, on backends: counted by verdict."""
     files = {model.sha256: "the whole model"}
     files |= {item["sha256"]: item["name"] for item in model.components}
-    cut = PlanShard.objects.filter(plan__model=model).exclude(sha256="").select_related("plan")
+    cut = PlanStep.objects.filter(plan__model=model).exclude(sha256="").select_related("plan")
     for shard in cut:
         files.setdefault(shard.sha256, f"{shard.plan.way} shard {shard.index}")
     rows = BackendProof.objects.filter(sha256__in=files).order_by("kind", "backend", "verdict")

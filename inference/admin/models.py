@@ -27,7 +27,7 @@ from inference.admin.renewed import Renewed
 from inference.catalog import expectations, uploads
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, WebpoolError
-from inference.models import ModelType, OnnxModel, Plan, PlanShard
+from inference.models import ModelType, OnnxModel, Plan, PlanStep
 from inference.wire.serializers.models import crossing
 from webpool_site.telling import units
 
@@ -217,8 +217,8 @@ class OnnxModelAdmin(AddedByForm, Audited, Renewed[OnnxModel]):
         return units.size(model.file_bytes)
 
 
-class PlanShardInline(ReadOnly, TabularInline):
-    model = PlanShard
+class PlanStepInline(ReadOnly, TabularInline):
+    model = PlanStep
     fields = [
         "index", "kind", "group", "file_size", "weight_size", "copied_size", "share", "node_count",
         "depends_on", "crossing_tensors",
@@ -227,23 +227,23 @@ class PlanShardInline(ReadOnly, TabularInline):
     extra = 0
 
     @display(description="file")
-    def file_size(self, shard: PlanShard) -> str:
+    def file_size(self, shard: PlanStep) -> str:
         return units.size(shard.file_bytes)
 
     @display(description="weights")
-    def weight_size(self, shard: PlanShard) -> str:
+    def weight_size(self, shard: PlanStep) -> str:
         return units.size(shard.weight_bytes)
 
     @display(description="copied weights")
-    def copied_size(self, shard: PlanShard) -> str:
+    def copied_size(self, shard: PlanStep) -> str:
         return units.size(shard.copied_bytes)
 
     @display(description="share of the work")
-    def share(self, shard: PlanShard) -> str:
+    def share(self, shard: PlanStep) -> str:
         return units.number(shard.cost)
 
     @display(description="from earlier shards")
-    def crossing_tensors(self, shard: PlanShard) -> str:
+    def crossing_tensors(self, shard: PlanStep) -> str:
         return ", ".join(f"{p['name']} {p['dtype']}{p['shape']}" for p in crossing(shard)) or "none"
 
 
@@ -259,4 +259,4 @@ class PlanAdmin(ReadOnly, ModelAdmin):
         "data_parallel",
         "created_at",
     ]
-    inlines = [PlanShardInline]
+    inlines = [PlanStepInline]

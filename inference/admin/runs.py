@@ -15,14 +15,14 @@ from browsers.admin import ReadOnly, pretty
 from inference.admin import run_page
 from inference.admin.renewed import Renewed
 from inference.documents import JsonObject
-from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.models import Attempt, Outcome, Run, RunState, RunStep, StepState
 from inference.runs.metrics import milliseconds, prediction_metrics
 from inference.runs.options import recorded
 from webpool_site.telling import units
 
 
-class RunShardInline(ReadOnly, TabularInline):
-    model = RunShard
+class RunStepInline(ReadOnly, TabularInline):
+    model = RunStep
     fields = ["index", "kind", "state", "browser", "queued_at", "claimed_at", "finished_at"]
     readonly_fields = fields
     extra = 0
@@ -39,7 +39,7 @@ class RunAdmin(ReadOnly, Renewed[Run]):
     search_fields = ["id", "owner"]
     date_hierarchy = "created_at"
     show_full_result_count = False
-    inlines = [RunShardInline]
+    inlines = [RunStepInline]
     part_template = "inference/run.html"
 
     def part(self, row: Run) -> JsonObject:
@@ -102,8 +102,8 @@ class AttemptInline(ReadOnly, TabularInline):
     extra = 0
 
 
-@admin.register(RunShard)
-class RunShardAdmin(ReadOnly, ModelAdmin):
+@admin.register(RunStep)
+class RunStepAdmin(ReadOnly, ModelAdmin):
     list_before_template = "inference/page_age.html"
     list_display = ["id", "run_link", "index", "shown_state", "browser", "attempts", "finished_at"]
     list_filter = ["state", "browser"]
@@ -111,30 +111,30 @@ class RunShardAdmin(ReadOnly, ModelAdmin):
     show_full_result_count = False
     inlines = [AttemptInline]
     fields = [
-        "run_link", "index", "kind", "plan_shard", "shown_state", "browser", "attempts", "fence", "avoid",
+        "run_link", "index", "kind", "plan_step", "shown_state", "browser", "attempts", "fence", "avoid",
         "ready_at", "queued_at", "claimed_at", "finished_at",
     ]  # fmt: skip
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[RunShard]:
-        rows: QuerySet[RunShard] = super().get_queryset(request)
-        return rows.select_related("plan_shard__plan__model").order_by("-id")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RunStep]:
+        rows: QuerySet[RunStep] = super().get_queryset(request)
+        return rows.select_related("plan_step__plan__model").order_by("-id")
 
     @display(description="run")
-    def run_link(self, shard: RunShard) -> SafeString:
+    def run_link(self, shard: RunStep) -> SafeString:
         link = reverse("admin:inference_run_change", args=[shard.run_id])
         return format_html('<a href="{}">{}</a>', link, shard.run_id)
 
     @display(
         description="state",
         label={
-            ShardState.DONE: "success",
-            ShardState.RUNNING: "info",
-            ShardState.QUEUED: "info",
-            ShardState.FAILED: "danger",
-            ShardState.CANCELLED: "warning",
+            StepState.DONE: "success",
+            StepState.RUNNING: "info",
+            StepState.QUEUED: "info",
+            StepState.FAILED: "danger",
+            StepState.CANCELLED: "warning",
         },
     )
-    def shown_state(self, shard: RunShard) -> str:
+    def shown_state(self, shard: RunStep) -> str:
         return shard.state
 
 

@@ -7,7 +7,7 @@ import math
 from inference.core.ports import Port, read_ports
 from inference.errors import InvalidRequest
 from inference.graph.costs import assumed, item_bytes
-from inference.models import OnnxModel, PlanShard, Strategy
+from inference.models import OnnxModel, PlanStep, Strategy
 
 
 def default_strategy(model: OnnxModel, shards: int | None) -> str:
@@ -44,14 +44,14 @@ def check_strategy(model: OnnxModel, strategy: str, num_shards: int | None) -> N
         )
 
 
-def component_steps(model: OnnxModel) -> list[PlanShard]:
+def component_steps(model: OnnxModel) -> list[PlanStep]:
     """One step per component, in an order in which they can run."""
     seen: set[str] = set()
     given = {port.name for port in model.input_ports}
     steps = []
     for index, item in enumerate(model.components):
         steps.append(
-            PlanShard(
+            PlanStep(
                 index=index,
                 group=item["name"],
                 work_type=item.get("type", ""),

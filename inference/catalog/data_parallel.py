@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from inference.core.ports import Joined
 from inference.errors import InvalidRequest
 from inference.graph.batching.batch_axis import Verdict
-from inference.models import OnnxModel, PlanShard, StepKind, Strategy
+from inference.models import OnnxModel, PlanStep, StepKind, Strategy
 
 # What a batch can be split over besides whole copies, which is the strategy `data`.
 CUT = (Strategy.LAYER, Strategy.ATTENTION_FEEDFORWARD, Strategy.TENSOR)
@@ -57,7 +57,7 @@ def unproved(model: OnnxModel) -> str:
     )
 
 
-def copies(model: OnnxModel, steps: Sequence[PlanShard], parts: int) -> list[PlanShard]:
+def copies(model: OnnxModel, steps: Sequence[PlanStep], parts: int) -> list[PlanStep]:
     """The plan's steps for each part of a batch, then the one that puts the model's outputs together.
 
     Args:
@@ -76,7 +76,7 @@ def copies(model: OnnxModel, steps: Sequence[PlanShard], parts: int) -> list[Pla
         for name in (port.tensor for port in model.output_ports)
     ]
     waits_for = sorted({step for item in joined for step, _ in item.parts})
-    join = PlanShard(
+    join = PlanStep(
         index=len(repeated),
         kind=StepKind.JOIN,
         outputs=model.outputs,
@@ -87,8 +87,8 @@ def copies(model: OnnxModel, steps: Sequence[PlanShard], parts: int) -> list[Pla
 
 
 def _copy(
-    steps: Sequence[PlanShard], batch_part: int, parts: int, tensor_parts: int
-) -> Iterator[PlanShard]:
+    steps: Sequence[PlanStep], batch_part: int, parts: int, tensor_parts: int
+) -> Iterator[PlanStep]:
     offset = batch_part * len(steps)
     for step in steps:
         one = copy.copy(step)

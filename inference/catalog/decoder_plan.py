@@ -8,7 +8,7 @@ from inference import sandbox
 from inference.core.generation.stages import Decoder
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, PlanShard
+from inference.models import OnnxModel, PlanStep
 from inference.store.files import keep, made_files, path_of
 
 
@@ -24,7 +24,7 @@ def decoder_of(model: OnnxModel) -> Decoder:
     return Decoder.from_json(model.decoder)
 
 
-def decoder_steps(model: OnnxModel, stages: int) -> list[PlanShard]:
+def decoder_steps(model: OnnxModel, stages: int) -> list[PlanStep]:
     """So many stages in order; uncut, where the graph allows it, the model's own file.
 
     Raises:
@@ -47,7 +47,7 @@ def decoder_steps(model: OnnxModel, stages: int) -> list[PlanShard]:
                 called=known["called"],
                 folder=str(folder),
             ).document
-            steps = [PlanShard(**row) for row in rows]
+            steps = [PlanStep(**row) for row in rows]
             for step in steps:
                 keep(folder / Path(step.sha256).name, step.sha256)
         except ValueError as error:
@@ -55,12 +55,12 @@ def decoder_steps(model: OnnxModel, stages: int) -> list[PlanShard]:
     return steps
 
 
-def whole_stage(model: OnnxModel) -> PlanShard:
+def whole_stage(model: OnnxModel) -> PlanStep:
     """The model's own file as the only step of a plan; of a decoder, with what its inputs are."""
     stage = model.decoder["whole"] if model.decoder else None
     if stage is not None and model.summary["decoding"]["changed"]:
         stage = None
-    return PlanShard(
+    return PlanStep(
         index=0,
         sha256=model.sha256,
         file_bytes=model.file_bytes,

@@ -26,7 +26,7 @@ from browsers.core.answers.known import RULES, Known, KnownAnswer
 from browsers.core.protocol import WireTensor
 from inference import sandbox
 from inference.documents import Array, JsonObject
-from inference.models import PlanShard, StepKind
+from inference.models import PlanStep, StepKind
 from inference.sandbox import archives
 from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed, unpacked
 from inference.store.files import path_of as file_of
@@ -42,7 +42,7 @@ _UNTOLD: Final = (
 _KNOWN: dict[str, Known] = {}
 
 
-def make(steps: Sequence[PlanShard]) -> None:
+def make(steps: Sequence[PlanStep]) -> None:
     """Find out what of a plan's files is not known yet.
 
     Copies that share a batch have the same files: the first is enough.
@@ -63,7 +63,7 @@ def make(steps: Sequence[PlanShard]) -> None:
             made.replace(path_of(sha256))
 
 
-def _asked(steps: Sequence[PlanShard], computing: Sequence[PlanShard], folder: Path) -> str:
+def _asked(steps: Sequence[PlanStep], computing: Sequence[PlanStep], folder: Path) -> str:
     """Have every file's answers written into a folder; or why there are none."""
     largest = max(computing, key=lambda step: step.weight_bytes)
     if largest.weight_bytes > _MOST_BYTES:
@@ -85,7 +85,7 @@ def _asked(steps: Sequence[PlanShard], computing: Sequence[PlanShard], folder: P
     return ""
 
 
-def _told(step: PlanShard) -> JsonObject:
+def _told(step: PlanStep) -> JsonObject:
     """A step as the sandbox is told of it."""
     return {
         "sha256": step.sha256,

@@ -15,7 +15,7 @@ from inference.catalog.data_parallel import check_parallel, copies
 from inference.catalog.decoder_plan import decoder_steps, whole_stage
 from inference.core.tenants import is_counted
 from inference.errors import Busy, InvalidRequest, Unavailable
-from inference.models import OnnxModel, Plan, PlanShard, Strategy
+from inference.models import OnnxModel, Plan, PlanStep, Strategy
 from inference.store import transactions
 from inference.store.files import keep, made_files, path_of
 
@@ -28,7 +28,7 @@ _WHOLE_ALONE = (Strategy.LAYER, Strategy.TENSOR)
 _NO_FILES = (Strategy.NONE, Strategy.DATA, Strategy.COMPONENT)
 _COME_BACK_S = 3600.0
 _Way = tuple[int, str, int | None, int, bool]
-_KNOWN: dict[_Way, tuple[Plan, tuple[PlanShard, ...]]] = {}
+_KNOWN: dict[_Way, tuple[Plan, tuple[PlanStep, ...]]] = {}
 _MOST_KNOWN = 256
 
 
@@ -85,7 +85,7 @@ def ensure_plan(
             plan = Plan.objects.create(**wanted, tenant=tenant)
             for step in steps:
                 step.plan = plan
-            PlanShard.objects.bulk_create(steps)
+            PlanStep.objects.bulk_create(steps)
     except IntegrityError:  # somebody else cut it meanwhile: the same plan
         return Plan.objects.get(**wanted)
     return plan
@@ -118,7 +118,7 @@ def _admit(tenant: str, strategy: str) -> None:
         )
 
 
-def _check_files(steps: Sequence[PlanShard]) -> None:
+def _check_files(steps: Sequence[PlanStep]) -> None:
     """With the files' lock: none of them was deleted, with another plan, since it was found to be there."""
     gone = [step.sha256 for step in steps if step.sha256 and not path_of(step.sha256).exists()]
     if gone:
@@ -157,7 +157,7 @@ def usual_shards(strategy: str, asked: int | None) -> int | None:
     return asked
 
 
-def steps_of(plan: Plan) -> list[PlanShard]:
+def steps_of(plan: Plan) -> list[PlanStep]:
     return list(plan.shards.all())
 
 
@@ -169,7 +169,7 @@ def cached_plan(
     *,
     allow_unproved_split: bool = False,
     tenant: str = "",
-) -> tuple[Plan, tuple[PlanShard, ...]]:
+) -> tuple[Plan, tuple[PlanStep, ...]]:
     """A model's plan and steps, remembered by this process: plans never change.
 
     Raises:
@@ -199,7 +199,7 @@ def clear_cache() -> None:
     _KNOWN.clear()
 
 
-def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanShard]:
+def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanStep]:
     check_strategy(model, strategy, num_shards)
     if strategy == Strategy.COMPONENT:
         return component_steps(model)
@@ -220,7 +220,7 @@ def _cut(model: OnnxModel, strategy: str, num_shards: int | None) -> list[PlanSh
                 shards=num_shards,
                 folder=str(folder),
             ).document
-            steps = [PlanShard(**row) for row in rows]
+            steps = [PlanStep(**row) for row in rows]
             for sha256 in {step.sha256 for step in steps} - {""}:
                 keep(folder / Path(sha256).name, sha256)
         except ValueError as error:

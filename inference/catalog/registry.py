@@ -15,7 +15,7 @@ from inference.catalog.decoder_document import decoder_document
 from inference.catalog.tokenizer import Tokenizer
 from inference.checkpoints.described import Described
 from inference.errors import InvalidRequest, UnknownModel
-from inference.models import ModelType, OnnxModel, PlanShard
+from inference.models import ModelType, OnnxModel, PlanStep
 from inference.store import transactions
 from inference.store.files import files_dir, keep, made_files, path_of
 from inference.store.statements import Ask
@@ -141,7 +141,7 @@ def _still_named(files: set[str]) -> set[str]:
         named |= set(rows.values_list(field, flat=True))
     for components in OnnxModel.objects.exclude(components=[]).values_list("components", flat=True):
         named |= {item["sha256"] for item in components}
-    return named | set(PlanShard.objects.filter(sha256__in=files).values_list("sha256", flat=True))
+    return named | set(PlanStep.objects.filter(sha256__in=files).values_list("sha256", flat=True))
 
 
 def same_or_taken(existing: OnnxModel, sha256: str) -> OnnxModel:

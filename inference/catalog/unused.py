@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from inference.catalog import registry
-from inference.models import GenerationSession, Plan, PlanShard, Run
+from inference.models import GenerationSession, Plan, PlanStep, Run
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def _forget(plan_id: int) -> bool:
         plan = Plan.objects.select_for_update().filter(pk=plan_id).first()  # no run of it comes now
         if plan is None or plan.runs.exists() or plan.generations.exists():
             return False
-        files = set(PlanShard.objects.filter(plan=plan).values_list("sha256", flat=True))
+        files = set(PlanStep.objects.filter(plan=plan).values_list("sha256", flat=True))
         log.info("plan %s of model %s: nothing used it", plan.way, plan.model_id)
         plan.delete()
     registry.discard(files)

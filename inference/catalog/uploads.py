@@ -16,7 +16,7 @@ from browsers.core.failures import Category
 from inference.catalog import components, registry
 from inference.documents import JsonView
 from inference.errors import InvalidRequest, WebpoolError
-from inference.models import OnnxModel, PlanShard, SessionState
+from inference.models import OnnxModel, PlanStep, SessionState
 from inference.store import outbox
 
 _MOST_MANIFEST_BYTES = 2**20
@@ -160,7 +160,7 @@ def remove_model(model: OnnxModel) -> None:
             raise Conflict(f"{jobs} batch jobs of model {model.name} run; cancel them or wait")
         used = {model.sha256, model.tokenizer} - {""}
         used |= {item["sha256"] for item in model.components}
-        used |= set(PlanShard.objects.filter(plan__model=model).values_list("sha256", flat=True))
+        used |= set(PlanStep.objects.filter(plan__model=model).values_list("sha256", flat=True))
         outbox.keep_attempts_of(model)
         model.delete()
     registry.discard(used)

@@ -31,18 +31,18 @@ def load_plan(request: RunRequest) -> JsonObject:
     pool = pool_for(request)
     request, _ = resolve(request, model, pool, rows=None)
     plan, steps = plan_for(request, model, pool, rows=None)
-    plan_shards = [step for step in steps if step.kind == StepKind.COMPUTE]
+    plan_steps = [step for step in steps if step.kind == StepKind.COMPUTE]
     wishes = wishes_from(
         request.browsers, request.platform, request.pins, critical=request.critical
     )
-    views = [shard_view(step) for step in plan_shards]
+    views = [shard_view(step) for step in plan_steps]
     try:
         placed = place(views, pool, wishes)
     except NoBrowser as none:
         raise InvalidRequest(str(none)) from none
     loads = group(
         load_shard.s(shard.sha256, where.platform).set(queue=queue_of(where.browser))
-        for shard, where in zip(plan_shards, placed, strict=True)
+        for shard, where in zip(plan_steps, placed, strict=True)
     )()
     try:
         loaded = loads.get(timeout=settings.WEBPOOL_RUN_DEADLINE_S)
@@ -64,6 +64,6 @@ def load_plan(request: RunRequest) -> JsonObject:
                 "browser": where.browser,
                 "load_ms": item["load_ms"],
             }
-            for shard, where, item in zip(plan_shards, placed, loaded, strict=True)
+            for shard, where, item in zip(plan_steps, placed, loaded, strict=True)
         ],
     }

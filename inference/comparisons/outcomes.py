@@ -69,7 +69,7 @@ def is_open(cell: ComparisonCell) -> bool:
 
 
 def _attempts(run: Run) -> QuerySet[Attempt]:
-    rows = Attempt.objects.filter(shard__run=run).select_related("shard__plan_shard__plan")
+    rows = Attempt.objects.filter(shard__run=run).select_related("shard__plan_step__plan")
     return rows.order_by("shard__index", "pk")
 
 
@@ -94,7 +94,7 @@ def _measure(cell: ComparisonCell, attempts: Sequence[Attempt]) -> None:
 
 def _part(attempt: Attempt) -> Part:
     return Part(
-        attempt.shard.plan_shard.sha256,
+        attempt.shard.plan_step.sha256,
         attempt.warm,
         attempt.load_ms,
         attempt.compute_ms,
@@ -108,7 +108,7 @@ def _shard(attempt: Attempt) -> JsonObject:
 
 def _name(attempt: Attempt) -> str:
     """Of the attempt's shard: the component, else its number."""
-    step = attempt.shard.plan_shard
+    step = attempt.shard.plan_step
     return step.group if step.plan.strategy == Strategy.COMPONENT else f"shard {step.index}"
 
 
@@ -165,7 +165,7 @@ def _failed(cell: ComparisonCell, run: Run, category: Category, error: str) -> N
         return
     proof = None
     if attempt and category == Category.UNSUPPORTED_OPERATION:
-        proof = _proof_against(cell, attempt.shard.plan_shard.sha256)
+        proof = _proof_against(cell, attempt.shard.plan_step.sha256)
     wrong = proof is not None and proof.verdict == Verdict.WRONG
     cell.state = after_failures(category, turns=cell.turns, proved_wrong=wrong).value
     cell.error_category = category

@@ -14,7 +14,7 @@ from inference.comparisons import storage, ways
 from inference.comparisons.storage import Question
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, PlanShard
+from inference.models import OnnxModel, PlanStep
 from inference.sandbox.answer_file import IN, OUT
 from inference.store.files import path_of
 from inference.store.tensors import WireTensor, decode_array
@@ -117,7 +117,7 @@ def find(
     return Reference(question, files, answer.document["onnxruntime"], answer.document["doubt"])
 
 
-def _file(step: PlanShard) -> File:
+def _file(step: PlanStep) -> File:
     taken = {port.name: port.tensor for port in step.input_ports}
     return File(step.group, taken, known_answers.known(step.sha256))
 

@@ -10,7 +10,7 @@ from typing import Final
 from inference.catalog import plans
 from inference.catalog.component_plan import default_strategy
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, PlanShard, StepKind, Strategy
+from inference.models import OnnxModel, PlanStep, StepKind, Strategy
 from inference.runs.options import STRATEGIES
 
 _FORM: Final = re.compile(r"(?P<strategy>[a-z_]+)(?::(?P<shards>[1-9]\d{0,3}))?")
@@ -71,7 +71,7 @@ def _settled(model: OnnxModel, way: Way, tenant: str) -> Way:
     return Way(way.strategy, None if way.strategy in _ONE_WAY else plan.num_shards)
 
 
-def shards_of(model: OnnxModel, way: Way, tenant: str = "") -> list[PlanShard]:
+def shards_of(model: OnnxModel, way: Way, tenant: str = "") -> list[PlanStep]:
     """What browsers compute of the model in that way.
 
     Raises:

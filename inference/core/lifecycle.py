@@ -34,7 +34,7 @@ class RunState(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-class ShardState(enum.StrEnum):
+class StepState(enum.StrEnum):
     """Where a step stands: `waiting` for what it depends on, `ready` without a browser, …"""
 
     WAITING = "waiting"
@@ -46,7 +46,7 @@ class ShardState(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
-S = TypeVar("S", RunState, ShardState)
+S = TypeVar("S", RunState, StepState)
 
 
 @dataclass(frozen=True)
@@ -99,77 +99,75 @@ class Lifecycle(Generic[S]):
         ]
 
 
-_OPEN: Final = (ShardState.WAITING, ShardState.READY, ShardState.QUEUED, ShardState.RUNNING)
+_OPEN: Final = (StepState.WAITING, StepState.READY, StepState.QUEUED, StepState.RUNNING)
 
 QUEUE: Final = Move(
     "queue",
-    (ShardState.WAITING, ShardState.READY),
-    ShardState.QUEUED,
+    (StepState.WAITING, StepState.READY),
+    StepState.QUEUED,
     "all that it depends on is done, and, if it is a shard, a browser was chosen",
     raises_fence=True,
 )
 HOLD: Final = Move(
     "hold",
-    (ShardState.WAITING, ShardState.READY),
-    ShardState.READY,
+    (StepState.WAITING, StepState.READY),
+    StepState.READY,
     "all that it depends on is done, and no browser takes it now",
 )
 CLAIM: Final = Move(
     "claim",
-    (ShardState.QUEUED,),
-    ShardState.RUNNING,
+    (StepState.QUEUED,),
+    StepState.RUNNING,
     "the run's deadline has not passed, and nobody quarantined its browser; it counts as an attempt",
 )
 TAKE: Final = Move(
     "take",
-    (ShardState.QUEUED,),
-    ShardState.RUNNING,
+    (StepState.QUEUED,),
+    StepState.RUNNING,
     "as for claim, and its tenant's turn has come: the message was sent for another step",
     raises_fence=True,
 )
-FINISH: Final = Move("finish", (ShardState.RUNNING,), ShardState.DONE, "what it computed is stored")
+FINISH: Final = Move("finish", (StepState.RUNNING,), StepState.DONE, "what it computed is stored")
 ASK: Final = Move(
     "ask",
-    (ShardState.RUNNING,),
-    ShardState.READY,
+    (StepState.RUNNING,),
+    StepState.READY,
     "its answer is kept beside it, and another browser is asked to confirm it",
     raises_fence=True,
 )
 GIVE_UP: Final = Move(
     "give_up",
-    (ShardState.RUNNING,),
-    ShardState.READY,
+    (StepState.RUNNING,),
+    StepState.READY,
     "the attempt failed or was lost, and another is allowed",
     raises_fence=True,
 )
 RECALL: Final = Move(
     "recall",
-    (ShardState.QUEUED, ShardState.READY),
-    ShardState.READY,
+    (StepState.QUEUED, StepState.READY),
+    StepState.READY,
     "its message is lost, its browser is gone or drained, or it has none: it is placed anew",
     raises_fence=True,
 )
 RESEND: Final = Move(
     "resend",
-    (ShardState.QUEUED, ShardState.RUNNING),
-    ShardState.QUEUED,
+    (StepState.QUEUED, StepState.RUNNING),
+    StepState.QUEUED,
     "it is a join whose message or worker is gone",
     raises_fence=True,
 )
-FAIL: Final = Move(
-    "fail", (ShardState.RUNNING,), ShardState.FAILED, "no further attempt is allowed"
-)
+FAIL: Final = Move("fail", (StepState.RUNNING,), StepState.FAILED, "no further attempt is allowed")
 CANCEL: Final = Move(
     "cancel",
     _OPEN,
-    ShardState.CANCELLED,
+    StepState.CANCELLED,
     "its run has ended without an answer, or its other copy is done",
     fenced=False,
     raises_fence=True,
 )
 
 STEP: Final = Lifecycle(
-    ShardState.WAITING,
+    StepState.WAITING,
     (QUEUE, HOLD, CLAIM, TAKE, FINISH, ASK, GIVE_UP, RECALL, RESEND, FAIL, CANCEL),
 )
 
@@ -194,4 +192,4 @@ RUN_CANCEL: Final = Move(
 RUN: Final = Lifecycle(RunState.RUNNING, (RUN_SUCCEED, RUN_FAIL, RUN_CANCEL))
 
 # A browser has the step or will get it.
-UNDER_WAY: Final = (ShardState.QUEUED, ShardState.RUNNING)
+UNDER_WAY: Final = (StepState.QUEUED, StepState.RUNNING)

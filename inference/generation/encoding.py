@@ -15,7 +15,7 @@ from inference.core.generation.stages import Decoder
 from inference.documents import Array
 from inference.generation import placing
 from inference.ledger.endings import cancel
-from inference.models import Run, RunShard
+from inference.models import Run, RunStep
 from inference.runs import creation
 from inference.runs.answers import collect, release, wait_run
 from inference.store.tensors import encode_array
@@ -113,5 +113,5 @@ def heard(source: Encoding, run: Run) -> Heard:
     Raises:
         WebpoolError: it failed.
     """
-    browsers = RunShard.objects.filter(run=run).values_list("browser", flat=True)
+    browsers = RunStep.objects.filter(run=run).values_list("browser", flat=True)
     return Heard(collect(run, source.wanted), [browser for browser in browsers if browser])

@@ -50,7 +50,7 @@ def follow_stage(session_id: str, index: int, epoch: int) -> None:
     with worker.at_work():
         standby = (
             GenerationStandby.objects.select_related(
-                "stage__plan_shard", "stage__session__plan", "stage__session__model"
+                "stage__plan_step", "stage__session__plan", "stage__session__model"
             )
             .defer("stage__session__model__summary")
             .filter(stage__session__pk=session_id, stage__index=index, epoch=epoch, category="")
@@ -63,7 +63,7 @@ def follow_stage(session_id: str, index: int, epoch: int) -> None:
 
 def _row(worker: BrowserWorker, session_id: str, index: int, epoch: int) -> GenerationStage | None:
     """The stage, unless it has been given to somebody else, is open here, or its session has ended."""
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     return (
         rows.defer("session__model__summary")
         .filter(session__pk=session_id, index=index, epoch=epoch, browser=worker.id)
@@ -127,7 +127,7 @@ def _lost(row: GenerationStage, epoch: int, category: Category, why: str) -> Non
 
 
 def _held(row: GenerationStage, standby: GenerationStandby | None = None) -> HeldStage:
-    session, shard = row.session, row.plan_shard
+    session, shard = row.session, row.plan_step
     stages = session.plan.num_shards
     last = row.index == stages - 1
     takeover = _takeover(row) if standby is None else None

@@ -13,7 +13,7 @@ from inference.core.generation.asked import Asked
 from inference.core.generation.stages import Decoder, Stage
 from inference.core.placement import BrowserView, NoBrowser, ShardView, candidates, place
 from inference.graph.decoding.states import bytes_per_position
-from inference.models import OnnxModel, PlanShard, stage_of
+from inference.models import OnnxModel, PlanStep, stage_of
 from inference.scheduling.pool_view import snapshot, stages_held
 from inference.scheduling.wishes import wishes_from
 
@@ -94,7 +94,7 @@ def stages_that_fit(model: OnnxModel, asked: Asked, decoder: Decoder) -> int:
 
 
 def browser_for(
-    shard: PlanShard,
+    shard: PlanStep,
     asked: Asked,
     decoder: Decoder,
     *,

@@ -171,7 +171,7 @@ def _excused(row: GenerationStage, seconds: float) -> bool:
 
 def _stages() -> QuerySet[GenerationStage]:
     related = GenerationStage.objects.select_related(
-        "plan_shard", "session", "session__model", "session__plan"
+        "plan_step", "session", "session__model", "session__plan"
     )
     return related.defer("session__model__summary").filter(session__state=SessionState.RUNNING)
 
@@ -209,7 +209,7 @@ def _browser_for(row: GenerationStage, avoid: Mapping[str, str]) -> str:
     session = row.session
     others = session.stages.exclude(pk=row.pk).values_list("browser", flat=True)
     return placing.browser_for(
-        row.plan_shard,
+        row.plan_step,
         session.wanted,
         session.decoder,
         beside=Counter(others),

@@ -61,7 +61,7 @@ def of_session(session_id: str) -> JsonObject:
                 "epoch": row.epoch,
                 "states": len(row.stage.states),
                 "layers": _layers(row.stage, decoder),
-                "weight_bytes": row.plan_shard.weight_bytes,
+                "weight_bytes": row.plan_step.weight_bytes,
                 "unproved": row.unproved,
                 "standbys": [
                     {
@@ -73,7 +73,7 @@ def of_session(session_id: str) -> JsonObject:
                 ],
                 "step_ms": spent[row.index],
             }
-            for row in session.stages.select_related("plan_shard").prefetch_related("standbys")
+            for row in session.stages.select_related("plan_step").prefetch_related("standbys")
         ],
         "recoveries": [
             {

@@ -44,7 +44,7 @@ from inference.models import (
     GenerationStage,
     OnnxModel,
     Plan,
-    PlanShard,
+    PlanStep,
     SessionState,
 )
 from inference.runs import admission, quotas
@@ -170,14 +170,14 @@ def _placed(
     try:
         count = asked.shards or placing.stages_that_fit(model, asked, decoder)
         plan = decoders.plan_for(model, count)
-        shards = list(PlanShard.objects.filter(plan=plan).order_by("index"))
+        shards = list(PlanStep.objects.filter(plan=plan).order_by("index"))
         for shard in shards:
             shard.plan = plan
             browser = placing.browser_for(shard, asked, decoder, beside=used, avoid={}, views=views)
             used[browser] += 1
             rows.append(
                 GenerationStage(
-                    plan_shard=shard, index=shard.index, browser=browser, given_at=clock.now()
+                    plan_step=shard, index=shard.index, browser=browser, given_at=clock.now()
                 )
             )
     except NoBrowser as none:
@@ -195,9 +195,9 @@ def _kept(model: OnnxModel, asked: Asked, owner: str) -> prefixes.Prefix | None:
 def _beside(prefix: prefixes.Prefix) -> tuple[Plan, Sequence[GenerationStage]]:
     """Each stage goes where the cache is that it begins with (unsaved)."""
     plan = prefix.session.plan
-    shards = PlanShard.objects.filter(plan=plan).order_by("index")
+    shards = PlanStep.objects.filter(plan=plan).order_by("index")
     return plan, [
-        GenerationStage(plan_shard=shard, index=shard.index, browser=browser, given_at=clock.now())
+        GenerationStage(plan_step=shard, index=shard.index, browser=browser, given_at=clock.now())
         for shard, browser in zip(shards, prefix.browsers, strict=True)
     ]
 

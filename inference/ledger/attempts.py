@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from inference.models import Attempt, Outcome, RunShard
+from inference.models import Attempt, Outcome, RunStep
 from inference.store.paths import without_paths
 from inference.store.statements import Insert
 
@@ -43,7 +43,7 @@ class AttemptFacts:
 
 
 def write(
-    shard: RunShard,
+    shard: RunStep,
     outcome: Outcome,
     facts: AttemptFacts,
     finished_at: datetime,

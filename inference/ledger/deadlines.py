@@ -21,7 +21,7 @@ from browsers import clock
 from browsers.core.failures import Category
 from inference.ledger import endings, redispatch
 from inference.ledger.endings import Actions
-from inference.models import Run, RunShard, ShardState, StepKind
+from inference.models import Run, RunStep, StepKind, StepState
 from inference.scheduling.pool_view import snapshot
 
 
@@ -56,14 +56,14 @@ def _error(run: Run, why: str) -> str:
     return f"{why} by the deadline ({run.deadline_at.isoformat(timespec='milliseconds')})"
 
 
-def _waiting(run: Run) -> RunShard | None:
+def _waiting(run: Run) -> RunStep | None:
     """A shard of the run that found no browser."""
-    related = RunShard.objects.select_related("run", "plan_shard", "run__plan", "run__model")
+    related = RunStep.objects.select_related("run", "plan_step", "run__plan", "run__model")
     shards = related.defer("run__model__summary").filter(run=run.pk, kind=StepKind.COMPUTE)
-    return shards.filter(state=ShardState.READY).first()
+    return shards.filter(state=StepState.READY).first()
 
 
-def _why_waiting(shard: RunShard) -> str:
+def _why_waiting(shard: RunStep) -> str:
     try:
         none = redispatch.why_waiting(shard, snapshot())
     except redis.exceptions.RedisError as error:

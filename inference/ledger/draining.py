@@ -9,7 +9,7 @@ from browsers.state import drains
 from browsers.state.live import living
 from inference.core.lifecycle import UNDER_WAY
 from inference.ledger import redispatch, sweep
-from inference.models import RunShard
+from inference.models import RunStep
 from inference.scheduling.pool_view import get_browser, snapshot
 
 
@@ -60,7 +60,7 @@ def undrain(browser_id: str) -> bool:
 
 def left(browser_id: str) -> int:
     """Shards that the browser holds, queued or running: 0 means that nothing is cut off by its end."""
-    return RunShard.objects.outstanding(*UNDER_WAY).filter(browser=browser_id).count()
+    return RunStep.objects.outstanding(*UNDER_WAY).filter(browser=browser_id).count()
 
 
 def _move_queued(browser_id: str) -> int:

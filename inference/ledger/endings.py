@@ -15,7 +15,7 @@ import redis.exceptions
 from browsers import clock
 from browsers.core.failures import Category
 from inference.documents import JsonObject, JsonView
-from inference.models import Run, RunShard, RunState
+from inference.models import Run, RunState, RunStep
 from inference.store import run_moves, step_moves, tensors, transactions, wakeups
 from inference.store.doubts import doubt_of
 from inference.store.inputs import inputs_of
@@ -28,7 +28,7 @@ UNHEARD = timedelta(seconds=10)
 Actions = list[Callable[[], None]]
 
 
-def succeed(run: Run, shards: Sequence[RunShard], now: datetime) -> Actions:
+def succeed(run: Run, shards: Sequence[RunStep], now: datetime) -> Actions:
     """Every shard is done: the model's outputs are known by reference.
 
     Inside the caller's transaction, like `fail`; returns what to do after its commit.

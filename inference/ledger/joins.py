@@ -16,7 +16,7 @@ from inference.core.ports import Joined
 from inference.graph.join import join
 from inference.graph.steps import JoinSpec
 from inference.ledger import claims, endings, results
-from inference.models import PlanShard
+from inference.models import PlanStep
 from inference.store import tensors
 from inference.store.ports import specs
 from inference.store.tensors import TensorRef, WireTensor
@@ -30,7 +30,7 @@ def execute(step_id: int, fence: int) -> bool:
     try:
         refs = claims.part_refs(step)
         joined = [
-            _joined(item, step.plan_shard, refs[item.tensor]) for item in step.plan_shard.joined
+            _joined(item, step.plan_step, refs[item.tensor]) for item in step.plan_step.joined
         ]
         stored = tensors.store(step.run_id, joined)
     except (tensors.TensorLost, ValueError, redis.exceptions.OutOfMemoryError) as error:
@@ -44,7 +44,7 @@ def execute(step_id: int, fence: int) -> bool:
     return results.record_join(step, named)
 
 
-def _joined(item: Joined, step: PlanShard, refs: Sequence[TensorRef]) -> WireTensor:
+def _joined(item: Joined, step: PlanStep, refs: Sequence[TensorRef]) -> WireTensor:
     name = item.tensor
     parts = tensors.fetch([(name, ref) for ref in refs])
     if item.axis == 0:

@@ -15,7 +15,7 @@ from browsers.state.live import LiveBrowser
 from inference.core.placement import DEFAULT_TASK_MS
 from inference.core.stealing import left_of, total
 from inference.ledger import claims
-from inference.models import RunShard, ShardState, StepKind
+from inference.models import RunStep, StepKind, StepState
 
 _OF_EACH: Final = 256  # steps of a tenant, in each line, that are looked at
 MS: Final = timedelta(milliseconds=1)
@@ -25,7 +25,7 @@ MS: Final = timedelta(milliseconds=1)
 class InLine:
     """A queued step; `ahead_ms`: how long what comes before it takes, None: not known."""
 
-    step: RunShard
+    step: RunStep
     ahead_ms: float | None
 
 
@@ -39,15 +39,15 @@ def lines(browsers: Mapping[str, LiveBrowser], now: datetime) -> Iterator[InLine
     for step in _queued(browsers):
         claims.with_plan(step)
         yield InLine(step, ahead[step.browser])
-        itself = _compute_ms(browsers[step.browser], step.plan_shard.sha256)
+        itself = _compute_ms(browsers[step.browser], step.plan_step.sha256)
         ahead[step.browser] = total((ahead[step.browser], itself))
 
 
 def _running(browsers: Mapping[str, LiveBrowser], now: datetime) -> dict[str, list[float | None]]:
     """What each browser's running steps still take; a browser at something else is not there."""
     found: dict[str, list[float | None]] = defaultdict(list)
-    rows = _steps(ShardState.RUNNING, browsers).values_list(
-        "browser", "plan_shard__sha256", "claimed_at"
+    rows = _steps(StepState.RUNNING, browsers).values_list(
+        "browser", "plan_step__sha256", "claimed_at"
     )
     for browser, sha256, claimed_at in rows:
         elapsed_ms = (now - (claimed_at or now)) / MS
@@ -63,15 +63,15 @@ def _compute_ms(browser: LiveBrowser, sha256: str) -> float | None:
     return model.compute_ms + DEFAULT_TASK_MS
 
 
-def _queued(browsers: Collection[str]) -> QuerySet[RunShard]:
+def _queued(browsers: Collection[str]) -> QuerySet[RunStep]:
     turn = Window(
         RowNumber(), partition_by=[F("browser"), F("run__tenant")], order_by=["queued_at", "pk"]
     )
-    steps = _steps(ShardState.QUEUED, browsers).annotate(turn=turn).filter(turn__lte=_OF_EACH)
+    steps = _steps(StepState.QUEUED, browsers).annotate(turn=turn).filter(turn__lte=_OF_EACH)
     return steps.select_related("run").order_by("turn", "queued_at", "pk")
 
 
-def _steps(state: ShardState, browsers: Collection[str]) -> QuerySet[RunShard]:
-    return RunShard.objects.outstanding(state).filter(
+def _steps(state: StepState, browsers: Collection[str]) -> QuerySet[RunStep]:
+    return RunStep.objects.outstanding(state).filter(
         kind=StepKind.COMPUTE, browser__in=list(browsers)
     )

@@ -9,11 +9,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from inference.models import Run, RunShard, ShardState, StepKind
+from inference.models import Run, RunStep, StepKind, StepState
 from inference.store.statements import Ask
 
 _DUE = Ask("due_runs", Run, ("deadline_at", "created_at"))
-_OPEN = Ask("open_steps", RunShard, ("queued_at",))
+_OPEN = Ask("open_steps", RunStep, ("queued_at",))
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class OpenSteps:
     """Steps of one kind and state that one browser has, or nobody (""); `overdue`: queued for long."""
 
     kind: StepKind
-    state: ShardState
+    state: StepState
     browser: str
     count: int
     overdue: int
@@ -40,11 +40,11 @@ def runs_are_older_than(moment: datetime) -> bool:
 
 
 def open_steps(
-    kind: StepKind, states: Collection[ShardState], *, queued_before: datetime
+    kind: StepKind, states: Collection[StepState], *, queued_before: datetime
 ) -> list[OpenSteps]:
     """The steps of that kind in one of these states, of each browser."""
     found = [
-        OpenSteps(StepKind(of_kind), ShardState(state), browser, count, overdue)
+        OpenSteps(StepKind(of_kind), StepState(state), browser, count, overdue)
         for of_kind, state, browser, count, overdue in _OPEN(queued_at=queued_before)
     ]
     return [steps for steps in found if steps.kind == kind and steps.state in states]

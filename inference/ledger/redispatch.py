@@ -18,7 +18,7 @@ from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import BrowserView
 from inference.ledger.claims import others, steps_of
 from inference.ledger.endings import Actions, fail, follow_up
-from inference.models import Attempt, Outcome, Run, RunShard, ShardState
+from inference.models import Attempt, Outcome, Run, RunStep, StepState
 from inference.scheduling import dispatch
 from inference.scheduling.pool_view import snapshot
 from inference.store import step_moves, transactions
@@ -36,7 +36,7 @@ def pool_now() -> list[BrowserView]:
 
 
 def fail_if_hopeless(
-    run: Run, stuck: Sequence[dispatch.NoBrowser], steps: Iterable[RunShard], now: datetime
+    run: Run, stuck: Sequence[dispatch.NoBrowser], steps: Iterable[RunStep], now: datetime
 ) -> Actions:
     """End a run of whose steps one can be taken by nobody, and has no copy that is under way."""
     under_way = {step.index for step in steps if step.state in UNDER_WAY}
@@ -55,7 +55,7 @@ def _what_they_said(run: Run, index: int) -> str:
 
 
 def place_again(
-    shard: RunShard, pool: Sequence[BrowserView], now: datetime, *, prefer_same: bool = False
+    shard: RunStep, pool: Sequence[BrowserView], now: datetime, *, prefer_same: bool = False
 ) -> tuple[bool, Actions]:
     """Whether a browser was found, and what to do after the commit."""
     siblings = [step for step in steps_of(shard.run) if step.pk != shard.pk]
@@ -72,10 +72,10 @@ def place_again(
 
 
 @transactions.repeated
-def redispatch(shard: RunShard) -> bool:
+def redispatch(shard: RunStep) -> bool:
     """Send a queued or ready shard again, wherever is best now; False when it had moved on or waits."""
     now, pool = clock.now(), pool_now()
-    if shard.state == ShardState.READY and _still_waits(shard, pool):
+    if shard.state == StepState.READY and _still_waits(shard, pool):
         return False  # as before: nothing to write down
     shard = copy.copy(shard)
     with transactions.of_run(shard.run_id):
@@ -87,7 +87,7 @@ def redispatch(shard: RunShard) -> bool:
 
 
 @transactions.repeated
-def redispatch_to(shard: RunShard, pool: Sequence[BrowserView]) -> str:
+def redispatch_to(shard: RunStep, pool: Sequence[BrowserView]) -> str:
     """Send a queued shard to one of these browsers; returns its id, "" where the shard had moved on."""
     shard = copy.copy(shard)
     with transactions.of_run(shard.run_id):
@@ -98,22 +98,22 @@ def redispatch_to(shard: RunShard, pool: Sequence[BrowserView]) -> str:
     return shard.browser if sent else ""
 
 
-def _still_waits(shard: RunShard, pool: Sequence[BrowserView]) -> bool:
+def _still_waits(shard: RunStep, pool: Sequence[BrowserView]) -> bool:
     none = why_waiting(shard, pool)
     if none is None:
         return False
     return not none.lasting or others(shard).filter(state__in=UNDER_WAY).exists()
 
 
-def why_waiting(shard: RunShard, pool: Sequence[BrowserView]) -> dispatch.NoBrowser | None:
+def why_waiting(shard: RunStep, pool: Sequence[BrowserView]) -> dispatch.NoBrowser | None:
     """Why no browser of the pool takes a ready shard; None when one would."""
     return dispatch.why_none(shard, others(shard), pool)
 
 
-def queued_on(browser_id: str) -> list[RunShard]:
+def queued_on(browser_id: str) -> list[RunStep]:
     """What waits for a browser, first in first."""
-    queued = RunShard.objects.outstanding(ShardState.QUEUED).filter(browser=browser_id)
-    related = queued.select_related("run", "plan_shard", "run__plan", "run__model")
+    queued = RunStep.objects.outstanding(StepState.QUEUED).filter(browser=browser_id)
+    related = queued.select_related("run", "plan_step", "run__plan", "run__model")
     return list(related.defer("run__model__summary").order_by("queued_at", "pk"))
 
 
@@ -125,7 +125,7 @@ def move_queued(browser_id: str) -> int:
     return sum(map(redispatch, queued_on(browser_id)))
 
 
-def join_again(join: RunShard) -> bool:
+def join_again(join: RunStep) -> bool:
     """Send a join again whose message or worker is gone; False when it had moved on."""
     if not step_moves.resend(join, clock.now()):
         return False

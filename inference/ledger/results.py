@@ -51,9 +51,9 @@ from inference.ledger.redispatch import (
 from inference.models import (
     Outcome,
     Run,
-    RunShard,
-    ShardState,
+    RunStep,
     StepKind,
+    StepState,
 )
 from inference.scheduling import dispatch
 from inference.store import doubts, step_moves, tensors, transactions
@@ -68,10 +68,10 @@ class Glance:
 
     _FRESH_S = 0.05
 
-    def __init__(self, step: RunShard) -> None:
+    def __init__(self, step: RunStep) -> None:
         self._wanted = any(
             step.index in later.depends_on and later.kind == StepKind.COMPUTE
-            for later in plan_steps(step.plan_shard.plan_id)
+            for later in plan_steps(step.plan_step.plan_id)
         )
         self._seen: list[BrowserView] = []
         self._taken = float("-inf")
@@ -91,7 +91,7 @@ class Glance:
 
 
 def record_success(
-    shard: RunShard,
+    shard: RunStep,
     outputs: Mapping[str, TensorRef],
     facts: AttemptFacts,
     glance: Glance | None = None,
@@ -100,14 +100,14 @@ def record_success(
 
     `outputs` by the names of the file's ports.
     """
-    tensor_of = shard.plan_shard.tensor_of
+    tensor_of = shard.plan_step.tensor_of
     named = {tensor_of[name]: ref for name, ref in outputs.items()}
     return _record(shard, named, facts, glance or Glance(shard))
 
 
 @transactions.repeated
 def ask_another(
-    shard: RunShard,
+    shard: RunStep,
     outputs: Mapping[str, TensorRef],
     doubt: Doubt,
     facts: AttemptFacts,
@@ -119,7 +119,7 @@ def ask_another(
     `doubt`: why, and the earlier answers. None, and nothing is changed, when no browser could take it now,
     unless one `must`: then it waits for one. An answer that comes too late is written down as such.
     """
-    tensor_of = shard.plan_shard.tensor_of
+    tensor_of = shard.plan_step.tensor_of
     named = {tensor_of[name]: ref for name, ref in outputs.items()}
     doubt = doubt.after(KeptAnswer(shard.browser, facts.backend, named))
     asked = copy.copy(shard)
@@ -145,14 +145,14 @@ def drop_answers(refs: Iterable[TensorRef]) -> None:
     follow_up([lambda: tensors.drop(refs)])
 
 
-def record_join(join: RunShard, outputs: Mapping[str, TensorRef]) -> bool:
+def record_join(join: RunStep, outputs: Mapping[str, TensorRef]) -> bool:
     """Write down what a join made and send what it made ready; False when it had moved on."""
     return _record(join, outputs, None, Glance(join))
 
 
 @transactions.repeated
 def _record(
-    step: RunShard, outputs: Mapping[str, TensorRef], facts: AttemptFacts | None, glance: Glance
+    step: RunStep, outputs: Mapping[str, TensorRef], facts: AttemptFacts | None, glance: Glance
 ) -> bool:
     answered_at = clock.now()
     step, pool = copy.copy(step), glance.pool()
@@ -184,7 +184,7 @@ def advance(run: Run) -> bool:
     return bool(after)
 
 
-def _advance(finished: RunShard, pool: Sequence[BrowserView], now: datetime) -> Actions:
+def _advance(finished: RunStep, pool: Sequence[BrowserView], now: datetime) -> Actions:
     """Inside the transaction of a result: promote steps, or finish the run."""
     run = finished.run
     if len(plan_steps(run.plan_id)) == 1:
@@ -196,7 +196,7 @@ def _go_on(
     run: Run,
     pool: Sequence[BrowserView],
     now: datetime,
-    send: Callable[[Sequence[RunShard], Sequence[RunShard]], None],
+    send: Callable[[Sequence[RunStep], Sequence[RunStep]], None],
 ) -> Actions:
     steps = steps_of(run)
     if all_done(steps):
@@ -212,13 +212,13 @@ def _go_on(
     return [lambda: send(sent, steps)]
 
 
-def record_failure(shard: RunShard, category: Category, message: str, facts: AttemptFacts) -> None:
+def record_failure(shard: RunStep, category: Category, message: str, facts: AttemptFacts) -> None:
     """Write down a failed attempt, then retry, move or give up as `core.retry` decides."""
     _give_up_attempt(shard, Outcome.FAILED, category, message, facts)
 
 
 @transactions.repeated
-def fail_run(shard: RunShard, category: Category, message: str, facts: AttemptFacts) -> None:
+def fail_run(shard: RunStep, category: Category, message: str, facts: AttemptFacts) -> None:
     """End the run because of this shard: no retry anywhere could help."""
     shard = copy.copy(shard)
     with transactions.of_run(shard.run_id):
@@ -238,29 +238,29 @@ def owner_died(browser_id: str, reason: str, *, category: Category = Category.BR
     Returns how many shards were taken.
     """
     dispatch.forget_messages(browser_id)
-    held = _with_run(RunShard.objects.outstanding(*UNDER_WAY)).filter(browser=browser_id)
+    held = _with_run(RunStep.objects.outstanding(*UNDER_WAY)).filter(browser=browser_id)
     taken = sum(_take(shard, category, reason) for shard in held)
     wake_waiters(clock.now() - UNHEARD, browser_id)
     return taken
 
 
-def _take(shard: RunShard, category: Category, reason: str) -> bool:
+def _take(shard: RunStep, category: Category, reason: str) -> bool:
     """Take a step from its browser; False when it had moved on, or waits for another one."""
-    if shard.state == ShardState.QUEUED:
+    if shard.state == StepState.QUEUED:
         if redispatch(shard):
             return True
         # A claim that had begun when we looked, and was committed since, took it under the same fence.
-        running = RunShard.objects.filter(state=ShardState.RUNNING)
+        running = RunStep.objects.filter(state=StepState.RUNNING)
         since = _with_run(running).filter(pk=shard.pk, fence=shard.fence)
         return any(lose(claimed, category, reason) for claimed in since)
     return lose(shard, category, reason)
 
 
-def _with_run(steps: QuerySet[RunShard]) -> QuerySet[RunShard]:
-    return steps.select_related("run", "plan_shard", "run__plan", "run__model")
+def _with_run(steps: QuerySet[RunStep]) -> QuerySet[RunStep]:
+    return steps.select_related("run", "plan_step", "run__plan", "run__model")
 
 
-def lose(shard: RunShard, category: Category, reason: str) -> bool:
+def lose(shard: RunStep, category: Category, reason: str) -> bool:
     """Give up an attempt of which nothing more will be heard; False when the shard had moved on."""
     facts = AttemptFacts(shard.browser, started_at=shard.claimed_at or clock.now())
     return _give_up_attempt(shard, Outcome.LOST, category, reason, facts)
@@ -268,7 +268,7 @@ def lose(shard: RunShard, category: Category, reason: str) -> bool:
 
 @transactions.repeated
 def _give_up_attempt(
-    shard: RunShard, outcome: Outcome, category: Category, message: str, facts: AttemptFacts
+    shard: RunStep, outcome: Outcome, category: Category, message: str, facts: AttemptFacts
 ) -> bool:
     decision = retry.decide(
         category,

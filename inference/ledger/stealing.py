@@ -23,7 +23,7 @@ from inference.core.placement import BrowserView
 from inference.core.stealing import total, worth_moving
 from inference.ledger import claims, open_work, redispatch
 from inference.ledger.lines import MS, InLine, lines
-from inference.models import ShardState, StepKind
+from inference.models import StepKind, StepState
 from inference.scheduling import dispatch
 from inference.scheduling.pool_view import snapshot, stages_held
 
@@ -34,7 +34,7 @@ WAITS_LONG: Final = timedelta(seconds=3)
 def steal(now: datetime) -> None:
     """Give each idle browser one step that has waited long for a busy one, if it is done sooner there."""
     before = now - WAITS_LONG
-    queued = open_work.open_steps(StepKind.COMPUTE, (ShardState.QUEUED,), queued_before=before)
+    queued = open_work.open_steps(StepKind.COMPUTE, (StepState.QUEUED,), queued_before=before)
     if not (sources := {steps.browser for steps in queued if steps.overdue}):
         return
     alive = living()

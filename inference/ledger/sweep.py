@@ -35,7 +35,7 @@ from browsers.redis import client
 from browsers.state import drains, live
 from browsers.state.live import LiveBrowser, living
 from inference.ledger import claims, deadlines, endings, open_work, redispatch, results, stealing
-from inference.models import Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Run, RunState, RunStep, StepKind, StepState
 from inference.store.under_way import under_way
 
 log = logging.getLogger(__name__)
@@ -68,17 +68,17 @@ def _try(steps: Sequence[Callable[[datetime], None]], now: datetime) -> bool:
     return complete
 
 
-def _steps(kind: StepKind, state: ShardState) -> QuerySet[RunShard]:
-    steps = RunShard.objects.outstanding(state).filter(kind=kind)
-    related = steps.select_related("run", "plan_shard", "run__plan", "run__model")
+def _steps(kind: StepKind, state: StepState) -> QuerySet[RunStep]:
+    steps = RunStep.objects.outstanding(state).filter(kind=kind)
+    related = steps.select_related("run", "plan_step", "run__plan", "run__model")
     return related.defer("run__model__summary")
 
 
-def _shards(state: ShardState) -> QuerySet[RunShard]:
+def _shards(state: StepState) -> QuerySet[RunStep]:
     return _steps(StepKind.COMPUTE, state)
 
 
-def _joins(state: ShardState) -> QuerySet[RunShard]:
+def _joins(state: StepState) -> QuerySet[RunStep]:
     return _steps(StepKind.JOIN, state)
 
 
@@ -88,9 +88,9 @@ def _repeat_drains(_now: datetime) -> None:
 
 
 def _take_from_the_dead(now: datetime) -> None:
-    under_way = (ShardState.QUEUED, ShardState.RUNNING)
+    under_way = (StepState.QUEUED, StepState.RUNNING)
     held = open_work.open_steps(StepKind.COMPUTE, under_way, queued_before=now)
-    computing = {steps.browser for steps in held if steps.state == ShardState.RUNNING}
+    computing = {steps.browser for steps in held if steps.state == StepState.RUNNING}
     alive = living() if held else {}
     leases_count = live.leases_count()  # asked after it: a pause may have been in between
     for browser_id in sorted({steps.browser for steps in held}):
@@ -111,7 +111,7 @@ def _take_abandoned(browser: LiveBrowser) -> None:
     if browser.idle_since is None:
         return
     idle_since = datetime.fromtimestamp(browser.idle_since, UTC)
-    left = _shards(ShardState.RUNNING).filter(browser=browser.id, claimed_at__lt=idle_since)
+    left = _shards(StepState.RUNNING).filter(browser=browser.id, claimed_at__lt=idle_since)
     for shard in left:
         results.lose(
             shard, Category.INTERNAL, f"{browser.id} computed it, but could not write it down"
@@ -119,14 +119,14 @@ def _take_abandoned(browser: LiveBrowser) -> None:
 
 
 def _place_waiting(now: datetime) -> None:
-    waiting = open_work.open_steps(StepKind.COMPUTE, (ShardState.READY,), queued_before=now)
+    waiting = open_work.open_steps(StepKind.COMPUTE, (StepState.READY,), queued_before=now)
     if waiting and any(browser.state == "ready" for browser in living().values()):
         place_waiting()
 
 
 def place_waiting() -> int:
     """Try again to place every shard that found no browser; returns how many were sent."""
-    waiting = _shards(ShardState.READY).filter(run__state=RunState.RUNNING)
+    waiting = _shards(StepState.READY).filter(run__state=RunState.RUNNING)
     return sum(redispatch.redispatch(shard) for shard in waiting.order_by("ready_at")[:_AT_MOST])
 
 
@@ -137,12 +137,12 @@ def _send_lost_messages(now: datetime) -> None:
     worker that computes may hold one more in its hands.
     """
     before = now - LOST_MESSAGE_AFTER
-    queued = open_work.open_steps(StepKind.COMPUTE, (ShardState.QUEUED,), queued_before=before)
+    queued = open_work.open_steps(StepKind.COMPUTE, (StepState.QUEUED,), queued_before=before)
     if not any(steps.overdue for steps in queued):
         return
-    overdue = _shards(ShardState.QUEUED).filter(queued_at__lt=before)
+    overdue = _shards(StepState.QUEUED).filter(queued_at__lt=before)
     waiting = Counter(overdue.order_by().values_list("browser", flat=True))
-    running = RunShard.objects.outstanding(ShardState.RUNNING).filter(browser__in=waiting)
+    running = RunStep.objects.outstanding(StepState.RUNNING).filter(browser__in=waiting)
     at_work = set(running.order_by().values_list("browser", flat=True))
     for browser_id, count in waiting.items():
         held = client().llen(queue_of(browser_id)) + (browser_id in at_work)
@@ -151,20 +151,20 @@ def _send_lost_messages(now: datetime) -> None:
             _send_again(shard)
 
 
-def _send_again(shard: RunShard) -> None:
+def _send_again(shard: RunStep) -> None:
     log.warning("shard %s: its message to %s was lost, sending again", shard, shard.browser)
     redispatch.redispatch(shard)
 
 
 def _join_again(now: datetime) -> None:
-    under_way = (ShardState.QUEUED, ShardState.RUNNING)
+    under_way = (StepState.QUEUED, StepState.RUNNING)
     if not open_work.open_steps(StepKind.JOIN, under_way, queued_before=now):
         return
-    waiting = _joins(ShardState.QUEUED).filter(queued_at__lt=now - LOST_MESSAGE_AFTER)
+    waiting = _joins(StepState.QUEUED).filter(queued_at__lt=now - LOST_MESSAGE_AFTER)
     if not client().llen(CONTROL_QUEUE):
         for join in waiting[:_AT_MOST]:
             redispatch.join_again(join)
-    for join in _joins(ShardState.RUNNING)[:_AT_MOST]:
+    for join in _joins(StepState.RUNNING)[:_AT_MOST]:
         if join.claimed_at and join.claimed_at + join.attempts * _LONG_JOIN < now:
             redispatch.join_again(join)
 
@@ -179,7 +179,7 @@ def _go_on(now: datetime) -> None:
 
 def restart_joins() -> None:
     """Send every join again that was under way: the control worker, just started, does none yet."""
-    for join in _joins(ShardState.RUNNING):
+    for join in _joins(StepState.RUNNING):
         redispatch.join_again(join)
 
 

@@ -17,7 +17,7 @@ from django.db import connection
 
 from inference.core.turns import Turns
 from inference.ledger import claims
-from inference.models import Run, RunShard
+from inference.models import Run, RunStep
 from inference.store.statements import Select, read_sql, rows
 
 _RUN = Select(Run, ("id",))
@@ -28,7 +28,7 @@ _TRIES = 3
 
 def claim_next(
     browser_id: str, message: tuple[int, int], turns: Turns, now: datetime
-) -> RunShard | None:
+) -> RunStep | None:
     """Take a step for the browser, on a message that names a step and its fence.
 
     None, a normal answer: nothing waits for it, or nothing that it may have.

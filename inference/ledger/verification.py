@@ -26,7 +26,7 @@ from inference.core.verification import Next, judge, suspicion
 from inference.ledger import results
 from inference.ledger.attempts import AttemptFacts
 from inference.ledger.claims import copies, has_copies, others
-from inference.models import Outcome, PlanShard, Redundancy, RunShard, ShardState
+from inference.models import Outcome, PlanStep, Redundancy, RunStep, StepState
 from inference.store import tensors
 from inference.store.doubts import Doubt, KeptAnswer, doubt_of
 from inference.store.tensors import TensorRef, WireTensor, decode_array
@@ -36,7 +36,7 @@ _AS_ASKED = "computed twice, as asked"
 
 
 def settle(
-    shard: RunShard,
+    shard: RunStep,
     outputs: Sequence[WireTensor],
     refs: Sequence[TensorRef],
     odd: Sequence[str],
@@ -60,14 +60,14 @@ def settle(
         _blame_late(shard, outputs, doubt.why)
 
 
-def _doubt(shard: RunShard, odd: Sequence[str]) -> Doubt | None:
+def _doubt(shard: RunStep, odd: Sequence[str]) -> Doubt | None:
     if shard.run.redundancy == Redundancy.COMPARE:
         return Doubt(_AS_ASKED, compared=True)
     return Doubt("; ".join(odd), compared=False) if odd else None
 
 
 def _confirm(
-    shard: RunShard,
+    shard: RunStep,
     doubt: Doubt,
     outputs: Sequence[WireTensor],
     named: Mapping[str, TensorRef],
@@ -101,12 +101,12 @@ def _confirm(
         for at in verdict.wrong:
             _blame(shard, answers[at].browser, shard.browser, why)
         if odd and not verdict.wrong:
-            _remember(shard.plan_shard, odd)
+            _remember(shard.plan_step, odd)
         results.drop_answers(doubt.refs)
         _blame_copies(shard, outputs, backend)
 
 
-def _blame_copies(shard: RunShard, outputs: Sequence[WireTensor], backend: str) -> None:
+def _blame_copies(shard: RunStep, outputs: Sequence[WireTensor], backend: str) -> None:
     """Hold the answers that were kept of the shard's copies against the one that counts."""
     if not has_copies(shard):
         return
@@ -120,9 +120,9 @@ def _blame_copies(shard: RunShard, outputs: Sequence[WireTensor], backend: str) 
         results.drop_answers(doubt.refs)
 
 
-def _blame_late(shard: RunShard, outputs: Sequence[WireTensor], why: str) -> None:
+def _blame_late(shard: RunStep, outputs: Sequence[WireTensor], why: str) -> None:
     """Hold an odd answer that comes too late against the one that counts, as far as that is still known."""
-    first = copies(shard).filter(state=ShardState.DONE).first()
+    first = copies(shard).filter(state=StepState.DONE).first()
     if first is None:
         return
     counts = KeptAnswer(first.browser, "", tensors.refs_of(first.outputs))
@@ -130,47 +130,47 @@ def _blame_late(shard: RunShard, outputs: Sequence[WireTensor], why: str) -> Non
         _blame(shard, shard.browser, first.browser, why)
 
 
-def oddities(shard: RunShard, outputs: Sequence[WireTensor]) -> list[str]:
+def oddities(shard: RunStep, outputs: Sequence[WireTensor]) -> list[str]:
     """What is odd about those outputs that are the model's, and that two browsers have not agreed on yet."""
     ours = {port.name for port in shard.run.model.output_ports}
-    tensor_of = shard.plan_shard.tensor_of
+    tensor_of = shard.plan_step.tensor_of
     found = [
         f"{tensor_of[tensor.name]} is {what}"
         for tensor in outputs
         if tensor_of[tensor.name] in ours and (what := suspicion(decode_array(tensor)))
     ]
-    step = shard.plan_shard
+    step = shard.plan_step
     if set(found) - set(step.usual):  # another process may have learned it meanwhile
-        step.usual = PlanShard.objects.values_list("usual", flat=True).get(pk=step.pk)
+        step.usual = PlanStep.objects.values_list("usual", flat=True).get(pk=step.pk)
     return [what for what in found if what not in step.usual]
 
 
 def _agrees(
-    shard: RunShard, earlier: KeptAnswer, outputs: Sequence[WireTensor], backend: str
+    shard: RunStep, earlier: KeptAnswer, outputs: Sequence[WireTensor], backend: str
 ) -> bool | None:
     """Whether an earlier answer is the same; None where the store has lost it: it says nothing any more.
 
     `backend` is the one of `outputs`, `earlier` says its own where it is known.
     """
     names = [tensor.name for tensor in outputs]
-    tensor_of = shard.plan_shard.tensor_of
+    tensor_of = shard.plan_step.tensor_of
     try:
         kept = tensors.fetch([(name, earlier.outputs[tensor_of[name]]) for name in names])
     except tensors.TensorLost:
         return None
     if earlier.backend == backend == "wasm":
         return same_bits(outputs, kept)
-    tolerance = known_answers.known(shard.plan_shard.sha256).tolerance
+    tolerance = known_answers.known(shard.plan_step.sha256).tolerance
     return not disagreement(outputs, kept, tolerance=tolerance)
 
 
-def _blame(shard: RunShard, wrong: str, right: str, why: str) -> None:
+def _blame(shard: RunStep, wrong: str, right: str, why: str) -> None:
     message = f"run {shard}: {wrong} answered otherwise than {right} ({why})"
     log.error("%s", message)
-    breakers.failed(wrong, Category.WRONG_ANSWER, sha256=shard.plan_shard.sha256)
+    breakers.failed(wrong, Category.WRONG_ANSWER, sha256=shard.plan_step.sha256)
     Incident.objects.create(browser_id=wrong, category=Category.WRONG_ANSWER, message=message)
 
 
-def _remember(step: PlanShard, odd: Sequence[str]) -> None:
+def _remember(step: PlanStep, odd: Sequence[str]) -> None:
     step.usual = sorted({*step.usual, *odd})
-    PlanShard.objects.filter(pk=step.pk).update(usual=step.usual)
+    PlanStep.objects.filter(pk=step.pk).update(usual=step.usual)

@@ -711,7 +711,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.CreateModel(
-            name="PlanShard",
+            name="PlanStep",
             fields=[
                 (
                     "id",
@@ -865,11 +865,11 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
-                    "plan_shard",
+                    "plan_step",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
-                        to="inference.planshard",
+                        to="inference.planstep",
                     ),
                 ),
             ],
@@ -1111,7 +1111,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="RunShard",
+            name="RunStep",
             fields=[
                 (
                     "id",
@@ -1180,11 +1180,11 @@ class Migration(migrations.Migration):
                 ("claimed_at", models.DateTimeField(null=True)),
                 ("finished_at", models.DateTimeField(null=True)),
                 (
-                    "plan_shard",
+                    "plan_step",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
-                        to="inference.planshard",
+                        to="inference.planstep",
                     ),
                 ),
                 (
@@ -1276,7 +1276,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="attempt_rows",
-                        to="inference.runshard",
+                        to="inference.runstep",
                     ),
                 ),
             ],
@@ -1324,7 +1324,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
-            model_name="planshard",
+            model_name="planstep",
             constraint=models.UniqueConstraint(fields=("plan", "index"), name="one_shard_each"),
         ),
         migrations.AddConstraint(
@@ -1368,7 +1368,7 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=("job", "index"), name="one_batch_each"),
         ),
         migrations.AddIndex(
-            model_name="runshard",
+            model_name="runstep",
             index=models.Index(
                 condition=models.Q(("state__in", ["ready", "queued", "running"])),
                 fields=["state", "browser"],
@@ -1376,9 +1376,9 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
-            model_name="runshard",
+            model_name="runstep",
             constraint=models.UniqueConstraint(
-                fields=("run", "index", "copy"), name="one_run_shard_each"
+                fields=("run", "index", "copy"), name="one_run_step_each"
             ),
         ),
     ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from inference.core.lifecycle import RunState, ShardState
+from inference.core.lifecycle import RunState, StepState
 from inference.models.audit import AuditEntry, Entrance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
-from inference.models.catalog import ModelType, OnnxModel, Plan, PlanShard, StepKind, Strategy
+from inference.models.catalog import ModelType, OnnxModel, Plan, PlanStep, StepKind, Strategy
 from inference.models.comparisons import Comparison, ComparisonCell, ComparisonState
 from inference.models.generation import (
     GenerationMemory,
@@ -23,7 +23,7 @@ from inference.models.runs import (
     Redundancy,
     Run,
     RunQuerySet,
-    RunShard,
+    RunStep,
 )
 
 __all__ = [
@@ -47,15 +47,15 @@ __all__ = [
     "OnnxModel",
     "Outcome",
     "Plan",
-    "PlanShard",
+    "PlanStep",
     "Redundancy",
     "Run",
     "RunQuerySet",
-    "RunShard",
     "RunState",
+    "RunStep",
     "SessionState",
-    "ShardState",
     "StepKind",
+    "StepState",
     "Strategy",
     "stage_of",
 ]

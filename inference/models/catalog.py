@@ -123,12 +123,12 @@ class Plan(models.Model):
         return f"{copies}{cut}"
 
     @property
-    def computing(self) -> list[PlanShard]:
+    def computing(self) -> list[PlanStep]:
         """The steps that browsers do: the plan's shards."""
         return [step for step in self.shards.all() if step.kind == StepKind.COMPUTE]
 
     @property
-    def joining(self) -> list[PlanShard]:
+    def joining(self) -> list[PlanStep]:
         """The steps that the control worker does."""
         return [step for step in self.shards.all() if step.kind == StepKind.JOIN]
 
@@ -138,7 +138,7 @@ class StepKind(models.TextChoices):
     JOIN = "join", "parts joined by the control worker"
 
 
-class PlanShard(models.Model):
+class PlanStep(models.Model):
     """One step of a plan: the file a browser loads, or how parts are joined; and what must come before.
 
     A port says under which name its tensor is known to the run (`tensor`) where that is not its own.

@@ -10,10 +10,10 @@ from inference.core.generation import telling
 from inference.core.generation.asked import Asked, Ending
 from inference.core.generation.stages import Decoder, Stage
 from inference.core.generation.telling import asked_from_json
-from inference.models.catalog import OnnxModel, Plan, PlanShard
+from inference.models.catalog import OnnxModel, Plan, PlanStep
 
 
-def stage_of(shard: PlanShard) -> Stage:
+def stage_of(shard: PlanStep) -> Stage:
     """The stage that a step of a decoder's plan is."""
     assert shard.stage is not None, f"{shard} is no stage of a decoder"
     return Stage.from_json(shard.stage)
@@ -92,7 +92,7 @@ class GenerationStage(models.Model):
     """Who holds a stage of a session. Whoever gives it to somebody else raises its epoch."""
 
     session = models.ForeignKey(GenerationSession, on_delete=models.CASCADE, related_name="stages")
-    plan_shard = models.ForeignKey(PlanShard, on_delete=models.CASCADE, related_name="+")
+    plan_step = models.ForeignKey(PlanStep, on_delete=models.CASCADE, related_name="+")
     index = models.PositiveIntegerField()
     epoch = models.PositiveIntegerField(default=1)
     browser = models.CharField(max_length=64, blank=True, help_text="blank: none could take it yet")
@@ -119,7 +119,7 @@ class GenerationStage(models.Model):
     @property
     def stage(self) -> Stage:
         """What it takes and gives."""
-        return stage_of(self.plan_shard)
+        return stage_of(self.plan_step)
 
 
 class GenerationStandby(models.Model):

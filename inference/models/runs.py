@@ -13,22 +13,22 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 from django.db.models.sql.compiler import SQLCompiler
 
-from inference.core.lifecycle import RUN, RunState, ShardState
+from inference.core.lifecycle import RUN, RunState, StepState
 from inference.documents import JsonObject
-from inference.models.catalog import OnnxModel, Plan, PlanShard, StepKind
+from inference.models.catalog import OnnxModel, Plan, PlanStep, StepKind
 
 _READS: dict[str, str] = {
-    ShardState.WAITING: "waiting for what it depends on",
-    ShardState.READY: "ready, no browser yet",
+    StepState.WAITING: "waiting for what it depends on",
+    StepState.READY: "ready, no browser yet",
 }
 
 
-def _choices(states: type[RunState] | type[ShardState]) -> list[tuple[str, str]]:
+def _choices(states: type[RunState] | type[StepState]) -> list[tuple[str, str]]:
     return [(state.value, _READS.get(state, state.value.capitalize())) for state in states]
 
 
 RUN_STATES = _choices(RunState)
-SHARD_STATES = _choices(ShardState)
+SHARD_STATES = _choices(StepState)
 
 
 class Redundancy(models.TextChoices):
@@ -101,12 +101,12 @@ class Run(models.Model):
         return str(self.id)
 
     @property
-    def computing(self) -> list[RunShard]:
+    def computing(self) -> list[RunStep]:
         """The steps that browsers do: the run's shards."""
         return [step for step in self.shards.all() if step.kind == StepKind.COMPUTE]
 
     @property
-    def joining(self) -> list[RunShard]:
+    def joining(self) -> list[RunStep]:
         """The steps that the control worker does."""
         return [step for step in self.shards.all() if step.kind == StepKind.JOIN]
 
@@ -128,14 +128,14 @@ class Outstanding(models.Lookup):
         return f"{state} IN ('ready', 'queued', 'running')", tuple(parameters)
 
 
-class RunShardQuerySet(models.QuerySet["RunShard"]):
-    def outstanding(self, *states: ShardState) -> RunShardQuerySet:
+class RunStepQuerySet(models.QuerySet["RunStep"]):
+    def outstanding(self, *states: StepState) -> RunStepQuerySet:
         """Those in one of these states, which are among ready, queued and running; by their index."""
         indexed: JsonObject = {"state__outstanding": True}
         return self.filter(**indexed, state__in=states)
 
 
-class RunShard(models.Model):
+class RunStep(models.Model):
     """One step of one run; the row that workers claim. Joins have no attempts and no browser.
 
     With `Redundancy.FIRST` a shard has two rows, its copies; when one is done the other is cancelled.
@@ -143,7 +143,7 @@ class RunShard(models.Model):
 
     # No index of its own: the constraint's begins with it, and each step would write both.
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="shards", db_index=False)
-    plan_shard = models.ForeignKey(PlanShard, on_delete=models.CASCADE, related_name="+")
+    plan_step = models.ForeignKey(PlanStep, on_delete=models.CASCADE, related_name="+")
     index = models.PositiveIntegerField()
     copy = models.PositiveSmallIntegerField(default=0, help_text="0, or 1: the same once more")
     kind = models.CharField(max_length=8, choices=StepKind.choices, help_text="as in its plan")
@@ -161,12 +161,12 @@ class RunShard(models.Model):
     claimed_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
-    objects = RunShardQuerySet.as_manager()
+    objects = RunStepQuerySet.as_manager()
 
     class Meta:
         ordering = ["index", "copy"]
         constraints = [
-            models.UniqueConstraint(fields=["run", "index", "copy"], name="one_run_shard_each")
+            models.UniqueConstraint(fields=["run", "index", "copy"], name="one_run_step_each")
         ]
         indexes = [
             models.Index(
@@ -180,7 +180,7 @@ class RunShard(models.Model):
         return f"{self.run_id} #{self.index}" + ("b" if self.copy else "")
 
 
-RunShard._meta.get_field("state").register_lookup(Outstanding)
+RunStep._meta.get_field("state").register_lookup(Outstanding)
 
 
 class Outcome(models.TextChoices):
@@ -194,7 +194,7 @@ class Outcome(models.TextChoices):
 class Attempt(models.Model):
     """One computation of a shard in a browser, as measured; also the outbox of history."""
 
-    shard = models.ForeignKey(RunShard, on_delete=models.CASCADE, related_name="attempt_rows")
+    shard = models.ForeignKey(RunStep, on_delete=models.CASCADE, related_name="attempt_rows")
     number = models.PositiveIntegerField()
     outcome = models.CharField(max_length=16, choices=Outcome.choices)
     browser = models.CharField(max_length=64)

@@ -20,8 +20,8 @@ from inference.errors import (
 from inference.ledger import deadlines
 from inference.models import (
     Run,
-    RunShard,
     RunState,
+    RunStep,
 )
 from inference.store import tensors, wakeups
 from inference.store.statements import Ask
@@ -32,7 +32,7 @@ _ASK_DATABASE_EVERY_S = 5.0
 # Each of them holds a thread of the web server, and its connection to the database.
 _WAITING_AT_MOST = 32
 _waiting = threading.BoundedSemaphore(_WAITING_AT_MOST)
-_PLACES = Ask("places", RunShard, ("run_id",))
+_PLACES = Ask("places", RunStep, ("run_id",))
 
 
 def wait_run(run: Run) -> Run:

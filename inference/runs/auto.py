@@ -20,12 +20,12 @@ from inference.errors import InvalidRequest
 from inference.graph.batching.batch_axis import Verdict
 from inference.models import (
     OnnxModel,
-    PlanShard,
+    PlanStep,
     Run,
-    RunShard,
     RunState,
-    ShardState,
+    RunStep,
     StepKind,
+    StepState,
     Strategy,
 )
 from inference.runs.metrics import milliseconds
@@ -157,7 +157,7 @@ def _way(
     return costs.Way(strategy, shards, tuple(map(_step, steps)), rows, data_parallel)
 
 
-def _step(step: PlanShard) -> costs.Step:
+def _step(step: PlanStep) -> costs.Step:
     return costs.Step(
         index=step.index,
         sha256=step.sha256,
@@ -196,8 +196,8 @@ def hop_rates(_period: int) -> costs.Rates:
     ]
     joins = [
         took
-        for ready, finished in RunShard.objects.filter(
-            kind=StepKind.JOIN, state=ShardState.DONE, run__state=RunState.SUCCEEDED
+        for ready, finished in RunStep.objects.filter(
+            kind=StepKind.JOIN, state=StepState.DONE, run__state=RunState.SUCCEEDED
         )
         .order_by("-pk")
         .values_list("ready_at", "finished_at")[:_RATES_RUNS]

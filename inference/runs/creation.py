@@ -23,10 +23,10 @@ from inference.errors import (
 from inference.ledger import deadlines, endings
 from inference.models import (
     OnnxModel,
-    PlanShard,
+    PlanStep,
     Redundancy,
     Run,
-    RunShard,
+    RunStep,
     StepKind,
 )
 from inference.runs import admission, quotas, store_quota
@@ -40,7 +40,7 @@ from inference.store.inputs import to_json
 from inference.store.statements import Insert
 from inference.store.tensors import WireTensor
 
-_RUN, _STEPS = Insert(Run), Insert(RunShard)
+_RUN, _STEPS = Insert(Run), Insert(RunStep)
 
 
 def create_run(request: RunRequest, *, taken: bool = False) -> Run:
@@ -74,7 +74,7 @@ def _create_run(request: RunRequest, deadline_at: datetime, taken: bool) -> Run:
     model = registry.cached_model(request.model)
     prepared = prepare(model, request.inputs)
     request, prediction = resolve(request, model, pool, rows=_rows(prepared))
-    plan, plan_shards = plan_for(request, model, pool, rows=_rows(prepared))
+    plan, plan_steps = plan_for(request, model, pool, rows=_rows(prepared))
     total = sum(len(tensor.data) for tensor in prepared.tensors)
     if total > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         raise TooLarge(
@@ -99,11 +99,11 @@ def _create_run(request: RunRequest, deadline_at: datetime, taken: bool) -> Run:
         created_at=now,
         deadline_at=deadline_at,
     )
-    shards = new_steps(run, plan_shards)
+    shards = new_steps(run, plan_steps)
     run.taken = taken
-    ready = [step for step in shards if not step.plan_shard.depends_on]
+    ready = [step for step in shards if not step.plan_step.depends_on]
     if len(shards) == 1:
-        run.selection = dispatch.select(run, plan_shards[0], pool)
+        run.selection = dispatch.select(run, plan_steps[0], pool)
     sent, stuck = dispatch.assign(run, ready, (), pool, now)
     lasting = next((none for none in stuck if none.lasting), None)
     if lasting is not None:
@@ -142,20 +142,20 @@ def _said(error: redis.exceptions.RedisError) -> str:
     return str(error).rpartition("caused error: ")[2]
 
 
-def new_steps(run: Run, plan_shards: Iterable[PlanShard]) -> list[RunShard]:
+def new_steps(run: Run, plan_steps: Iterable[PlanStep]) -> list[RunStep]:
     """The run's steps (unsaved), each waiting; two copies of each shard where the first answer counts."""
     doubled = run.redundancy == Redundancy.FIRST
     return [
-        RunShard(
+        RunStep(
             run=run,
-            plan_shard=plan_shard,
-            index=plan_shard.index,
+            plan_step=plan_step,
+            index=plan_step.index,
             copy=copy,
-            kind=plan_shard.kind,
+            kind=plan_step.kind,
             state=STEP.initial,
         )
-        for plan_shard in plan_shards
-        for copy in range(2 if doubled and plan_shard.kind == StepKind.COMPUTE else 1)
+        for plan_step in plan_steps
+        for copy in range(2 if doubled and plan_step.kind == StepKind.COMPUTE else 1)
     ]
 
 
@@ -197,18 +197,18 @@ def _store_inputs(
 
 
 def _split(
-    run: Run, steps: Sequence[RunShard], pool: Sequence[BrowserView], rows: int | None
+    run: Run, steps: Sequence[RunStep], pool: Sequence[BrowserView], rows: int | None
 ) -> list[int] | None:
     """How many rows each part of a batch gets: as the measured speed of its first browser allows."""
-    firsts: dict[int, RunShard] = {}
+    firsts: dict[int, RunStep] = {}
     for step in steps:
-        if step.plan_shard.batch_part is not None:
-            firsts.setdefault(step.plan_shard.batch_part, step)
+        if step.plan_step.batch_part is not None:
+            firsts.setdefault(step.plan_step.batch_part, step)
     if not firsts or rows is None:
         return None
     by_id = {browser.id: browser for browser in pool}
     speeds = [
-        by_id[first.browser].row_ms.get(first.plan_shard.sha256) if first.browser else None
+        by_id[first.browser].row_ms.get(first.plan_step.sha256) if first.browser else None
         for _, first in sorted(firsts.items())
     ]
     return shares(rows, speeds)
@@ -225,7 +225,7 @@ def split_rows(tensor: WireTensor, rows: Sequence[int]) -> list[WireTensor]:
 
 
 @transactions.repeated
-def _insert(run: Run, shards: Sequence[RunShard], size: int) -> None:
+def _insert(run: Run, shards: Sequence[RunStep], size: int) -> None:
     """`size`: of the inputs, in bytes; many requests at once may have found room for the same ones."""
     with transactions.alone("admission"):
         quotas.admit_run(run)

@@ -8,7 +8,7 @@ from datetime import datetime
 from inference.catalog.data_parallel import splits_batch
 from inference.core.lifecycle import STEP
 from inference.documents import JsonObject
-from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Attempt, Outcome, Run, RunState, RunStep, StepKind, StepState
 
 
 def run_metrics(run: Run) -> JsonObject:
@@ -23,7 +23,7 @@ def run_metrics(run: Run) -> JsonObject:
     long that took. Under `prediction`, for runs with strategy auto: what was expected, and by how much it
     was wrong.
     """
-    steps = list(run.shards.select_related("plan_shard"))
+    steps = list(run.shards.select_related("plan_step"))
     shards = [step for step in steps if step.kind == StepKind.COMPUTE]
     attempts = attempts_by_shard(shards)
     counted = _counted(shards)
@@ -31,8 +31,8 @@ def run_metrics(run: Run) -> JsonObject:
     return {
         "inference_time_ms": milliseconds(run.created_at, run.finished_at),
         "component_count": len(counted),
-        "successful_components": states.count(ShardState.DONE),
-        "failed_components": states.count(ShardState.FAILED),
+        "successful_components": states.count(StepState.DONE),
+        "failed_components": states.count(StepState.FAILED),
         "shard_type": run.plan.strategy,
         "data_parallel": run.plan.data_parallel,
         "batch_split": batch_split(run),
@@ -59,10 +59,10 @@ def batch_split(run: Run) -> str | None:
     return str(run.model.batch.verdict)
 
 
-def _counted(shards: Sequence[RunShard]) -> list[RunShard]:
+def _counted(shards: Sequence[RunStep]) -> list[RunStep]:
     """One of each shard: the copy that is done, else the one that is nearest to it."""
-    nearest = (ShardState.FAILED, ShardState.CANCELLED, *STEP.open, ShardState.DONE)
-    best: dict[int, RunShard] = {}
+    nearest = (StepState.FAILED, StepState.CANCELLED, *STEP.open, StepState.DONE)
+    best: dict[int, RunStep] = {}
     for shard in shards:
         known = best.get(shard.index)
         if known is None or nearest.index(shard.state) > nearest.index(known.state):
@@ -70,7 +70,7 @@ def _counted(shards: Sequence[RunShard]) -> list[RunShard]:
     return [best[index] for index in sorted(best)]
 
 
-def attempts_by_shard(shards: Sequence[RunShard]) -> dict[int, list[Attempt]]:
+def attempts_by_shard(shards: Sequence[RunStep]) -> dict[int, list[Attempt]]:
     """Every attempt of the shards in order, in one query; a key for each shard."""
     grouped: dict[int, list[Attempt]] = {shard.pk: [] for shard in shards}
     for attempt in Attempt.objects.filter(shard__in=grouped).order_by("number", "pk"):
@@ -86,12 +86,12 @@ def deciding(attempts: Sequence[Attempt]) -> Attempt | None:
     return attempts[-1] if attempts else None
 
 
-def shard_metrics(shard: RunShard, attempts: Sequence[Attempt]) -> JsonObject:
+def shard_metrics(shard: RunStep, attempts: Sequence[Attempt]) -> JsonObject:
     """One shard's part of `run_metrics`."""
     best = deciding(attempts)
     return {
         "index": shard.index,
-        "group": shard.plan_shard.group,
+        "group": shard.plan_step.group,
         "state": shard.state,
         "browser": (best.browser if best else shard.browser) or None,
         "browser_version": (best.browser_version or None) if best else None,
@@ -148,7 +148,7 @@ def _error(predicted_ms: float, measured_ms: float | None) -> float | None:
     return (measured_ms - predicted_ms) / measured_ms if measured_ms else None
 
 
-def join_metrics(join: RunShard) -> JsonObject:
+def join_metrics(join: RunStep) -> JsonObject:
     """One join's part of `run_metrics`."""
     return {
         "index": join.index,

@@ -16,7 +16,7 @@ from inference.catalog.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
-from inference.models import OnnxModel, Plan, PlanShard, StepKind, Strategy
+from inference.models import OnnxModel, Plan, PlanStep, StepKind, Strategy
 from inference.runs import auto, quotas
 from inference.scheduling.pool_view import absent, snapshot
 from inference.scheduling.wishes import check_wishes
@@ -157,7 +157,7 @@ def resolve(
 
 def plan_for(
     request: RunRequest, model: OnnxModel, pool: Sequence[BrowserView], *, rows: int | None
-) -> tuple[Plan, Sequence[PlanShard]]:
+) -> tuple[Plan, Sequence[PlanStep]]:
     """The plan with its shards, cut now if it never was; `rows` is the batch, None: not known.
 
     Raises:

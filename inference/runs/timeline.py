@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from inference.models import Attempt, Outcome, Run, RunShard
+from inference.models import Attempt, Outcome, Run, RunStep
 from inference.runs.metrics import attempts_by_shard
 
 
@@ -24,7 +24,7 @@ class Bar:
 class Row:
     """One attempt to compute a shard, or a join, which the control worker did (`attempt` None)."""
 
-    shard: RunShard
+    shard: RunStep
     attempt: Attempt | None
     bars: tuple[Bar, ...]
     failed: bool
@@ -42,7 +42,7 @@ def timeline(run: Run) -> Timeline | None:
     Within an attempt only the lengths of load, transfer and compute were measured, not their order:
     they are drawn one after another, each where the one before ends.
     """
-    shards = list(run.shards.select_related("plan_shard"))
+    shards = list(run.shards.select_related("plan_step"))
     attempts = attempts_by_shard(shards)
     ends = [attempt.finished_at for rows in attempts.values() for attempt in rows]
     if not ends:
@@ -71,7 +71,7 @@ class _Scale:
         return self.bar(kind, self.at(start), self.at(end) - self.at(start))
 
 
-def _rows(shard: RunShard, attempts: Sequence[Attempt], scale: _Scale) -> Iterator[Row]:
+def _rows(shard: RunStep, attempts: Sequence[Attempt], scale: _Scale) -> Iterator[Row]:
     for attempt in attempts:
         failed = attempt.outcome not in (Outcome.SUCCEEDED, Outcome.DOUBTED)
         yield Row(shard, attempt, tuple(_bars(attempt, scale)), failed)

@@ -36,12 +36,12 @@ from inference.core.placement import (
 from inference.documents import JsonObject
 from inference.graph.steps import Role
 from inference.models import (
-    PlanShard,
+    PlanStep,
     Redundancy,
     Run,
-    RunShard,
-    ShardState,
+    RunStep,
     StepKind,
+    StepState,
     Strategy,
 )
 from inference.scheduling import advice
@@ -81,12 +81,12 @@ def forget_messages(browser_id: str) -> None:
         log.warning("the queue of %s was not emptied: %s", browser_id, error)
 
 
-def wishes_of(run: Run, step: PlanShard) -> Wishes:
+def wishes_of(run: Run, step: PlanStep) -> Wishes:
     """What the run's caller asked for, and what history knows of the step where nothing was asked for."""
     return advice.advise(asked_of(run), run.model, run.selection, step.work_type)
 
 
-def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> JsonObject | None:
+def select(run: Run, step: PlanStep, pool: Sequence[BrowserView]) -> JsonObject | None:
     """What history or exploration decides for a whole run; see `selection.select`."""
     if not advice.decides(asked_of(run), run.model):
         return None
@@ -101,11 +101,11 @@ def select(run: Run, step: PlanShard, pool: Sequence[BrowserView]) -> JsonObject
 
 def assign(
     run: Run,
-    ready: Sequence[RunShard],
-    steps: Iterable[RunShard],
+    ready: Sequence[RunStep],
+    steps: Iterable[RunStep],
     pool: Sequence[BrowserView],
     now: datetime,
-) -> tuple[list[RunShard], list[NoBrowser]]:
+) -> tuple[list[RunStep], list[NoBrowser]]:
     """Choose where each of `ready` goes and set its fields (unsaved).
 
     Returns what is queued, and which shards found no browser. Those that may find one later become
@@ -126,7 +126,7 @@ def assign(
 
 
 def why_none(
-    step: RunShard, steps: Iterable[RunShard], pool: Sequence[BrowserView]
+    step: RunStep, steps: Iterable[RunStep], pool: Sequence[BrowserView]
 ) -> NoBrowser | None:
     """Why no browser of the pool would take a shard now, whatever its state; None: one would."""
     found = _Choice(step.run, steps, pool).browser_for(step)
@@ -134,7 +134,7 @@ def why_none(
 
 
 def takers(
-    step: RunShard, steps: Iterable[RunShard], pool: Sequence[BrowserView]
+    step: RunStep, steps: Iterable[RunStep], pool: Sequence[BrowserView]
 ) -> list[tuple[Candidate, bool]]:
     """Who of the pool can take a shard now, best first; of each, whether something speaks against it.
 
@@ -183,12 +183,12 @@ class _Choice:
     `steps` are the run's others, with the browsers that they have.
     """
 
-    def __init__(self, run: Run, steps: Iterable[RunShard], pool: Sequence[BrowserView]) -> None:
+    def __init__(self, run: Run, steps: Iterable[RunStep], pool: Sequence[BrowserView]) -> None:
         self._run, self._steps, self._pool = run, list(steps), pool
         self._used = Counter(step.browser for step in self._steps if step.browser)
-        self._homes = {s.plan_shard.part: s.browser for s in reversed(self._steps) if s.browser}
+        self._homes = {s.plan_step.part: s.browser for s in reversed(self._steps) if s.browser}
 
-    def browser_for(self, shard: RunShard, beside: Sequence[RunShard] = ()) -> str | NoBrowser:
+    def browser_for(self, shard: RunStep, beside: Sequence[RunStep] = ()) -> str | NoBrowser:
         """The best browser's id, or why there is none; `beside`: shards chosen for together with it."""
         question = self.question(shard, beside)
         try:
@@ -198,9 +198,9 @@ class _Choice:
         self._used[best] += 1
         return best
 
-    def question(self, shard: RunShard, beside: Sequence[RunShard] = ()) -> _Question:
-        view = shard_view(shard.plan_shard, self._homes)
-        wishes = wishes_of(self._run, shard.plan_shard)
+    def question(self, shard: RunStep, beside: Sequence[RunStep] = ()) -> _Question:
+        view = shard_view(shard.plan_step, self._homes)
+        wishes = wishes_of(self._run, shard.plan_step)
         copied = self._run.redundancy == Redundancy.FIRST
         taken = _of_copies(shard, [*self._steps, *beside]) if copied else {}
         # A backend that was only tried says nothing of what its browser can do.
@@ -211,7 +211,7 @@ class _Choice:
         return _Question(view, wishes, soft, refused | asked, bool(asked))
 
 
-def shard_view(step: PlanShard, homes: Mapping[int | None, str] | None = None) -> ShardView:
+def shard_view(step: PlanStep, homes: Mapping[int | None, str] | None = None) -> ShardView:
     """What placement needs to know of a step that computes; `homes`: the browser of each part."""
     home = (homes or {}).get(step.part, "") if step.part is not None else ""
     alternates = step.plan.strategy == Strategy.ATTENTION_FEEDFORWARD
@@ -219,7 +219,7 @@ def shard_view(step: PlanShard, homes: Mapping[int | None, str] | None = None) -
     return ShardView(step.index, step.sha256, step.weight_bytes, side, home)
 
 
-def _of_copies(step: RunShard, steps: Iterable[RunShard]) -> dict[str, str]:
+def _of_copies(step: RunStep, steps: Iterable[RunStep]) -> dict[str, str]:
     """Browsers that have another copy of the step."""
     same = (other for other in steps if other.index == step.index and other.copy != step.copy)
     return {other.browser: _HAS_COPY for other in same if other.state in UNDER_WAY}
@@ -242,14 +242,14 @@ def _why_none(question: _Question, pool: Sequence[BrowserView]) -> NoBrowser:
     raise AssertionError(f"{question.shard} found a browser only when asked again")
 
 
-def _in_chord(later: RunShard, steps: Sequence[RunShard]) -> bool:
+def _in_chord(later: RunStep, steps: Sequence[RunStep]) -> bool:
     """Whether all that a step waits for went out together, and is still what went out then."""
-    waits_for = set(later.plan_shard.depends_on)
+    waits_for = set(later.plan_step.depends_on)
     parts = [step for step in steps if step.index in waits_for]
     together = {part.queued_at for part in parts}
     # A task is a member of one chord only: that of the first step that waits for it and others.
     shared = any(
-        _waits_for_several(step) and waits_for.intersection(step.plan_shard.depends_on)
+        _waits_for_several(step) and waits_for.intersection(step.plan_step.depends_on)
         for step in steps
         if step.index < later.index
     )
@@ -261,11 +261,11 @@ def _in_chord(later: RunShard, steps: Sequence[RunShard]) -> bool:
     )
 
 
-def _waits_for_several(step: RunShard) -> bool:
-    return len(step.plan_shard.depends_on) > 1
+def _waits_for_several(step: RunStep) -> bool:
+    return len(step.plan_step.depends_on) > 1
 
 
-def send(steps: Sequence[RunShard]) -> None:
+def send(steps: Sequence[RunStep]) -> None:
     """Send one message per step: do it there, unless its fence has moved on."""
 
     if steps:
@@ -273,18 +273,18 @@ def send(steps: Sequence[RunShard]) -> None:
         _unless_broker_is_down(lambda: messages.push(sent), "the sweep sends them again")
 
 
-def _send_member(step: RunShard, **of_chord: Any) -> None:
+def _send_member(step: RunStep, **of_chord: Any) -> None:
     name, queue = _address(step)
     current_app.send_task(name, (step.pk, step.fence), queue=queue, **_QUIETLY, **of_chord)
 
 
-def _address(step: RunShard) -> tuple[str, str]:
+def _address(step: RunStep) -> tuple[str, str]:
     if step.kind == StepKind.JOIN:
         return RUN_JOIN, CONTROL_QUEUE
     return RUN_SHARD, queue_of(step.browser)
 
 
-def send_ready(queued: Sequence[RunShard], steps: Sequence[RunShard]) -> None:
+def send_ready(queued: Sequence[RunStep], steps: Sequence[RunStep]) -> None:
     """Send steps that became ready together; `steps` are all of the run's.
 
     Shards that one step waits for go out under a chord whose body brings that step: a join is
@@ -299,13 +299,13 @@ def send_ready(queued: Sequence[RunShard], steps: Sequence[RunShard]) -> None:
     for later in steps:
         if _in_chord(later, steps):
             left.pop(later.index, None)
-            waits_for = later.plan_shard.depends_on
+            waits_for = later.plan_step.depends_on
             if left.keys() >= set(waits_for):
                 _send_chord([left.pop(index) for index in waits_for], later)
     send(list(left.values()))
 
 
-def _send_chord(parts: Sequence[RunShard], later: RunShard) -> None:
+def _send_chord(parts: Sequence[RunStep], later: RunStep) -> None:
     """As `celery.chord(header)(body)` sends it, which also subscribes its sender to every part's result:
     two round trips a part, and 20 s of waiting for each when the broker is gone.
     """
@@ -328,7 +328,7 @@ def send_step(step_id: int, fence: int) -> bool:
 
     The body of a chord. It decides nothing: it may come twice, or not at all, and then the sweep sends.
     """
-    step = RunShard.objects.filter(pk=step_id, fence=fence, state=ShardState.QUEUED).first()
+    step = RunStep.objects.filter(pk=step_id, fence=fence, state=StepState.QUEUED).first()
     if step is None:
         return False
     send([step])

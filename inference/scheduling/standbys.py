@@ -25,7 +25,7 @@ from browsers.queues import queue_of
 from browsers.state.live import LiveBrowser, living
 from inference.core.placement import BrowserView, NoBrowser, ShardView, Wishes, candidates
 from inference.core.standbys import Held, Holder, missing
-from inference.models import OnnxModel, PlanShard
+from inference.models import OnnxModel, PlanStep
 from inference.scheduling import advice
 from inference.scheduling.pool_view import outstanding, snapshot, stages_held
 
@@ -153,7 +153,7 @@ def _best(file: str, able: Sequence[str], pool: Sequence[BrowserView]) -> str | 
 @functools.lru_cache(maxsize=1024)
 def _work(file: str) -> tuple[ShardView, Callable[[], Wishes]] | None:
     """A file as placement sees it, and what history knows of its work; None: no model names it any more."""
-    step = PlanShard.objects.filter(sha256=file).select_related("plan__model").first()
+    step = PlanStep.objects.filter(sha256=file).select_related("plan__model").first()
     model = step.plan.model if step else OnnxModel.objects.filter(sha256=file).first()
     if model is None:
         return None

@@ -1,4 +1,4 @@
-"""Answers of a shard that another browser is asked to confirm, as `RunShard.doubt` keeps them."""
+"""Answers of a shard that another browser is asked to confirm, as `RunStep.doubt` keeps them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from inference.documents import JsonObject, JsonView
-from inference.models import RunShard
+from inference.models import RunStep
 from inference.store.tensors import TensorRef, refs_of
 
 
@@ -39,12 +39,12 @@ class Doubt:
         return [ref for answer in self.answers for ref in answer.outputs.values()]
 
 
-def doubt_of(step: RunShard) -> Doubt | None:
+def doubt_of(step: RunStep) -> Doubt | None:
     """None: nothing is to be confirmed."""
     return from_json(step.doubt) if step.doubt else None
 
 
-def answers_of(step: RunShard) -> Sequence[KeptAnswer]:
+def answers_of(step: RunStep) -> Sequence[KeptAnswer]:
     doubt = doubt_of(step)
     return doubt.answers if doubt else ()
 

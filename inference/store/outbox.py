@@ -21,7 +21,7 @@ from history import recording
 from history.core.samples import Blame, Observation
 from history.core.shapes import shape_bucket
 from inference.documents import Array
-from inference.models import Attempt, OnnxModel, Outcome, PlanShard, RunShard, ShardState
+from inference.models import Attempt, OnnxModel, Outcome, PlanStep, RunStep, StepState
 from inference.store import transactions
 from inference.store.inputs import batch_of
 
@@ -80,11 +80,11 @@ def _with_plans(attempts: QuerySet[Attempt]) -> list[Attempt]:
     an attempt costs is taking JSON apart.
     """
     rows = list(attempts.select_related("shard__run").only(*_NEEDED))
-    used = {row.shard.plan_shard_id for row in rows}
-    related = PlanShard.objects.select_related("plan__model").defer("plan__model__summary")
+    used = {row.shard.plan_step_id for row in rows}
+    related = PlanStep.objects.select_related("plan__model").defer("plan__model__summary")
     steps = {step.pk: step for step in related.filter(pk__in=used)}
     for row in rows:
-        row.shard.plan_shard = step = steps[row.shard.plan_shard_id]
+        row.shard.plan_step = step = steps[row.shard.plan_step_id]
         row.shard.run.plan, row.shard.run.model = step.plan, step.plan.model
     return rows
 
@@ -92,7 +92,7 @@ def _with_plans(attempts: QuerySet[Attempt]) -> list[Attempt]:
 _OF_RUN = ("inputs", "strict", "platform", "pins", "plan", "model")
 _NEEDED = (
     *(field.name for field in Attempt._meta.concrete_fields if field.name != "unproved"),
-    *("shard__index", "shard__plan_shard", "shard__run"),
+    *("shard__index", "shard__plan_step", "shard__run"),
     *(f"shard__run__{name}" for name in _OF_RUN),
 )
 
@@ -108,7 +108,7 @@ def observation(
         source_id=row.pk,
         timestamp=row.finished_at.astimezone(UTC).replace(tzinfo=None),
         browser=kind,
-        model_type=row.shard.plan_shard.work_type or run.model.model_type,
+        model_type=row.shard.plan_step.work_type or run.model.model_type,
         model_name=run.model.name,
         platform=row.backend or None,
         latency_ms=row.compute_ms,
@@ -125,7 +125,7 @@ def observation(
         driver_version=row.driver_version or None,
         adapter=row.adapter or None,
         software=row.software,
-        work=row.shard.plan_shard.sha256,
+        work=row.shard.plan_step.sha256,
         shape=shape_bucket(row.shapes) if row.shapes else None,
         warm=row.warm,
         concurrent=concurrent,
@@ -143,7 +143,7 @@ def observation(
             "num_shards": run.plan.num_shards,
             "data_parallel": run.plan.data_parallel,
             "shard_index": row.shard.index,
-            "file_bytes": row.shard.plan_shard.file_bytes,
+            "file_bytes": row.shard.plan_step.file_bytes,
             "platform_asked": run.platform or None,
             "error": row.error[:500] or None,
             "run": str(run.pk),
@@ -171,7 +171,7 @@ def _per_second(tokens: int | None, compute_ms: float | None) -> float | None:
 
 def _batch_size(row: Attempt) -> int | None:
     """Rows of the batch, where the model has a batch axis; else unknown."""
-    ref = batch_of(row.shard.run, row.shard.plan_shard.batch_part)
+    ref = batch_of(row.shard.run, row.shard.plan_step.batch_part)
     return ref.shape[0] if ref and ref.shape else None
 
 
@@ -186,7 +186,7 @@ def _meanwhile(rows: Sequence[Attempt]) -> Sequence[int]:
             pk__gt=rows[0].pk - _BATCH, pk__lte=rows[-1].pk, finished_at__gt=first
         ).values_list("pk", "started_at", "finished_at")
     }
-    running = RunShard.objects.outstanding(ShardState.RUNNING).filter(claimed_at__isnull=False)
+    running = RunStep.objects.outstanding(StepState.RUNNING).filter(claimed_at__isnull=False)
     open_since = [claimed for (claimed,) in running.values_list("claimed_at") if claimed]
     known.update((row.pk, (row.started_at, row.finished_at)) for row in rows)
     starts = _sorted([start for start, _ in known.values()] + open_since)

@@ -13,7 +13,7 @@ from django.db.models import Count
 from browsers.core.quantiles import quantiles
 from inference.core.lifecycle import STEP
 from inference.documents import JsonObject
-from inference.models import Attempt, OnnxModel, Outcome, Run, RunShard, RunState
+from inference.models import Attempt, OnnxModel, Outcome, Run, RunState, RunStep
 from inference.runs.metrics import milliseconds
 
 WINDOW = timedelta(minutes=5)
@@ -23,7 +23,7 @@ _AT_MOST = 20_000
 
 def counts() -> JsonObject:
     """Models registered, runs kept by state, open shards by state, attempts kept by outcome and place."""
-    open_shards = RunShard.objects.filter(run__state=RunState.RUNNING, state__in=STEP.open)
+    open_shards = RunStep.objects.filter(run__state=RunState.RUNNING, state__in=STEP.open)
     attempts = Attempt.objects.order_by().values_list("outcome", "browser", "backend")
     return {
         "models_registered": OnnxModel.objects.count(),

@@ -15,7 +15,7 @@ from browsers.state.glance import breakers_or_unknown, living_or_unknown, shown_
 from browsers.state.live import LiveBrowser, living
 from inference.core.lifecycle import UNDER_WAY
 from inference.documents import JsonObject
-from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
+from inference.models import OnnxModel, Run, RunState, RunStep, StepState
 from inference.wire.serializers.browsers import file_names
 
 _INCIDENTS = 12
@@ -49,8 +49,8 @@ def pool_now() -> JsonObject:
                 "memory_percent": _percent(facts["memory_mb"], facts["memory_limit_mb"]),
                 "breaker": describe(breakers[row.pk], now.timestamp()) if breakers else None,
                 "repair": repairs.get(row.pk),
-                "queued": held[row.pk][ShardState.QUEUED],
-                "running": held[row.pk][ShardState.RUNNING],
+                "queued": held[row.pk][StepState.QUEUED],
+                "running": held[row.pk][StepState.RUNNING],
             }
         )
     return {
@@ -59,7 +59,7 @@ def pool_now() -> JsonObject:
         "alarm": _alarm(known, rows.values()),
         "models": OnnxModel.objects.count(),
         "active": Run.objects.filter(state=RunState.RUNNING).count(),
-        "waiting": RunShard.objects.outstanding(ShardState.READY)
+        "waiting": RunStep.objects.outstanding(StepState.READY)
         .filter(run__state=RunState.RUNNING)
         .count(),
         "incidents": Incident.objects.select_related("browser")[:_INCIDENTS],
@@ -102,7 +102,7 @@ def _shown(row: Browser, living: Mapping[str, LiveBrowser] | None) -> str:
 def _held() -> defaultdict[str, Counter[str]]:
     """Shards queued and running, per browser."""
     held: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    rows = RunShard.objects.outstanding(*UNDER_WAY).order_by()
+    rows = RunStep.objects.outstanding(*UNDER_WAY).order_by()
     for browser, state in rows.values_list("browser", "state"):
         held[browser][state] += 1
     return held

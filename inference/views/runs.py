@@ -16,7 +16,7 @@ from inference import auth
 from inference.catalog import registry, uploads
 from inference.errors import InvalidRequest
 from inference.ledger import endings
-from inference.models import Entrance, Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Entrance, Run, RunState, RunStep, StepKind, StepState
 from inference.runs import creation, options
 from inference.runs.answers import collect, get_run, wait_at_most
 from inference.store import audit
@@ -34,7 +34,7 @@ from inference.wire.serializers.runs import (
     RunDetailSerializer,
     RunRequestSerializer,
     RunSerializer,
-    RunShardSerializer,
+    RunStepSerializer,
 )
 
 MOST_WAIT_S = 60.0
@@ -43,7 +43,7 @@ _WAIT = OpenApiParameter(
     OpenApiTypes.FLOAT,
     description=f"answer when the run has ended, after so many seconds at most (up to {MOST_WAIT_S:g})",
 )
-_STATES, _SHARD_STATES = list(RunState), list(ShardState)
+_STATES, _SHARD_STATES = list(RunState), list(StepState)
 
 
 def _wait_s(request: Request) -> float:
@@ -182,17 +182,17 @@ class RunCancel(Door, APIView):
         return Response(RunDetailSerializer(run).data)
 
 
-class ShardList(Door, generics.ListAPIView[RunShard]):
+class ShardList(Door, generics.ListAPIView[RunStep]):
     """Shards of runs: where each stands, and every attempt."""
 
     queries = {
         "GET": [text("run", "id"), text("browser", "id"), text("state", "", enum=_SHARD_STATES)]
     }
-    serializer_class = RunShardSerializer
+    serializer_class = RunStepSerializer
 
-    def get_queryset(self) -> QuerySet[RunShard]:
-        rows = RunShard.objects.filter(kind=StepKind.COMPUTE)
-        rows = rows.select_related("plan_shard").prefetch_related("attempt_rows")
+    def get_queryset(self) -> QuerySet[RunStep]:
+        rows = RunStep.objects.filter(kind=StepKind.COMPUTE)
+        rows = rows.select_related("plan_step").prefetch_related("attempt_rows")
         asked = self.request.query_params
         if (run := asked.get("run")) is not None:
             rows = rows.filter(run=get_run(run))
@@ -203,8 +203,8 @@ class ShardList(Door, generics.ListAPIView[RunShard]):
         return rows.order_by("-id")
 
 
-class ShardDetail(Door, generics.RetrieveAPIView[RunShard]):
+class ShardDetail(Door, generics.RetrieveAPIView[RunStep]):
     """One shard of a run."""
 
-    queryset = RunShard.objects.select_related("plan_shard").prefetch_related("attempt_rows")
-    serializer_class = RunShardSerializer
+    queryset = RunStep.objects.select_related("plan_step").prefetch_related("attempt_rows")
+    serializer_class = RunStepSerializer

@@ -22,7 +22,7 @@ from inference.documents import JsonObject
 from inference.graph.shapes import bind_dims
 from inference.ledger import claims, results, turns, verification
 from inference.ledger.attempts import AttemptFacts
-from inference.models import RunShard
+from inference.models import RunStep
 from inference.scheduling import advice
 from inference.scheduling.wishes import asked_of
 from inference.store import tensors
@@ -84,7 +84,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
 
 
 def _kept(
-    shard: RunShard, outputs: Sequence[WireTensor]
+    shard: RunStep, outputs: Sequence[WireTensor]
 ) -> tuple[list[tensors.TensorRef], list[str]]:
     """Where the outputs are stored, and what is odd about them, which is looked at meanwhile."""
     look = functools.partial(verification.oddities, shard, outputs)
@@ -112,19 +112,19 @@ def _patiently(ask: Callable[[], T], until: datetime) -> T:
 
 def _compute(
     worker: BrowserWorker,
-    shard: RunShard,
+    shard: RunStep,
     inputs: list[tensors.WireTensor],
     meanwhile: Callable[[], object],
 ) -> RunReport:
     shapes = {tensor.name: tensor.shape for tensor in inputs}
-    sha256, backend = shard.plan_shard.sha256, asked_of(shard.run).for_shard(shard.index).platform
+    sha256, backend = shard.plan_step.sha256, asked_of(shard.run).for_shard(shard.index).platform
     prefer = "" if backend else _preferred(worker, shard)
-    dims = bind_dims(specs(shard.plan_shard.inputs), shapes)
+    dims = bind_dims(specs(shard.plan_step.inputs), shapes)
     durations = _durations(worker.id)
     loaded = worker.session.is_warm(
         sha256, backend=backend or None, prefer=prefer, dims=dims, inputs=inputs
     )
-    weight_bytes = shard.plan_shard.weight_bytes
+    weight_bytes = shard.plan_step.weight_bytes
     began = time.monotonic()
     try:
         report = worker.run(
@@ -155,19 +155,19 @@ def _durations(browser_id: str) -> Durations:
     return Durations(browser_id)
 
 
-def _preferred(worker: BrowserWorker, shard: RunShard) -> str:
+def _preferred(worker: BrowserWorker, shard: RunStep) -> str:
     """The backend that history or exploration chose; empty: the browser's own choice."""
     offered = [backend.name for backend in worker.facts.backends if backend.offered]
     return advice.platform_for(shard.run, worker.facts.kind, offered, attempt=shard.attempts)
 
 
-def _rows(shard: RunShard) -> int | None:
+def _rows(shard: RunStep) -> int | None:
     """How many rows of the batch the shard computes; None where the model's batch cannot be split."""
-    ref = batch_of(shard.run, shard.plan_shard.batch_part)
+    ref = batch_of(shard.run, shard.plan_step.batch_part)
     return ref.shape[0] if ref else None
 
 
-def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> AttemptFacts:
+def _facts(worker: BrowserWorker, shard: RunStep, started: datetime) -> AttemptFacts:
     """What is known of the attempt before it has a result."""
     queued = shard.queued_at or started
     return AttemptFacts(
@@ -181,7 +181,7 @@ def _facts(worker: BrowserWorker, shard: RunShard, started: datetime) -> Attempt
     )
 
 
-def _sized(facts: AttemptFacts, shard: RunShard, inputs: Sequence[WireTensor]) -> AttemptFacts:
+def _sized(facts: AttemptFacts, shard: RunStep, inputs: Sequence[WireTensor]) -> AttemptFacts:
     """With what history needs of the inputs to compare like with like."""
     return replace(
         facts,

@@ -10,7 +10,7 @@ from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from inference import sandbox
 from inference.core.bad_inputs import Native, Said, callers, suspect
-from inference.models import Attempt, Outcome, RunShard
+from inference.models import Attempt, Outcome, RunStep
 from inference.store.files import path_of
 from inference.store.tensors import WireTensor, decode_array
 
@@ -19,7 +19,7 @@ _MOST_BYTES: Final = 1_000_000_000  # of a file: it is in memory several times w
 _MOST_S: Final = 30.0
 
 
-def why_refused(shard: RunShard, inputs: Sequence[WireTensor], error: BrowserError) -> str:
+def why_refused(shard: RunStep, inputs: Sequence[WireTensor], error: BrowserError) -> str:
     """Why no browser could compute these inputs; empty: the error is this browser's."""
     failed = Said(shard.browser, error.category, str(error))
     tried = Attempt.objects.filter(shard=shard, outcome__in=(Outcome.FAILED, Outcome.LOST))
@@ -35,9 +35,9 @@ def why_refused(shard: RunShard, inputs: Sequence[WireTensor], error: BrowserErr
     return callers(failed, earlier, native, reason)
 
 
-def _native(shard: RunShard, inputs: Sequence[WireTensor]) -> tuple[Native, str]:
-    path = path_of(shard.plan_shard.sha256)
-    if shard.plan_shard.file_bytes > _MOST_BYTES:
+def _native(shard: RunStep, inputs: Sequence[WireTensor]) -> tuple[Native, str]:
+    path = path_of(shard.plan_step.sha256)
+    if shard.plan_step.file_bytes > _MOST_BYTES:
         return Native.UNKNOWN, ""
     try:
         reason = sandbox.ask(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from history import recording
 from history.core.samples import Kind, Observation
-from inference.models import OnnxModel, PlanShard
+from inference.models import OnnxModel, PlanStep
 
 if TYPE_CHECKING:
     from browsers.session import LoadEvent
@@ -59,7 +59,7 @@ def record_load(worker: BrowserWorker, event: LoadEvent) -> None:
 
 def _model_of(sha256: str) -> tuple[OnnxModel, str] | None:
     """The model that a file belongs to, and what the file does."""
-    shards = PlanShard.objects.filter(sha256=sha256).select_related("plan__model")
+    shards = PlanStep.objects.filter(sha256=sha256).select_related("plan__model")
     shard = shards.defer("plan__model__summary").first()
     if shard is not None:
         return shard.plan.model, shard.work_type or shard.plan.model.model_type

@@ -71,7 +71,7 @@ class Durations:
         rows = Attempt.objects.filter(
             pk__gt=latest - _LOOK_BACK,
             browser=self._browser,
-            shard__plan_shard__sha256=sha256,
+            shard__plan_step__sha256=sha256,
             outcome=Outcome.SUCCEEDED,
             warm=True,
         )

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from inference.models import ModelType, RunShard, Strategy
+from inference.models import ModelType, RunStep, Strategy
 from inference.store.tensors import WireTensor, decode_array
 
 _IDS: Final = ("input_ids", "decoder_input_ids")
@@ -17,7 +17,7 @@ _OF_TEXT: Final = (ModelType.TEXT, ModelType.TEXT_EMBEDDING)
 _WHOLE: Final = (Strategy.NONE, Strategy.DATA)
 
 
-def tokens_of(shard: RunShard, inputs: Sequence[WireTensor]) -> int | None:
+def tokens_of(shard: RunStep, inputs: Sequence[WireTensor]) -> int | None:
     """Tokens of a whole text model's inputs, without padding where a mask tells of it.
 
     None for other models, and for parts of a model: their times are not the model's.

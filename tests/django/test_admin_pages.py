@@ -15,7 +15,7 @@ from django.views import defaults
 
 from browsers.models import BackendProof, Browser, BrowserState
 from browsers.redis import client
-from inference.models import Attempt, OnnxModel, Outcome, Run, RunState, ShardState
+from inference.models import Attempt, OnnxModel, Outcome, Run, RunState, StepState
 from inference.store import tensors
 from tests.support.ledger import make_run, publish
 
@@ -55,7 +55,7 @@ def finish(run: Run) -> np.ndarray[Any, Any]:
             backend="wasm", nodes={"CPUExecutionProvider": 7}, compute_ms=85.94410956242984,
             started_at=now, finished_at=now,
         )  # fmt: skip
-    run.shards.update(state=ShardState.DONE, browser="a", attempts=1)
+    run.shards.update(state=StepState.DONE, browser="a", attempts=1)
     return values
 
 
@@ -176,7 +176,7 @@ def test_a_model_is_summed_up(staff: Client, run: Run) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "browsers/browser", "inference/run", "inference/runshard", "inference/attempt", "inference/batchjob",
+        "browsers/browser", "inference/run", "inference/runstep", "inference/attempt", "inference/batchjob",
         "inference/comparison", "inference/onnxmodel",
     ],
 )  # fmt: skip

@@ -15,7 +15,7 @@ from browsers.state.live import LiveModel
 from inference.catalog import plans, registry
 from inference.core import costs
 from inference.errors import InvalidRequest
-from inference.models import OnnxModel, Run, RunShard, RunState, ShardState
+from inference.models import OnnxModel, Run, RunState, RunStep, StepState
 from inference.runs import auto
 from inference.scheduling.pool_view import snapshot
 from inference.zoo import micro
@@ -89,8 +89,8 @@ def test_what_hops_and_joins_took_is_measured_apart(model: OnnxModel) -> None:
         deadline_at=now, finished_at=now,
     )  # fmt: skip
     for step, ms in ((part, 50), (join, 12)):
-        RunShard.objects.create(
-            run=run, plan_shard=step, index=step.index, kind=step.kind, state=ShardState.DONE,
+        RunStep.objects.create(
+            run=run, plan_step=step, index=step.index, kind=step.kind, state=StepState.DONE,
             ready_at=now, finished_at=now + timedelta(milliseconds=ms),
         )  # fmt: skip
     rates = auto.hop_rates(2)

@@ -19,7 +19,7 @@ from browsers.state import breakers
 from inference.catalog import registry
 from inference.ledger import claims, results
 from inference.ledger.attempts import AttemptFacts
-from inference.models import PlanShard, Run, RunShard, RunState
+from inference.models import PlanStep, Run, RunState, RunStep
 from inference.store.tensors import encode_array
 from inference.worker import judging
 from inference.worker.judging import why_refused
@@ -65,7 +65,7 @@ LOOP: Any = (
 )
 
 
-def step_of(folder: Path, name: str, made: Any) -> tuple[Run, RunShard]:
+def step_of(folder: Path, name: str, made: Any) -> tuple[Run, RunStep]:
     """A claimed shard whose file is that model."""
     nodes, ins, outs, weights = made
     held = [nh.from_array(array, n) for n, array in weights.items()]
@@ -77,15 +77,15 @@ def step_of(folder: Path, name: str, made: Any) -> tuple[Run, RunShard]:
     publish("a")
     publish("b")
     run = make_run("layer", 1)
-    PlanShard.objects.filter(plan=run.plan).update(sha256=model.sha256)
+    PlanStep.objects.filter(plan=run.plan).update(sha256=model.sha256)
     row = run.shards.get()
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
-    shard.plan_shard.sha256 = model.sha256
+    shard.plan_step.sha256 = model.sha256
     return run, shard
 
 
-def asked(shard: RunShard, error: Any = None, **inputs: Any) -> str:
+def asked(shard: RunStep, error: Any = None, **inputs: Any) -> str:
     wire = [encode_array(name, np.asarray(array)) for name, array in inputs.items()]
     return why_refused(shard, wire, error or InternalError("whatever a browser says"))
 
@@ -121,7 +121,7 @@ def test_such_a_run_ends_with_the_reason_and_no_browser_is_blamed(tmp_path: Path
     reason = asked(shard, x=floats(3), k=[9])
     facts = AttemptFacts(shard.browser, timezone.now())
     results.record_failure(shard, Category.INVALID_INPUT, reason, facts)
-    breakers.failed(shard.browser, Category.INVALID_INPUT, sha256=shard.plan_shard.sha256)
+    breakers.failed(shard.browser, Category.INVALID_INPUT, sha256=shard.plan_step.sha256)
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, Category.INVALID_INPUT)
     assert reason in run.error
@@ -143,7 +143,7 @@ def test_a_loop_whose_turns_the_caller_counts_ends_with_the_second_browser(
     assert again.browser != shard.browser
     second = claims.claim(again.pk, again.fence, timezone.now())
     assert second is not None
-    second.plan_shard.sha256 = shard.plan_shard.sha256
+    second.plan_step.sha256 = shard.plan_step.sha256
     assert asked(second, late, **few) == ""
     assert "comes to no end in time with these inputs" in asked(second, late, **endless)
 
@@ -159,7 +159,7 @@ def test_inputs_that_kill_pages_end_after_the_second(tmp_path: Path) -> None:
     assert row.browser != first
     again = claims.claim(row.pk, row.fence, timezone.now())
     assert again is not None
-    again.plan_shard.sha256 = shard.plan_shard.sha256
+    again.plan_step.sha256 = shard.plan_step.sha256
     assert "SIGFPE" in asked(again, BrowserCrash("the page is gone"), **killing)
     assert (
         asked(again, BrowserCrash("gone"), x=np.array([4], np.int32), d=np.array([2], np.int32))

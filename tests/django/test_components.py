@@ -20,7 +20,7 @@ from inference.errors import InvalidRequest
 from inference.graph.reference import equal, reference
 from inference.ledger import claims, redispatch, results
 from inference.ledger.attempts import AttemptFacts
-from inference.models import OnnxModel, PlanShard, Run, RunShard, RunState, ShardState
+from inference.models import OnnxModel, PlanStep, Run, RunState, RunStep, StepState
 from inference.runs import creation
 from inference.runs.answers import collect
 from inference.runs.creation import RunRequest
@@ -243,18 +243,18 @@ def started(manifest: Path, **wishes: Any) -> Run:
     return creation.create_run(RunRequest("clip", wire_inputs(), **wishes))
 
 
-def claimed(run: Run, index: int) -> RunShard:
+def claimed(run: Run, index: int) -> RunStep:
     row = run.shards.get(index=index)
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     return shard
 
 
-def compute(shard: RunShard) -> None:
+def compute(shard: RunStep) -> None:
     """Play the worker, with onnxruntime for the browser."""
     given = tensors.fetch(claims.input_refs(shard))
     arrays = {tensor.name: tensors.decode_array(tensor) for tensor in given}
-    made = reference(path_of(shard.plan_shard.sha256), arrays)
+    made = reference(path_of(shard.plan_step.sha256), arrays)
     outputs = [tensors.encode_array(name, array) for name, array in made.items()]
     refs = tensors.store(shard.run_id, outputs)
     named = {tensor.name: ref for tensor, ref in zip(outputs, refs, strict=True)}
@@ -269,13 +269,13 @@ def states(run: Run) -> list[str]:
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_answer_is_that_of_the_files_in_order(manifest: Path, order: tuple[int, int]) -> None:
     run = started(manifest)
-    assert states(run) == [ShardState.QUEUED, ShardState.QUEUED, ShardState.WAITING]
+    assert states(run) == [StepState.QUEUED, StepState.QUEUED, StepState.WAITING]
     encoders = run.shards.filter(index__lt=2)
     assert {row.browser for row in encoders} == {"a", "b"}, "they go to different browsers"
     compute(claimed(run, order[0]))
-    assert states(run)[2] == ShardState.WAITING
+    assert states(run)[2] == StepState.WAITING
     compute(claimed(run, order[1]))
-    assert states(run)[2] == ShardState.QUEUED
+    assert states(run)[2] == StepState.QUEUED
     compute(claimed(run, 2))
     run.refresh_from_db()
     assert run.state == RunState.SUCCEEDED
@@ -337,7 +337,7 @@ def test_sizes_that_must_agree_are_checked_before_anything_runs(manifest: Path) 
     inputs = wire_inputs(words=question()["words"], pixels=question(rows=3)["pixels"])
     with pytest.raises(InvalidRequest, match="dimension 'batch' is 2 in 'words' but 3 in 'pixels'"):
         creation.create_run(RunRequest("clip", inputs))
-    assert not PlanShard.objects.exists()
+    assert not PlanStep.objects.exists()
 
 
 @pytest.mark.parametrize("of_several", [False, True])

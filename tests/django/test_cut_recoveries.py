@@ -66,7 +66,7 @@ class Text:
 
     @property
     def rows(self) -> list[GenerationStage]:
-        rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+        rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
         return list(rows.filter(session__pk=self.key))
 
     @property

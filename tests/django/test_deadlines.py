@@ -24,7 +24,7 @@ from inference.catalog import registry
 from inference.errors import RunFailed
 from inference.ledger import claims, deadlines, joins, results, sweep, verification
 from inference.ledger.attempts import AttemptFacts
-from inference.models import Attempt, OnnxModel, Outcome, Run, RunShard, RunState
+from inference.models import Attempt, OnnxModel, Outcome, Run, RunState, RunStep
 from inference.runs import creation, serving
 from inference.runs.answers import collect, wait_run
 from inference.store import tensors, wakeups
@@ -37,23 +37,23 @@ pytestmark = pytest.mark.usefixtures("clean")
 SOON = timedelta(seconds=1.5)
 
 
-def claimed(run: Run, index: int) -> RunShard:
+def claimed(run: Run, index: int) -> RunStep:
     row = run.shards.get(index=index)
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     return shard
 
 
-def facts(shard: RunShard) -> AttemptFacts:
+def facts(shard: RunStep) -> AttemptFacts:
     return AttemptFacts(shard.browser, timezone.now(), backend="wasm")
 
 
-def stored(shard: RunShard, name: str, value: float = 1.0) -> tensors.TensorRef:
+def stored(shard: RunStep, name: str, value: float = 1.0) -> tensors.TensorRef:
     array = np.array([value], np.float32)
     return tensors.store(shard.run_id, [tensors.encode_array(name, array)])[0]
 
 
-def compute(shard: RunShard, name: str) -> bool:
+def compute(shard: RunStep, name: str) -> bool:
     return results.record_success(shard, {name: stored(shard, name)}, facts(shard))
 
 

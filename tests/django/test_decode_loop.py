@@ -95,7 +95,7 @@ def writer(file: Path, settings: Any) -> Iterator[OnnxModel]:
 
 def begin(model: OnnxModel, prompt: Sequence[int], tokens: int = 60) -> HeldStage:
     session = serving.start(model, Asked(tuple(prompt), tokens, ignore_end=True, shards=1), "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     return _held(rows.get(session__pk=session))
 
 
@@ -164,7 +164,7 @@ def test_of_a_run_that_several_texts_share_each_is_told_its_part(writer: OnnxMod
     browser.decoding.after = _shared
     asked = Asked(PROMPT, 11, ignore_end=True, shards=1, speculation=False)
     key = serving.start(writer, asked, "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     browser.loop.open(_held(rows.get(session__pk=key)))
     assert isinstance(list(serving.listen(key))[-1], Ended)
     assert report.of_session(key)["stages"][0]["step_ms"] == pytest.approx(10 * 12.0 / 4)
@@ -177,7 +177,7 @@ def test_a_token_drawn_among_more_than_there_are_is_drawn_among_all(
     among_all = Asked(PROMPT, 12, Sampling(temperature=1.0, seed=3), ignore_end=True, shards=1)
     sampling = dataclasses.replace(among_all.sampling, top_k=2**31 - 1, logprobs=20)
     key = serving.start(writer, dataclasses.replace(among_all, sampling=sampling), "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     browser.loop.open(_held(rows.get(session__pk=key)))
     told = [each.pick for each in serving.listen(key) if isinstance(each, TokenWritten)]
     assert [pick.token for pick in told] == decoders.uncut(file, among_all)

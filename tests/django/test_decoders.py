@@ -22,7 +22,7 @@ from inference.errors import InvalidRequest
 from inference.generation import placing
 from inference.graph.decoding.reference import Native
 from inference.graph.runtime import session
-from inference.models import OnnxModel, PlanShard
+from inference.models import OnnxModel, PlanStep
 from inference.store.files import files_dir, path_of
 from inference.store.tensors import decode_array, encode_array
 from inference.zoo import decoder, micro
@@ -79,7 +79,7 @@ def test_every_stages_answers_are_known(model: OnnxModel) -> None:
         _check_known(step)
 
 
-def _check_known(step: PlanShard) -> None:
+def _check_known(step: PlanStep) -> None:
     """One answer to a prompt and two to a token after a past, each consistent; onnxruntime gives them."""
     known = known_answers.known(step.sha256)
     assert (known.why_none, known.constant) == ("", ())

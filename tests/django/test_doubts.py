@@ -13,7 +13,7 @@ from browsers.redis import client
 from browsers.state import breakers
 from inference.ledger import claims, endings, results, verification
 from inference.ledger.attempts import AttemptFacts
-from inference.models import Outcome, Run, RunShard, RunState, ShardState
+from inference.models import Outcome, Run, RunState, RunStep, StepState
 from inference.runs.answers import collect
 from inference.store import tensors
 from inference.store.doubts import doubt_of
@@ -29,10 +29,10 @@ def run_of(*browsers: str, **fields: Any) -> Run:
     return make_run(shards=1, **fields)
 
 
-def answer(run: Run, *values: float, backend: str = "webgpu") -> RunShard:
+def answer(run: Run, *values: float, backend: str = "webgpu") -> RunStep:
     """The browser to which the shard was sent answers that."""
     row = run.shards.get()
-    assert row.state == ShardState.QUEUED, row.state
+    assert row.state == StepState.QUEUED, row.state
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     wires = [tensors.encode_array("t1", np.array(values, np.float32))]
@@ -70,15 +70,15 @@ def test_an_odd_answer_that_another_browser_gives_too_is_the_answer_and_is_remem
     answer(run, 0.0, 0.0)
     assert (run.state, result(run)) == (RunState.SUCCEEDED, [0.0, 0.0])
     assert outcomes(run) == [("a", Outcome.DOUBTED), ("b", Outcome.SUCCEEDED)]
-    assert run.shards.get().plan_shard.usual == ["t1 is all zero"]
+    assert run.shards.get().plan_step.usual == ["t1 is all zero"]
     assert not Incident.objects.exists()
     assert len(client().keys(f"webpool:tensor:{run.pk}:*")) == 1, "the first answer was freed"
     again = Run.objects.get(pk=run.pk)
     again.pk = None
     step = run.shards.get()
     again.save(force_insert=True)
-    RunShard.objects.create(
-        run=again, plan_shard=step.plan_shard, index=0, kind=step.kind, state=ShardState.QUEUED,
+    RunStep.objects.create(
+        run=again, plan_step=step.plan_step, index=0, kind=step.kind, state=StepState.QUEUED,
         browser="a", fence=1,
     )  # fmt: skip
     Run.objects.filter(pk=again.pk).update(state=RunState.RUNNING, outputs={})
@@ -94,7 +94,7 @@ def test_an_odd_answer_that_another_browser_does_not_give_is_an_incident() -> No
     (incident,) = Incident.objects.all()
     assert (incident.browser_id, incident.category) == ("a", "wrong_answer")
     assert "t1 is not finite" in incident.message
-    assert not breakers.read(["a"])["a"].spotless(run.shards.get().plan_shard.sha256)
+    assert not breakers.read(["a"])["a"].spotless(run.shards.get().plan_step.sha256)
 
 
 def test_an_odd_answer_stands_where_there_is_nobody_else_to_ask() -> None:

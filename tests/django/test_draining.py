@@ -12,7 +12,7 @@ from browsers.redis import client
 from browsers.state.live import living
 from inference.errors import UnknownBrowser
 from inference.ledger import claims, draining, operations, sweep
-from inference.models import Run, RunShard, ShardState
+from inference.models import Run, RunStep, StepState
 from tests.support.ledger import make_run, publish
 
 
@@ -23,7 +23,7 @@ def two_browsers(clean: None) -> None:
         publish(name)
 
 
-def only_shard(run: Run) -> RunShard:
+def only_shard(run: Run) -> RunStep:
     return run.shards.get(index=0)
 
 
@@ -33,8 +33,8 @@ def test_what_waits_moves_what_runs_stays_and_nothing_new_comes() -> None:
     assert claims.claim(shard.pk, shard.fence, timezone.now()) is not None
     done = draining.drain("a", reason="a new graphics card")
     assert done == draining.Draining("a", moved=1, left=1, others=1)
-    assert only_shard(computing).state == ShardState.RUNNING
-    assert (only_shard(waiting).state, only_shard(waiting).browser) == (ShardState.QUEUED, "b")
+    assert only_shard(computing).state == StepState.RUNNING
+    assert (only_shard(waiting).state, only_shard(waiting).browser) == (StepState.QUEUED, "b")
     assert living()["a"].state == "draining"
     assert only_shard(make_run(shards=1, browsers=["a", "b"])).browser == "b"
     again = draining.drain("a", reason="another")
@@ -47,16 +47,16 @@ def test_what_nobody_else_may_take_is_still_computed_by_the_drained_one() -> Non
     before = only_shard(pinned)
     assert draining.drain("a", reason="").left == 1
     after = only_shard(pinned)
-    assert (after.state, after.browser, after.fence) == (ShardState.QUEUED, "a", before.fence)
+    assert (after.state, after.browser, after.fence) == (StepState.QUEUED, "a", before.fence)
 
 
 def test_new_work_for_a_drained_browser_alone_waits_and_goes_on_with_undrain() -> None:
     draining.drain("a", reason="")
     run = make_run(shards=1, pins={"0": "a"})
     sweep.sweep(timezone.now())
-    assert only_shard(run).state == ShardState.READY
+    assert only_shard(run).state == StepState.READY
     assert draining.undrain("a")
-    assert (only_shard(run).state, only_shard(run).browser) == (ShardState.QUEUED, "a")
+    assert (only_shard(run).state, only_shard(run).browser) == (StepState.QUEUED, "a")
     assert not draining.undrain("a")
 
 

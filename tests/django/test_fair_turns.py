@@ -8,7 +8,7 @@ from browsers.queues import queue_of
 from browsers.redis import client
 from inference.core.turns import Turns
 from inference.ledger import endings
-from inference.models import Run, RunShard, RunState
+from inference.models import Run, RunState, RunStep
 from tests.support import workers
 from tests.support.ledger import make_run, publish
 
@@ -22,7 +22,7 @@ def asked_by(tenant: str, shards: int = 1, strategy: str = "layer") -> Run:
     return run
 
 
-def receive(turns: Turns) -> RunShard | None:
+def receive(turns: Turns) -> RunStep | None:
     return workers.claim_next("a", workers.next_message("a"), turns)
 
 

@@ -124,7 +124,7 @@ class Lives(RuleBasedStateMachine):
 
     def take_over(self) -> None:
         """Each stage is opened by the browser that the ledger says."""
-        rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+        rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
         rows = rows.filter(session__pk=self.id)
         current = {row.index: row.epoch for row in rows}
         self.late += [each for each in self.held if each.epoch != current[each.index]]

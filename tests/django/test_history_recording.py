@@ -154,10 +154,10 @@ def test_another_database_has_other_samples_of_the_same_numbers() -> None:
 
 def test_a_shard_is_compared_with_what_does_the_same_kind_of_work() -> None:
     run = make_run()
-    parts = run.shards.select_related("plan_shard").order_by("index")
+    parts = run.shards.select_related("plan_step").order_by("index")
     for step, kind in zip(parts, ("attention", ""), strict=True):
-        step.plan_shard.work_type = kind
-        step.plan_shard.save()
+        step.plan_step.work_type = kind
+        step.plan_step.save()
         attempt(run, shard=step)
     outbox.hand_over()
     assert sorted(row["model_type"] for row in rows()) == ["attention", "other"]

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from inference.core.turns import Turns
 from inference.ledger import draining, redispatch, stealing, sweep
-from inference.models import Run, RunShard, ShardState
+from inference.models import Run, RunStep, StepState
 from inference.runs import admission, quotas
 from inference.runs.answers import places
 from inference.scheduling.pool_view import snapshot
@@ -30,7 +30,7 @@ pytestmark = [
 ]
 # A table that grows with what is kept, by its name or as statements call it, read from end to end.
 _WHOLE = re.compile(
-    r"SCAN (inference_(?:run|runshard|attempt)|run|shard|step|attempt|U0)\b(?! USING .*INDEX run_active)"
+    r"SCAN (inference_(?:run|runstep|attempt)|run|shard|step|attempt|U0)\b(?! USING .*INDEX run_active)"
 )
 
 
@@ -87,7 +87,7 @@ def steal() -> None:
     publish("a", idle_since=None)
     publish("b", idle_since=time.time())
     stealing.steal(timezone.now() + 2 * stealing.WAITS_LONG)
-    assert RunShard.objects.outstanding(ShardState.QUEUED).filter(browser="b").exists()
+    assert RunStep.objects.outstanding(StepState.QUEUED).filter(browser="b").exists()
 
 
 def drain() -> None:

@@ -15,7 +15,7 @@ from onnx import helper as h
 from browsers.core.answers.known import Known
 from inference.catalog import known_answers, plans, registry
 from inference.graph.runtime import session
-from inference.models import PlanShard, StepKind
+from inference.models import PlanStep, StepKind
 from inference.store.files import path_of
 from inference.store.tensors import decode_array, encode_array
 from inference.zoo import micro
@@ -24,7 +24,7 @@ from inference.zoo.families import FAMILIES
 pytestmark = pytest.mark.django_db
 
 
-def files(steps: list[PlanShard]) -> list[str]:
+def files(steps: list[PlanStep]) -> list[str]:
     return [step.sha256 for step in steps if step.kind == StepKind.COMPUTE]
 
 

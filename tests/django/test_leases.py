@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from browsers.redis import client
 from inference.ledger import claims, lease_watch, results
-from inference.models import Outcome, ShardState
+from inference.models import Outcome, StepState
 from inference.scheduling import dispatch
 from tests.support.ledger import make_run, publish
 
@@ -39,7 +39,7 @@ def test_what_a_browser_held_when_its_lease_ended_goes_to_another(settings: Any)
     settings.WEBPOOL_LEASE_S = -1.0  # as when the server has been up for long
     assert lease_watch.check_leases(held)[0] == {"b"}
     moved = run.shards.get(index=0)
-    assert (moved.state, moved.browser) == (ShardState.QUEUED, "b")
+    assert (moved.state, moved.browser) == (StepState.QUEUED, "b")
     (lost,) = moved.attempt_rows.all()
     assert (lost.outcome, lost.error_category) == (Outcome.LOST, "timeout"), "not known to be dead"
 

@@ -14,25 +14,25 @@ from browsers.redis import client
 from browsers.state import live
 from inference.ledger import claims, endings, joins, results, sweep
 from inference.ledger.attempts import AttemptFacts
-from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.models import Attempt, Outcome, Run, RunState, RunStep, StepState
 from inference.store import tensors, wakeups
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
 
 
-def claimed(run: Run, index: int) -> RunShard:
+def claimed(run: Run, index: int) -> RunStep:
     row = run.shards.get(index=index)
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     return shard
 
 
-def facts(shard: RunShard) -> AttemptFacts:
+def facts(shard: RunStep) -> AttemptFacts:
     return AttemptFacts(shard.browser, timezone.now())
 
 
-def compute(shard: RunShard, name: str, value: float = 1.0) -> bool:
+def compute(shard: RunStep, name: str, value: float = 1.0) -> bool:
     tensor = tensors.encode_array(name, np.array([value], np.float32))
     refs = tensors.store(shard.run_id, [tensor])
     return results.record_success(shard, {name: refs[0]}, facts(shard))
@@ -51,10 +51,10 @@ def test_a_result_makes_the_next_shard_ready_and_chooses_its_browser_then() -> N
     run = make_run()
     first = claimed(run, 0)
     publish("b")
-    assert run.shards.get(index=1).state == ShardState.WAITING
+    assert run.shards.get(index=1).state == StepState.WAITING
     compute(first, "t1")
     second = run.shards.get(index=1)
-    assert (second.state, second.browser) == (ShardState.QUEUED, "b")
+    assert (second.state, second.browser) == (StepState.QUEUED, "b")
     assert client().llen("browser.b") == 1
 
 
@@ -101,7 +101,7 @@ def test_queued_shards_of_a_dead_worker_move_without_costing_an_attempt() -> Non
     publish("b")
     assert results.owner_died("a", "killed") == 1
     row = run.shards.get(index=0)
-    assert (row.state, row.browser, row.attempts) == (ShardState.QUEUED, "b", 0)
+    assert (row.state, row.browser, row.attempts) == (StepState.QUEUED, "b", 0)
 
 
 def test_without_a_browser_a_shard_waits_and_the_sweep_places_it_later() -> None:
@@ -109,7 +109,7 @@ def test_without_a_browser_a_shard_waits_and_the_sweep_places_it_later() -> None
     run = make_run()
     live.withdraw("a")
     results.owner_died("a", "killed")
-    assert run.shards.get(index=0).state == ShardState.READY
+    assert run.shards.get(index=0).state == StepState.READY
     publish("c")
     sweep.sweep(timezone.now())
     assert run.shards.get(index=0).browser == "c"

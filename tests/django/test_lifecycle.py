@@ -34,7 +34,7 @@ from browsers.state import live
 from inference.core.lifecycle import RUN, STEP, UNDER_WAY
 from inference.core.turns import Turns
 from inference.ledger import claims, draining, endings, operations, results, sweep
-from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState, StepKind
+from inference.models import Attempt, Outcome, Run, RunState, RunStep, StepKind, StepState
 from tests.support import workers
 from tests.support.ledger import make_run, publish
 from tests.support.moves import Watch, every_move, watched
@@ -78,7 +78,7 @@ class Life(RuleBasedStateMachine):
             publish(name)
         self.watch.take()
         self.runs: list[Run] = []
-        self.held: list[RunShard] = []
+        self.held: list[RunStep] = []
         self.messages: list[tuple[int, int]] = []
         self.claims: Counter[int] = Counter()
         self.turns = {name: Turns() for name in BROWSERS}
@@ -134,12 +134,12 @@ class Life(RuleBasedStateMachine):
     def get_a_message_again(self, which: int) -> None:
         self._hold(workers.claim(self.messages[which % len(self.messages)]))
 
-    def _receive(self, browser: str) -> RunShard | None:
+    def _receive(self, browser: str) -> RunStep | None:
         message = workers.next_message(browser)
         self.messages.append(message)
         return self._hold(workers.claim_next(browser, message, self.turns[browser]))
 
-    def _hold(self, shard: RunShard | None) -> RunShard | None:
+    def _hold(self, shard: RunStep | None) -> RunStep | None:
         if shard is not None:
             self.held.append(shard)
             self.claims[shard.pk] += 1
@@ -220,7 +220,7 @@ class Life(RuleBasedStateMachine):
             if not Run.objects.active().exists():
                 break
             self._fair_round()
-        left = list(RunShard.objects.filter(run__state=RunState.RUNNING).values())
+        left = list(RunStep.objects.filter(run__state=RunState.RUNNING).values())
         assert not left, f"after {ENOUGH_ROUNDS} fair rounds: {left}"
 
     def _fair_round(self) -> None:
@@ -255,8 +255,8 @@ class Ledger:
 
     @classmethod
     def read(cls) -> Ledger:
-        steps = RunShard.objects.order_by().values_list(
-            "pk", "run", "index", "kind", "state", "browser", "attempts", "plan_shard__depends_on"
+        steps = RunStep.objects.order_by().values_list(
+            "pk", "run", "index", "kind", "state", "browser", "attempts", "plan_step__depends_on"
         )
         good = Attempt.objects.filter(outcome=Outcome.SUCCEEDED).order_by()
         runs = Run.objects.order_by().values_list("pk", "state", "outputs")
@@ -267,11 +267,11 @@ class Ledger:
         )
 
     def nothing_counts_twice(self, claims: Counter[int]) -> None:
-        done = Counter((s.run, s.at) for s in self.steps if s.state == ShardState.DONE)
+        done = Counter((s.run, s.at) for s in self.steps if s.state == StepState.DONE)
         computed = {
             (s.run, s.at)
             for s in self.steps
-            if s.state == ShardState.DONE and s.kind == StepKind.COMPUTE
+            if s.state == StepState.DONE and s.kind == StepKind.COMPUTE
         }
         assert set(done.values()) <= {1}, "two copies are done"
         assert dict(self.counted) == dict.fromkeys(computed, 1), "one answer of each that is done"
@@ -282,14 +282,14 @@ class Ledger:
         for run, (state, _) in self.runs.items():
             steps = [step for step in self.steps if step.run == run]
             still_open = [step for step in steps if step.state in STEP.open]
-            done = {step.at for step in steps if step.state == ShardState.DONE}
+            done = {step.at for step in steps if step.state == StepState.DONE}
             if state != RUN.initial:
                 assert not still_open, f"{state}, and {still_open}"
                 assert (state == RunState.SUCCEEDED) == (done == {step.at for step in steps})
                 continue
             assert still_open, "none of its steps is open, and it has not ended"
             for step in still_open:
-                forgotten = step.state == ShardState.WAITING and done.issuperset(step.depends_on)
+                forgotten = step.state == StepState.WAITING and done.issuperset(step.depends_on)
                 assert not forgotten, step
                 if step.kind == StepKind.COMPUTE:
                     assert bool(step.browser) == (step.state in UNDER_WAY), step

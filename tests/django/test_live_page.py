@@ -14,7 +14,7 @@ from django.utils import timezone
 from browsers.models import Browser, BrowserState, Incident
 from browsers.redis import client
 from inference.ledger.claims import claim
-from inference.models import OnnxModel, Run, RunShard, ShardState
+from inference.models import OnnxModel, Run, RunStep, StepState
 from inference.scheduling.pool_view import snapshot
 from tests.support.ledger import make_run, publish
 
@@ -72,8 +72,8 @@ def test_a_drained_browser_takes_nothing_new_and_its_queue_moves(staff: Client, 
     shard = run.shards.get(index=0)
     page = act(staff, shard.browser, "drain")
     assert "takes no new shards; 1 that waited for it moved" in page
-    moved = RunShard.objects.get(pk=shard.pk)
-    assert (moved.state, moved.browser) == (ShardState.QUEUED, "b" if shard.browser == "a" else "a")
+    moved = RunStep.objects.get(pk=shard.pk)
+    assert (moved.state, moved.browser) == (StepState.QUEUED, "b" if shard.browser == "a" else "a")
     states = {view.id: view.state for view in snapshot()}
     assert states[shard.browser] == "draining"
     assert "asked for by operator" in cell(page, f"b-{shard.browser}-state")
@@ -87,7 +87,7 @@ def test_a_quarantined_browser_loses_even_what_it_computes(staff: Client, run: R
     page = act(staff, shard.browser, "quarantine")
     assert "1 shards were taken from it" in page
     assert cell(page, f"b-{shard.browser}-state").startswith("quarantined")
-    moved = RunShard.objects.get(pk=shard.pk)
+    moved = RunStep.objects.get(pk=shard.pk)
     assert moved.browser not in ("", shard.browser)
     assert moved.fence > shard.fence, "what it still computes comes too late"
     act(staff, shard.browser, "release")

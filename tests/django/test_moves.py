@@ -13,7 +13,7 @@ from browsers.state import live
 from inference.core.turns import Turns
 from inference.ledger import claims, endings, results, sweep
 from inference.ledger.turns import claim_next
-from inference.models import Run, RunShard, ShardState
+from inference.models import Run, RunStep, StepState
 from inference.store import step_moves
 from tests.support import workers
 from tests.support.ledger import make_run, publish
@@ -28,7 +28,7 @@ def watch() -> Iterator[Watch]:
         yield watch
 
 
-def claimed(run: Run, index: int = 0) -> RunShard:
+def claimed(run: Run, index: int = 0) -> RunStep:
     row = run.shards.get(index=index)
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
@@ -46,7 +46,7 @@ def taken_in_turn(_run: Run) -> None:
     for step in (first, second):
         assert claim_next("c", (step.pk, step.fence), turns, timezone.now())
     other.refresh_from_db()
-    assert other.state == ShardState.RUNNING
+    assert other.state == StepState.RUNNING
 
 
 def next_is_queued(run: Run) -> None:
@@ -129,7 +129,7 @@ def test_the_ledger_makes_the_move(move: str, watch: Watch) -> None:
 
 def test_a_step_that_is_in_no_state_for_it_is_not_placed() -> None:
     shard = make_run().shards.get(index=0)
-    shard.state = ShardState.DONE
+    shard.state = StepState.DONE
     with pytest.raises(ValueError, match="queue needs a step that is waiting or ready; it is done"):
         step_moves.queue(shard, "a", timezone.now())
 
@@ -141,4 +141,4 @@ def test_a_placement_that_meets_a_row_that_has_moved_on_is_not_written() -> None
     step_moves.queue(late, "a", timezone.now())
     endings.cancel(run.pk, "meanwhile")
     assert step_moves.save_placed([late]) == []
-    assert run.shards.get(index=1).state == ShardState.CANCELLED
+    assert run.shards.get(index=1).state == StepState.CANCELLED

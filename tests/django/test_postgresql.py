@@ -17,7 +17,7 @@ from django.utils import timezone
 from browsers import clock
 from browsers.models import Browser
 from history.store import latest
-from inference.models import Attempt, Run, ShardState
+from inference.models import Attempt, Run, StepState
 from tests.support import pgbouncer, racing
 from tests.support.history import kept
 from tests.support.ledger import make_run, publish
@@ -117,7 +117,7 @@ def test_a_claim_that_is_committed_while_its_browser_is_quarantined_is_taken_bac
         raced = two.race((racing.claim_slowly, (step.pk, step.fence)), (racing.quarantine, ("a",)))
     assert raced == [True, 1]
     step.refresh_from_db()
-    assert (step.browser, step.state) == ("b", ShardState.QUEUED)
+    assert (step.browser, step.state) == ("b", StepState.QUEUED)
 
 
 def test_an_attempt_that_is_committed_after_a_later_one_becomes_history(tmp_path: Path) -> None:

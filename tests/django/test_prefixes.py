@@ -116,7 +116,7 @@ def test_a_kept_cache_that_was_given_up_is_no_fault_of_its_browser(
     writer: OnnxModel, kept: GenerationSession
 ) -> None:
     session = begin(writer, NEXT, "ada")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     held = _held(rows.get(session=session, index=0))
     found: Any = client().xrange(held.key, count=1)
     held.came(found[0][0].decode(), found[0][1][streams.FRAME])

@@ -12,7 +12,7 @@ from browsers.queues import queue_of
 from browsers.redis import client
 from browsers.state import drains
 from inference.ledger import operations
-from inference.models import RunShard, ShardState
+from inference.models import RunStep, StepState
 from inference.scheduling import dispatch
 from tests.support import workers
 from tests.support.ledger import make_run, publish
@@ -30,9 +30,9 @@ def two_browsers(clean: None) -> None:
 class ClaimedMeanwhile:
     """The browser's worker claims a step when the pool is looked at: after its state was read."""
 
-    def __init__(self, step: RunShard) -> None:
+    def __init__(self, step: RunStep) -> None:
         self._step = step
-        self.claimed: list[RunShard | None] = []
+        self.claimed: list[RunStep | None] = []
 
     def __call__(self, execute: Any, sql: str, *arguments: Any) -> Any:
         if "GROUP BY browser" in sql and not self.claimed:
@@ -49,7 +49,7 @@ def test_a_step_that_is_claimed_while_its_browser_is_quarantined_goes_to_another
         assert operations.quarantine("a", by="somebody") == 1
     assert worker.claimed == [None]
     step.refresh_from_db()
-    assert (step.browser, step.state) == ("b", ShardState.QUEUED)
+    assert (step.browser, step.state) == ("b", StepState.QUEUED)
 
 
 def test_a_step_that_was_placed_by_an_older_look_at_the_pool_is_not_computed() -> None:

@@ -11,7 +11,7 @@ from django.db import connection
 
 from browsers.redis import client
 from inference.catalog import registry
-from inference.models import Attempt, Run, RunState, ShardState
+from inference.models import Attempt, Run, RunState, StepState
 from inference.zoo.micro import chain
 from tests.support import racing
 from tests.support.ledger import make_run, publish
@@ -40,7 +40,7 @@ def test_parts_that_end_at_once_bring_their_join(four: Racers, trials: int) -> N
         run = make_run("data", 2)
         steps = run.shards.filter(kind="compute").values_list("pk", "fence")
         assert four.race(*((racing.answer, (*step, "t1")) for step in steps)) == [True, True]
-        left_waiting += run.shards.get(index=2).state != ShardState.QUEUED
+        left_waiting += run.shards.get(index=2).state != StepState.QUEUED
     assert left_waiting == 0, f"of {trials} joins"
 
 

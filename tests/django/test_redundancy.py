@@ -13,7 +13,7 @@ from browsers.models import Browser, DrainKind, Incident
 from browsers.redis import client
 from inference.ledger import claims, joins, redispatch, results, sweep, verification
 from inference.ledger.attempts import AttemptFacts
-from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.models import Attempt, Outcome, Run, RunState, RunStep, StepState
 from inference.runs.answers import collect
 from inference.runs.metrics import run_metrics
 from inference.scheduling.pool_view import snapshot
@@ -31,20 +31,20 @@ def run_on(*browsers: str, strategy: str = "layer", shards: int = 1, **fields: A
     return make_run(strategy, shards, redundancy="first", **fields)
 
 
-def claimed(run: Run, index: int, copy: int) -> RunShard:
+def claimed(run: Run, index: int, copy: int) -> RunStep:
     row = run.shards.get(index=index, copy=copy)
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None, row.state
     return shard
 
 
-def answer(shard: RunShard, name: str, value: float) -> bool:
+def answer(shard: RunStep, name: str, value: float) -> bool:
     refs = tensors.store(shard.run_id, [tensors.encode_array(name, np.array([value], np.float32))])
     facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     return results.record_success(shard, {name: refs[0]}, facts)
 
 
-def fail(shard: RunShard, category: Category = Category.INTERNAL) -> None:
+def fail(shard: RunStep, category: Category = Category.INTERNAL) -> None:
     facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     results.record_failure(shard, category, "it broke", facts)
 
@@ -87,7 +87,7 @@ def test_a_copy_that_waits_in_a_queue_is_called_off() -> None:
     second = run.shards.get(index=0, copy=1)
     answer(claimed(run, 0, 0), "t1", 1.0)
     assert claims.claim(second.pk, second.fence, timezone.now()) is None
-    assert run.shards.get(copy=1).state == ShardState.CANCELLED
+    assert run.shards.get(copy=1).state == StepState.CANCELLED
 
 
 def test_each_step_of_a_chain_goes_on_with_whoever_was_first() -> None:
@@ -106,7 +106,7 @@ def test_a_join_takes_the_answer_of_each_part() -> None:
     answer(claimed(run, 0, 1), "t1", 1.0)
     answer(claimed(run, 1, 0), "t1", 2.0)
     join = run.shards.get(index=2)
-    assert join.state == ShardState.QUEUED
+    assert join.state == StepState.QUEUED
     joins.execute(join.pk, join.fence)
     assert result(run) == [1.0, 2.0]
 
@@ -117,13 +117,13 @@ def test_a_dead_browser_costs_nothing_while_the_other_copy_computes() -> None:
     client().delete(f"webpool:browser:{first.browser}")
     results.owner_died(first.browser, "killed")
     lost = run.shards.get(copy=0)
-    assert (lost.state, lost.browser) == (ShardState.READY, ""), "never beside its copy"
+    assert (lost.state, lost.browser) == (StepState.READY, ""), "never beside its copy"
     sweep.place_waiting()
     run.refresh_from_db()
     assert run.state == RunState.RUNNING
     answer(second, "t1", 1.0)
     assert result(run) == [1.0]
-    assert run.shards.get(copy=0).state == ShardState.CANCELLED
+    assert run.shards.get(copy=0).state == StepState.CANCELLED
 
 
 def test_one_copy_that_failed_for_good_does_not_end_the_run_but_both_do() -> None:
@@ -132,7 +132,7 @@ def test_one_copy_that_failed_for_good_does_not_end_the_run_but_both_do() -> Non
     fail(first)
     run.refresh_from_db()
     assert run.state == RunState.RUNNING
-    assert run.shards.get(copy=0).state == ShardState.FAILED
+    assert run.shards.get(copy=0).state == StepState.FAILED
     fail(second)
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "internal")
@@ -157,7 +157,7 @@ def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
     run = run_on("a", "b")
     for copy in (0, 1):
         fail(claimed(run, 0, copy), Category.UNSUPPORTED_OPERATION)
-    while (row := run.shards.filter(state=ShardState.QUEUED).first()) is not None:
+    while (row := run.shards.filter(state=StepState.QUEUED).first()) is not None:
         fail(claimed(run, 0, row.copy), Category.UNSUPPORTED_OPERATION)
     sweep.place_waiting()
     run.refresh_from_db()
@@ -165,7 +165,7 @@ def test_a_run_whose_two_browsers_both_cannot_fails_with_the_reasons() -> None:
     assert "unsupported_operation" in run.error
 
 
-def settled(shard: RunShard, value: float) -> None:
+def settled(shard: RunStep, value: float) -> None:
     wires = [tensors.encode_array("t1", np.array([value], np.float32))]
     facts = AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
     refs, odd = tensors.store(shard.run_id, wires), verification.oddities(shard, wires)
@@ -205,7 +205,7 @@ def test_two_copies_that_are_odd_alike_are_the_answer() -> None:
     settled(claimed(run, 0, 0), 0.0)
     settled(claimed(run, 0, 1), 0.0)
     sweep.place_waiting()
-    again = run.shards.filter(state=ShardState.QUEUED).first()
+    again = run.shards.filter(state=StepState.QUEUED).first()
     assert again is not None
     settled(claimed(run, 0, again.copy), 0.0)
     assert result(run) == [0.0]

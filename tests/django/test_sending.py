@@ -13,13 +13,13 @@ from typing import Any
 from celery import current_app
 
 from browsers.redis import client
-from inference.models import PlanShard, RunShard, StepKind
+from inference.models import PlanStep, RunStep, StepKind
 from inference.scheduling import dispatch
 
 
-def _step(key: int, browser: str) -> RunShard:
-    return RunShard(
-        pk=key, fence=1, kind=StepKind.COMPUTE, browser=browser, plan_shard=PlanShard(depends_on=[])
+def _step(key: int, browser: str) -> RunStep:
+    return RunStep(
+        pk=key, fence=1, kind=StepKind.COMPUTE, browser=browser, plan_step=PlanStep(depends_on=[])
     )
 
 
@@ -70,7 +70,7 @@ def test_a_message_is_what_celery_sends(valkey: Any) -> None:
 def test_a_chord_s_sender_waits_for_no_result(valkey: Any) -> None:
     """Else it would subscribe to one per step, and ask for each again when the broker is gone."""
     parts = [_step(1, "old"), _step(2, "new")]
-    join = RunShard(pk=3, fence=0, kind=StepKind.JOIN, plan_shard=PlanShard(depends_on=[0, 1]))
+    join = RunStep(pk=3, fence=0, kind=StepKind.JOIN, plan_step=PlanStep(depends_on=[0, 1]))
     for index, step in enumerate((*parts, join)):
         step.index = index
     dispatch.send_ready(parts, [*parts, join])

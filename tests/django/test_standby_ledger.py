@@ -276,7 +276,7 @@ def test_standbys_count_as_texts_of_their_owner(writer: OnnxModel, settings: Any
 
 def test_what_cannot_be_opened_is_not_kept(writer: OnnxModel) -> None:
     begin(writer, stages=1)
-    (row,) = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    (row,) = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     browser = Browser(row.browser)
     browser.holding = SimpleNamespace(hold=lambda *asked, **named: "")
     browser.status = SimpleNamespace()  # it says nothing of itself

@@ -20,10 +20,10 @@ from inference.models import (
     GenerationSession,
     GenerationStage,
     GenerationStandby,
-    PlanShard,
+    PlanStep,
     Run,
-    RunShard,
-    ShardState,
+    RunStep,
+    StepState,
 )
 from inference.scheduling import advice
 from tests.support.ledger import make_run, publish
@@ -56,8 +56,8 @@ def test_an_idle_browser_takes_what_waits_long() -> None:
     assert where(run) == "a", "it may be done any moment"
     after()
     assert where(run) == "b"
-    assert run.shards.get().state == ShardState.QUEUED
-    assert RunShard.objects.get(run__owner="first").browser == "a", "what is computed stays"
+    assert run.shards.get().state == StepState.QUEUED
+    assert RunStep.objects.get(run__owner="first").browser == "a", "what is computed stays"
 
 
 def test_each_owner_gives_one_and_a_browser_takes_one_at_a_time() -> None:
@@ -133,7 +133,7 @@ def of_gigabyte(*owners: str, compute_ms: float | None, waited: timedelta) -> li
     held = {FILE: LiveModel("wasm", 2**30, compute_ms)}
     publish("a", loaded=held, memory_limit_mb=4000.0)
     runs = [make_run(shards=1, owner=owner, tenant=owner) for owner in ("first", *owners)]
-    PlanShard.objects.filter(sha256=FILE).update(weight_bytes=2**30)
+    PlanStep.objects.filter(sha256=FILE).update(weight_bytes=2**30)
     row = runs[0].shards.get()
     assert claims.claim(row.pk, row.fence, timezone.now()) is not None
     publish("a", loaded=held, memory_limit_mb=4000.0, idle_since=None)
@@ -181,7 +181,7 @@ def test_a_browser_that_writes_a_text_has_something_to_do(standby: bool) -> None
         model=run.model, plan=run.plan, asked={}, created_at=timezone.now()
     )
     stage = GenerationStage.objects.create(
-        session=session, plan_shard=run.shards.get().plan_shard, index=0,
+        session=session, plan_step=run.shards.get().plan_step, index=0,
         browser="elsewhere" if standby else "b", given_at=timezone.now(),
     )  # fmt: skip
     if standby:

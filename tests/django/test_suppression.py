@@ -73,7 +73,7 @@ def test_they_never_come_also_where_the_text_goes_on_elsewhere(
     browsers = [Browser(name) for name in ("a", "b", "c")]
     asked = Asked(PROMPT, TOKENS, sampling, ignore_end=True, shards=2, speculation=speculation)
     key = serving.start(held_back, asked, "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     of = {browser.id: browser for browser in browsers}
     lost = rows.get(session__pk=key, index=1)
     reached, go_on = threading.Event(), threading.Event()
@@ -121,7 +121,7 @@ def test_a_form_of_nothing_but_such_tokens_ends_the_text_which_is_told_why(
     browsers = {name: Browser(name) for name in ("a", "b")}
     asked = Asked(PROMPT, TOKENS, grammar=json_grammar({"enum": [3211]}), shards=1)
     key = serving.start(no_digits, asked, "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     row = rows.get(session__pk=key)
     browsers[row.browser].loop.open(_held(row))
     watcher = Watcher()

@@ -13,7 +13,7 @@ from browsers.models import Browser, BrowserState
 from browsers.redis import client
 from inference.ledger import claims, joins, results, sweep
 from inference.ledger.attempts import AttemptFacts
-from inference.models import Outcome, Run, RunShard, RunState, ShardState
+from inference.models import Outcome, Run, RunState, RunStep, StepState
 from inference.store import tensors, wakeups
 from tests.support import workers
 from tests.support.ledger import make_run, publish
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.usefixtures("clean")
 LATER = timedelta(seconds=5)  # after which a message is taken for lost
 
 
-def claimed(run: Run, index: int) -> RunShard:
+def claimed(run: Run, index: int) -> RunStep:
     row = run.shards.get(index=index)
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
     return shard
 
 
-def compute(shard: RunShard, name: str, rows: np.ndarray) -> None:
+def compute(shard: RunStep, name: str, rows: np.ndarray) -> None:
     refs = tensors.store(shard.run_id, [tensors.encode_array(name, rows)])
     facts = AttemptFacts(shard.browser, timezone.now())
     assert results.record_success(shard, {name: refs[0]}, facts)
@@ -67,12 +67,12 @@ def test_a_shard_that_its_idle_worker_no_longer_computes_is_taken() -> None:
     run = make_run()
     claimed(run, 0)
     sweep.sweep(timezone.now())
-    assert run.shards.get(index=0).state == ShardState.RUNNING, "claimed after it became idle"
+    assert run.shards.get(index=0).state == StepState.RUNNING, "claimed after it became idle"
     publish("a", idle_since=time.time())
     publish("b")
     sweep.sweep(timezone.now())
     row = run.shards.get(index=0)
-    assert row.state == ShardState.QUEUED
+    assert row.state == StepState.QUEUED
     assert [attempt.outcome for attempt in row.attempt_rows.all()] == [Outcome.LOST]
 
 
@@ -85,7 +85,7 @@ def test_where_messages_are_missing_the_last_in_line_is_sent_again() -> None:
     client().rpush("browser.a", "one that is not read yet")
     sweep.sweep(timezone.now() + LATER)
     assert later.shards.get().fence > 1
-    assert [row.fence for row in RunShard.objects.exclude(run=later)] == [1, 1]
+    assert [row.fence for row in RunStep.objects.exclude(run=later)] == [1, 1]
     assert client().llen("browser.a") == 3
     sweep.sweep(timezone.now() + LATER)
     assert client().llen("browser.a") == 3
@@ -97,7 +97,7 @@ def test_a_worker_that_computes_may_hold_a_message_in_its_hands() -> None:
     claimed(computing, 0)
     sweep.sweep(timezone.now() + LATER)
     assert waiting.shards.get().fence == 1
-    compute(RunShard.objects.get(run=computing), "t1", np.zeros(1, np.float32))
+    compute(RunStep.objects.get(run=computing), "t1", np.zeros(1, np.float32))
     sweep.sweep(timezone.now() + LATER)
     assert waiting.shards.get().fence > 1
 
@@ -123,7 +123,7 @@ def test_a_shard_pinned_to_a_browser_that_is_down_waits_and_says_so_at_its_deadl
     for _ in range(2):
         sweep.sweep(timezone.now())
     row = run.shards.get(index=0)
-    assert (row.state, row.fence) == (ShardState.READY, fence), "waiting writes nothing"
+    assert (row.state, row.fence) == (StepState.READY, fence), "waiting writes nothing"
     sweep.sweep(timezone.now() + timedelta(seconds=61))
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, "no_browser")
@@ -150,13 +150,13 @@ def test_a_join_that_waits_although_its_parts_are_done_is_sent() -> None:
     for index in (0, 1):
         compute(claimed(run, index), "t1", np.zeros(1, np.float32))
     client().delete("control")
-    RunShard.objects.filter(run=run, index=2).update(state=ShardState.WAITING, fence=0)
+    RunStep.objects.filter(run=run, index=2).update(state=StepState.WAITING, fence=0)
     sweep.sweep(timezone.now())
-    assert run.shards.get(index=2).state == ShardState.WAITING, (
+    assert run.shards.get(index=2).state == StepState.WAITING, (
         "its last part may be about to send it"
     )
     sweep.sweep(timezone.now() + timedelta(seconds=5))
-    assert (run.shards.get(index=2).state, client().llen("control")) == (ShardState.QUEUED, 1)
+    assert (run.shards.get(index=2).state, client().llen("control")) == (StepState.QUEUED, 1)
     assert joined(run, 2)
     run.refresh_from_db()
     assert run.state == RunState.SUCCEEDED

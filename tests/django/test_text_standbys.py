@@ -35,7 +35,7 @@ class Text:
         asked = {"ignore_end": True, "shards": 1, "standbys": 1, "browsers": ("a", "b"), **asked}
         self.key = serving.start(model, Asked(PROMPT, TOKENS, **asked), "")
         self.told: list[Any] = []
-        rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+        rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
         self.row = rows.get(session__pk=self.key)
         self.has, self.other = (self.a, self.b) if self.row.browser == "a" else (self.b, self.a)
 
@@ -198,7 +198,7 @@ def test_a_standby_that_is_ahead_waits_for_the_stage(model: OnnxModel, right: li
     """Begun anew, a text has all its steps at once: a standby may be faster than who has the stage."""
     of = {name: Browser(name) for name in ("a", "b", "c")}
     key = serving.start(model, Asked(PROMPT, TOKENS, ignore_end=True, shards=2, standbys=1), "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     first, last = rows.filter(session__pk=key)
     at_twenty, go_on, slow = threading.Event(), threading.Event(), threading.Event()
 

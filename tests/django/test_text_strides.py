@@ -43,7 +43,7 @@ def test_who_catches_up_computes_several_steps_at_once(
     browsers = [Browser(name) for name in ("a", "b", "c")]
     asked = Asked(PROMPT, TOKENS, ignore_end=True, shards=shards, speculation=speculation)
     key = serving.start(model, asked, "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     of = {browser.id: browser for browser in browsers}
     lost = rows.get(session__pk=key, index=shards - 1)
     reached, go_on = threading.Event(), threading.Event()
@@ -103,7 +103,7 @@ def test_a_text_of_two_stages_that_is_begun_anew_goes_on(
     asked = Asked(PROMPT, TOKENS, ignore_end=True, shards=2, speculation=speculation)
     key = serving.start(model, asked, "")
     of = {browser.id: browser for browser in browsers}
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     rows = rows.filter(session__pk=key)
     reached, go_on = threading.Event(), threading.Event()
 
@@ -133,7 +133,7 @@ def test_a_stride_that_the_store_did_not_hear_of_is_asked_again(
 ) -> None:
     publish("a", memory_limit_mb=4000.0)
     key = serving.start(model, Asked(PROMPT, TOKENS, ignore_end=True, shards=1), "")
-    rows = GenerationStage.objects.select_related("plan_shard", "session", "session__model")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
     first = _held(rows.get(session__pk=key))
     worker = cast("BrowserWorker", SimpleNamespace(id="a", holding=None))
 

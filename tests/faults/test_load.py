@@ -81,13 +81,13 @@ def test_two_hundred_callers_at_once_are_all_answered_right_and_once(
         for (shard,) in rows_of(
             pool,
             "SELECT shard_id FROM inference_attempt WHERE outcome = 'succeeded' "
-            f"AND shard_id IN (SELECT id FROM inference_runshard WHERE {of_them})",
+            f"AND shard_id IN (SELECT id FROM inference_runstep WHERE {of_them})",
         )
     )
     shards = [
         shard
         for (shard,) in rows_of(
-            pool, f"SELECT id FROM inference_runshard WHERE kind = 'compute' AND {of_them}"
+            pool, f"SELECT id FROM inference_runstep WHERE kind = 'compute' AND {of_them}"
         )
     ]
     assert succeeded == dict.fromkeys(shards, 1)

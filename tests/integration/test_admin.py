@@ -66,7 +66,7 @@ def test_the_admin_shows_the_pool_and_a_runs_time_line(
     assert page.count('class="tl-track') == 2
     assert page.count("tl-bar tl-compute") == 2
     assert all(browser in page for browser in rows)
-    for path in ("onnxmodel", "plan", "run", "runshard", "attempt", "apikey"):
+    for path in ("onnxmodel", "plan", "run", "runstep", "attempt", "apikey"):
         assert look(f"inference/{path}/")
     assert "Forget old runs" in look("django_celery_beat/periodictask/")
 

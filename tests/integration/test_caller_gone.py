@@ -19,7 +19,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from browsers.redis import client
-from inference.models import OnnxModel, Run, RunState, ShardState
+from inference.models import OnnxModel, Run, RunState, StepState
 from inference.zoo.micro import chain
 from tests.support.callers import question
 from tests.support.ledger import publish
@@ -91,7 +91,7 @@ def test_a_closed_connection_cancels_the_run_and_frees_its_inputs(
     wait_until(lambda: runs.get().state != RunState.RUNNING, timeout_s=10)
     ended = runs.get()
     assert (ended.state, ended.error) == (RunState.CANCELLED, "the caller went away")
-    assert ended.shards.get().state == ShardState.CANCELLED
+    assert ended.shards.get().state == StepState.CANCELLED
     wait_until(lambda: not client().keys(f"webpool:tensor:{run.pk}:*"), timeout_s=10)
     Run.objects.filter(pk=run.pk).delete()
     OnnxModel.objects.filter(name=name).delete()

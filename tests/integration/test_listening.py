@@ -40,7 +40,7 @@ def client(pair: RunningStack, files: dict[str, listeners.Written]) -> Iterator[
 def places(pool: RunningStack, count: int) -> list[tuple[str, set[str]]]:
     """Of the last sessions: where the encoder was computed, and where the stages were."""
     code = (
-        "import json; from inference.models import GenerationSession as S, RunShard as R;"
+        "import json; from inference.models import GenerationSession as S, RunStep as R;"
         f"rows = list(S.objects.all()[:{count}]);"
         "name = rows[0].decoder.encoder;"
         f"runs = list(R.objects.filter(run__model__name=name).order_by('-pk')[:{count}]);"

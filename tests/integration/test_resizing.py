@@ -20,7 +20,7 @@ from browsers.models import Browser, PoolEvent
 from browsers.state.live import living
 from browsers.supervisor import ProcessSpec, Supervisor
 from inference.ledger import claims, draining
-from inference.models import Run, ShardState
+from inference.models import Run, StepState
 from tests.support.ledger import make_run
 from webpool_site.browser_list import BrowserSlot
 from webpool_site.resizing import Resizer
@@ -92,7 +92,7 @@ def test_a_browser_is_added_for_work_and_leaves_when_it_holds_nothing(tmp_path: 
         time.sleep(1.0)
         assert "chromium-2" in living(), "it holds a shard"
         draining.undrain("chromium-2")
-        wait_until(lambda: busy.run.shards.update(state=ShardState.DONE), said)
+        wait_until(lambda: busy.run.shards.update(state=StepState.DONE), said)
         wait_until(lambda: ("shrank", "chromium-2") in actions(), said)
         assert actions() == [(a, "chromium-2") for a in ("grew", "drained", "shrank")]
         assert "chromium-2" not in {c.name for c in supervisor.status() if c.pid}

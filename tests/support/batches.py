@@ -18,7 +18,7 @@ from inference.batches import results as job_results
 from inference.catalog import registry
 from inference.ledger import claims, results
 from inference.ledger.attempts import AttemptFacts
-from inference.models import Attempt, OnnxModel, Outcome, RunShard, RunState, ShardState
+from inference.models import Attempt, OnnxModel, Outcome, RunState, RunStep, StepState
 from inference.models.batches import BatchJob, JobState
 from inference.store import tensors
 from inference.store.files import path_of
@@ -55,7 +55,7 @@ def new_job(model: OnnxModel, folder: Path, count: int = 10, **options: Any) -> 
 
 def compute(job: BatchJob) -> int:
     """Do what a browser's worker does with every queued shard of the job; returns how many."""
-    queued = list(of_job(job).filter(state=ShardState.QUEUED, run__state=RunState.RUNNING))
+    queued = list(of_job(job).filter(state=StepState.QUEUED, run__state=RunState.RUNNING))
     for row in queued:
         shard = claims.claim(row.pk, row.fence, timezone.now())
         assert shard is not None
@@ -68,7 +68,7 @@ def compute(job: BatchJob) -> int:
 
 def break_one(job: BatchJob, category: Category, message: str) -> None:
     """Fail the first queued shard of the job, as its worker would."""
-    row = of_job(job).filter(state=ShardState.QUEUED, run__state=RunState.RUNNING).first()
+    row = of_job(job).filter(state=StepState.QUEUED, run__state=RunState.RUNNING).first()
     assert row is not None
     shard = claims.claim(row.pk, row.fence, timezone.now())
     assert shard is not None
@@ -77,7 +77,7 @@ def break_one(job: BatchJob, category: Category, message: str) -> None:
 
 def of_job(job: BatchJob) -> Any:
     """Shards of every run that was ever sent for the job."""
-    return RunShard.objects.filter(run__owner__startswith=f"batch {job.pk}/").order_by("pk")
+    return RunStep.objects.filter(run__owner__startswith=f"batch {job.pk}/").order_by("pk")
 
 
 def succeeded_attempts(job: BatchJob) -> dict[str, int]:
@@ -90,7 +90,7 @@ def succeeded_attempts(job: BatchJob) -> dict[str, int]:
     return counts
 
 
-def _facts(shard: RunShard) -> AttemptFacts:
+def _facts(shard: RunStep) -> AttemptFacts:
     return AttemptFacts(shard.browser, timezone.now())
 
 

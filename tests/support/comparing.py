@@ -25,9 +25,9 @@ from inference.models import (
     ComparisonState,
     OnnxModel,
     Run,
-    RunShard,
-    ShardState,
+    RunStep,
     StepKind,
+    StepState,
 )
 from inference.store import tensors
 from inference.store.files import path_of
@@ -75,7 +75,7 @@ def answer(*, compute_ms: float = 5.0, off: float = 0.0, warm: bool | None = Non
         shard = claims.claim(row.pk, row.fence, timezone.now())
         assert shard is not None
         given = {t.name: tensors.decode_array(t) for t in tensors.fetch(claims.input_refs(shard))}
-        file = shard.plan_shard.sha256
+        file = shard.plan_step.sha256
         made = reference(path_of(file), given)
         made = {name: array + np.float32(off) for name, array in made.items()}
         refs = tensors.store(shard.run_id, [tensors.encode_array(*item) for item in made.items()])
@@ -93,7 +93,7 @@ def answer(*, compute_ms: float = 5.0, off: float = 0.0, warm: bool | None = Non
 
 def queued() -> Any:
     """Shards of the run in flight that wait for their browser."""
-    rows = RunShard.objects.filter(run__owner__startswith="comparison ", state=ShardState.QUEUED)
+    rows = RunStep.objects.filter(run__owner__startswith="comparison ", state=StepState.QUEUED)
     return rows.order_by("index")
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from browsers.redis import client
 from browsers.state import live
 from inference.graph.batching.batch_axis import BatchAxis, Verdict
-from inference.models import OnnxModel, Plan, PlanShard, Run, RunShard, StepKind
+from inference.models import OnnxModel, Plan, PlanStep, Run, RunStep, StepKind
 from inference.runs.creation import new_steps
 from inference.scheduling import dispatch
 from inference.scheduling.pool_view import snapshot
@@ -52,7 +52,7 @@ def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
     )
     chain = strategy == "layer"
     steps = [
-        PlanShard(
+        PlanStep(
             plan=plan, index=i, sha256=f"{i:064d}", file_bytes=1, weight_bytes=1, cost=1,
             inputs=[{"name": f"t{i if chain else 0}", **PORT}],
             outputs=[{"name": f"t{i + 1 if chain else 1}", **PORT}],
@@ -65,18 +65,18 @@ def make_run(strategy: str = "layer", shards: int = 2, **fields: Any) -> Run:
         rows_of_all = [[part, "t1"] for part in range(shards)]
         joined = {"tensor": "t1", "op": "concat", "axis": 0, "parts": rows_of_all}
         steps.append(
-            PlanShard(
+            PlanStep(
                 plan=plan, index=shards, kind=StepKind.JOIN, outputs=[{"name": "t1", **PORT}],
                 join=[joined], depends_on=list(range(shards)),
             )
         )  # fmt: skip
-    plan_shards = PlanShard.objects.bulk_create(steps)
+    plan_steps = PlanStep.objects.bulk_create(steps)
     now = timezone.now()
     defaults = {"max_retries": 3, "deadline_at": now + timedelta(seconds=60), "inputs": {}}
     run = Run(model=model, plan=plan, created_at=now, **{**defaults, **fields})
-    rows = new_steps(run, plan_shards)
-    ready = [row for row in rows if not row.plan_shard.depends_on]
+    rows = new_steps(run, plan_steps)
+    ready = [row for row in rows if not row.plan_step.depends_on]
     dispatch.assign(run, ready, (), snapshot(), now)
     run.save(force_insert=True)
-    RunShard.objects.bulk_create(rows)
+    RunStep.objects.bulk_create(rows)
     return run

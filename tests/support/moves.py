@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from inference.core.lifecycle import ASK, RUN, STEP, Move, RunState, ShardState
+from inference.core.lifecycle import ASK, RUN, STEP, Move, RunState, StepState
 
 _SQLITE = (
     """CREATE TEMP TABLE moves
     (n INTEGER PRIMARY KEY, kind TEXT, id TEXT, before TEXT, after TEXT, raised INTEGER, asked INTEGER)""",
-    """CREATE TEMP TRIGGER watch_steps AFTER UPDATE OF state ON main.inference_runshard BEGIN
+    """CREATE TEMP TRIGGER watch_steps AFTER UPDATE OF state ON main.inference_runstep BEGIN
       INSERT INTO moves VALUES (NULL, 'step', NEW.id, OLD.state, NEW.state, NEW.fence - OLD.fence,
                                 NEW.doubt IS NOT NULL AND NEW.doubt IS NOT OLD.doubt);
     END""",
@@ -36,7 +36,7 @@ _POSTGRESQL = (
       VALUES ('run', NEW.id::text, OLD.state, NEW.state, 0, 0);
       RETURN NEW;
     END $$""",
-    """CREATE TRIGGER watch_steps AFTER UPDATE OF state ON inference_runshard
+    """CREATE TRIGGER watch_steps AFTER UPDATE OF state ON inference_runstep
     FOR EACH ROW EXECUTE FUNCTION watch_step()""",
     """CREATE TRIGGER watch_runs AFTER UPDATE OF state ON inference_run
     FOR EACH ROW EXECUTE FUNCTION watch_run()""",
@@ -70,10 +70,10 @@ class Change:
         assert len(legal) == 1, f"{self}: by the table it is {legal or 'illegal'}"
         return f"{self.kind} {legal[0]}"
 
-    def _legal(self) -> list[Move[RunState]] | list[Move[ShardState]]:
+    def _legal(self) -> list[Move[RunState]] | list[Move[StepState]]:
         if self.kind == "run":
             return list(RUN.between(RunState(self.before), RunState(self.after)))
-        before, after = ShardState(self.before), ShardState(self.after)
+        before, after = StepState(self.before), StepState(self.after)
         found = STEP.between(before, after, fence_raised_by=self.raised)
         if len(found) == 1:
             return list(found)

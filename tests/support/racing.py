@@ -13,7 +13,7 @@ from browsers.redis import client
 from inference.errors import Busy
 from inference.ledger import claims, operations, results
 from inference.ledger.attempts import AttemptFacts
-from inference.models import Attempt, RunShard
+from inference.models import Attempt, RunStep
 from inference.runs import creation
 from inference.store import outbox, tensors
 from tests.support.racers import Racing
@@ -21,7 +21,7 @@ from tests.support.racers import Racing
 _WITHIN_S = 180
 _LOOKED = "test:looked"
 _WAITING = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted"
-_Computed = tuple[RunShard, dict[str, tensors.TensorRef], AttemptFacts]
+_Computed = tuple[RunStep, dict[str, tensors.TensorRef], AttemptFacts]
 
 
 def answer(step_id: int, fence: int, port: str) -> Racing:

@@ -18,7 +18,7 @@ from inference.core.turns import Turns
 from inference.ledger import claims, joins, results, verification
 from inference.ledger.attempts import AttemptFacts
 from inference.ledger.turns import claim_next as claim_in_turn
-from inference.models import Run, RunShard, ShardState, StepKind
+from inference.models import Run, RunStep, StepKind, StepState
 from inference.scheduling import dispatch
 from inference.store import tensors
 from tests.support.ledger import publish
@@ -44,29 +44,29 @@ def wait_for_message(browser: str, seconds: int) -> tuple[int, int]:
     return next_message(browser)
 
 
-def facts(shard: RunShard) -> AttemptFacts:
+def facts(shard: RunStep) -> AttemptFacts:
     return AttemptFacts(shard.browser, timezone.now(), backend="webgpu")
 
 
-def answer(shard: RunShard, value: float, size: int = 1) -> None:
+def answer(shard: RunStep, value: float, size: int = 1) -> None:
     """As a worker ends a computation: store, then settle; `value` so many times."""
-    (port,) = shard.plan_shard.outputs
+    (port,) = shard.plan_step.outputs
     wires = [tensors.encode_array(port["name"], np.full(size, value, np.float32))]
     refs = tensors.store(shard.run_id, wires)
     odd = verification.oddities(shard, wires)
     verification.settle(shard, wires, refs, odd, facts(shard), results.Glance(shard))
 
 
-def fail(shard: RunShard, category: Category) -> None:
+def fail(shard: RunStep, category: Category) -> None:
     results.record_failure(shard, category, "it broke", facts(shard))
 
 
-def claim(message: tuple[int, int]) -> RunShard | None:
+def claim(message: tuple[int, int]) -> RunStep | None:
     step, fence = message
     return claims.claim(step, fence, timezone.now())
 
 
-def claim_next(browser: str, message: tuple[int, int], turns: Turns) -> RunShard | None:
+def claim_next(browser: str, message: tuple[int, int], turns: Turns) -> RunStep | None:
     """What a browser's worker takes on a message."""
     return claim_in_turn(browser, message, turns, timezone.now())
 
@@ -79,17 +79,17 @@ def become_idle(browser: str) -> None:
 def send_first(run: Run) -> None:
     """What `create_run` sends after its commit."""
     steps = claims.steps_of(run)
-    dispatch.send_ready([step for step in steps if step.state == ShardState.QUEUED], steps)
+    dispatch.send_ready([step for step in steps if step.state == StepState.QUEUED], steps)
 
 
-def joins_to_do() -> list[RunShard]:
-    return list(RunShard.objects.filter(state=ShardState.QUEUED, kind=StepKind.JOIN))
+def joins_to_do() -> list[RunStep]:
+    return list(RunStep.objects.filter(state=StepState.QUEUED, kind=StepKind.JOIN))
 
 
 def follow_chords() -> None:
     """What the bodies of chords do: joins, and shards that wait for several, are done or sent."""
     for join in joins_to_do():
         joins.execute(join.pk, join.fence)
-    for step in RunShard.objects.filter(state=ShardState.QUEUED).select_related("plan_shard"):
-        if len(step.plan_shard.depends_on) > 1:
+    for step in RunStep.objects.filter(state=StepState.QUEUED).select_related("plan_step"):
+        if len(step.plan_step.depends_on) > 1:
             dispatch.send_step(step.pk, step.fence)

@@ -83,7 +83,7 @@ def _best(row: GenerationStage, views: Sequence[BrowserView]) -> str:
     standbys = following.active().filter(stage__session=session).values_list("browser", flat=True)
     try:
         return placing.browser_for(
-            row.plan_shard,
+            row.plan_step,
             session.wanted,
             session.decoder,
             beside=Counter(stages) + Counter(standbys),

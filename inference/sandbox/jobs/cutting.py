@@ -23,7 +23,7 @@ class WrongNumber(ValueError):
 
 
 def cut(path: str, strategy: str, shards: int | None, folder: str) -> Answer:
-    """The steps as fields of `PlanShard`; those of compute steps name a file in `folder` by its SHA-256.
+    """The steps as fields of `PlanStep`; those of compute steps name a file in `folder` by its SHA-256.
 
     Raises:
         TooManyShards, TooManyParts, NothingToSplit, NoBlocks, WrongNumber: the graph does not allow it.

@@ -38,7 +38,7 @@ def told(model: onnx.ModelProto, called: Mapping[str, str]) -> JsonObject:
 
 
 def stages(path: str, count: int, called: dict[str, str], folder: str) -> Answer:
-    """The stages as fields of `PlanShard`; each names a file in `folder` by its SHA-256.
+    """The stages as fields of `PlanStep`; each names a file in `folder` by its SHA-256.
 
     They are run natively beside the uncut model, and are refused when they answer otherwise.
 

@@ -7,7 +7,7 @@ FROM (
             PARTITION BY run.tenant
             ORDER BY shard.queued_at, CASE WHEN shard.id = %s THEN 0 ELSE 1 END, shard.id
         ) AS place
-    FROM inference_runshard AS shard
+    FROM inference_runstep AS shard
     JOIN inference_run AS run ON run.id = shard.run_id
     WHERE shard.state IN ('ready', 'queued', 'running') -- as the index has it: SQLite would not find it otherwise
     AND shard.state = 'queued' AND shard.browser = %s AND run.deadline_at > %s

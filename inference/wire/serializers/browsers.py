@@ -14,7 +14,7 @@ from browsers.state import breakers
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
 from browsers.state.live import LiveBrowser
 from inference.documents import JsonObject
-from inference.models import OnnxModel, PlanShard
+from inference.models import OnnxModel, PlanStep
 
 
 class LoadedSerializer(serializers.Serializer[object]):
@@ -90,7 +90,7 @@ def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> JsonObject
 
 def file_names(files: set[str]) -> dict[str, str]:
     """SHA-256 → the model, or the shard of a plan, that has these bytes."""
-    shards = PlanShard.objects.filter(sha256__in=files).select_related("plan__model")
+    shards = PlanStep.objects.filter(sha256__in=files).select_related("plan__model")
     names = {shard.sha256: str(shard) for shard in shards}
     names.update(OnnxModel.objects.filter(sha256__in=files).values_list("sha256", "name"))
     return names

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from browsers.models import BackendProof
 from inference.documents import JsonObject
 from inference.graph.batching.batch_axis import Verdict
-from inference.models import ModelType, OnnxModel, Plan, PlanShard
+from inference.models import ModelType, OnnxModel, Plan, PlanStep
 from inference.runs.option_schema import with_options
 from inference.runs.options import Door
 
@@ -59,7 +59,7 @@ class ModelDetailSerializer(ModelSerializer):
     @extend_schema_field(BackendProofSerializer(many=True))
     def get_proofs(self, row: OnnxModel) -> object:
         files = {row.sha256, *(item["sha256"] for item in row.components)}
-        cut = PlanShard.objects.filter(plan__model=row).exclude(sha256="")
+        cut = PlanStep.objects.filter(plan__model=row).exclude(sha256="")
         files |= set(cut.values_list("sha256", flat=True))
         return BackendProofSerializer(BackendProof.objects.filter(sha256__in=files), many=True).data
 
@@ -116,41 +116,41 @@ class ManifestRequestSerializer(serializers.Serializer[object]):
     )
 
 
-class PlanShardSerializer(serializers.ModelSerializer[PlanShard]):
+class PlanStepSerializer(serializers.ModelSerializer[PlanStep]):
     crossing = serializers.SerializerMethodField(
         help_text="inputs that come from earlier shards, not from the caller"
     )
 
     class Meta:
-        model = PlanShard
+        model = PlanStep
         fields = [
             "index", "group", "part", "sha256", "file_bytes", "weight_bytes", "copied_bytes", "cost",
             "node_count", "depends_on", "inputs", "outputs", "crossing",
         ]  # fmt: skip
 
     @extend_schema_field(serializers.ListField(child=serializers.DictField()))
-    def get_crossing(self, row: PlanShard) -> list[JsonObject]:
+    def get_crossing(self, row: PlanStep) -> list[JsonObject]:
         return crossing(row)
 
 
-def crossing(shard: PlanShard) -> list[JsonObject]:
+def crossing(shard: PlanStep) -> list[JsonObject]:
     """The tensors that a shard takes from earlier shards."""
     callers = {port.name for port in shard.plan.model.input_ports}
     ports = zip(shard.inputs, shard.input_ports, strict=True)
     return [item for item, port in ports if port.tensor not in callers]
 
 
-class PlanJoinSerializer(serializers.ModelSerializer[PlanShard]):
+class PlanJoinSerializer(serializers.ModelSerializer[PlanStep]):
     """What the control worker puts together; it is numbered with the shards."""
 
     class Meta:
-        model = PlanShard
+        model = PlanStep
         fields = ["index", "group", "depends_on", "outputs", "join"]
 
 
 class PlanSerializer(serializers.ModelSerializer[Plan]):
     model: object = serializers.SlugRelatedField(slug_field="name", read_only=True)
-    shards = PlanShardSerializer(many=True, source="computing")
+    shards = PlanStepSerializer(many=True, source="computing")
     joins = PlanJoinSerializer(many=True, source="joining")
 
     class Meta:

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.documents import JsonObject
-from inference.models import Attempt, Run, RunShard
+from inference.models import Attempt, Run, RunStep
 from inference.runs.metrics import milliseconds, run_metrics
 from inference.runs.option_schema import with_options
 from inference.runs.options import Door, recorded
@@ -36,16 +36,16 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
         exclude = ["id", "shard"]
 
 
-class RunShardSerializer(serializers.ModelSerializer[RunShard]):
+class RunStepSerializer(serializers.ModelSerializer[RunStep]):
     """Where a shard of a run stands, and every attempt to compute it."""
 
     run = serializers.UUIDField(source="run_id")
-    sha256 = serializers.CharField(source="plan_shard.sha256")
-    group = serializers.CharField(source="plan_shard.group", help_text="part of the model it is")
+    sha256 = serializers.CharField(source="plan_step.sha256")
+    group = serializers.CharField(source="plan_step.group", help_text="part of the model it is")
     attempt_rows = AttemptSerializer(many=True)
 
     class Meta:
-        model = RunShard
+        model = RunStep
         fields = [
             "id", "run", "index", "copy", "group", "sha256", "state", "browser", "attempts", "avoid",
             "ready_at", "queued_at", "claimed_at", "finished_at", "attempt_rows",
@@ -63,7 +63,7 @@ class RunDetailSerializer(RunSerializer):
     outputs = serializers.SerializerMethodField(
         help_text="name → facts; GET …/outputs/ has the data"
     )
-    shards = RunShardSerializer(many=True, source="computing")
+    shards = RunStepSerializer(many=True, source="computing")
     metrics = serializers.SerializerMethodField()
 
     class Meta(RunSerializer.Meta):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from inference.core.lifecycle import RUN, STEP, Lifecycle, RunState, ShardState
+from inference.core.lifecycle import RUN, STEP, Lifecycle, RunState, StepState
 from inference.store import run_moves, step_moves
 
 ROOT = Path(__file__).parents[3]
@@ -41,7 +41,7 @@ def test_each_move_has_a_name_of_its_own_and_a_function_of_that_name(
 @pytest.mark.parametrize(
     ("life", "ended"),
     [
-        (STEP, {ShardState.DONE, ShardState.FAILED, ShardState.CANCELLED}),
+        (STEP, {StepState.DONE, StepState.FAILED, StepState.CANCELLED}),
         (RUN, {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}),
     ],
 )
@@ -57,7 +57,7 @@ def test_what_takes_a_step_from_somebody_raises_its_fence() -> None:
     """A message or a worker may have it: only what its holder does itself leaves the fence as it is."""
     by_holder = {"claim", "finish", "fail"}
     for move in STEP.moves:
-        held = {ShardState.QUEUED, ShardState.RUNNING}.intersection(move.before)
+        held = {StepState.QUEUED, StepState.RUNNING}.intersection(move.before)
         if held and move.name not in by_holder:
             assert move.raises_fence, move.name
 
@@ -90,8 +90,8 @@ def writes(node: ast.AST) -> bool:
     if name == "save":
         return says_state(node) or (on in ROWS and "update_fields" not in given)
     if name == "Update":
-        return ast.unparse(node.args[0]) in ("Run", "RunShard")
-    if name in ("Run", "RunShard"):
+        return ast.unparse(node.args[0]) in ("Run", "RunStep")
+    if name in ("Run", "RunStep"):
         return ast.unparse(given.get("state", ast.Constant(None))) not in ("None", "STEP.initial")
     return False
 
@@ -109,7 +109,7 @@ def test_nobody_but_the_writers_writes_the_state_of_a_run_or_a_step() -> None:
 
 @pytest.mark.parametrize("path", sorted(OF_OTHERS))
 def test_what_writes_the_states_of_others_knows_no_step(path: str) -> None:
-    assert "RunShard" not in (ROOT / path).read_text()
+    assert "RunStep" not in (ROOT / path).read_text()
 
 
 def test_no_statement_in_sql_writes_a_state_that_the_table_does_not_give() -> None:
@@ -125,11 +125,11 @@ def test_no_statement_in_sql_writes_a_state_that_the_table_does_not_give() -> No
     [
         "shard.state = 'done'",
         "shard.state, shard.browser = 'done', ''",
-        "RunShard.objects.filter(pk=1).update(state='done')",
+        "RunStep.objects.filter(pk=1).update(state='done')",
         "shard.save(update_fields=['state'])",
         "run.save()",
-        "Update(RunShard, {}, {})",
-        "RunShard(run=run, state=ShardState.DONE)",
+        "Update(RunStep, {}, {})",
+        "RunStep(run=run, state=StepState.DONE)",
         "setattr(run, 'state', 'failed')",
     ],
 )

@@ -79,7 +79,7 @@ def kept_by_history() -> dict[str, int]:
 
 def _worked() -> list[Worked]:
     fields = (
-        "browser", "shard__plan_shard__sha256", "started_at", "finished_at", "outcome",
+        "browser", "shard__plan_step__sha256", "started_at", "finished_at", "outcome",
         "load_ms", "transfer_ms", "compute_ms",
     )  # fmt: skip
     return [

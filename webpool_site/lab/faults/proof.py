@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from django.db.models import Count, Q
 
 from inference.core.lifecycle import STEP
-from inference.models import Outcome, Run, RunShard, RunState, StepKind
+from inference.models import Outcome, Run, RunState, RunStep, StepKind
 
 _AT_ONCE = 500  # SQLite takes so many values in one question
 
@@ -53,7 +53,7 @@ def prove(run_ids: Iterable[uuid.UUID]) -> Proof:
             "pk", "state", "error_category"
         ):
             states[pk] = (state, category)
-        steps = RunShard.objects.filter(run__in=some, kind=StepKind.COMPUTE)
+        steps = RunStep.objects.filter(run__in=some, kind=StepKind.COMPUTE)
         good = Count("attempt_rows", filter=Q(attempt_rows__outcome=Outcome.SUCCEEDED))
         rows = steps.annotate(good=good).values_list("run", "index", "state", "good")
         for run, index, state, count in rows:

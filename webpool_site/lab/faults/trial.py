@@ -13,7 +13,7 @@ import psutil
 
 from browsers.processes import running, wait_ended
 from inference.errors import WebpoolError
-from inference.models import Attempt, Outcome, Run, RunShard, RunState, ShardState
+from inference.models import Attempt, Outcome, Run, RunState, RunStep, StepState
 from inference.runs import creation
 from inference.runs.answers import collect, wait_run
 from inference.runs.metrics import milliseconds
@@ -103,7 +103,7 @@ class Attack:
     def _strike(self, run: Run, ready: Mapping[Injection, psutil.Process], after_s: float) -> None:
         claimed = _wait_claimed(run, self._browser)
         time.sleep(after_s)
-        if not RunShard.objects.filter(pk=claimed.pk, state=ShardState.RUNNING).exists():
+        if not RunStep.objects.filter(pk=claimed.pk, state=StepState.RUNNING).exists():
             raise _Missed(f"shard {claimed.index} was done before the injection")
         self.began = time.monotonic()
         second = ""
@@ -127,10 +127,10 @@ class Attack:
         return tuple(f"{process.name()} ({process.pid})" for process in there)
 
 
-def _wait_claimed(run: Run, browser: str = "", *, but: str = "") -> RunShard:
+def _wait_claimed(run: Run, browser: str = "", *, but: str = "") -> RunStep:
     """The shard of the run that a browser computes: that one, or any other than `but`."""
     until = time.monotonic() + _CLAIM_WITHIN_S
-    computing = RunShard.objects.filter(run=run, state=ShardState.RUNNING)
+    computing = RunStep.objects.filter(run=run, state=StepState.RUNNING)
     computing = computing.filter(browser=browser) if browser else computing.exclude(browser=but)
     while (shard := computing.exclude(browser="").first()) is None:
         if Run.objects.exclude(state=RunState.RUNNING).filter(pk=run.pk).exists():
