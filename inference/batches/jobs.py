@@ -13,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.utils import timezone
 
-from inference.batches import admission, storage
+from inference.batches import storage
 from inference.batches.options import DEFAULT_BATCH_SIZE, JOB_OPTIONS, MOST_BATCH_SIZE
 from inference.batches.prepare import prepare
 from inference.batches.readers import format_of
@@ -24,7 +24,7 @@ from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
-from inference.runs import creation, requests
+from inference.runs import creation, quotas, requests
 from inference.runs.options import Door, parse_options
 from inference.scheduling import advice
 from inference.store import transactions
@@ -87,7 +87,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     fingerprint = _fingerprint(request, model, digest, options)
     if not request.again and (known := BatchJob.objects.filter(fingerprint=fingerprint).first()):
         return known, False
-    admission.admit(request.owner)
+    _admit(request.owner)
     job = BatchJob(
         model=model,
         source_name=(request.source_name or request.source.name)[-1024:],
@@ -176,7 +176,7 @@ def _fingerprint(request: JobRequest, model: OnnxModel, digest: str, options: Js
 def _insert(job: BatchJob, batches: list[Batch], *, again: bool) -> tuple[BatchJob, bool]:
     try:
         with transactions.alone("batch jobs"):
-            admission.admit(job.owner)  # many at once may have been below the limit
+            _admit(job.owner)  # many at once may have been below the limit
             if again:
                 BatchJob.objects.filter(fingerprint=job.fingerprint).update(fingerprint="")
             job.save(force_insert=True)
@@ -227,7 +227,7 @@ def resume_job(job: BatchJob, *, retry_failed: bool = False) -> bool:
         to_do = job.state == JobState.FAILURES and left.exists()
         if job.state != JobState.CANCELLED and not to_do:
             return False
-        admission.admit(job.owner)
+        _admit(job.owner)
         BatchJob.objects.filter(pk=job.pk).update(
             state=JobState.RUNNING, finished_at=None, note="", wait_until=None
         )
@@ -244,3 +244,13 @@ def _put_back_failed(job: BatchJob) -> None:
         if not storage.inputs_path(folder, index).exists():
             raise Conflict(f"the inputs of batch {index} are gone from {folder}; start a new job")
     failed.update(state=BatchState.WAITING, run=None, error="", error_category="", finished_at=None)
+
+
+def _admit(owner: str) -> None:
+    """Refuse one more job; once more within `transactions.alone("batch jobs")`, where it is written.
+
+    Raises:
+        Busy: the owner has as many running as one may have.
+    """
+    running = BatchJob.objects.filter(state=JobState.RUNNING)
+    quotas.admit_kept(owner, running, "batch jobs", limit="WEBPOOL_MAX_JOBS_PER_OWNER")

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import redis.exceptions
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
@@ -18,10 +17,10 @@ from browsers import locations
 from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.comparisons import places, reference, storage, ways
-from inference.core.tenants import is_counted
 from inference.documents import JsonObject, JsonView
-from inference.errors import Busy, InvalidRequest, Unavailable
+from inference.errors import InvalidRequest, Unavailable
 from inference.models import Comparison, ComparisonCell, ComparisonState, OnnxModel
+from inference.runs import quotas
 from inference.runs.inputs import from_python, prepare
 from inference.runs.option_kinds import Kind, Names, Whole
 from inference.scheduling.wishes import PLATFORMS
@@ -32,7 +31,6 @@ MOST_RUNS: Final = 1000
 BACKENDS: Final = tuple(reversed(PLATFORMS))
 """wasm first: browsers prove the others by it."""
 _MOST_CELLS: Final = 100
-_COME_BACK_S: Final = 60.0
 _NUMBERS: Final[dict[str, Kind]] = {
     "runs": Whole(1, MOST_RUNS),
     "rows": Whole(1, 65_536),
@@ -197,16 +195,8 @@ def _source(asked: Asked) -> str:
 
 def _check_open(owner: str) -> None:
     """One person's comparisons must not keep everybody else's waiting for ever."""
-    if not is_counted(owner):
-        return
-    most = settings.WEBPOOL_MAX_RUNS_PER_OWNER
-    mine = Comparison.objects.filter(owner=owner, state=ComparisonState.RUNNING).count()
-    if mine >= most:
-        raise Busy(
-            f"{mine} comparisons of {owner} are open, the limit for one owner is {most} "
-            "(WEBPOOL_MAX_RUNS_PER_OWNER); cancel one or wait",
-            retry_after_s=_COME_BACK_S,
-        )
+    running = Comparison.objects.filter(state=ComparisonState.RUNNING)
+    quotas.admit_kept(owner, running, "comparisons", limit="WEBPOOL_MAX_RUNS_PER_OWNER")
 
 
 def _insert(comparison: Comparison, cells: Sequence[ComparisonCell]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from browsers.core.failures import Blame, Category
@@ -43,7 +43,7 @@ class Said:
     message: str
 
 
-def suspect(failed: Said, earlier: Iterable[Said]) -> bool:
+def suspect(failed: Said, earlier: Sequence[Said]) -> bool:
     """Whether to ask, before anybody is blamed, if inputs were the reason."""
     if failed.category in _TOLD:
         return True
@@ -53,7 +53,7 @@ def suspect(failed: Said, earlier: Iterable[Said]) -> bool:
     return _fatal(failed.category) and deaths > _DEATHS_BY_CHANCE
 
 
-def callers(failed: Said, earlier: Iterable[Said], native: Native, reason: str) -> str:
+def callers(failed: Said, earlier: Sequence[Said], native: Native, reason: str) -> str:
     """Why the inputs are to blame, in a sentence for the caller; empty: the browser is.
 
     `reason`: what native onnxruntime said, or died of.
@@ -77,7 +77,7 @@ def callers(failed: Said, earlier: Iterable[Said], native: Native, reason: str) 
     return ""
 
 
-def _other_in_time(failed: Said, earlier: Iterable[Said]) -> Said | None:
+def _other_in_time(failed: Said, earlier: Sequence[Said]) -> Said | None:
     """What another browser said that ran out of time before."""
     late = (one for one in earlier if one.category is Category.TIMEOUT)
     return next((one for one in late if one.browser != failed.browser), None)

@@ -6,11 +6,13 @@ Only keys and people are told apart (`core/tenants.py`).
 from __future__ import annotations
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from inference.catalog import plans
 from inference.core.tenants import BATCH, is_counted, is_of_batch
 from inference.errors import Busy
-from inference.models import Redundancy, Run
+from inference.models import Comparison, Redundancy, Run
+from inference.models.batches import BatchJob
 from inference.store.statements import read_sql, rows
 
 _ACTIVE, _OF_BATCHES = read_sql("tenant_runs"), read_sql("batch_runs")
@@ -54,6 +56,30 @@ def admit(tenant: str, count: int = 1) -> None:
             f"{active} runs of {tenant} are active, those of their batch jobs and each standby of a text "
             f"as one more, this one counts as {count}; the limit for one owner is {most} "
             "(WEBPOOL_MAX_RUNS_PER_OWNER); send it again later",
+            retry_after_s=COME_BACK_S,
+        )
+
+
+def admit_kept(
+    owner: str, running: QuerySet[BatchJob] | QuerySet[Comparison], what: str, *, limit: str
+) -> None:
+    """Let the owner have one more of what goes on without them, such as a batch job.
+
+    Args:
+        running: of all owners, those that have not ended.
+        what: what they are, for the refusal.
+        limit: the setting that says how many one owner may have.
+
+    Raises:
+        Busy: as many of theirs run.
+    """
+    if not is_counted(owner):
+        return
+    most, mine = getattr(settings, limit), running.filter(owner=owner).count()
+    if mine >= most:
+        raise Busy(
+            f"{mine} {what} of {owner} run, the limit for one owner is {most} ({limit}); cancel one or "
+            "wait until one has ended",
             retry_after_s=COME_BACK_S,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,26 +10,18 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from browsers.redis import client
-from inference.catalog import plans, registry
+from inference.catalog import plans
 from inference.catalog.unused import forget_unused_plans
 from inference.errors import Busy, InvalidRequest
-from inference.models import OnnxModel, Plan, Run
+from inference.models import OnnxModel, Plan
 from inference.store.files import path_of
-from inference.zoo import micro
-from tests.support.asking import start
-from tests.support.ledger import publish
+from tests.support.asking import only_chain, start
 
 
 @pytest.fixture
 def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
-    client().flushall()
-    publish("a")
-    file = micro.chain(tmp_path / "chain.onnx", layers=5, size=4)
-    yield registry.add_model(file, name=f"chain-{uuid.uuid4().hex[:6]}")
-    Run.objects.all().delete()
-    OnnxModel.objects.all().delete()
-    client().flushall()
+    with only_chain(tmp_path) as chain:
+        yield chain
 
 
 def test_one_owner_fills_their_part_and_no_more(model: OnnxModel, settings: Any) -> None:

@@ -25,22 +25,15 @@ from inference.models import OnnxModel, Run, RunState
 from inference.runs.creation import RunRequest, create_run
 from inference.store import tensors, transactions
 from inference.store.inputs import inputs_of
-from inference.zoo import micro
-from tests.support.asking import ROWS_PER_MB, start
-from tests.support.ledger import publish
+from tests.support.asking import ROWS_PER_MB, only_chain, start
 from tests.support.loops import until
 
 
 @pytest.fixture
 def model(database: None, valkey: Any, tmp_path: Path) -> Iterator[OnnxModel]:
-    client().flushall()
-    publish("a")
-    file = micro.chain(tmp_path / "chain.onnx", layers=5, size=4)
-    yield registry.add_model(file, name=f"chain-{uuid.uuid4().hex[:6]}")
-    Run.objects.all().delete()
-    OnnxModel.objects.all().delete()
+    with only_chain(tmp_path) as chain:
+        yield chain
     client().config_set("maxmemory", "256mb")
-    client().flushall()
 
 
 def stored() -> list[Any]:
