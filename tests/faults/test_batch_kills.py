@@ -92,7 +92,7 @@ def test_a_comparison_goes_on_where_it_was_and_counts_each_run_once(pool: Runnin
         before = look()["runs_done"]
         while (told := look())["runs_done"] < before + 3 and told["state"] == "running":
             time.sleep(0.02)
-        os.kill(wait_for(lambda: running_control(pool)), signal.SIGKILL)
+        wait_for(lambda: control_was_killed(pool))
     while (told := look())["state"] == "running":
         time.sleep(0.05)
     assert [cell["state"] for cell in told["cells"]] == ["measured"] * 2, told
@@ -101,9 +101,10 @@ def test_a_comparison_goes_on_where_it_was_and_counts_each_run_once(pool: Runnin
     assert len(counted) == len(set(counted)) == told["runs_done"] >= 52
 
 
-def running_control(pool: RunningStack) -> int | None:
-    """The control worker's process id; None while another one is started after it was killed."""
+def control_was_killed(pool: RunningStack) -> bool:
+    """Not while another one is started after it was killed, nor while the record is still the dead one's."""
     try:
-        return pool.pid("control")
-    except FileNotFoundError:
-        return None
+        os.kill(pool.pid("control"), signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True

@@ -23,6 +23,8 @@ from tests.support.scripts.commands import HOME, READY
 from tests.support.shared import ROOT
 
 _START_S = 120.0
+_TEST = "PYTEST_CURRENT_TEST"
+"""What pytest calls the test that runs, and each phase of it: no other environment for that."""
 
 
 class Commands:
@@ -92,6 +94,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """`manage.py` with these words in that environment."""
     global _kept
+    env = {name: value for name, value in env.items() if name != _TEST}
     with _lock:
         if _kept is None or _kept.env != env:
             end()
