@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from browsers.core import flags
+
 PRIVATE_FOLDER = 0o700
 _YEAR_S, _MOST_DAYS, _MOST_GB = 31_536_000, 36_500, 4096
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -133,6 +135,14 @@ def env_some_of(name: str, choices: list[str]) -> list[str]:
             f"{name}: expected some of {','.join(choices)}, got {','.join(unknown)!r}"
         )
     return chosen
+
+
+def env_flags(name: str) -> list[str]:
+    """Further flags for the Chromiums that are started here; see browsers/core/flags.py."""
+    try:
+        return flags.further(os.environ.get(name, ""))
+    except flags.BadFlags as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from None
 
 
 def env_level(name: str, default: str) -> str:

@@ -13,6 +13,7 @@ from webpool_site.databases import database
 from webpool_site.environment import (
     env_bool,
     env_days,
+    env_flags,
     env_float,
     env_int,
     env_level,
@@ -145,6 +146,8 @@ WEBPOOL_REMOTE_URL = os.environ.get("WEBPOOL_REMOTE_URL", "")
 WEBPOOL_ZONE = os.environ.get("WEBPOOL_ZONE", "local")
 # Which backends of its browsers the pool uses, where they have them.
 WEBPOOL_BACKENDS = env_some_of("WEBPOOL_BACKENDS", ["wasm", "webgpu", "webnn"])
+# Further flags for the Chromiums that are started here, as a shell splits them.
+WEBPOOL_CHROMIUM_FLAGS = env_flags("WEBPOOL_CHROMIUM_FLAGS")
 # WebAssembly threads per browser.
 WEBPOOL_THREADS = env_int("WEBPOOL_THREADS", 1, most=1024)
 WEBPOOL_MEMORY_LIMIT_MB = {

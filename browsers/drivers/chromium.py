@@ -19,6 +19,7 @@ from selenium.webdriver.chromium.options import ChromiumOptions
 from selenium.webdriver.edge.options import Options as EdgeOptions
 
 from browsers import processes
+from browsers.core import flags as own
 from browsers.drivers.client import is_loopback
 from browsers.drivers.installation import Absent, Installation, LaunchOptions
 from browsers.drivers.local import LocalDriver
@@ -94,9 +95,13 @@ def webgpu_flags() -> list[str]:
 
 
 def enabled_features(extra: Iterable[str]) -> list[str]:
-    """The value of the one --enable-features that Chromium reads (the last wins)."""
     vulkan = hardware_gpu() and sys.platform == "linux"
     return [*extra, *(["Vulkan"] if vulkan else [])]
+
+
+def further_flags() -> list[str]:
+    """Those of the operator's own, for every Chromium that is started here."""
+    return own.further(os.environ.get(own.VARIABLE, ""))
 
 
 def sandbox_flags(*, ours: bool) -> list[str]:
@@ -129,11 +134,10 @@ def common_flags(
     options: LaunchOptions, *, profile_dir: Path | None, features: Iterable[str] = ()
 ) -> list[str]:
     """The flags of every Chromium; `profile_dir` None leaves the profile to a remote end."""
-    flags = ["--headless=new", *_QUIET, *_AWAKE, *_GPU_CRASHES]
-    flags.append(f"--disable-features={','.join(_DISABLED_FEATURES)}")
-    if enabled := enabled_features(features):
-        flags.append(f"--enable-features={','.join(enabled)}")
-    flags.extend(webgpu_flags())
+    flags = ["--headless=new", *_QUIET, *_AWAKE, *_GPU_CRASHES, *webgpu_flags()]
+    flags += further_flags() if profile_dir is not None else []
+    flags = own.with_features(flags, "--disable-features", _DISABLED_FEATURES)
+    flags = own.with_features(flags, "--enable-features", enabled_features(features))
     if profile_dir is not None:
         # With a pipe instead of a port Chromium ends when its driver does.
         flags += ["--remote-debugging-pipe", f"--user-data-dir={profile_dir / 'profile'}"]
@@ -240,6 +244,10 @@ class ChromiumDriver(LocalDriver):
     @property
     def untried(self) -> bool:
         return self.variant.may_be_untried
+
+    @property
+    def build_mark(self) -> str:
+        return own.mark(further_flags())
 
     def locate(self) -> Installation:
         browser = program(self.variant.browsers, self.variant.browsers[1])

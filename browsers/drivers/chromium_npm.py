@@ -8,7 +8,8 @@ from pathlib import Path
 from selenium.webdriver.chrome.options import Options as ChromeOptions
 from selenium.webdriver.chromium.options import ChromiumOptions
 
-from browsers.drivers.chromium import common_flags, fill, packaged_chromedriver
+from browsers.core import flags as own
+from browsers.drivers.chromium import common_flags, fill, further_flags, packaged_chromedriver
 from browsers.drivers.installation import Absent, Installation, LaunchOptions
 from browsers.drivers.local import LocalDriver
 from browsers.drivers.probe import first_program, running_version
@@ -43,6 +44,10 @@ class ChromiumNpmDriver(LocalDriver):
             return unpack(root=self.root, home=self.home)
         except UnpackFailed as error:
             raise Absent(str(error)) from error
+
+    @property
+    def build_mark(self) -> str:
+        return own.mark(further_flags())
 
     def locate(self) -> Installation:
         """Unpacks the program when that was not done yet: only it knows its version."""

@@ -11,6 +11,7 @@ class Installation:
     """A browser that this machine has; versions come from the programs themselves.
 
     The paths are None for a remote one; `driver_version` is None where the driver does not tell.
+    `build_mark` follows the version of one that is started otherwise than its makers do (core/flags.py).
     """
 
     kind: str
@@ -19,6 +20,7 @@ class Installation:
     driver_path: Path | None
     version: str
     driver_version: str | None
+    build_mark: str = ""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ class LocalDriver(ABC):
         """Whether no machine of ours could try this code; see `Missing`."""
         return False
 
+    @property
+    def build_mark(self) -> str:
+        """See `Installation`."""
+        return ""
+
     @abstractmethod
     def locate(self) -> Installation:
         """Find browser and driver. Absent: what is not here."""
@@ -71,6 +76,7 @@ class LocalDriver(ABC):
             driver_path=driver,
             version=version,
             driver_version=driver_version,
+            build_mark=self.build_mark,
         )
 
     def find(self) -> Installation | Missing:

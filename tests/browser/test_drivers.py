@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_life_of_a_browser(kind: str, options: LaunchOptions, page: Page) -> Non
     assert isinstance(found, Installation)
     browser = driver.launch(options)
     try:
-        assert found.version.removesuffix("esr") == browser.version
+        assert found.version.removesuffix("esr") + found.build_mark == browser.version
         address = page(browser)
         browser.navigate(address)
         assert browser.execute("return document.getElementById('p').textContent") == "here"
@@ -123,6 +124,22 @@ def test_life_of_a_browser(kind: str, options: LaunchOptions, page: Page) -> Non
         memory = browser.pss_mb()
         assert memory is not None
         assert 50 < memory < 4000
+    finally:
+        end(browser)
+
+
+def test_an_operators_flags_reach_chromium_and_are_another_build(
+    monkeypatch: pytest.MonkeyPatch, options: LaunchOptions, page: Page
+) -> None:
+    monkeypatch.setenv(
+        "WEBPOOL_CHROMIUM_FLAGS", "--user-agent='an operator' --js-flags=--expose-gc"
+    )
+    browser = driver_or_skip("chromium").launch(options)
+    try:
+        browser.navigate(page(browser))
+        told = browser.execute("return [navigator.userAgent, typeof gc]")
+        assert told == ["an operator", "function"]
+        assert re.fullmatch(r"\d+[.\d]+ flags [0-9a-f]{8}", browser.version)
     finally:
         end(browser)
 

@@ -9,7 +9,7 @@ from tests.support.stack import RunningStack
 
 
 def test_the_demo_shows_right_answers_from_every_browser_and_leaves_nothing(tmp_path: Path) -> None:
-    alone = RunningStack(tmp_path / "home")
+    alone = RunningStack(tmp_path / "home", extra_env={"WEBPOOL_CHROMIUM_FLAGS": ""})
     alone.add_sample()
     alone.manage("add_sample", "smollm2")
     shown = alone.manage("demo", timeout_s=400).stdout

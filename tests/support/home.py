@@ -18,6 +18,10 @@ from pathlib import Path
 
 from tests.support import pgbouncer, postgres, shared
 
+PATIENT_COMPILER = "--js-flags=--wasm-tiering-budget=200000000"
+"""V8 compiles onnxruntime's two largest functions anew, for seconds of a processor, when a page has started
+its engine a few times, as it does in tests of faults alone. What is computed is the same."""
+
 if shared.FOLDER not in os.environ:
     os.environ[shared.FOLDER] = tempfile.mkdtemp(prefix="webpool-tests-")
     atexit.register(shutil.rmtree, os.environ[shared.FOLDER], ignore_errors=True)
@@ -34,6 +38,8 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 shared.share_browsers(Path(_home))
+if not os.environ.get("WEBPOOL_MATRIX"):  # `make soak` has browsers as their makers build them
+    os.environ["WEBPOOL_CHROMIUM_FLAGS"] = PATIENT_COMPILER
 
 _open = contextlib.ExitStack()
 atexit.register(_open.close)

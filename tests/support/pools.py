@@ -33,6 +33,7 @@ FOREIGN_PORT = free_port()
 GRPC_PORT = free_port()
 """On which `stack` answers gRPC."""
 _STACK = {
+    "WEBPOOL_CHROMIUM_FLAGS": "",  # as people have it (see tests/support/home.py)
     "WEBPOOL_CORS_ORIGINS": f"http://127.0.0.1:{FOREIGN_PORT}",
     "WEBPOOL_GRPC_PORT": str(GRPC_PORT),
     "WEBPOOL_BROWSER_START_S": "180",

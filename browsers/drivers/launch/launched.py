@@ -76,8 +76,9 @@ class LaunchedBrowser:
 
     @property
     def version(self) -> str:
-        """As the running browser says, else as its program says."""
-        return str(self.session.capabilities.get("browserVersion") or self.installation.version)
+        """As the running browser says, else as its program says; with the mark of further flags."""
+        said = self.session.capabilities.get("browserVersion") or self.installation.version
+        return f"{said}{self.installation.build_mark}"
 
     @property
     def network(self) -> processes.Network:
