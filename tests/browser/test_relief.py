@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,11 @@ from tests.support import small_models
 
 KINDS = ("chromium-npm", "firefox", "webkitgtk")
 X = np.random.default_rng(0).standard_normal((1, 1000)).astype(np.float32)
-MODEL = small_models.heavy(megabytes=60, seed=1)
+
+
+@functools.cache
+def model() -> bytes:
+    return small_models.heavy(megabytes=60, seed=1)
 
 
 @pytest.fixture
@@ -48,10 +53,10 @@ def grown(worker: BrowserWorker, settings: Any) -> float:
 
 def right(worker: BrowserWorker, settings: Any) -> None:
     report = worker.run(
-        put(settings, MODEL), [tensor("x", X)], backend="wasm", strict=False, dims={}, rows=None,
+        put(settings, model()), [tensor("x", X)], backend="wasm", strict=False, dims={}, rows=None,
         deadline_s=60,
     )  # fmt: skip
-    assert_close(report, reference(MODEL, x=X))
+    assert_close(report, reference(model(), x=X))
 
 
 def tried() -> list[tuple[str, bool | None]]:

@@ -29,8 +29,8 @@ FIRST, SECOND = "chromium", "chromium-npm"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """It computes for a second or two on the software adapter."""
-    return slow(tmp_path_factory.mktemp("model") / "slow.onnx", matmuls=30)
+    """It computes for about a second on the software adapter."""
+    return slow(tmp_path_factory.mktemp("model") / "slow.onnx", matmuls=20)
 
 
 @pytest.fixture(scope="module")
