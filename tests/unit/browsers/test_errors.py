@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from browsers.core.errors import BY_CATEGORY, BrowserError, InternalError, from_page
+from browsers.core.errors import BY_CATEGORY, BrowserError, InternalError, Judged, from_page
 from browsers.core.failures import Category, Retry, Rung
 
 
@@ -27,10 +27,14 @@ def test_a_code_that_no_page_has_is_internal(code: str) -> None:
     assert code in error.message
 
 
-@pytest.mark.parametrize("category", [Category.INVALID_INPUT, Category.MODEL_INCOMPATIBLE])
-def test_the_callers_own_mistakes_are_never_retried(category: Category) -> None:
+@pytest.mark.parametrize(
+    ("category", "retry"),
+    [(Category.INVALID_INPUT, Retry.NEVER), (Category.MODEL_INCOMPATIBLE, Retry.NEVER_HERE)],
+)
+def test_what_a_page_refuses_needs_no_repair(category: Category, retry: Retry) -> None:
     error = from_page(category, "why")
-    assert (error.category.retry, error.first_rung) == (Retry.NEVER, None)
+    assert (error.category.retry, error.first_rung) == (retry, None)
+    assert error.judged == Judged(category, "why")
 
 
 def test_an_instance_may_name_another_rung() -> None:
