@@ -70,12 +70,12 @@ def scaled() -> bytes:
     )
 
 
-def declared_wrongly() -> bytes:
-    """y = x · identity for [3, 4], declared as [1, 4]."""
+def declared(rows: int) -> bytes:
+    """y = x · identity for [3, 4], declared as [rows, 4]."""
     return model(
         [make_node("MatMul", ["x", "w"], ["y"])],
         [make_tensor_value_info("x", TensorProto.FLOAT, [3, 4])],
-        [make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, [rows, 4])],
         [numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")],
     )
 
