@@ -30,12 +30,18 @@ class Judged:
     message: str
     everywhere: bool = False
 
+    @classmethod
+    def by_one(cls, category: Category, message: str) -> Judged:
+        """By one browser's word alone, which makes of a wrong input something that it does not support."""
+        alone = category is Category.INVALID_INPUT
+        return cls(Category.UNSUPPORTED_OPERATION if alone else category, message)
+
 
 class BrowserError(Exception):
     """A failure in a browser; its category decides, the message explains.
 
     `first_rung`: where this one's repair starts, when that is not where its category's does.
-    `judged`: what it counts as; the category still says what this browser needs.
+    `judged`: what it counts as for its work; the category says what this browser needs.
     """
 
     category: ClassVar[Category] = Category.INTERNAL
@@ -44,7 +50,7 @@ class BrowserError(Exception):
         super().__init__(message)
         self.message = message
         self.first_rung = first_rung or self.category.rung
-        self.judged = Judged(self.category, message)
+        self.judged = Judged.by_one(self.category, message)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.category}: {self.message}>"

@@ -68,8 +68,7 @@ def suspect(failed: Said, earlier: Sequence[Said]) -> bool:
 def judged(failed: Said, earlier: Sequence[Said], native: Native, reason: str) -> Judged:
     """What a failure counts as, with a sentence for the caller where no browser could have done it.
 
-    `reason`: what native onnxruntime said, or died of. What a browser alone calls a wrong input is something
-    that it does not support.
+    `reason`: what native onnxruntime said, or died of.
     """
     if native is Native.NO_MODEL:
         return Judged(Category.MODEL_INCOMPATIBLE, reason, everywhere=True)
@@ -81,8 +80,7 @@ def judged(failed: Said, earlier: Sequence[Said], native: Native, reason: str) -
             return Judged(failed.category, f"the file is no model, {why}", everywhere=True)
         why = f"the model cannot compute these inputs, {why}"
         return Judged(Category.INVALID_INPUT, why, everywhere=True)
-    alone = failed.category is Category.INVALID_INPUT
-    return Judged(Category.UNSUPPORTED_OPERATION if alone else failed.category, failed.message)
+    return Judged.by_one(failed.category, failed.message)
 
 
 def _inputs(failed: Said, earlier: Sequence[Said], native: Native, reason: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from browsers.core.errors import BY_CATEGORY, BrowserError, InternalError, Judged, from_page
+from browsers.core.errors import BY_CATEGORY, BrowserError, InternalError, from_page
 from browsers.core.failures import Category, Retry, Rung
 
 
@@ -34,7 +34,14 @@ def test_a_code_that_no_page_has_is_internal(code: str) -> None:
 def test_what_a_page_refuses_needs_no_repair(category: Category, retry: Retry) -> None:
     error = from_page(category, "why")
     assert (error.category.retry, error.first_rung) == (retry, None)
-    assert error.judged == Judged(category, "why")
+
+
+@pytest.mark.parametrize("category", BY_CATEGORY)
+def test_by_one_browsers_word_no_input_is_wrong(category: Category) -> None:
+    told = from_page(category, "why").judged
+    assert (told.message, told.everywhere) == ("why", False)
+    assert told.category.retry is not Retry.NEVER
+    assert (told.category is category) == (category.retry is not Retry.NEVER)
 
 
 def test_an_instance_may_name_another_rung() -> None:
