@@ -27,19 +27,33 @@ BLOCKLESS = {"clip.similarity"}
 
 
 _MORE = {"clip.vision_encoder", "clip.similarity", "whisper.encoder", "t5.encoder"}
+_LOW = pytest.mark.soak("blocks of 8 and 4 bits: `quantised` is tried")
 _EACH_FAMILY = [
-    pytest.param(file, marks=pytest.mark.soak("another of its family")) if file in _MORE else file
-    for file in FILES
+    *(
+        pytest.param(
+            file, "float32", marks=[pytest.mark.soak("another of its family")] * (file in _MORE)
+        )
+        for file in FILES
+    ),
+    *(
+        pytest.param(file, precision, marks=_LOW)
+        for file in ("bert.encoder", "llama.decoder")
+        for precision in ("int8", "int4")
+    ),
 ]
 
 
-@pytest.mark.parametrize("file", _EACH_FAMILY)
+@pytest.mark.parametrize(("file", "precision"), _EACH_FAMILY)
 def test_wasm_gives_the_same_bits_in_every_browser_whole_or_cut(
-    stack: RunningStack, client: triton.InferenceServerClient, zoo: Path, file: str
+    stack: RunningStack,
+    client: triton.InferenceServerClient,
+    zoo: Path,
+    file: str,
+    precision: str,
 ) -> None:
-    path, inputs = question(zoo, file, "float32")
+    path, inputs = question(zoo, file, precision)
     cuts = CUTS[:1] if file in BLOCKLESS else CUTS
-    found = answers(stack, client, path, f"{file.replace('.', '-')}-bits", inputs, cuts)
+    found = answers(stack, client, path, f"{file.replace('.', '-')}-{precision}-bits", inputs, cuts)
     all_alike([answer for of_cut in found for answer in of_cut.items()])
 
 
