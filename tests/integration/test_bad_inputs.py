@@ -89,12 +89,14 @@ def test_a_file_that_one_browser_alone_takes_for_no_model_is_computed_by_another
     raw, x = small_models.declared(rows=1), np.arange(12, dtype=np.float32).reshape(3, 4)
     (tmp_path / "m.onnx").write_bytes(small_models.declared(rows=3))
     assert upload(stack, tmp_path / "m.onnx", "refused-file").status == 201
-    stack.manage("plan", "refused-file", "--strategy", "none")
     name = hashlib.sha256(raw).hexdigest()
     (stack.home / "files" / name).write_bytes(raw)
-    step = "PlanStep.objects.filter(plan__model__name='refused-file')"
-    move = f"from inference.models import PlanStep; assert {step}.update(sha256='{name}')"
-    stack.manage("shell", "-c", move)
+    planned = (
+        "from inference.catalog.plans import ensure_plan; from inference.models import OnnxModel\n"
+        "plan = ensure_plan(OnnxModel.objects.get(name='refused-file'), 'none', 1)\n"
+        f"assert plan.shards.update(sha256='{name}')"
+    )
+    stack.manage("shell", "-c", planned)
     before = breakers(stack)
     run = stack.wait_run(stack.submit("refused-file", {"x": x}, browsers=["webkitgtk"]))
     assert (run["state"], run["error_category"]) == ("failed", "no_browser")
