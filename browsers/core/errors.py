@@ -8,7 +8,7 @@ BrowserError
  ├─ DeadlinePassed         no answer in time
  ├─ UnsupportedOperation   the backend lacks an operator or a type that the model needs
  ├─ BrowserCapability      the browser lacks the backend that was asked for
- ├─ ModelIncompatible      the file is no model that onnxruntime can read
+ ├─ ModelIncompatible      the runtime there takes the file for no model that it can read
  ├─ InvalidInput           the inputs do not fit the model
  └─ InternalError          anything else
 """
@@ -16,16 +16,32 @@ BrowserError
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from browsers.core.failures import Category, Rung
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a failure counts as for its work, in which words; `everywhere`: no browser could have done it."""
+
+    category: Category
+    message: str
+    everywhere: bool = False
+
+    @classmethod
+    def by_one(cls, category: Category, message: str) -> Judged:
+        """By one browser's word alone, which makes of a wrong input something that it does not support."""
+        alone = category is Category.INVALID_INPUT
+        return cls(Category.UNSUPPORTED_OPERATION if alone else category, message)
 
 
 class BrowserError(Exception):
     """A failure in a browser; its category decides, the message explains.
 
     `first_rung`: where this one's repair starts, when that is not where its category's does.
-    `refused`: why no browser could have done it; the category still says what this one needs.
+    `judged`: what it counts as for its work; the category says what this browser needs.
     """
 
     category: ClassVar[Category] = Category.INTERNAL
@@ -34,7 +50,7 @@ class BrowserError(Exception):
         super().__init__(message)
         self.message = message
         self.first_rung = first_rung or self.category.rung
-        self.refused = ""
+        self.judged = Judged.by_one(self.category, message)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.category}: {self.message}>"

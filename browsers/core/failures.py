@@ -98,8 +98,8 @@ class Category(StrEnum):
     UNSUPPORTED_OPERATION = "unsupported_operation", Retry.NEVER_HERE, Blame.MODEL, 422
     # The browser lacks the backend that was asked for.
     BROWSER_CAPABILITY = "browser_capability", Retry.NEVER_HERE, Blame.MODEL, 422
-    # The file is no model that onnxruntime can read.
-    MODEL_INCOMPATIBLE = "model_incompatible", Retry.NEVER, Blame.NOBODY, 422
+    # The runtime there takes the file for no model that it can read; another may compute it.
+    MODEL_INCOMPATIBLE = "model_incompatible", Retry.NEVER_HERE, Blame.NOBODY, 422
     # What the caller sent cannot be right.
     INVALID_INPUT = "invalid_input", Retry.NEVER, Blame.NOBODY, 400
     # Anything else.

@@ -17,10 +17,11 @@ from browsers.core.errors import (
     BrowserCrash,
     BrowserError,
     InvalidInput,
+    ModelIncompatible,
     OutOfMemory,
     UnsupportedOperation,
 )
-from browsers.core.failures import Category, Rung
+from browsers.core.failures import Category, Retry, Rung
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchedBrowser
 from browsers.reports import BackendFacts, BrowserFacts
@@ -158,9 +159,9 @@ class Backends:
     ) -> _Report:
         """`attempt(name, refused, named)` on the backend asked for, or on the best one that can do it.
 
-        `refused` holds why better ones could not: their error when they lack an operator, a
-        capability, memory or a proof. What only lacks a proof is tried as if it had been named when no other
-        can do it. `prefer`: the one to begin with where none was asked for.
+        `refused` holds why better ones could not: their error when they lack an operator, a capability,
+        memory or a proof, or take the file for no model. What only lacks a proof is tried as if it had been
+        named when no other can do it. `prefer`: the one to begin with where none was asked for.
         """
         refused: dict[str, BrowserError] = {}
         asked = [(name, backend is not None) for name in self.candidates(backend, prefer=prefer)]
@@ -168,8 +169,8 @@ class Backends:
             try:
                 self.require(name, deadline)
                 return attempt(name, refused, named)
-            except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
-                if backend is not None:
+            except BrowserError as error:
+                if backend is not None or error.category.retry is not Retry.NEVER_HERE:
                     raise
                 if isinstance(error, Unproved) and not named:
                     asked.append((name, True))
@@ -325,10 +326,12 @@ def _preference(backend: BackendFacts) -> tuple[bool, float, str]:
 
 
 def _nothing_left(refused: Mapping[str, BrowserError]) -> BrowserError:
-    """OutOfMemory if more memory would have helped one of them."""
+    """OutOfMemory if more memory would have helped one of them; ModelIncompatible if all say that."""
     if not refused:
         return BrowserCapability("the browser has no healthy backend; restart it")
     reasons = "; ".join(f"{name}: {error.message}" for name, error in refused.items())
     message = f"no backend of this browser can run the model ({reasons})"
-    full = any(isinstance(error, OutOfMemory) for error in refused.values())
-    return OutOfMemory(message) if full else UnsupportedOperation(message)
+    if any(isinstance(error, OutOfMemory) for error in refused.values()):
+        return OutOfMemory(message)
+    unreadable = all(isinstance(error, ModelIncompatible) for error in refused.values())
+    return ModelIncompatible(message) if unreadable else UnsupportedOperation(message)

@@ -30,13 +30,8 @@ from browsers.core.answers.proofs import (
     standing,
 )
 from browsers.core.answers.variants import variants
-from browsers.core.errors import (
-    BrowserCapability,
-    BrowserError,
-    OutOfMemory,
-    UnsupportedOperation,
-)
-from browsers.core.failures import Category
+from browsers.core.errors import BrowserError, OutOfMemory
+from browsers.core.failures import Category, Retry
 from browsers.core.protocol import WireTensor
 from browsers.session.backends import Backends
 from browsers.session.deadline import Deadline
@@ -248,7 +243,9 @@ class Proving:
             self._backends.require(WASM, deadline)
             self._allow_wasm(key.sha256, known, deadline)
             right = self._compute(oracle, inputs, deadline)
-        except (UnsupportedOperation, BrowserCapability, OutOfMemory) as error:
+        except BrowserError as error:
+            if error.category.retry is not Retry.NEVER_HERE:
+                raise
             return self._try_without_wasm(key, known, deadline, error.message)
         self._backends.require(key.backend, deadline)
         try:

@@ -17,6 +17,7 @@ from browsers.bridge import NotLoaded
 from browsers.core.errors import (
     BrowserError,
     InternalError,
+    ModelIncompatible,
     OutOfMemory,
     UnsupportedOperation,
 )
@@ -104,7 +105,7 @@ class Residents:
         self._hidden = hidden
         self._on_load = on_load
         self._entries: dict[ModelKey, _Entry] = {}
-        self._refused: dict[ModelKey, str] = {}
+        self._refused: dict[ModelKey, tuple[type[BrowserError], str]] = {}
         self._pins: dict[str, tuple[ModelKey, float]] = {}
         self.kept = Kept(page)
         self._whole: dict[str, tuple[int, int]] = {}
@@ -301,7 +302,8 @@ class Residents:
             nodes = entry.placement.nodes
             return LoadReport(key.sha256, key.backend, entry.bytes, nodes, entry.bundle, None, None)
         if key in self._refused:
-            raise UnsupportedOperation(self._refused[key])
+            kind, why = self._refused[key]
+            raise kind(why)
         try:
             report = self._load(key, self._make_room(key), deadline)
         except BrowserError as error:
@@ -324,8 +326,8 @@ class Residents:
             entry = _Entry(placement, reply["bundle"], reply["bytes"], engine, time.time())
             self._entries[key] = entry
             check_claim(placement, backend=key.backend, strict=False)
-        except UnsupportedOperation as error:
-            self._refused[key] = error.message
+        except (UnsupportedOperation, ModelIncompatible) as error:
+            self._refused[key] = type(error), error.message
             self._drop(key)
             raise
         entry.loaded = LoadReport(

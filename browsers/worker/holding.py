@@ -61,4 +61,4 @@ class Holding:
             self._note(sha256, error)
 
     def _note(self, sha256: str, error: BrowserError) -> None:
-        self._status.breakers = breakers.failed(self._id, error.category, sha256=sha256)
+        self._status.breakers = breakers.failed(self._id, error.judged.category, sha256=sha256)

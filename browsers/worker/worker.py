@@ -14,7 +14,7 @@ from django.conf import settings
 from browsers import clock, locations
 from browsers.core.answers.known import Checks, Known
 from browsers.core.answers.proofs import Excluded
-from browsers.core.errors import BrowserError
+from browsers.core.errors import BrowserError, Judged
 from browsers.core.failures import Category, Rung
 from browsers.core.protocol import WireTensor
 from browsers.drivers import LaunchOptions, get_driver
@@ -183,12 +183,12 @@ class BrowserWorker:
         rows: int | None,
         deadline_s: float,
         meanwhile: Callable[[], object] | None = None,
-        why_refused: Callable[[BrowserError], str] | None = None,
+        judge: Callable[[BrowserError], Judged] | None = None,
     ) -> RunReport:
         """Compute in the browser; called by tasks in the main thread. `rows`: the batch, if any.
 
-        `meanwhile` is called while the page computes; it must not raise. `why_refused` is asked about a
-        failure before the browser is blamed: why no browser could have done it, or nothing.
+        `meanwhile` is called while the page computes; it must not raise. `judge` is asked about a
+        failure before the browser is blamed: what it counts as, and whether any browser could have done it.
 
         Raises:
             BrowserError: with its category, noted by the breakers. When the browser itself is in doubt,
@@ -213,11 +213,11 @@ class BrowserWorker:
             if error.category.distrusted:
                 self.status.save(BrowserState.RECOVERING, str(error))
                 self.status.publish()
-            error.refused = why_refused(error) if why_refused else ""
-            blamed = Category.INVALID_INPUT if error.refused else error.category
-            if error.refused:
+            if judge is not None:
+                error.judged = judge(error)
+            if error.judged.everywhere:
                 self._excused = self._watch.broken  # such as the engine, which stopped half way
-            self.status.breakers = breakers.failed(self.id, blamed, sha256=sha256)
+            self.status.breakers = breakers.failed(self.id, error.judged.category, sha256=sha256)
             raise
         self.pace.note(sha256, report, rows)
         if not self.status.breakers.spotless(sha256):

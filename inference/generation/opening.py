@@ -80,7 +80,7 @@ def _open(
     try:
         held = _loaded(worker, row, standby)
     except BrowserError as error:
-        _lost(row, epoch, error.category, str(error))
+        _lost(row, epoch, error.judged.category, str(error))
         if error.category.distrusted and not worker.repair(
             error.category, str(error), error.first_rung
         ):

@@ -200,7 +200,7 @@ class HeldStage:
         assert self.next is not None, "a stage without input has no step"
         if isinstance(reply, BrowserError):
             worker.holding.step_failed(self.sha256, reply)
-            raise Lost(reply.category, str(reply)) from reply
+            raise Lost(reply.judged.category, str(reply)) from reply
         if isinstance(reply, NotLoaded | StepRefused):
             code = reply.code if isinstance(reply, StepRefused) else ""
             raise Lost(

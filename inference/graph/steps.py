@@ -10,12 +10,13 @@ from inference.graph.spec import TensorSpec
 
 
 class TooManyShards(ValueError):
-    """The graph allows fewer shards; `maximum` says how many."""
+    """The graph allows fewer shards; `maximum` says how many, `why` what is against more, if known."""
 
-    def __init__(self, asked: int, maximum: int) -> None:
+    def __init__(self, asked: int, maximum: int, why: str = "") -> None:
         self.asked, self.maximum = asked, maximum
         super().__init__(
             f"{asked} layer shards were asked for; its graph allows at least 1 and at most {maximum}"
+            + (f": {why}" if why else "")
         )
 
 

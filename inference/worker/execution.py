@@ -29,7 +29,7 @@ from inference.store import tensors
 from inference.store.inputs import batch_of
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor
-from inference.worker.judging import why_refused
+from inference.worker.judging import judged
 from inference.worker.timeouts import Durations
 from inference.worker.tokens import tokens_of
 
@@ -66,8 +66,9 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         refs, odd = _patiently(lambda: _kept(shard, outputs), shard.run.deadline_at)
         facts = _measured(facts, report)
     except BrowserError as error:
-        category = Category.INVALID_INPUT if error.refused else error.category
-        results.record_failure(shard, category, error.refused or str(error), facts)
+        told = error.judged
+        record = results.fail_run if told.everywhere else results.record_failure
+        record(shard, told.category, told.message, facts)
         if error.category.distrusted and not worker.repair(
             error.category, str(error), error.first_rung
         ):
@@ -139,7 +140,7 @@ def _compute(
             # hangs: whoever asks for an answer too soon must not cost others their loaded models.
             deadline_s=durations.allowed_s(sha256, shapes, weight_bytes, loaded=loaded),
             meanwhile=meanwhile,
-            why_refused=lambda error: why_refused(shard, inputs, error),
+            judge=lambda error: judged(shard, inputs, error),
         )
     except BrowserError as error:
         if error.category == Category.TIMEOUT:

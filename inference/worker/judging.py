@@ -1,4 +1,4 @@
-"""Ask native onnxruntime, in the sandbox, whether a failed computation's inputs were the reason."""
+"""Ask native onnxruntime, in the sandbox, whether a failed computation's file or inputs were the reason."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from browsers.core.errors import BrowserError
+from browsers.core.errors import BrowserError, Judged
 from browsers.core.failures import Category
+from browsers.session.residents import FileUnusable
 from inference import sandbox
-from inference.core.bad_inputs import Native, Said, callers, suspect
+from inference.core.bad_inputs import Native, Said, suspect
+from inference.core.bad_inputs import judged as by_others
+from inference.graph.files import InvalidModel
 from inference.models import Attempt, Outcome, RunStep
 from inference.store.files import path_of
 from inference.store.tensors import WireTensor, decode_array
@@ -19,8 +22,8 @@ _MOST_BYTES: Final = 1_000_000_000  # of a file: it is in memory several times w
 _MOST_S: Final = 30.0
 
 
-def why_refused(shard: RunStep, inputs: Sequence[WireTensor], error: BrowserError) -> str:
-    """Why no browser could compute these inputs; empty: the error is this browser's."""
+def judged(shard: RunStep, inputs: Sequence[WireTensor], error: BrowserError) -> Judged:
+    """What a failure counts as for the shard: its browser's, or nobody's who could have done it."""
     failed = Said(shard.browser, error.category, str(error))
     tried = Attempt.objects.filter(shard=shard, outcome__in=(Outcome.FAILED, Outcome.LOST))
     earlier = [
@@ -29,10 +32,10 @@ def why_refused(shard: RunStep, inputs: Sequence[WireTensor], error: BrowserErro
             "browser", "error_category", "error"
         )
     ]
-    if not suspect(failed, earlier):
-        return ""
+    if isinstance(error, FileUnusable) or not suspect(failed, earlier):
+        return error.judged
     native, reason = _native(shard, inputs)
-    return callers(failed, earlier, native, reason)
+    return by_others(failed, earlier, native, reason)
 
 
 def _native(shard: RunStep, inputs: Sequence[WireTensor]) -> tuple[Native, str]:
@@ -49,10 +52,18 @@ def _native(shard: RunStep, inputs: Sequence[WireTensor]) -> tuple[Native, str]:
         ).document["refused"]
     except sandbox.Ended as error:
         return _ended(error), str(error)
-    except (sandbox.Refused, sandbox.Failed, OSError) as error:
-        log.warning("native onnxruntime could not be asked about shard %s: %s", shard, error)
-        return Native.UNKNOWN, ""
+    except sandbox.Refused as error:
+        if error.kind == InvalidModel.__name__:
+            return Native.NO_MODEL, str(error)
+        return _unknown(shard, error)
+    except (sandbox.Failed, OSError) as error:
+        return _unknown(shard, error)
     return (Native.REFUSES, str(reason)) if reason else (Native.TAKES, "")
+
+
+def _unknown(shard: RunStep, error: Exception) -> tuple[Native, str]:
+    log.warning("native onnxruntime could not be asked about shard %s: %s", shard, error)
+    return Native.UNKNOWN, ""
 
 
 def _ended(error: sandbox.Ended) -> Native:

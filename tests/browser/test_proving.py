@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from onnx import helper as h
 from onnx import numpy_helper as nh
 
 from browsers.core.answers.known import Known, KnownAnswer
-from browsers.core.answers.proofs import ANY_SHAPES, Excluded, Proof, Verdict
+from browsers.core.answers.proofs import ANY_SHAPES, Excluded, Verdict
 from browsers.core.errors import BrowserError, UnsupportedOperation
+from browsers.models import BackendProof
+from browsers.reports import BrowserFacts
+from browsers.worker.proof_book import ProofBook
 from tests.browser.bench import Bench, assert_close, reference, started, tensor
 
+KIND = "chromium-npm"
 RANDOM = np.random.default_rng(1)
 F = T.FLOAT
 
@@ -26,29 +31,19 @@ def numbers(*shape: int) -> np.ndarray[Any, Any]:
     return (RANDOM.standard_normal(shape) / 2).astype(np.float32)
 
 
-class Book:
-    """Proofs of one browser build, in memory: what a worker keeps as rows."""
-
-    def __init__(self) -> None:
-        self.proofs: list[Proof] = []
-
-    def recall(self, sha256: str) -> Sequence[Proof]:
-        return [proof for proof in self.proofs if proof.sha256 == sha256]
-
-    def remember(self, proof: Proof) -> None:
-        self.proofs.append(proof)
-
-    def verdicts(self, sha256: str) -> dict[tuple[str, str], Verdict]:
-        return {(one.backend, one.shapes): one.verdict for one in self.recall(sha256)}
-
-
 @dataclasses.dataclass
 class Proved:
     """A browser that proves what it computes, its proofs, and what is known of files."""
 
     bench: Bench
-    book: Book
     known: dict[str, Known]
+
+    def proofs(self, sha256: str) -> list[BackendProof]:
+        """As its worker has written them down."""
+        return list(BackendProof.objects.filter(sha256=sha256))
+
+    def verdicts(self, sha256: str) -> dict[tuple[str, str], Verdict]:
+        return {(row.backend, row.shapes): Verdict(row.verdict) for row in self.proofs(sha256)}
 
     def knows(self, model: bytes, **more: Any) -> str:
         name = self.bench.put(model)
@@ -56,14 +51,34 @@ class Proved:
         return name
 
 
+@contextlib.contextmanager
+def proving(folder: Path) -> Iterator[Proved]:
+    """A browser with what its worker keeps of it."""
+    known, benches = dict[str, Known](), list[Bench]()
+
+    def facts() -> BrowserFacts:
+        found = benches[0].session.facts
+        assert found is not None
+        return found
+
+    proofs = (ProofBook(KIND, facts), known.__getitem__)
+    with started(KIND, folder, memory_limit_mb=3500, proofs=proofs) as bench:
+        benches.append(bench)
+        yield Proved(bench, known)
+
+
 @pytest.fixture(scope="module")
-def proved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proved]:
-    book, known = Book(), dict[str, Known]()
-    folder = tmp_path_factory.mktemp("proving")
-    with started(
-        "chromium-npm", folder, memory_limit_mb=3500, proofs=(book, known.__getitem__)
-    ) as bench:
-        yield Proved(bench, book, known)
+def proved(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proved]:
+    with proving(tmp_path_factory.mktemp("proving")) as made:
+        yield made
+    BackendProof.objects.all().delete()
+
+
+@pytest.fixture(scope="module")
+def later(proved: Proved, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proved]:
+    """Another worker's browser of the same build."""
+    with proving(tmp_path_factory.mktemp("later")) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -137,10 +152,10 @@ def test_a_backend_that_answers_wrongly_is_found_out_while_idle_and_never_asked(
     first = proved.bench.run(raw, None, prefer="webnn", x=x, dims=dims)
     assert (first.backend, first.unproved) == ("wasm", "")
     assert_close(first, right)
-    assert proved.book.verdicts(name) == {("wasm", ANY_SHAPES): Verdict.RIGHT}
+    assert proved.verdicts(name) == {("wasm", ANY_SHAPES): Verdict.RIGHT}
     assert proved.bench.session.idle.due
     proved.bench.session.idle.do_next(60)
-    assert proved.book.verdicts(name)["webnn", ANY_SHAPES] is Verdict.WRONG
+    assert proved.verdicts(name)["webnn", ANY_SHAPES] is Verdict.WRONG
     again = proved.bench.run(raw, None, prefer="webnn", x=x, dims=dims)
     assert again.backend == "wasm"
     assert "wrong" in again.refused["webnn"]
@@ -155,7 +170,7 @@ def test_a_named_backend_that_answers_wrongly_refuses_at_once(proved: Proved) ->
     name = proved.knows(raw, why_none="none was made")
     with pytest.raises(Excluded, match=r"answers this file wrongly: x:float32.*off by"):
         proved.bench.run(raw, "webnn", x=x, dims={"t": 3, "n": 1})
-    assert proved.book.verdicts(name) == {("webnn", ANY_SHAPES): Verdict.WRONG}
+    assert proved.verdicts(name) == {("webnn", ANY_SHAPES): Verdict.WRONG}
 
 
 def test_what_is_right_is_proved_for_its_shapes_and_used_from_then_on(proved: Proved) -> None:
@@ -169,7 +184,7 @@ def test_what_is_right_is_proved_for_its_shapes_and_used_from_then_on(proved: Pr
         report = proved.bench.run(DENSE, None, prefer="webnn", x=x, dims={"n": rows})
         assert (report.backend, report.unproved) == ("webnn", "")
         assert_close(report, reference(DENSE, x=x))
-        assert proved.book.verdicts(name)["webnn", f"x:float32[{rows}×4]"] is Verdict.RIGHT
+        assert proved.verdicts(name)["webnn", f"x:float32[{rows}×4]"] is Verdict.RIGHT
     named = proved.bench.run(DENSE, "webgpu", x=numbers(3, 4), dims={"n": 3})
     assert (named.backend, named.unproved) == ("webgpu", "")
 
@@ -183,35 +198,54 @@ def test_inputs_that_are_not_finite_go_to_wasm(proved: Proved) -> None:
         proved.bench.run(DENSE, "webgpu", x=x, dims={"n": 1})
 
 
-def test_a_backend_that_traps_or_kills_its_page_is_remembered(tmp_path: Path) -> None:
+def test_a_backend_that_was_wrong_is_not_tried_again_after_browser_or_worker_are_others(
+    proved: Proved, later: Proved
+) -> None:
+    raw, x, dims = gru(), numbers(4, 2, 4), {"t": 4, "n": 2}
+    name, right = proved.knows(raw, why_none="none was made"), reference(raw, x=x)
+    with pytest.raises(Excluded, match="answers this file wrongly"):
+        proved.bench.run(raw, "webnn", x=x, dims=dims)
+    found = proved.proofs(name)
+    assert [(row.backend, row.verdict) for row in found] == [("webnn", Verdict.WRONG)]
+    proved.bench.session.restart(120)
+    later.knows(raw, why_none="none was made")
+    for browser in (proved, later):
+        for _ in range(2):
+            with pytest.raises(Excluded, match=r"webnn does not compute this file: wrong .*off by"):
+                browser.bench.run(raw, "webnn", x=x, dims=dims)
+        report = browser.bench.run(raw, None, prefer="webnn", x=x, dims=dims)
+        assert report.backend == "wasm"
+        assert_close(report, right)
+        assert not browser.bench.session.idle.due
+        assert browser.bench.events == []
+    assert [(row.pk, row.at) for row in proved.proofs(name)] == [(row.pk, row.at) for row in found]
+
+
+def test_a_backend_that_traps_or_kills_its_page_is_remembered(later: Proved) -> None:
     """WebNN stops at this Split: its engine as a rule, now and then its page, which may be chance once.
 
     What is loaded stays where it is as long as the page does.
     """
-    book, known = Book(), dict[str, Known]()
-    x, rows = np.ones(7, np.float32), numbers(2, 4)
-    proofs = (book, known.__getitem__)
-    with started("chromium-npm", tmp_path, memory_limit_mb=3500, proofs=proofs) as bench:
-        name = bench.put(UNEVEN)
-        known[name] = Known(answers=(known_answer(UNEVEN, x=x),))
-        known[bench.put(DENSE)] = Known(answers=(known_answer(DENSE, x=rows),))
-        for _ in range(3):
-            bench.run(DENSE, "wasm", x=rows)
-            try:
-                bench.run(UNEVEN, "webnn", x=x)
-            except Excluded:
-                assert bench.run(DENSE, "wasm", x=rows).warm, "the loaded model was lost"
-                assert bench.events == []
-                break
-            except BrowserError as error:
-                assert error.category.distrusted, error
-                bench.session.restart(120)
-                bench.events.clear()
-        assert book.verdicts(name)["webnn", ANY_SHAPES] in (Verdict.BROKE, Verdict.REFUSED)
-        report = bench.run(UNEVEN, None, prefer="webnn", x=x)
-        assert report.backend == "wasm"
-        assert_close(report, reference(UNEVEN, x=x))
-        assert not bench.session.idle.due
+    bench, x, rows = later.bench, np.ones(7, np.float32), numbers(2, 4)
+    name = later.knows(UNEVEN, answers=(known_answer(UNEVEN, x=x),))
+    later.knows(DENSE, answers=(known_answer(DENSE, x=rows),))
+    for _ in range(3):
+        bench.run(DENSE, "wasm", x=rows)
+        try:
+            bench.run(UNEVEN, "webnn", x=x)
+        except Excluded:
+            assert bench.run(DENSE, "wasm", x=rows).warm, "the loaded model was lost"
+            assert bench.events == []
+            break
+        except BrowserError as error:
+            assert error.category.distrusted, error
+            bench.session.restart(120)
+            bench.events.clear()
+    assert later.verdicts(name)["webnn", ANY_SHAPES] in (Verdict.BROKE, Verdict.REFUSED)
+    report = bench.run(UNEVEN, None, prefer="webnn", x=x)
+    assert report.backend == "wasm"
+    assert_close(report, reference(UNEVEN, x=x))
+    assert not bench.session.idle.due
 
 
 def test_wasm_that_does_not_give_the_known_answer_computes_nothing(proved: Proved) -> None:
@@ -222,7 +256,7 @@ def test_wasm_that_does_not_give_the_known_answer_computes_nothing(proved: Prove
         UnsupportedOperation, match="wasm answers this file wrongly: known answer 1"
     ):
         proved.bench.run(raw, None, prefer="webnn", x=x)
-    assert proved.book.verdicts(name)["wasm", ANY_SHAPES] is Verdict.WRONG
+    assert proved.verdicts(name)["wasm", ANY_SHAPES] is Verdict.WRONG
 
 
 def test_a_file_that_is_damaged_on_disk_is_said_to_be(proved: Proved) -> None:
@@ -235,7 +269,7 @@ def test_a_file_that_is_damaged_on_disk_is_said_to_be(proved: Proved) -> None:
         proved.bench.session.run(
             model_sha256=name, inputs=[tensor("x", x)], backend=None, deadline_s=60
         )
-    assert not proved.book.recall(name)
+    assert not proved.proofs(name)
 
 
 def test_a_file_that_is_deleted_before_its_trial_is_no_fault_of_the_browser(proved: Proved) -> None:
@@ -247,7 +281,7 @@ def test_a_file_that_is_deleted_before_its_trial_is_no_fault_of_the_browser(prov
     proved.bench.session.unload(name)
     (proved.bench.folder / name).unlink()
     proved.bench.session.idle.do_next(60)
-    assert proved.book.verdicts(name) == {("wasm", ANY_SHAPES): Verdict.RIGHT}
+    assert proved.verdicts(name) == {("wasm", ANY_SHAPES): Verdict.RIGHT}
 
 
 def test_what_draws_random_numbers_is_computed_and_said_to_be_unproved(proved: Proved) -> None:
@@ -260,7 +294,7 @@ def test_what_draws_random_numbers_is_computed_and_said_to_be_unproved(proved: P
         "no known answer: it draws random numbers (RandomNormalLike)",
     )
     assert not proved.bench.session.idle.due
-    assert not proved.book.recall(name)
+    assert not proved.proofs(name)
 
 
 def test_a_session_that_webnn_could_not_make_leaves_nothing_to_the_next(proved: Proved) -> None:
@@ -310,4 +344,4 @@ def test_a_file_without_a_known_answer_says_so_every_time(proved: Proved) -> Non
         report = proved.bench.run(raw, "webgpu", x=x)
         assert_close(report, reference(raw, x=x))
         assert report.unproved == "no known answer: it is too large to be run here"
-    assert proved.book.verdicts(name) == {("webgpu", "x:float32[2×4]"): Verdict.RIGHT}
+    assert proved.verdicts(name) == {("webgpu", "x:float32[2×4]"): Verdict.RIGHT}

@@ -1,4 +1,4 @@
-"""Inputs that only the model can refuse, asked of native onnxruntime over the step's own file."""
+"""Inputs and files that a browser refuses, asked of native onnxruntime over the step's own file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
 
-from browsers.core.errors import BrowserCrash, DeadlinePassed, InternalError
+from browsers.core.errors import (
+    BrowserCrash,
+    BrowserError,
+    DeadlinePassed,
+    InternalError,
+    InvalidInput,
+    Judged,
+    ModelIncompatible,
+)
 from browsers.core.failures import Category
+from browsers.session.residents import FileUnusable
 from browsers.state import breakers
 from inference.catalog import registry
 from inference.ledger import claims, results
 from inference.ledger.attempts import AttemptFacts
 from inference.models import PlanStep, Run, RunState, RunStep
+from inference.store.files import path_of
 from inference.store.tensors import encode_array
 from inference.worker import judging
-from inference.worker.judging import why_refused
+from inference.worker.judging import judged
 from tests.support.ledger import make_run, publish
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -86,8 +96,14 @@ def step_of(folder: Path, name: str, made: Any) -> tuple[Run, RunStep]:
 
 
 def asked(shard: RunStep, error: Any = None, **inputs: Any) -> str:
+    """Why no browser could do it; empty: another is asked."""
+    told = judged_of(shard, error or InternalError("whatever a browser says"), **inputs)
+    return told.message if told.everywhere else ""
+
+
+def judged_of(shard: RunStep, error: BrowserError, **inputs: Any) -> Judged:
     wire = [encode_array(name, np.asarray(array)) for name, array in inputs.items()]
-    return why_refused(shard, wire, error or InternalError("whatever a browser says"))
+    return judged(shard, wire, error)
 
 
 def floats(*shape: int) -> np.ndarray[Any, Any]:
@@ -165,3 +181,59 @@ def test_inputs_that_kill_pages_end_after_the_second(tmp_path: Path) -> None:
         asked(again, BrowserCrash("gone"), x=np.array([4], np.int32), d=np.array([2], np.int32))
         == ""
     )
+
+
+WORDS = (
+    "This is an invalid model. [ShapeInferenceError] Mismatch between declared and inferred shapes"
+)
+REFUSALS = [ModelIncompatible(WORDS), InvalidInput("Got invalid dimensions for input: x")]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=["file", "inputs"])
+def test_what_one_browser_refuses_by_its_words_goes_to_another(
+    tmp_path: Path, error: BrowserError
+) -> None:
+    run, shard = step_of(tmp_path, f"alone-{error.category}", RESHAPE)
+    told = judged_of(shard, error, x=floats(6), s=[6])
+    assert (told.message, told.everywhere) == (str(error), False)
+    facts = AttemptFacts(shard.browser, timezone.now())
+    results.record_failure(shard, told.category, told.message, facts)
+    run.refresh_from_db()
+    assert run.state == RunState.RUNNING
+    row = run.shards.get()
+    assert row.browser != shard.browser
+    again = claims.claim(row.pk, row.fence, timezone.now())
+    assert again is not None
+    results.record_failure(
+        again, told.category, told.message, AttemptFacts(again.browser, timezone.now())
+    )
+    run.refresh_from_db()
+    assert (run.state, run.error_category) == (RunState.FAILED, Category.NO_BROWSER)
+    assert f"a said: {error}; b said: {error}" in run.error
+
+
+def of_its_own(weight: float) -> Any:
+    """A model whose file no other test has."""
+    nodes, ins, outs = [nd("Add", ["x", "w"], ["y"])], RESHAPE[1][:1], RESHAPE[2]
+    return nodes, ins, outs, {"w": np.float32(weight)}
+
+
+def test_a_file_that_native_onnxruntime_does_not_read_either_ends_at_once(tmp_path: Path) -> None:
+    run, shard = step_of(tmp_path, "no-model", of_its_own(0.5))
+    path_of(shard.plan_step.sha256).write_bytes(b"hello world" * 100)
+    told = judged_of(shard, ModelIncompatible(WORDS), x=floats(6))
+    assert (told.category, told.everywhere) == (Category.MODEL_INCOMPATIBLE, True)
+    assert "onnxruntime refuses it" in told.message
+    results.fail_run(
+        shard, told.category, told.message, AttemptFacts(shard.browser, timezone.now())
+    )
+    run.refresh_from_db()
+    assert (run.state, run.error_category) == (RunState.FAILED, Category.MODEL_INCOMPATIBLE)
+    assert run.shards.get().attempts == 1
+
+
+def test_a_file_that_is_not_whole_says_nothing_of_the_model(tmp_path: Path) -> None:
+    _, shard = step_of(tmp_path, "damaged", of_its_own(0.25))
+    path_of(shard.plan_step.sha256).write_bytes(b"hello world" * 100)
+    told = judged_of(shard, FileUnusable("it is damaged on disk"), x=floats(6))
+    assert (told.category, told.everywhere) == (Category.INTERNAL, False)

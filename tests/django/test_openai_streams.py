@@ -40,8 +40,8 @@ def writer(files: decoders.Written, clean: None) -> Iterator[None]:
     OnnxModel.objects.filter(name="streamer").delete()
 
 
-def model_is_none(session: str) -> None:
-    assert recovery.give(session, 0, 1, Category.MODEL_INCOMPATIBLE, "the file is no model")
+def text_cannot_be(session: str) -> None:
+    assert recovery.give(session, 0, 1, Category.INVALID_INPUT, "no such text can be")
 
 
 def browsers_are_gone(session: str) -> None:
@@ -85,7 +85,7 @@ def streamed(path: str, document: dict[str, object], harm: Callable[[str], None]
 @pytest.mark.parametrize(
     ("harm", "code", "kind"),
     [
-        (model_is_none, "model_incompatible", "invalid_request_error"),
+        (text_cannot_be, "invalid_input", "invalid_request_error"),
         (browsers_are_gone, "no_browser", "invalid_request_error"),
         (somebody_cancels, "cancelled", "invalid_request_error"),
     ],

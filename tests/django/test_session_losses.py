@@ -45,13 +45,11 @@ def test_a_browser_that_comes_to_harm_is_the_last_choice(writer: OnnxModel) -> N
 
 def test_what_is_the_same_everywhere_ends_it(writer: OnnxModel) -> None:
     session = begin(writer)
-    recovery.give(str(session.pk), 1, 1, Category.MODEL_INCOMPATIBLE, "no model")
+    recovery.give(str(session.pk), 1, 1, Category.INVALID_INPUT, "no text")
     session.refresh_from_db()
     assert (session.state, session.ending) == ("ended", "failed")
-    assert (session.error, session.error_category) == ("no model", Category.MODEL_INCOMPATIBLE)
-    assert heard(session) == [
-        Ended(Ending.FAILED, 5, 0, error="no model", category="model_incompatible")
-    ]
+    assert (session.error, session.error_category) == ("no text", Category.INVALID_INPUT)
+    assert heard(session) == [Ended(Ending.FAILED, 5, 0, error="no text", category="invalid_input")]
 
 
 def test_what_goes_on_nowhere_ends_in_the_end(writer: OnnxModel) -> None:

@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from browsers.core.errors import InvalidInput
 from browsers.core.protocol import WireTensor
 from browsers.worker import BrowserWorker
 from inference.core.generation import telling
@@ -64,6 +65,33 @@ def test_who_catches_up_computes_several_steps_at_once(
     assert one.how == "replay"
     again = of[one.taken_by].decoding.computed - (TOKENS - 45)
     assert again < computed / 2, f"{again} steps for what took {computed}"
+
+
+def test_what_one_page_calls_a_wrong_input_is_computed_by_another(
+    model: OnnxModel, right: list[int]
+) -> None:
+    browsers = {name: Browser(name) for name in ("a", "b")}
+    key = serving.start(model, Asked(PROMPT, TOKENS, ignore_end=True, shards=1), "")
+    rows = GenerationStage.objects.select_related("plan_step", "session", "session__model")
+    first = rows.get(session__pk=key)
+    has = browsers[first.browser]
+    refusal = InvalidInput("Got invalid dimensions for input: ids")
+    has.decoding.after = lambda reply: reply if has.decoding.computed < 20 else refusal
+    has.loop.open(_held(first))
+
+    def lost() -> bool:
+        Watcher().turn()
+        return GenerationStage.objects.get(pk=first.pk).epoch == 2
+
+    until(lost)
+    second = rows.get(pk=first.pk)
+    assert second.browser != first.browser
+    browsers[second.browser].loop.open(_held(second))
+    told = list(serving.listen(key))
+    assert [each.pick.token for each in told if isinstance(each, TokenWritten)] == right
+    assert GenerationStage.objects.get(pk=first.pk).avoid == {
+        first.browser: "unsupported_operation"
+    }
 
 
 def test_what_a_stride_gives_must_be_what_was_given(model: OnnxModel, right: list[int]) -> None:

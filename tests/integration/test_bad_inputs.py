@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from onnx import numpy_helper as nh
 from tritonclient.http import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from tests.support import small_models
 from tests.support.doors import send, triton_input, upload
 from tests.support.stack import RunningStack
 
@@ -78,3 +80,30 @@ def test_what_the_model_refuses_is_the_callers(
         shards = stack.get(f"/api/runs/{run['id']}/")["metrics"]["shards"]
         assert [shard["attempts"] for shard in shards] == [1]
     assert send(stack, "DELETE", f"/api/models/refuses-{name}/").status in (200, 204)
+
+
+def test_a_file_that_one_browser_alone_takes_for_no_model_is_computed_by_another(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    """Registered, its sizes are put right; it comes here as one does that nobody could be asked about."""
+    raw, x = small_models.declared(rows=1), np.arange(12, dtype=np.float32).reshape(3, 4)
+    (tmp_path / "m.onnx").write_bytes(small_models.declared(rows=3))
+    assert upload(stack, tmp_path / "m.onnx", "refused-file").status == 201
+    name = hashlib.sha256(raw).hexdigest()
+    (stack.home / "files" / name).write_bytes(raw)
+    planned = (
+        "from inference.catalog.plans import ensure_plan; from inference.models import OnnxModel\n"
+        "plan = ensure_plan(OnnxModel.objects.get(name='refused-file'), 'none', 1)\n"
+        f"assert plan.shards.update(sha256='{name}')"
+    )
+    stack.manage("shell", "-c", planned)
+    before = breakers(stack)
+    run = stack.wait_run(stack.submit("refused-file", {"x": x}, browsers=["webkitgtk"]))
+    assert (run["state"], run["error_category"]) == ("failed", "no_browser")
+    assert "webkitgtk said: " in run["error"]
+    assert "Inferred=3 Declared=1" in run["error"]
+    run = stack.wait_run(stack.submit("refused-file", {"x": x}, browsers=["webkitgtk", "firefox"]))
+    assert run["state"] == "succeeded", run["error"]
+    assert run["metrics"]["shards"][0]["browser"] == "firefox"
+    assert np.array_equal(stack.outputs(run["id"])["y"], x)
+    assert breakers(stack) == before

@@ -51,10 +51,12 @@ def register(
     return path
 
 
-def ways(stack: RunningStack) -> list[dict[str, str]]:
-    """Each browser with each of its backends, and with its own choice."""
+def ways(stack: RunningStack, only: str = "") -> list[dict[str, str]]:
+    """Each browser (or one) with each of its backends, and with its own choice."""
     found = []
     for row in stack.browser_rows():
+        if only not in ("", row["id"]):
+            continue
         found.append({"browsers": row["id"]})
         found += [
             {"browsers": row["id"], "platform": backend["name"]}
@@ -88,6 +90,53 @@ def test_a_gru_that_webnn_gets_wrong_is_right_and_the_reason_is_told(
     with pytest.raises(InferenceServerException, match="webnn does not compute this file: wrong"):
         ask(client, "right-gru", inputs, browsers=PREFERS_WEBNN, platform="webnn")
     assert incidents(stack) == before
+
+
+TIES = np.array([[3, 1, 3, 2], [0, 5, 5, 5]], np.float32)
+POOLED: Any = [("x", F, [1, 2, 7, 7])], numbers(1, 2, 7, 7)
+# Forms that were answered wrongly somewhere: node, inputs, output, weights, the question.
+FORMS: dict[str, tuple[Any, Any, Any, dict[str, Any], Any]] = {
+    "peepholes": (
+        h.make_node("LSTM", ["x", "w", "r", "b", "", "", "", "p"], ["y"], hidden_size=3),
+        [("x", F, [4, 2, 5])],
+        ("y", F, [4, 1, 2, 3]),
+        {"w": numbers(1, 12, 5), "r": numbers(1, 12, 3), "b": numbers(1, 24), "p": numbers(1, 9)},
+        numbers(4, 2, 5),
+    ),
+    "ceil-pool": (
+        h.make_node(
+            "AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1],
+            ceil_mode=1,
+        ),
+        POOLED[0], ("y", F, [1, 2, 4, 4]), {}, POOLED[1],
+    ),
+    "lp-pool": (
+        h.make_node("LpPool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2], p=2),
+        POOLED[0], ("y", F, [1, 2, 3, 3]), {}, POOLED[1],
+    ),
+    "last-of-ties": (
+        h.make_node("ArgMax", ["x"], ["y"], axis=1, select_last_index=1),
+        [("x", F, [2, 4])], ("y", T.INT64, [2, 1]), {}, TIES,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_that_some_backend_gets_wrong_is_right_or_refused_on_each(
+    stack: RunningStack, client: triton.InferenceServerClient, tmp_path: Path, form: str
+) -> None:
+    node, ports, output, weights, x = FORMS[form]
+    path, inputs = register(stack, tmp_path, form, node, ports, output, **weights), {"x": x}
+    right = reference(path, inputs)["y"]
+    told = {}
+    for way in ways(stack, PREFERS_WEBNN):
+        try:
+            assert equal(ask(client, form, inputs, **way)["y"], right), way
+            told[way.get("platform")] = "right"
+        except InferenceServerException as refusal:
+            told[way.get("platform")] = str(refusal)
+    assert told[None] == told["wasm"] == "right"
+    assert equal(ask(client, form, inputs, browsers=PREFERS_WEBNN)["y"], right)
 
 
 def incidents(stack: RunningStack) -> list[str]:

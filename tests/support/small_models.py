@@ -70,6 +70,16 @@ def scaled() -> bytes:
     )
 
 
+def declared(rows: int) -> bytes:
+    """y = x · identity for [3, 4], declared as [rows, 4]."""
+    return model(
+        [make_node("MatMul", ["x", "w"], ["y"])],
+        [make_tensor_value_info("x", TensorProto.FLOAT, [3, 4])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, [rows, 4])],
+        [numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")],
+    )
+
+
 def relu() -> bytes:
     """y = max(x, 0), float32, one dynamic dimension."""
     return model(

@@ -153,3 +153,14 @@ class Boundaries:
             if self.weight(boundary) < self.weight(other):
                 best[worth] = boundary
         return [best[worth] for worth in sorted(best)]
+
+    @cached_property
+    def untravelled(self) -> list[str]:
+        """What may not travel and lies everywhere between some two nodes worth a shard; names, sorted."""
+        cut = {int(self._worth[boundary]) for boundary in self.legal}
+        found: set[str] = set()
+        for boundary in range(1, len(self.order)):
+            worth = int(self._worth[boundary])
+            if 0 < worth < self._worth[-1] and worth not in cut and self._unknown[boundary]:
+                found.update(n for n in self.crossing(boundary) if n not in self.graph.types)
+        return sorted(found)

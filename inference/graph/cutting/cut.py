@@ -103,8 +103,19 @@ class Cutter:
             TooManyShards: more than the graph allows, or none.
         """
         if not 1 <= shards <= self.max_shards:
-            raise TooManyShards(shards, self.max_shards)
+            raise TooManyShards(shards, self.max_shards, self._hindrance())
         return self.plan_at(self._choose(shards))
+
+    def _hindrance(self) -> str:
+        """What keeps it from more shards, where that is what cannot be passed on; else empty."""
+        across = self.boundaries.untravelled
+        if not across:
+            return ""
+        more = f" and {len(across) - 1} more" if len(across) > 1 else ""
+        return (
+            f"{across[0]!r}{more} would be passed on elsewhere, and browsers pass on only tensors of known "
+            "types, neither bfloat16 nor 4-bit integers"
+        )
 
     def plan_at(self, cuts: Sequence[int]) -> list[Step]:
         """Shards in order, cut at these boundaries, which must be legal."""

@@ -27,10 +27,21 @@ def test_a_code_that_no_page_has_is_internal(code: str) -> None:
     assert code in error.message
 
 
-@pytest.mark.parametrize("category", [Category.INVALID_INPUT, Category.MODEL_INCOMPATIBLE])
-def test_the_callers_own_mistakes_are_never_retried(category: Category) -> None:
+@pytest.mark.parametrize(
+    ("category", "retry"),
+    [(Category.INVALID_INPUT, Retry.NEVER), (Category.MODEL_INCOMPATIBLE, Retry.NEVER_HERE)],
+)
+def test_what_a_page_refuses_needs_no_repair(category: Category, retry: Retry) -> None:
     error = from_page(category, "why")
-    assert (error.category.retry, error.first_rung) == (Retry.NEVER, None)
+    assert (error.category.retry, error.first_rung) == (retry, None)
+
+
+@pytest.mark.parametrize("category", BY_CATEGORY)
+def test_by_one_browsers_word_no_input_is_wrong(category: Category) -> None:
+    told = from_page(category, "why").judged
+    assert (told.message, told.everywhere) == ("why", False)
+    assert told.category.retry is not Retry.NEVER
+    assert (told.category is category) == (category.retry is not Retry.NEVER)
 
 
 def test_an_instance_may_name_another_rung() -> None:

@@ -1,19 +1,31 @@
-"""Whom a failed computation counts against: the caller, where onnxruntime or a second browser agrees."""
+"""Whom a failed computation counts against: caller or file, where onnxruntime or a second browser agrees."""
 
 from __future__ import annotations
 
 import pytest
 
-from browsers.core.failures import Category
-from inference.core.bad_inputs import Native, Said, callers, suspect
+from browsers.core.errors import Judged
+from browsers.core.failures import Category, Retry
+from inference.core.bad_inputs import Native, Said, judged, suspect
 
 SAID = "Non-zero status code returned while running TopK node"
-TOLD = [Category.INTERNAL, Category.UNSUPPORTED_OPERATION, Category.OUT_OF_MEMORY]
+WORDED = [Category.MODEL_INCOMPATIBLE, Category.INVALID_INPUT]
+TOLD = [Category.INTERNAL, Category.UNSUPPORTED_OPERATION, Category.OUT_OF_MEMORY, *WORDED]
 DEAD = [Category.BROWSER_CRASH, Category.CONNECTION]
 
 
 def said(browser: str = "b", category: Category = Category.INTERNAL, message: str = SAID) -> Said:
     return Said(browser, category, message)
+
+
+def callers(failed: Said, earlier: list[Said], native: Native, reason: str) -> str:
+    """What the caller is told of inputs that no browser can compute; empty: the work goes on elsewhere."""
+    told = judged(failed, earlier, native, reason)
+    if not told.everywhere:
+        assert told.message == failed.message
+        return ""
+    assert told.category is Category.INVALID_INPUT
+    return told.message
 
 
 @pytest.mark.parametrize("category", TOLD)
@@ -37,7 +49,7 @@ def test_a_second_browser_that_came_to_no_end_is_asked_about() -> None:
 
 
 @pytest.mark.parametrize(
-    ("native", "theirs"), [(native, native is Native.ENDLESS) for native in (*Native,)[1:]]
+    ("native", "theirs"), [(Native.TAKES, False), (Native.UNKNOWN, False), (Native.ENDLESS, True)]
 )
 def test_inputs_with_which_nobody_comes_to_an_end_are_the_callers(
     native: Native, theirs: bool
@@ -86,3 +98,31 @@ def test_where_it_cannot_be_asked_two_browsers_must_say_the_same(
 def test_two_deaths_alone_say_nothing_of_the_inputs() -> None:
     dead = said(category=Category.BROWSER_CRASH, message="gone")
     assert callers(dead, [said("a", Category.BROWSER_CRASH, "gone")], Native.UNKNOWN, "") == ""
+
+
+@pytest.mark.parametrize("category", TOLD)
+def test_what_one_browser_calls_a_bad_file_or_input_is_computed_elsewhere(
+    category: Category,
+) -> None:
+    for native in (Native.TAKES, Native.UNKNOWN, Native.ENDLESS):
+        told = judged(said(category=category), [], native, "")
+        assert (told.message, told.everywhere) == (SAID, False)
+        assert told.category.retry is not Retry.NEVER
+
+
+def test_a_file_that_native_onnxruntime_does_not_load_is_no_model_anywhere() -> None:
+    why = "onnxruntime refuses it: Protobuf parsing failed"
+    for category in (*TOLD, *DEAD):
+        told = judged(said(category=category), [], Native.NO_MODEL, why)
+        assert told == Judged(Category.MODEL_INCOMPATIBLE, why, everywhere=True)
+
+
+def test_a_file_that_two_browsers_refuse_in_the_same_words_is_no_model_where_nobody_else_can_be_asked() -> (
+    None
+):
+    refused = said(category=Category.MODEL_INCOMPATIBLE, message="invalid graph")
+    earlier = [said("a", Category.MODEL_INCOMPATIBLE, "invalid graph")]
+    told = judged(refused, earlier, Native.UNKNOWN, "")
+    assert (told.category, told.everywhere) == (Category.MODEL_INCOMPATIBLE, True)
+    assert "a and b both say: invalid graph" in told.message
+    assert not judged(refused, earlier, Native.TAKES, "").everywhere

@@ -262,7 +262,8 @@ const operations = {
 
 /**
  * A session, and what onnxruntime logged while it made it. ort.jspi leaves out the kernels for float64
- * arithmetic, which ort.wasm has: a model that lacks a kernel there is tried here, on the same backend.
+ * arithmetic, which ort.wasm has, and may leave out more: what it refuses, in whatever words, is tried here, on
+ * the same backend.
  * @param {Uint8Array} model
  * @param {Header} header
  * @returns {Promise<{ort: Ort, session: Session, lines: string[], bundle: Bundle}>}
@@ -282,8 +283,8 @@ async function createSession(model, { backend, dims }) {
   try {
     return await create(bundle());
   } catch (error) {
-    const unsupported = translate(error).code === 'unsupported_operation';
-    if (backend !== 'wasm' || bundle() === 'ort.wasm' || !unsupported) {
+    const hopeless = isFatal(error) || translate(error).code === 'out_of_memory';
+    if (backend !== 'wasm' || bundle() === 'ort.wasm' || hopeless) {
       throw error;
     }
     return create('ort.wasm');
