@@ -35,6 +35,7 @@ class CallerAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[User | AnonymousUser, auth.Caller]:
         writes = request.method not in auth.SAFE_METHODS
         caller = auth.identify(request._request, writes=writes)
+        request._request.webpool_caller = caller  # type: ignore[attr-defined]
         return caller.user or AnonymousUser(), caller
 
     def authenticate_header(self, request: Request) -> str:

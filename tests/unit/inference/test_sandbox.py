@@ -34,6 +34,7 @@ from inference.sandbox.confinement import landlock_version
 from inference.sandbox.helper import helper
 from inference.sandbox.limits import Limits
 from inference.zoo import micro
+from tests.support import small_models
 from webpool_site.doctor import machine
 from webpool_site.doctor.finding import Level
 
@@ -51,16 +52,8 @@ def saved(
 
 
 def endless(path: Path) -> Path:
-    """A loop whose condition stays true."""
-    body = h.make_graph(
-        [nd("Identity", ["c"], ["c2"]), nd("Identity", ["s"], ["s2"])],
-        "b",
-        [vi("i", T.INT64, []), vi("c", T.BOOL, []), vi("s", T.FLOAT, None)],
-        [vi("c2", T.BOOL, []), vi("s2", T.FLOAT, None)],
-    )
-    ports = [vi("x", T.FLOAT, ["n", 4])], [vi("y", T.FLOAT, ["n", 4])]
-    loop = nd("Loop", ["", "t", "x"], ["y"], body=body)
-    return saved(path, [loop], *ports, {"t": np.array(True)})
+    path.write_bytes(small_models.endless())
+    return path
 
 
 def read(path: Path, folder: Path, **limits: Any) -> Any:
