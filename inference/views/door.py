@@ -126,8 +126,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
         rule = self.rules.get(method)
         if rule is None:
             raise auth.Forbidden(f"{method} of this path is for nobody")
-        if rule not in (auth.ANYBODY, auth.OWNER):
-            auth.check(caller_of(request), rule)
+        auth.check(caller_of(request), rule)
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         super().initial(request, *args, **kwargs)

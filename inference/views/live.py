@@ -54,7 +54,7 @@ def act(request: HttpRequest, browser_id: str) -> HttpResponse:
 
     What would leave no browser that takes work is asked back first, with what would follow.
     """
-    if not request.user.has_perm(auth.CHANGE_BROWSER):
+    if not auth.allows(auth.person(request), auth.CHANGE_BROWSER):
         raise PermissionDenied
     action = _ACTIONS.get(request.POST.get("action", ""))
     if action is None:
