@@ -86,6 +86,7 @@ def ensure_plan(
             for step in steps:
                 step.plan = plan
             PlanStep.objects.bulk_create(steps)
+        plan.is_new = True
     except IntegrityError:  # somebody else cut it meanwhile: the same plan
         return Plan.objects.get(**wanted)
     return plan
