@@ -34,6 +34,7 @@ from inference.errors import WebpoolError
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs.options import OPTIONS, Door, options_of
+from inference.store.paths import sayable
 from webpool_site.telling import units
 
 
@@ -67,7 +68,7 @@ class StartForm(forms.ModelForm):
                 },
             )
         except WebpoolError as error:
-            self.add_error(None, str(error))
+            self.add_error(None, sayable(str(error)))
 
     def save(self, commit: bool = True) -> BatchJob:
         self.save_m2m = lambda: None  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ from inference.admin.audit import tell
 from inference.errors import WebpoolError
 from inference.models import Comparison
 from inference.models.batches import BatchJob
+from inference.store.paths import sayable
 
 Owned = TypeVar("Owned", BatchJob, Comparison)
 
@@ -41,5 +42,5 @@ def steer(
             count += done
         except WebpoolError as error:
             tell(request, action, row, str(error), done=False)
-            page.message_user(request, str(error), messages.ERROR)
+            page.message_user(request, sayable(str(error)), messages.ERROR)
     return count

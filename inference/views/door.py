@@ -24,6 +24,7 @@ from browsers.core.failures import Category
 from inference import auth
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
+from inference.store.paths import sayable
 from inference.views import http
 from inference.wire.bodies import BoundedJSON
 from inference.wire.queries import Pages, Queries, check_asked, names_of
@@ -170,7 +171,7 @@ def answer_error(error: Exception, context: JsonObject) -> Response:
             headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
         category = Category.INVALID_INPUT if error.status_code < 500 else Category.INTERNAL
         document = {
-            "error": http.sayable("; ".join(_sentences(error.detail))),
+            "error": sayable("; ".join(_sentences(error.detail))),
             "category": category,
         }
         return Response(document, status=error.status_code, headers=headers)

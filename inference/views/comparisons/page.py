@@ -14,6 +14,7 @@ from inference.documents import JsonObject
 from inference.errors import WebpoolError
 from inference.models import Comparison, Entrance, OnnxModel
 from inference.store import audit
+from inference.store.paths import sayable
 from inference.trying.inputs import of_file
 
 _MOST = 50
@@ -68,7 +69,7 @@ def _start(request: HttpRequest, model: OnnxModel) -> Comparison | None:
                 )
             )
     except WebpoolError as error:
-        messages.error(request, str(error))
+        messages.error(request, sayable(str(error)))
         return None
 
 
