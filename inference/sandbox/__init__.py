@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-from inference.sandbox.asking import PLACES, Ended, Failed, Refused, Session, ask, opened
+from inference.sandbox.asking import MEDIA, PLACES, Ended, Failed, Refused, Session, ask, opened
 from inference.sandbox.frames import Answer
 from inference.sandbox.limits import Limits, limits_for
 from inference.sandbox.places import Places, on_behalf_of, speak_for
 
 __all__ = [
+    "MEDIA",
     "PLACES",
     "Answer",
     "Ended",

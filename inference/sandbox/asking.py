@@ -20,13 +20,15 @@ from inference.sandbox import frames, jobs
 from inference.sandbox.frames import Answer, BadFrame
 from inference.sandbox.helper import Helper, helper
 from inference.sandbox.limits import Limits, limits_for
-from inference.sandbox.places import Places
+from inference.sandbox.places import AT_ONCE, Places
 
 log = logging.getLogger(__name__)
 _END_S: Final = 10.0
 _LONGER: Final = 4  # what gives way to others may wait for them, beside what it computes
 PLACES: Final = Places("a model, a plan or a file read")
 """Of this process's jobs, but those that have places of their own."""
+MEDIA: Final = Places("a sound or a picture read", each=AT_ONCE - 1, most_waiting=None)
+"""Of what somebody waits for while it is a part of one request, which are counted elsewhere."""
 _BY_MEMORY: Final = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
 

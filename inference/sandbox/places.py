@@ -1,4 +1,4 @@
-"""Whose job is done now: as many at once as there are places, and one of each owner.
+"""Whose job is done now: as many at once as there are places, and one of each owner, or few.
 
 1. Whoever lets a caller in says on whose behalf all that follows is done (`on_behalf_of`).
 2. Of the owners that wait for a place the one that was served longest ago is next (`core/turns.py`): one
@@ -51,14 +51,19 @@ class Places:
 
     Args:
         what: the jobs, for the refusal.
-        count: so many at once.
+        count: so many at once; `each`: so many of one owner.
         most_waiting: of one owner; None: any number.
     """
 
     def __init__(
-        self, what: str, count: int = AT_ONCE, *, most_waiting: int | None = MOST_WAITING
+        self,
+        what: str,
+        count: int = AT_ONCE,
+        *,
+        each: int = 1,
+        most_waiting: int | None = MOST_WAITING,
     ) -> None:
-        self._what, self._most_waiting = what, most_waiting
+        self._what, self._each, self._most_waiting = what, each, most_waiting
         self._changed = threading.Condition()
         self._free = count
         self._served: Counter[str] = Counter()
@@ -105,13 +110,15 @@ class Places:
         if self._most_waiting is None or not is_counted(owner) or waiting < self._most_waiting:
             return
         raise Busy(
-            f"{waiting} of {owner} wait already to have {self._what}, which is done for one of each owner at "
-            f"a time; expected at most {self._most_waiting} that wait: send it again later",
+            f"{waiting} of {owner} wait already to have {self._what}, which is done for {self._each} of each "
+            f"owner at a time; expected at most {self._most_waiting} that wait: send it again later",
             retry_after_s=_COME_BACK_S,
         )
 
     def _is_next(self, owner: str, ticket: object) -> bool:
-        may = [one for one in self._waiting if not (is_counted(one) and self._served[one])]
+        may = [
+            one for one in self._waiting if not is_counted(one) or self._served[one] < self._each
+        ]
         if not self._free or owner not in may or self._waiting[owner][0] is not ticket:
             return False
         return self._turns.next_of(may) == owner

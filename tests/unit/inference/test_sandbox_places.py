@@ -103,6 +103,15 @@ def test_jobs_of_nobody_in_particular_take_what_is_free(line: Line, owner: str) 
     assert line.begun == ["1", "2", "8"]
 
 
+def test_where_an_owner_may_have_some_places_one_is_left_for_others() -> None:
+    line = Line(sandbox.Places("a picture read", 3, each=2, most_waiting=None))
+    for job in "12345678":
+        line.send("key greedy", job)
+    line.send("key other", "9")
+    assert line.begun == ["1", "2", "9"]
+    line.close()
+
+
 def test_a_job_that_fails_gives_its_place_back() -> None:
     places = sandbox.Places("a file read", 1)
     for _ in range(2):
