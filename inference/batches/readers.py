@@ -111,5 +111,5 @@ def _read(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[sandbox.A
 
 def _next(session: sandbox.Session) -> sandbox.Answer:
     """A long file takes its turn for each piece."""
-    with sandbox.PLACES.taken(admitted=True):
+    with sandbox.PLACES.taken():
         return session.ask()

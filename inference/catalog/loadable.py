@@ -46,9 +46,8 @@ def loads(path: Path) -> Loads:
     )
     if node is None or not dist.is_dir():
         return Loads(unknown=f"there is no {'node' if node is None else 'onnxruntime-web'} here")
-    model = np.fromfile(path, np.uint8)
     with sandbox.PLACES.taken():
-        return _asked(node, dist, model)
+        return _asked(node, dist, np.fromfile(path, np.uint8))
 
 
 def _asked(node: Path, dist: Path, model: Array) -> Loads:

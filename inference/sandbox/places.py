@@ -3,7 +3,7 @@
 1. Whoever lets a caller in says on whose behalf all that follows is done (`on_behalf_of`).
 2. Of the owners that wait for a place the one that was served longest ago is next (`core/turns.py`): one
    owner's jobs queue behind one another, and hold up nobody else.
-3. An owner who has too many waiting is refused.
+3. An owner who has too many waiting is refused; what was let in once is not refused in its middle.
 
 As for quotas, only keys and people are told apart (`core/tenants.py`): jobs of nobody in particular, those of
 commands and workers among them, take whatever places are free.
@@ -12,6 +12,7 @@ commands and workers among them, take whatever places are free.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import threading
 from collections import Counter, deque
@@ -28,22 +29,35 @@ MOST_WAITING: Final = 4
 """Of one owner, for one kind of place; each of them holds a thread of the server."""
 _COME_BACK_S: Final = 5.0
 Owner = str | Callable[[], str]
-_owner: ContextVar[Owner] = ContextVar("webpool_sandbox_owner", default="")
+
+
+@dataclasses.dataclass
+class _Errand:
+    """What is done for an owner at their request; `let_in`: the places that it has had one of."""
+
+    owner: Owner
+    let_in: set[Places] = dataclasses.field(default_factory=set)
+
+    def name(self) -> str:
+        return self.owner if isinstance(self.owner, str) else self.owner()
+
+
+_errand: ContextVar[_Errand | None] = ContextVar("webpool_sandbox_errand", default=None)
 
 
 @contextlib.contextmanager
 def on_behalf_of(owner: Owner) -> Iterator[None]:
     """What is done inside, in this thread or task, is this owner's; one that is a function is asked late."""
-    before = _owner.set(owner)
+    before = _errand.set(_Errand(owner))
     try:
         yield
     finally:
-        _owner.reset(before)
+        _errand.reset(before)
 
 
 def speak_for(owner: Owner) -> None:
     """As `on_behalf_of`, to the end of the task that calls."""
-    _owner.set(owner)
+    _errand.set(_Errand(owner))
 
 
 class Places:
@@ -71,27 +85,30 @@ class Places:
         self._turns = Turns()
 
     @contextlib.contextmanager
-    def taken(self, *, admitted: bool = False) -> Iterator[None]:
-        """Wait for a place, and hold it; `admitted`: whoever has begun is not refused in the middle.
+    def taken(self) -> Iterator[None]:
+        """Wait for a place, and hold it.
 
         Raises:
             Busy: as many jobs of the owner wait as may.
         """
-        said = _owner.get()
-        owner = said if isinstance(said, str) else said()
-        self._take(owner, admitted)
+        errand = _errand.get() or _Errand("")
+        owner = errand.name()
+        self._take(owner, refuses=self not in errand.let_in)
+        errand.let_in.add(self)
         try:
             yield
         finally:
             with self._changed:
                 self._free += 1
                 self._served[owner] -= 1
+                if not self._served[owner]:
+                    del self._served[owner]
                 self._changed.notify_all()
 
-    def _take(self, owner: str, admitted: bool) -> None:
+    def _take(self, owner: str, *, refuses: bool) -> None:
         ticket = object()
         with self._changed:
-            if not admitted:
+            if refuses:
                 self._check(owner)
             self._waiting.setdefault(owner, deque()).append(ticket)
             try:

@@ -23,10 +23,10 @@ class Line:
         self._changed, self._let_go = threading.Condition(), set[str]()
         self.begun: list[str] = []
 
-    def send(self, owner: str, job: str, *, admitted: bool = False) -> Future[None]:
+    def send(self, owner: str, job: str) -> Future[None]:
         """Returns once it holds its place, or waits for one."""
         before = self.places_asked()
-        future = self._threads.submit(self._do, owner, job, admitted)
+        future = self._threads.submit(self._do, owner, job)
         self._until(lambda: job in self.begun or self.places_asked() > before or future.done())
         return future
 
@@ -41,8 +41,8 @@ class Line:
         with self._places._changed:
             return sum(map(len, self._places._waiting.values()))
 
-    def _do(self, owner: str, job: str, admitted: bool) -> None:
-        with sandbox.on_behalf_of(owner), self._places.taken(admitted=admitted), self._changed:
+    def _do(self, owner: str, job: str) -> None:
+        with sandbox.on_behalf_of(owner), self._places.taken(), self._changed:
             self.begun.append(job)
             self._changed.notify_all()
             assert self._changed.wait_for(lambda: job in self._let_go, SOON_S)
@@ -85,12 +85,34 @@ def test_one_owner_may_have_so_many_waiting_and_is_told(line: Line) -> None:
         line.send("key greedy", job)
     with pytest.raises(Busy, match="4 of key greedy wait already to have a file read"):
         line.send("key greedy", "6").result(SOON_S)
-    line.send("key greedy", "7", admitted=True)
-    line.send("key other", "8")
-    assert line.begun == ["1", "8"]
-    line.let_go("1", then="2")
-    line.send("key greedy", "9", admitted=True)
-    assert line.begun == ["1", "8", "2"]
+    line.send("key other", "7")
+    assert line.begun == ["1", "7"]
+
+
+def test_what_was_let_in_is_not_refused_in_its_middle() -> None:
+    places = sandbox.Places("a file read", most_waiting=1)
+    line, begun, go = Line(places), threading.Event(), threading.Event()
+
+    def two_jobs() -> None:
+        with sandbox.on_behalf_of("key greedy"):
+            with places.taken():
+                begun.set()
+            assert go.wait(SOON_S)
+            with places.taken():
+                pass
+
+    with ThreadPoolExecutor(1) as threads:
+        errand = threads.submit(two_jobs)
+        assert begun.wait(SOON_S)
+        for job in "12":
+            line.send("key greedy", job)
+        with pytest.raises(Busy):
+            line.send("key greedy", "3").result(SOON_S)
+        go.set()
+        line.let_go("1", then="2")
+        line.let_go("2")
+        errand.result(SOON_S)
+    line.close()
 
 
 @pytest.mark.parametrize("owner", ["", "anonymous", "command line"])
