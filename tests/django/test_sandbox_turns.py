@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,8 +15,10 @@ import pytest
 
 from inference import auth, sandbox
 from inference.batches import jobs
-from inference.models import ApiKey, OnnxModel
-from inference.sandbox.helper import helper
+from inference.catalog import plans
+from inference.errors import InvalidRequest
+from inference.models import ApiKey, OnnxModel, Plan
+from inference.sandbox.helper import _NUMBERS, helper
 from inference.sandbox.places import MOST_WAITING
 from inference.zoo import micro
 from tests.support import small_models
@@ -115,3 +118,34 @@ def test_a_keys_batch_files_are_read_one_after_another(
         assert start("other", 0).status == 202
         assert not any(one.done() for one in others)
     assert [one.result(SOON_S).status for one in others] == [202] * MOST_WAITING
+
+
+@pytest.mark.parametrize(("shards", "jobs_asked"), [(2, 2), (3, 1)], ids=["done", "refused"])
+def test_a_burst_of_requests_for_a_new_plan_is_one_cut(
+    batch_model: OnnxModel, shards: int, jobs_asked: int
+) -> None:
+    """Else who asks first for a model, many times at once, is refused for what is cut once."""
+    many = 2 * MOST_WAITING
+
+    def cut() -> str:
+        try:
+            with sandbox.on_behalf_of("key greedy"):
+                return str(plans.ensure_plan(batch_model, "layer", shards, tenant="key greedy").pk)
+        except InvalidRequest as refusal:
+            return str(refusal)
+
+    before = next(_NUMBERS)
+    with ThreadPoolExecutor(many) as threads:
+        with sandbox.on_behalf_of("key greedy"), sandbox.PLACES.taken():
+            asked = [threads.submit(cut) for _ in range(many)]
+            until = time.monotonic() + SOON_S
+            while plans._CUTTING.asked.total() < many:
+                assert time.monotonic() < until
+                assert not any(one.done() for one in asked)
+        (said,) = {one.result(SOON_S) for one in asked}
+    done = [str(plan.pk) for plan in Plan.objects.filter(model=batch_model)]
+    assert [said] == done if shards == 2 else "layer" in said and not done
+    assert next(_NUMBERS) - before - 1 == jobs_asked, (
+        "a cut and its answers, or one refusal for all"
+    )
+    assert not plans._CUTTING.asked
