@@ -23,8 +23,13 @@ NO_REDIS = "unknown (Redis does not answer)"
 _CELL = "text-align:left;padding:2px 14px 2px 0"
 
 
+PAGE_AGE = "inference/page_age.html"
+
+
 class ReadOnly:
-    """Mixin: the program writes these rows, people look at them."""
+    """Mixin: the program writes these rows, people look at them; a list says of when it is."""
+
+    list_before_template = PAGE_AGE
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -74,8 +79,7 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
     ]  # fmt: skip
     list_filter = ["state", "family", "host"]
     search_fields = ["id", "version"]
-    list_before_template = "inference/page_age.html"
-    change_form_outer_before_template = "inference/page_age.html"
+    change_form_outer_before_template = PAGE_AGE
     inlines = [IncidentInline]
     fieldsets = [
         (

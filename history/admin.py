@@ -25,7 +25,9 @@ def shown(field: str, unit: str = "") -> Callable[[Any, Model], str]:
 
 
 class Computed(ModelAdmin):
-    """Numbers are shown as people read them: a field `x` by a column `x_shown`."""
+    """Numbers are shown as people read them: a field `x` by a column `x_shown`; pages tell their age."""
+
+    list_before_template = change_form_outer_before_template = "inference/page_age.html"
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         names = [field.name for field in self.model._meta.fields if field.editable]

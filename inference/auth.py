@@ -53,11 +53,12 @@ _MINUTE_S = 60
 # What a request needs beyond being let in: a permission of Django's, nothing, or to own what it names.
 ANYBODY = ""
 OWNER = "owner"
+START_RUN = START_BATCH_JOB = START_COMPARISON = ANYBODY
 ADD_MODEL, DELETE_MODEL = "inference.add_onnxmodel", "inference.delete_onnxmodel"
 ADD_PLAN = "inference.add_plan"
 CHANGE_RUN = "inference.change_run"
 CHANGE_BATCH_JOB = "inference.change_batchjob"
-ADD_COMPARISON, CHANGE_COMPARISON = "inference.add_comparison", "inference.change_comparison"
+CHANGE_COMPARISON = "inference.change_comparison"
 DELETE_COMPARISON = "inference.delete_comparison"
 CHANGE_BROWSER = "browsers.change_browser"
 
@@ -141,15 +142,26 @@ def identify(request: HttpRequest, *, writes: bool) -> Caller:
     return Caller("anonymous")
 
 
-def check(caller: Caller, permission: str) -> None:
-    """Refuse a caller who lacks a permission. Blocks: it may ask the database.
+def person(request: HttpRequest) -> Caller:
+    """Whoever is logged in to the admin. Blocks: it may ask the database."""
+    user = cast("User", request.user)
+    return Caller(user.get_username(), user)
+
+
+def allows(caller: Caller, rule: str) -> bool:
+    """Whether a caller may do what has this rule; `OWNER` is left to who knows the owner."""
+    return rule in (ANYBODY, OWNER) or caller.may(rule)
+
+
+def check(caller: Caller, rule: str) -> None:
+    """Refuse a caller whom a rule does not allow. Blocks: it may ask the database.
 
     Raises:
-        Forbidden (403): names it.
+        Forbidden (403): names the permission that is lacking.
     """
-    if not caller.may(permission):
+    if not allows(caller, rule):
         raise Forbidden(
-            f"expected the permission {permission}, which {caller.name} has not; an administrator gives it "
+            f"expected the permission {rule}, which {caller.name} has not; an administrator gives it "
             "in the admin"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def postgresql(url: str) -> dict[str, Any]:
     try:
         given = conninfo_to_dict(url)
     except ProgrammingError as error:
-        raise ImproperlyConfigured(f"{URL}: expected {_EXPECTED}; {str(error).strip()}") from None
+        why = _without_secrets(str(error).strip(), url)
+        raise ImproperlyConfigured(f"{URL}: expected {_EXPECTED}; {why}") from None
     if not given.get("dbname"):
         raise ImproperlyConfigured(f"{URL}: expected {_EXPECTED}; got no name of a database")
     named = {_NAMES[key]: str(value) for key, value in given.items() if key in _NAMES}
@@ -75,6 +77,14 @@ def postgresql(url: str) -> dict[str, Any]:
             **others,
         },
     }
+
+
+def _without_secrets(why: str, url: str) -> str:
+    """libpq's words, unless they quote what stands before the host."""
+    secret = url.rpartition("@")[0]
+    if any(quoted in secret for quoted in re.findall(r'"(.+?)"', why)):
+        return "what is special in a user's name or a password is written as %40 and the like"
+    return why
 
 
 def _without_password(url: str) -> str:

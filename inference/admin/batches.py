@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest
 from django.urls import reverse
@@ -21,9 +22,10 @@ from unfold.widgets import (
 from browsers.admin import ReadOnly, pretty
 from inference import auth
 from inference.admin.adding import AddedByForm
-from inference.admin.audit import Audited, tell
+from inference.admin.audit import Audited
 from inference.admin.options import option_fields
 from inference.admin.renewed import Renewed
+from inference.admin.steering import steer
 from inference.batches import jobs, report
 from inference.batches.options import JOB_OPTIONS
 from inference.batches.uploads import job_from_upload
@@ -32,6 +34,7 @@ from inference.errors import WebpoolError
 from inference.models import OnnxModel
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs.options import OPTIONS, Door, options_of
+from inference.store.paths import sayable
 from webpool_site.telling import units
 
 
@@ -65,7 +68,7 @@ class StartForm(forms.ModelForm):
                 },
             )
         except WebpoolError as error:
-            self.add_error(None, str(error))
+            self.add_error(None, sayable(str(error)))
 
     def save(self, commit: bool = True) -> BatchJob:
         self.save_m2m = lambda: None  # type: ignore[method-assign]
@@ -113,12 +116,8 @@ class BatchJobAdmin(AddedByForm, Audited, ReadOnly, Renewed[BatchJob]):
     ]
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """As Django's, which `ReadOnly` overrides: a job may be started here."""
-        return bool(request.user.has_perm("inference.add_batchjob"))
-
-    def has_steer_permission(self, request: HttpRequest) -> bool:
-        """Whether jobs may be cancelled and sent on: their rows are the program's to change."""
-        return bool(request.user.has_perm(auth.CHANGE_BATCH_JOB))
+        """As at every door; `ReadOnly` allows nobody."""
+        return auth.allows(auth.person(request), auth.START_BATCH_JOB)
 
     def get_fieldsets(self, request: HttpRequest, obj: object = None) -> object:
         return self.fieldsets if obj else self.add_fieldsets
@@ -182,36 +181,38 @@ class BatchJobAdmin(AddedByForm, Audited, ReadOnly, Renewed[BatchJob]):
     def shown_options(self, job: BatchJob) -> SafeString:
         return pretty(job.options)
 
-    @action(description="Cancel", permissions=["steer"])
+    @action(description="Cancel")
     def cancel(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
-        count = 0
-        for job in _whole(queryset):
-            cancelled = jobs.cancel_job(job)
-            tell(request, "cancel", job, "" if cancelled else job.state, done=cancelled)
-            count += cancelled
+        count = self._steer(request, queryset, "cancel", jobs.cancel_job)
         self.message_user(request, f"{count} jobs cancelled")
 
-    @action(description="Go on with what is left", permissions=["steer"])
+    @action(description="Go on with what is left")
     def resume(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
         self._go_on(request, queryset, retry_failed=False)
 
-    @action(description="Try failed batches again", permissions=["steer"])
+    @action(description="Try failed batches again")
     def retry_failed(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:
         self._go_on(request, queryset, retry_failed=True)
 
     def _go_on(
         self, request: HttpRequest, queryset: QuerySet[BatchJob], *, retry_failed: bool
     ) -> None:
-        count = 0
-        for job in _whole(queryset):
-            try:
-                goes_on = jobs.resume_job(job, retry_failed=retry_failed)
-                tell(request, "resume", job, "" if goes_on else job.state, done=goes_on)
-                count += goes_on
-            except WebpoolError as error:
-                tell(request, "resume", job, str(error), done=False)
-                self.message_user(request, str(error), messages.ERROR)
+        count = self._steer(
+            request,
+            queryset,
+            "resume",
+            lambda job: jobs.resume_job(job, retry_failed=retry_failed),
+        )
         self.message_user(request, f"{count} jobs go on")
+
+    def _steer(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[BatchJob],
+        name: str,
+        do: Callable[[BatchJob], bool],
+    ) -> int:
+        return steer(self, request, _whole(queryset), name, do, permission=auth.CHANGE_BATCH_JOB)
 
 
 def _whole(queryset: QuerySet[BatchJob]) -> QuerySet[BatchJob]:

@@ -9,8 +9,9 @@ from unfold.decorators import action, display
 
 from browsers.admin import ReadOnly
 from inference import auth
-from inference.admin.audit import Audited, tell
+from inference.admin.audit import Audited
 from inference.admin.renewed import Renewed
+from inference.admin.steering import steer
 from inference.comparisons import asking, page, report
 from inference.documents import JsonObject
 from inference.models import Comparison, ComparisonState
@@ -38,10 +39,6 @@ class ComparisonAdmin(Audited, ReadOnly, Renewed[Comparison]):
     def changes(self, row: Comparison) -> bool:
         return row.state == ComparisonState.RUNNING
 
-    def has_steer_permission(self, request: HttpRequest) -> bool:
-        """Whether comparisons may be cancelled: their rows are the program's to change."""
-        return bool(request.user.has_perm(auth.CHANGE_COMPARISON))
-
     @display(
         description="state",
         label={
@@ -53,13 +50,9 @@ class ComparisonAdmin(Audited, ReadOnly, Renewed[Comparison]):
     def shown_state(self, comparison: Comparison) -> str:
         return comparison.state
 
-    @action(description="Cancel", permissions=["steer"])
+    @action(description="Cancel")
     def cancel(self, request: HttpRequest, queryset: QuerySet[Comparison]) -> None:
-        count = 0
-        for comparison in queryset:
-            cancelled = asking.cancel(comparison)
-            tell(
-                request, "cancel", comparison, "" if cancelled else comparison.state, done=cancelled
-            )
-            count += cancelled
+        count = steer(
+            self, request, queryset, "cancel", asking.cancel, permission=auth.CHANGE_COMPARISON
+        )
         self.message_user(request, f"{count} comparisons cancelled")

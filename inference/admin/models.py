@@ -28,6 +28,7 @@ from inference.catalog import expectations, uploads
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import ModelType, OnnxModel, Plan, PlanStep
+from inference.store.paths import sayable
 from inference.wire.serializers.models import crossing
 from webpool_site.telling import units
 
@@ -90,7 +91,7 @@ class UploadForm(forms.ModelForm):
                 lambda: self._register(given), given["expectations"]
             )
         except WebpoolError as error:
-            self.add_error(None, str(error))
+            self.add_error(None, sayable(str(error)))
 
     def _register(self, given: JsonObject) -> OnnxModel:
         words = {key: given[key] for key in ("name", "model_type", "tokenizer")}
@@ -124,6 +125,7 @@ class OnnxModelAdmin(AddedByForm, Audited, Renewed[OnnxModel]):
     list_filter = ["model_type"]
     search_fields = ["name", "sha256"]
     part_template = "inference/model.html"
+    ages = True  # its runs are counted, its proofs listed
     add_fieldsets = [
         (
             None,
@@ -209,7 +211,7 @@ class OnnxModelAdmin(AddedByForm, Audited, Renewed[OnnxModel]):
 
     def _refused(self, request: HttpRequest, error: WebpoolError) -> HttpResponse:
         tell(request, "delete", "model", str(error), done=False)
-        self.message_user(request, str(error), messages.ERROR)
+        self.message_user(request, sayable(str(error)), messages.ERROR)
         return HttpResponseRedirect(reverse("admin:inference_onnxmodel_changelist"))
 
     @display(description="size")

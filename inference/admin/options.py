@@ -16,6 +16,7 @@ from unfold.widgets import (
 from inference.errors import InvalidRequest
 from inference.runs.option_kinds import Choice, Flag, Whole
 from inference.runs.options import OPTIONS, Door, Option, options_of, parse_options
+from inference.store.paths import sayable
 
 
 class OptionField(forms.Field):
@@ -29,7 +30,7 @@ class OptionField(forms.Field):
         try:
             parse_options({self._option.name: value}, self._door, [self._option])
         except InvalidRequest as error:
-            raise ValidationError(str(error)) from error
+            raise ValidationError(sayable(str(error))) from error
         return value
 
 

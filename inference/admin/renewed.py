@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 
+from browsers.admin import PAGE_AGE
 from inference.documents import JsonObject
 
 Row = TypeVar("Row", bound=Model)
@@ -26,8 +27,10 @@ class Renewed(ModelAdmin, Generic[Row]):
     """
 
     part_template: str
+    ages = False
+    """Whether what is shown may change later, though `changes` says no: the page says of when it is."""
     change_form_outer_before_template = "inference/part.html"
-    list_before_template = "inference/page_age.html"
+    list_before_template = PAGE_AGE
     list_per_page = 50  # cards on a phone: a hundred of them are 38,000 px
 
     def part(self, row: Row) -> JsonObject:
@@ -68,5 +71,6 @@ class Renewed(ModelAdmin, Generic[Row]):
             "part_template": self.part_template,
             "rows": address if self.changes(row) else "",
             "at": timezone.now(),
+            "ages": self.ages,
             **self.part(row),
         }

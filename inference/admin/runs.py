@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from browsers.admin import ReadOnly, pretty
+from browsers.admin import PAGE_AGE, ReadOnly, pretty
 from inference.admin import run_page
 from inference.admin.renewed import Renewed
 from inference.documents import JsonObject
@@ -104,7 +104,7 @@ class AttemptInline(ReadOnly, TabularInline):
 
 @admin.register(RunStep)
 class RunStepAdmin(ReadOnly, ModelAdmin):
-    list_before_template = "inference/page_age.html"
+    change_form_outer_before_template = PAGE_AGE
     list_display = ["id", "run_link", "index", "shown_state", "browser", "attempts", "finished_at"]
     list_filter = ["state", "browser"]
     search_fields = ["run__id"]
@@ -140,7 +140,7 @@ class RunStepAdmin(ReadOnly, ModelAdmin):
 
 @admin.register(Attempt)
 class AttemptAdmin(ReadOnly, ModelAdmin):
-    list_before_template = "inference/page_age.html"
+    change_form_outer_before_template = PAGE_AGE
     list_display = [
         "id", "shard", "number", "shown_outcome", "browser", "browser_version", "backend", "shown_compute",
         "error_category", "finished_at",

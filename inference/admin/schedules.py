@@ -18,9 +18,11 @@ from django_celery_beat.models import (
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from browsers.admin import PAGE_AGE
 from inference.admin.audit import Audited, tell
 from inference.comparisons.asking import of_schedule
 from inference.errors import InvalidRequest
+from inference.store.paths import sayable
 
 for _model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule):
     admin.site.unregister(_model)
@@ -44,13 +46,14 @@ class PeriodicTaskForm(beat.PeriodicTaskForm):
                 model = dict(zip(("model",), json.loads(found.get("args") or "[]"), strict=False))
                 of_schedule({**model, **json.loads(found["kwargs"])})
             except (InvalidRequest, ValueError, TypeError) as error:
-                self.add_error("kwargs", str(error))
+                self.add_error("kwargs", sayable(str(error)))
         return found
 
 
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(Audited, beat.PeriodicTaskAdmin, ModelAdmin):
     form = PeriodicTaskForm
+    list_before_template = PAGE_AGE
     change_form_template = None  # beat's tells of crontabs
     date_hierarchy = None
     list_display = ["name", "enabled", "interval", "last_run_at"]

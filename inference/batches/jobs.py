@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.utils import timezone
 
+from inference import sandbox
 from inference.batches import storage
 from inference.batches.options import DEFAULT_BATCH_SIZE, JOB_OPTIONS, MOST_BATCH_SIZE
 from inference.batches.prepare import prepare
@@ -28,6 +29,8 @@ from inference.runs import creation, quotas, requests
 from inference.runs.options import Door, parse_options
 from inference.scheduling import advice
 from inference.store import transactions
+
+_FILES = sandbox.Places("a batch job's file read", 8)
 
 
 class UnknownJob(InvalidRequest):
@@ -66,7 +69,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
 
     Raises:
         BadItems: items that the model cannot take, by line.
-        Busy: its owner has as many running as one may have.
+        Busy: its owner has as many running as one may have, or too many files that wait to be read.
         InvalidRequest, UnknownModel, UnknownBrowser, Unavailable: as `runs.create_run`.
     """
     sizes = {name: getattr(request, name) for name in ("batch_size", "concurrency")}
@@ -104,7 +107,8 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     part = storage.root() / f"{job.pk}.part"
     part.mkdir(parents=True)
     try:
-        batches = prepare(job, request.source, part)
+        with _FILES.taken():
+            batches = prepare(job, request.source, part)
         if _digest_of(request.source) != digest:
             raise InvalidRequest(f"{job.source_name} was changed while it was read; start again")
         storage.publish(part, job.pk)

@@ -25,10 +25,17 @@ def sql_type(dtype: str, rank: int) -> str:
     return _SQL_TYPES[dtype] + "[]" * rank
 
 
-def from_jsonl(lines: Path, columns: Mapping[str, str], target: Path, *, longest: int) -> None:
+def from_jsonl(
+    lines: Path,
+    columns: Mapping[str, str],
+    target: Path,
+    *,
+    longest: int,
+    places: sandbox.Places = sandbox.PLACES,
+) -> None:
     """Rewrite a file of JSON objects as Parquet with these columns (name → SQL type), in order.
 
-    `longest` is the bytes of the longest line.
+    `longest` is the bytes of the longest line; `places`: what the sandbox waits for.
 
     Raises:
         NotParquet: such as columns whose names differ in case only, or more than the sandbox may take.
@@ -40,6 +47,7 @@ def from_jsonl(lines: Path, columns: Mapping[str, str], target: Path, *, longest
                 "parquet",
                 reads=[lines],
                 writes=Path(folder),
+                places=places,
                 lines=str(lines.absolute()),
                 columns=dict(columns),
                 target=str(made.absolute()),

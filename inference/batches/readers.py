@@ -101,9 +101,15 @@ def _read(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[sandbox.A
             most_row_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
             bounds=dataclasses.asdict(Bounds.of_settings()),
         ) as session:
-            while (answer := session.ask()).document is not None:
+            while (answer := _next(session)).document is not None:
                 yield answer
     except sandbox.Refused as error:
         if error.kind == "TooMuch":
             raise TooLarge(f"{path.name}: {error}") from error
         raise
+
+
+def _next(session: sandbox.Session) -> sandbox.Answer:
+    """A long file takes its turn for each piece."""
+    with sandbox.PLACES.taken():
+        return session.ask()

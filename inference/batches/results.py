@@ -2,15 +2,14 @@
 
 Every format has `_item`, the item's position in the input file. JSONL and Parquet hold every item, those
 that failed with `_error`; npz holds the items that have a result. Items whose results differ in shape
-are arrays of their own in npz, named `<output>.<item>`. They are written in the sandbox, one job's after the
-other's: a large result costs others neither time nor memory.
+are arrays of their own in npz, named `<output>.<item>`. They are written in the sandbox, one owner's
+after one another: a large result costs others neither time nor a place.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from inference import sandbox
 from inference.batches import parquet, storage
 from inference.catalog.uploads import Conflict
 from inference.documents import Array, JsonObject
-from inference.errors import Busy
 from inference.graph.atomic import sync
 from inference.graph.batching.batch_axis import Verdict
 from inference.models.batches import BatchJob, BatchState, JobState
@@ -29,10 +27,9 @@ from inference.store.ports import specs
 ITEM, ERROR = "_item", "_error"
 EXTENSIONS = {"jsonl": ".jsonl", "npz": ".npz", "parquet": ".parquet"}
 _S_PER_MB, _TEXT_PER_BYTE = 10.0, 32
-_MOST_WAITING = 16
-_WAITING = threading.BoundedSemaphore(_MOST_WAITING)
-_ONE = threading.Lock()  # of this process's downloads: the others wait their turn
-_TURN = threading.BoundedSemaphore(1)  # and take none of the sandbox's own
+_DOWNLOADS = sandbox.Places("a batch job's results put together")
+# Who puts results together has one of those; it takes none of the sandbox's own.
+_WRITING = sandbox.Places("results written", most_waiting=None)
 
 
 def write_output(job: BatchJob, target: Path, kind: str) -> None:
@@ -62,22 +59,20 @@ def write_output(job: BatchJob, target: Path, kind: str) -> None:
 
 
 def download(job: BatchJob, kind: str) -> Path:
-    """The results as a file of the job's folder, put together at the first call."""
+    """The results as a file of the job's folder, put together at the first call.
+
+    Raises:
+        Conflict: as `write_output`.
+        Busy: too many downloads of the caller wait.
+    """
     if job.finished_at is None:
         raise Conflict(f"batch job {job.pk} is still running; ask again")
     when = f"{job.finished_at:%Y%m%dT%H%M%S%f}"
     path = storage.folder_of(job.pk) / f"output-{when}{EXTENSIONS[kind]}"
     if not path.exists():
-        if not _WAITING.acquire(blocking=False):
-            raise Busy(
-                f"{_MOST_WAITING} results are being put together; ask again", retry_after_s=10.0
-            )
-        try:
-            with _ONE:
-                if not path.exists():
-                    write_output(job, path, kind)
-        finally:
-            _WAITING.release()
+        with _DOWNLOADS.taken():
+            if not path.exists():
+                write_output(job, path, kind)
     return path
 
 
@@ -91,7 +86,7 @@ def _put_together(job: BatchJob, target: Path, kind: str) -> int:
         reads=[folder],
         writes=target.parent,
         limits=_limits(files),
-        turn=_TURN,
+        places=_WRITING,
         arrays=placed,
         folder=str(folder.absolute()),
         target=str(target.absolute()),
@@ -142,7 +137,7 @@ def _write_parquet(job: BatchJob, target: Path) -> None:
     columns = {ITEM: "BIGINT", **_columns(job), ERROR: "VARCHAR"}
     lines = target.with_name("lines")
     longest = _put_together(job, lines, "jsonl")
-    parquet.from_jsonl(lines, columns, target, longest=longest)
+    parquet.from_jsonl(lines, columns, target, longest=longest, places=_WRITING)
     lines.unlink()
 
 

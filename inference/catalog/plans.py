@@ -14,10 +14,12 @@ from inference.catalog.component_plan import check_strategy, component_steps
 from inference.catalog.data_parallel import check_parallel, copies
 from inference.catalog.decoder_plan import decoder_steps, whole_stage
 from inference.core.tenants import is_counted
+from inference.documents import JsonObject
 from inference.errors import Busy, InvalidRequest, Unavailable
 from inference.models import OnnxModel, Plan, PlanStep, Strategy
 from inference.store import transactions
 from inference.store.files import keep, made_files, path_of
+from inference.store.once import Once
 
 # Strategies by which a plan can be made; `auto` chooses one of them.
 CUTS = tuple(value for value in Strategy.values if value != Strategy.AUTO)
@@ -29,6 +31,7 @@ _NO_FILES = (Strategy.NONE, Strategy.DATA, Strategy.COMPONENT)
 _COME_BACK_S = 3600.0
 _Way = tuple[int, str, int | None, int, bool]
 _KNOWN: dict[_Way, tuple[Plan, tuple[PlanStep, ...]]] = {}
+_CUTTING = Once[tuple[int, str, int | None, int]]()
 _MOST_KNOWN = 256
 
 
@@ -60,7 +63,7 @@ def ensure_plan(
     if num_shards is None and strategy not in FIXED_BY_GRAPH:
         num_shards = 1
     check_parallel(model, strategy, data_parallel, allow_unproved=allow_unproved_split)
-    wanted = {
+    wanted: JsonObject = {
         "model": model,
         "model_sha256": model.sha256,
         "strategy": strategy,
@@ -71,13 +74,23 @@ def ensure_plan(
     plan = Plan.objects.filter(**wanted).first()
     if plan is not None:
         return plan
+    # A burst of requests for a new model is one cut, and takes one place of the sandbox.
+    with _CUTTING.alone((model.pk, strategy, num_shards, data_parallel)):
+        return Plan.objects.filter(**wanted).first() or _made(wanted, num_shards, tenant)
+
+
+def _made(wanted: JsonObject, num_shards: int | None, tenant: str) -> Plan:
+    """The plan, cut now. Raises as `ensure_plan`."""
+    model, strategy, copies_of_it = (
+        wanted[name] for name in ("model", "strategy", "data_parallel")
+    )
     _admit(tenant, strategy)
     steps = _cut(model, strategy, num_shards)
     wanted["num_shards"] = num_shards or len(steps)
     if strategy == Strategy.DATA:
         steps = copies(model, steps, num_shards or 1)
-    elif data_parallel > 1:
-        steps = copies(model, steps, data_parallel)
+    elif copies_of_it > 1:
+        steps = copies(model, steps, copies_of_it)
     known_answers.make(steps)
     try:
         with transactions.alone(registry.FILES):
@@ -86,6 +99,7 @@ def ensure_plan(
             for step in steps:
                 step.plan = plan
             PlanStep.objects.bulk_create(steps)
+        plan.is_new = True
     except IntegrityError:  # somebody else cut it meanwhile: the same plan
         return Plan.objects.get(**wanted)
     return plan

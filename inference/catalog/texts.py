@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +22,7 @@ from inference.core.generation.wording.vocabulary import Vocabulary
 from inference.documents import JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
-from inference.sandbox import Answer, Limits, Session, limits_for
+from inference.sandbox import Answer, Limits, Places, Session, limits_for
 from inference.store.files import path_of
 
 _KEPT: Final = 4
@@ -38,12 +37,12 @@ class _Job:
         self, name: str, reads: Sequence[Path] = (), limits: Limits | None = None, **given: Any
     ) -> None:
         self._name, self._reads, self._limits, self._given = name, reads, limits, given
-        self._lock = threading.Lock()
+        self._place = Places("a text read", 1, most_waiting=None)
         self._session: Session | None = None
 
     def ask(self, **given: Any) -> Answer:
         """Raises Refused, as the sandbox does; the child ends with that."""
-        with self._lock:
+        with self._place.taken():
             try:
                 if self._session is not None and self._session.ended():
                     self._session.close()

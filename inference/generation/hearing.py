@@ -35,6 +35,7 @@ def windows(decoder: Decoder, sound: bytes) -> Sequence[Encoding]:
     try:
         found = sandbox.ask(
             "features",
+            places=sandbox.MEDIA,
             arrays={"file": np.frombuffer(sound, np.uint8)},
             mels=mels,
             frames=frames,

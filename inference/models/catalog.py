@@ -102,6 +102,7 @@ class Plan(models.Model):
         max_length=160, blank=True, help_text="user or API key for whom it was cut first"
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    is_new = False  # of the object that is returned to whom it was cut for
 
     class Meta:
         ordering = ["-id"]

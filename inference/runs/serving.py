@@ -9,6 +9,7 @@ in between.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import logging
 import threading
@@ -46,8 +47,9 @@ def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def submit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """Start a blocking call in one of the serving threads."""
-    return _threads().submit(functools.partial(_call, function, *args, **kwargs))
+    """Start a blocking call in one of the serving threads, on behalf of whom the caller speaks for."""
+    call = functools.partial(_call, function, *args, **kwargs)
+    return _threads().submit(contextvars.copy_context().run, call)
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

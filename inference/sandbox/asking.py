@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import socket
-import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -21,11 +20,15 @@ from inference.sandbox import frames, jobs
 from inference.sandbox.frames import Answer, BadFrame
 from inference.sandbox.helper import Helper, helper
 from inference.sandbox.limits import Limits, limits_for
+from inference.sandbox.places import AT_ONCE, Places
 
 log = logging.getLogger(__name__)
 _END_S: Final = 10.0
 _LONGER: Final = 4  # what gives way to others may wait for them, beside what it computes
-_AT_ONCE = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))  # of this process's questions
+PLACES: Final = Places("a model, a plan or a file read")
+"""Of this process's jobs, but those that have places of their own."""
+MEDIA: Final = Places("a sound or a picture read", each=AT_ONCE - 1, most_waiting=None)
+"""Of what somebody waits for while it is a part of one request, which are counted elsewhere."""
 _BY_MEMORY: Final = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)
 
 
@@ -59,7 +62,7 @@ def ask(
     writes: Path | None = None,
     limits: Limits | None = None,
     arrays: Mapping[str, Array] | None = None,
-    turn: threading.Semaphore = _AT_ONCE,
+    places: Places = PLACES,
     **given: object,
 ) -> Answer:
     """Do one job in a child of its own.
@@ -68,16 +71,17 @@ def ask(
         reads: what it may read, beside Python's own files.
         writes: a folder that it may write to.
         limits: None: those for the files that it reads.
-        turn: what it waits for; the usual one lets so many jobs of this process run at once as it has cores.
+        places: what it waits for; of the usual ones there are as many as this machine has cores.
         given: what the job takes, as JSON can say it; `arrays` beside it.
 
     Raises:
         Refused: the job refuses what it was given.
         Ended: the child did not survive it.
         Failed: an error of ours.
+        Busy: too many jobs of the owner wait.
         OSError: the disk is full.
     """
-    with turn, Session(job, reads, writes, limits or limits_for(reads)) as session:
+    with places.taken(), Session(job, reads, writes, limits or limits_for(reads)) as session:
         return session.first(given, arrays)
 
 

@@ -18,9 +18,13 @@ MOST_KEPT: Final = 100_000
 
 @dataclass
 class Said:
-    """What came of an action, in words; the door fills it in."""
+    """What came of an action, in words; the door fills it in.
+
+    `changed`: False where things are as they were, so that there is nothing to be written down.
+    """
 
     detail: str = ""
+    changed: bool = True
 
 
 @contextmanager
@@ -32,16 +36,22 @@ def acting(door: Entrance, who: str, action: str, target: str) -> Iterator[Said]
     except Exception as error:
         record(door, who, action, target, str(error) or type(error).__name__, done=False)
         raise
-    record(door, who, action, target, said.detail)
+    if said.changed:
+        record(door, who, action, target, said.detail)
 
 
 def record(
     door: Entrance, who: str, action: str, target: str, detail: str = "", *, done: bool = True
 ) -> None:
-    """Write one entry; words that are too long for their column are cut."""
+    """Write one entry; words too long for their column are cut, what no row can hold is spelt out."""
+    who, action, target, detail = map(_kept, (who, action, target, detail))
     AuditEntry.objects.create(
         door=door, who=who[:160], action=action[:64], target=target[:255], detail=detail, done=done
     )
+
+
+def _kept(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def machine_user() -> str:

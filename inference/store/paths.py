@@ -13,6 +13,11 @@ _ROOTS: Final = sorted(re.escape(each.name) for each in Path("/").iterdir())
 _PATH: Final = re.compile(rf"(?<![\w.\-])/+(?:{'|'.join(_ROOTS)})/[^\s'\"`,;:()\[\]{{}}<>|]*")
 
 
+def sayable(text: str) -> str:
+    """The text in UTF-8, whatever a caller sent that it repeats, and without the server's own paths."""
+    return without_paths(text).encode("utf-8", "backslashreplace").decode()
+
+
 def without_paths(text: str) -> str:
     """The text with the last name of each path alone; the home and the program by their names."""
     for folder, name in ((settings.WEBPOOL_HOME, "WEBPOOL_HOME"), (settings.BASE_DIR, "webpool")):

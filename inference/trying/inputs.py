@@ -68,7 +68,8 @@ def _read(name: str, form: Picture | Sound | None, raw: bytes) -> object:
 
 def _asked(job: str, name: str, raw: bytes, words: JsonView) -> Mapping[str, Array]:
     try:
-        answer = sandbox.ask(job, arrays={"file": np.frombuffer(raw, np.uint8)}, **words)
+        file = np.frombuffer(raw, np.uint8)
+        answer = sandbox.ask(job, places=sandbox.MEDIA, arrays={"file": file}, **words)
     except sandbox.Refused as error:
         raise InvalidRequest(f"{name}: {error}") from error
     return answer.arrays

@@ -49,7 +49,7 @@ _TYPES = {
 class BatchJobList(Door, generics.ListAPIView[BatchJob]):
     """Batch jobs, the latest first."""
 
-    rules = {"POST": auth.ANYBODY}
+    rules = {"POST": auth.START_BATCH_JOB}
     serializer_class = BatchJobSerializer
     queries = {"GET": [text("model", "name")]}
     parser_classes = [MultiPartParser, FormParser]

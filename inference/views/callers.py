@@ -1,15 +1,17 @@
-"""Who calls below Django, by which method, and whether somebody still waits for the answer."""
+"""On whose behalf a request is answered; below Django also who calls, by which method, who still waits."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
 
-from django.http import HttpRequest
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.decorators import sync_and_async_middleware
 
-from inference import auth
+from inference import auth, sandbox
 from inference.errors import InvalidRequest
 from inference.runs import serving
 from inference.views.http import ClientGone, Receive
@@ -38,9 +40,43 @@ def check_method(request: HttpRequest, allowed: tuple[str, ...]) -> None:
 
 
 async def identify(request: HttpRequest, *, writes: bool) -> auth.Caller:
-    """Say who sent the request, or refuse it, as `auth.identify` does."""
+    """Say who sent the request, or refuse it, as `auth.identify` does.
+
+    What the request's task has done from then on is done on their behalf.
+    """
     asked = functools.partial(auth.identify, request, writes=writes)
-    return asked() if auth.needs_no_lookup(request) else await serving.in_thread(asked)
+    caller = asked() if auth.needs_no_lookup(request) else await serving.in_thread(asked)
+    sandbox.speak_for(caller.name)
+    return caller
+
+
+_Answered = HttpResponseBase | Awaitable[HttpResponseBase]
+
+
+@sync_and_async_middleware
+def on_behalf_of_caller(
+    get_response: Callable[[HttpRequest], _Answered],
+) -> Callable[[HttpRequest], _Answered]:
+    """Middleware of Django's part: who asks is looked up where it counts, by then `Door` knows the caller."""
+
+    if not iscoroutinefunction(get_response):
+
+        def answer(request: HttpRequest) -> _Answered:
+            with sandbox.on_behalf_of(functools.partial(_name_of, request)):
+                return get_response(request)
+
+        return answer
+
+    async def answer_async(request: HttpRequest) -> HttpResponseBase:
+        with sandbox.on_behalf_of(functools.partial(_name_of, request)):
+            return await cast("Awaitable[HttpResponseBase]", get_response(request))
+
+    return answer_async
+
+
+def _name_of(request: HttpRequest) -> str:
+    caller: auth.Caller | None = getattr(request, "webpool_caller", None)
+    return caller.name if caller else request.user.get_username()
 
 
 async def until_gone(work: Awaitable[T], receive: Receive) -> T:

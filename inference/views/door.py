@@ -24,6 +24,7 @@ from browsers.core.failures import Category
 from inference import auth
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
+from inference.store.paths import sayable
 from inference.views import http
 from inference.wire.bodies import BoundedJSON
 from inference.wire.queries import Pages, Queries, check_asked, names_of
@@ -35,6 +36,7 @@ class CallerAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[User | AnonymousUser, auth.Caller]:
         writes = request.method not in auth.SAFE_METHODS
         caller = auth.identify(request._request, writes=writes)
+        request._request.webpool_caller = caller  # type: ignore[attr-defined]
         return caller.user or AnonymousUser(), caller
 
     def authenticate_header(self, request: Request) -> str:
@@ -125,8 +127,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
         rule = self.rules.get(method)
         if rule is None:
             raise auth.Forbidden(f"{method} of this path is for nobody")
-        if rule not in (auth.ANYBODY, auth.OWNER):
-            auth.check(caller_of(request), rule)
+        auth.check(caller_of(request), rule)
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         super().initial(request, *args, **kwargs)
@@ -170,7 +171,7 @@ def answer_error(error: Exception, context: JsonObject) -> Response:
             headers["Retry-After"] = str(int(error.wait))  # type: ignore[attr-defined]
         category = Category.INVALID_INPUT if error.status_code < 500 else Category.INTERNAL
         document = {
-            "error": http.sayable("; ".join(_sentences(error.detail))),
+            "error": sayable("; ".join(_sentences(error.detail))),
             "category": category,
         }
         return Response(document, status=error.status_code, headers=headers)

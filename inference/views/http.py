@@ -32,7 +32,7 @@ from inference.errors import (
 )
 from inference.runs import serving
 from inference.store.full_disk import is_full
-from inference.store.paths import without_paths
+from inference.store.paths import sayable
 from inference.wire import apart
 
 Scope = MutableMapping[str, Any]
@@ -78,11 +78,6 @@ def error_document(error: WebpoolError) -> JsonObject:
     if isinstance(error, RunFailed):
         document["run"] = error.run_id
     return document
-
-
-def sayable(text: str) -> str:
-    """The text in UTF-8, whatever a caller sent that it repeats, and without the server's own paths."""
-    return without_paths(text).encode("utf-8", "backslashreplace").decode()
 
 
 def error_headers(error: WebpoolError) -> dict[str, str]:

@@ -20,6 +20,7 @@ from inference.errors import WebpoolError
 from inference.ledger import draining, operations
 from inference.models import Entrance, Run, RunState
 from inference.store import audit
+from inference.store.paths import sayable
 from inference.telemetry.last_hour import pictures
 from inference.telemetry.live_page import alarm_now, pool_now, takes_work
 
@@ -54,7 +55,7 @@ def act(request: HttpRequest, browser_id: str) -> HttpResponse:
 
     What would leave no browser that takes work is asked back first, with what would follow.
     """
-    if not request.user.has_perm(auth.CHANGE_BROWSER):
+    if not auth.allows(auth.person(request), auth.CHANGE_BROWSER):
         raise PermissionDenied
     action = _ACTIONS.get(request.POST.get("action", ""))
     if action is None:
@@ -64,7 +65,7 @@ def act(request: HttpRequest, browser_id: str) -> HttpResponse:
             return _ask_back(request, browser_id, action)
         _do(request, browser_id, action)
     except (WebpoolError, redis.exceptions.RedisError, OperationalError) as error:
-        messages.error(request, format_html("{}: {}", browser_id, str(error)))
+        messages.error(request, format_html("{}: {}", browser_id, sayable(str(error))))
     return redirect(PAGE)
 
 

@@ -129,9 +129,10 @@ class PlanList(Door, generics.ListAPIView[Plan]):
         own = form.validated_data
         given = {name: value for name, value in dict(request.data).items() if name not in own}
         wishes = options.parse_options(given, options.Door.PLANS)
-        plan = plans.asked_plan(
-            registry.get_model(own["model"]), **wishes, tenant=caller_of(request).name
-        )
+        model, who = registry.get_model(own["model"]), caller_of(request).name
+        with audit.acting(Entrance.REST, who, "cut", f"model {model.name}") as said:
+            plan = plans.asked_plan(model, **wishes, tenant=who)
+            said.detail, said.changed = str(plan), plan.is_new
         return Response(PlanSerializer(plan).data)
 
 

@@ -63,7 +63,7 @@ def _wait_s(request: Request) -> float:
 class RunList(Door, generics.ListAPIView[Run]):
     """Runs, the latest first."""
 
-    rules = {"POST": auth.ANYBODY}
+    rules = {"POST": auth.START_RUN}
     queries = {"GET": [text("model", "name"), text("state", "", enum=_STATES)], "POST": [_WAIT]}
     parser_classes = [RunJSON]
     serializer_class = RunSerializer

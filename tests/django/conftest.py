@@ -13,16 +13,18 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import Client
 
+from browsers.models import Browser
 from browsers.redis import client
 from inference import auth
 from inference.catalog import registry
 from inference.catalog.plans import clear_cache
 from inference.generation import watch
-from inference.models import GenerationSession, OnnxModel, Run
+from inference.models import ApiKey, GenerationSession, OnnxModel, Run
 from inference.models.batches import BatchJob
 from tests.support import decoders
-from tests.support.batches import chain_model
-from tests.support.ledger import publish
+from tests.support.batches import chain_model, new_job
+from tests.support.comparisons import comparison_row
+from tests.support.ledger import make_run, publish
 from tests.support.loops import PROMPT, TOKENS
 
 
@@ -110,3 +112,23 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The watcher looks at sessions at every turn, and leaves nothing to the browsers' workers."""
     monkeypatch.setattr(watch, "_WRITE_EVERY_S", 0.0)
     monkeypatch.setattr(watch, "_BEYOND_S", 0.0)
+
+
+@pytest.fixture
+def world(database: None, valkey: Any, tmp_path: Any) -> Iterator[dict[str, str]]:
+    """One of everything, owned by somebody else."""
+    client().flushall()
+    for browser in ("a", "b"):
+        Browser.objects.create(id=browser, kind="chromium", family="chromium")
+        publish(browser)
+    model = chain_model(tmp_path, "permitted")
+    run, job = make_run(owner="somebody"), new_job(model, tmp_path, owner="somebody")
+    comparison = comparison_row(model, owner="somebody")
+    yield {
+        "browsers": "a", "models": model.name, "runs": str(run.pk), "batches": str(job.pk),
+        "comparisons": str(comparison.pk),
+        "plans": str(run.plan_id), "shards": str(run.shards.values_list("pk", flat=True)[0]),
+    }  # fmt: skip
+    for rows in (BatchJob, Run, OnnxModel, Browser, ApiKey, User):
+        rows.objects.all().delete()
+    client().flushall()

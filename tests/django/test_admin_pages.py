@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.test import Client, RequestFactory
 from django.utils import timezone
@@ -173,14 +174,23 @@ def test_a_model_is_summed_up(staff: Client, run: Run) -> None:
     BackendProof.objects.all().delete()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "browsers/browser", "inference/run", "inference/runstep", "inference/attempt", "inference/batchjob",
-        "inference/comparison", "inference/onnxmodel",
-    ],
-)  # fmt: skip
-def test_a_list_says_of_when_it_is(admin_client: Client, run: Run, path: str) -> None:
-    page = admin_client.get(f"/admin/{path}/").content.decode()
-    assert 'id="page-age"' in page
-    assert "does not renew itself" in page
+# Lists that people alone change, now and then.
+PEOPLES = {"auth/user", "auth/group", "inference/apikey", "django_celery_beat/intervalschedule"}
+
+
+def test_every_page_that_may_have_changed_says_of_when_it_is(
+    admin_client: Client, run: Run
+) -> None:
+    lists = {f"{model._meta.app_label}/{model._meta.model_name}" for model in admin.site._registry}
+    model = run.model
+    (step,) = run.shards.all()[:1]
+    paths = [f"{one}/" for one in sorted(lists - PEOPLES)]
+    paths += [f"pictures/{one}/" for one in ("latency", "scores", "regressions")]
+    paths += [f"compare/{model.name}/", f"inference/onnxmodel/{model.pk}/change/"]
+    paths += [f"inference/runstep/{step.pk}/change/"]
+    for path in paths:
+        page = admin_client.get(f"/admin/{path}").content.decode()
+        assert page.count('id="page-age"') == 1, path
+        assert "does not renew itself" in page
+    renewed = admin_client.get(f"/admin/inference/run/{run.pk}/change/").content.decode()
+    assert 'id="live-age"' in renewed and 'id="page-age"' not in renewed

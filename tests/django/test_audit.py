@@ -15,7 +15,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from browsers.models import BackendProof, Browser, BrowserState
 from inference.auth import create_key
-from inference.models import ApiKey, AuditEntry, OnnxModel
+from inference.models import ApiKey, AuditEntry, Entrance, OnnxModel
 from inference.store import audit
 from tests.support.ledger import make_run, publish
 
@@ -165,6 +165,13 @@ def test_nobody_edits_the_log(staff: Client, pool: None) -> None:
         == 403
     )
     assert AuditEntry.objects.filter(pk=row.pk).exists()
+
+
+def test_what_no_row_can_hold_is_spelt_out(pool: None) -> None:
+    with pytest.raises(ValueError), audit.acting(Entrance.REST, "me", "add", "a\0b"):
+        raise ValueError("\ud800 is no text")
+    row = AuditEntry.objects.get()
+    assert (row.target, row.detail, row.done) == ("a\\0b", "\\ud800 is no text", False)
 
 
 def test_old_entries_are_forgotten(pool: None, monkeypatch: Any) -> None:

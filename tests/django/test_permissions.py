@@ -1,27 +1,21 @@
-"""Who may do what: every endpoint there is, found from the address space, with every kind of caller."""
+"""Who may do what: every endpoint of REST, found from the address space, with every kind of caller."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern
 from django_celery_beat.models import PeriodicTask
 
-from browsers.models import Browser
-from browsers.redis import client
 from inference import auth, urls
-from inference.models import ApiKey, Comparison, OnnxModel, Run
+from inference.models import Comparison, Run
 from inference.models.batches import BatchJob, JobState
-from tests.support.batches import chain_model, new_job
-from tests.support.comparisons import comparison_row
-from tests.support.ledger import make_run, publish
+from tests.support.people import by_key, logged_in, staff, stranger
 
-AWAY: Any = {"REMOTE_ADDR": "10.1.2.3"}
 # What a caller needs beyond being let in, for everything that may change something.
 WRITES = {
     ("POST", "api/browsers/*/drain/"): "browsers.change_browser",
@@ -41,17 +35,9 @@ WRITES = {
     ("POST", "api/comparisons/*/cancel/"): "inference.change_comparison",
     ("POST", "api/history/anomalies/judge/"): "",
 }
-# What is no view of /api/: each has a test of its own below.
-ADMIN = {
-    "admin/pool/", "admin/pool/rows/", "admin/pool/hour/", "admin/pool/*/",
-    "admin/pictures/latency/", "admin/pictures/scores/",
-    "admin/pictures/regressions/", "admin/compare/*/", "admin/try/*/", "admin/chat/",
-    "admin/chat/sessions/*/",
-}  # fmt: skip
 OWNED = (
     auth.CHANGE_RUN, auth.CHANGE_BATCH_JOB, auth.CHANGE_COMPARISON, auth.DELETE_COMPARISON
 )  # fmt: skip
-OPEN = {""}  # the first page, which tells nothing of the pool
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -78,48 +64,6 @@ def test_each_endpoint_that_may_change_something_has_a_rule() -> None:
     for endpoint, rule in offered.items():
         asked = WRITES[endpoint]
         assert rule == (auth.OWNER if asked in OWNED else asked)
-    assert {path for path, view in views().items() if view is None} == ADMIN | OPEN
-
-
-@pytest.fixture
-def world(database: None, valkey: Any, tmp_path: Any) -> Iterator[dict[str, str]]:
-    """One of everything, owned by somebody else."""
-    client().flushall()
-    for browser in ("a", "b"):
-        Browser.objects.create(id=browser, kind="chromium", family="chromium")
-        publish(browser)
-    model = chain_model(tmp_path, "permitted")
-    run, job = make_run(owner="somebody"), new_job(model, tmp_path, owner="somebody")
-    comparison = comparison_row(model, owner="somebody")
-    yield {
-        "browsers": "a", "models": model.name, "runs": str(run.pk), "batches": str(job.pk),
-        "comparisons": str(comparison.pk),
-        "plans": str(run.plan_id), "shards": str(run.shards.values_list("pk", flat=True)[0]),
-    }  # fmt: skip
-    for rows in (BatchJob, Run, OnnxModel, Browser, ApiKey, User):
-        rows.objects.all().delete()
-    client().flushall()
-
-
-def staff(name: str, *permissions: str, **more: Any) -> User:
-    user = User.objects.create_user(name, is_staff=True, **more)
-    for each in permissions:
-        app, _, codename = each.partition(".")
-        user.user_permissions.add(
-            Permission.objects.get(content_type__app_label=app, codename=codename)
-        )
-    return user
-
-
-def logged_in(user: User) -> Client:
-    caller = Client(headers={"Host": "127.0.0.1"}, **AWAY)
-    caller.force_login(user)
-    return caller
-
-
-def by_key(name: str, user: User | None = None) -> Client:
-    _, key = auth.create_key(name, user=user)
-    return Client(headers={"Host": "127.0.0.1", "Authorization": f"Bearer {key}"}, **AWAY)
 
 
 def statuses(caller: Client, world: dict[str, str]) -> dict[tuple[str, str], int]:
@@ -142,7 +86,7 @@ READERS = (
 
 
 def test_a_stranger_is_asked_who_they_are(world: dict[str, str]) -> None:
-    assert set(statuses(Client(headers={"Host": "127.0.0.1"}, **AWAY), world).values()) == {401}
+    assert set(statuses(stranger(), world).values()) == {401}
 
 
 @pytest.mark.parametrize("role", ["user", "view-only staff", "key of view-only staff"])
@@ -182,15 +126,6 @@ def test_owners_steer_their_own(world: dict[str, str]) -> None:
     assert found["POST", "api/runs/*/cancel/"] == 200
     assert found["POST", "api/batches/*/cancel/"] == 200
     assert found["POST", "api/comparisons/*/cancel/"] == 200
-
-
-@pytest.mark.parametrize("path", sorted(path for path in ADMIN if "*" not in path))
-def test_pages_of_the_admin_ask_for_a_login(world: dict[str, str], path: str) -> None:
-    User.objects.create_user("ann")
-    stranger = Client(headers={"Host": "127.0.0.1"}, **AWAY)
-    assert stranger.get(f"/{path}").status_code == 302
-    assert logged_in(User.objects.get()).get(f"/{path}").status_code == 302
-    assert logged_in(staff("staff")).get(f"/{path}").status_code == 200
 
 
 def test_actions_of_the_admin_ask_for_permissions(world: dict[str, str]) -> None:

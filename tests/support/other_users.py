@@ -11,6 +11,8 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,6 +25,15 @@ _X_HELLO = b"l\0" + struct.pack("<HHHHH", 11, 0, 0, 0, 0)  # no authorization
 _SESSION = {
     "capabilities": {"alwaysMatch": {"goog:chromeOptions": {"binary": "/bin/false"}}},
 }
+
+_OPEN = """
+mount --bind "$1" "$3"
+mount -t tmpfs -o mode=755 tmpfs "$2"
+(umask 022; mkdir -p "$1")
+mount --bind "$3" "$1"
+shift 3
+exec "$@"
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +140,27 @@ def attack(open_: Doors, home: Path) -> list[str]:
         if _enters(pid):
             won.append(f"the network of process {pid} can be entered")
     return won
+
+
+def command_as(user: int, folder: Path) -> tuple[str, ...]:
+    """Words before a command, which is another user's then and finds this interpreter. Needs root.
+
+    Where the interpreter lies in a folder that is closed to others, such as root's home, the command sees
+    nothing but the interpreter in that folder; `folder` is an empty one for it to be mounted at meanwhile.
+
+    Raises:
+        OSError: what is mounted by the command cannot be.
+    """
+    change = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--")
+    prefix = Path(sys.base_prefix)
+    closed = [one for one in (*reversed(prefix.parents), prefix) if not one.stat().st_mode & 1]
+    if not closed:
+        return change
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        raise PermissionError("no mount namespaces for root here")
+    return (
+        "unshare", "--mount", "sh", "-ec", _OPEN, "sh", str(prefix), str(closed[0]), str(folder), *change
+    )  # fmt: skip
 
 
 def _is_open(port: int) -> bool:

@@ -266,3 +266,26 @@ def means_of_channels() -> bytes:
             make_tensor_value_info("copy", TensorProto.FLOAT, sizes),
         ],
     )
+
+
+def endless() -> bytes:
+    """A loop whose condition stays true: `onnxruntime` computes it for ever."""
+    body = helper.make_graph(
+        [make_node("Identity", ["c"], ["c2"]), make_node("Identity", ["s"], ["s2"])],
+        "body",
+        [
+            make_tensor_value_info("i", TensorProto.INT64, []),
+            make_tensor_value_info("c", TensorProto.BOOL, []),
+            make_tensor_value_info("s", TensorProto.FLOAT, None),
+        ],
+        [
+            make_tensor_value_info("c2", TensorProto.BOOL, []),
+            make_tensor_value_info("s2", TensorProto.FLOAT, None),
+        ],
+    )
+    return model(
+        [make_node("Loop", ["", "t", "x"], ["y"], body=body)],
+        [make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.array(True), "t")],
+    )

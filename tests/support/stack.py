@@ -50,6 +50,10 @@ class RunningStack:
     backends: str = ""
     """Those its browsers use: one that has WebAssembly only to check starts in half the time."""
     process: subprocess.Popen[bytes] | None = None
+    user: int | None = None
+    """Whose the pool is; None: of whoever runs the tests."""
+    as_user: tuple[str, ...] = ()
+    """Words before its command, which make it that user's."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -64,10 +68,11 @@ class RunningStack:
     def start(self, *, timeout_s: float = 300.0) -> None:
         """Start and wait until every browser of the stack is ready."""
         self._make_home()
+        self._give_home()
         with (self.home / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
                 # Tests that are interrupted leave no pool behind.
-                [*dies_with_parent(), sys.executable, "manage.py", "up"],
+                [*self.as_user, *dies_with_parent(), sys.executable, "manage.py", "up"],
                 cwd=ROOT,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
@@ -76,6 +81,12 @@ class RunningStack:
                 start_new_session=True,
             )
         self.wait_ready(timeout_s=timeout_s)
+
+    def _give_home(self) -> None:
+        if self.user is not None:
+            for path in (self.home, *self.home.iterdir()):
+                os.chown(path, self.user, self.user, follow_symlinks=False)
+            self.home.chmod(0o700)
 
     def _make_home(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)

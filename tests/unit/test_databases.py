@@ -42,6 +42,8 @@ def test_a_url_names_a_server_as_libpq_reads_it(url: str, expected: dict[str, st
         ("mysql://me:secret@there/ledger", "expected postgresql://.*; got '…@there/ledger'"),
         ("postgresql://me@there", "got no name of a database"),
         ("postgresql://me@there/ledger?colour=red", "colour"),
+        ("postgresql://me:secret%zz@there/ledger", "written as %40"),
+        ("postgresql://me:a secret@there/ledger", "written as %40"),
     ],
 )
 def test_another_url_is_refused_with_what_was_expected(url: str, message: str) -> None:

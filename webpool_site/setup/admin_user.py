@@ -11,6 +11,9 @@ def ensure() -> str | None:
     """Create the user when there is no superuser; returns `name / password`, else None."""
     from django.contrib.auth import get_user_model
 
+    from inference.models import Entrance
+    from inference.store import audit
+
     user_model = get_user_model()
     if user_model.objects.filter(is_superuser=True).exists():
         return None
@@ -19,4 +22,5 @@ def ensure() -> str | None:
     while user_model.objects.filter(username=name).exists():
         name = f"{NAME}-{secrets.token_hex(2)}"
     user_model.objects.create_superuser(name, password=password)
+    audit.record(Entrance.COMMAND, audit.machine_user(), "add", f"user {name}", "a superuser")
     return f"{name} / {password}"

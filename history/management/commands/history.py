@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from history import answers
+from history.acting import acting
 from history.management.cli import HistoryCommand, add_filters, filters
 from history.recompute import recompute
 from webpool_site.telling.documents import write_json
@@ -25,12 +26,14 @@ class Command(HistoryCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         if options["recompute"]:
-            done = recompute()
-            self.stderr.write(
-                f"recomputed from {done.samples} samples in {done.seconds:.2f} s: {done.scores} scores, "
-                f"{done.recommendations} recommendations, {done.opened} regressions opened, "
-                f"{done.closed} closed"
-            )
+            with acting("recompute", "history") as said:
+                done = recompute()
+                said.detail = (
+                    f"from {done.samples} samples in {done.seconds:.2f} s: {done.scores} scores, "
+                    f"{done.recommendations} recommendations, {done.opened} regressions opened, "
+                    f"{done.closed} closed"
+                )
+            self.stderr.write(f"recomputed {said.detail}")
         answer = answers.performance(
             **filters(options, "browser", "model_type", "model_name", "days"), most=options["limit"]
         )

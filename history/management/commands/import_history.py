@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from history import transfer
+from history.acting import acting
 from history.management.cli import HistoryCommand
 from history.recompute import recompute
 
@@ -21,10 +22,12 @@ class Command(HistoryCommand):
         parser.add_argument("--format", choices=transfer.FORMATS)
 
     def handle(self, *_: Any, **options: Any) -> None:
-        with tqdm(unit=" rows", disable=None, leave=False) as bar:
-            added = transfer.import_file(
-                options["file"], file_format=options["format"], progress=bar.update
-            )
+        with acting("import", f"history {options['file'].name}") as said:
+            with tqdm(unit=" rows", disable=None, leave=False) as bar:
+                added = transfer.import_file(
+                    options["file"], file_format=options["format"], progress=bar.update
+                )
+            said.detail = f"{added} samples were new"
         done = recompute()
         self.stdout.write(
             f"{added} samples were new; recomputed: {done.recommendations} recommendations from "

@@ -31,8 +31,12 @@ class Command(TypedCommand[_Options]):
 
     def carry_out(self, options: _Options) -> None:
         for name in options["names"] or ["minilm"]:
-            known = OnnxModel.objects.filter(name=name).exists()
-            self.stdout.write(f"{name}: " + ("already registered" if known else _SAMPLES[name]()))
+            if OnnxModel.objects.filter(name=name).exists():
+                self.stdout.write(f"{name}: already registered")
+                continue
+            with self.acting("add", f"model {name}") as said:
+                said.detail = _SAMPLES[name]()
+            self.stdout.write(f"{name}: {said.detail}")
 
 
 def _minilm() -> str:

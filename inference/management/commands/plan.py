@@ -76,7 +76,9 @@ class Command(TypedCommand[_Options]):
                 model, options, allow_unproved_split=wishes.get("allow_unproved_split", False)
             )
             return
-        plan = plans.asked_plan(model, **wishes)
+        with self.acting("cut", f"model {model.name}") as said:
+            plan = plans.asked_plan(model, **wishes)
+            said.detail, said.changed = str(plan), plan.is_new
         report = describe(plan)
         if options["json"]:
             self.stdout.write(json.dumps(report, indent=2))

@@ -45,9 +45,8 @@ JOBS: Final = {
     "bodies": "bodies:Bodies",
     "declared": "bodies:declared",
 }
-GIVING_WAY: Final = frozenset(
-    ("bodies", "results")
-)  # one caller's large data, as often as it comes
+GIVING_WAY: Final = frozenset(("bodies", "results", "parquet"))
+"""One caller's large data, as often as they come."""
 
 
 def serve(sock: socket.socket) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from django.contrib import admin, messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -16,10 +14,8 @@ from inference.documents import JsonObject
 from inference.errors import WebpoolError
 from inference.models import Comparison, Entrance, OnnxModel
 from inference.store import audit
+from inference.store.paths import sayable
 from inference.trying.inputs import of_file
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
 
 _MOST = 50
 
@@ -42,7 +38,7 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
         "backends": {
             name: not posted or name in posted.getlist("backends") for name in asking.BACKENDS
         },
-        "may_start": request.user.has_perm(auth.ADD_COMPARISON),
+        "may_start": auth.allows(auth.person(request), auth.START_COMPARISON),
     }
     if rows:
         context |= shared.told(report.document(rows[0]))
@@ -51,14 +47,14 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
 
 def _start(request: HttpRequest, model: OnnxModel) -> Comparison | None:
     """The comparison that the form asks for; None: it cannot be, and the page says why."""
-    who = request.user.get_username()
+    caller = auth.person(request)
     given = request.POST
     # As they were written: `create` reads them as every door's.
     written: JsonObject = {name: given.get(name) or None for name in ("rows", "seed")}
     written["runs"] = given.get("runs") or asking.USUAL_RUNS
     try:
-        auth.check(auth.Caller(who, cast("User", request.user)), auth.ADD_COMPARISON)
-        with audit.acting(Entrance.ADMIN, who, "compare", f"model {model.name}"):
+        auth.check(caller, auth.START_COMPARISON)
+        with audit.acting(Entrance.ADMIN, caller.name, "compare", f"model {model.name}"):
             return asking.create(
                 asking.Asked(
                     model=model.name,
@@ -69,11 +65,11 @@ def _start(request: HttpRequest, model: OnnxModel) -> Comparison | None:
                     strategies=tuple(given.get("strategies", "").split(",")),
                     known_answer=given.get("inputs") == "known answer",
                     strict="strict" in given,
-                    owner=who,
+                    owner=caller.name,
                 )
             )
     except WebpoolError as error:
-        messages.error(request, str(error))
+        messages.error(request, sayable(str(error)))
         return None
 
 

@@ -82,7 +82,7 @@ class ComparisonRequestSerializer(serializers.Serializer[object]):
 class ComparisonList(Door, generics.ListAPIView[Comparison]):
     """Comparisons, the latest first."""
 
-    rules = {"POST": auth.ANYBODY}
+    rules = {"POST": auth.START_COMPARISON}
     queries = {"GET": [text("model", "name")]}
     serializer_class = ComparisonSerializer
 

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from inference import auth
 from inference.errors import WebpoolError
 from inference.runs import serving
+from inference.store.paths import sayable
 from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
 from inference.views.openai import asking, embeddings, generation, models, transcriptions
@@ -50,7 +51,7 @@ async def openai(scope: Scope, receive: Receive, send: Send) -> None:
 
 def failure(error: WebpoolError) -> Answer:
     """An error as OpenAI writes it."""
-    document = error_document(error, http.sayable(str(error)))
+    document = error_document(error, sayable(str(error)))
     return Answer.of_json(document, error.status, http.error_headers(error).items())
 
 

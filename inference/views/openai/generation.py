@@ -22,6 +22,7 @@ from inference.generation import serving as sessions
 from inference.generation.encoding import Encoding, Heard
 from inference.runs import serving
 from inference.runs.answers import release
+from inference.store.paths import sayable
 from inference.views import http
 from inference.views.http import Answer, Send
 from inference.views.openai.asking import Question
@@ -242,7 +243,7 @@ async def _stream(question: Question, started: Sequence[str], form: Form, send: 
         await write("data: [DONE]\n\n")
     except Exception as failed:
         error = http.as_webpool_error(failed)
-        await write(_data(error_document(error, http.sayable(str(error)))))
+        await write(_data(error_document(error, sayable(str(error)))))
         await serving.in_thread(_cancel, started)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -280,7 +281,7 @@ def _data(document: JsonObject | None) -> str:
 def _comment(event: Paused | Resumed) -> str:
     """What a client reads over and a person may want to see."""
     if isinstance(event, Paused):
-        said = f"paused: stage {event.stage} is lost: {http.sayable(event.why)}"
+        said = f"paused: stage {event.stage} is lost: {sayable(event.why)}"
     else:
         said = (
             f"resumed: stage {event.stage} is in {event.browser} by {event.how} after "

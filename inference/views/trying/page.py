@@ -15,6 +15,7 @@ from inference.errors import WebpoolError
 from inference.models import OnnxModel
 from inference.runs.options import STRATEGIES
 from inference.scheduling.wishes import PLATFORMS
+from inference.store.paths import sayable
 from inference.trying import asking
 from inference.trying.code import Asked, code
 from inference.trying.fields import Field, Kind, fields
@@ -45,7 +46,7 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
             if given.tensors:
                 asked = dataclasses.replace(asked, tensors=found.inputs)
         except WebpoolError as error:
-            messages.error(request, str(error))
+            messages.error(request, sayable(str(error)))
     context: JsonObject = {
         **admin.site.each_context(request),
         "title": f"Try {model.name}",

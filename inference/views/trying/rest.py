@@ -22,7 +22,7 @@ from inference.wire.serializers.errors import ERRORS
 class ModelTry(Door, APIView):
     """A model, tried."""
 
-    rules = {"POST": auth.ANYBODY}
+    rules = {"POST": auth.START_RUN}
     parser_classes = [MultiPartParser]
     takes = (
         "parts: text, or a file per input that is a picture or a sound, or tensors (npz, or JSON)"

@@ -29,11 +29,13 @@ from inference.catalog import expectations, reading
 from inference.catalog.tokenizer import Tokenizer
 from inference.conversion import rows
 from inference.errors import InvalidRequest, TooLarge
-from inference.sandbox import frames
+from inference.sandbox import frames, jobs
 from inference.sandbox.confinement import landlock_version
+from inference.sandbox.giving_way import NICE
 from inference.sandbox.helper import helper
-from inference.sandbox.limits import Limits
+from inference.sandbox.limits import Limits, limits_for
 from inference.zoo import micro
+from tests.support import small_models
 from webpool_site.doctor import machine
 from webpool_site.doctor.finding import Level
 
@@ -51,16 +53,8 @@ def saved(
 
 
 def endless(path: Path) -> Path:
-    """A loop whose condition stays true."""
-    body = h.make_graph(
-        [nd("Identity", ["c"], ["c2"]), nd("Identity", ["s"], ["s2"])],
-        "b",
-        [vi("i", T.INT64, []), vi("c", T.BOOL, []), vi("s", T.FLOAT, None)],
-        [vi("c2", T.BOOL, []), vi("s2", T.FLOAT, None)],
-    )
-    ports = [vi("x", T.FLOAT, ["n", 4])], [vi("y", T.FLOAT, ["n", 4])]
-    loop = nd("Loop", ["", "t", "x"], ["y"], body=body)
-    return saved(path, [loop], *ports, {"t": np.array(True)})
+    path.write_bytes(small_models.endless())
+    return path
 
 
 def read(path: Path, folder: Path, **limits: Any) -> Any:
@@ -332,6 +326,29 @@ def test_a_session_that_is_let_go_ends_its_child(tmp_path: Path) -> None:
     gc.collect()
     _, alive = psutil.wait_procs(children, SOON_S)
     assert not alive
+
+
+@pytest.mark.parametrize("job", [*sorted(jobs.GIVING_WAY), "read"])
+def test_what_one_callers_large_data_cause_gives_way_and_nothing_else(job: str) -> None:
+    """As a process, and as a session of its own where the kernel weighs those first."""
+    before = psutil.Process(helper().pid).children()
+    with sandbox.Session(job, [], None, limits_for()):
+        until = time.monotonic() + SOON_S
+        made: list[psutil.Process] = []
+        while not made or not _is_confined(made[0].pid):
+            assert time.monotonic() < until
+            made = [c for c in psutil.Process(helper().pid).children() if c not in before]
+        (child,) = made
+        gives_way = job in jobs.GIVING_WAY
+        assert child.nice() == (NICE if gives_way else 0)
+        assert (os.getsid(child.pid) == child.pid) == gives_way
+        weighed = Path(f"/proc/{child.pid}/autogroup")
+        if weighed.exists():
+            assert weighed.read_text().split()[-1] == str(NICE if gives_way else 0)
+
+
+def _is_confined(pid: int) -> bool:
+    return "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
 
 
 # --- answers are not trusted ------------------------------------------------------------------------

@@ -105,7 +105,10 @@ class Command(WebpoolCommand):
                     f"no pool runs on this home: start it with `{locations.UP}`, or leave --join out",
                     returncode=2,
                 )
-            report = self._measure(tuple(sorted(living())), scenarios, strategies, options)
+            browsers = tuple(sorted(living()))
+            with self.acting("hurt", f"browsers {', '.join(browsers)}") as said:
+                report = self._measure(browsers, scenarios, strategies, options)
+                said.detail = f"{options['runs']} times in each of {', '.join(scenarios)}"
         else:
             try:
                 choose(options["browsers"], home=settings.WEBPOOL_HOME)
