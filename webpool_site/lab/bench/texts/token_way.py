@@ -6,6 +6,7 @@ text: so each station is measured alone, and what is left of a token of the pool
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from webpool_site.lab.bench.own_browser import own_browser
 from webpool_site.lab.bench.stats import Table
 
 _STEPS, _WARM_UP = 160, 32
+_TIMES: Final = 4
+"""The browser compiles what it runs often anew: the last time is measured."""
 _HOLDER: Final = "bench"
 
 
@@ -54,20 +57,27 @@ def _in_page(kind: str, sha256: str, stage: Stage) -> Iterator[tuple[float, floa
     session.start(settings.WEBPOOL_BROWSER_START_S)
     try:
         session.decoding.hold(_HOLDER, sha256, backend="wasm", cache_mb=8.0, deadline_s=120)
-        for position in range(_STEPS):
-            step = _step(sha256, stage, position)
+        for epoch, position in itertools.product(range(1, _TIMES + 1), range(_STEPS)):
+            step = _step(sha256, stage, epoch, position)
             (answer,) = session.decoding.steps([step], timeout_s=60)
             if isinstance(answer, Exception):
                 raise answer
             told = answer[0]
-            if position >= _WARM_UP:
+            if epoch == _TIMES and position >= _WARM_UP:
                 yield told["compute_ms"], told["page_ms"], told["round_trip_ms"]
     finally:
         session.close(5.0)
 
 
-def _step(sha256: str, stage: Stage, position: int) -> StepAsked:
-    header: dict[str, Any] = {"epoch": 1, "start": position, "count": 1, "drafted": 0, "top_k": 1}
+def _step(sha256: str, stage: Stage, epoch: int, position: int) -> StepAsked:
+    """Of a text of its own for each epoch."""
+    header: dict[str, Any] = {
+        "epoch": epoch,
+        "start": position,
+        "count": 1,
+        "drafted": 0,
+        "top_k": 1,
+    }
     if position == 0:
         header["stage"] = stage.to_json()
     (tokens,) = [item for item in stage.inputs if item.use == "tokens"]
