@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from django.conf import settings
 
+from browsers.session import BrowserSession
 from browsers.session.decoding import StepAsked
 from inference.core.generation import telling
 from inference.core.generation.sampled import Pick
@@ -25,6 +26,7 @@ from inference.store.files import path_of
 from inference.store.tensors import encode_array
 from webpool_site.lab.bench.own_browser import own_browser
 from webpool_site.lab.bench.stats import Table
+from webpool_site.lab.bench.texts import waking
 
 _STEPS, _WARM_UP = 160, 32
 _TIMES: Final = 4
@@ -34,7 +36,7 @@ _HOLDER: Final = "bench"
 
 def table(kind: str, sha256: str, stage: Stage, per_token_ms: float) -> Table:
     """Medians; `per_token_ms` is a token's of the same stage in the pool's browser of that kind."""
-    computed, page, round_trip = np.median(list(_in_page(kind, sha256, stage)), axis=0)
+    computed, page, round_trip, empty = np.median(list(_in_page(kind, sha256, stage)), axis=0)
     store = float(np.median(list(_in_store())))
     lines = (
         ("the engine computes", computed),
@@ -43,6 +45,8 @@ def table(kind: str, sha256: str, stage: Stage, per_token_ms: float) -> Table:
         ("the store: the token told and logged, the next step read", store),
         ("the worker's own work, and until each of these is awake", per_token_ms - round_trip - store),
         ("all of it", per_token_ms),
+        ("beside: a request that asks the page for nothing, there and back", empty),
+        ("beside: a byte to a process that sleeps, and back", waking.there_and_back_ms()),
     )  # fmt: skip
     return Table(
         f"text: the way of a token through one stage ({kind}, wasm, tiny decoder)",
@@ -51,8 +55,8 @@ def table(kind: str, sha256: str, stage: Stage, per_token_ms: float) -> Table:
     )
 
 
-def _in_page(kind: str, sha256: str, stage: Stage) -> Iterator[tuple[float, float, float]]:
-    """(computed, in the page, there and back) of each step of one token, in ms."""
+def _in_page(kind: str, sha256: str, stage: Stage) -> Iterator[tuple[float, float, float, float]]:
+    """(computed, in the page, there and back) of steps of one token, and an empty request's way; in ms."""
     session = own_browser(kind, files=path_of)
     session.start(settings.WEBPOOL_BROWSER_START_S)
     try:
@@ -64,9 +68,16 @@ def _in_page(kind: str, sha256: str, stage: Stage) -> Iterator[tuple[float, floa
                 raise answer
             told = answer[0]
             if epoch == _TIMES and position >= _WARM_UP:
-                yield told["compute_ms"], told["page_ms"], told["round_trip_ms"]
+                empty_ms = _empty_ms(session)
+                yield told["compute_ms"], told["page_ms"], told["round_trip_ms"], empty_ms
     finally:
         session.close(5.0)
+
+
+def _empty_ms(session: BrowserSession) -> float:
+    began = time.perf_counter()
+    session.decoding.release("nobody")  # of whom the page has nothing
+    return (time.perf_counter() - began) * 1000
 
 
 def _step(sha256: str, stage: Stage, epoch: int, position: int) -> StepAsked:
