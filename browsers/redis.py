@@ -43,6 +43,8 @@ Command = tuple[Value, ...]
 _Connection = Any  # redis-py declares no types for what is asked of one
 _SCRIPTS: dict[str, str] = {}
 _COPIED_UP_TO = 1 << 16
+_SIZES = {size: b"$%d\r\n" % size for size in range(128)}
+"""What comes before a value of so many bytes, for most of them."""
 
 
 def script(text: str, keys: Sequence[str], args: Sequence[Value] = ()) -> Command:
@@ -148,13 +150,13 @@ def packed(commands: Sequence[Command]) -> list[bytes | memoryview]:
         small.append(b"*%d\r\n" % len(command))
         for value in command:
             data = value if isinstance(value, (bytes, memoryview)) else str(value).encode()
-            small.append(b"$%d\r\n" % len(data))
-            if len(data) > _COPIED_UP_TO:
-                parts += (b"".join(small), data)
-                small = []
+            size = len(data)
+            announced = _SIZES.get(size) or b"$%d\r\n" % size
+            if size <= _COPIED_UP_TO:
+                small += (announced, data, b"\r\n")
             else:
-                small.append(data)
-            small.append(b"\r\n")
+                parts += (b"".join((*small, announced)), data)
+                small = [b"\r\n"]
     return [*parts, b"".join(small)]
 
 

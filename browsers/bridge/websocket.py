@@ -10,6 +10,7 @@ import collections
 import contextlib
 import http
 import logging
+import math
 import socket
 import struct
 import threading
@@ -31,6 +32,7 @@ _HOST: Final = "127.0.0.1"
 _SOCKET_BUFFER: Final = 1 << 22
 # SO_LINGER: no waiting for what was not acknowledged; whoever closes the socket resets the connection.
 _RESET: Final = struct.pack("ii", 1, 0)
+_TIME: Final = struct.Struct("ll")
 _JOIN_UP_TO: Final = 1 << 20
 """Messages up to this many bytes are copied into one frame; the parts of larger ones are fragments."""
 _READ: Final = 1 << 18
@@ -54,6 +56,7 @@ class Connection:
         self._fragments: list[Buffer] = []
         self._messages: collections.deque[memoryview] = collections.deque()
         self._receiving = self._ended = False
+        self._limits: dict[int, bytes] = {}
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, parts: Sequence[Buffer], *, timeout_s: float) -> None:
@@ -63,11 +66,11 @@ class Connection:
             Closed: the client is gone, or did not read in time, which ends the connection because half
                 a message cannot be taken back.
         """
-        self._limit(socket.SO_SNDTIMEO, timeout_s)
-        small = sum(len(part) for part in parts) <= _JOIN_UP_TO
+        small = sum(map(len, parts)) <= _JOIN_UP_TO
         fragments = [b"".join(parts)] if small else parts
         try:
             with self._using:
+                self._limit(socket.SO_SNDTIMEO, timeout_s)
                 for index, data in enumerate(fragments):
                     put = self._protocol.send_continuation if index else self._protocol.send_binary
                     put(data, index == len(fragments) - 1)
@@ -136,11 +139,17 @@ class Connection:
                 self._socket.sendall(data)
 
     def _limit(self, option: int, timeout_s: float) -> None:
-        """Bound sending or receiving alone: Python's timeout of a socket would bound both."""
-        seconds, rest = divmod(max(timeout_s, 0.001), 1)
-        limit = struct.pack("ll", int(seconds), int(rest * 1e6))
-        with contextlib.suppress(OSError):  # closed already: who sends or receives is told
-            self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
+        """Bound sending or receiving alone: Python's timeout of a socket would bound both.
+
+        From a quarter of a second on in whole tenths: so most steps of a text find it set.
+        """
+        bound_s = math.ceil(timeout_s * 10) / 10 if timeout_s > 0.25 else max(timeout_s, 0.001)
+        seconds, rest = divmod(bound_s, 1)
+        limit = _TIME.pack(int(seconds), int(rest * 1e6))
+        if self._limits.get(option) != limit:
+            with contextlib.suppress(OSError):  # closed already: who sends or receives is told
+                self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
+            self._limits[option] = limit
 
     def __del__(self) -> None:
         self._socket.close()

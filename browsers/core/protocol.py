@@ -45,6 +45,7 @@ DTYPES: Final[tuple[str, ...]] = (*ITEM_BYTES, "string")
 _LENGTH = struct.Struct("<I")
 _PADDING = b"\0" * 8
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_from_json = json.JSONDecoder().decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def decode_frame(frame: bytes | bytearray | memoryview) -> tuple[dict[str, Any],
     offset = _LENGTH.size + length
     if offset > len(view):
         raise InternalError(f"frame of {len(view)} bytes announces a header of {length}")
-    header: dict[str, Any] = json.loads(bytes(view[_LENGTH.size : offset]))
+    header: dict[str, Any] = _from_json(str(view[_LENGTH.size : offset], "utf-8"))
     offset += -offset % 8
     tensors: list[WireTensor] = []
     for entry in header.pop("tensors", ()):

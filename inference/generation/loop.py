@@ -89,7 +89,16 @@ class DecodeLoop:
             ahead = any(held.ahead for held in self._stages())
             self._take(self._exchange.wait(self._read(), _AHEAD_MS if ahead else _BLOCK_MS))
             self._look_at_standbys()
+        for round_ in self._rounds():
+            self._compute([held for held in round_ if self._held.get(held.holder) is held])
+        self._look_after()
+
+    def _rounds(self) -> Sequence[Sequence[HeldStage]]:
+        """Those whose next step can be computed, in rounds."""
         stages = self._stages()
+        ready = [held for held in stages if held.ready]
+        if len(ready) < 2:
+            return [ready] if ready else []
         waiting = [
             Waiting(
                 held,
@@ -99,13 +108,10 @@ class DecodeLoop:
                 held.times.usual_s(),
                 follows=held.follows,
             )
-            for held in stages
-            if held.ready and held.next is not None
+            for held in ready
+            if held.next is not None
         ]
-        most = max((held.stages for held in stages), default=1)
-        for round_ in rounds(waiting, held=len(stages), stages=most):
-            self._compute([held for held in round_ if self._held.get(held.holder) is held])
-        self._look_after()
+        return rounds(waiting, held=len(stages), stages=max(held.stages for held in stages))
 
     def _stages(self) -> list[HeldStage]:
         return list(self._held.values())
@@ -149,13 +155,14 @@ class DecodeLoop:
             step = self._guarded(held, functools.partial(held.ask, kept))
             if step is not None:
                 asked.append((held, step))
-        replies = self._ask_page(asked)
+        replies, took_s = self._ask_page(asked)
         calls = []
         for (held, _), reply in zip(asked, replies, strict=True):
             give = functools.partial(held.given, self._worker, reply)
             if (call := self._guarded(held, give)) is not None:
                 calls.append((held, call))
         if not calls:
+            _note(asked, replies, took_s)
             return
         after = {held.key: held.next.entry for held, _ in calls if held.next is not None}
         others = any(held.ready and held.key not in after for held in self._stages())
@@ -163,6 +170,7 @@ class DecodeLoop:
         answers = self._exchange.pass_on(
             [call for _, call in calls], {**self._read(), **after}, 0 if others else most_ms
         )
+        _note(asked, replies, took_s)  # the next stage is at it by now
         usual_s = sum(each.times.usual_s() for each in self._stages())
         for (held, call), answer in zip(calls, answers, strict=True):
             beside_s = usual_s - held.times.usual_s()
@@ -177,9 +185,12 @@ class DecodeLoop:
                 if all(held is not each for each in first):
                     self._guarded(held, held.waits)
 
-    def _ask_page(self, asked: Sequence[tuple[HeldStage, StepAsked]]) -> Sequence[Reply | Refusal]:
+    def _ask_page(
+        self, asked: Sequence[tuple[HeldStage, StepAsked]]
+    ) -> tuple[Sequence[Reply | Refusal], float | None]:
+        """What the page answers, and how long that took; None: that says nothing of what steps take."""
         if not asked:
-            return []
+            return [], None
         stages, steps = [held for held, _ in asked], [step for _, step in asked]
         measured = self._are_measured(stages)
         began = time.monotonic()
@@ -188,13 +199,8 @@ class DecodeLoop:
                 steps, timeout_s=_round_s(stages, measured=measured)
             )
         except BrowserError as error:
-            return [error] * len(asked)
-        if measured:
-            took = (time.monotonic() - began) / _runs(replies)
-            for held, reply in zip(stages, replies, strict=True):
-                if not isinstance(reply, Exception):
-                    held.times.note(took)
-        return replies
+            return [error] * len(asked), None
+        return replies, time.monotonic() - began if measured else None
 
     def _are_measured(self, stages: Sequence[HeldStage]) -> bool:
         """Of one token each; while the worker's main thread is at work the steps wait for their turn."""
@@ -260,6 +266,20 @@ class DecodeLoop:
                     self._lose(held, Category.TENSOR_LOST, "the store has lost the session")
                 elif said not in (Said.NEW, Said.FOLLOWS):
                     self._close(held)
+
+
+def _note(
+    asked: Sequence[tuple[HeldStage, StepAsked]],
+    replies: Sequence[Reply | Refusal],
+    took_s: float | None,
+) -> None:
+    """How long a step of each took, where it was measured."""
+    if took_s is None:
+        return
+    each_s = took_s / _runs(replies)
+    for (held, _), reply in zip(asked, replies, strict=True):
+        if not isinstance(reply, Exception):
+            held.times.note(each_s)
 
 
 def _runs(replies: Sequence[Reply | Refusal]) -> float:

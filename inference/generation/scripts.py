@@ -66,14 +66,17 @@ APPEND: Final = (
     + """
 local why = refused()
 if why and why ~= 'follows' then return {why} end
-local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
-if #had > 0 then return {'had', had[1][2][2]} end
-if why then return {why} end
-local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
-if #last > 0 and tonumber(string.match(last[1][1], '%d+')) > tonumber(string.match(ARGV[3], '%d+')) then
-  return {'gap'}
+local written = not why and redis.pcall('XADD', KEYS[2], ARGV[3], 'f', ARGV[4])
+if type(written) ~= 'string' then
+  local had = redis.call('XRANGE', KEYS[2], ARGV[3], ARGV[3])
+  if #had > 0 then return {'had', had[1][2][2]} end
+  if why then return {why} end
+  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+  if #last > 0 and tonumber(string.match(last[1][1], '%d+')) > tonumber(string.match(ARGV[3], '%d+')) then
+    return {'gap'}
+  end
+  return written
 end
-redis.call('XADD', KEYS[2], ARGV[3], 'f', ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 spent(ARGV[6])

@@ -63,6 +63,7 @@ class HeldStage:
     `batches`: its steps may be computed with those of other sessions.
     `catch_up`: it may compute what it lacks in strides.
     `follows`: it is a standby, whose epoch is not the stage's yet.
+    `key`: its inputs' stream; `holder`: its cache's name in the page.
     """
 
     session: str
@@ -86,12 +87,16 @@ class HeldStage:
     cursor: str = "0-0"
     next: Input | None = None
     used: float = field(default_factory=time.monotonic)
+    key: str = field(init=False)
+    holder: str = field(init=False)
     _unsaid: int = 0
     _said: bool = False
     _said_where: float = float("-inf")
     _outcomes: Outcomes = field(init=False)
 
     def __post_init__(self) -> None:
+        self.key = streams.in_key(self.session, self.index)
+        self.holder = f"{self.session}:{self.index}"
         self._outcomes = Outcomes(self.session, self.index, self.epoch, self.backend)
 
     def came(self, entry: str, frame: bytes) -> None:
@@ -113,22 +118,12 @@ class HeldStage:
     @property
     def unsettled(self) -> bool:
         """Whether it is to `settle` now: its next step waits for that, or it has not looked for a moment."""
-        return self._outcomes.is_due or (self.ahead and self.next is not None)
+        return self.ahead and (self.next is not None or self._outcomes.is_due)
 
     @property
     def ahead(self) -> bool:
         """Whether it came further than the stage: it is to `settle` before its next step."""
         return self._outcomes.owes
-
-    @property
-    def key(self) -> str:
-        """Its inputs' stream."""
-        return streams.in_key(self.session, self.index)
-
-    @property
-    def holder(self) -> str:
-        """Its cache's name in the page."""
-        return f"{self.session}:{self.index}"
 
     def caught_up(self, browser: str, position: int) -> None:
         """Tell, once, that a stage that was lost goes on here."""

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from django.core.management import call_command
 from django.db.models.signals import post_init
+from redis.exceptions import OutOfMemoryError
 
 from browsers.core.failures import Category
 from browsers.queues import queue_of
@@ -72,6 +73,18 @@ def test_who_was_replaced_writes_nothing(writer: OnnxModel) -> None:
     assert passed_on(streams.append(key, 0, 2, 4, b"never")).said is Said.GAP
     assert passed_on(streams.nothing(key, 0, 1)).said is Said.STALE
     assert passed_on(streams.nothing(key, 0, 2)).said is Said.NEW
+
+
+def test_what_a_full_store_does_not_take_is_not_passed_on(writer: OnnxModel) -> None:
+    key = str(begin(writer).pk)
+    call = streams.append(key, 0, 1, 5, b"hidden")
+    client().config_set("maxmemory", "1mb")
+    try:
+        (refused,) = Exchange().pass_on([call], {streams.wake_key("nobody"): "0-0"}, 0)
+    finally:
+        client().config_set("maxmemory", "256mb")
+    assert isinstance(refused, OutOfMemoryError)
+    assert passed_on(call).said is Said.NEW
 
 
 def test_what_several_sessions_give_is_judged_apart_and_what_came_is_read(

@@ -221,8 +221,10 @@ def test_logits_that_are_no_numbers_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="expected logits that are numbers"):
         TopLogits.of_row(row)
     told = TopLogits(np.array([1, 2, 0]), np.array([bad, 1.0, 0.0], np.float32), 1.0, True)
-    with pytest.raises(ValueError, match="expected logits that are numbers"):
-        draw(told, Sampling(), 0, (), ())
+    alone = TopLogits(np.array([1]), np.array([bad], np.float32), 1.0, False)
+    for each in (told, alone):
+        with pytest.raises(ValueError, match="expected logits that are numbers"):
+            draw(each, Sampling(), 0, (), ())
 
 
 def test_a_bias_of_no_token_is_refused() -> None:

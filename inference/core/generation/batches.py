@@ -35,8 +35,6 @@ def batch_of(stage: Stage, step: Step) -> int | None:
     Those of one token: of a prompt a row would be as long as its longest piece, and a draft is not of each.
     `stage` is of a decoder that is `alike`. Whether the step follows on the cache is for the page to say.
     """
-    if step.count != 1 or step.start == 0 or not stage.states:
-        return None
-    if any(item.use not in _USES for item in stage.inputs):
+    if step.count != 1 or step.start == 0 or not stage.states or not stage.uses <= _USES:
         return None
     return step.start // piece(stage.states[0].shape[-1])

@@ -19,6 +19,7 @@ among the likeliest, and has its part of the sum.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from inference.core.generation.sampled import Pick, Sampling, TopLogits
 
 _SEEDS = 2**64
+_NO_NUMBERS: Final = "expected logits that are numbers, got NaN, infinity or none at all"
 _NONE: Final[NDArray[np.int64]] = np.empty(0, np.int64)
 
 
@@ -54,7 +56,10 @@ def draw(
         ValueError: fewer logits are known than an exact draw needs, the largest is no finite number, a
             bias is of no token, or no token that may come has a finite logit.
     """
-    _check(top, 0 if allowed is not None else sampling.needs(len(suppressed)))
+    needed = 0 if allowed is not None else sampling.needs(len(suppressed))
+    if needed == 1 and len(top.ids) == 1 and not sampling.logprobs:
+        return _only(top)
+    _check(top, needed)
     moved = _moved(top, sampling, written, prompt) if sampling.moves_logits else top
     if allowed is not None or len(suppressed):
         moved = _within(moved, allowed, suppressed)
@@ -78,8 +83,16 @@ def _check(top: TopLogits, needed: int) -> None:
         raise ValueError(
             f"expected {needed or 'all'} of the largest logits for this sampling, got {len(top.ids)}"
         )
-    if not len(top.ids) or not np.isfinite(top.logits[0]) or np.isnan(top.logits).any():
-        raise ValueError("expected logits that are numbers, got NaN, infinity or none at all")
+    if not len(top.ids) or not math.isfinite(top.logits[0]) or math.isnan(top.logits.min()):
+        raise ValueError(_NO_NUMBERS)
+
+
+def _only(top: TopLogits) -> Pick:
+    """The largest, where no other is known or needed: most texts ask for no more."""
+    logit = float(top.logits[0])
+    if not math.isfinite(logit):
+        raise ValueError(_NO_NUMBERS)
+    return Pick(int(top.ids[0]), logit - top.log_sum)
 
 
 def _moved(
@@ -139,7 +152,7 @@ def _chosen(weights: NDArray[np.float64], share: float) -> int:
 
 def _told(token: int, top: TopLogits, count: int) -> Pick:
     """With the model's own log probabilities, before anything moved them."""
-    place = int(np.argmax(top.ids == token))
+    place = int((top.ids == token).argmax())
     likeliest = zip(top.ids[:count].tolist(), top.logits[:count].tolist(), strict=True)
     return Pick(
         token,

@@ -9,6 +9,7 @@ input follows from (start, count) and the tokens.
 from __future__ import annotations
 
 import enum
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,11 @@ class Stage:
     states: tuple[State, ...]
     hidden: tuple[str, ...]
     logits: str
+
+    @functools.cached_property
+    def uses(self) -> frozenset[Use]:
+        """What its inputs are filled with."""
+        return frozenset(item.use for item in self.inputs)
 
     @property
     def memory(self) -> tuple[str, ...]:
