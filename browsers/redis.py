@@ -147,15 +147,17 @@ def packed(commands: Sequence[Command]) -> list[bytes | memoryview]:
     for command in commands:
         small.append(b"*%d\r\n" % len(command))
         for value in command:
-            data = value if isinstance(value, (bytes, memoryview)) else str(value).encode()
-            small.append(b"$%d\r\n" % len(data))
+            data = value.encode() if type(value) is str else _raw(value)
             if len(data) > _COPIED_UP_TO:
-                parts += (b"".join(small), data)
-                small = []
+                parts += (b"".join([*small, b"$%d\r\n" % len(data)]), data)
+                small = [b"\r\n"]
             else:
-                small.append(data)
-            small.append(b"\r\n")
+                small += (b"$%d\r\n" % len(data), data, b"\r\n")
     return [*parts, b"".join(small)]
+
+
+def _raw(value: Value) -> bytes | memoryview:
+    return value if isinstance(value, (bytes, memoryview)) else str(value).encode()
 
 
 def _reply(connection: _Connection) -> Any:
