@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from browsers.core.breaker import Breaker, BreakerState
+from browsers.core.breakers import Breakers
+from history import recompute
+from inference.core.placement import Hints
 from inference.graph.model import load
 from inference.graph.reference import reference
+from inference.scheduling import advice
+from inference.store import outbox
 from inference.zoo.families import FAMILIES
 from webpool_site.lab.bench import processor, stations
 from webpool_site.lab.bench.parts import PARTS, UnknownPart, chosen
 from webpool_site.lab.bench.stats import Table, row
 from webpool_site.lab.bench.subjects import as_one
+from webpool_site.lab.bench.switches import inside
+from webpool_site.lab.bench.switches.signals import BREAKERS, HISTORY, SIGNALS
 
 
 def test_every_part_is_a_module_with_a_measure() -> None:
@@ -90,6 +100,29 @@ def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() ->
     assert taken["browser"] >= 0.4
     assert taken["worker"] < taken["browser"]
     assert "supervisor" in taken
+
+
+def test_what_a_signal_takes_out_of_a_process_the_next_one_puts_back() -> None:
+    opened = Breakers(browser=Breaker(state=BreakerState.OPEN, opened_at=0.0, cooldown_s=60.0))
+    changed = (Breakers, advice, advice._Published, outbox, recompute)
+    whole = [dict(vars(it)) for it in changed]
+    before = {number: signal.getsignal(number) for number in SIGNALS.values()}
+    inside.listen()
+    try:
+        for _ in range(2):
+            assert opened.state(1.0) is BreakerState.OPEN
+            os.kill(os.getpid(), SIGNALS[BREAKERS])
+            assert opened.state(1.0) is BreakerState.CLOSED
+            assert opened.spotless("0" * 64)
+            os.kill(os.getpid(), SIGNALS[BREAKERS])
+        os.kill(os.getpid(), SIGNALS[HISTORY])
+        assert not recompute.is_due()
+        assert advice._Published().hints("language_model", "m") == Hints()
+        os.kill(os.getpid(), SIGNALS[HISTORY])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert [dict(vars(it)) for it in changed] == whole
 
 
 @contextlib.contextmanager
