@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from browsers.core.errors import InvalidInput
 from browsers.core.protocol import WireTensor, string_elements, unpack_strings
 from inference.conversion.exact import array_of, check_texts
 from inference.conversion.nesting import MAX_RANK, Nested
-from inference.documents import Array, JsonView
+from inference.documents import JsonView
 from inference.errors import InvalidRequest, NotJson
 from inference.store.tensors import decode_array, encode_array
 from inference.wire.oip.datatypes import DATATYPES, NAMES, kind_of
 
 _LONGEST = 2**31 - 1  # of a dimension
-_DIGITS = {2: 5, 4: 9}  # of a number of so many bytes
 _MOST_ELEMENTS = 2**48  # also beside a dimension of 0: numpy multiplies the others
 
 
@@ -139,39 +138,22 @@ def _check_strings(name: str, shape: tuple[int, ...], data: memoryview) -> None:
 def json_text(tensor: WireTensor) -> str:
     """The tensor's elements as a flat JSON list.
 
-    Numbers of FP16 and FP32 have as many digits as tell any two of their type apart, 5 and 9: those of the
-    FP64 that Python would make of them first are twice as many, and take three times as long to write.
+    Numbers of FP16 and FP32 have the fewest digits that tell them from all others of FP32: those of the FP64
+    that Python would make of them first are twice as many, and take twenty times as long to write.
 
     Raises:
         NotJson: there are NaN, infinities or strings that are not UTF-8 among them.
     """
     if tensor.dtype == "string":
-        return _written(_texts(tensor))
+        return json.dumps(_texts(tensor), separators=(",", ":"), ensure_ascii=False)
     array = decode_array(tensor).ravel()
-    if array.dtype.kind != "f":
-        return _written(array.tolist())
-    if not (finite := np.isfinite(array)).all():
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         raise NotJson(
             f"output {tensor.name!r} has {int((~finite).sum())} values that are NaN or infinite, which "
             'JSON lacks; ask for it in binary form: "outputs": [{"name": '
             f'"{tensor.name}", "parameters": {{"binary_data": true}}}}]'
         )
-    return _floats(array)
-
-
-def _floats(array: Array) -> str:
-    values: list[float] = array.tolist()
-    if (digits := _DIGITS.get(array.dtype.itemsize)) is None:
-        return _written(values)
-    texts = (",".join([f"%.{digits}g"] * len(values)) % tuple(values)).split(",") if values else []
-    # A whole number would lose its point, and be read as an integer.
-    for at in np.flatnonzero(np.trunc(array) == array):
-        texts[at] = repr(values[at])
-    return f"[{','.join(texts)}]"
-
-
-def _written(values: Sequence[object]) -> str:
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def _texts(tensor: WireTensor) -> list[str]:
