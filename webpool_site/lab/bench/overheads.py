@@ -177,7 +177,7 @@ def switched(pool: Pool) -> Iterator[Line]:
     model, document = list(_bodies(pool.ids[0]).items())[-1]
     document = {**document, "parameters": {"critical": True}}  # nothing is explored
     connect = functools.partial(processor.Caller.of_model, pool.port, model, document)
-    yield from costs.measure(pool.pids, connect, _empty_task, pool.n)
+    yield from costs.measure(pool.pids, connect, _empty_task, 2 * pool.n)
     gc.collect()  # as below: what the empty tasks left
 
 
