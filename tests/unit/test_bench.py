@@ -21,6 +21,7 @@ from history import recompute
 from inference.core.placement import Hints
 from inference.graph.model import load
 from inference.graph.reference import reference
+from inference.ledger import turns
 from inference.scheduling import advice
 from inference.store import outbox
 from inference.zoo.families import FAMILIES
@@ -29,6 +30,7 @@ from webpool_site.lab.bench.parts import PARTS, UnknownPart, chosen
 from webpool_site.lab.bench.stats import Table, row
 from webpool_site.lab.bench.subjects import as_one
 from webpool_site.lab.bench.switches import inside
+from webpool_site.lab.bench.switches.points import Points, file_of, read
 from webpool_site.lab.bench.switches.signals import BREAKERS, HISTORY, SIGNALS
 
 
@@ -82,7 +84,7 @@ _HOP = "result and next choice written, message sent, worker awake"
 def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() -> None:
     burn = "import sys, time\nwhile time.process_time() < 0.5: pass"
     child = f"subprocess.Popen([sys.executable, '-c', {burn!r} + '\\nsys.stdin.read()'])"
-    worker = f"import subprocess, sys\n{child}\nsys.stdin.read()"
+    worker = f"import subprocess, sys\nsys.stdin.readline()\n{child}\nsys.stdin.read()"
     with (
         _process(f"{burn}\nprint('done', flush=True)\nsys.stdin.read()") as web,
         _process(worker) as browser,
@@ -90,6 +92,9 @@ def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() ->
         pids = {"web": web.pid, "browser.x": browser.pid}
         before = processor.look(pids)
         assert web.stdout is not None
+        assert browser.stdin is not None
+        browser.stdin.write("\n")  # what it starts from now on is not in the first look
+        browser.stdin.flush()
         assert web.stdout.readline() == "done\n"
         until = time.monotonic() + 60
         while (taken := processor.spent(before, processor.look(pids))).get(
@@ -123,6 +128,33 @@ def test_what_a_signal_takes_out_of_a_process_the_next_one_puts_back() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     assert [dict(vars(it)) for it in changed] == whole
+
+
+def test_time_between_points_is_that_of_the_inner_one_and_a_signal_writes_it_down() -> None:
+    def burn(seconds: float) -> None:
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+
+    measured = Points()
+    inner = measured._timed("inner", lambda: burn(0.05))
+
+    def surrounding() -> None:
+        burn(0.02)
+        inner()
+
+    measured._timed("outer", surrounding)()
+    assert measured._ns["inner"] >= 0.05e9
+    assert 0.02e9 <= measured._ns["outer"] < measured._ns["inner"]
+    path = file_of(os.getpid())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = dict(vars(turns))
+    measured.turn()
+    assert turns.claim_next is not whole["claim_next"]
+    measured.turn()
+    assert dict(vars(turns)) == whole
+    assert read(os.getpid()) == {}  # of nothing but what came between the two
+    path.unlink()
 
 
 @contextlib.contextmanager

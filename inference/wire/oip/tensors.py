@@ -138,8 +138,8 @@ def _check_strings(name: str, shape: tuple[int, ...], data: memoryview) -> None:
 def json_text(tensor: WireTensor) -> str:
     """The tensor's elements as a flat JSON list.
 
-    Numbers of FP16 and FP32 have the fewest digits that tell them from all others of FP32: those of the FP64
-    that Python would make of them first are twice as many, and take twenty times as long to write.
+    Numbers of FP16 and FP32 are written as the FP64 that they are. Fewer digits would tell them apart, too,
+    but not to a reader that reads FP64 first and rounds again: 7.038531e-26 becomes another FP32 so.
 
     Raises:
         NotJson: there are NaN, infinities or strings that are not UTF-8 among them.
@@ -153,6 +153,8 @@ def json_text(tensor: WireTensor) -> str:
             'JSON lacks; ask for it in binary form: "outputs": [{"name": '
             f'"{tensor.name}", "parameters": {{"binary_data": true}}}}]'
         )
+    if array.dtype.kind == "f":
+        array = array.astype(np.float64)
     return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 

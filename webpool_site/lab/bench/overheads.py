@@ -34,7 +34,7 @@ from webpool_site.lab.bench import processor, stations
 from webpool_site.lab.bench.own_browser import own_browser
 from webpool_site.lab.bench.parts import Line, Pool
 from webpool_site.lab.bench.stats import Row, Table, row, timed
-from webpool_site.lab.bench.switches import costs
+from webpool_site.lab.bench.switches import between, costs
 
 WARM_UP = 20
 SMALL = np.ones((1, 64), np.float32)
@@ -173,12 +173,17 @@ def ways(pool: Pool) -> Iterator[Table]:
 
 
 def switched(pool: Pool) -> Iterator[Line]:
-    """What breakers and history cost: the sample model where there is one, the browser left to the pool."""
-    model, document = list(_bodies(pool.ids[0]).items())[-1]
-    document = {**document, "parameters": {"critical": True}}  # nothing is explored
+    """What breakers and history cost where the browser is left to the pool, and the way from point to point.
+
+    Of the sample model where there is one.
+    """
+    model, named = list(_bodies(pool.ids[0]).items())[-1]
+    document = {**named, "parameters": {"critical": True}}  # nothing is explored
     connect = functools.partial(processor.Caller.of_model, pool.port, model, document)
     yield from costs.measure(pool.pids, connect, _empty_task, 2 * pool.n)
     gc.collect()  # as below: what the empty tasks left
+    connect = functools.partial(processor.Caller.of_model, pool.port, model, named)
+    yield from between.tables(pool.pids, pool.ids[0], connect, 2 * pool.n)
 
 
 def http_case(port: int, browser: str, n: int) -> Row:

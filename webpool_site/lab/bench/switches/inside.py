@@ -11,7 +11,6 @@ computed.
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 
 from browsers.core.breaker import BreakerState
 from browsers.core.breakers import Breakers
@@ -20,23 +19,9 @@ from history import recompute
 from inference.core.placement import Hints
 from inference.scheduling import advice
 from inference.store import outbox
-from webpool_site.lab.bench.switches.signals import BREAKERS, HISTORY, SIGNALS
-
-Replacement = tuple[object, str, object]
-
-
-class Switch:
-    """Attributes that are swapped with their replacements, and swapped back."""
-
-    def __init__(self, replacements: Sequence[Replacement]) -> None:
-        self._others = list(replacements)
-
-    def turn(self, *_: object) -> None:
-        """A signal's handler."""
-        swapped = [(owner, name, vars(owner)[name]) for owner, name, _ in self._others]
-        for owner, name, other in self._others:
-            setattr(owner, name, other)
-        self._others = swapped
+from webpool_site.lab.bench.switches.points import Points
+from webpool_site.lab.bench.switches.replacing import Switch
+from webpool_site.lab.bench.switches.signals import BREAKERS, HISTORY, POINTS, SIGNALS
 
 
 def switches() -> dict[str, Switch]:
@@ -65,3 +50,4 @@ def listen() -> None:
     """Have this process, and those that are forked from it, heed `SIGNALS`."""
     for name, switch in switches().items():
         signal.signal(SIGNALS[name], switch.turn)
+    signal.signal(SIGNALS[POINTS], Points().turn)

@@ -1,4 +1,4 @@
-"""Which signal takes what out of a process of the bench's pool; the next one puts it back."""
+"""Which signal takes what out of a process of the bench's pool, or measures it; the next ends that."""
 
 from __future__ import annotations
 
@@ -7,4 +7,9 @@ from typing import Final
 
 BREAKERS: Final = "breakers"
 HISTORY: Final = "history"
-SIGNALS: Final = {BREAKERS: signal.SIGRTMIN + 4, HISTORY: signal.SIGRTMIN + 5}
+POINTS: Final = "points"
+SIGNALS: Final = {
+    BREAKERS: signal.SIGRTMIN + 4,
+    HISTORY: signal.SIGRTMIN + 5,
+    POINTS: signal.SIGRTMIN + 6,
+}
