@@ -149,7 +149,7 @@ def packed(commands: Sequence[Command]) -> list[bytes | memoryview]:
     for command in commands:
         small.append(b"*%d\r\n" % len(command))
         for value in command:
-            data = value if isinstance(value, (bytes, memoryview)) else str(value).encode()
+            data = value.encode() if type(value) is str else _raw(value)
             size = len(data)
             announced = _SIZES.get(size) or b"$%d\r\n" % size
             if size <= _COPIED_UP_TO:
@@ -158,6 +158,10 @@ def packed(commands: Sequence[Command]) -> list[bytes | memoryview]:
                 parts += (b"".join((*small, announced)), data)
                 small = [b"\r\n"]
     return [*parts, b"".join(small)]
+
+
+def _raw(value: Value) -> bytes | memoryview:
+    return value if isinstance(value, (bytes, memoryview)) else str(value).encode()
 
 
 def _reply(connection: _Connection) -> Any:

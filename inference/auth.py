@@ -21,6 +21,7 @@ Redis key
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import secrets
@@ -47,7 +48,11 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_PROXY_HEADERS = ("X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded", "Via")
+_OF_PROXIES = frozenset(
+    f"HTTP_{name}"
+    for name in ("X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_REAL_IP", "FORWARDED", "VIA")
+)
+"""Their headers, as Django's `META` has them."""
 _MINUTE_S = 60
 
 # What a request needs beyond being let in: a permission of Django's, nothing, or to own what it names.
@@ -125,20 +130,20 @@ def identify(request: HttpRequest, *, writes: bool) -> Caller:
     known = getattr(request, "scope", {}).get("webpool.caller")
     if known is not None:
         return known
-    check_host(request)
+    host = check_host(request)
     if authorization := request.headers.get("Authorization"):
         return _by_key(authorization)
     if settings.SESSION_COOKIE_NAME in request.COOKIES and (user := _session_user(request)):
         if writes:
             _check_csrf(request)
         return Caller(user.get_username(), user)
-    if not is_local(request):
+    if not _is_local(request, host):
         raise Unauthorised(
             "expected an API key (Authorization: Bearer <key>) or a login at /admin/, got neither; "
             f"`{locations.PROGRAM} create_api_key NAME` makes a key"
         )
     if writes:
-        _check_same_site(request)
+        _check_same_site(request, host)
     return Caller("anonymous")
 
 
@@ -204,14 +209,14 @@ def needs_no_lookup(request: HttpRequest) -> bool:
     )
 
 
-def check_host(request: HttpRequest) -> None:
-    """Refuse a Host header that is not ours: the guard against DNS rebinding.
+def check_host(request: HttpRequest) -> str:
+    """The Host header; one that is not ours is refused: the guard against DNS rebinding.
 
     Raises:
         InvalidRequest: names the setting.
     """
     try:
-        request.get_host()
+        return request.get_host()
     except DisallowedHost:
         raise InvalidRequest(
             f"Host {request.headers.get('Host', '')!r:.200}: expected one of "
@@ -219,24 +224,19 @@ def check_host(request: HttpRequest) -> None:
         ) from None
 
 
-def is_local(request: HttpRequest) -> bool:
+def _is_local(request: HttpRequest, host: str) -> bool:
     """Whether an anonymous caller is let in: loopback server, loopback caller, nothing between.
 
     A proxy without a word of its own is told by the host that it passes on, by its old HTTP, or by its user.
     """
     if not settings.WEBPOOL_ANONYMOUS:
         return False
-    if any(header in request.headers for header in _PROXY_HEADERS):
+    if not _OF_PROXIES.isdisjoint(request.META):
         return False
     if getattr(request, "scope", {}).get("http_version") == "1.0":
         return False
-    if not _is_loopback_host(request.get_host()):
-        return False
-    try:
-        on_loopback = ip_address(request.META.get("REMOTE_ADDR") or "").is_loopback
-    except ValueError:
-        return False
-    return on_loopback and _is_of_our_user(request)
+    caller = request.META.get("REMOTE_ADDR") or ""
+    return _is_loopback_host(host) and _is_loopback(caller) and _is_of_our_user(request)
 
 
 def _is_of_our_user(request: HttpRequest) -> bool:
@@ -251,10 +251,13 @@ def _is_of_our_user(request: HttpRequest) -> bool:
 
 def _is_loopback_host(host: str) -> bool:
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    if name == "localhost":
-        return True
+    return name == "localhost" or _is_loopback(name.strip("[]"))
+
+
+@functools.lru_cache(maxsize=64)
+def _is_loopback(address: str) -> bool:
     try:
-        return ip_address(name.strip("[]")).is_loopback
+        return ip_address(address).is_loopback
     except ValueError:
         return False
 
@@ -331,11 +334,11 @@ def _never(_: HttpRequest) -> HttpResponse:
     raise AssertionError("these middlewares are only asked, they pass nothing on")
 
 
-def _check_same_site(request: HttpRequest) -> None:
+def _check_same_site(request: HttpRequest, host: str) -> None:
     """A web page of another site must not write through the operator's own browser."""
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin")
-    own = f"{'https' if request.is_secure() else 'http'}://{request.get_host()}"
+    own = f"{'https' if request.is_secure() else 'http'}://{host}"
     if origin in settings.WEBPOOL_CORS_ORIGINS:
         return
     if site not in ("none", "same-origin") or (origin is not None and origin != own):

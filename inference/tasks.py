@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from celery import shared_task
+from celery import Task, shared_task
 from django.utils import timezone
 
 from history import pacing, recompute
@@ -22,7 +22,11 @@ from inference.store import audit, outbox
 _TAKING_OVER: Final = pacing.Pace()
 
 
-@shared_task
+class _Short(Task[[int, int], None]):
+    Strategy = "inference.worker.delivery:strategy"
+
+
+@shared_task(base=_Short, bind=False)
 def run_shard(shard_id: int, fence: int) -> None:
     from inference.worker import (
         execution,  # with it a browser's whole machinery: only where there is one

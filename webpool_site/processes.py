@@ -35,6 +35,8 @@ class Layout:
     web: bool = True
     redis_url: str | None = None
     browser_start_s: float = 90.0
+    imports: str = "webpool_site.children.preload"
+    """What the fork server imports, and so has every process that it becomes."""
 
 
 def specs(layout: Layout) -> list[ProcessSpec]:
@@ -74,7 +76,7 @@ def _fork_server(layout: Layout) -> list[ProcessSpec]:
         return []
     spec = ProcessSpec(
         name=FORK_SERVER,
-        argv=fork_server_argv("webpool_site.children.preload"),
+        argv=fork_server_argv(layout.imports),
         # Its threads would be lost to the forked, and the cores are the browsers'.
         env={**environment(layout), "OPENBLAS_NUM_THREADS": "1"},
         cwd=locations.ROOT,

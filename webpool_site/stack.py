@@ -52,7 +52,8 @@ class Stack:
     What is not given comes from the settings. `browsers` is a list as in WEBPOOL_BROWSERS. `out` is
     called with a line for everything that happens. `on_worker_death(browser_id, reason)` is called
     as soon as a browser's worker has died; the default (`worker_died`) gives its work to the other
-    browsers. A context manager: starts, waits for everything, and stops at the end.
+    browsers. `imports`: as `Layout.imports`. A context manager: starts, waits for everything, and
+    stops at the end.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Stack:
         out: Callable[[str], object] | None = None,
         on_worker_death: Callable[[str, str], None] | None = None,
         adaptive: bool | None = None,
+        imports: str = Layout.imports,
     ) -> None:
         self._home = (home or settings.WEBPOOL_HOME).resolve()
         self._browsers = settings.WEBPOOL_BROWSERS if browsers is None else browsers
@@ -76,6 +78,7 @@ class Stack:
         self._redis_url = redis_url or os.environ.get("WEBPOOL_REDIS_URL") or None
         self._adaptive = settings.WEBPOOL_POOL_ADAPTIVE if adaptive is None else adaptive
         self._out = out
+        self._imports = imports
         self._resizer: Resizer | None = None
         self._layout: Layout | None = None
         self._instance = Instance(self._home)
@@ -158,6 +161,7 @@ class Stack:
             web=self._web,
             redis_url=self._redis_url,
             browser_start_s=settings.WEBPOOL_BROWSER_START_S,
+            imports=self._imports,
         )
 
     def _check(self) -> None:

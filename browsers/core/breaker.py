@@ -90,10 +90,17 @@ def settled(breaker: Breaker, now: float, policy: Policy = POLICY) -> Breaker:
     return breaker
 
 
+def state_at(breaker: Breaker, now: float) -> BreakerState:
+    """Its state at this moment; time alone changes an open one only."""
+    over = breaker.half_open_at is not None and now >= breaker.half_open_at
+    return BreakerState.HALF_OPEN if over else breaker.state
+
+
 def admits(breaker: Breaker, now: float) -> bool:
     """Whether work may be sent: it is closed, or half-open with nobody probing."""
-    breaker = settled(breaker, now)
-    return breaker.state is BreakerState.CLOSED or _waits_for_probe(breaker)
+    if breaker.state is BreakerState.CLOSED:
+        return True
+    return _waits_for_probe(settled(breaker, now))
 
 
 def failed(

@@ -28,15 +28,14 @@ class Breakers:
     models: Mapping[str, Breaker] = field(default_factory=dict)
 
     def state(self, now: float) -> BreakerState:
-        return one.settled(self.browser, now).state
+        return one.state_at(self.browser, now)
 
     def blocked_models(self, now: float, *, busy: bool) -> frozenset[str]:
         """The models whose own breaker keeps them away; a half-open one does while the browser is `busy`."""
         return frozenset(
             sha
             for sha, it in self.models.items()
-            if not one.admits(it, now)
-            or (busy and one.settled(it, now).state is BreakerState.HALF_OPEN)
+            if not one.admits(it, now) or (busy and one.state_at(it, now) is BreakerState.HALF_OPEN)
         )
 
     def spotless(self, sha256: str) -> bool:
@@ -47,7 +46,7 @@ class Breakers:
         """Work with this model would be a probe of one of them."""
         return BreakerState.HALF_OPEN in (
             self.state(now),
-            one.settled(self._model(sha256), now).state,
+            one.state_at(self._model(sha256), now),
         )
 
     def failed(self, category: Category, now: float, *, sha256: str = "") -> Breakers:
@@ -75,7 +74,7 @@ class Breakers:
             if taken is None:
                 return None
             own = taken
-        if one.settled(model, now).state is BreakerState.HALF_OPEN:
+        if one.state_at(model, now) is BreakerState.HALF_OPEN:
             taken = one.begin_probe(model, now, owner=owner)
             if taken is None:
                 return None

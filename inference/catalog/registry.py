@@ -18,13 +18,14 @@ from inference.errors import InvalidRequest, UnknownModel
 from inference.models import ModelType, OnnxModel, PlanStep
 from inference.store import transactions
 from inference.store.files import files_dir, keep, made_files, path_of
-from inference.store.statements import Ask
+from inference.store.running import rows
+from inference.store.statements import Ask, read_sql
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _TAKEN = {"stats": "/v2/models/stats tells the statistics of all models"}
 # Whoever writes a row that names files, or deletes files that no row names, holds the lock of this name.
 FILES = "files"
-_KEY = Ask("model_key", OnnxModel, ("name",))
+_KEY, _ANY = Ask("model_key", OnnxModel, ("name",)), read_sql("any_model")
 
 
 def add_model(
@@ -169,6 +170,11 @@ def get_model(name: str) -> OnnxModel:
         known = ", ".join(OnnxModel.objects.values_list("name", flat=True)) or "none"
         raise UnknownModel(f"no model named {name!r} is registered; registered: {known}")
     return model
+
+
+def names_any() -> bool:
+    """Whether a model is registered; the database answers."""
+    return bool(rows(_ANY))
 
 
 def tokenizer_of(model: OnnxModel) -> Tokenizer:

@@ -18,10 +18,10 @@ from django.db import connection
 from inference.core.turns import Turns
 from inference.ledger import claims
 from inference.models import Run, RunStep
-from inference.store.statements import Select, read_sql, rows
+from inference.store.running import rows
+from inference.store.statements import Select, read_sql
 
 _RUN = Select(Run, ("id",))
-_DEADLINE = Run._meta.get_field("deadline_at")
 # Each time somebody else may be faster: another worker that holds the browser's queue, a caller who cancels.
 _TRIES = 3
 
@@ -48,7 +48,7 @@ def claim_next(
 
 def _waiting(browser_id: str, step_id: int, now: datetime) -> dict[str, tuple[int, int, Run]]:
     """The step, with its fence and run, that each tenant has waiting longest."""
-    deadline = _DEADLINE.get_db_prep_save(now, connection)
+    deadline = connection.ops.adapt_datetimefield_value(now)
     found = [
         (step, fence, _RUN.instance(columns))
         for step, fence, *columns in rows(_next_sql(), [step_id, browser_id, deadline])

@@ -5,6 +5,7 @@ How the states of runs and steps change is told in `inference.core.lifecycle`; w
 
 from __future__ import annotations
 
+import copy
 import uuid
 from collections.abc import Mapping
 
@@ -178,6 +179,13 @@ class RunStep(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} #{self.index}" + ("b" if self.copy else "")
+
+    def __copy__(self) -> RunStep:
+        """As by Django's own, which goes the way of pickle: every result and failure works on a copy."""
+        copied = RunStep.__new__(RunStep)
+        vars(copied).update(vars(self))
+        copied._state = copy.copy(self._state)
+        return copied
 
 
 RunStep._meta.get_field("state").register_lookup(Outstanding)

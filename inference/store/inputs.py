@@ -33,9 +33,8 @@ def refs_in(inputs: JsonView) -> list[TensorRef]:
 
 def batch_of(run: Run, batch_part: int | None) -> TensorRef | None:
     """One of the inputs whose rows are the batch, or of that part of it; None where there is none."""
-    stored = inputs_of(run)
-    named = (stored[name] for name in run.model.batch.inputs if name in stored)
-    return next((item.for_part(batch_part) for item in named), None)
+    named = next((name for name in run.model.batch.inputs if name in run.inputs), None)
+    return None if named is None else _from_json(run.inputs[named]).for_part(batch_part)
 
 
 def to_json(refs: Sequence[TensorRef], *, split: bool) -> JsonObject:

@@ -8,25 +8,28 @@ on any database. Statements belong into a transaction when they must hold togeth
 from __future__ import annotations
 
 import functools
+import json
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from django.core.exceptions import ValidationError
 from django.db import connection, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from inference.documents import JsonView
+from inference.store.running import changed, rows
 
 M = TypeVar("M", bound=models.Model)
 Field: TypeAlias = "models.Field[Any, Any]"
 Fields: TypeAlias = Sequence[Field]
 Parameters: TypeAlias = list[Any]
-_Prepare: TypeAlias = Callable[[object], object]
+_Prepare: TypeAlias = Callable[[object, BaseDatabaseWrapper], object]
 # What a column must be: an SQL expression, one of several words, or None: as given at the call.
 Condition = str | tuple[str, ...] | None
 _FOLDER = Path(__file__).parent / "sql"
-_MOMENTS: Field = models.DateTimeField()
 _SAMPLES = ("", "a", 0, 1, 0.5, False, True, None)
 
 
@@ -42,8 +45,9 @@ class _Prepared:
         self._fields = fields
 
     def __call__(self, values: Iterable[object]) -> Parameters:
+        database = connections["default"]
         return [
-            value if type(value) in kept else prepare(value)
+            value if type(value) in kept else prepare(value, database)
             for value, (kept, prepare) in zip(values, self._ways, strict=True)
         ]
 
@@ -67,15 +71,23 @@ def _is_left_alone(field: Field, sample: object) -> bool:
 
 
 def _preparing(field: Field) -> _Prepare:
-    if isinstance(field, models.DateTimeField):
+    if type(field) is models.DateTimeField:
         return _moment
-    return lambda value: field.get_db_prep_save(value, connections["default"])
+    if type(field) is models.JSONField:
+        return functools.partial(_document, field.encoder)
+    return field.get_db_prep_save
 
 
-@functools.lru_cache(maxsize=64)
-def _moment(value: object) -> object:
-    """One is written to several columns, one after the other."""
-    return _MOMENTS.get_db_prep_save(value, connections["default"])
+def _document(
+    encoder: type[json.JSONEncoder] | None, value: object, database: BaseDatabaseWrapper
+) -> object:
+    """As `JSONField` gives it of what is a value and no expression."""
+    return None if value is None else database.ops.adapt_json_value(value, encoder)
+
+
+def _moment(value: object, database: BaseDatabaseWrapper) -> object:
+    """As `DateTimeField` gives it of what has a time zone and is no expression."""
+    return database.ops.adapt_datetimefield_value(cast("datetime", value))
 
 
 class Insert(Generic[M]):
@@ -97,21 +109,23 @@ class Insert(Generic[M]):
         self._given = operator.itemgetter(*(field.attname for field in self._fields))
         self._prepared = _Prepared(self._fields)
 
-    def __call__(self, rows: Sequence[M]) -> None:
-        keys = self.write([vars(row) for row in rows])
-        for row, key in zip(rows, keys, strict=False):
-            row.pk = key
-        for row in rows:
-            row._state.adding = False
+    def __call__(self, instances: Sequence[M]) -> None:
+        keys = self.write([vars(instance) for instance in instances])
+        for instance, key in zip(instances, keys, strict=False):
+            instance.pk = key
+        for instance in instances:
+            instance._state.adding = False
 
-    def write(self, rows: Sequence[JsonView]) -> list[object]:
+    def write(self, instances: Sequence[JsonView]) -> list[object]:
         """The same of rows by their fields' names, all of them given; returns the database's keys."""
         values: Parameters = []
-        for row in rows:
-            values += self._prepared(self._given(row))
-        with connection.cursor() as cursor:
-            cursor.execute(self._sql(len(rows)), values)
-            return [key for key, *_ in cursor.fetchall()] if self._key else []
+        for instance in instances:
+            values += self._prepared(self._given(instance))
+        sql = self._sql(len(instances))
+        if self._key is None:
+            changed(sql, values)
+            return []
+        return [key for key, *_ in rows(sql, values)]
 
     @functools.lru_cache(maxsize=64)  # noqa: B019  statements live as long as the process
     def _sql(self, count: int) -> str:
@@ -144,9 +158,7 @@ class Update:
 
     def __call__(self, **values: Any) -> int:
         """Returns how many rows fitted."""
-        with connection.cursor() as cursor:
-            cursor.execute(self._sql, self._named(values))
-            return int(cursor.rowcount)
+        return changed(self._sql, self._named(values))
 
     @functools.cached_property
     def _sql(self) -> str:
@@ -172,10 +184,7 @@ class Select(Generic[M]):
         self._own = sql
 
     def __call__(self, **values: Any) -> list[M]:
-        with connection.cursor() as cursor:
-            cursor.execute(self._sql, self._named(values))
-            rows = cursor.fetchall()
-        return [self.instance(row) for row in rows]
+        return [self.instance(row) for row in rows(self._sql, self._named(values))]
 
     def instance(self, columns: Iterable[object]) -> M:
         """What the columns of a row say."""
@@ -234,13 +243,22 @@ class _Read:
         found: list[tuple[int, object, list[Callable[..., object]]]] = []
         for at, field in enumerate(self._fields):
             column = field.get_col(self._table)
-            converters = [
+            converters: list[Callable[..., object]] = [
                 *connection.ops.get_db_converters(column),
                 *column.get_db_converters(connection),
             ]
+            if type(field) is models.JSONField and field.decoder is None:
+                converters = [_read_document]
             if converters:
                 found.append((at, column, converters))
         return found
+
+
+def _read_document(text: str, _column: object, _database: object) -> object:
+    """As `JSONField` reads it; most documents of a run are empty."""
+    if text == "{}":
+        return {}
+    return [] if text == "[]" else json.loads(text)
 
 
 class Ask:
@@ -260,13 +278,6 @@ def condition_sql(condition: Condition) -> str:
         words = ", ".join(f"'{word}'" for word in condition)
         return f"IN ({words})" if len(condition) > 1 else f"= {words}"
     return f"= {condition or '%s'}"
-
-
-def rows(sql: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
-    """What a statement returns."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return cast("list[tuple[Any, ...]]", cursor.fetchall())
 
 
 def _fields(model: type[models.Model], names: Iterable[str]) -> list[Field]:

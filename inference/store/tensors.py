@@ -6,14 +6,13 @@ Redis keys
 
 Each key expires after settings.WEBPOOL_TENSOR_TTL_S, longer than any run may last.
 
-What a process has just stored and is small it has at hand: a key is never written twice.
+A key is never written twice.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
@@ -36,8 +35,7 @@ _DTYPES = {
 
 
 SMALL = 8192
-"""Up to how many bytes are worth a copy beside the store."""
-_AT_HAND: deque[tuple[str, bytes]] = deque(maxlen=64)
+"""Up to how many bytes of outputs follow the news that a run has ended."""
 
 
 class TensorLost(Exception):
@@ -140,21 +138,7 @@ def store_meanwhile(
         # A full store may have taken some of them, which nobody will name.
         client().unlink(*(key for key, _ in kept))
         raise
-    _AT_HAND.extend(
-        (ref.key, bytes(tensor.data))
-        for ref, tensor in zip(refs, tensors, strict=True)
-        if ref.nbytes <= SMALL
-    )
     return refs, done
-
-
-def at_hand(refs: Sequence[TensorRef]) -> list[bytes] | None:
-    """What this process has just stored under all of these, if there are any and all are small; else None."""
-    if not refs or sum(ref.nbytes for ref in refs) > SMALL:
-        return None
-    known = dict(_AT_HAND)
-    found = [known[ref.key] for ref in refs if ref.key in known]
-    return found if len(found) == len(refs) else None
 
 
 def fetch(named: Sequence[tuple[str, TensorRef]]) -> list[WireTensor]:

@@ -23,7 +23,7 @@ from django.conf import settings
 
 from browsers.redis import ask, blocking_client, client, script
 from inference.documents import JsonObject, JsonView
-from inference.store.tensors import TensorRef, at_hand, refs_of
+from inference.store.tensors import SMALL, TensorRef, refs_of
 
 # Who waits hears at once; one that stood still for longer is as good as gone.
 _TAKEN_WITHIN_S = 120
@@ -81,27 +81,32 @@ def taken_key(run_id: uuid.UUID | str) -> str:
 
 
 def announce(run_id: uuid.UUID, ending: Ending, drop: Iterable[TensorRef] = ()) -> None:
-    """Wake whoever waits for the run, and tell how it ended; who takes the outputs, those that are at hand.
+    """Wake whoever waits for the run, and tell how it ended; who takes the outputs hears small ones with it.
 
     `drop`: tensors that nobody will ask for again are freed in the same moment.
     """
     refs = _outputs(ending)
-    data = at_hand(refs)
-    told = [] if data is None else [ref.key for ref in refs]
+    told = [ref.key for ref in refs] if sum(ref.nbytes for ref in refs) <= SMALL else []
     keys = [_key(run_id), taken_key(run_id), *told, *(ref.key for ref in drop)]
     kept_s = settings.WEBPOOL_TENSOR_TTL_S
-    outputs = b"".join(data or ())
-    ask(script(_ANNOUNCE, keys, [ending.to_bytes(), kept_s, len(told), outputs, _TAKEN_WITHIN_S]))
+    ask(script(_ANNOUNCE, keys, [ending.to_bytes(), kept_s, len(told), _TAKEN_WITHIN_S]))
 
 
 # KEYS: the run's list, its mark of who takes the outputs, those that can be told, what is dropped anyway.
-# ARGV: the ending and how long it is kept, how many outputs, their bytes, and how long it is kept with them.
-# A server at its memory cap takes this all the same.
+# ARGV: the ending and how long it is kept, how many outputs, and how long it is kept with them.
+# The bytes come from the store's own keys; where one is gone, none is told. A server at its memory cap takes
+# this all the same.
 _ANNOUNCE = """#!lua flags=allow-oom
 local outputs = tonumber(ARGV[3])
 local told = redis.call('DEL', KEYS[2]) == 1 and outputs > 0
-redis.call('LPUSH', KEYS[1], told and ARGV[1] .. '\\n' .. ARGV[4] or ARGV[1])
-redis.call('EXPIRE', KEYS[1], told and ARGV[5] or ARGV[2])
+local said = {ARGV[1] .. '\\n'}
+for i = 1, told and outputs or 0 do
+  local value = redis.call('GET', KEYS[2 + i])
+  told = told and value
+  said[i + 1] = value or ''
+end
+redis.call('LPUSH', KEYS[1], told and table.concat(said) or ARGV[1])
+redis.call('EXPIRE', KEYS[1], told and ARGV[4] or ARGV[2])
 for i = told and 3 or 3 + outputs, #KEYS do redis.call('UNLINK', KEYS[i]) end
 """
 
@@ -142,8 +147,8 @@ def _seconds(timeout_s: float) -> int:
 def wait(run_id: uuid.UUID | str, timeout_s: float) -> Told | None:
     """Block until the run is announced; None when the time is over first."""
     key = _key(run_id)
-    seconds = _seconds(timeout_s)
-    return _heard(blocking_client().blmove(key, key, seconds, "LEFT", "RIGHT"))
+    (element,) = ask(("BLMOVE", key, key, "LEFT", "RIGHT", _seconds(timeout_s)))
+    return _heard(element)
 
 
 def wait_any(run_ids: Sequence[uuid.UUID | str], timeout_s: float) -> bool:

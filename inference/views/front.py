@@ -49,18 +49,21 @@ def front(django: Application) -> Application:
             return await _refuse_upgrade(send)
         door, failed = _door(scope["path"])
         try:
-            request = ASGIRequest(scope, io.BytesIO())
-            if (elsewhere := to_https(request)) is not None:
+            if settings.SECURE_SSL_REDIRECT and (elsewhere := to_https(_request(scope))):
                 return await http.send_answer(send, elsewhere)
             _check_address(scope)
             if door is not None:
                 return await door(scope, receive, send)
-            await _admit(request, scope)
+            await _admit(_request(scope), scope)
             return await django(scope, receive, send)
         except Exception as error:
             return await http.send_answer(send, failed(http.as_webpool_error(error)))
 
     return application
+
+
+def _request(scope: Scope) -> ASGIRequest:
+    return ASGIRequest(scope, io.BytesIO())
 
 
 def _door(path: str) -> tuple[Application | None, Callable[[WebpoolError], Answer]]:

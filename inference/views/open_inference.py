@@ -192,12 +192,12 @@ async def _health(request: HttpRequest, what: str) -> Answer:
 
 
 def _somebody_is_ready() -> bool:
-    OnnxModel.objects.exists()
+    registry.names_any()
     return any(browser.state == "ready" for browser in living().values())
 
 
 def _versioned(name: str, version: str | None) -> OnnxModel:
-    return _of_version(registry.get_model(name), version)
+    return _of_version(registry.current_model(name), version)
 
 
 def _of_version(model: OnnxModel, version: str | None) -> OnnxModel:

@@ -7,6 +7,7 @@ now than it ever was is not taken for a hang twice.
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -50,10 +51,10 @@ class Durations:
 
     def forget(self, sha256: str, shapes: Mapping[str, Sequence[int]]) -> None:
         """A deadline was passed."""
-        self._keep((sha256, shape_bucket(shapes)), deque(maxlen=_LATEST))
+        self._keep(_key(sha256, shapes), deque(maxlen=_LATEST))
 
     def _of(self, sha256: str, shapes: Mapping[str, Sequence[int]]) -> deque[float]:
-        key = (sha256, shape_bucket(shapes))
+        key = _key(sha256, shapes)
         known = self._ms.get(key)
         if known is None:
             known = deque(self._recorded(*key), maxlen=_LATEST)
@@ -82,3 +83,13 @@ class Durations:
             if compute_ms is not None and shape_bucket(shapes) == bucket
         ]
         return took[:_LATEST][::-1]
+
+
+def _key(sha256: str, shapes: Mapping[str, Sequence[int]]) -> _Key:
+    return sha256, _bucket(tuple((name, tuple(shape)) for name, shape in shapes.items()))
+
+
+@functools.lru_cache(maxsize=256)
+def _bucket(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
+    """Asked for twice with each computation, mostly of the same sizes."""
+    return shape_bucket(dict(shapes))

@@ -20,6 +20,7 @@ from inference.models import OnnxModel, Run
 from inference.runs.answers import collect, get_run, refresh, release, wait_run
 from inference.store import tensors, wakeups
 from inference.store.tensors import TensorRef, WireTensor, decode_array
+from inference.store.wakeups import Ending
 from tests.support import workers
 from tests.support.asgi import ask
 from tests.support.batches import chain_model
@@ -60,6 +61,18 @@ def test_who_takes_them_is_told_them_and_the_store_keeps_nothing() -> None:
     assert stored() == []
     assert values(collect(run)) == values(collect(run, keep=False)) == [[7.0]]
     assert client().ttl(f"webpool:done:{run.pk}") <= 120
+
+
+def test_outputs_of_which_the_store_has_lost_one_are_not_told() -> None:
+    run, array = asked(taken=True), np.ones(2, np.float32)
+    refs = tensors.store(run.pk, [tensors.encode_array(name, array) for name in ("y", "z")])
+    client().delete(refs[1].key)
+    outputs = {ref.key: ref.to_json() for ref in refs}
+    wakeups.announce(run.pk, Ending("succeeded", outputs, "", "", timezone.now()))
+    told = wakeups.wait(run.pk, 5.0)
+    assert told is not None
+    assert (told.values, told.ending.outputs) == (None, outputs)
+    assert stored() == [refs[0].key.encode()]
 
 
 def test_a_large_answer_is_told_as_json() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +15,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from browsers.core.breaker import Breaker, BreakerState
+from browsers.core.breakers import Breakers
+from history import recompute
+from inference.core.placement import Hints
 from inference.graph.model import load
 from inference.graph.reference import reference
+from inference.ledger import turns
+from inference.scheduling import advice
+from inference.store import outbox
 from inference.zoo.families import FAMILIES
 from webpool_site.lab.bench import processor, stations
 from webpool_site.lab.bench.parts import PARTS, UnknownPart, chosen
 from webpool_site.lab.bench.stats import Table, row
 from webpool_site.lab.bench.subjects import as_one
+from webpool_site.lab.bench.switches import inside
+from webpool_site.lab.bench.switches.points import Points, file_of, read
+from webpool_site.lab.bench.switches.signals import BREAKERS, HISTORY, SIGNALS
 
 
 def test_every_part_is_a_module_with_a_measure() -> None:
@@ -73,7 +85,7 @@ def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() ->
     # Some of it before they are looked at for the first time.
     burn = "import sys, time\nwhile time.process_time() < 1: pass"
     child = f"subprocess.Popen([sys.executable, '-c', {burn!r} + '\\nsys.stdin.read()'])"
-    worker = f"import subprocess, sys\n{child}\nsys.stdin.read()"
+    worker = f"import subprocess, sys\nsys.stdin.readline()\n{child}\nsys.stdin.read()"
     with (
         _process(f"{burn}\nprint('done', flush=True)\nsys.stdin.read()") as web,
         _process(worker) as browser,
@@ -81,6 +93,9 @@ def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() ->
         pids = {"web": web.pid, "browser.x": browser.pid}
         before = processor.look(pids)
         assert web.stdout is not None
+        assert browser.stdin is not None
+        browser.stdin.write("\n")  # what it starts from now on is not in the first look
+        browser.stdin.flush()
         assert web.stdout.readline() == "done\n"
         until = time.monotonic() + 60
         while (taken := processor.spent(before, processor.look(pids))).get(
@@ -91,6 +106,56 @@ def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() ->
     assert taken["browser"] >= 0.4
     assert taken["worker"] < taken["browser"]
     assert "supervisor" in taken
+
+
+def test_what_a_signal_takes_out_of_a_process_the_next_one_puts_back() -> None:
+    opened = Breakers(browser=Breaker(state=BreakerState.OPEN, opened_at=0.0, cooldown_s=60.0))
+    changed = (Breakers, advice, advice._Published, outbox, recompute)
+    whole = [dict(vars(it)) for it in changed]
+    before = {number: signal.getsignal(number) for number in SIGNALS.values()}
+    inside.listen()
+    try:
+        for _ in range(2):
+            assert opened.state(1.0) is BreakerState.OPEN
+            os.kill(os.getpid(), SIGNALS[BREAKERS])
+            assert opened.state(1.0) is BreakerState.CLOSED
+            assert opened.spotless("0" * 64)
+            os.kill(os.getpid(), SIGNALS[BREAKERS])
+        os.kill(os.getpid(), SIGNALS[HISTORY])
+        assert not recompute.is_due()
+        assert advice._Published().hints("language_model", "m") == Hints()
+        os.kill(os.getpid(), SIGNALS[HISTORY])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert [dict(vars(it)) for it in changed] == whole
+
+
+def test_time_between_points_is_that_of_the_inner_one_and_a_signal_writes_it_down() -> None:
+    def burn(seconds: float) -> None:
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+
+    measured = Points()
+    inner = measured._timed("inner", lambda: burn(0.05))
+
+    def surrounding() -> None:
+        burn(0.02)
+        inner()
+
+    measured._timed("outer", surrounding)()
+    assert measured._ns["inner"] >= 0.05e9
+    assert 0.02e9 <= measured._ns["outer"] < measured._ns["inner"]
+    path = file_of(os.getpid())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = dict(vars(turns))
+    measured.turn()
+    assert turns.claim_next is not whole["claim_next"]
+    measured.turn()
+    assert dict(vars(turns)) == whole
+    assert read(os.getpid()) == {}  # of nothing but what came between the two
+    path.unlink()
 
 
 @contextlib.contextmanager

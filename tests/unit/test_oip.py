@@ -16,6 +16,7 @@ from browsers.core.protocol import WireTensor, pack_strings, unpack_strings
 from inference.errors import InvalidRequest, NotJson
 from inference.wire.oip.datatypes import NAMES
 from inference.wire.oip.reading import decode_request
+from inference.wire.oip.tensors import json_text
 from inference.wire.oip.writing import Encoded, encode_response
 
 NUMERIC = [dtype for dtype in NAMES if dtype != "string"]
@@ -62,6 +63,21 @@ def test_every_number_survives_both_ways(
     (back,) = decode_request(text + sent.body[length:], header).inputs
     assert (back.dtype, back.shape) == (wire.dtype, wire.shape)
     assert bytes(back.data) == wire.data
+
+
+@pytest.mark.parametrize(("datatype", "bits"), [("float16", np.uint16), ("float32", np.uint32)])
+def test_floats_in_json_read_as_fp64_and_rounded_are_the_same_bits(
+    datatype: str, bits: Any
+) -> None:
+    sent = np.random.default_rng(3).integers(0, np.iinfo(bits).max, 50_000, bits, endpoint=True)
+    array = sent.view(datatype)
+    # The last one has no shorter name that a reader of FP64 rounds to it.
+    more = np.array([0.0, -0.0, 3.0, 0.1, 7.038531e-26], np.float64).astype(datatype)
+    array = np.append(array[np.isfinite(array)], more)
+    text = json_text(WireTensor("x", datatype, array.shape, array.tobytes()))
+    values = json.loads(text)
+    assert (np.array(values).astype(datatype).view(bits) == array.view(bits)).all()
+    assert all(type(value) is float for value in values)  # none that a caller reads as an integer
 
 
 @given(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from browsers.core.errors import InvalidInput
 from browsers.core.protocol import WireTensor, string_elements, unpack_strings
@@ -134,14 +135,17 @@ def _check_strings(name: str, shape: tuple[int, ...], data: memoryview) -> None:
     check_texts(name, texts, shape)
 
 
-def json_data(tensor: WireTensor) -> Sequence[object]:
-    """The tensor's elements as a flat list that JSON can hold.
+def json_text(tensor: WireTensor) -> str:
+    """The tensor's elements as a flat JSON list.
+
+    Numbers of FP16 and FP32 are written as the FP64 that they are. Fewer digits would tell them apart, too,
+    but not to a reader that reads FP64 first and rounds again: 7.038531e-26 becomes another FP32 so.
 
     Raises:
         NotJson: there are NaN, infinities or strings that are not UTF-8 among them.
     """
     if tensor.dtype == "string":
-        return _texts(tensor)
+        return json.dumps(_texts(tensor), separators=(",", ":"), ensure_ascii=False)
     array = decode_array(tensor).ravel()
     if array.dtype.kind == "f" and not (finite := np.isfinite(array)).all():
         raise NotJson(
@@ -149,8 +153,9 @@ def json_data(tensor: WireTensor) -> Sequence[object]:
             'JSON lacks; ask for it in binary form: "outputs": [{"name": '
             f'"{tensor.name}", "parameters": {{"binary_data": true}}}}]'
         )
-    items: list[object] = array.tolist()
-    return items
+    if array.dtype.kind == "f":
+        array = array.astype(np.float64)
+    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def _texts(tensor: WireTensor) -> list[str]:

@@ -15,9 +15,8 @@ from browsers.core.protocol import WireTensor
 from inference.auth import create_key
 from inference.documents import JsonObject
 from inference.models import ApiKey
-from inference.store.tensors import encode_array
+from inference.store.tensors import decode_array, encode_array
 from inference.wire.oip.datatypes import NAMES
-from inference.wire.oip.tensors import json_data
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Row, row
 from webpool_site.lab.bench.strategies import WARM_UP
@@ -88,7 +87,7 @@ def _entry(tensor: WireTensor) -> JsonObject:
         "name": tensor.name,
         "datatype": NAMES[tensor.dtype],
         "shape": list(tensor.shape),
-        "data": json_data(tensor),
+        "data": decode_array(tensor).ravel().tolist(),
     }
 
 

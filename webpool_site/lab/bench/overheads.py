@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import tempfile
@@ -33,10 +34,10 @@ from webpool_site.lab.bench import processor, stations
 from webpool_site.lab.bench.own_browser import own_browser
 from webpool_site.lab.bench.parts import Line, Pool
 from webpool_site.lab.bench.stats import Row, Table, row, timed
+from webpool_site.lab.bench.switches import between, costs
 
 WARM_UP = 20
 SMALL = np.ones((1, 64), np.float32)
-SAMPLE = "minilm"
 
 
 def measure(pool: Pool) -> Iterator[Line]:
@@ -44,6 +45,7 @@ def measure(pool: Pool) -> Iterator[Line]:
     _register_models()
     yield from ways(pool)
     yield processor.table(pool.pids, pool.port, _bodies(pool.ids[0]), 3 * pool.n, warm_up=WARM_UP)
+    yield from switched(pool)
     yield from in_turns(pool.ids, pool.n)
     yield from pool_cases(pool.ids, pool.n)
     yield http_case(pool.port, pool.ids[0], pool.n)
@@ -148,14 +150,16 @@ def _bodies(browser: str) -> dict[str, dict[str, Any]]:
     }
     parameters = {"browsers": browser, "platform": "wasm"}
     bodies = {"bench-chain": {"inputs": [chain], "parameters": parameters}}
-    if OnnxModel.objects.filter(name=SAMPLE).exists():
-        bodies[SAMPLE] = {"inputs": [ids], "parameters": parameters}
+    if OnnxModel.objects.filter(name=processor.SAMPLE).exists():
+        bodies[processor.SAMPLE] = {"inputs": [ids], "parameters": parameters}
     return bodies
 
 
 def ways(pool: Pool) -> Iterator[Table]:
     """From station to station: over HTTP, and through Python in two shards where there are two browsers."""
-    caller = processor.Caller(pool.port, "bench-chain", _bodies(pool.ids[0])["bench-chain"])
+    caller = processor.Caller.of_model(
+        pool.port, "bench-chain", _bodies(pool.ids[0])["bench-chain"]
+    )
     over_http = stations.observe(lambda: uuid.UUID(caller()["parameters"]["run"]), WARM_UP + pool.n)
     caller.close()
     yield stations.table("one request over /v2, JSON, from station to station", over_http[WARM_UP:])
@@ -166,6 +170,20 @@ def ways(pool: Pool) -> Iterator[Table]:
         yield stations.table(
             "two layer shards, asked from Python, from station to station", split[WARM_UP:]
         )
+
+
+def switched(pool: Pool) -> Iterator[Line]:
+    """What breakers and history cost where the browser is left to the pool, and the way from point to point.
+
+    Of the sample model where there is one.
+    """
+    model, named = list(_bodies(pool.ids[0]).items())[-1]
+    document = {**named, "parameters": {"critical": True}}  # nothing is explored
+    connect = functools.partial(processor.Caller.of_model, pool.port, model, document)
+    yield from costs.measure(pool.pids, connect, _empty_task, 2 * pool.n)
+    gc.collect()  # as below: what the empty tasks left
+    connect = functools.partial(processor.Caller.of_model, pool.port, model, named)
+    yield from between.tables(pool.pids, pool.ids[0], connect, 2 * pool.n)
 
 
 def http_case(port: int, browser: str, n: int) -> Row:

@@ -34,7 +34,15 @@ _SETTLES_S = (
     3.0  # what a request leaves behind is done by then, but for history, which rests after work
 )
 _PATIENCE_S, _LOOK_EVERY_S = 60.0, 0.2
-_BROWSER, _ALL = "browser.", "the pool"
+_BROWSER, ALL = "browser.", "the pool"
+SAMPLE = "minilm"
+# Half of what each took for a request of the sample model, where that loop took so long.
+_GOALS_AT_S = 0.47
+_GOALS_MS = {"web": 9.5, "worker": 6.75, "control": 1.4, "history": 2.75, "valkey": 0.75}
+_GOAL_AT_REST = 12.5
+_SMALLEST = {"metadata": "/v2/models/{model}", "health": "/v2/health/live"}
+_GOALS_OF_SMALLEST_MS = {"metadata": 1.45, "health": 0.25}
+_MANY = 10  # times as many of them, for processor time is counted in hundredths of a second
 
 Times = dict[tuple[str, int, float], float]
 Bodies = Mapping[str, Mapping[str, Any]]
@@ -115,7 +123,7 @@ def at_rest(pids: Mapping[str, int], seconds: float = REST_S) -> dict[str, float
 def measure(pool: Pool | None) -> Iterator[Line]:
     """At rest, by process: what the bench's other tables subtract, and how often somebody is woken."""
     assert pool is not None, "it measures the running pool"
-    _until_history_rests()
+    until_history_rests()
     psutil.cpu_times_percent()  # since when
     wakes, before, began = look_at_wakes(pool.pids), look(pool.pids), time.monotonic()
     time.sleep(ALONE_S)
@@ -130,18 +138,26 @@ def measure(pool: Pool | None) -> Iterator[Line]:
         ("process", "% of a core", "wake-ups/s"),
         (
             *((part, *rate) for part, rate in rates.items()),
-            (_ALL, *(sum(column) for column in zip(*rates.values(), strict=True))),
+            (ALL, *(sum(column) for column in zip(*rates.values(), strict=True))),
         ),
     )
 
 
 def per_request(
-    pids: Mapping[str, int], ask: Callable[[], object], n: int, rest: Mapping[str, float]
+    pids: Mapping[str, int],
+    ask: Callable[[], object],
+    n: int,
+    rest: Mapping[str, float],
+    settle: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
-    """What each part takes for a request, in ms, beyond `rest`: at rest, in percent of a core."""
+    """What each part takes for a request, in ms, beyond `rest`: at rest, in percent of a core.
+
+    `settle` returns when what the requests leave behind is done; three seconds more are waited in any case.
+    """
     before, began = look(pids), time.monotonic()
     for _ in range(n):
         ask()
+    settle()
     time.sleep(_SETTLES_S)
     parts, passed = spent(before, look(pids)), time.monotonic() - began
     return {
@@ -151,11 +167,17 @@ def per_request(
 
 
 class Caller:
-    """Sends one JSON body to /v2 over a connection that it keeps."""
+    """Asks /v2 the same again and again over a connection that it keeps: with a JSON body, or without one."""
 
-    def __init__(self, port: int, model: str, document: Mapping[str, Any]) -> None:
+    def __init__(self, port: int, path: str, document: Mapping[str, Any] | None = None) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self._path, self._body = f"/v2/models/{model}/infer", json.dumps(document).encode()
+        self._path = path
+        self._body = None if document is None else json.dumps(document).encode()
+
+    @classmethod
+    def of_model(cls, port: int, model: str, document: Mapping[str, Any]) -> Caller:
+        """One that asks a model to compute."""
+        return cls(port, f"/v2/models/{model}/infer", document)
 
     def __call__(self) -> dict[str, Any]:
         """The answer.
@@ -163,8 +185,9 @@ class Caller:
         Raises:
             RuntimeError: it was refused; says why.
         """
-        headers = {"Content-Type": "application/json"}
-        self._connection.request("POST", self._path, self._body, headers)
+        headers = {"Content-Type": "application/json"} if self._body else {}
+        method = "POST" if self._body else "GET"
+        self._connection.request(method, self._path, self._body, headers)
         response = self._connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read())
         if response.status != http.HTTPStatus.OK:
@@ -176,32 +199,44 @@ class Caller:
 
 
 def table(pids: Mapping[str, int], port: int, bodies: Bodies, n: int, *, warm_up: int) -> Table:
-    """At rest and, for each model asked over /v2 as JSON by one caller, per request.
+    """At rest and, for each model asked over /v2 as JSON by one caller, per request; smallest answers, too.
 
-    The bench itself is the supervisor, so that part has what it costs to ask.
+    The bench itself is the supervisor, so that part has what it costs to ask. Goals are told beside the first
+    model that has one: half of what was measured once, for as fast a machine as this one.
     """
-    _until_history_rests()
+    speed = loop_s()
+    until_history_rests()
     rest = at_rest(pids)
     columns = {"at rest, % of a core": rest}
     for model, document in bodies.items():
-        caller = Caller(port, model, document)
+        caller = Caller.of_model(port, model, document)
         for _ in range(warm_up):
             caller()
         columns[f"{model}, ms"] = per_request(pids, caller, n, rest)
+        if model == SAMPLE:
+            columns["goal, ms"] = {part: ms * speed / _GOALS_AT_S for part, ms in _GOALS_MS.items()}
+        caller.close()
+    for name, path in _SMALLEST.items():
+        caller = Caller(port, path.format(model=next(iter(bodies))))
+        columns[f"{name}, ms"] = per_request(pids, caller, _MANY * n, rest)
         caller.close()
     parts = list(dict.fromkeys(part for column in columns.values() for part in column))
     lines = [(part, *(column.get(part) for column in columns.values())) for part in parts]
-    sums = (_ALL, *(_sum(column) for column in columns.values()))
+    sums = (ALL, *(sum_of(column) for column in columns.values()))
+    goals = {"at rest, % of a core": _GOAL_AT_REST} | {
+        f"{name}, ms": _GOALS_OF_SMALLEST_MS[name] * speed / _GOALS_AT_S for name in _SMALLEST
+    }
+    wanted = ("goal: the pool at rest, web for an answer", *(goals.get(name) for name in columns))
     return Table(
         f"processor time by process ({n} requests each, one after another; what it takes at rest is "
         f"subtracted); {TURNS:,} turns of an empty "
-        f"loop take {loop_s():.2f} s here",
+        f"loop take {speed:.2f} s here",
         ("process", *columns),
-        (*lines, sums),
+        (*lines, sums, wanted),
     )
 
 
-def _until_history_rests() -> None:
+def until_history_rests() -> None:
     """What is recorded is taken over and decided: the first decision alone loads what takes a second."""
     until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < until:
@@ -211,5 +246,6 @@ def _until_history_rests() -> None:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _sum(column: Mapping[str, float]) -> float:
+def sum_of(column: Mapping[str, float]) -> float:
+    """Of the pool's processes: the bench is none of them."""
     return sum(taken for part, taken in column.items() if part != "supervisor")

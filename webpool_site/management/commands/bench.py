@@ -23,6 +23,7 @@ from webpool_site.lab.bench.parts import PARTS, Line, Part, Pool, UnknownPart, c
 from webpool_site.lab.bench.stats import Progress, Row, Table, short
 from webpool_site.stack import Stack
 
+_IMPORTS = "webpool_site.lab.bench.switches.preload"
 _PARTS = "; ".join(f"{part.name}: {part.about}" for part in PARTS)
 
 
@@ -59,7 +60,7 @@ class Command(WebpoolCommand):
             raise CommandError(f"these parts failed: {', '.join(failed)}", returncode=1)
 
     def _in_pool(self, parts: Sequence[Part], report: dict[str, Any], n: int) -> None:
-        with Stack(out=self.stdout.write) as stack:
+        with Stack(out=self.stdout.write, imports=_IMPORTS) as stack:
             found = living().values()
             browsers = sorted(found, key=lambda b: min(x.probe_ms or 1e9 for x in b.backends))
             report["browsers"] = {browser.id: browser.version for browser in browsers}

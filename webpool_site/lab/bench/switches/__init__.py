@@ -1,0 +1,1 @@
+"""Breakers and history taken out of a running pool and put back, to measure what each costs."""
