@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.utils import timezone
 
+from browsers import clock
 from browsers import processes as browser_processes
 from browsers.core.failures import Category
 from browsers.redis import place
@@ -280,7 +280,7 @@ def _retire_all_but(layout: Layout) -> None:
     Browser.objects.exclude(pk__in=listed).update(
         state=BrowserState.STOPPED,
         reason="not in WEBPOOL_BROWSERS",
-        state_changed_at=timezone.now(),
+        state_changed_at=clock.now(),
     )
 
 

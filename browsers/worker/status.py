@@ -15,7 +15,6 @@ import psutil
 import redis.exceptions
 from django.conf import settings
 from django.db.models import F
-from django.utils import timezone
 
 from browsers import clock
 from browsers.core.answers.known import Checks
@@ -138,7 +137,7 @@ class Status:
                 "state": state,
                 "reason": reason,
                 "worker_pid": os.getpid(),
-                "state_changed_at": timezone.now(),
+                "state_changed_at": clock.now(),
             },
         )
 

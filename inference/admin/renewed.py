@@ -10,10 +10,10 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 
+from browsers import clock
 from inference.documents import JsonObject
 
 Row = TypeVar("Row", bound=Model)
@@ -67,6 +67,6 @@ class Renewed(ModelAdmin, Generic[Row]):
         return {
             "part_template": self.part_template,
             "rows": address if self.changes(row) else "",
-            "at": timezone.now(),
+            "at": clock.now(),
             **self.part(row),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,14 +81,22 @@ def ensure_plan(
         steps = copies(model, steps, data_parallel)
     known_answers.make(steps)
     try:
-        with transactions.alone(registry.FILES):
-            _check_files(steps)
-            plan = Plan.objects.create(**wanted, tenant=tenant)
-            for step in steps:
-                step.plan = plan
-            PlanStep.objects.bulk_create(steps)
+        return _insert(Plan(**wanted, tenant=tenant), steps)
     except IntegrityError:  # somebody else cut it meanwhile: the same plan
         return Plan.objects.get(**wanted)
+
+
+@transactions.repeated
+def _insert(wanted: Plan, cut: Sequence[PlanStep]) -> Plan:
+    """Many requests at once may have found room for the last plan of an owner."""
+    plan, steps = copy.copy(wanted), [copy.copy(step) for step in cut]
+    with transactions.alone(registry.FILES):
+        _admit(plan.tenant, plan.strategy)
+        _check_files(steps)
+        plan.save(force_insert=True)
+        for step in steps:
+            step.plan = plan
+        PlanStep.objects.bulk_create(steps)
     return plan
 
 

@@ -6,8 +6,8 @@ from collections import defaultdict
 from datetime import timedelta
 
 import numpy as np
-from django.utils import timezone
 
+from browsers import clock
 from browsers.models import Browser
 from inference.core.exploration import Arm
 from inference.core.regret import Outcome, Regret, regret
@@ -22,7 +22,7 @@ def regrets(*, model: str | None = None, days: float = 7.0) -> list[JsonObject]:
     rows = Attempt.objects.filter(
         outcome=Ended.SUCCEEDED, number=1, warm=True, compute_ms__gt=0,
         shard__run__selection__isnull=False,
-        finished_at__gte=timezone.now() - timedelta(days=days),
+        finished_at__gte=clock.now() - timedelta(days=days),
     )  # fmt: skip
     if model is not None:
         rows = rows.filter(shard__run__model__name=model)
