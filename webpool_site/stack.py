@@ -287,10 +287,11 @@ def _retire_all_but(layout: Layout) -> None:
 def worker_died(browser_id: str, reason: str) -> None:
     """End the browser's lease and give its work to others, in this process' database."""
     from browsers.state import breakers, live
+    from inference.core.generation import control
     from inference.generation import streams
     from inference.ledger import results
 
     breakers.crashed(browser_id)
     live.withdraw(browser_id)
-    streams.tell_control({"what": "gone", "browser": browser_id})
+    streams.tell_control(control.Gone(browser_id))
     results.owner_died(browser_id, reason)
