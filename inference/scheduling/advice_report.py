@@ -9,7 +9,7 @@ import numpy as np
 
 from browsers import clock
 from browsers.models import Browser
-from inference.core.exploration import Arm
+from inference.core.exploration import Arm, Taken
 from inference.core.regret import Outcome, Regret, regret
 from inference.documents import JsonObject
 from inference.models import Attempt
@@ -33,8 +33,9 @@ def regrets(*, model: str | None = None, days: float = 7.0) -> list[JsonObject]:
     ):
         arm = Arm(kinds.get(browser, ""), backend)
         # Sent elsewhere for the load's sake: not what the propensity is of.
-        if arm == Arm(selected["browser"], selected["platform"]):
-            groups[name, plan].append(Outcome(arm, selected["propensity"], took))
+        chosen = Taken.from_json(selected)
+        if arm == chosen.arm:
+            groups[name, plan].append(Outcome(arm, chosen.propensity, took))
     return [
         _shown(name, plan, regret(outcomes, np.random.default_rng(0)))
         for (name, plan), outcomes in sorted(groups.items())

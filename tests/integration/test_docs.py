@@ -61,12 +61,8 @@ def test_the_snippets_of_a_part_do_what_they_say(
 ) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
-    snippets = of(page, part)
-    for each in snippets:
-        if each.kind == "json":
-            (folder / "clip.json").write_text(each.text)
     prepared.PREPARED.get((page, part), prepared.nothing)(folder, stack)
-    for each in snippets:
+    for each in of(page, part):
         if each.runs and each.kind in _RUN:
             print(run(each, stack, key, folder))
 

@@ -52,7 +52,7 @@ def edited(draw: st.DrawFn, right: Any, keys: tuple[str, ...] = ()) -> Any:
             case "wrap":
                 holder[key] = [holder[key]]
             case "many":
-                holder[key] = [holder[key]] * draw(st.sampled_from((2, 33, 150, 5000)))
+                holder[key] = [holder[key]] * draw(st.sampled_from((2, 33, 150, 1000)))
             case "add" if isinstance(holder, dict):
                 name = draw(st.one_of(WORDS, st.sampled_from(keys)) if keys else WORDS)
                 holder[name] = draw(VALUES)

@@ -14,6 +14,8 @@ from PIL import Image
 
 from inference.zoo import micro, minilm
 from tests.support import decoders, gguf_files, listeners, listening_exports, small_models
+from tests.support.shared import ROOT
+from tests.support.snippets import parts
 from tests.support.stack import RunningStack
 
 Prepare = Callable[[Path, RunningStack], None]
@@ -70,7 +72,9 @@ def photos(folder: Path, stack: RunningStack) -> None:
 
 
 def three_files(folder: Path, stack: RunningStack) -> None:
-    """Components as the manifest of the page wires them."""
+    """Components as the manifest that docs/api.md shows wires them, and that manifest."""
+    shown = parts(ROOT / "docs" / "api.md")["Models of several files"]
+    (folder / "clip.json").write_text(next(each.text for each in shown if each.kind == "json"))
     (folder / "vision.onnx").write_bytes(_means("pixel_values", "pooled"))
     (folder / "text.onnx").write_bytes(
         small_models.model(
@@ -98,13 +102,13 @@ def models_of_a_terminal(folder: Path, stack: RunningStack) -> None:
 
 def items(folder: Path, stack: RunningStack) -> None:
     (folder / "texts.jsonl").write_text('{"text": "a cat"}\n{"text": "a dog"}\n' * 10)
-    micro.chain(folder / "mine.onnx")
+    micro.chain(folder / "mine.onnx", size=4)
     stack.manage("add_model", str(folder / "mine.onnx"), "--name", "mine", "--type", "vision")
     np.savez(folder / "x.npz", x=np.ones((8, 4), np.float32))
 
 
 def a_key(folder: Path, stack: RunningStack) -> None:
-    stack.manage("create_api_key", "ci")
+    stack.manage("create_api_key", "laptop")
 
 
 def _means(taken: str, given: str = "scores") -> bytes:
