@@ -56,7 +56,7 @@ def models(
 
 
 EXAMPLES = pytest.mark.parametrize(
-    "examples", [15, pytest.param(1000, marks=pytest.mark.soak("some are always tried"))]
+    "examples", [120, pytest.param(1000, marks=pytest.mark.soak("some are always tried"))]
 )
 
 

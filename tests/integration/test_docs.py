@@ -87,5 +87,5 @@ def test_what_is_not_run_says_why_and_is_the_smaller_part() -> None:
     run_here = [each for each in SNIPPETS if each.kind in _RUN and each.runs]
     told = [each for each in SNIPPETS if each.why]
     assert len(run_here) + len(told) + sum(each.kind in _READ for each in SNIPPETS) == len(SNIPPETS)
-    assert len(run_here) > 2 * len(told)
+    assert len(run_here) >= 2 * len(told)
     assert set(_PARTS) >= prepared.PREPARED.keys()
