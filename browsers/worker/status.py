@@ -7,7 +7,6 @@ import dataclasses
 import os
 import socket
 import threading
-import time
 import uuid
 from typing import Any
 
@@ -96,7 +95,7 @@ class Status:
             zone=settings.WEBPOOL_ZONE,
             state=self.state,
             worker=self.instance,
-            heartbeat=time.time(),
+            heartbeat=clock.unix(),
             backends=tuple(
                 live.LiveBackend(b.name, b.software, b.probe_ms) for b in backends if b.offered
             ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
@@ -74,7 +73,7 @@ def get_browser(browser_id: str) -> Browser:
 
 
 def _view(live: LiveBrowser, waiting: int) -> BrowserView:
-    now = time.time()
+    now = clock.unix()
     return BrowserView(
         id=live.id,
         kind=live.kind,

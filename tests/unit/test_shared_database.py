@@ -23,15 +23,23 @@ BARE = {
 # Each reads this machine's clock, and why the database's would tell no more.
 OWN_CLOCK = {
     "browsers/clock.py": "it is the clock",
+    "browsers/session/residents.py": "a worker compares with what it wrote itself",
     "history/answers/common.py": "how old an answer is, for a reader",
     "history/answers/measured.py": "how far back a reader looks",
     "history/answers/published.py": "how old what is published is, for a reader",
     "history/performance.py": "what a caller measured, here",
     "history/recompute.py": "the history worker compares with what it wrote itself",
     "history/recording.py": "what cannot be true: a sample from tomorrow",
+    "history/store/snapshot.py": "how old a file of this machine is",
     "history/tasks.py": "the history worker compares with what it wrote itself",
     "history/transfer.py": "what a file says of its own times",
+    "inference/auth.py": "a minute's count in Redis, wherever it begins",
+    "inference/batches/retention.py": "how old a folder of this machine is",
+    "inference/comparisons/storage.py": "how old a file of this machine is",
     "inference/core/generation/wording/chat.py": "what a chat template is told of the day",
+    "inference/views/openai/generation.py": "when an answer was made, for a reader",
+    "webpool_site/children/readiness.py": "how old a file of this machine is",
+    "webpool_site/instance.py": "when a process of this machine began",
     "webpool_site/lab/bench/history.py": "when samples that it invents are from",
     "webpool_site/lab/bench/many_models.py": "when samples that it invents are from",
     "webpool_site/lab/faults/campaign.py": "a campaign and its pool are on one machine",
@@ -48,7 +56,8 @@ def trees() -> Mapping[str, ast.Module]:
     return {
         path: ast.parse(text)
         for path, text in texts.items()
-        if "/migrations/" not in path and re.search(r"\btransactions?\.|\.now\(", text)
+        if "/migrations/" not in path
+        and re.search(r"\btransactions?\.|\.now\(|\btime\.time\(", text)
     }
 
 
@@ -84,7 +93,10 @@ def _unrepeated(tree: ast.AST, repeated: bool = False) -> Iterator[str]:
 
 
 def _own_clock(tree: ast.Module) -> bool:
-    return any(_is(node, "now", "timezone", "datetime") for node in ast.walk(tree))
+    return any(
+        _is(node, "now", "timezone", "datetime") or _is(node, "time", "time")
+        for node in ast.walk(tree)
+    )
 
 
 def test_every_transaction_is_done_again_after_a_conflict() -> None:
