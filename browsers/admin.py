@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from django.contrib import admin
@@ -13,6 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
+from browsers import clock
 from browsers.models import Browser, BrowserState, Incident, PoolEvent
 from browsers.state.glance import living_or_unknown, shown_state
 from browsers.state.live import DRAINING, QUARANTINED, LiveBrowser, LiveModel
@@ -154,7 +154,7 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
         live = self._live(row)
         if live is None:
             return NO_REDIS if self._living is None else "lease has ended"
-        return f"{max(0.0, time.time() - live.heartbeat):.1f} s ago"
+        return f"{max(0.0, clock.unix() - live.heartbeat):.1f} s ago"
 
     @display(description="models loaded")
     def loaded_models(self, row: Browser) -> SafeString | str:
@@ -195,5 +195,5 @@ class PoolEventAdmin(ReadOnly, ModelAdmin):
 
 def _confirmed(model: LiveModel) -> str:
     if model.confirmed_at is not None:
-        return f"right {max(0.0, time.time() - model.confirmed_at):.0f} s ago"
+        return f"right {max(0.0, clock.unix() - model.confirmed_at):.0f} s ago"
     return "none" if model.known_answer is False else "not asked yet"

@@ -66,6 +66,11 @@ def about_now() -> datetime:
     return timezone.now() if known is None else datetime.fromtimestamp(known.now(), UTC)
 
 
+def unix() -> float:
+    """`about_now` in Unix time, for what is compared between machines in Redis: breakers, heartbeats."""
+    return about_now().timestamp()
+
+
 def _read(known: _Reading | None) -> _Reading:
     try:
         return _ask()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from celery import Task, shared_task
-from django.utils import timezone
 
+from browsers import clock
 from history import pacing, recompute
 from inference.batches.retention import forget_old_jobs
 from inference.catalog import unused
@@ -107,7 +107,7 @@ def compare_model(model: str, **asked: Any) -> str:
 def forget_old_runs() -> None:
     """Periodic, in the history worker, once attempts became history: old runs, plans, batch jobs, audit."""
     outbox.hand_over()
-    now = timezone.now()
+    now = clock.now()
     retention.forget_old_runs(now)
     unused.forget_unused_plans(now)
     forget_old_jobs(now)

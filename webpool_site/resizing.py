@@ -21,8 +21,8 @@ import psutil
 import redis.exceptions
 from django.conf import settings
 from django.db import DatabaseError
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core import sizing
 from browsers.models import Browser, BrowserState, DrainKind, PoolAction, PoolEvent
 from browsers.state import drains
@@ -240,6 +240,6 @@ def _free_slot(kind: str, taken: list[BrowserSlot]) -> BrowserSlot:
 
 def _retire(browser_id: str) -> None:
     Browser.objects.filter(pk=browser_id).update(
-        state=BrowserState.STOPPED, reason="the pool shrank", state_changed_at=timezone.now()
+        state=BrowserState.STOPPED, reason="the pool shrank", state_changed_at=clock.now()
     )
     drains.clear(browser_id)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.utils import timezone
 
+from browsers import clock
 from browsers import processes as browser_processes
 from browsers.core.failures import Category
 from browsers.redis import place
@@ -284,17 +284,18 @@ def _retire_all_but(layout: Layout) -> None:
     Browser.objects.exclude(pk__in=listed).update(
         state=BrowserState.STOPPED,
         reason="not in WEBPOOL_BROWSERS",
-        state_changed_at=timezone.now(),
+        state_changed_at=clock.now(),
     )
 
 
 def worker_died(browser_id: str, reason: str) -> None:
     """End the browser's lease and give its work to others, in this process' database."""
     from browsers.state import breakers, live
+    from inference.core.generation import control
     from inference.generation import streams
     from inference.ledger import results
 
     breakers.crashed(browser_id)
     live.withdraw(browser_id)
-    streams.tell_control({"what": "gone", "browser": browser_id})
+    streams.tell_control(control.Gone(browser_id))
     results.owner_died(browser_id, reason)

@@ -15,13 +15,13 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import redis
 import redis.exceptions
 
+from browsers import clock
 from browsers.core import breaker as one
 from browsers.core.breaker import Breaker
 from browsers.core.breakers import Breakers
@@ -117,7 +117,7 @@ def _describe(breaker: Breaker, now: float) -> dict[str, Any]:
 
 def _change(browser_id: str, decide: Callable[[Breakers, float], Breakers]) -> Breakers:
     """Carry out a decision; what it made, or closed while Redis does not answer."""
-    key, now = key_of(browser_id), time.time()
+    key, now = key_of(browser_id), clock.unix()
     made = CLOSED
 
     def act(pipe: Any) -> None:

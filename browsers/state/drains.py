@@ -6,8 +6,8 @@ The row says so (`drained_at`) and survives everything; Redis repeats it where p
 from __future__ import annotations
 
 from django.db import connection
-from django.utils import timezone
 
+from browsers import clock
 from browsers.models import Browser, DrainKind
 from browsers.state import live
 
@@ -15,7 +15,7 @@ from browsers.state import live
 def mark(browser_id: str, kind: DrainKind, *, reason: str) -> bool:
     """From now on the browser takes nothing new; False when it was drained already."""
     marked = Browser.objects.filter(pk=browser_id, drained_at=None).update(
-        drained_at=timezone.now(), drain_kind=kind, drain_reason=reason
+        drained_at=clock.now(), drain_kind=kind, drain_reason=reason
     )
     publish()
     return bool(marked)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable
 
+from browsers import clock
 from browsers.core.answers.known import Check, Checks, Known, KnownAnswer
 from browsers.core.errors import BrowserError, InternalError
 from browsers.core.failures import Rung
@@ -82,7 +82,7 @@ class Checkup:
             self._checks.note(file.sha256, Check(known=False))
             return None  # it says nothing against the browser
         if not (why := known.wrong(answer, got)):
-            self._checks.note(file.sha256, Check(known=True, confirmed_at=time.time()))
+            self._checks.note(file.sha256, Check(known=True, confirmed_at=clock.unix()))
             return None
         if (
             file.backend != "wasm"

@@ -7,7 +7,6 @@ import dataclasses
 import os
 import socket
 import threading
-import time
 import uuid
 from typing import Any
 
@@ -15,7 +14,6 @@ import psutil
 import redis.exceptions
 from django.conf import settings
 from django.db.models import F
-from django.utils import timezone
 
 from browsers import clock
 from browsers.core.answers.known import Checks
@@ -97,7 +95,7 @@ class Status:
             zone=settings.WEBPOOL_ZONE,
             state=self.state,
             worker=self.instance,
-            heartbeat=time.time(),
+            heartbeat=clock.unix(),
             backends=tuple(
                 live.LiveBackend(b.name, b.software, b.probe_ms) for b in backends if b.offered
             ),
@@ -138,7 +136,7 @@ class Status:
                 "state": state,
                 "reason": reason,
                 "worker_pid": os.getpid(),
-                "state_changed_at": timezone.now(),
+                "state_changed_at": clock.now(),
             },
         )
 

@@ -104,7 +104,7 @@ class Watch:
         idle_since = self._status.idle_since
         if now < self._next_request or idle_since is None:
             return
-        if clock.about_now().timestamp() - idle_since < _ASK_AGAIN_S:
+        if clock.unix() - idle_since < _ASK_AGAIN_S:
             return
         if self._status.state == BrowserState.RECOVERING:
             self._next_request = now + _ASK_AGAIN_S
@@ -120,7 +120,7 @@ class Watch:
             self._tasks.check()
 
     def _half_open(self) -> bool:
-        return self._status.breakers.state(time.time()) is BreakerState.HALF_OPEN
+        return self._status.breakers.state(clock.unix()) is BreakerState.HALF_OPEN
 
     def _feel_pulse(self, session: BrowserSession) -> None:
         while not self._stop.wait(_PULSE_EVERY_S):

@@ -226,7 +226,7 @@ class BrowserWorker:
 
     def _begin_probe(self, sha256: str) -> str:
         """The name of the probe that this computation is; "" for work like any other."""
-        if not self.status.breakers.probing(sha256, time.time()):
+        if not self.status.breakers.probing(sha256, clock.unix()):
             return ""
         owner = f"run {sha256[:12]}"
         return owner if breakers.begin_probe(self.id, owner=owner, sha256=sha256) else ""

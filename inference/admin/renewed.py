@@ -10,10 +10,10 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 
+from browsers import clock
 from browsers.admin import PAGE_AGE
 from inference.documents import JsonObject
 
@@ -70,7 +70,7 @@ class Renewed(ModelAdmin, Generic[Row]):
         return {
             "part_template": self.part_template,
             "rows": address if self.changes(row) else "",
-            "at": timezone.now(),
+            "at": clock.now(),
             "ages": self.ages,
             **self.part(row),
         }

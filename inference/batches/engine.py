@@ -23,8 +23,8 @@ from datetime import UTC, datetime, timedelta
 
 import redis.exceptions
 from django.db.models import F, QuerySet
-from django.utils import timezone
 
+from browsers import clock
 from browsers.core.failures import Category
 from inference.batches import storage
 from inference.core.tenants import BATCH
@@ -236,7 +236,7 @@ def _wrong_rows(job: BatchJob, batch: Batch, outputs: dict[str, Array]) -> str:
 
 def _done(job: BatchJob, batch: Batch) -> bool:
     won = _mine(batch).update(
-        state=BatchState.DONE, finished_at=timezone.now(), error="", error_category=""
+        state=BatchState.DONE, finished_at=clock.now(), error="", error_category=""
     )
     if won:
         storage.inputs_path(storage.folder_of(job.pk), batch.index).unlink(missing_ok=True)
@@ -257,7 +257,7 @@ def _fail(batch: Batch, category: Category, error: str) -> None:
         state=BatchState.FAILED,
         error_category=category,
         error=error,
-        finished_at=timezone.now(),
+        finished_at=clock.now(),
     )
 
 
@@ -270,7 +270,7 @@ def _stop(job: BatchJob) -> None:
     for run_id in flying.values_list("run_id", flat=True):
         assert run_id is not None
         endings.cancel(run_id, f"its batch job {job.pk} was cancelled")
-    _collect(job, timezone.now())
+    _collect(job, clock.now())
 
 
 def _finish(job: BatchJob, now: datetime) -> bool:

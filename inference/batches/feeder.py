@@ -11,8 +11,8 @@ from datetime import datetime
 import redis.exceptions
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
 
+from browsers import clock
 from inference.batches.engine import advance
 from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.store import wakeups
@@ -29,7 +29,7 @@ def feed(alone_since: datetime | None = None) -> list[uuid.UUID]:
     flying: list[uuid.UUID] = []
     for job_id in jobs_to_feed():
         try:
-            flying += advance(job_id, timezone.now(), alone_since)
+            flying += advance(job_id, clock.now(), alone_since)
         except BatchJob.DoesNotExist:
             log.info("batch job %s was deleted with its model", job_id)
         except (redis.exceptions.RedisError, DatabaseError) as error:
@@ -56,9 +56,10 @@ def jobs_to_feed() -> list[uuid.UUID]:
 
 def feed_forever(stop: threading.Event, every_s: float) -> None:
     """Feed, then wait for a run to end, at most `every_s`; nobody else feeds from now on."""
-    began = timezone.now()
+    began: datetime | None = None
     while not stop.is_set():
         try:
+            began = began or clock.now()
             flying = feed(alone_since=began) if under_way().batches else []
             if flying:
                 wakeups.wait_any(flying, every_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -11,8 +12,8 @@ from pathlib import Path
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
-from django.utils import timezone
 
+from browsers import clock
 from inference import sandbox
 from inference.batches import storage
 from inference.batches.options import DEFAULT_BATCH_SIZE, JOB_OPTIONS, MOST_BATCH_SIZE
@@ -102,7 +103,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         options=_as_json(options),
         fingerprint=fingerprint,
         owner=request.owner,
-        created_at=timezone.now(),
+        created_at=clock.now(),
     )
     part = storage.root() / f"{job.pk}.part"
     part.mkdir(parents=True)
@@ -179,12 +180,7 @@ def _fingerprint(request: JobRequest, model: OnnxModel, digest: str, options: Js
 
 def _insert(job: BatchJob, batches: list[Batch], *, again: bool) -> tuple[BatchJob, bool]:
     try:
-        with transactions.alone("batch jobs"):
-            _admit(job.owner)  # many at once may have been below the limit
-            if again:
-                BatchJob.objects.filter(fingerprint=job.fingerprint).update(fingerprint="")
-            job.save(force_insert=True)
-            Batch.objects.bulk_create(batches, batch_size=500)
+        _write(job, batches, again=again)
     except IntegrityError:
         shutil.rmtree(storage.folder_of(job.pk), ignore_errors=True)
         known = BatchJob.objects.filter(fingerprint=job.fingerprint).first()
@@ -195,6 +191,16 @@ def _insert(job: BatchJob, batches: list[Batch], *, again: bool) -> tuple[BatchJ
         shutil.rmtree(storage.folder_of(job.pk), ignore_errors=True)
         raise
     return job, True
+
+
+@transactions.repeated
+def _write(job: BatchJob, batches: list[Batch], *, again: bool) -> None:
+    with transactions.alone("batch jobs"):
+        _admit(job.owner)  # many at once may have been below the limit
+        if again:
+            BatchJob.objects.filter(fingerprint=job.fingerprint).update(fingerprint="")
+        job.save(force_insert=True)
+        Batch.objects.bulk_create(map(copy.copy, batches), batch_size=500)
 
 
 def get_job(job_id: uuid.UUID | str) -> BatchJob:
@@ -209,7 +215,7 @@ def get_job(job_id: uuid.UUID | str) -> BatchJob:
 def cancel_job(job: BatchJob) -> bool:
     """Send no more batches; the engine ends the runs in flight. False: it had ended already."""
     won = BatchJob.objects.filter(pk=job.pk, state=JobState.RUNNING).update(
-        state=JobState.CANCELLED, finished_at=timezone.now(), note="", wait_until=None
+        state=JobState.CANCELLED, finished_at=clock.now(), note="", wait_until=None
     )
     job.refresh_from_db()
     return bool(won)
@@ -222,6 +228,16 @@ def resume_job(job: BatchJob, *, retry_failed: bool = False) -> bool:
         Busy: its owner has as many running as one may have.
         Conflict: its failed batches have lost their input files.
     """
+    if not _taken_up(job, retry_failed=retry_failed):
+        return False
+    for path in storage.folder_of(job.pk).glob("output-*"):
+        path.unlink(missing_ok=True)
+    job.refresh_from_db()
+    return True
+
+
+@transactions.repeated
+def _taken_up(job: BatchJob, *, retry_failed: bool) -> bool:
     with transactions.alone("batch jobs"):
         BatchJob.objects.select_for_update().get(pk=job.pk)
         job.refresh_from_db()
@@ -235,9 +251,6 @@ def resume_job(job: BatchJob, *, retry_failed: bool = False) -> bool:
         BatchJob.objects.filter(pk=job.pk).update(
             state=JobState.RUNNING, finished_at=None, note="", wait_until=None
         )
-    for path in storage.folder_of(job.pk).glob("output-*"):
-        path.unlink(missing_ok=True)
-    job.refresh_from_db()
     return True
 
 

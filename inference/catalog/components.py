@@ -206,6 +206,7 @@ def _fingerprint(wiring: Wiring, parts: Mapping[str, Part]) -> str:
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
 
+@transactions.repeated
 def _create(wiring: Wiring, parts: Mapping[str, Part], words: Mapping[str, str]) -> OnnxModel:
     """The row.
 

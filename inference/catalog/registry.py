@@ -68,29 +68,35 @@ def add_model(
         raise InvalidRequest(f"{path.name}: {error}") from error
     summary = read.summary
     try:
-        with transactions.alone(FILES):
-            check_kept(kept)
-            return OnnxModel.objects.create(
-                name=name,
-                model_type=model_type,
-                sha256=read.sha256,
-                file_bytes=path_of(read.sha256).stat().st_size,
-                weight_bytes=summary["weight_bytes"],
-                node_count=summary["node_count"],
-                max_shards=summary["max_shards"],
-                batch_axis=summary["batch_axis"],
-                inputs=summary["inputs"],
-                outputs=summary["outputs"],
-                summary=summary,
-                tokenizer=tokenizer_sha,
-                decoder=decoder,
-            )
+        return _create(
+            kept,
+            name=name,
+            model_type=model_type,
+            sha256=read.sha256,
+            file_bytes=path_of(read.sha256).stat().st_size,
+            weight_bytes=summary["weight_bytes"],
+            node_count=summary["node_count"],
+            max_shards=summary["max_shards"],
+            batch_axis=summary["batch_axis"],
+            inputs=summary["inputs"],
+            outputs=summary["outputs"],
+            summary=summary,
+            tokenizer=tokenizer_sha,
+            decoder=decoder,
+        )
     except IntegrityError:  # somebody else registered the name meanwhile
         discard(kept)
         return same_or_taken(OnnxModel.objects.get(name=name), read.sha256)
     except InvalidRequest:
         discard(kept)
         raise
+
+
+@transactions.repeated
+def _create(files: Iterable[str], **row: object) -> OnnxModel:
+    with transactions.alone(FILES):
+        check_kept(files)
+        return OnnxModel.objects.create(**row)
 
 
 def check_words(name: str, model_type: str) -> None:
@@ -125,6 +131,7 @@ def check_kept(files: Iterable[str]) -> None:
             raise InvalidRequest(f"the file {sha256[:12]}… was deleted meanwhile; try again")
 
 
+@transactions.repeated
 def discard(files: set[str]) -> None:
     """Delete files that no model and no plan names any more."""
     with transactions.alone(FILES):  # no row that names one can come between the look and the deed

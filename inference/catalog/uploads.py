@@ -10,14 +10,13 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
 
 from browsers.core.failures import Category
 from inference.catalog import components, registry
 from inference.documents import JsonView
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import OnnxModel, PlanStep, SessionState
-from inference.store import outbox
+from inference.store import outbox, transactions
 
 _MOST_MANIFEST_BYTES = 2**20
 _MOST_NAME_BYTES = 200  # file systems take 255, and some of them are ours
@@ -149,7 +148,13 @@ def remove_model(model: OnnxModel) -> None:
     Raises:
         Conflict: runs, texts or batch jobs of it are active.
     """
-    with transaction.atomic():
+    registry.discard(_forget(model))
+
+
+@transactions.repeated
+def _forget(model: OnnxModel) -> set[str]:
+    """Delete its rows; returns the files that they named."""
+    with transactions.together():
         OnnxModel.objects.select_for_update().filter(pk=model.pk).first()  # no run of it comes now
         active = model.runs.filter(state="running").count()
         if active:
@@ -162,5 +167,5 @@ def remove_model(model: OnnxModel) -> None:
         used |= {item["sha256"] for item in model.components}
         used |= set(PlanStep.objects.filter(plan__model=model).values_list("sha256", flat=True))
         outbox.keep_attempts_of(model)
-        model.delete()
-    registry.discard(used)
+        OnnxModel.objects.filter(pk=model.pk).delete()
+    return used

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from browsers import clock
 from browsers.models import Browser, BrowserState
 from browsers.state import breakers
 from browsers.state.glance import breakers_or_unknown, living_or_unknown
@@ -19,7 +18,7 @@ def health() -> JsonObject:
     """
     live = living_or_unknown()
     rows = list(Browser.objects.exclude(state=BrowserState.STOPPED))
-    known, now = breakers_or_unknown([row.id for row in rows]), time.time()
+    known, now = breakers_or_unknown([row.id for row in rows]), clock.unix()
     state = {name: breakers.describe(it, now)["state"] for name, it in (known or {}).items()}
     described = {row.id: _browser(row, (live or {}).get(row.id), state.get(row.id)) for row in rows}
     ready = sum(item["state"] == "ready" for item in described.values())
@@ -40,7 +39,7 @@ def _browser(row: Browser, live: LiveBrowser | None, breaker: str | None) -> Jso
         # A row outlives its worker: only who publishes itself can be ready.
         "state": live.state if live else ("unknown" if row.state == "ready" else row.state),
         "reason": row.reason or None,
-        "heartbeat_age_s": time.time() - live.heartbeat if live else None,
+        "heartbeat_age_s": clock.unix() - live.heartbeat if live else None,
         "memory_mb": live.memory_mb if live else None,
         "memory_limit_mb": row.memory_limit_mb,
         "loaded_models": len(live.loaded) if live else None,

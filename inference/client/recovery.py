@@ -8,10 +8,10 @@ with ResourcePoolBridgeIntegrationWithRecovery() as pool:
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from browsers import clock
 from inference.client import calls
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable
@@ -143,7 +143,7 @@ def _breakers() -> JsonObject:
     from browsers.state.glance import breakers_or_unknown
 
     ids = list(Browser.objects.values_list("pk", flat=True))
-    known, now = breakers_or_unknown(ids), time.time()
+    known, now = breakers_or_unknown(ids), clock.unix()
     return {name: breakers.describe(known[name], now) if known else None for name in ids}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import secrets
 import uuid
@@ -10,10 +11,8 @@ from typing import Final
 
 import redis.exceptions
 from django.core.exceptions import ValidationError
-from django.db import transaction
-from django.utils import timezone
 
-from browsers import locations
+from browsers import clock, locations
 from inference.catalog import registry
 from inference.catalog.uploads import Conflict
 from inference.comparisons import places, reference, storage, ways
@@ -24,6 +23,7 @@ from inference.runs import quotas
 from inference.runs.inputs import from_python, prepare
 from inference.runs.option_kinds import Kind, Names, Whole
 from inference.scheduling.wishes import PLATFORMS
+from inference.store import transactions
 from inference.store.tensors import WireTensor
 
 USUAL_RUNS: Final = 20
@@ -152,7 +152,7 @@ def create(asked: Asked) -> Comparison:
         reference=found.to_json(),
         owner=asked.owner,
         scheduled=asked.scheduled,
-        created_at=timezone.now(),
+        created_at=clock.now(),
     )
     storage.keep(comparison.pk, found.question)
     try:
@@ -199,14 +199,17 @@ def _check_open(owner: str) -> None:
     quotas.admit_kept(owner, running, "comparisons", limit="WEBPOOL_MAX_RUNS_PER_OWNER")
 
 
+@transactions.repeated
 def _insert(comparison: Comparison, cells: Sequence[ComparisonCell]) -> None:
-    with transaction.atomic():
+    with transactions.alone("comparisons"):
+        _check_open(comparison.owner)  # many at once may have been below the limit
         if not OnnxModel.objects.filter(pk=comparison.model_id).exists():
             raise InvalidRequest(f"model {comparison.model.name} was deleted meanwhile")
         comparison.save(force_insert=True)
-        for cell in cells:
+        rows = [copy.copy(cell) for cell in cells]
+        for cell in rows:
             cell.comparison = comparison
-        ComparisonCell.objects.bulk_create(cells)
+        ComparisonCell.objects.bulk_create(rows)
 
 
 def get(comparison_id: uuid.UUID | str) -> Comparison:
@@ -225,7 +228,7 @@ def get(comparison_id: uuid.UUID | str) -> Comparison:
 def cancel(comparison: Comparison) -> bool:
     """Send no more runs; the engine ends the one in flight. False: it had ended already."""
     won = Comparison.objects.filter(pk=comparison.pk, state=ComparisonState.RUNNING).update(
-        state=ComparisonState.CANCELLED, ended_at=timezone.now(), note="", wait_until=None
+        state=ComparisonState.CANCELLED, ended_at=clock.now(), note="", wait_until=None
     )
     comparison.refresh_from_db()
     return bool(won)

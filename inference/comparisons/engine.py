@@ -20,7 +20,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import redis.exceptions
-from django.db import transaction
 from django.db.models import F, QuerySet
 
 from browsers.core.failures import Category
@@ -29,12 +28,13 @@ from browsers.models import Incident
 from inference.comparisons import announcing, outcomes, report, storage, ways
 from inference.core.comparisons.cells import CellState
 from inference.core.comparisons.turns import Seat, next_turn
+from inference.documents import JsonView
 from inference.errors import Busy, InvalidRequest, Unavailable, UnknownBrowser
 from inference.ledger import endings
 from inference.models import Comparison, ComparisonCell, ComparisonState, Run, RunState
 from inference.runs import creation
 from inference.runs.requests import RunRequest
-from inference.store import tensors
+from inference.store import tensors, transactions
 from inference.store.tensors import TensorRef
 
 log = logging.getLogger(__name__)
@@ -223,7 +223,12 @@ def _end_turn(comparison: Comparison, change: Callable[[ComparisonCell], None]) 
     if cell is None:
         return
     change(cell)
-    with transaction.atomic():
+    _write_end(comparison, cell)
+
+
+@transactions.repeated
+def _write_end(comparison: Comparison, cell: ComparisonCell) -> None:
+    with transactions.together():
         won = _mine(comparison).update(turn_cell=None, turn_run=None, waiting_since=None, note="")
         if won:
             cell.save()
@@ -235,12 +240,17 @@ def _end_turn(comparison: Comparison, change: Callable[[ComparisonCell], None]) 
 def _finish(comparison: Comparison, now: datetime) -> None:
     """With the incidents of what became worse, both or neither; nothing if somebody else did."""
     document = report.document(comparison)
-    with transaction.atomic():
+    if _write_finish(comparison, document, now):
+        log.info("%s finished", comparison)
+        announcing.tell(comparison, document)
+
+
+@transactions.repeated
+def _write_finish(comparison: Comparison, document: JsonView, now: datetime) -> bool:
+    with transactions.together():
         won = Comparison.objects.filter(pk=comparison.pk, state=ComparisonState.RUNNING).update(
             state=ComparisonState.FINISHED, ended_at=now, note="", wait_until=None
         )
         if won:
             Incident.objects.bulk_create(announcing.incidents(comparison, document))
-    if won:
-        log.info("%s finished", comparison)
-        announcing.tell(comparison, document)
+    return bool(won)

@@ -13,8 +13,8 @@ from datetime import datetime
 import redis.exceptions
 from django.db import DatabaseError
 from django.db.models import Q
-from django.utils import timezone
 
+from browsers import clock
 from inference.comparisons.engine import advance
 from inference.models import Comparison, ComparisonState
 from inference.store import wakeups
@@ -31,7 +31,7 @@ def feed(alone_since: datetime | None = None) -> uuid.UUID | None:
     flying: uuid.UUID | None = None
     for comparison_id in comparisons_to_feed():
         try:
-            flying = advance(comparison_id, timezone.now(), alone_since) or flying
+            flying = advance(comparison_id, clock.now(), alone_since) or flying
         except Comparison.DoesNotExist:
             log.info("comparison %s was deleted with its model", comparison_id)
         except (redis.exceptions.RedisError, DatabaseError) as error:
@@ -54,9 +54,10 @@ def comparisons_to_feed() -> list[uuid.UUID]:
 
 def feed_forever(stop: threading.Event, every_s: float) -> None:
     """Feed, then wait for the run to end, at most `every_s`; nobody else feeds from now on."""
-    began = timezone.now()
+    began: datetime | None = None
     while not stop.is_set():
         try:
+            began = began or clock.now()
             flying = feed(alone_since=began) if under_way().comparisons else None
             if flying is not None:
                 wakeups.wait_any([flying], every_s)

@@ -18,7 +18,10 @@ from typing import Final
 
 import numpy as np
 
+from inference.documents import JsonObject, JsonView
+
 _DRAWS: Final = 4096
+_EXPLORE, _HISTORY = "explore", "history"
 UNKNOWN_SPREAD: Final = 1.0
 """Without measurements an arm may well be e times better or worse than its probe says."""
 
@@ -41,6 +44,46 @@ class Belief:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.mean) and math.isfinite(self.spread) and self.spread >= 0):
             raise ValueError(f"expected finite mean and spread ≥ 0, got {self.mean}, {self.spread}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What was decided for a whole run where its caller left it open.
+
+    Attributes:
+        explores: whether an arm is tried that would not have been taken anyway.
+        arm: where the run goes.
+        platforms: by kind of browser, the backend that it uses.
+        propensity: with which probability the arm was taken.
+        share: of runs that explore.
+    """
+
+    explores: bool
+    arm: Arm
+    platforms: Mapping[str, str]
+    propensity: float
+    share: float
+
+    @classmethod
+    def from_json(cls, document: JsonView) -> Taken:
+        return cls(
+            document["by"] == _EXPLORE,
+            Arm(document["browser"], document["platform"]),
+            document["platforms"],
+            document["propensity"],
+            document["explore_share"],
+        )
+
+    def to_json(self) -> JsonObject:
+        """As a run's row keeps it and its metrics tell it."""
+        return {
+            "by": _EXPLORE if self.explores else _HISTORY,
+            "browser": self.arm.kind,
+            "platform": self.arm.platform,
+            "platforms": dict(self.platforms),
+            "propensity": self.propensity,
+            "explore_share": self.share,
+        }
 
 
 def from_interval(middle: float, low: float, high: float) -> Belief:

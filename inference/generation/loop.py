@@ -21,6 +21,7 @@ from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
+from inference.core.generation import control
 from inference.core.generation.rounds import Waiting, rounds
 from inference.generation import streams
 from inference.generation.exchange import Exchange
@@ -241,7 +242,7 @@ class DecodeLoop:
 
     def _tell_lost(self, held: HeldStage, category: Category, why: str) -> None:
         log.warning("%s lost %s: %s", self._worker.id, held.holder, why)
-        streams.tell_lost(held.session, held.index, held.epoch, category, why)
+        streams.tell_control(control.Lost(held.session, held.index, held.epoch, category, why))
 
     def _close(self, held: HeldStage, *, keep: bool = False) -> None:
         if self._held.get(held.holder) is held:

@@ -13,6 +13,7 @@ from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.worker import BrowserWorker, end_process, owned
 from inference.catalog import texts
+from inference.core.generation import control
 from inference.core.generation.drafts import Drafts
 from inference.core.generation.step_times import StepTimes
 from inference.core.generation.wording.detokenize import Text
@@ -121,7 +122,7 @@ def _loaded(
 
 def _lost(row: GenerationStage, epoch: int, category: Category, why: str) -> None:
     try:
-        streams.tell_lost(str(row.session_id), row.index, epoch, category, why)
+        streams.tell_control(control.Lost(str(row.session_id), row.index, epoch, category, why))
     except redis.exceptions.RedisError as error:
         log.warning("%s could not be opened, which nobody was told (%s): %s", row, error, why)
 

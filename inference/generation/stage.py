@@ -15,7 +15,7 @@ from browsers.core.errors import BrowserError
 from browsers.core.failures import Category
 from browsers.session.decoding import StepAsked
 from browsers.worker import BrowserWorker
-from inference.core.generation import telling
+from inference.core.generation import control, telling
 from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.batches import batch_of
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
@@ -133,15 +133,7 @@ class HeldStage:
         seconds = clock.now().timestamp() - takeover.began
         event = Resumed(self.index, browser, takeover.how, seconds)
         streams.resumed(self.session, self.index, self.epoch, event)
-        streams.tell_control(
-            {
-                "what": "resumed",
-                "session": self.session,
-                "stage": self.index,
-                "epoch": self.epoch,
-                "seconds": seconds,
-            }
-        )
+        streams.tell_control(control.CaughtUp(self.session, self.index, self.epoch, seconds))
         self.takeover = None
 
     def ask(self, kept: Place | None = None) -> StepAsked:

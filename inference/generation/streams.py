@@ -35,11 +35,9 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from browsers.core.failures import Category
 from browsers.redis import client
-from inference.core.generation import telling
+from inference.core.generation import control, telling
 from inference.core.generation.asked import Ended, Ending, Paused, Resumed
-from inference.documents import JsonView
 from inference.generation import scripts
 from inference.generation.scripts import Call
 
@@ -327,40 +325,9 @@ def entries(
     return [(entry.decode(), fields) for entry, fields in found]
 
 
-def tell_control(message: JsonView) -> None:
+def tell_control(message: control.Message) -> None:
     """Tell the control worker, which looks for itself when this is lost."""
-    client().lpush(TOLD, json.dumps(message))
-
-
-def tell_lost(session: str, stage: int, epoch: int, category: Category, why: str) -> None:
-    """Tell the control worker that a stage cannot go on where it is."""
-    tell_control(
-        {
-            "what": "lost",
-            "session": session,
-            "stage": stage,
-            "epoch": epoch,
-            "category": category,
-            "why": why[:2000],
-        }
-    )
-
-
-def tell_ahead(session: str, stage: int, epoch: int, position: int, seconds: float) -> None:
-    """Tell the control worker that the standby with that epoch waits so long for what the stage owes.
-
-    `position`: up to which the stage should have given something.
-    """
-    tell_control(
-        {
-            "what": "ahead",
-            "session": session,
-            "stage": stage,
-            "epoch": epoch,
-            "position": position,
-            "seconds": seconds,
-        }
-    )
+    client().lpush(TOLD, control.written(message))
 
 
 def wake(browser: str) -> None:
@@ -379,8 +346,8 @@ def _end_args(session: str, ended: Ended | None) -> tuple[str | int | bytes, ...
     if ended is None:
         return (_ttl_ms(), _LAST, b"", b"")
     whole = ended.ending in (Ending.STOP, Ending.LENGTH)
-    control = json.dumps({"what": "ended", "session": session})
-    return (_ttl_ms(), _LAST, control, KEEP if whole else b"")
+    told = control.written(control.Done(session))
+    return (_ttl_ms(), _LAST, told, KEEP if whole else b"")
 
 
 def appended(answer: list[bytes]) -> Appended:

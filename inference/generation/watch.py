@@ -14,7 +14,6 @@ While no session is under way it asks the database once a second whether one is,
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -29,7 +28,8 @@ from browsers.core.failures import Category
 from browsers.models import BrowserState
 from browsers.redis import blocking_client, client
 from browsers.state import live
-from inference.documents import JsonObject
+from inference.core.generation import control
+from inference.core.generation.control import Ahead, CaughtUp, Done, Gone, Lost
 from inference.generation import endings, recovery, streams
 from inference.generation.takeover import following
 from inference.generation.takeover.finding import Finder
@@ -84,29 +84,26 @@ class Watcher:
     def _take(self, told: Any) -> None:
         """What was heard is forgotten when it was acted on: twice does no harm."""
         self._unheard = True
-        self._hear(json.loads(told))
+        self._hear(told)
         client().lrem(streams.HEARING, 1, told)
 
-    def _hear(self, message: JsonObject) -> None:
-        match message["what"]:
-            case "lost":
-                recovery.give(
-                    message["session"],
-                    message["stage"],
-                    message["epoch"],
-                    Category.of(message["category"]),
-                    message["why"],
-                )
-            case "resumed":
-                named = (message["session"], message["stage"], message["epoch"])
-                endings.note_resumed(*named, message["seconds"])
-            case "ahead":
-                named = (message["session"], message["stage"], message["epoch"])
-                recovery.overtake(*named, message["position"], message["seconds"], clock.now())
-            case "gone":
-                pass  # a browser's worker: `_look` comes next
-            case "ended":
-                found = GenerationSession.objects.active().filter(pk=message["session"]).first()
+    def _hear(self, told: bytes) -> None:
+        try:
+            message = control.read(told)
+        except ValueError as error:  # of another version: the look finds what it was about
+            log.warning("passed over: %s", error)
+            return
+        match message:
+            case Lost(session, stage, epoch, category, why):
+                recovery.give(session, stage, epoch, category, why)
+            case CaughtUp(session, stage, epoch, seconds):
+                endings.note_resumed(session, stage, epoch, seconds)
+            case Ahead(session, stage, epoch, position, seconds):
+                recovery.overtake(session, stage, epoch, position, seconds, clock.now())
+            case Gone():
+                pass  # `_look` comes next
+            case Done(session):
+                found = GenerationSession.objects.active().filter(pk=session).first()
                 if found is not None:
                     endings.write_down(found)
 

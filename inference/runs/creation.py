@@ -103,7 +103,8 @@ def _create_run(request: RunRequest, deadline_at: datetime, taken: bool) -> Run:
     run.taken = taken
     ready = [step for step in shards if not step.plan_step.depends_on]
     if len(shards) == 1:
-        run.selection = dispatch.select(run, plan_steps[0], pool)
+        chosen = dispatch.select(run, plan_steps[0], pool)
+        run.selection = chosen.to_json() if chosen else None
     sent, stuck = dispatch.assign(run, ready, (), pool, now)
     lasting = next((none for none in stuck if none.lasting), None)
     if lasting is not None:

@@ -39,13 +39,14 @@ class Door(enum.Enum):
     INFER = "manage.py infer"
     JOBS = "manage.py run_batch, POST /api/batches/, the admin's form"
     PLANS = "manage.py plan, POST /api/plans/"
+    TRY = "POST /api/models/NAME/try/, the admin's page for it"
     PREFERENCES = "hardware_preferences of get_model"
     MANAGER = "ModelShardingManager"
 
     @property
     def takes_text(self) -> bool:
         """Whether values may come as people write them: `true`, `2.5`; an empty one is none."""
-        return self in (Door.INFER, Door.JOBS, Door.PLANS)
+        return self in (Door.INFER, Door.JOBS, Door.PLANS, Door.TRY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,18 +82,19 @@ class Option:
         return self.kind.read(self.name, value)
 
 
-_RUNS = frozenset(Door) - {Door.PLANS}
-_CUTS = frozenset(Door)
+_RUNS = frozenset(Door) - {Door.PLANS, Door.TRY}
+_CUTS = frozenset(Door) - {Door.TRY}
+_TRIED = frozenset({Door.TRY})
 
 OPTIONS: tuple[Option, ...] = (
     Option(
         "strategy", Choice(STRATEGIES),
         "how the model is cut; left out: component for a model of several files, layer for several shards, "
-        "else none", _CUTS,
+        "else none", _CUTS | _TRIED,
     ),
     Option(
         "shards", Whole(1, 10_000),
-        "how many; left out: as many as browsers, graph and batch allow (of a plan: 2)", _CUTS,
+        "how many; left out: as many as browsers, graph and batch allow (of a plan: 2)", _CUTS | _TRIED,
     ),
     Option(
         "data_parallel", Whole(1, 10_000),
@@ -102,9 +104,13 @@ OPTIONS: tuple[Option, ...] = (
         "allow_unproved_split", Flag(),
         "split or join a batch even where it was tried, not proved, that its rows are independent", _CUTS,
     ),
-    Option("browsers", Names(), "ids, kinds or families that may be used, in order; left out: any", _RUNS),
     Option(
-        "platform", Choice(PLATFORMS), "left out: the fastest measured one of each browser", _RUNS
+        "browsers", Names(), "ids, kinds or families that may be used, in order; left out: any",
+        _RUNS | _TRIED,
+    ),
+    Option(
+        "platform", Choice(PLATFORMS), "left out: the fastest measured one of each browser",
+        _RUNS | _TRIED,
     ),
     Option(
         "pins", Pins(), "shard to browser and platform; wins over everything else",

@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
 
+from browsers import clock
 from browsers.redis import client
 from inference.core.tenants import is_counted
 from inference.documents import JsonView
@@ -89,7 +89,7 @@ def _input_bytes(inputs: JsonView) -> int:
 
 def _outputs(tenant: str) -> int:
     """Bytes of the outputs of their ended runs that the store still has."""
-    since = timezone.now() - timedelta(seconds=settings.WEBPOOL_TENSOR_TTL_S)
+    since = clock.now() - timedelta(seconds=settings.WEBPOOL_TENSOR_TTL_S)
     made = Run.objects.filter(tenant=tenant, finished_at__gte=since).values_list(
         "outputs", flat=True
     )

@@ -22,7 +22,7 @@ from django.conf import settings
 from history.core.preferences import STARTING_PREFERENCES
 from history.models import BrowserRecommendation, CapabilityScore
 from inference.core import exploration
-from inference.core.exploration import Arm, Belief
+from inference.core.exploration import Arm, Belief, Taken
 from inference.core.placement import BrowserView, Hints, ShardView, Wishes, peak_mb
 from inference.documents import JsonObject, JsonView
 from inference.models import OnnxModel, Run
@@ -129,9 +129,7 @@ def batch_for(model: OnnxModel) -> int | None:
     return int(batch) if batch else None
 
 
-def advise(
-    wishes: Wishes, model: OnnxModel, selection: JsonView | None, work_type: str = ""
-) -> Wishes:
+def advise(wishes: Wishes, model: OnnxModel, taken: Taken | None, work_type: str = "") -> Wishes:
     """The wishes with what history knows; as they are when the caller asked for something.
 
     `work_type`: what the step does, where that is not the model's own type.
@@ -139,8 +137,8 @@ def advise(
     if asked(wishes):
         return wishes
     hints = _PUBLISHED.hints(work_type or model.model_type, model.name)
-    if selection and selection["by"] == "explore":
-        hints = dataclasses.replace(hints, prefer=selection["browser"])
+    if taken is not None and taken.explores:
+        hints = dataclasses.replace(hints, prefer=taken.arm.kind)
     return dataclasses.replace(wishes, hints=hints)
 
 
@@ -160,7 +158,7 @@ def select(
     pool: Sequence[BrowserView],
     wishes: Wishes,
     usual: BrowserView | None,
-) -> JsonObject | None:
+) -> Taken | None:
     """What is decided for a whole run, to be kept with it; None: the caller decided, or nothing is known.
 
     Args:
@@ -181,14 +179,18 @@ def select(
     here = Arm(usual.kind, best if best in names else names[0])
     arm = exploration.draw(chances, random.random()) if random.random() < share else here
     explores = arm != here
-    return {
-        "by": "explore" if explores else "history",
-        "browser": arm.kind,
-        "platform": arm.platform,
-        "platforms": {arm.kind: arm.platform} if explores else platforms,
-        "propensity": exploration.propensity(arm, here, chances, share),
-        "explore_share": share,
-    }
+    return Taken(
+        explores=explores,
+        arm=arm,
+        platforms={arm.kind: arm.platform} if explores else platforms,
+        propensity=exploration.propensity(arm, here, chances, share),
+        share=share,
+    )
+
+
+def taken_of(run: Run) -> Taken | None:
+    """What was decided for it, as its row keeps it."""
+    return Taken.from_json(run.selection) if run.selection else None
 
 
 def feasible(
@@ -227,9 +229,10 @@ def platform_for(run: Run, kind: str, offered: Collection[str], *, attempt: int)
     Only at the first attempt, and only one that the browser has: whatever comes after a failure is its
     own choice again.
     """
-    if attempt > 1 or not run.selection:
+    taken = None if attempt > 1 else taken_of(run)
+    if taken is None:
         return ""
-    chosen = str(run.selection["platforms"].get(kind, ""))
+    chosen = taken.platforms.get(kind, "")
     return chosen if chosen in offered else ""
 
 

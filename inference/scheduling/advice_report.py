@@ -6,10 +6,10 @@ from collections import defaultdict
 from datetime import timedelta
 
 import numpy as np
-from django.utils import timezone
 
+from browsers import clock
 from browsers.models import Browser
-from inference.core.exploration import Arm
+from inference.core.exploration import Arm, Taken
 from inference.core.regret import Outcome, Regret, regret
 from inference.documents import JsonObject
 from inference.models import Attempt
@@ -22,7 +22,7 @@ def regrets(*, model: str | None = None, days: float = 7.0) -> list[JsonObject]:
     rows = Attempt.objects.filter(
         outcome=Ended.SUCCEEDED, number=1, warm=True, compute_ms__gt=0,
         shard__run__selection__isnull=False,
-        finished_at__gte=timezone.now() - timedelta(days=days),
+        finished_at__gte=clock.now() - timedelta(days=days),
     )  # fmt: skip
     if model is not None:
         rows = rows.filter(shard__run__model__name=model)
@@ -33,8 +33,9 @@ def regrets(*, model: str | None = None, days: float = 7.0) -> list[JsonObject]:
     ):
         arm = Arm(kinds.get(browser, ""), backend)
         # Sent elsewhere for the load's sake: not what the propensity is of.
-        if arm == Arm(selected["browser"], selected["platform"]):
-            groups[name, plan].append(Outcome(arm, selected["propensity"], took))
+        chosen = Taken.from_json(selected)
+        if arm == chosen.arm:
+            groups[name, plan].append(Outcome(arm, chosen.propensity, took))
     return [
         _shown(name, plan, regret(outcomes, np.random.default_rng(0)))
         for (name, plan), outcomes in sorted(groups.items())

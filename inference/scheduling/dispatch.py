@@ -23,6 +23,7 @@ from kombu.exceptions import KombuError
 from browsers.core.failures import Category, Retry
 from browsers.queues import CONTROL_QUEUE, queue_of
 from browsers.redis import client
+from inference.core.exploration import Taken
 from inference.core.lifecycle import UNDER_WAY
 from inference.core.placement import (
     BrowserView,
@@ -83,11 +84,11 @@ def forget_messages(browser_id: str) -> None:
 
 def wishes_of(run: Run, step: PlanStep) -> Wishes:
     """What the run's caller asked for, and what history knows of the step where nothing was asked for."""
-    return advice.advise(asked_of(run), run.model, run.selection, step.work_type)
+    return advice.advise(asked_of(run), run.model, advice.taken_of(run), step.work_type)
 
 
-def select(run: Run, step: PlanStep, pool: Sequence[BrowserView]) -> JsonObject | None:
-    """What history or exploration decides for a whole run; see `selection.select`."""
+def select(run: Run, step: PlanStep, pool: Sequence[BrowserView]) -> Taken | None:
+    """What history or exploration decides for a whole run; see `advice.select`."""
     if not advice.decides(asked_of(run), run.model):
         return None
     view, wishes = shard_view(step), wishes_of(run, step)

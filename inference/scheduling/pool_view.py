@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.utils import timezone
-
+from browsers import clock
 from browsers.models import Browser, BrowserState, DrainKind
 from browsers.state.live import LiveBrowser, living_meanwhile
 from inference.core.placement import BackendView, BrowserView
@@ -49,7 +47,7 @@ def absent(pool: Iterable[BrowserView], *, hoped_for: bool = False) -> list[Brow
 
     One in quarantine is not; with `hoped_for` one that the pool put there is, for its worker goes on trying.
     """
-    long_ago = timezone.now() - _COMES_BACK_WITHIN
+    long_ago = clock.now() - _COMES_BACK_WITHIN
     rows = Browser.objects.exclude(state=BrowserState.STOPPED, state_changed_at__lt=long_ago)
     given_up = [DrainKind.QUARANTINED, *([] if hoped_for else [DrainKind.GIVEN_UP])]
     rows = rows.exclude(drain_kind__in=given_up)
@@ -76,7 +74,7 @@ def get_browser(browser_id: str) -> Browser:
 
 
 def _view(live: LiveBrowser, waiting: int) -> BrowserView:
-    now = time.time()
+    now = clock.unix()
     return BrowserView(
         id=live.id,
         kind=live.kind,

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from kombu.exceptions import KombuError
 
+from browsers import clock
 from browsers.queues import queue_of
 from browsers.state.live import LiveBrowser, living
 from inference.core.placement import BrowserView, NoBrowser, ShardView, Wishes, candidates
@@ -78,7 +79,7 @@ class Standbys:
 
 def holder(browser: LiveBrowser, waiting: int) -> Holder:
     """A browser of the pool as standbys see it; `waiting`: shards and texts' stages that wait or run."""
-    closed = browser.breakers.state(time.time()).value == "closed"
+    closed = browser.breakers.state(clock.unix()).value == "closed"
     return Holder(
         id=browser.id,
         trusted=browser.state == "ready" and closed,

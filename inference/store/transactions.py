@@ -6,8 +6,9 @@ many: what two of them decide from what they read must be kept apart by a lock, 
 1. `of_run`     whoever moves steps of a run, or ends it, holds the run's row: what it reads of the run's
                 steps is how they are. Every `Attempt` is written under it, too, which `outbox` builds on.
 2. `alone`      whoever counts or looks before it writes holds a lock of that name.
-3. `repeated`   a transaction that the database ended because of another one (a deadlock, a serialization
-                failure) is done again from its start.
+3. `together`   what is written must hold together, or not at all; nobody need be kept from it.
+4. `repeated`   a transaction that the database ended because of another one (a deadlock, a serialization
+                failure) is done again from its start. Each of the above stands in a function that is.
 
 The locks end with the transaction, so that a pooler may give each transaction another connection. Where one
 writer is all there is, none of this costs a statement.
@@ -57,6 +58,13 @@ def alone(name: str) -> Iterator[None]:
     with transaction.atomic():
         if _has_many_writers():
             _execute(_LOCK_NAME, zlib.crc32(f"webpool:{name}".encode()))
+        yield
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A transaction beside which others may run."""
+    with transaction.atomic():
         yield
 
 

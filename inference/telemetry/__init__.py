@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from django.utils import timezone
-
+from browsers import clock
 from browsers.connections import connection_facts, resident_models
 from browsers.machine import machine_facts, redis_facts
 from browsers.models import Browser
@@ -32,7 +31,7 @@ def telemetry(
     `connections`: every browser. `breakers`: those of every browser. `models`: what is loaded where.
     Keys that were not asked for are left out.
     """
-    now = now or timezone.now()
+    now = now or clock.now()
     living = living_or_unknown()
     ids = list(Browser.objects.order_by("pk").values_list("pk", flat=True))
     queues = [CONTROL_QUEUE, HISTORY_QUEUE, *(queue_of(browser_id) for browser_id in ids)]

@@ -10,6 +10,7 @@ from typing import Final
 
 from django.utils import timezone
 
+from browsers import clock
 from browsers.core.quantiles import quantiles
 from browsers.models import Browser, Incident
 from history.charts import minutes
@@ -31,7 +32,7 @@ def pictures(*, most: int = _AT_MOST) -> JsonObject:
     Args:
         most: rows that are looked at, the latest first; with more the pictures show less than an hour.
     """
-    now = timezone.now()
+    now = clock.now()
     ended = _ended(now - _WINDOW, most)
     span = _span(now, ended, most)
     return {

@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from django.utils import timezone
-
+from browsers import clock
 from browsers.connections import connection_facts
 from browsers.models import Browser, BrowserState, DrainKind, Incident
 from browsers.state.breakers import describe
@@ -26,7 +25,7 @@ _RECENT = timedelta(hours=1)
 
 def pool_now() -> JsonObject:
     """Template context: `browsers`, `incidents`, `runs`, counts of models and active runs."""
-    now = timezone.now()
+    now = clock.now()
     known = living_or_unknown()
     rows = {row.pk: row for row in Browser.objects.all()}
     names = file_names({sha for live in (known or {}).values() for sha in live.loaded})

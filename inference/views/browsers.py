@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import redis.exceptions
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics
@@ -11,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from browsers import clock
 from browsers.models import Browser
 from browsers.state import breakers
 from inference import auth
@@ -65,4 +64,4 @@ class BreakerReset(Door, APIView):
             raise Unavailable(
                 f"Redis does not answer ({error}); the breakers are as before"
             ) from error
-        return Response(breakers.describe(breakers.CLOSED, time.time()))
+        return Response(breakers.describe(breakers.CLOSED, clock.unix()))

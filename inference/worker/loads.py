@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from browsers import clock
 from history import recording
 from history.core.samples import Kind, Observation
 from inference.models import OnnxModel, PlanStep
@@ -27,7 +27,7 @@ def record_load(worker: BrowserWorker, event: LoadEvent) -> None:
                 source="",
                 source_id=0,
                 kind=Kind.LOAD,
-                timestamp=datetime.now(UTC).replace(tzinfo=None),
+                timestamp=clock.now().replace(tzinfo=None),
                 browser=worker.kind,
                 model_type=model_type,
                 model_name=model.name,

@@ -94,7 +94,26 @@ def test_a_chat_that_cannot_be_told(
         (("teller", "--tokens", ",".join(map(str, LONG))), "the prompt has 300 tokens"),
         (("teller", "--tokens", "1,x"), "expected 1,2,3"),
         (("teller", "--tokens", "512"), "expected ids from 0 up to and without 512"),
-        (("teller", "--prompt", "x", "--max-tokens", "0"), "expected at least 1"),
+        (
+            ("teller", "--prompt", "x", "--max-tokens", "0"),
+            "max_tokens: expected a whole number from 1",
+        ),
+        (
+            ("teller", "--prompt", "x", "--temperature", "-1"),
+            "temperature: expected a number from 0 to 2",
+        ),
+        (
+            ("teller", "--prompt", "x", "--top-p", "nan"),
+            "top_p: expected a number from 0 to 1, got nan",
+        ),
+        (("teller", "--prompt", "x", "--seed", "9" * 30), "seed: expected a whole number from -9"),
+        (("teller", "--prompt", "x", "--standbys", "99"), "standbys: expected a whole number"),
+        (("teller", "--prompt", "x", "--shards", "0"), "shards: expected a whole number from 1"),
+        (
+            ("teller", "--prompt", "x", "--platform", "webnn"),
+            "platform: expected one of wasm, webgpu",
+        ),
+        (("teller", "--prompt", "x", "--stop", ""), "stop: expected a text, or a list"),
         (("teller", "--prompt", "x", "--language", "en"), "--language goes with --audio"),
         (("teller", "--audio", __file__), "hears no sound"),
         (("reader", "--audio", __file__), "hears no sound"),

@@ -129,6 +129,14 @@ def plans(model: OnnxModel, given: Mapping[str, Any]) -> str:
     return rest("/api/plans/", {"model": model.name, **given})
 
 
+def attempt(model: OnnxModel, given: Mapping[str, Any]) -> str:
+    form = {name: written(value) for name, value in given.items()}
+    tensors = json.dumps({"x": rows(2).tolist()})
+    path = f"/api/models/{model.name}/try/"
+    answer = Client(headers={"host": "localhost"}).post(path, {"tensors": tensors, **form})
+    return str(answer.json().get("error", "")) if answer.status_code >= 400 else ""
+
+
 def command(*words: str) -> str:
     try:
         call_command(*words)
@@ -203,6 +211,7 @@ def doors(tmp_path: Path, staff: Client) -> dict[str, tuple[Door, Ask]]:
         "POST /api/batches/": (Door.JOBS, lambda m, given: batch_upload(m, given, tmp_path)),
         "admin": (Door.JOBS, lambda m, given: admin_form(m, given, tmp_path, staff)),
         "plan": (Door.PLANS, plan),
+        "POST …/try/": (Door.TRY, attempt),
         "POST /api/plans/": (Door.PLANS, plans),
         "get_model": (Door.PREFERENCES, lambda m, given: python(lambda: preferences(given))),
         "ModelShardingManager": (
@@ -219,12 +228,12 @@ def as_manager(given: Mapping[str, Any]) -> dict[str, Any]:
 
 DOORS = (
     "/v2/", "POST /api/runs/", "infer", "run_batch", "POST /api/batches/", "admin", "plan",
-    "POST /api/plans/", "get_model", "ModelShardingManager",
+    "POST /api/plans/", "POST …/try/", "get_model", "ModelShardingManager",
 )  # fmt: skip
 
 
-# Their options are listed to whoever uses them: no other name can be sent.
-LISTED = ("infer", "run_batch", "plan", "admin")
+# Their options are listed to whoever uses them: no other name can be sent, or it is a part of theirs.
+LISTED = ("infer", "run_batch", "plan", "admin", "POST …/try/")
 
 
 def taken(door: Door) -> list[Option]:

@@ -12,6 +12,7 @@ from history.core.configuration import optimized_config, published
 from history.core.recommendations import Basis, from_measurements
 from history.core.series import Arm, Series
 from history.models import BrowserRecommendation, CapabilityScore
+from inference.core.exploration import Taken
 from inference.core.placement import BackendView, BrowserView, ShardView, Wishes, candidates
 from inference.models import OnnxModel, Run
 from inference.scheduling import advice
@@ -101,16 +102,17 @@ def test_a_share_explores_and_says_with_which_probability(settings) -> None:
     settings.WEBPOOL_EXPLORE_SHARE = 1.0
     _publish([series(_noisy(10, 1), "chromium"), series(_noisy(10, 2), "firefox")])
     taken = [advice.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0]) for _ in range(400)]
-    kinds = [one["browser"] for one in taken if one]
+    kinds = [one.arm.kind for one in taken if one]
     assert len(kinds) == 400
     for kind in ("chromium", "firefox"):
-        (chance,) = {one["propensity"] for one in taken if one and one["browser"] == kind}
+        (chance,) = {one.propensity for one in taken if one and one.arm.kind == kind}
         assert kinds.count(kind) / 400 == pytest.approx(chance, abs=0.1)
-    explored = next(one for one in taken if one and one["by"] == "explore")
+    explored = next(one for one in taken if one and one.explores)
     wishes = advice.advise(Wishes(), _MODEL, explored)
     found = candidates(_SHARD, POOL, wishes, avoid={}, refused={}, used={})
     assert found[0].browser == "firefox-1"
-    run = Run(selection=explored)
+    assert Taken.from_json(explored.to_json()) == explored
+    run = Run(selection=explored.to_json())
     assert advice.platform_for(run, "firefox", ["wasm"], attempt=1) == "wasm"
     assert advice.platform_for(run, "firefox", ["webgpu"], attempt=1) == ""
     assert advice.platform_for(run, "firefox", ["wasm"], attempt=2) == ""
@@ -130,7 +132,7 @@ def test_what_must_not_explore_does_not(settings) -> None:
     for _ in range(20):
         critical = advice.select(_MODEL, _SHARD, POOL, Wishes(critical=True), POOL[0])
         assert critical is not None
-        assert critical["by"] == "history"
+        assert not critical.explores
         assert advice.select(_MODEL, _SHARD, POOL, Wishes(platform="wasm"), POOL[0]) is None
 
 
@@ -145,7 +147,7 @@ def test_the_backend_that_was_faster_is_applied_and_the_rest_is_left_out_with_re
     ])  # fmt: skip
     found = advice.select(_MODEL, _SHARD, POOL, Wishes(), POOL[0])
     assert found is not None
-    assert found["platforms"] == {"chromium": "webgpu"}
+    assert found.platforms == {"chromium": "webgpu"}
     config = BrowserRecommendation.objects.get().config
     assert config["applied"]["platform"] == {"value": "webgpu", "basis": "measured", "samples": 40}
     assert config["applied"]["batch"]["value"] is None, "one size was measured"

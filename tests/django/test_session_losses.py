@@ -12,6 +12,7 @@ import pytest
 from browsers.core.failures import Category
 from browsers.redis import client
 from browsers.state import live
+from inference.core.generation import control
 from inference.core.generation.asked import Ended, Ending, Paused, Resumed, TokenWritten
 from inference.generation import endings, frames, recovery, serving, streams
 from inference.generation.streams import Said
@@ -166,7 +167,7 @@ def test_a_browser_with_other_work_is_given_more_time(writer: OnnxModel) -> None
 
 def test_what_a_watcher_died_of_is_heard_by_the_next(writer: OnnxModel) -> None:
     session = begin(writer)
-    streams.tell_lost(str(session.pk), 1, 1, Category.BROWSER_CRASH, "it died")
+    streams.tell_control(control.Lost(str(session.pk), 1, 1, Category.BROWSER_CRASH, "it died"))
     client().lmove(streams.TOLD, streams.HEARING, "RIGHT", "LEFT")  # and is killed
     Watcher().turn()
     assert stages(session) == [("a", 1), ("c", 2)]

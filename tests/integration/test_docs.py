@@ -1,83 +1,70 @@
-"""docs/tasks.md does what it says: every snippet is run, part by part, as a reader would."""
+"""README and docs do what they say: every snippet is run, part by part, as a reader would."""
 
 from __future__ import annotations
 
 import json
-import wave
-from collections.abc import Callable
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from PIL import Image
 
-from inference.zoo import minilm, vit, whisper
-from inference.zoo.families import FAMILIES
-from tests.support import small_models
+from tests.support import prepared
 from tests.support.doors import JSON, send
-from tests.support.shared import ROOT
-from tests.support.snippets import parts, run
+from tests.support.snippets import PAGES, Snippet, parts, run
 from tests.support.stack import RunningStack
 
-PARTS = parts(ROOT / "docs" / "tasks.md")
-RUNS = [name for name, snippets in PARTS.items() if any(s.runs for s in snippets)]
+SNIPPETS = [each for page in PAGES for found in parts(page).values() for each in found]
+_RUN = ("sh", "python", "js")
+# What reads it is tests/django/test_documented.py, too; a block of no kind is what a command printed.
+_READ = ("json", "nginx", "")
+_PARTS = list(dict.fromkeys((each.page, each.part) for each in SNIPPETS))
 
 
-def an_export(folder: Path, stack: RunningStack) -> None:
-    (folder / "export").mkdir()
-    tokenizer = minilm.build(folder / "export" / "model.onnx")
-    (folder / "export" / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+def shown() -> Iterator[Any]:
+    """Each part of a page that has something to run."""
+    long = pytest.mark.soak("its commands are run by other tests, and their words are parsed")
+    for page, part in _PARTS:
+        if any(each.kind in _RUN and each.runs for each in of(page, part)):
+            marks = [long] if page == "docs/operations.md" else []
+            yield pytest.param(page, part, marks=marks, id=f"{page}: {part}")
 
 
-def a_picture_and_a_recording(folder: Path, stack: RunningStack) -> None:
-    config = vit.VitConfig(image=32, patch=8)
-    (built,) = FAMILIES["vit"].build(folder, seed=1, config=config)
-    stack.manage("add_model", str(built.path), "--name", "photos", "--type", "vision")
-    pixels = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
-    np.savez(folder / "cat.npz", pixel_values=pixels)
-    with wave.open(str(folder / "hello.wav"), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(np.arange(800, dtype="<i2").tobytes())
+def of(page: str, part: str) -> list[Snippet]:
+    return [each for each in SNIPPETS if (each.page, each.part) == (page, part)]
 
 
-def a_model_of_pictures(folder: Path, stack: RunningStack) -> None:
-    (folder / "animals.onnx").write_bytes(small_models.means_of_channels())
-    Image.new("RGB", (64, 48), (200, 100, 50)).save(folder / "cat.jpg")
+@pytest.fixture(scope="module")
+def key(stack: RunningStack) -> str:
+    words = stack.manage("create_api_key", f"reader-{uuid.uuid4().hex[:6]}").stdout.split()
+    return next(word for word in words if word.startswith("wp_"))
 
 
-def a_small_whisper(folder: Path, stack: RunningStack) -> None:
-    config = whisper.WhisperConfig()
-    (folder / "whisper").mkdir()
-    for built in FAMILIES["whisper"].build(folder, seed=1, config=config):
-        model = onnx.load(built.path)
-        for node in model.graph.node:  # as Optimum names it
-            node.input[:] = [{"decoder_input_ids": "input_ids"}.get(i, i) for i in node.input]
-        for port in model.graph.input:
-            port.name = {"decoder_input_ids": "input_ids"}.get(port.name, port.name)
-        onnx.save(model, folder / "whisper" / f"{built.role}_model.onnx")
-    sound = np.random.default_rng(1).standard_normal((1, config.mels, config.frames))
-    np.save(folder / "features.npy", sound.astype(np.float32))
+@pytest.fixture
+def tidy(stack: RunningStack) -> Iterator[None]:
+    """Models that a reader registers are gone afterwards: other parts give other ones the same names."""
+    before = _models(stack)
+    yield
+    for name in sorted(_models(stack) - before):
+        assert send(stack, "DELETE", f"/api/models/{name}/").status == 204
 
 
-PREPARED: dict[str, Callable[[Path, RunningStack], None]] = {
-    "Run my Hugging Face model": an_export,
-    "Give it images and sound": a_picture_and_a_recording,
-    "Write down speech with Whisper": a_small_whisper,
-    "Try a model, and say what it is given": a_model_of_pictures,
-}
+def _models(stack: RunningStack) -> set[str]:
+    listed = send(stack, "GET", "/api/models/?limit=1000").json()
+    return {each["name"] for each in listed["results"]}
 
 
-@pytest.mark.parametrize("part", RUNS)
+@pytest.mark.parametrize(("page", "part"), shown())
 def test_the_snippets_of_a_part_do_what_they_say(
-    stack: RunningStack, tmp_path: Path, part: str
+    stack: RunningStack, tidy: None, key: str, tmp_path: Path, page: str, part: str
 ) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
-    PREPARED.get(part, lambda *_: None)(folder, stack)
-    for snippet in PARTS[part]:
-        if snippet.runs and snippet.kind in ("sh", "python"):
-            print(run(snippet, stack, folder))
+    prepared.PREPARED.get((page, part), prepared.nothing)(folder, stack)
+    for each in of(page, part):
+        if each.runs and each.kind in _RUN:
+            print(run(each, stack, key, folder))
 
 
 def test_the_examples_of_the_schema_are_answered(stack: RunningStack) -> None:
@@ -97,8 +84,8 @@ def test_the_examples_of_the_schema_are_answered(stack: RunningStack) -> None:
 
 
 def test_what_is_not_run_says_why_and_is_the_smaller_part() -> None:
-    snippets = [snippet for found in PARTS.values() for snippet in found]
-    run_here = [snippet for snippet in snippets if snippet.runs]
-    assert len(run_here) > len(snippets) / 2
-    assert set(RUNS) >= PREPARED.keys()
-    assert {snippet.kind for snippet in snippets} == {"sh", "python", "nginx"}
+    run_here = [each for each in SNIPPETS if each.kind in _RUN and each.runs]
+    told = [each for each in SNIPPETS if each.why]
+    assert len(run_here) + len(told) + sum(each.kind in _READ for each in SNIPPETS) == len(SNIPPETS)
+    assert len(run_here) >= 2 * len(told)
+    assert set(_PARTS) >= prepared.PREPARED.keys()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -155,25 +154,3 @@ def test_nothing_is_left_of_a_script_that_was_interrupted_or_killed(
         process.send_signal(end)
         process.wait(60)
     assert not alone.wait_gone(timeout_s=10)
-
-
-DOCUMENTED = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-
-
-def documented() -> Iterator[Any]:
-    """The scripts that README and docs/api.md show for Python."""
-    for page in ("README.md", "docs/api.md"):
-        for number, block in enumerate(DOCUMENTED.findall((ROOT / page).read_text())):
-            if "from inference." in block:
-                yield pytest.param(block, id=f"{page} {number}")
-
-
-@pytest.mark.parametrize("block", list(documented()))
-def test_what_the_documentation_shows_runs(stack: RunningStack, block: str, tmp_path: Path) -> None:
-    (tmp_path / "shown.py").write_text(block)
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "shown.py")], cwd=ROOT,
-        env={**stack.env, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + stack.logs()

@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from browsers.core.failures import Category
+from inference.core.generation import control
 from inference.core.generation.lead import Lead
 from inference.generation import scripts, streams
 from inference.generation.scripts import Call
@@ -99,5 +100,7 @@ class Outcomes:
         self._settled = now = time.monotonic()
         if self.owes and self._lead.is_too_long and now - self._said >= SAY_EVERY_S:
             seconds = self._lead.waits_s
-            streams.tell_ahead(self._session, self._index, self._epoch, position, seconds)
+            streams.tell_control(
+                control.Ahead(self._session, self._index, self._epoch, position, seconds)
+            )
             self._said = now

@@ -7,7 +7,7 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from browsers.core.failures import Category
 from inference.catalog import decoders, registry, texts
@@ -25,11 +25,12 @@ from inference.core.generation.sampled import Sampling
 from inference.core.generation.stages import Decoder
 from inference.core.generation.wording.detokenize import Text
 from inference.core.generation.wording.stops import StopTexts
-from inference.documents import JsonObject
+from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, RunFailed
-from inference.generation import encoding, hearing, placing, report, serving
+from inference.generation import encoding, hearing, report, serving
 from inference.generation.encoding import Encoding
 from inference.management.cli import TypedCommand
+from inference.management.text_options import SAMPLED, add_text_options, read_text_options
 from inference.models import OnnxModel
 from inference.wire.openai.messages import read_messages
 
@@ -44,17 +45,8 @@ class _Options(TypedDict):
     tokens: str | None
     audio: Path | None
     language: str
-    shards: int
-    browsers: str
-    max_tokens: int | None
-    temperature: float
-    top_p: float
-    top_k: int
-    seed: int
     stop: list[str]
-    platform: str
     no_speculation: bool
-    standbys: int
     json: bool
 
 
@@ -85,36 +77,19 @@ class Command(TypedCommand[_Options]):
         parser.add_argument(
             "--language", default="", metavar="NAME", help="what is spoken there, such as en"
         )
-        parser.add_argument(
-            "--shards", type=int, default=0, help="in how many pieces; 0: as few as fit"
+        add_text_options(
+            parser,
+            {
+                "max_tokens": f"missing: {_MOST_TOKENS}, or of what is heard as many as there is room for",
+                "seed": "the same seed gives the same text",
+            },
         )
-        parser.add_argument(
-            "--browsers", default="", metavar="A,B", help="only these ids, kinds, families"
-        )
-        parser.add_argument(
-            "--max-tokens", type=int,
-            help=f"missing: {_MOST_TOKENS}, or of what is heard as many as there is room for",
-        )  # fmt: skip
-        parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest token")
-        parser.add_argument("--top-p", type=float, default=1.0)
-        parser.add_argument("--top-k", type=int, default=0)
-        parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--stop", action="append", default=[], metavar="TEXT")
-        parser.add_argument(
-            "--platform",
-            default="",
-            choices=("", *placing.BACKENDS),
-            help="wasm, unless it is said: its numbers are the same in every browser",
-        )
         parser.add_argument(
             "--no-speculation",
             action="store_true",
             help="one token a step, also where several are likely; the text is the same",
         )
-        parser.add_argument(
-            "--standbys", type=int, default=0, metavar="N",
-            help="in how many more browsers each stage is computed, so that one of them can go on at once",
-        )  # fmt: skip
         parser.add_argument("--json", action="store_true", help="facts of each stage, at the end")
 
     def carry_out(self, options: _Options) -> None:
@@ -230,23 +205,18 @@ def _heard(model: OnnxModel, decoder: Decoder, file: Path, options: _Options) ->
 
 
 def _asked(options: _Options, prompt: Sequence[int], most: int = _MOST_TOKENS) -> Asked:
-    sampling = Sampling(
-        temperature=options["temperature"],
-        top_p=options["top_p"],
-        top_k=options["top_k"],
-        seed=options["seed"],
-    )
-    given = options["max_tokens"]
+    how = read_text_options(cast("JsonView", options), options["stop"])
+    given = how["max_tokens"]
     return Asked(
         prompt=tuple(prompt),
         max_tokens=most if given is None else given,
-        sampling=sampling,
-        stop=tuple(options["stop"]),
-        shards=options["shards"],
-        browsers=tuple(name for name in options["browsers"].split(",") if name),
-        backend=options["platform"],
+        sampling=Sampling(**{name: how[name] for name in SAMPLED}),
+        stop=how["stop"],
+        shards=how["shards"] or 0,
+        browsers=how["browsers"],
+        backend=how["platform"],
         speculation=not options["no_speculation"],
-        standbys=options["standbys"],
+        standbys=how["standbys"],
     )
 
 

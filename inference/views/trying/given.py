@@ -12,13 +12,13 @@ from inference.core import expectations
 from inference.core.expectations import BadExpectations, Picture
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
-from inference.runs.options import Door, parse_options
+from inference.runs.options import Door, options_of, parse_options
 from inference.trying.fields import Field, Kind
 from inference.trying.inputs import Given
 
 _TENSORS = "tensors"
 _SIZES = ("width", "height")
-_WISHES = ("browsers", "platform", "strategy", "shards")
+_WISHES = tuple(option.name for option in options_of(Door.TRY))
 _OF_THE_PAGE = ("csrfmiddlewaretoken", "example")
 
 
@@ -39,7 +39,7 @@ def given_of(
             forms[field.name] = form
     wishes = {name: posted[name] for name in _WISHES if posted.get(name)}
     texts = [text for text in posted.getlist("text") if text]
-    return Given(texts, dropped, tensors, forms), parse_options(wishes, Door.JOBS)
+    return Given(texts, dropped, tensors, forms), parse_options(wishes, Door.TRY)
 
 
 def pasted(posted: QueryDict) -> str:

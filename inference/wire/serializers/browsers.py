@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from browsers import clock
 from browsers.connections import loaded_models
 from browsers.models import Browser, Incident
 from browsers.state import breakers
@@ -77,7 +77,7 @@ def live_facts(live: LiveBrowser | None, names: Mapping[str, str]) -> JsonObject
         return None
     return {
         "state": live.state,
-        "heartbeat_age_ms": max(0.0, (time.time() - live.heartbeat) * 1000),
+        "heartbeat_age_ms": max(0.0, (clock.unix() - live.heartbeat) * 1000),
         "memory_mb": live.memory_mb,
         "page_mb": live.page_mb,
         "js_heap_mb": live.js_heap_mb,
@@ -131,7 +131,7 @@ class BrowserSerializer(serializers.ModelSerializer[Browser]):
     @extend_schema_field(BreakersSerializer(allow_null=True))
     def get_breaker(self, row: Browser) -> JsonObject | None:
         known = self.context["breakers"]
-        return None if known is None else breakers.describe(known[row.pk], time.time())
+        return None if known is None else breakers.describe(known[row.pk], clock.unix())
 
     @extend_schema_field(LiveSerializer(allow_null=True))
     def get_live(self, row: Browser) -> JsonObject | None:
