@@ -18,8 +18,8 @@ from inference.errors import InvalidRequest, UnknownModel
 from inference.models import ModelType, OnnxModel, PlanStep
 from inference.store import transactions
 from inference.store.files import files_dir, keep, made_files, path_of
-from inference.store.running import rows
-from inference.store.statements import Ask, read_sql
+from inference.store.sql.running import rows
+from inference.store.sql.statements import Ask, read_sql
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _TAKEN = {"stats": "/v2/models/stats tells the statistics of all models"}

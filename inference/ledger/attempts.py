@@ -8,7 +8,7 @@ from datetime import datetime
 
 from inference.models import Attempt, Outcome, RunStep
 from inference.store.paths import without_paths
-from inference.store.statements import Insert
+from inference.store.sql.statements import Insert
 
 _INSERT = Insert(Attempt)
 

@@ -17,7 +17,7 @@ from inference.core.lifecycle import STEP, StepState
 from inference.models import PlanStep, Redundancy, Run, RunStep
 from inference.store import step_moves
 from inference.store.inputs import inputs_of
-from inference.store.statements import Select, Values
+from inference.store.sql.statements import Select, Values
 from inference.store.tensors import TensorRef, refs_of
 
 _RUN = Select(Run, ("id",))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from inference.models import Run, RunStep, StepKind, StepState
-from inference.store.statements import Ask
+from inference.store.sql.statements import Ask
 
 _DUE = Ask("due_runs", Run, ("deadline_at", "created_at"))
 _OPEN = Ask("open_steps", RunStep, ("queued_at",))

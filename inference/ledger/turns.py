@@ -18,8 +18,8 @@ from django.db import connection
 from inference.core.turns import Turns
 from inference.ledger import claims
 from inference.models import Run, RunStep
-from inference.store.running import rows
-from inference.store.statements import Select, read_sql
+from inference.store.sql.running import rows
+from inference.store.sql.statements import Select, read_sql
 
 _RUN = Select(Run, ("id",))
 # Each time somebody else may be faster: another worker that holds the browser's queue, a caller who cancels.

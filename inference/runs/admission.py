@@ -11,8 +11,8 @@ from django.db.models import Min
 from browsers import clock
 from inference.errors import Busy
 from inference.models import Run
-from inference.store.running import rows
-from inference.store.statements import read_sql
+from inference.store.sql.running import rows
+from inference.store.sql.statements import read_sql
 
 _ACTIVE = read_sql("active_runs")
 _WINDOW = timedelta(seconds=30)

@@ -24,7 +24,7 @@ from inference.models import (
     RunStep,
 )
 from inference.store import tensors, wakeups
-from inference.store.statements import Ask
+from inference.store.sql.statements import Ask
 from inference.store.tensors import TensorRef, WireTensor
 
 # Who ends a run wakes its waiters, and the sweep wakes those it finds unheard; this is behind both.

@@ -37,7 +37,7 @@ from inference.runs.requests import RunRequest, plan_for, pool_for, resolve
 from inference.scheduling import dispatch
 from inference.store import tensors, transactions, wakeups
 from inference.store.inputs import to_json
-from inference.store.statements import Insert
+from inference.store.sql.statements import Insert
 from inference.store.tensors import WireTensor
 
 _RUN, _STEPS = Insert(Run), Insert(RunStep)

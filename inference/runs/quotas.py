@@ -13,8 +13,8 @@ from inference.core.tenants import BATCH, is_counted, is_of_batch
 from inference.errors import Busy
 from inference.models import Comparison, Redundancy, Run
 from inference.models.batches import BatchJob
-from inference.store.running import rows
-from inference.store.statements import read_sql
+from inference.store.sql.running import rows
+from inference.store.sql.statements import read_sql
 
 _ACTIVE, _OF_BATCHES = read_sql("tenant_runs"), read_sql("batch_runs")
 COME_BACK_S = 5.0

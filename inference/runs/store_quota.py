@@ -21,8 +21,8 @@ from inference.errors import Busy
 from inference.models import Run
 from inference.runs.quotas import COME_BACK_S
 from inference.store.inputs import refs_in
-from inference.store.running import rows
-from inference.store.statements import read_sql
+from inference.store.sql.running import rows
+from inference.store.sql.statements import read_sql
 
 LARGE = 2**20
 """From so many bytes on, to ask the store how it stands takes no time beside storing them."""

@@ -12,8 +12,8 @@ from browsers.state.live import LiveBrowser, living_meanwhile
 from inference.core.placement import BackendView, BrowserView
 from inference.errors import UnknownBrowser
 from inference.models import GenerationStage, GenerationStandby, SessionState
-from inference.store.running import rows
-from inference.store.statements import read_sql
+from inference.store.sql.running import rows
+from inference.store.sql.statements import read_sql
 
 _OUTSTANDING = read_sql("outstanding")
 # A browser that was stopped on purpose is perhaps being restarted: for so long it is waited for.

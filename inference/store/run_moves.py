@@ -13,7 +13,7 @@ from inference.core.lifecycle import RUN_CANCEL, RUN_FAIL, RUN_SUCCEED, Move, Ru
 from inference.documents import JsonView
 from inference.models import Run
 from inference.store.paths import without_paths
-from inference.store.statements import Update
+from inference.store.sql.statements import Update
 from inference.store.wakeups import Ending
 
 

@@ -34,7 +34,7 @@ from inference.documents import JsonView
 from inference.models import RunStep
 from inference.store import doubts
 from inference.store.doubts import Doubt
-from inference.store.statements import Condition, Select, Update, condition_sql, read_sql
+from inference.store.sql.statements import Condition, Select, Update, condition_sql, read_sql
 
 _RAISED = "fence + 1"
 

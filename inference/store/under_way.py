@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inference.store.running import rows
-from inference.store.statements import read_sql
+from inference.store.sql.running import rows
+from inference.store.sql.statements import read_sql
 
 _UNDER_WAY = read_sql("under_way")
 

@@ -10,7 +10,7 @@ from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
 from inference.models import ApiKey
-from inference.store.running import changed, rows
+from inference.store.sql.running import changed, rows
 
 pytestmark = pytest.mark.usefixtures("clean", "no_keys")
 _AGAIN = "INSERT INTO inference_apikey SELECT * FROM inference_apikey WHERE name = %s"

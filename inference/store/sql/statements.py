@@ -20,7 +20,7 @@ from django.db import connection, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from inference.documents import JsonView
-from inference.store.running import changed, rows
+from inference.store.sql.running import changed, rows
 
 M = TypeVar("M", bound=models.Model)
 Field: TypeAlias = "models.Field[Any, Any]"
@@ -29,7 +29,7 @@ Parameters: TypeAlias = list[Any]
 _Prepare: TypeAlias = Callable[[object, BaseDatabaseWrapper], object]
 # What a column must be: an SQL expression, one of several words, or None: as given at the call.
 Condition = str | tuple[str, ...] | None
-_FOLDER = Path(__file__).parent / "sql"
+_FOLDER = Path(__file__).parent
 _SAMPLES = ("", "a", 0, 1, 0.5, False, True, None)
 
 
