@@ -46,6 +46,7 @@ UPLOAD_LIMIT = "WEBPOOL_MAX_UPLOAD_MB"
 _WORTH_COMPRESSING_BYTES = 1024
 _CHUNK_BYTES = 2**20
 _MOST_DIGITS = 20  # of a length in bytes
+_MOST_WHY = 8000  # characters of a refusal
 _WBITS = {"gzip": 31, "deflate": 15}
 
 
@@ -81,7 +82,12 @@ def error_document(error: WebpoolError) -> JsonObject:
 
 
 def sayable(text: str) -> str:
-    """The text in UTF-8, whatever a caller sent that it repeats, and without the server's own paths."""
+    """The text in UTF-8, whatever a caller sent that it repeats, and without the server's own paths.
+
+    What is longer than anybody reads is cut: a caller's own megabytes are not sent back.
+    """
+    if len(text) > _MOST_WHY:
+        text = f"{text[:_MOST_WHY]}…"
     return without_paths(text).encode("utf-8", "backslashreplace").decode()
 
 
