@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import uuid
 from collections.abc import Callable, Iterator
@@ -194,6 +195,15 @@ _TEXTS = {
     "inputs": [{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}],
     "parameters": {"strict": True},
 }
+
+
+def test_a_refusal_does_not_send_back_a_callers_own_megabyte(models: dict[str, str]) -> None:
+    for field in ("name", "datatype", "shape"):
+        tensor = {"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}
+        body = json.dumps({"inputs": [{**tensor, field: [["x"] * 300] * 300}]}).encode()
+        answered = ask("POST", "/v2/models/told/infer", body)
+        refused_as_v2(answered)
+        assert len(answered.body) < 1000, field
 
 
 def refused_as_v2(answered: Answered) -> None:

@@ -126,8 +126,8 @@ def test_messages_without_tensors_are_small(channel: Any, said: Any) -> None:
 def test_a_long_refusal_arrives_cut(
     channel: Any, said: Any, asked_model: OnnxModel, letter: str
 ) -> None:
-    tensor = pb.ModelInferRequest.InferInputTensor(name=letter * 20_000, datatype="X")
-    message = pb.ModelInferRequest(model_name=asked_model.name, inputs=[tensor])
+    output = pb.ModelInferRequest.InferRequestedOutputTensor(name=letter * 20_000)
+    message = pb.ModelInferRequest(model_name=asked_model.name, outputs=[output])
     code, why = Call(channel, "ModelInfer", said).send(message).refused()
     assert (code, letter * 500 in why) == (grpc.StatusCode.INVALID_ARGUMENT, True)
     assert len(why) <= 4096 + 3

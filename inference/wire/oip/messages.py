@@ -71,7 +71,7 @@ def to_body(request: Message) -> tuple[bytes, int]:
     for number, tensor in enumerate(request.inputs):
         if raw and tensor.HasField("contents"):
             raise InvalidRequest(
-                f"input {tensor.name!r}: expected contents or raw_input_contents, got both"
+                f"input {tensor.name!r:.200}: expected contents or raw_input_contents, got both"
             )
         entry, blob = _input(tensor, raw[number] if raw else None)
         entries.append(entry)
@@ -144,7 +144,7 @@ def _values(parameters: Mapping[str, Message]) -> dict[str, type_of_parameter]:
     for name, parameter in parameters.items():
         choice = parameter.WhichOneof("parameter_choice")
         if choice is None:
-            raise InvalidRequest(f"parameter {name!r}: expected a value, got none")
+            raise InvalidRequest(f"parameter {name!r:.200}: expected a value, got none")
         found[name] = getattr(parameter, choice)
     return found
 

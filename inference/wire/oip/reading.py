@@ -68,7 +68,7 @@ def decode_request(
     by_default = parameters.pop("binary_data_output", False)
     if not isinstance(by_default, bool):
         raise InvalidRequest(
-            f"parameter binary_data_output: expected true or false, got {by_default!r}"
+            f"parameter binary_data_output: expected true or false, got {by_default!r:.200}"
         )
     request_id = document.get("id")
     if request_id is not None and not isinstance(request_id, str):
@@ -101,12 +101,12 @@ def _inputs(entries: list[object], view: memoryview, at: int) -> tuple[tuple[Wir
             raise InvalidRequest(f"'inputs': expected objects, got {kind_of(entry)}")
         name, dtype, shape = declared(entry)
         if name in names:
-            raise InvalidRequest(f"input {name!r} is given twice")
+            raise InvalidRequest(f"input {name!r:.200} is given twice")
         names.add(name)
-        size = _binary_size(name, _parameters(entry, f"input {name!r}"))
+        size = _binary_size(name, _parameters(entry, f"input {name!r:.200}"))
         if (size is None) == ("data" not in entry):
             raise InvalidRequest(
-                f"input {name!r}: expected either 'data' or the parameter 'binary_data_size', got "
+                f"input {name!r:.200}: expected either 'data' or the parameter 'binary_data_size', got "
                 + ("neither" if size is None else "both")
             )
         if size is None:
@@ -114,7 +114,7 @@ def _inputs(entries: list[object], view: memoryview, at: int) -> tuple[tuple[Wir
             continue
         if size > len(view) - at:
             raise InvalidRequest(
-                f"input {name!r}: binary_data_size is {size} bytes, but only {len(view) - at} follow "
+                f"input {name!r:.200}: binary_data_size is {size} bytes, but only {len(view) - at} follow "
                 f"(the body has {len(view)} bytes); check binary_data_size and {HEADER_LENGTH}"
             )
         tensors.append(from_binary(name, dtype, shape, view[at : at + size]))
@@ -131,12 +131,12 @@ def _parameters(entry: JsonView, where: str) -> dict[str, type_of_parameter]:
     for key, value in parameters.items():
         if not isinstance(value, (str, int, float, bool)):
             raise InvalidRequest(
-                f"parameter {key!r} of {where}: expected a string, a number or true/false, got "
+                f"parameter {key!r:.200} of {where}: expected a string, a number or true/false, got "
                 f"{kind_of(value)}"
             )
         if key.startswith("shared_memory"):
             raise InvalidRequest(
-                f"parameter {key!r} of {where}: shared memory is not supported; send the tensor in the body"
+                f"parameter {key!r:.99} of {where}: shared memory is not supported; send it in the body"
             )
     return dict(parameters)
 
@@ -147,7 +147,7 @@ def _binary_size(name: str, parameters: Mapping[str, type_of_parameter]) -> int 
         return None
     if type(size) is not int or size < 0:
         raise InvalidRequest(
-            f"input {name!r}: binary_data_size: expected a number of bytes, got {size!r}"
+            f"input {name!r:.200}: binary_data_size: expected a number of bytes, got {size!r:.200}"
         )
     return size
 
@@ -163,18 +163,18 @@ def _output_wishes(document: JsonView) -> tuple[OutputWish, ...]:
         if not isinstance(name, str) or not name:
             raise InvalidRequest("'outputs': expected objects with a name")
         if name in names:
-            raise InvalidRequest(f"output {name!r} is asked for twice")
+            raise InvalidRequest(f"output {name!r:.200} is asked for twice")
         names.add(name)
-        parameters = _parameters(entry, f"output {name!r}")
+        parameters = _parameters(entry, f"output {name!r:.200}")
         if parameters.get("classification"):
             raise InvalidRequest(
-                f"output {name!r}: the classification extension is not supported; ask for the tensor and "
+                f"output {name!r:.99}: the classification extension is not supported; ask for the tensor and "
                 "take its largest elements"
             )
         binary = parameters.get("binary_data")
         if binary is not None and not isinstance(binary, bool):
             raise InvalidRequest(
-                f"output {name!r}: binary_data: expected true or false, got {binary!r}"
+                f"output {name!r:.200}: binary_data: expected true or false, got {binary!r:.200}"
             )
         wishes.append(OutputWish(name, binary))
     return tuple(wishes)

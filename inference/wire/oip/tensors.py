@@ -43,16 +43,16 @@ def declared(entry: JsonView) -> tuple[str, str, tuple[int, ...]]:
     """
     name = entry.get("name")
     if not isinstance(name, str) or not name:
-        raise InvalidRequest(f"'inputs': expected a name for each tensor, got {name!r}")
+        raise InvalidRequest(f"'inputs': expected a name for each tensor, got {name!r:.200}")
     datatype = entry.get("datatype")
     if datatype == "BF16":
         raise InvalidRequest(
-            f"input {name!r}: BF16 is not supported, browsers compute in FP32 and FP16; send the "
+            f"input {name!r:.200}: BF16 is not supported, browsers compute in FP32 and FP16; send the "
             "datatype that the model's metadata names"
         )
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise InvalidRequest(
-            f"input {name!r}: expected a datatype among {', '.join(DATATYPES)}, got {datatype!r}"
+            f"input {name!r:.200}: expected a datatype among {', '.join(DATATYPES)}, got {datatype!r:.200}"
         )
     return name, DATATYPES[datatype], _shape(name, entry.get("shape"))
 
@@ -61,12 +61,12 @@ def _shape(name: str, shape: Any) -> tuple[int, ...]:
     fits = isinstance(shape, list) and len(shape) <= MAX_RANK
     if not fits or any(type(dim) is not int or not 0 <= dim <= _LONGEST for dim in shape):
         raise InvalidRequest(
-            f"input {name!r}: expected a shape of at most {MAX_RANK} whole numbers from 0 to {_LONGEST}, "
+            f"input {name!r:.99}: expected a shape of at most {MAX_RANK} whole numbers from 0 to {_LONGEST}, "
             f"such as [1, 128], got {shape!r:.100}"
         )
     if math.prod(dim for dim in shape if dim) > _MOST_ELEMENTS:
         raise InvalidRequest(
-            f"input {name!r}: expected a shape of at most {_MOST_ELEMENTS} elements, got {shape!r:.100}"
+            f"input {name!r:.200}: expected a shape of at most {_MOST_ELEMENTS} elements, got {shape!r:.100}"
         )
     return tuple(shape)
 
@@ -80,7 +80,7 @@ def from_json(name: str, dtype: str, shape: tuple[int, ...], data: Any) -> WireT
     array = array_of(name, data, dtype, json=True)
     if not _fits(array.shape, shape):
         raise InvalidRequest(
-            f"input {name!r}: expected {math.prod(shape)} elements, flat or nested as {list(shape)}, got "
+            f"input {name!r:.99}: expected {math.prod(shape)} elements, flat or nested as {list(shape)}, got "
             f"data of shape {list(array.shape)}"
         )
     return encode_array(name, array.reshape(shape))
@@ -106,7 +106,7 @@ def from_binary(name: str, dtype: str, shape: tuple[int, ...], data: memoryview)
     expected = math.prod(shape) * np.dtype(dtype).itemsize
     if len(data) != expected:
         raise InvalidRequest(
-            f"input {name!r}: {NAMES[dtype]} of shape {list(shape)} is {expected} bytes, got {len(data)}"
+            f"input {name!r:.200}: {NAMES[dtype]} of shape {list(shape)} is {expected} bytes, got {len(data)}"
         )
     if dtype == "bool":
         _check_bools(name, shape, data)
@@ -119,7 +119,7 @@ def _check_bools(name: str, shape: tuple[int, ...], data: memoryview) -> None:
         index = int(np.argmax(values > 1))
         at = Nested([], shape).position(index)
         raise InvalidRequest(
-            f"input {name!r}: expected bytes 0 or 1 for BOOL, got {values[index]} at {list(at)}"
+            f"input {name!r:.200}: expected bytes 0 or 1 for BOOL, got {values[index]} at {list(at)}"
         )
 
 
@@ -127,10 +127,10 @@ def _check_strings(name: str, shape: tuple[int, ...], data: memoryview) -> None:
     try:
         texts = [bytes(element) for element in string_elements(data)]
     except InvalidInput as error:
-        raise InvalidRequest(f"input {name!r}: {error}") from error
+        raise InvalidRequest(f"input {name!r:.200}: {error}") from error
     if len(texts) != math.prod(shape):
         raise InvalidRequest(
-            f"input {name!r}: expected {math.prod(shape)} elements of BYTES, got {len(texts)}"
+            f"input {name!r:.200}: expected {math.prod(shape)} elements of BYTES, got {len(texts)}"
         )
     check_texts(name, texts, shape)
 
