@@ -25,7 +25,7 @@ from tests.support import decoders, listeners, small_models
 from tests.support.asgi import Answered, ask
 from tests.support.batches import chain_model
 from tests.support.embedding import embedder
-from tests.support.odd_bodies import WORDS, edited, forms, packed, written
+from tests.support.odd_bodies import WORDS, binary_requests, edited, forms, written
 from tests.support.rpc import listening
 
 T = TypeVar("T")
@@ -226,40 +226,6 @@ def test_odd_documents_for_v2(models: dict[str, str], examples: int) -> None:
     _each(examples, st.one_of(st.tuples(chain, numbers), st.tuples(told, texts)), check)
 
 
-_SIZES = st.sampled_from((0, 1, 8, 15, 16, 17, 2**31, 2**63, 10**30, -1, 0.5, True, "16", None))
-
-
-@st.composite
-def binary_requests(draw: st.DrawFn) -> tuple[bool, bytes, dict[str, str]]:
-    """Whose JSON, sizes and bytes may all say something else."""
-    text = draw(st.booleans())
-    honest = b"\x01\0\0\0a\x01\0\0\0b" if text else struct.pack("<4f", 1, 2, 3, 4)
-    blob = draw(st.one_of(
-        st.just(honest), st.binary(max_size=24), st.just(b"\xff" * 16), st.just(honest * 3), st.just(b"")
-    ))  # fmt: skip
-    size = draw(st.one_of(st.just(len(blob)), _SIZES))
-    tensor = {
-        "name": "x", "datatype": "BYTES" if text else "FP32", "shape": [2] if text else [1, 4],
-        "parameters": {"binary_data_size": size},
-    }  # fmt: skip
-    document = {
-        "inputs": [tensor] * draw(st.sampled_from((1, 1, 1, 2))),
-        "outputs": [{"name": "y"}],
-    }
-    if draw(st.booleans()):
-        document = draw(edited(document, _PARAMETERS))
-    head, headers = draw(written(st.just(document)))
-    length = draw(st.one_of(
-        st.just(str(len(head))), st.integers(-2, 400).map(str),
-        st.sampled_from(("", "9" * 20, "9" * 5000, "+5", "1_0", "\xb2", " 5", "0x10", "1e2")),
-    ))  # fmt: skip
-    body = head + blob
-    if encoding := draw(st.sampled_from(("", "", "", "gzip", "deflate"))):
-        headers["Content-Encoding"] = encoding
-        body = packed(body, encoding)
-    return text, body, {**headers, "Inference-Header-Content-Length": length}
-
-
 @EXAMPLES
 def test_odd_binary_requests_for_v2(models: dict[str, str], examples: int) -> None:
     def check(asked: tuple[bool, bytes, dict[str, str]]) -> None:
@@ -267,7 +233,7 @@ def test_odd_binary_requests_for_v2(models: dict[str, str], examples: int) -> No
         name = "told" if text else models["chain"]
         refused_as_v2(ask("POST", f"/v2/models/{name}/infer", body, headers))
 
-    _each(examples, binary_requests(), check)
+    _each(examples, binary_requests(_PARAMETERS), check)
 
 
 _PATHS = st.sampled_from((

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -162,3 +163,39 @@ def _part(draw: st.DrawFn, boundary: str, name: str, value: Any) -> bytes:
 
 def _bytes(text: str) -> bytes:
     return text.encode(errors="surrogatepass")
+
+
+_SIZES = st.sampled_from((0, 1, 8, 15, 16, 17, 2**31, 2**63, 10**30, -1, 0.5, True, "16", None))
+
+
+@st.composite
+def binary_requests(
+    draw: st.DrawFn, parameters: tuple[str, ...]
+) -> tuple[bool, bytes, dict[str, str]]:
+    """Whose JSON, sizes and bytes may all say something else: whether of texts, body, headers."""
+    text = draw(st.booleans())
+    honest = b"\x01\0\0\0a\x01\0\0\0b" if text else struct.pack("<4f", 1, 2, 3, 4)
+    blob = draw(st.one_of(
+        st.just(honest), st.binary(max_size=24), st.just(b"\xff" * 16), st.just(honest * 3), st.just(b"")
+    ))  # fmt: skip
+    size = draw(st.one_of(st.just(len(blob)), _SIZES))
+    tensor = {
+        "name": "x", "datatype": "BYTES" if text else "FP32", "shape": [2] if text else [1, 4],
+        "parameters": {"binary_data_size": size},
+    }  # fmt: skip
+    document = {
+        "inputs": [tensor] * draw(st.sampled_from((1, 1, 1, 2))),
+        "outputs": [{"name": "y"}],
+    }
+    if draw(st.booleans()):
+        document = draw(edited(document, parameters))
+    head, headers = draw(written(st.just(document)))
+    length = draw(st.one_of(
+        st.just(str(len(head))), st.integers(-2, 400).map(str),
+        st.sampled_from(("", "9" * 20, "9" * 5000, "+5", "1_0", "\xb2", " 5", "0x10", "1e2")),
+    ))  # fmt: skip
+    body = head + blob
+    if encoding := draw(st.sampled_from(("", "", "", "gzip", "deflate"))):
+        headers["Content-Encoding"] = encoding
+        body = packed(body, encoding)
+    return text, body, {**headers, "Inference-Header-Content-Length": length}
