@@ -3,7 +3,8 @@
 What is decided is in core/proofs.py. A backend that the caller named is tried at once, with the inputs that
 were sent; one that would be preferred is tried while the browser is idle, and wasm answers until then. What
 a backend never answered right it computes in an engine of its own: one that stops costs no loaded model.
-A trial that takes down page or browser may be chance the first time; the second time it counts.
+A trial that takes down page or browser may be chance the first time; the second time it counts. So may one
+that breaks wasm, which is asked again at once.
 """
 
 from __future__ import annotations
@@ -301,7 +302,7 @@ class Proving:
     def _answer(
         self, key: ModelKey, inputs: Sequence[WireTensor], deadline: Deadline
     ) -> Sequence[WireTensor]:
-        """What a backend answers to inputs that are known to be good."""
+        """What a backend answers to inputs that are known to be good; asked again after a mishap."""
         known_to_work = key.backend == WASM or ever_right(self._proofs(key.sha256), key.backend)
         try:
             if known_to_work:
@@ -310,9 +311,13 @@ class Proving:
         except (OutOfMemory, FileUnusable):
             raise  # neither says anything of the backend
         except BrowserError as error:
-            self._note_failure(key, error)
+            by_chance = self._may_be_chance(key, error)
+            if not by_chance:
+                self._note_failure(key, error)
             if error.category.distrusted:
                 raise
+            if by_chance:
+                return self._answer(key, inputs, deadline)
             raise Excluded(
                 f"{self._id}: {key.backend} failed at this file when it was tried: {error.message}"
             ) from error
@@ -322,22 +327,24 @@ class Proving:
     ) -> Sequence[WireTensor]:
         return self._residents.run(key, inputs, None, False, deadline, as_use=False).outputs
 
-    def _note_failure(self, key: ModelKey, error: BrowserError) -> None:
-        """Remember a backend that failed at good inputs, unless that may be chance.
+    def _may_be_chance(self, key: ModelKey, error: BrowserError) -> bool:
+        """Whether a failure at good inputs does not count yet: it says nothing of the backend for good.
 
-        What breaks page or browser may be; so may anything inside of wasm, which has no better beside it.
+        What breaks page or browser may be chance; so may anything inside of wasm, the best there is.
         """
-        internal = error.category is Category.INTERNAL
         if error.category.distrusted and key.backend == WASM:
-            return
-        if error.category.distrusted or (internal and key.backend == WASM):
+            return True
+        if error.category.distrusted or (
+            error.category is Category.INTERNAL and key.backend == WASM
+        ):
             self._breakdowns[key.sha256, key.backend] += 1
             late = error.category is Category.TIMEOUT
-            if self._breakdowns[key.sha256, key.backend] <= (
-                _LATE_BY_CHANCE if late else _BY_CHANCE
-            ):
-                return
-        broke = internal or error.category.distrusted
+            by_chance = _LATE_BY_CHANCE if late else _BY_CHANCE
+            return self._breakdowns[key.sha256, key.backend] <= by_chance
+        return False
+
+    def _note_failure(self, key: ModelKey, error: BrowserError) -> None:
+        broke = error.category is Category.INTERNAL or error.category.distrusted
         self._remember(key, ANY_SHAPES, Verdict.BROKE if broke else Verdict.REFUSED, error.message)
 
     # --- what came of it ---
