@@ -369,6 +369,10 @@ class Bridge:
         answer[0]["round_trip_ms"] = (answer[0].pop("arrived") - began) * 1000
         return _answered(answer)
 
+    def forget_engine(self) -> None:
+        """It was replaced, and its connection may not have ended yet; steps wait for the new one's."""
+        self._line.forget()
+
     def step(
         self, op: str, header: Mapping[str, Any], tensors: Sequence[WireTensor], *, timeout_s: float
     ) -> Reply:

@@ -34,6 +34,13 @@ class Line:
         """Give up what the engine was asked; it connects again by itself."""
         self._replace(None)
 
+    def forget(self) -> None:
+        """Its engine has ended: the next request waits for another one's connection."""
+        with self._changed:
+            former, self._connection = self._connection, None
+        if former is not None:
+            former.close()
+
     def _replace(self, connection: Connection | None) -> None:
         with self._changed:
             former, self._connection = self._connection, connection

@@ -157,6 +157,7 @@ class Page:
         """A new engine is starting when this returns; the next request waits for it."""
         header = {"reason": reason}
         reply, _ = self.bridge.request("restart_engine", header, timeout_s=deadline.left())
+        self.bridge.forget_engine()
         self.engine = (self.engine[0], reply["engine"])
 
     # --- asking the engine ---

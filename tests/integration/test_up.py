@@ -100,11 +100,11 @@ def test_a_pool_starts_heals_and_leaves_nothing(pool: Pool) -> None:
 
     # Without the process that they were forked from the others live on; the next worker waits for another.
     children = psutil.Process(pool.process.pid).children()  # type: ignore[union-attr]
-    server = next(p for p in children if "browsers.supervisor.fork_server" in p.cmdline())
+    server = next(p for p in children if "browsers.supervisor.fork_server" in words(p))
     server.kill()
 
     # A worker that is killed takes its browser along and comes back with another.
-    worker = next(p for p in pool.processes() if f"browser.{browser()}@%h" in " ".join(p.cmdline()))
+    worker = next(p for p in children if f"browser.{browser()}@%h" in words(p))
     browsers = worker.children(recursive=True)
     assert browsers
     worker.kill()
@@ -176,6 +176,13 @@ def browser() -> str:
     from browsers.drivers import installed
 
     return installed()[0].kind
+
+
+def words(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def running(process: psutil.Process) -> bool:

@@ -17,6 +17,9 @@ _NO_PAGE = (
     r"|admin/[a-z_]+/[a-z]+/<path:object_id>/"  # a way to the change form, which is there
 )
 
+# The admin lists the apps in the order in which their pages were imported first.
+_APP = re.compile(r"\^\(\?P<app_label>[^)]*\)/\$")
+
 
 @dataclasses.dataclass(frozen=True)
 class Route:
@@ -39,7 +42,7 @@ def _walk(resolver: URLResolver, before: str) -> Iterator[Route]:
         if isinstance(found, URLResolver):
             yield from _walk(found, pattern)
         elif isinstance(found, URLPattern):
-            yield Route(pattern, found.name or "")
+            yield Route(_APP.sub("<str:app_label>/", pattern), found.name or "")
 
 
 def addresses(route: Route, known: Mapping[str, list[str]]) -> list[str]:

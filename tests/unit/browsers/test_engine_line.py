@@ -69,6 +69,18 @@ def test_who_cuts_the_page_gives_up_what_its_engine_was_asked(served: Served) ->
     assert not engine.is_alive(), "its own connection is closed, too"
 
 
+def test_a_step_waits_for_the_engine_that_replaces_a_forgotten_one(served: Served) -> None:
+    former = served.engine(answers_each)
+    assert served.bridge.step("decode", {}, (), timeout_s=60)[0]["from"] == "engine"
+    served.bridge.forget_engine()
+    former.join(10)
+    assert not former.is_alive(), "its connection was closed"
+    with pytest.raises(DeadlinePassed):
+        served.bridge.step("decode", {}, (), timeout_s=0.2)
+    served.engine(answers_each)
+    assert served.bridge.step("decode", {}, (), timeout_s=60)[0]["from"] == "engine"
+
+
 def test_an_engine_that_broke_sees_its_answer_taken_and_the_next_step_waits_for_another(
     served: Served,
 ) -> None:
