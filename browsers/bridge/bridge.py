@@ -285,9 +285,12 @@ class Bridge:
         with self._switching:
             former, self._page = self._page, page
         if former is not None:
-            self._fail_pending("a new connection of the page replaced the old one")
+            # Its end comes to be seen when it is the page's no more: whoever is first tells it.
+            why = "a new connection of the page replaced the old one"
+            self._fail_pending(why)
             former.close()
             self._line.cut()
+            self._tell(PageEvent("closed", {"message": why}))
         try:
             while True:
                 self._receive(page.receive())

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from celery import Celery, Task
+from celery.app.trace import reset_worker_optimizations
 
 from inference.tasks import run_shard
+from webpool_site.celery import app as ours
 
 
 class _Worker:
@@ -48,7 +50,11 @@ class _Worker:
 
 @pytest.fixture
 def worker() -> Iterator[_Worker]:
+    """To be built makes its app the process' own."""
     yield _Worker()
+    reset_worker_optimizations(ours)
+    ours.set_current()
+    ours.set_default()
 
 
 def test_a_step_is_acknowledged_and_done_and_one_that_fails_is_told_the_log_alone(
