@@ -204,7 +204,9 @@ def test_a_new_connection_replaces_the_old(served: Served) -> None:
     assert not old.is_alive()
     header, _ = served.bridge.request("ping", {}, timeout_s=60)
     assert header["from"] == "new"
-    assert [event.name for event in served.events] == ["closed"], "told, whichever end is seen first"
+    assert [event.name for event in served.events] == ["closed"], (
+        "told, whichever end is seen first"
+    )
 
 
 def test_who_drops_a_connection_does_not_hit_the_one_that_replaced_it(served: Served) -> None:
