@@ -77,8 +77,10 @@ Reply = tuple[dict[str, Any], list[WireTensor]]
 
 @dataclass(frozen=True)
 class PageEvent:
-    """What the page says unasked: hello, engine_dead, device_lost; `closed` when its socket is
-    gone."""
+    """What the page says unasked: hello, engine_dead, device_lost; `closed` when its socket is gone.
+
+    The end of one connection is told before the hello of the next.
+    """
 
     name: str
     fields: Mapping[str, Any]
@@ -164,7 +166,7 @@ class Bridge:
         if self._loop.is_closed():
             return
         self._sockets.close()
-        self.drop_connection()
+        self._leave("the server was closed")
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(timeout=10)
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -282,30 +284,36 @@ class Bridge:
 
     def _serve_page(self, page: Connection) -> None:
         """Read one connection until it ends, in its own thread."""
-        with self._switching:
-            former, self._page = self._page, page
-        if former is not None:
-            # Its end comes to be seen when it is the page's no more: whoever is first tells it.
-            why = "a new connection of the page replaced the old one"
-            self._fail_pending(why)
-            former.close()
-            self._line.cut()
-            self._tell(PageEvent("closed", {"message": why}))
+        self._leave("a new connection of the page replaced the old one", to=page)
         try:
             while True:
-                self._receive(page.receive())
+                self._receive(page, page.receive())
         except Closed as closed:
             why = str(closed)
         except (BrowserError, ValueError, KeyError) as broken:
             why = f"the page sent a broken message: {broken!r}"
         with self._switching:
-            current = self._page is page
-            if current:
+            if self._page is page:
                 self._page = None
-        if current:
-            self._line.cut()
-            self._fail_pending(why)
-            self._tell(PageEvent("closed", {"message": why}))
+                self._ended(why)
+
+    def _leave(self, why: str, *, to: Connection | None = None) -> None:
+        """End the page's connection, if there is one, for that one or none."""
+        with self._switching:
+            former, self._page = self._page, to
+            if former is not None:
+                self._ended(why)
+        if former is not None:
+            former.close()
+
+    def _ended(self, why: str) -> None:
+        """Of the page's connection, told while switching, so that nobody hears of the next one before.
+
+        Once: by whoever is first to see it, a newer connection or the thread that reads this one.
+        """
+        self._line.cut()
+        self._tell(PageEvent("closed", {"message": why}))
+        self._fail_pending(why)
 
     def _tell(self, event: PageEvent) -> None:
         """Whatever the listener does wrong must not end the connection."""
@@ -314,11 +322,13 @@ class Bridge:
         except Exception:
             log.exception("the listener failed on %s", event)
 
-    def _receive(self, frame: memoryview) -> None:
+    def _receive(self, page: Connection, frame: memoryview) -> None:
         header, tensors = decode_frame(frame)
         event = header.pop("event", None)
         if event is not None:
-            self._tell(PageEvent(event, header))
+            with self._switching:
+                if self._page is page:
+                    self._tell(PageEvent(event, header))
             return
         waiting = self._pending.get(header.pop("id"))
         if waiting is not None:

@@ -128,8 +128,7 @@ class Page:
         """In the bridge's threads: note which engine lives, tell whoever listens what broke."""
         if event.name in ("hello", "engine_dead"):
             self.engine = (event.fields["page"], event.fields["engine"])
-        # The end of a connection may be told after another one has greeted.
-        if event.name == "hello" or (event.name == "closed" and not self.bridge.connected):
+        if event.name in ("hello", "closed"):
             with self._hello:
                 self._greeting = event.fields if event.name == "hello" else {}
                 self._hello.notify_all()

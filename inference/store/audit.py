@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models import Count
+
 from inference.models import AuditEntry, Entrance
 
 KEPT: Final = timedelta(days=365)
-MOST_KEPT: Final = 100_000
+MOST_OF_ONE: Final = 20_000
 
 
 @dataclass
@@ -63,12 +65,14 @@ def machine_user() -> str:
 
 
 def forget_old_entries(now: datetime) -> int:
-    """Delete entries older than a year, and the oldest beyond the number kept; returns how many."""
+    """Delete entries older than a year, and of each who the oldest beyond the number kept; returns how many.
+
+    So nobody's many actions push another's out.
+    """
     count, _ = AuditEntry.objects.filter(at__lt=now - KEPT).delete()
-    last = AuditEntry.objects.order_by("-pk").values_list("pk", flat=True)[
-        MOST_KEPT : MOST_KEPT + 1
-    ]
-    if oldest := next(iter(last), None):
-        surplus, _ = AuditEntry.objects.filter(pk__lte=oldest).delete()
+    rows = AuditEntry.objects.order_by().values("who").annotate(rows=Count("pk"))
+    for who in rows.filter(rows__gt=MOST_OF_ONE).values_list("who", flat=True):
+        theirs = AuditEntry.objects.filter(who=who).order_by("-pk").values_list("pk", flat=True)
+        surplus, _ = AuditEntry.objects.filter(who=who, pk__lte=theirs[MOST_OF_ONE]).delete()
         count += surplus
     return count

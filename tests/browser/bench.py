@@ -76,6 +76,12 @@ class Bench:
     folder: Path
     events: list[SessionEvent] = field(default_factory=list)
 
+    def told(self) -> list[str]:
+        """The names of the events since this was asked last."""
+        names = [event.name for event in self.events]
+        self.events.clear()
+        return names
+
     def put(self, content: bytes) -> str:
         name = hashlib.sha256(content).hexdigest()
         (self.folder / name).write_bytes(content)

@@ -218,7 +218,7 @@ def test_a_backend_that_was_wrong_is_not_tried_again_after_browser_or_worker_are
         assert report.backend == "wasm"
         assert_close(report, right)
         assert not browser.bench.session.idle.due
-        assert browser.bench.events == []
+        assert browser.bench.told() == []
     assert [(row.pk, row.at) for row in proved.proofs(name)] == [(row.pk, row.at) for row in found]
 
 
@@ -236,12 +236,12 @@ def test_a_backend_that_traps_or_kills_its_page_is_remembered(later: Proved) -> 
             bench.run(UNEVEN, "webnn", x=x)
         except Excluded:
             assert bench.run(DENSE, "wasm", x=rows).warm, "the loaded model was lost"
-            assert bench.events == []
+            assert bench.told() == []
             break
         except BrowserError as error:
             assert error.category.distrusted, error
             bench.session.restart(120)
-            bench.events.clear()
+            bench.told()
     assert later.verdicts(name)["webnn", ANY_SHAPES] in (Verdict.BROKE, Verdict.REFUSED)
     report = bench.run(UNEVEN, None, prefer="webnn", x=x)
     assert report.backend == "wasm"
@@ -342,7 +342,7 @@ def test_a_session_that_webnn_could_not_make_leaves_nothing_to_the_next(proved: 
     fresh = model([h.make_node("Neg", ["x"], ["y"])], [("x", F, [8])], ("y", F, [8]))
     proved.knows(fresh, answers=(known_answer(fresh, x=x),))
     assert_close(proved.bench.run(fresh, "wasm", x=x), reference(fresh, x=x))
-    assert proved.bench.events == []
+    assert proved.bench.told() == []
 
 
 def test_a_listed_form_is_never_tried(proved: Proved) -> None:

@@ -204,7 +204,7 @@ def test_models_come_back_after_every_repair(bench: Bench) -> None:
         report = bench.run(model, x=ROWS)
         assert_close(report, expected)
         assert (report.load_ms is None) == (name == "socket"), name
-    assert bench.events == []
+    assert bench.told() == []
     assert bench.session.probe().healthy[0].name == bench.healthy()[0]
 
 
@@ -237,8 +237,7 @@ def test_what_a_callers_inputs_stop_costs_no_loaded_model(bench: Bench) -> None:
         bench.run(division, a=np.array([-(2**31)], np.int32), b=np.array([-1], np.int32))
     while bench.session.idle.due:
         bench.session.idle.do_next(60)
-    assert {event.name for event in bench.events} == {"engine_dead"}
-    bench.events.clear()
+    assert set(bench.told()) == {"engine_dead"}
     report = bench.run(used, x=ROWS)
     assert report.load_ms is None
     assert_close(report, reference(used, x=ROWS))
@@ -276,8 +275,7 @@ def test_a_killed_gpu_process_is_a_lost_device(bench: Bench) -> None:
     bench.session.restart_engine()
     assert_close(bench.run(model, "webgpu", x=ROWS), reference(model, x=ROWS))
     # When the loss meets onnxruntime in the middle of its work, it aborts and its engine is replaced, too.
-    assert {event.name for event in bench.events} - {"engine_dead"} == {"device_lost"}
-    bench.events.clear()
+    assert set(bench.told()) - {"engine_dead"} == {"device_lost"}
 
 
 def kill_while_computing(bench: Bench, role: Role) -> BrowserCrash:
@@ -294,8 +292,7 @@ def kill_while_computing(bench: Bench, role: Role) -> BrowserCrash:
         bench.run(small_models.slow(), times=np.int64(10**8), x=x, deadline_s=60)
     print(f"CRASH noticed after {time.monotonic() - began - 0.3:.2f} s")
     assert time.monotonic() - began < 30, "it was noticed, not waited for"
-    assert [event.name for event in bench.events] == ["closed"], bench.events
-    bench.events.clear()
+    assert bench.told() == ["closed"]
     return caught.value
 
 
@@ -362,7 +359,7 @@ def test_a_page_that_dies_before_it_greets_is_shown_again(bench: Bench) -> None:
         killed.set()
         killer.join()
     assert_close(bench.run(small_models.relu(), x=ROWS[0]), [np.maximum(ROWS[0], 0)])
-    bench.events.clear()
+    bench.told()
 
 
 def test_a_killed_browser_is_replaced(bench: Bench) -> None:

@@ -96,4 +96,4 @@ def test_a_backend_that_is_late_is_asked_again_while_idle(
     assert not backends.late_is_due
     bench.session.probe()
     assert backends.named("wasm").probe_ok is True
-    assert bench.events == []
+    assert bench.told() == []

@@ -174,12 +174,24 @@ def test_what_no_row_can_hold_is_spelt_out(pool: None) -> None:
     assert (row.target, row.detail, row.done) == ("a\\0b", "\\ud800 is no text", False)
 
 
-def test_old_entries_are_forgotten(pool: None, monkeypatch: Any) -> None:
+def test_old_entries_are_forgotten(pool: None) -> None:
     for index in range(5):
         audit.record("command", "me", "drain", str(index))  # type: ignore[arg-type]
     now = timezone.now()
     AuditEntry.objects.filter(target="0").update(at=now - audit.KEPT - timedelta(days=1))
     assert audit.forget_old_entries(now) == 1
-    monkeypatch.setattr(audit, "MOST_KEPT", 2)
-    assert audit.forget_old_entries(now) == 2
-    assert [row.target for row in AuditEntry.objects.all()] == ["4", "3"]
+    assert audit.forget_old_entries(now) == 0
+    assert [row.target for row in AuditEntry.objects.all()] == ["4", "3", "2", "1"]
+
+
+def test_nobodys_many_actions_push_anothers_out(pool: None, monkeypatch: Any) -> None:
+    for who in ("operator", *["key:loop"] * 5, "operator"):
+        audit.record(Entrance.REST, who, "cancel", f"run {AuditEntry.objects.count()}")
+    monkeypatch.setattr(audit, "MOST_OF_ONE", 2)
+    assert audit.forget_old_entries(timezone.now()) == 3
+    assert [(row.who, row.target) for row in AuditEntry.objects.all()] == [
+        ("operator", "run 6"),
+        ("key:loop", "run 5"),
+        ("key:loop", "run 4"),
+        ("operator", "run 0"),
+    ]

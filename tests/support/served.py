@@ -29,10 +29,11 @@ class Served:
         (folder / "secret.txt").write_text("no")
         (folder / SHA256).write_bytes(bytes(range(256)) * 1000)
         self.events: list[PageEvent] = []
+        self.hears: Callable[[PageEvent], None] = self.events.append
         self.bridge = Bridge(
             files=lambda name: {SHA256: folder / SHA256}[name],
             runtime_dir=folder,
-            on_event=self.events.append,
+            on_event=lambda event: self.hears(event),
         )
         self.bridge.start()
         self.bridge.listen(HOST)

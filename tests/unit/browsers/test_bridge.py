@@ -209,6 +209,31 @@ def test_a_new_connection_replaces_the_old(served: Served) -> None:
     )
 
 
+def test_the_end_of_a_connection_is_told_before_the_greeting_of_the_next(served: Served) -> None:
+    """Else what was cut on purpose seems to have broken afterwards, with a page that greeted."""
+
+    async def greet(socket: Page) -> None:
+        hello = {"event": "hello", "page": "p", "engine": 1}
+        await socket.send_bytes(b"".join(encode_frame(hello)))
+        await socket.receive()
+
+    def slowly(event: PageEvent) -> None:
+        time.sleep(0.1 if event.name == "closed" else 0)
+        served.events.append(event)
+
+    served.hears = slowly
+    for times in range(1, 4):
+        served.talk(greet)
+        until = time.monotonic() + 60
+        while len(served.events) < 2 * times - 1 and time.monotonic() < until:
+            time.sleep(0.005)
+        served.bridge.drop_connection()
+        while served.bridge.connected and time.monotonic() < until:
+            time.sleep(0.001)
+    served.bridge.close()
+    assert [event.name for event in served.events] == ["hello", "closed"] * 3
+
+
 def test_who_drops_a_connection_does_not_hit_the_one_that_replaced_it(served: Served) -> None:
     async def leave_when_cut(socket: Page) -> None:
         await socket.receive()
