@@ -1,15 +1,8 @@
 """The worker's local server: gives a browser its page and files, and carries requests to the page.
 
-Files come from an aiohttp server in a thread of its own, on a free loopback port of the browser's
-network; the socket has another port (websocket.py). The page's address holds a random ticket,
-which is good for one load; whoever loads the page with it gets a cookie, and without that nothing is
-served. So no address, log or list of processes holds what would let somebody in. The socket also checks
-its Origin, so that no other page of the browser gets in:
+Files have one port of the browser's network (page_files.py), the socket another one (websocket.py), which
+wants the page's cookie, too, and its Origin, so that no other page of the browser gets in:
 
-    /                    the page (static/browsers/runtime/index.html)
-    /<module>.js         its modules
-    /ort/<file>          onnxruntime-web's files
-    /files/<sha256>      model files, immutable
     ws: /                binary frames of browsers/core/protocol.py, to the page
     ws: /engine          the same, straight to its engine (line.py)
 
@@ -19,24 +12,18 @@ the connection, whichever comes first.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import queue
-import re
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import web
-
 from browsers.bridge.line import Line
+from browsers.bridge.page_files import PageFiles
 from browsers.bridge.websocket import Closed, Connection, WebSocketServer
 from browsers.core.errors import (
     BrowserError,
@@ -49,28 +36,7 @@ from browsers.processes import Network
 
 log = logging.getLogger(__name__)
 
-PAGE_DIR: Final = Path(__file__).parents[1] / "static" / "browsers" / "runtime"
-
-_HOST: Final = "127.0.0.1"
-_COOKIE: Final = "webpool"
 _ENGINE: Final = "/engine"
-# A connection that went silent while it was kept is not asked for the next page.
-_KEEP_ALIVE_S: Final = 2.0
-_MIME: Final[Mapping[str, str]] = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".wasm": "application/wasm",
-}
-_ISOLATION: Final[Mapping[str, str]] = {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-_IMMUTABLE: Final[Mapping[str, str]] = {"Cache-Control": "public, max-age=31536000, immutable"}
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 Reply = tuple[dict[str, Any], list[WireTensor]]
 
@@ -99,32 +65,22 @@ class Bridge:
         runtime_dir: Path,
         on_event: Callable[[PageEvent], None],
     ) -> None:
-        self._files = files
-        self._runtime_dir = runtime_dir
         self._on_event = on_event
-        self._cookie = secrets.token_urlsafe(24)
-        self._ticket = ""
-        self._port = 0
+        self._files = PageFiles(files, runtime_dir)
         self._ids = itertools.count(1)
         self._pending: dict[int, queue.SimpleQueue[Reply | BrowserError]] = {}
         self._page: Connection | None = None
         self._line = Line()
         self._switching = threading.Lock()
-        self._sockets = WebSocketServer(admits=self._admits, serve=self._serve_socket)
-        self._loop = asyncio.new_event_loop()
-        self._runner: web.AppRunner | None = None
-        self._site: web.SockSite | None = None
-        self._thread = threading.Thread(
-            target=self._serve_files, name="webpool-bridge", daemon=True
-        )
+        self._sockets = WebSocketServer(admits=self._files.admits, serve=self._serve_socket)
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "waiting"
-        return f"<Bridge {_HOST}:{self._port} {state} pending={len(self._pending)}>"
+        return f"<Bridge {self.origin} {state} pending={len(self._pending)}>"
 
     @property
     def origin(self) -> str:
-        return f"http://{_HOST}:{self._port}"
+        return self._files.origin
 
     @property
     def connected(self) -> bool:
@@ -140,16 +96,13 @@ class Bridge:
 
         `threads` is how many onnxruntime may use for WebAssembly.
         """
-        self._ticket = secrets.token_urlsafe(24)
-        options = f"threads={threads}&socket={self._sockets.port}"
-        return f"{self.origin}/?{options}&ticket={self._ticket}"
+        return self._files.address(f"threads={threads}&socket={self._sockets.port}")
 
     # --- life ---
 
     def start(self) -> None:
         """Get ready to serve; nobody can connect before `listen`."""
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._set_up(), self._loop).result(timeout=10)
+        self._files.start()
 
     def listen(self, network: Network) -> None:
         """Serve in that network, on free loopback ports, and no more where it served before.
@@ -158,20 +111,16 @@ class Bridge:
         """
         self.drop_connection()
         files, pages = network.listener(), network.listener()
-        asyncio.run_coroutine_threadsafe(self._serve_at(files), self._loop).result(timeout=10)
+        self._files.listen(files)
         self._sockets.listen(pages, origin=self.origin)
 
     def close(self) -> None:
         """Fail what is pending, close the socket, stop the server and its thread. Idempotent."""
-        if self._loop.is_closed():
+        if self._files.closed:
             return
         self._sockets.close()
         self._leave("the server was closed")
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(timeout=10)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(timeout=10)
-        self._loop.close()
+        self._files.close()
 
     def drop_connection(self, connection: Connection | None = None) -> None:
         """Close the page's socket, or that one, which may be gone; the page connects again by itself.
@@ -181,98 +130,6 @@ class Bridge:
         page = connection or self._page
         if page is not None:
             page.close()
-
-    def _serve_files(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    async def _set_up(self) -> None:
-        app = web.Application(client_max_size=0)
-        app.router.add_get("/", self._index)
-        app.router.add_get("/ort/{name}", self._runtime)
-        app.router.add_get("/files/{sha256}", self._file)
-        app.router.add_get("/{name}", self._module)
-        self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_KEEP_ALIVE_S
-        )
-        await self._runner.setup()
-
-    async def _serve_at(self, listener: socket.socket) -> None:
-        assert self._runner is not None, "start() comes first"
-        former, self._site = self._site, web.SockSite(self._runner, listener)
-        if former is not None:
-            await former.stop()
-        self._port = listener.getsockname()[1]
-        await self._site.start()
-
-    async def _stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    # --- files ---
-
-    def _admits(self, cookies: str | None) -> bool:
-        """Whether a request with this Cookie header comes from the page."""
-        try:
-            sent = SimpleCookie(cookies)[_COOKIE].value
-        except (CookieError, KeyError):
-            return False
-        return secrets.compare_digest(sent.encode(), self._cookie.encode())
-
-    def _takes(self, ticket: str) -> bool:
-        """Whether it is the ticket, which nobody can use again."""
-        fits = bool(self._ticket) and secrets.compare_digest(ticket.encode(), self._ticket.encode())
-        if fits:
-            self._ticket = ""
-        return fits
-
-    def _check(self, request: web.Request, *, admitted: bool = False) -> None:
-        """Refuse strangers, and a Host that another name was resolved to."""
-        admitted = admitted or self._admits(request.headers.get("Cookie"))
-        if not admitted or request.host != f"{_HOST}:{self._port}":
-            raise web.HTTPNotFound
-
-    def _answer(self, path: Path, extra: Mapping[str, str], mime: str) -> web.FileResponse:
-        if not path.is_file():
-            raise web.HTTPNotFound
-        return web.FileResponse(
-            path, headers={**_ISOLATION, **extra, "Content-Type": mime}, chunk_size=1 << 20
-        )
-
-    async def _index(self, request: web.Request) -> web.StreamResponse:
-        with_ticket = self._takes(request.query.get("ticket", ""))
-        self._check(request, admitted=with_ticket)
-        headers = {"Cache-Control": "no-store"}
-        if with_ticket:
-            headers["Set-Cookie"] = f"{_COOKIE}={self._cookie}; HttpOnly; SameSite=Strict; Path=/"
-        return self._answer(PAGE_DIR / "index.html", headers, _MIME[".html"])
-
-    async def _module(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["name"]
-        return self._static(request, PAGE_DIR, name, {"Cache-Control": "no-cache"})
-
-    async def _runtime(self, request: web.Request) -> web.StreamResponse:
-        return self._static(request, self._runtime_dir, request.match_info["name"], _IMMUTABLE)
-
-    def _static(
-        self, request: web.Request, folder: Path, name: str, extra: Mapping[str, str]
-    ) -> web.StreamResponse:
-        self._check(request)
-        mime = _MIME.get(Path(name).suffix)
-        if mime is None or Path(name).name != name:
-            raise web.HTTPNotFound
-        return self._answer(folder / name, extra, mime)
-
-    async def _file(self, request: web.Request) -> web.StreamResponse:
-        self._check(request)
-        sha256 = request.match_info["sha256"]
-        if not _SHA256.fullmatch(sha256):
-            raise web.HTTPNotFound
-        try:
-            path = self._files(sha256)
-        except KeyError:
-            raise web.HTTPNotFound from None
-        return self._answer(path, _IMMUTABLE, "application/octet-stream")
 
     # --- the socket ---
 

@@ -1,9 +1,9 @@
 """Run, wait and collect for an event loop: hundreds of callers wait without a thread each.
 
 What blocks (database, tensor store, reading and writing of bodies) goes to a few threads that keep their
-database connections. The wait for the answer is asynchronous, but for a few callers: while there are not
-more, each keeps its thread from the request to the answer, which saves waking the event loop and a thread
-in between.
+database connections, shared among those who ask (`fair_threads.py`). The wait for the answer is asynchronous,
+but for a few callers: while there are not more, each keeps its thread from the request to the answer, which
+saves waking the event loop and a thread in between.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ import functools
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import ParamSpec, TypeVar
 
 import redis.exceptions
 from django.db import close_old_connections
 
+from inference import sandbox
 from inference.ledger import deadlines, endings
 from inference.models import Run, RunState
 from inference.runs.answers import end_at_deadline, refresh, wait_run
+from inference.runs.fair_threads import FairThreads
 from inference.store import wakeups
 
 log = logging.getLogger(__name__)
 _WAITING = 4
-_THREADS = 8 + _WAITING
+_THREADS = 12 + _WAITING
 _ASK_DATABASE_EVERY_S = 5.0
 
 P = ParamSpec("P")
@@ -35,8 +37,8 @@ T = TypeVar("T")
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="serving")
+def _threads() -> FairThreads:
+    return FairThreads(_THREADS, "serving")
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -49,7 +51,8 @@ def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def submit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Start a blocking call in one of the serving threads, on behalf of whom the caller speaks for."""
     call = functools.partial(_call, function, *args, **kwargs)
-    return _threads().submit(contextvars.copy_context().run, call)
+    context = contextvars.copy_context()
+    return _threads().submit(sandbox.spoken_for(), functools.partial(context.run, call))
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

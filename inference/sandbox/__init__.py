@@ -13,7 +13,7 @@ from __future__ import annotations
 from inference.sandbox.asking import MEDIA, PLACES, Ended, Failed, Refused, Session, ask, opened
 from inference.sandbox.frames import Answer
 from inference.sandbox.limits import Limits, limits_for
-from inference.sandbox.places import Places, on_behalf_of, speak_for
+from inference.sandbox.places import Places, on_behalf_of, speak_for, spoken_for
 
 __all__ = [
     "MEDIA",
@@ -30,4 +30,5 @@ __all__ = [
     "on_behalf_of",
     "opened",
     "speak_for",
+    "spoken_for",
 ]

@@ -60,6 +60,12 @@ def speak_for(owner: Owner) -> None:
     _errand.set(_Errand(owner))
 
 
+def spoken_for() -> str:
+    """On whose behalf this is done, where that was said by name."""
+    errand = _errand.get()
+    return errand.owner if errand is not None and isinstance(errand.owner, str) else ""
+
+
 class Places:
     """Some places for jobs of one kind.
 

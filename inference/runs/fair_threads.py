@@ -1,0 +1,73 @@
+"""A few threads for blocking calls, shared so that no owner's calls keep the others' waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from inference.core.turns import Turns
+
+T = TypeVar("T")
+_Call = tuple[Future[Any], Callable[[], Any]]
+
+
+class FairThreads:
+    """So many threads, of which an owner has no more than it leaves free.
+
+    The bound moves with how many others there are, as that of a switch's shared buffer does ("dynamic queue
+    length thresholds", Choudhury and Hahne 1998): one owner alone may have half of the threads, two come to
+    have a third each, and what they leave is for the next who comes. What has no owner yet (a login) takes
+    any that is free. Of those who wait and may, the one that was served longest ago is next.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count: Final = count
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._changing = threading.Lock()
+        self._waiting: dict[str, deque[_Call]] = {}
+        self._taken: Counter[str] = Counter()
+        self._turns = Turns()
+
+    def submit(self, owner: str, call: Callable[[], T]) -> Future[T]:
+        """Have it called on behalf of that owner; "" for nobody yet. One that is cancelled is not called."""
+        future: Future[T] = Future()
+        with self._changing:
+            self._waiting.setdefault(owner, deque()).append((future, call))
+            self._start()
+        return future
+
+    def _start(self) -> None:
+        """Whatever may, while changing."""
+        while self._waiting:
+            free = self._count - self._taken.total()
+            may = [one for one in self._waiting if (self._taken[one] if one else 0) < free]
+            if not may:
+                return
+            owner = may[0] if len(may) == 1 else self._turns.next_of(may)
+            self._turns.note(owner)
+            calls = self._waiting[owner]
+            future, call = calls.popleft()
+            if not calls:
+                del self._waiting[owner]
+            self._taken[owner] += 1
+            self._executor.submit(self._work, owner, future, call)
+
+    def _work(self, owner: str, future: Future[T], call: Callable[[], T]) -> None:
+        try:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = call()
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+        finally:
+            with self._changing:
+                self._taken[owner] -= 1
+                if not self._taken[owner]:
+                    del self._taken[owner]
+                self._start()
