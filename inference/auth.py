@@ -201,6 +201,12 @@ def is_staff(request: HttpRequest) -> bool:
     return _staff_user(request) is not None
 
 
+def visitor(request: HttpRequest) -> str | None:
+    """The name of whoever is logged in, or None. Blocks: it asks the database."""
+    user = _session_user(request)
+    return user.get_username() if user is not None else None
+
+
 def needs_no_lookup(request: HttpRequest) -> bool:
     """Whether `identify` will answer without the database or Redis."""
     return (

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from inference.core.turns import Turns
 
 T = TypeVar("T")
-_Call = tuple[Future[Any], Callable[[], Any]]
 
 
 class FairThreads:
@@ -23,11 +24,14 @@ class FairThreads:
     any that is free. Of those who wait and may, the one that was served longest ago is next.
     """
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(
+        self, count: int, name: str, spent: Callable[[str, float], None] = lambda owner, cpu_s: None
+    ) -> None:
         self._count: Final = count
+        self._spent = spent
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._changing = threading.Lock()
-        self._waiting: dict[str, deque[_Call]] = {}
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
         self._taken: Counter[str] = Counter()
         self._turns = Turns()
 
@@ -35,7 +39,9 @@ class FairThreads:
         """Have it called on behalf of that owner; "" for nobody yet. One that is cancelled is not called."""
         future: Future[T] = Future()
         with self._changing:
-            self._waiting.setdefault(owner, deque()).append((future, call))
+            self._waiting.setdefault(owner, deque()).append(
+                functools.partial(_answer, future, call)
+            )
             self._start()
         return future
 
@@ -49,25 +55,31 @@ class FairThreads:
             owner = may[0] if len(may) == 1 else self._turns.next_of(may)
             self._turns.note(owner)
             calls = self._waiting[owner]
-            future, call = calls.popleft()
+            call = calls.popleft()
             if not calls:
                 del self._waiting[owner]
             self._taken[owner] += 1
-            self._executor.submit(self._work, owner, future, call)
+            self._executor.submit(self._work, owner, call)
 
-    def _work(self, owner: str, future: Future[T], call: Callable[[], T]) -> None:
+    def _work(self, owner: str, call: Callable[[], None]) -> None:
+        began = time.thread_time()
         try:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = call()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            call()
         finally:
+            self._spent(owner, time.thread_time() - began)
             with self._changing:
                 self._taken[owner] -= 1
                 if not self._taken[owner]:
                     del self._taken[owner]
                 self._start()
+
+
+def _answer(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

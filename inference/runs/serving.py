@@ -23,6 +23,7 @@ from django.db import close_old_connections
 from inference import sandbox
 from inference.ledger import deadlines, endings
 from inference.models import Run, RunState
+from inference.runs import shares
 from inference.runs.answers import end_at_deadline, refresh, wait_run
 from inference.runs.fair_threads import FairThreads
 from inference.store import wakeups
@@ -38,7 +39,7 @@ T = TypeVar("T")
 
 @functools.cache
 def _threads() -> FairThreads:
-    return FairThreads(_THREADS, "serving")
+    return FairThreads(_THREADS, "serving", shares.charge)
 
 
 def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -184,12 +184,12 @@ def _latency(latency: Document) -> Iterator[Metric]:
     )
     yield _summary(
         "webpool_recent_run_duration_seconds",
-        "Creation to end, of runs that succeeded in the last five minutes.",
+        "Creation to end, of the latest runs that succeeded in the last five minutes, 2,000 at most.",
         [({}, latency["succeeded_ms"])],
     )
     yield _summary(
         "webpool_recent_compute_duration_seconds",
-        "The page's own time to compute a shard, in the last five minutes.",
+        "The page's own time to compute a shard, of the latest 2,000 in the last five minutes.",
         [
             ({"browser": row["browser"], "backend": row["backend"]}, row["compute_ms"])
             for row in latency["computing"]

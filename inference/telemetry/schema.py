@@ -129,7 +129,9 @@ class LatencySerializer(Fields):
 
     window_s = serializers.FloatField()
     ended = serializers.DictField(child=serializers.IntegerField(), help_text="runs, by state")
-    succeeded_ms = QuantilesSerializer(help_text="creation to end of the runs that succeeded")
+    succeeded_ms = QuantilesSerializer(
+        help_text="creation to end of the latest runs that succeeded, 2,000 at most"
+    )
     computing = ComputingSerializer(many=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from typing import cast
 from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
@@ -35,6 +37,19 @@ class Schema(Door, SpectacularAPIView):
     queries = {"GET": [text("format", "", enum=["json", "yaml"])]}
     renderer_classes = SpectacularAPIView.renderer_classes
     content_negotiation_class = SpectacularAPIView.content_negotiation_class
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request) -> HttpResponse:
+        """It is the same for everybody, and takes a second to put together."""
+        kind = request.accepted_renderer.media_type
+        return HttpResponse(_schema(kind), content_type=kind)
+
+
+@functools.cache
+def _schema(media_type: str) -> bytes:
+    document = SpectacularAPIView.generator_class().get_schema(public=True)  # type: ignore[no-untyped-call]
+    kinds = {each.media_type: each for each in SpectacularAPIView.renderer_classes}
+    return cast("bytes", kinds[media_type]().render(document, renderer_context={}))
 
 
 class Docs(Door, SpectacularSwaggerView):

@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
 from inference import auth, sandbox
 from inference.errors import InvalidRequest
-from inference.runs import serving
+from inference.runs import serving, shares
 from inference.views.http import ClientGone, Receive
 
 T = TypeVar("T")
@@ -39,15 +40,35 @@ def check_method(request: HttpRequest, allowed: tuple[str, ...]) -> None:
         )
 
 
-async def identify(request: HttpRequest, *, writes: bool) -> auth.Caller:
+async def identify(
+    request: HttpRequest, *, writes: bool, beside_s: float = shares.LOOP_S
+) -> auth.Caller:
     """Say who sent the request, or refuse it, as `auth.identify` does.
 
-    What the request's task has done from then on is done on their behalf.
+    What the request's task has done from then on is done on their behalf. Returns when it is their turn
+    (`shares.py`, which says what `beside_s` is); who is refused waits for it, too.
     """
     asked = functools.partial(auth.identify, request, writes=writes)
-    caller = asked() if auth.needs_no_lookup(request) else await serving.in_thread(asked)
+    try:
+        caller = asked() if auth.needs_no_lookup(request) else await serving.in_thread(asked)
+    except auth.Unauthorised:
+        await shares.turn(stranger(request), beside_s)
+        raise
     sandbox.speak_for(caller.name)
+    await shares.turn(caller.name, beside_s)
     return caller
+
+
+def stranger(request: HttpRequest) -> str:
+    """On whose behalf a request is refused, or a page shown to nobody in particular."""
+    return shares.stranger(request.META.get("REMOTE_ADDR") or "")
+
+
+async def visit(request: HttpRequest) -> None:
+    """Wait for the turn of who asks for a page; it may be anybody."""
+    logged_in = settings.SESSION_COOKIE_NAME in request.COOKIES
+    name = await serving.in_thread(auth.visitor, request) if logged_in else None
+    await shares.turn(name or stranger(request), shares.PAGE_S)
 
 
 _Answered = HttpResponseBase | Awaitable[HttpResponseBase]

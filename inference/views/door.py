@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException, UnsupportedMediaType
@@ -24,8 +26,9 @@ from browsers.core.failures import Category
 from inference import auth
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest
+from inference.runs import shares
 from inference.store.paths import sayable
-from inference.views import http
+from inference.views import callers, http
 from inference.wire.bodies import BoundedJSON
 from inference.wire.queries import Pages, Queries, check_asked, names_of
 
@@ -35,8 +38,14 @@ class CallerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User | AnonymousUser, auth.Caller]:
         writes = request.method not in auth.SAFE_METHODS
-        caller = auth.identify(request._request, writes=writes)
+        try:
+            caller = auth.identify(request._request, writes=writes)
+        except auth.Unauthorised:
+            shares.turn_in_thread(callers.stranger(request._request), shares.DJANGO_S)
+            raise
         request._request.webpool_caller = caller  # type: ignore[attr-defined]
+        if not writes:  # who writes had a turn before the body was read (`front.py`)
+            shares.turn_in_thread(caller.name, shares.DJANGO_S)
         return caller.user or AnonymousUser(), caller
 
     def authenticate_header(self, request: Request) -> str:
@@ -118,6 +127,16 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
     takes = "see /api/docs/"
     content_negotiation_class: object = AlwaysFirst
     pagination_class: object = Pages
+
+    def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+        began = time.thread_time()
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            caller: auth.Caller | None = getattr(request, "webpool_caller", None)
+            shares.charge(
+                caller.name if caller else callers.stranger(request), time.thread_time() - began
+            )
 
     def check_permissions(self, request: Request) -> None:
         """Refuse a caller who lacks what the rule asks for; `OWNER` is left to who knows the owner."""

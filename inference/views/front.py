@@ -6,13 +6,13 @@
    limit of its own. Django keeps what it reads on the disk before it looks who sent it: of who is not known
    here it gets no more than a form has.
 4. A write from a caller who may not write is refused likewise.
+5. Who asks waits for a turn (`runs/shares.py`); reads of /api/ do so where Django has found out who it is.
 
 Everything else goes on to Django.
 """
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Awaitable, Callable
 
@@ -23,8 +23,8 @@ from django.middleware.security import SecurityMiddleware
 
 from inference import auth
 from inference.errors import InvalidRequest, TooLarge, WebpoolError
-from inference.runs import serving
-from inference.views import http
+from inference.runs import serving, shares
+from inference.views import callers, http
 from inference.views.http import Answer, Receive, Scope, Send
 from inference.views.open_inference import open_inference
 from inference.views.openai.application import failure, openai
@@ -112,15 +112,15 @@ def _never(_: HttpRequest) -> HttpResponse:
 async def _admit(request: ASGIRequest, scope: Scope) -> None:
     if request.path.startswith(_FOR_PROGRAMS):
         auth.check_host(request)  # of other paths Django refuses it, with a page
+    elif not request.path.startswith(settings.STATIC_URL):
+        await callers.visit(request)
     writes = request.method not in auth.SAFE_METHODS
     uploads = writes and request.path in (_REST_UPLOAD, _FORM_UPLOAD)
     http.check_declared_length(request, http.UPLOAD_LIMIT if uploads else http.REQUEST_LIMIT)
     if "Transfer-Encoding" in request.headers:
         raise LengthRequired(f"{request.path}: expected a Content-Length, got a chunked body")
     if writes and request.path.startswith("/api/"):
-        identify = functools.partial(auth.identify, request, writes=True)
-        local = auth.needs_no_lookup(request)
-        caller = identify() if local else await serving.in_thread(identify)
+        caller = await callers.identify(request, writes=True, beside_s=shares.DJANGO_S)
         if uploads:
             await serving.in_thread(auth.check, caller, auth.ADD_MODEL)
         scope["webpool.caller"] = caller

@@ -58,9 +58,7 @@ PARTS = (
     Part("rest", "what the pool takes of the processor while nobody asks", "processor"),
     Part("strategies", "every strategy and auto over six families", "strategies"),
     Part("throughput", "what more browsers and more streams bring", "throughput"),
-    Part(
-        "fairness", "what one caller costs another: in the same browser, by large JSON", "fairness"
-    ),
+    Part("fairness", "what one caller costs another: runs, large JSON, floods", "fairness"),
     Part("comparisons", "what a comparison costs, and a planted difference", "comparisons"),
     Part("generation", "text over stages: speed, and what the pool adds to a token", "generation"),
     Part("table", "memory, throughput, latency and recovery of three families", "table"),

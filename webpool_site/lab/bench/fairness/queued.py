@@ -1,4 +1,4 @@
-"""What a caller waits while another one keeps a hundred runs queued for its browser, or sends large JSON."""
+"""What a caller waits while another one keeps a hundred runs queued for its browser."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from inference.errors import Busy
 from inference.ledger import endings
 from inference.models import Run
 from inference.runs import creation
-from webpool_site.lab.bench import large_json
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Row, row
-from webpool_site.lab.bench.strategies import WARM_UP, members
+from webpool_site.lab.bench.strategies import WARM_UP, Member
 
 _QUEUED = 100
 _GOAL = 2.0
@@ -23,10 +22,9 @@ _GREEDY, _PATIENT = "bench greedy", "bench patient"
 _LOOK_EVERY_S = 0.02
 
 
-def measure(pool: Pool) -> Iterator[Row | str]:
+def measure(pool: Pool, member: Member) -> Iterator[Row | str]:
     """The same requests one after another, alone and beside the other caller, in one browser on wasm."""
     n = max(20, pool.n)
-    (member,) = (item for item in members() if item.name == "bench-bert")
     request = creation.RunRequest(
         model=member.name, inputs=member.inputs, strategy="none", platform="wasm",
         browsers=(pool.ids[0],), owner=_PATIENT,
@@ -40,7 +38,6 @@ def measure(pool: Pool) -> Iterator[Row | str]:
     beside = row(f"beside {_QUEUED} queued runs of another caller", times, fewest_queued=min(seen))
     yield beside
     yield f"p95 beside the other caller / alone: {beside.p95_ms / alone.p95_ms:.2f} (goal: at most {_GOAL:g})"
-    yield from large_json.measure(pool, member.name, member.inputs)
 
 
 def _times(request: creation.RunRequest, n: int) -> list[float]:
