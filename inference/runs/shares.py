@@ -2,14 +2,16 @@
 
 A process computes one thing at a time (Python's lock), so that a caller who sends without a pause over a
 dozen connections would have everybody else wait for its requests. Each owner's requests are therefore spaced,
-by what they took of the processor so far, as soon as somebody else asked lately (a leaky bucket, GCRA).
-Whoever is alone is never held up. What waits holds no thread of `serving.py`, and its body was not read yet.
+by what they took of the processor so far, as soon as somebody else asked lately (a leaky bucket, GCRA): to
+what the others leave of half of the time, an equal share at least. Whoever is alone is never held up. What
+waits holds no thread of `serving.py`, and its body was not read yet.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ _STRANGER: Final = "\0"  # no name of a key or a person begins with it
 _LATELY_S: Final = 5.0
 _AHEAD_S: Final = 0.02
 """A few requests at once are let in as they come: a page's."""
+_MOST_USED: Final = 0.5
+"""Of the process's time, beside others: whoever comes finds it resting every other time."""
 _MOST_WAIT_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.25
 LOOP_S: Final = 0.0015
@@ -37,12 +41,28 @@ def stranger(address: str) -> str:
 
 
 @dataclasses.dataclass(slots=True)
+class _Use:
+    """Of the processor, lately: older seconds count less."""
+
+    taken_s: float = 0.0
+    at: float = 0.0
+
+    def rate(self, now: float) -> float:
+        """Which part of the time was taken."""
+        return self.taken_s * math.exp((self.at - now) / _LATELY_S) / _LATELY_S
+
+    def add(self, cost_s: float, now: float) -> None:
+        self.taken_s, self.at = self.rate(now) * _LATELY_S + cost_s, now
+
+
+@dataclasses.dataclass(slots=True)
 class _Owner:
-    """`next_s`: when the next request may begin; `weight`: what its processor time counts, 0 while alone."""
+    """`next_s`: when the next request may begin; `weight`: what its time counts, 0 while alone."""
 
     seen_s: float
     next_s: float = 0.0
-    weight: int = 0
+    weight: float = 0.0
+    use: _Use = dataclasses.field(default_factory=_Use)
 
 
 class Shares:
@@ -51,6 +71,7 @@ class Shares:
     def __init__(self) -> None:
         self._changing = threading.Lock()
         self._owners: dict[str, _Owner] = {}
+        self._use = _Use()
 
     def book(self, owner: str, now: float, beside_s: float = LOOP_S) -> float:
         """Ask for a turn; returns when it comes, as far as is known now.
@@ -69,7 +90,8 @@ class Shares:
                     f"{_MOST_WAIT_S:g} s beside others': send fewer at a time",
                     retry_after_s=_MOST_WAIT_S,
                 )
-            one.next_s = begins + beside_s * one.weight
+            one.next_s = begins
+            self._charge(one, beside_s, now)
             return begins
 
     def left_s(self, owner: str, begins: float, now: float) -> float:
@@ -79,11 +101,16 @@ class Shares:
         with self._changing:
             return begins - _AHEAD_S - now if self._seen(owner, now).weight else 0.0
 
-    def charge(self, owner: str, cost_s: float) -> None:
+    def charge(self, owner: str, cost_s: float, now: float) -> None:
         """Processor time that was taken for one of its requests."""
         with self._changing:
             if (one := self._owners.get(owner)) is not None:
-                one.next_s += cost_s * one.weight
+                self._charge(one, cost_s, now)
+
+    def _charge(self, one: _Owner, cost_s: float, now: float) -> None:
+        one.next_s += cost_s * one.weight
+        one.use.add(cost_s, now)
+        self._use.add(cost_s, now)
 
     def _seen(self, owner: str, now: float) -> _Owner:
         """The owner, who asks now."""
@@ -92,13 +119,18 @@ class Shares:
         one = self._owners.setdefault(owner, _Owner(now))
         one.seen_s = now
         others = sum(not name.startswith(_STRANGER) for name in self._owners.keys() - {owner})
-        # An equal share of the time, and one more for whoever comes next.
-        one.weight = others + 2 if others else 0
+        left = _MOST_USED - (self._use.rate(now) - one.use.rate(now))
+        # What the others leave, and an equal share at least; one more is for whoever comes next.
+        one.weight = 1 / max(left, 1 / (others + 2)) if others else 0.0
         return one
 
 
 _shares: Final = Shares()
-charge = _shares.charge
+
+
+def charge(owner: str, cost_s: float) -> None:
+    """Processor time that was taken for one of this owner's requests."""
+    _shares.charge(owner, cost_s, time.monotonic())
 
 
 async def turn(owner: str, beside_s: float = LOOP_S) -> None:
