@@ -127,8 +127,7 @@ def identify(request: HttpRequest, *, writes: bool) -> Caller:
         Busy (429): the key's requests of this minute are used up.
         InvalidRequest (400): the Host header names none of settings.ALLOWED_HOSTS.
     """
-    known = getattr(request, "scope", {}).get("webpool.caller")
-    if known is not None:
+    if (known := known_caller(request)) is not None:
         return known
     host = check_host(request)
     if authorization := request.headers.get("Authorization"):
@@ -199,6 +198,12 @@ def check_staff_login(request: HttpRequest, permission: str) -> None:
 def is_staff(request: HttpRequest) -> bool:
     """Whether a user with staff status is logged in. Blocks: it may ask the database."""
     return _staff_user(request) is not None
+
+
+def known_caller(request: HttpRequest) -> Caller | None:
+    """Whom a door before this one let in."""
+    known: Caller | None = getattr(request, "scope", {}).get("webpool.caller")
+    return known
 
 
 def visitor(request: HttpRequest) -> str | None:

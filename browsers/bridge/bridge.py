@@ -55,7 +55,7 @@ class PageEvent:
 class Bridge:
     """The server and the one page connected to it; a new connection replaces the old one.
 
-    `on_event` is called in the server's thread and must not block.
+    `on_event` is called in whatever thread sees it first, one event after another.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Bridge:
         self._pending: dict[int, queue.SimpleQueue[Reply | BrowserError]] = {}
         self._page: Connection | None = None
         self._line = Line()
-        self._switching = threading.Lock()
+        self._switching, self._telling = threading.Lock(), threading.Lock()
         self._sockets = WebSocketServer(admits=self._files.admits, serve=self._serve_socket)
 
     def __repr__(self) -> str:
@@ -149,28 +149,30 @@ class Bridge:
             why = str(closed)
         except (BrowserError, ValueError, KeyError) as broken:
             why = f"the page sent a broken message: {broken!r}"
-        with self._switching:
-            if self._page is page:
-                self._page = None
-                self._ended(why)
+        self._leave(why, only=page)
 
-    def _leave(self, why: str, *, to: Connection | None = None) -> None:
-        """End the page's connection, if there is one, for that one or none."""
-        with self._switching:
-            former, self._page = self._page, to
-            if former is not None:
-                self._ended(why)
-        if former is not None:
-            former.close()
+    def _leave(
+        self, why: str, *, to: Connection | None = None, only: Connection | None = None
+    ) -> None:
+        """End the page's connection, if there is one, for that one or none; `only`: unless it is another.
 
-    def _ended(self, why: str) -> None:
-        """Of the page's connection, told while switching, so that nobody hears of the next one before.
-
-        Once: by whoever is first to see it, a newer connection or the thread that reads this one.
+        Its end is told once, by whoever is first to see it, and before anybody hears of the next one, which
+        counts meanwhile: the listener may take its time.
         """
-        self._line.cut()
-        self._tell(PageEvent("closed", {"message": why}))
-        self._fail_pending(why)
+        with self._switching:
+            former = self._page
+            if former is None or only not in (None, former):
+                self._page = former if only is not None else to
+                return
+            self._page = to
+            self._telling.acquire()
+        try:
+            former.close()  # what is being sent over it fails, and waits for no answer
+            self._tell(PageEvent("closed", {"message": why}))
+            self._fail_pending(why)
+            self._line.cut()
+        finally:
+            self._telling.release()
 
     def _tell(self, event: PageEvent) -> None:
         """Whatever the listener does wrong must not end the connection."""
@@ -183,7 +185,7 @@ class Bridge:
         header, tensors = decode_frame(frame)
         event = header.pop("event", None)
         if event is not None:
-            with self._switching:
+            with self._telling:
                 if self._page is page:
                     self._tell(PageEvent(event, header))
             return

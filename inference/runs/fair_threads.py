@@ -66,12 +66,12 @@ class FairThreads:
         try:
             call()
         finally:
-            self._spent(owner, time.thread_time() - began)
             with self._changing:
                 self._taken[owner] -= 1
                 if not self._taken[owner]:
                     del self._taken[owner]
                 self._start()
+            self._spent(owner, time.thread_time() - began)
 
 
 def _answer(future: Future[T], call: Callable[[], T]) -> None:

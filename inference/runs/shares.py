@@ -10,11 +10,12 @@ waits holds no thread of `serving.py`, and its body was not read yet.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import math
 import threading
 import time
-from collections.abc import Iterator
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from inference.errors import Busy
@@ -26,7 +27,12 @@ _AHEAD_S: Final = 0.02
 _MOST_USED: Final = 0.5
 """Of the process's time, beside others: whoever comes finds it resting every other time."""
 _MOST_WAIT_S: Final = 10.0
+_MOST_OWED_S: Final = 3.0
+"""What one request took holds up its owner's next ones no longer, an upload's for one."""
+_REFUSED_AFTER_S: Final = 1.0
+"""So that whoever does not wait as told is not answered at once either."""
 _LOOK_EVERY_S: Final = 0.25
+_FORGET_EVERY_S: Final = 0.5
 LOOP_S: Final = 0.0015
 """What a request takes beside what is charged: of the event loop, and to look its sender up."""
 DJANGO_S: Final = 0.0045
@@ -36,7 +42,13 @@ PAGE_S: Final = 0.01
 
 
 def stranger(address: str) -> str:
-    """The owner of what comes from there and is nobody's; strangers are held up, and hold up nobody."""
+    """The owner of what comes from there and is nobody's; strangers hold up one another alone.
+
+    An IPv6 address counts by its /64: whoever has one has all of them.
+    """
+    with contextlib.suppress(ValueError):
+        if isinstance(known := ip_address(address), IPv6Address) and known.ipv4_mapped is None:
+            address = str(ip_network((known, 64), strict=False))
     return _STRANGER + address
 
 
@@ -70,8 +82,10 @@ class Shares:
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
-        self._owners: dict[str, _Owner] = {}
-        self._use = _Use()
+        self._named: dict[str, _Owner] = {}
+        self._strangers: dict[str, _Owner] = {}
+        self._use = _Use()  # of those with a name
+        self._forget_at = 0.0
 
     def book(self, owner: str, now: float, beside_s: float = LOOP_S) -> float:
         """Ask for a turn; returns when it comes, as far as is known now.
@@ -90,8 +104,8 @@ class Shares:
                     f"{_MOST_WAIT_S:g} s beside others': send fewer at a time",
                     retry_after_s=_MOST_WAIT_S,
                 )
-            one.next_s = begins
-            self._charge(one, beside_s, now)
+            one.next_s = begins + beside_s * one.weight
+            self._count(owner, one, beside_s, now)
             return begins
 
     def left_s(self, owner: str, begins: float, now: float) -> float:
@@ -104,33 +118,45 @@ class Shares:
     def charge(self, owner: str, cost_s: float, now: float) -> None:
         """Processor time that was taken for one of its requests."""
         with self._changing:
-            if (one := self._owners.get(owner)) is not None:
-                self._charge(one, cost_s, now)
+            one = self._seen(owner, now)
+            one.next_s += min(cost_s * one.weight, _MOST_OWED_S)
+            self._count(owner, one, cost_s, now)
 
-    def _charge(self, one: _Owner, cost_s: float, now: float) -> None:
-        one.next_s += cost_s * one.weight
+    def _count(self, owner: str, one: _Owner, cost_s: float, now: float) -> None:
         one.use.add(cost_s, now)
-        self._use.add(cost_s, now)
+        if owner in self._named:
+            self._use.add(cost_s, now)
 
     def _seen(self, owner: str, now: float) -> _Owner:
-        """The owner, who asks now."""
-        for name in [name for name, each in self._owners.items() if now - each.seen_s > _LATELY_S]:
-            del self._owners[name]
-        one = self._owners.setdefault(owner, _Owner(now))
+        """The owner, who asks or is answered now."""
+        self._forget(now)
+        known = self._strangers if owner.startswith(_STRANGER) else self._named
+        one = known.setdefault(owner, _Owner(now))
         one.seen_s = now
-        others = sum(not name.startswith(_STRANGER) for name in self._owners.keys() - {owner})
-        left = _MOST_USED - (self._use.rate(now) - one.use.rate(now))
+        others = len(self._named) - (owner in self._named)
+        used = self._use.rate(now) - (one.use.rate(now) if known is self._named else 0.0)
         # What the others leave, and an equal share at least; one more is for whoever comes next.
-        one.weight = 1 / max(left, 1 / (others + 2)) if others else 0.0
+        share = max(_MOST_USED - used, 1 / (others + 2))
+        among = 1 if known is self._named else len(self._strangers)
+        one.weight = among / share if others else 0.0
         return one
+
+    def _forget(self, now: float) -> None:
+        if now < self._forget_at:
+            return
+        self._forget_at = now + _FORGET_EVERY_S
+        for known in (self._named, self._strangers):
+            for name in [name for name, each in known.items() if now - each.seen_s > _LATELY_S]:
+                del known[name]
 
 
 _shares: Final = Shares()
 
 
 def charge(owner: str, cost_s: float) -> None:
-    """Processor time that was taken for one of this owner's requests."""
-    _shares.charge(owner, cost_s, time.monotonic())
+    """Processor time that was taken for one of this owner's requests; "" for nobody that is known yet."""
+    if owner:
+        _shares.charge(owner, cost_s, time.monotonic())
 
 
 async def turn(owner: str, beside_s: float = LOOP_S) -> None:
@@ -139,17 +165,10 @@ async def turn(owner: str, beside_s: float = LOOP_S) -> None:
     Raises:
         Busy.
     """
-    for wait_s in _waits(owner, beside_s):
-        await asyncio.sleep(wait_s)
-
-
-def turn_in_thread(owner: str, beside_s: float = LOOP_S) -> None:
-    """As `turn`, for a thread that serves nobody else."""
-    for wait_s in _waits(owner, beside_s):
-        time.sleep(wait_s)
-
-
-def _waits(owner: str, beside_s: float) -> Iterator[float]:
-    begins = _shares.book(owner, time.monotonic(), beside_s)
+    try:
+        begins = _shares.book(owner, time.monotonic(), beside_s)
+    except Busy:
+        await asyncio.sleep(_REFUSED_AFTER_S)
+        raise
     while (left_s := _shares.left_s(owner, begins, time.monotonic())) > 0:
-        yield min(left_s, _LOOK_EVERY_S)
+        await asyncio.sleep(min(left_s, _LOOK_EVERY_S))

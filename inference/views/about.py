@@ -42,7 +42,10 @@ class Schema(Door, SpectacularAPIView):
     def get(self, request: Request) -> HttpResponse:
         """It is the same for everybody, and takes a second to put together."""
         kind = request.accepted_renderer.media_type
-        return HttpResponse(_schema(kind), content_type=kind)
+        named = {
+            "Content-Disposition": f'inline; filename="webpool.{request.accepted_renderer.format}"'
+        }
+        return HttpResponse(_schema(kind), content_type=kind, headers=named)
 
 
 @functools.cache

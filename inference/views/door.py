@@ -28,7 +28,7 @@ from inference.documents import JsonObject
 from inference.errors import InvalidRequest
 from inference.runs import shares
 from inference.store.paths import sayable
-from inference.views import callers, http
+from inference.views import http
 from inference.wire.bodies import BoundedJSON
 from inference.wire.queries import Pages, Queries, check_asked, names_of
 
@@ -38,14 +38,8 @@ class CallerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User | AnonymousUser, auth.Caller]:
         writes = request.method not in auth.SAFE_METHODS
-        try:
-            caller = auth.identify(request._request, writes=writes)
-        except auth.Unauthorised:
-            shares.turn_in_thread(callers.stranger(request._request), shares.DJANGO_S)
-            raise
+        caller = auth.identify(request._request, writes=writes)
         request._request.webpool_caller = caller  # type: ignore[attr-defined]
-        if not writes:  # who writes had a turn before the body was read (`front.py`)
-            shares.turn_in_thread(caller.name, shares.DJANGO_S)
         return caller.user or AnonymousUser(), caller
 
     def authenticate_header(self, request: Request) -> str:
@@ -134,9 +128,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
             return super().dispatch(request, *args, **kwargs)
         finally:
             caller: auth.Caller | None = getattr(request, "webpool_caller", None)
-            shares.charge(
-                caller.name if caller else callers.stranger(request), time.thread_time() - began
-            )
+            shares.charge(caller.name if caller else "", time.thread_time() - began)
 
     def check_permissions(self, request: Request) -> None:
         """Refuse a caller who lacks what the rule asks for; `OWNER` is left to who knows the owner."""

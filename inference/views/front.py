@@ -5,8 +5,8 @@
 3. A body beyond the limit is refused unread, whatever the method; the upload of a model has a larger
    limit of its own. Django keeps what it reads on the disk before it looks who sent it: of who is not known
    here it gets no more than a form has.
-4. A write from a caller who may not write is refused likewise.
-5. Who asks waits for a turn (`runs/shares.py`); reads of /api/ do so where Django has found out who it is.
+4. Who asks waits for a turn (`runs/shares.py`), but for static files and health, and is refused likewise
+   where it is nobody that may.
 
 Everything else goes on to Django.
 """
@@ -31,7 +31,6 @@ from inference.views.openai.application import failure, openai
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _REST_UPLOAD = "/api/models/"
-_FOR_PROGRAMS = ("/api/", "/metrics")
 _FORM_UPLOAD = "/admin/inference/onnxmodel/add/"
 MOST_OF_STRANGERS_BYTES = 64 * 2**10
 """The one form that they have is the login's. So much from each connection stays in memory."""
@@ -110,7 +109,8 @@ def _never(_: HttpRequest) -> HttpResponse:
 
 
 async def _admit(request: ASGIRequest, scope: Scope) -> None:
-    if request.path.startswith(_FOR_PROGRAMS):
+    for_programs = request.path == "/metrics" or request.path.startswith("/api/")
+    if for_programs:
         auth.check_host(request)  # of other paths Django refuses it, with a page
     elif not request.path.startswith(settings.STATIC_URL):
         await callers.visit(request)
@@ -119,8 +119,8 @@ async def _admit(request: ASGIRequest, scope: Scope) -> None:
     http.check_declared_length(request, http.UPLOAD_LIMIT if uploads else http.REQUEST_LIMIT)
     if "Transfer-Encoding" in request.headers:
         raise LengthRequired(f"{request.path}: expected a Content-Length, got a chunked body")
-    if writes and request.path.startswith("/api/"):
-        caller = await callers.identify(request, writes=True, beside_s=shares.DJANGO_S)
+    if for_programs:
+        caller = await callers.identify(request, writes=writes, beside_s=shares.DJANGO_S)
         if uploads:
             await serving.in_thread(auth.check, caller, auth.ADD_MODEL)
         scope["webpool.caller"] = caller

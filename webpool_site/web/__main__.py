@@ -29,6 +29,7 @@ def main(host: str, port: int) -> None:
         forwarded_allow_ips=settings.WEBPOOL_PROXIES,  # unless told, uvicorn believes this machine
         log_level="error",  # below that are lines that any stranger can cause
         timeout_graceful_shutdown=3,
+        reset_contextvars=True,  # on whose behalf one request was answered is no business of the next
     )
     server = RestingServer(config)
     with contextlib.suppress(KeyboardInterrupt):  # it has shut down, and raises the signal again

@@ -45,6 +45,34 @@ def test_strangers_hold_nobody_up_and_are_held_up_themselves(callers: Callers) -
     assert callers.request(stranger("192.0.2.2"), 0.5) == 0.0
 
 
+def test_many_addresses_have_one_strangers_share_together(callers: Callers) -> None:
+    took, began = 0.0, callers.now
+    for turn in range(600):
+        callers.shares.book("key a", callers.now, 0.0)
+        callers.request(stranger(f"192.0.2.{turn % 10}"), 0.05)
+        took += 0.05
+    assert took / (callers.now - began) == pytest.approx(0.5, rel=0.15)
+    assert stranger("2001:db8::1") == stranger("2001:db8::ffff") != stranger("2001:db8:0:1::1")
+
+
+def test_one_long_request_holds_its_owner_up_no_longer_than_a_while(callers: Callers) -> None:
+    callers.shares.book("key a", callers.now)
+    callers.shares.book("key uploads", callers.now)
+    callers.shares.charge("key uploads", 60.0, callers.now)
+    begins = callers.shares.book("key uploads", callers.now)
+    assert 2.5 < callers.shares.left_s("key uploads", begins, callers.now) <= 3.1
+
+
+def test_who_waits_for_a_long_run_counts_as_one_who_asks(callers: Callers) -> None:
+    callers.shares.book("key a", callers.now)
+    callers.now += 60
+    callers.shares.charge("key a", 0.01, callers.now)
+    callers.shares.book("key greedy", callers.now)
+    callers.shares.charge("key greedy", 1.0, callers.now)
+    begins = callers.shares.book("key greedy", callers.now)
+    assert callers.shares.left_s("key greedy", begins, callers.now) > 1
+
+
 @pytest.mark.parametrize("others", [1, 2, 5])
 def test_beside_others_who_take_theirs_one_has_a_share_and_leaves_one(
     callers: Callers, others: int
@@ -75,18 +103,21 @@ def test_who_asks_for_less_than_a_share_does_not_wait(callers: Callers) -> None:
 
 
 def test_once_the_others_are_silent_nobody_waits(callers: Callers) -> None:
-    callers.request("key modest", 0.0)
-    callers.request("key greedy", 4.8)
+    for owner in ("key modest", "key greedy"):
+        callers.shares.book(owner, callers.now)
+    for _ in range(3):
+        callers.shares.charge("key greedy", 1.0, callers.now)
     begins = callers.shares.book("key greedy", callers.now)
-    assert callers.shares.left_s("key greedy", begins, callers.now) > 4
-    callers.now += 0.3
+    assert callers.shares.left_s("key greedy", begins, callers.now) > 5.9
+    callers.now += 5.6
     assert callers.shares.left_s("key greedy", begins, callers.now) == 0.0
 
 
 def test_what_would_wait_too_long_is_refused_with_when_to_come_back(callers: Callers) -> None:
     for owner in ("key modest", "key greedy"):
         callers.shares.book(owner, callers.now)
-    callers.shares.charge("key greedy", 6.0, callers.now)
+    for _ in range(8):
+        callers.shares.charge("key greedy", 1.0, callers.now)
     with pytest.raises(Busy, match="key greedy has more requests waiting") as caught:
         callers.shares.book("key greedy", callers.now)
     assert caught.value.retry_after_s == 10

@@ -92,6 +92,8 @@ def _flooded(port: int, key: str, asked: Asked) -> Iterator[dict[str, float]]:
         yield told
     finally:
         answered, _ = process.communicate(timeout=60)
+        if process.returncode:
+            raise RuntimeError(f"the other caller failed: {asked.method} {asked.path}")
     told["answered_per_s"] = float(answered)
 
 
@@ -106,9 +108,13 @@ def flood() -> None:
 
     def keep_on(number: int) -> None:
         each = Sender(port, key, Asked(method, path, body, content_type, expected))
-        while True:
-            each()
-            answered[number] += 1
+        try:
+            while True:
+                each()
+                answered[number] += 1
+        except Exception as error:
+            print(error, file=sys.stderr, flush=True)
+            os._exit(1)
 
     began = time.monotonic()
     for number in range(_CONNECTIONS):
