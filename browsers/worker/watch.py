@@ -124,7 +124,7 @@ class Watch:
 
     def _feel_pulse(self, session: BrowserSession) -> None:
         while not self._stop.wait(_PULSE_EVERY_S):
-            if self._status.state != BrowserState.READY:
+            if self._status.state not in (BrowserState.READY, BrowserState.RECOVERING):
                 continue
             silent = session.connection
             try:
@@ -137,8 +137,9 @@ class Watch:
                     why = f"no pulse for {_PULSE_WITHIN_S:g} s"
                     # The page hangs, or only its connection does; a new engine would be asked over it, too.
                     self.heard(SessionEvent("hung", Category.TIMEOUT, why, Rung.RECONNECT))
-                    # Whoever waits for an answer waits no longer. A repair may have a new connection by now.
-                    session.cut(silent)
+                # Whoever waits for an answer waits no longer, such as the main thread, which is to repair
+                # what a text's step told. A repair may have a new connection by now.
+                session.cut(silent)
             except BrowserCrash as crash:  # as a rule its event was heard before
                 self.heard(SessionEvent("gone", crash.category, str(crash), crash.first_rung))
             except BrowserError:

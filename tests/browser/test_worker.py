@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from browsers.core.answers.known import Known
-from browsers.core.errors import BrowserCrash
+from browsers.core.errors import BrowserCrash, DeadlinePassed
 from browsers.core.failures import Rung
 from browsers.core.protocol import WireTensor
 from browsers.drivers import Role, get_driver
@@ -32,6 +32,10 @@ HOOKS = Hooks(
     hand_over=lambda browser_id, files: 0,
     known=lambda sha256: Known(why_none="none was made"),
 )
+FOR_EVER = [
+    WireTensor("times", "int64", (), np.int64(10**9).tobytes()),
+    WireTensor("x", "float32", (256, 256), np.zeros((256, 256), np.float32).tobytes()),
+]
 X: NDArray[np.float32] = np.array([-1, 0, 2], np.float32)
 
 
@@ -142,13 +146,9 @@ def test_who_waits_for_a_page_whose_browser_was_stopped_waits_no_longer_and_repa
             process.send_signal(signal.SIGSTOP)
 
     try:
-        for_ever = [
-            WireTensor("times", "int64", (), np.int64(10**9).tobytes()),
-            WireTensor("x", "float32", (256, 256), np.zeros((256, 256), np.float32).tobytes()),
-        ]
         with pytest.raises(BrowserCrash, match="the page is gone"):
             worker.run(
-                put(settings, small_models.slow()), for_ever, backend="wasm", strict=False, dims={},
+                put(settings, small_models.slow()), FOR_EVER, backend="wasm", strict=False, dims={},
                 rows=None, deadline_s=120, meanwhile=stop,
             )  # fmt: skip
         broken = worker._watch.broken
@@ -156,6 +156,40 @@ def test_who_waits_for_a_page_whose_browser_was_stopped_waits_no_longer_and_repa
         assert (broken.name, broken.first_rung) == ("stopped", Rung.RESTART)
         assert worker.repair_if_broken()
         assert worker.session.ping(10) > 0, "the new page's connection is not cut"
+    finally:
+        worker.close()
+
+
+def test_a_page_that_stopped_is_given_up_where_a_texts_step_was_the_first_to_see_it(
+    settings: Any, database: None, valkey: Any, tmp_path: Path
+) -> None:
+    """The main thread, which is to repair it, waits for that page's answer meanwhile."""
+    settings.WEBPOOL_HOME = tmp_path
+    (tmp_path / "files").mkdir()
+    worker = BrowserWorker("chromium-npm", "chromium-npm", HOOKS)
+    worker.start()
+
+    def stop() -> None:
+        browser = worker.session.browser
+        assert browser is not None
+        for process in browser.with_role(Role.CONTENT):
+            process.send_signal(signal.SIGSTOP)
+        late = DeadlinePassed("the engine did not answer", first_rung=Rung.RESTART_ENGINE)
+        worker.holding.step_failed("", late)
+
+    try:
+        began = time.monotonic()
+        with pytest.raises(BrowserCrash, match="the page is gone"):
+            worker.run(
+                put(settings, small_models.slow()), FOR_EVER, backend="wasm", strict=False, dims={},
+                rows=None, deadline_s=240, meanwhile=stop,
+            )  # fmt: skip
+        assert time.monotonic() - began < 200, "it was given up, not waited for"
+        broken = worker._watch.broken
+        assert broken is not None
+        assert broken.name == "step_failed"
+        assert worker.repair_if_broken()
+        assert worker.session.ping(10) > 0
     finally:
         worker.close()
 
