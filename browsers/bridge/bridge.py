@@ -157,7 +157,7 @@ class Bridge:
         """End the page's connection, if there is one, for that one or none; `only`: unless it is another.
 
         Its end is told once, by whoever is first to see it, and before anybody hears of the next one, which
-        counts meanwhile: the listener may take its time.
+        counts meanwhile: the listener may take its time. Who waits for an answer hears of it afterwards.
         """
         with self._switching:
             former = self._page
@@ -165,12 +165,14 @@ class Bridge:
                 self._page = former if only is not None else to
                 return
             self._page = to
+            former.close()  # what is being sent over it fails, and waits for no answer
+            waiting = list(self._pending.values())
+            self._line.cut()
             self._telling.acquire()
         try:
-            former.close()  # what is being sent over it fails, and waits for no answer
             self._tell(PageEvent("closed", {"message": why}))
-            self._fail_pending(why)
-            self._line.cut()
+            for each in waiting:
+                each.put(ConnectionLost(f"the request was not answered: {why}"))
         finally:
             self._telling.release()
 
@@ -193,10 +195,6 @@ class Bridge:
         if waiting is not None:
             header["arrived"] = time.monotonic()
             waiting.put((header, tensors))
-
-    def _fail_pending(self, why: str) -> None:
-        for waiting in list(self._pending.values()):
-            waiting.put(ConnectionLost(f"the request was not answered: {why}"))
 
     # --- requests ---
 
