@@ -121,12 +121,13 @@ async def _admit(request: ASGIRequest, scope: Scope) -> None:
         raise LengthRequired(f"{request.path}: expected a Content-Length, got a chunked body")
     if for_programs:
         caller = await callers.identify(request, writes=writes, beside_s=shares.DJANGO_S)
+        scope["webpool.caller"] = caller
+    if writes and request.path.startswith("/api/"):
         if uploads:
             await serving.in_thread(auth.check, caller, auth.ADD_MODEL)
-        scope["webpool.caller"] = caller
     elif uploads:  # the form's own CSRF token is in the body; the admin checks it
         await serving.in_thread(auth.check_staff_login, request, auth.ADD_MODEL)
-    else:
+    else:  # no read has more than a form, whoever asks
         await _check_stranger(request)
 
 
