@@ -54,7 +54,7 @@ def test_whoever_took_more_than_a_share_waits_at_every_door_and_nobody_else_does
             assert statuses(send(threads, DOORS, key)) == expected
         assert statuses(send(threads, DOORS, modest)) == EXPECTED
         for owner in ("key greedy", shares.stranger(ADDRESS)):
-            for _ in range(2):
+            for _ in range(3):
                 shares.charge(owner, 1.0)
         held = [send(threads, DOORS, greedy), send(threads, DOORS, wrong)]
         pages = send(threads, PAGES, wrong)
