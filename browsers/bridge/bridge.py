@@ -154,17 +154,18 @@ class Bridge:
     def _leave(
         self, why: str, *, to: Connection | None = None, only: Connection | None = None
     ) -> None:
-        """End the page's connection, if there is one, for that one or none; `only`: unless it is another.
+        """Give up the page's connection, if there is one, for that one or none; `only`: unless it is another.
 
         Its end is told once, by whoever is first to see it, and before anybody hears of the next one, which
         counts meanwhile: the listener may take its time. Who waits for an answer hears of it afterwards.
         """
         with self._switching:
             former = self._page
-            if former is None or only not in (None, former):
-                self._page = former if only is not None else to
+            if only is not None and only is not former:
                 return
             self._page = to
+            if former is None:
+                return
             former.close()  # what is being sent over it fails, and waits for no answer
             waiting = list(self._pending.values())
             self._line.cut()

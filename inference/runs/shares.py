@@ -33,12 +33,13 @@ _REFUSED_AFTER_S: Final = 1.0
 """So that whoever does not wait as told is not answered at once either."""
 _LOOK_EVERY_S: Final = 0.25
 _FORGET_EVERY_S: Final = 0.5
+# What a request is taken to cost beside what is measured of it and charged: weights, which nobody is shown.
 LOOP_S: Final = 0.0015
-"""What a request takes beside what is charged: of the event loop, and to look its sender up."""
+"""Of the event loop, and to look its sender up."""
 DJANGO_S: Final = 0.0045
 """The same where Django answers it."""
 PAGE_S: Final = 0.01
-"""The same of a page of the admin, of which nothing is charged."""
+"""A page of the admin, of which nothing is measured."""
 
 
 def stranger(address: str) -> str:

@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 
+from urllib3 import encode_multipart_formdata
+
 from webpool_site.lab.bench.fairness.senders import (
     Asked,
     Sender,
-    form,
     path_of,
     small_request,
     two_keys,
@@ -56,7 +57,9 @@ def _floods(pool: Pool, member: Member) -> Mapping[str, Asked]:
     small = small_request(pool, member)
     elsewhere = {**small, "parameters": {"browsers": pool.ids[-1], "platform": "wasm"}}
     parquet = b"PAR1" + bytes(1_000_000) + b"PAR1"
-    job, content_type = form({"model": member.name}, "no.parquet", parquet)
+    job, content_type = encode_multipart_formdata(
+        {"model": member.name, "file": ("no.parquet", parquet)}
+    )
     return {
         "reading /api/models/": Asked("GET", "/api/models/"),
         "reading a model's metadata over /v2": Asked("GET", f"/v2/models/{member.name}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from inference.auth import create_key
@@ -89,14 +89,3 @@ def small_request(pool: Pool, member: Member) -> JsonObject:
 
 def path_of(member: Member) -> str:
     return f"/v2/models/{member.name}/infer"
-
-
-def form(fields: Mapping[str, str], file: str, content: bytes) -> tuple[bytes, str]:
-    """A multipart body with one file, and its content type."""
-    parts = [
-        f'--B\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    ]
-    head = f'--B\r\nContent-Disposition: form-data; name="file"; filename="{file}"\r\n\r\n'
-    body = "".join((*parts, head)).encode() + content + b"\r\n--B--\r\n"
-    return body, "multipart/form-data; boundary=B"
