@@ -206,14 +206,25 @@ def test_killed_driver_or_browser(kind: str, role: Role, tmp_path: Path) -> None
         assert_nothing_left(browser, recorded, deadline_s=QUIT_S)
 
 
+def received(process: psutil.Process, number: signal.Signals) -> bool:
+    """False: it was a helper of the browser, which was done."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+        return True
+    return False
+
+
 @pytest.mark.parametrize(("kind", "roles"), each_with((Role.BROWSER,), tuple(Role)))
 def test_quit_of_a_stopped_browser(kind: str, roles: tuple[Role, ...], tmp_path: Path) -> None:
     browser = driver_or_skip(kind).launch(options(tmp_path))
     recorded = [process.pid for process in browser.processes()]
     try:
-        for each in browser.process_table():
-            if each.role in roles:
-                each.process.suspend()
+        stopped = [
+            each.role
+            for each in browser.process_table()
+            if each.role in roles and received(each.process, signal.SIGSTOP)
+        ]
+        assert Role.BROWSER in stopped
     finally:
         assert_nothing_left(browser, recorded, deadline_s=QUIT_S)
 
@@ -246,8 +257,8 @@ def test_firefox_survives_its_content_process(tmp_path: Path, page: Page) -> Non
     try:
         address = page(browser)
         browser.navigate(address)
-        for process in browser.with_role(Role.CONTENT):
-            process.kill()
+        contents = browser.with_role(Role.CONTENT)
+        assert [process for process in contents if received(process, signal.SIGKILL)]
         until = time.monotonic() + 30
         with pytest.raises(TabCrashed):
             while time.monotonic() < until:

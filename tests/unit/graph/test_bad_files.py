@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -107,21 +106,17 @@ def test_more_than_two_gigabytes_are_refused_before_they_are_read(tmp_path: Path
     single = tmp_path / "single.onnx"
     os.truncate(os.open(single, os.O_CREAT | os.O_WRONLY), 2**32)
     code = (
-        "import sys; from pathlib import Path\n"
+        "import resource, sys; from pathlib import Path\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
         "from inference.graph.files import InvalidModel; from inference.graph.summary import read_model\n"
         "for path in sys.argv[1:]:\n"
         "    try: read_model(Path(path))\n"
         "    except InvalidModel as error: print(error)\n"
     )
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
-
     done = subprocess.run(
         [sys.executable, "-c", code, str(external), str(single)],
         capture_output=True,
         text=True,
-        preexec_fn=limit,
         check=True,
         timeout=60,
     )
