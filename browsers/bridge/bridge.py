@@ -68,7 +68,7 @@ class Bridge:
         self._on_event = on_event
         self._files = PageFiles(files, runtime_dir)
         self._ids = itertools.count(1)
-        self._pending: dict[int, queue.SimpleQueue[Reply | BrowserError]] = {}
+        self._pending: dict[int, tuple[Connection, queue.SimpleQueue[Reply | BrowserError]]] = {}
         self._page: Connection | None = None
         self._line = Line()
         self._switching, self._telling = threading.Lock(), threading.Lock()
@@ -167,7 +167,8 @@ class Bridge:
             if former is None:
                 return
             former.close()  # what is being sent over it fails, and waits for no answer
-            waiting = list(self._pending.values())
+            # The next one may have been asked something by now.
+            waiting = [each for page, each in list(self._pending.values()) if page is former]
             self._line.cut()
             self._telling.acquire()
         try:
@@ -192,7 +193,7 @@ class Bridge:
                 if self._page is page:
                     self._tell(PageEvent(event, header))
             return
-        waiting = self._pending.get(header.pop("id"))
+        _, waiting = self._pending.get(header.pop("id"), (page, None))
         if waiting is not None:
             header["arrived"] = time.monotonic()
             waiting.put((header, tensors))
@@ -218,7 +219,7 @@ class Bridge:
             raise ConnectionLost("no page is connected")
         number = next(self._ids)
         waiting: queue.SimpleQueue[Reply | BrowserError] = queue.SimpleQueue()
-        self._pending[number] = waiting
+        self._pending[number] = page, waiting
         began = time.monotonic()
         try:
             page.send(
