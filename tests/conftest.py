@@ -53,6 +53,7 @@ def django_db_setup(
     from django.core.management import call_command
     from django.db import connection
 
+    settings.PASSWORD_HASHERS = ["tests.support.people.QuickHasher"]
     if connection.vendor == "postgresql":  # this process' own, and empty
         with django_db_blocker.unblock():
             call_command("migrate", interactive=False, verbosity=0)

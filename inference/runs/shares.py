@@ -3,7 +3,7 @@
 A process computes one thing at a time (Python's lock), so that a caller who sends without a pause over a
 dozen connections would have everybody else wait for its requests. Each owner's requests are therefore spaced,
 by what they took of the processor so far, as soon as somebody else asked lately (a leaky bucket, GCRA): to
-what the others leave of half of the time, an equal share at least. Whoever is alone is never held up. What
+what the others leave of a third of the time, an equal share at least. Whoever is alone is never held up. What
 waits holds no thread of `serving.py`, and its body was not read yet.
 """
 
@@ -24,8 +24,8 @@ _STRANGER: Final = "\0"  # no name of a key or a person begins with it
 _LATELY_S: Final = 5.0
 _AHEAD_S: Final = 0.02
 """A few requests at once are let in as they come: a page's."""
-_MOST_USED: Final = 0.5
-"""Of the process's time, beside others: whoever comes finds it resting every other time."""
+_MOST_USED: Final = 1 / 3
+"""Of the process's time, beside others: whoever comes finds it resting two times of three."""
 _MOST_WAIT_S: Final = 10.0
 _MOST_OWED_S: Final = 3.0
 """What one request took holds up its owner's next ones no longer, an upload's for one."""

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from inference import auth
 
 AWAY: Any = {"REMOTE_ADDR": "10.1.2.3"}
+
+
+class QuickHasher(PBKDF2PasswordHasher):
+    """Of a person of the tests nobody has to guess the password; any process of a pool can check it."""
+
+    iterations = 1000
 
 
 def stranger() -> Client:

@@ -45,7 +45,7 @@ JOBS: Final = {
     "bodies": "bodies:Bodies",
     "declared": "bodies:declared",
 }
-GIVING_WAY: Final = frozenset(("bodies", "results", "parquet"))
+GIVING_WAY: Final = frozenset(("bodies", "rows", "results", "parquet"))
 """One caller's large data, as often as they come."""
 
 

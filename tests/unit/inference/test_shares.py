@@ -51,7 +51,7 @@ def test_many_addresses_have_one_strangers_share_together(callers: Callers) -> N
         callers.shares.book("key a", callers.now, 0.0)
         callers.request(stranger(f"192.0.2.{turn % 10}"), 0.05)
         took += 0.05
-    assert took / (callers.now - began) == pytest.approx(0.5, rel=0.15)
+    assert took / (callers.now - began) == pytest.approx(1 / 3, rel=0.15)
     assert stranger("2001:db8::1") == stranger("2001:db8::ffff") != stranger("2001:db8:0:1::1")
 
 
@@ -87,13 +87,13 @@ def test_beside_others_who_take_theirs_one_has_a_share_and_leaves_one(
     assert took / (callers.now - began) == pytest.approx(1 / (others + 2), rel=0.15)
 
 
-def test_beside_others_who_take_little_one_has_half_of_the_time(callers: Callers) -> None:
+def test_beside_others_who_take_little_one_has_a_third_of_the_time(callers: Callers) -> None:
     took, began = 0.0, callers.now
     for turn in range(600):
         callers.shares.book(f"key {turn % 20}", callers.now, 0.0005)
         callers.request("key greedy", 0.05)
         took += 0.05
-    assert took / (callers.now - began) == pytest.approx(0.5, rel=0.1)
+    assert took / (callers.now - began) == pytest.approx(1 / 3, rel=0.1)
 
 
 def test_who_asks_for_less_than_a_share_does_not_wait(callers: Callers) -> None:
