@@ -18,12 +18,14 @@ import pytest
 from browsers.core.breaker import Breaker, BreakerState
 from browsers.core.breakers import Breakers
 from history import recompute
+from inference.core.generation.stages import Stage, State
 from inference.core.placement import Hints
 from inference.graph.model import load
 from inference.graph.reference import reference
 from inference.ledger import turns
 from inference.scheduling import advice
 from inference.store import outbox
+from inference.store.tensors import encode_array
 from inference.zoo.families import FAMILIES
 from webpool_site.lab.bench import processor, stations
 from webpool_site.lab.bench.parts import PARTS, UnknownPart, chosen
@@ -32,6 +34,7 @@ from webpool_site.lab.bench.subjects import as_one
 from webpool_site.lab.bench.switches import inside
 from webpool_site.lab.bench.switches.points import Points, file_of, read
 from webpool_site.lab.bench.switches.signals import BREAKERS, HISTORY, SIGNALS
+from webpool_site.lab.bench.texts import caches
 
 
 def test_every_part_is_a_module_with_a_measure() -> None:
@@ -79,6 +82,23 @@ def test_the_ways_between_stations_are_the_whole_request_and_each_comes_once() -
 
 
 _HOP = "result and next choice written, message sent, worker awake"
+
+
+def test_what_is_new_at_each_checkpoint_is_the_whole_of_the_caches_together() -> None:
+    states = tuple(
+        State(f"past.{name}", f"present.{name}", "float32", (1, 2, 0, 3), 2)
+        for name in ("key", "value")
+    )
+    arrays = {
+        state.present: np.random.default_rng(0).random((1, 2, 10, 3), np.float32)
+        for state in states
+    }
+    whole = [encode_array(name, array) for name, array in arrays.items()]
+    made = list(caches.pieces(Stage((), states, (), ""), whole, 4))
+    assert [[tensor.shape[2] for tensor in piece] for piece in made] == [[4, 4], [4, 4], [2, 2]]
+    for state in states:
+        again = caches.joined(state, [tensor for piece in made for tensor in piece])
+        assert again == encode_array(state.past, arrays[state.present])
 
 
 def test_processor_time_is_told_by_part_and_a_browser_apart_from_its_worker() -> None:

@@ -19,7 +19,14 @@ from inference.models import ModelType, OnnxModel
 from inference.zoo import decoder
 from webpool_site.lab.bench.parts import Pool
 from webpool_site.lab.bench.stats import Table
-from webpool_site.lab.bench.texts import divergence, prompts, speculation, together, token_way
+from webpool_site.lab.bench.texts import (
+    checkpoints,
+    divergence,
+    prompts,
+    speculation,
+    together,
+    token_way,
+)
 from webpool_site.lab.bench.texts.written import Written, write, write_at_once
 
 _MODEL = "bench-writer"
@@ -56,6 +63,7 @@ def measure(pool: Pool) -> Iterator[Table | str]:
     yield from prompts.measure(pool)
     yield from speculation.measure(pool)
     yield from divergence.measure(pool)
+    yield checkpoints.table(pool.browsers[0].kind)
 
 
 def _write(model: OnnxModel, stages: int, browsers: Sequence[str]) -> Written:
