@@ -15,8 +15,8 @@ from webpool_site.web.server import RestingServer
 
 _NOT_STARTED: Final = 3  # uvicorn's own
 _SWITCH_S: Final = 0.0005
-"""How long a thread may compute on while another has something to do. A small request changes threads some times,
-and would wait each time for a tenfold of that, Python's own, beside whoever asks for much."""
+"""How long a thread may compute on while another has something to do. A small request changes threads some
+times, and would wait each time for a tenfold of that, Python's own, beside whoever asks for much."""
 
 
 def main(host: str, port: int) -> None:
