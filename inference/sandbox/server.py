@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 # What jobs have in common; what only some need, they import themselves.
-import numpy as np  # noqa: F401
+import numpy.random  # noqa: F401
 import onnx.inliner
-import onnx.shape_inference  # noqa: F401
+import onnx.shape_inference
 import onnxruntime  # noqa: F401
 import tokenizers  # noqa: F401
 
@@ -108,12 +108,23 @@ def _child(job: int, order: JsonView) -> None:
         os._exit(code)
 
 
+def _warm_up() -> None:
+    """What a library makes when it is first used, each child would make anew."""
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [1]) for name in "xy")
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "none", [x], [y]))
+    onnx.checker.check_model(model)
+    onnx.shape_inference.infer_shapes(model)
+    onnx.inliner.inline_local_functions(model)
+
+
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     # A working directory that is gone: no relative name leads anywhere, and nothing can be put there.
     empty = tempfile.mkdtemp()
     os.chdir(empty)
     Path(empty).rmdir()
+    _warm_up()
     control.send(READY)
     _Server(control).serve()
 
