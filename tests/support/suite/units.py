@@ -13,10 +13,12 @@ UNKNOWN_S = 1.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a test is run: the unit it belongs to, and whether nothing else may run meanwhile."""
+    """Where a test is run: the unit it belongs to, whether nothing else may run meanwhile, and whether it
+    has browsers."""
 
     unit: str
     alone: bool
+    browsers: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Unit:
     tests: tuple[str, ...]
     seconds: float
     alone: bool
+    browsers: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def arrange(
     for test in tests:
         members.setdefault(places[test], []).append(test)
     units = [
-        Unit(place.unit, tuple(of_unit), total_s(of_unit, durations), place.alone)
+        Unit(place.unit, tuple(of_unit), total_s(of_unit, durations), place.alone, place.browsers)
         for place, of_unit in members.items()
     ]
     return sorted(units, key=lambda unit: -unit.seconds)
