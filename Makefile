@@ -20,8 +20,8 @@ INSTALL := $(PIP) install --no-compile --no-deps
 SELDOM := sympy|mpmath|scipy|sklearn|pip|setuptools|mypy|mypyc|narwhals|onnxscript|tests
 COMPILE := $(PY) -m compileall -qq -j 0 -x '/($(SELDOM))/' $(VENV)/lib || true
 PYTEST_ARGS ?=
-# Processes that share the tests between them; two have a pool of real browsers at times (2 to 3 GB), the others none.
-TEST_WORKERS ?= 3
+# Processes that share the tests between them; each has a pool of real browsers at times (2 to 3 GB).
+TEST_WORKERS ?= 2
 # `kill -9` of make ends the pool as well.
 DIES_WITH_MAKE := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig KILL --)
 

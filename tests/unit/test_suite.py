@@ -39,7 +39,7 @@ class Note:
 
 
 def run(folder: Path, files: dict[str, str], *args: str) -> tuple[str, list[Note]]:
-    """A suite of these files, run by two processes or as told; returns what was printed, and what was run."""
+    """A suite of these files, run by two processes; returns what was printed, and what was run."""
     (folder / "conftest.py").write_text(NOTES)
     for name, text in files.items():
         (folder / name).write_text(f"from conftest import *\n{text}")
@@ -108,20 +108,6 @@ def test_what_takes_longest_begins_first(tmp_path: Path) -> None:
     for note in notes:
         orders[note.pid] = orders.get(note.pid, "") + note.name
     assert set(orders.values()) == {"ba", "dc"}
-
-
-def test_two_of_more_processes_have_browsers_and_first_what_needs_them(tmp_path: Path) -> None:
-    (tmp_path / "tests" / "browser").mkdir(parents=True)
-    files = {f"tests/browser/test_{n}.py": f"def test_it(): note('{n}', 0.4)" for n in "abcd"}
-    files |= {f"test_{n}.py": f"def test_it(): note('{n}', 0.2)" for n in "uvwxyz"}
-    told, notes = run(tmp_path, files, "-n3", f"--rootdir={tmp_path}")
-    assert "10 passed" in told
-    with_browsers = {note.pid for note in notes if note.name in "abcd"}
-    assert len(with_browsers) == 2
-    assert len({note.pid for note in notes}) == 3
-    for pid in with_browsers:
-        names = "".join(note.name for note in notes if note.pid == pid)
-        assert names == "".join(sorted(names, key=lambda name: name > "d")), "the rest afterwards"
 
 
 def test_what_must_be_alone_is_run_last_while_nothing_else_runs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A pytest plugin: `-n 3` runs the suite by units, longest first, and tells how far it is.
+"""A pytest plugin: `-n 2` runs the suite by units, longest first, and tells how far it is.
 
 In the process that hands out it makes the scheduler and the lines of progress; in a worker it writes down
 where each test belongs, which only a process that has collected them knows.
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support.suite import durations, units
-from tests.support.suite.sharing import SHARED_POOLS, has_browsers, pool_by_file
+from tests.support.suite.sharing import SHARED_POOLS, pool_by_file
 from tests.support.suite.units import Place, Unit
 
 _PLACES = "webpool_places"
@@ -57,8 +57,7 @@ def _place(item: pytest.Item, pools: Mapping[str, str]) -> Place:
     file = units.file_of(item.nodeid)
     if _is_alone(item):
         return Place(file, True)
-    unit = SHARED_POOLS[pools[file]] if file in pools else file
-    return Place(unit, False, file in pools or has_browsers(file))
+    return Place(SHARED_POOLS[pools[file]] if file in pools else file, False)
 
 
 def _is_alone(item: pytest.Item) -> bool:

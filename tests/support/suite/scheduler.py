@@ -5,8 +5,8 @@ xdist's own `loadgroup` loses the groups with pytest 9.2, and none of its schedu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 import pytest
 from xdist.report import report_collection_diff
@@ -14,12 +14,9 @@ from xdist.workermanage import WorkerController, parse_tx_spec_config
 
 from tests.support.suite.units import Measured, Unit, left_s, total_s
 
-WITH_BROWSERS: Final = 2
-"""Workers that have browsers at once: a pool takes 2 to 3 GB, and most of two cores now and then."""
-
 
 class LongestFirst:
-    """Hands units to workers as they become free: to the first ones those with browsers, to others the rest.
+    """Hands units to workers as they become free.
 
     A worker begins a test only when it knows the next one, or that there is none: so it is always given two.
     Units that must be alone go to the last worker, when the others have ended with all that they had started.
@@ -39,7 +36,6 @@ class LongestFirst:
         self._pending: dict[WorkerController, list[str]] = {}
         self._together: list[Unit] = []
         self._alone: list[Unit] = []
-        self._with_browsers: set[str] = set()
         self.collection: list[str] | None = None
 
     # --- what xdist asks ------------------------------------------------------------------------
@@ -78,7 +74,6 @@ class LongestFirst:
             units = self._arranged(self.collection)
             self._together = [unit for unit in units if not unit.alone]
             self._alone = [unit for unit in units if unit.alone]
-            self._with_browsers = {test for unit in units if unit.browsers for test in unit.tests}
         self._hand_out()
 
     def mark_test_complete(
@@ -93,9 +88,7 @@ class LongestFirst:
         self._collections.pop(node, None)
         if tests[1:]:
             rest = tuple(tests[1:])
-            unit = Unit(
-                "rest", rest, total_s(rest, self._durations), False, tests[0] in self._with_browsers
-            )
+            unit = Unit("rest", rest, total_s(rest, self._durations), alone=False)
             self._together.insert(0, unit)
         self._hand_out()
         return tests[0] if tests else None
@@ -112,28 +105,18 @@ class LongestFirst:
 
     def left_s(self) -> float:
         """Seconds until the end, by the table of durations."""
-        waiting = list(self._together)
-        together = self._left_s(list(self._pending), waiting)
-        of_pools = [unit for unit in waiting if unit.browsers]
-        if of_pools:
-            together = max(together, self._left_s(self._may_have_browsers(), of_pools))
+        busy = [total_s(list(tests), self._durations) for tests in list(self._pending.values())]
+        together = left_s(busy, [unit.seconds for unit in list(self._together)])
         return together + sum(unit.seconds for unit in list(self._alone))
 
     # --- how --------------------------------------------------------------------------------------
-
-    def _left_s(self, nodes: Sequence[WorkerController], waiting: Iterable[Unit]) -> float:
-        busy = [total_s(list(self._pending.get(node, ())), self._durations) for node in nodes]
-        return left_s(busy, [unit.seconds for unit in waiting])
 
     def _hand_out(self) -> None:
         working = [
             node for node in self._pending if node in self._collections and not node.shutting_down
         ]
-        while found := self._next(working):
-            self._give(*found)
-        if self._together and not any(unit for unit in self._together if not unit.browsers):
-            for node in set(working) - set(self._may_have_browsers()):
-                node.shutdown()  # it has nothing to wait for
+        while self._together and (free := [n for n in working if len(self._pending[n]) < 2]):
+            self._give(min(free, key=self._busy_s), self._together.pop(0))
         if self._together or not self._alone or not working:
             return
         *others, last = sorted(working, key=self._busy_s)
@@ -142,21 +125,6 @@ class LongestFirst:
         if self.nodes == [last]:
             while self._alone:
                 self._give(last, self._alone.pop(0))
-
-    def _next(self, working: Sequence[WorkerController]) -> tuple[WorkerController, Unit] | None:
-        """A worker that needs more, the one with least to do first, and what it is given."""
-        free = [node for node in working if len(self._pending[node]) < 2]
-        for node in sorted(free, key=self._busy_s):
-            suits = [True, False] if node in self._may_have_browsers() else [False]
-            for unit in (
-                unit for each in suits for unit in self._together if unit.browsers is each
-            ):
-                self._together.remove(unit)
-                return node, unit
-        return None
-
-    def _may_have_browsers(self) -> list[WorkerController]:
-        return list(self._pending)[:WITH_BROWSERS]
 
     def _busy_s(self, node: WorkerController) -> float:
         return total_s(self._pending[node], self._durations)

@@ -1,4 +1,4 @@
-"""Which files have browsers, and which of them share a pool, by the fixture that lends it to their tests."""
+"""Which files share a pool, by the fixture that lends it to their tests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,6 @@ SHARED_POOLS = {
     "trio": "the pool of three browsers",
 }
 """By fixture the unit of the files whose tests use it: one process runs them, one after the other."""
-
-_WITH_BROWSERS = {"tests/browser", "tests/faults", "tests/integration"}
-
-
-def has_browsers(file: str) -> bool:
-    """Whether this file's tests may start browsers, which take gigabytes."""
-    return file.rpartition("/")[0] in _WITH_BROWSERS
 
 
 def pool_of(item: pytest.Item) -> str | None:

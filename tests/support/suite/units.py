@@ -13,12 +13,10 @@ UNKNOWN_S = 1.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a test is run: the unit it belongs to, whether nothing else may run meanwhile, and whether it
-    has browsers."""
+    """Where a test is run: the unit it belongs to, and whether nothing else may run meanwhile."""
 
     unit: str
     alone: bool
-    browsers: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,6 @@ class Unit:
     tests: tuple[str, ...]
     seconds: float
     alone: bool
-    browsers: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def arrange(
     for test in tests:
         members.setdefault(places[test], []).append(test)
     units = [
-        Unit(place.unit, tuple(of_unit), total_s(of_unit, durations), place.alone, place.browsers)
+        Unit(place.unit, tuple(of_unit), total_s(of_unit, durations), place.alone)
         for place, of_unit in members.items()
     ]
     return sorted(units, key=lambda unit: -unit.seconds)
