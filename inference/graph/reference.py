@@ -71,7 +71,7 @@ def _example(
     if spec.dtype == "string":
         return np.full(shape, "text", dtype=object)
     if spec.dtype == "bool":
-        return random.random(shape) < 0.5
+        return np.asarray(random.random(shape) < 0.5)  # of shape [] it is no array
     dtype = np.dtype(spec.dtype)
     if dtype.kind in "iu":
         if spec.default is not None:

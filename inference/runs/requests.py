@@ -11,12 +11,12 @@ from django.conf import settings
 from browsers import locations
 from browsers.core.naming import means
 from browsers.redis import place
-from inference.catalog import plans
+from inference.catalog import known_answers, plans
 from inference.catalog.component_plan import check_strategy, default_strategy
 from inference.core.placement import BrowserView
 from inference.documents import JsonObject
 from inference.errors import InvalidRequest, Unavailable, UnknownBrowser
-from inference.models import OnnxModel, Plan, PlanStep, StepKind, Strategy
+from inference.models import OnnxModel, Plan, PlanStep, Redundancy, StepKind, Strategy
 from inference.runs import auto, quotas
 from inference.scheduling.pool_view import absent, snapshot
 from inference.scheduling.wishes import check_wishes
@@ -161,7 +161,8 @@ def plan_for(
     """The plan with its shards, cut now if it never was; `rows` is the batch, None: not known.
 
     Raises:
-        InvalidRequest: more shards than the graph or the batch allows, or a pin for none of them.
+        InvalidRequest: more shards than the graph or the batch allows, a pin for none of them, or what is
+            drawn by chance shall be compared.
     """
     check_strategy(model, request.strategy, request.shards)
     count = _shard_count(request, model, pool, rows)
@@ -185,7 +186,18 @@ def plan_for(
         raise InvalidRequest(
             f"pin for shard {beyond[0]}: the run has {len(shards)}, numbered {_numbers(shards)}"
         )
+    if request.redundancy == Redundancy.COMPARE:
+        _check_comparable(steps)
     return plan, steps
+
+
+def _check_comparable(steps: Sequence[PlanStep]) -> None:
+    for step in steps:
+        if step.kind == StepKind.COMPUTE and known_answers.known(step.sha256).random:
+            raise InvalidRequest(
+                f"redundancy=compare: shard {step.index} draws random numbers, so that no two browsers "
+                "answer alike; ask without it"
+            )
 
 
 def _numbers(indices: Sequence[int]) -> str:

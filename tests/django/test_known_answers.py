@@ -89,6 +89,18 @@ def test_of_large_rows_few_are_asked(tmp_path: Path) -> None:
     assert [dict(one.dims) for one in known.answers] == [{"batch": 3}, {"batch": 2}]
 
 
+@pytest.mark.parametrize("kind", [T.BOOL, T.INT64, T.INT32, T.FLOAT])
+def test_a_file_that_takes_a_single_value_has_some(tmp_path: Path, kind: int) -> None:
+    """numpy makes no array of it where two values are compared, for one."""
+    node = h.make_node("Where", ["x", "v", "w"] if kind == T.BOOL else ["c", "x", "w"], ["y"])
+    value = T.FLOAT if kind == T.BOOL else kind
+    others = {"v": value, "w": value} if kind == T.BOOL else {"c": T.BOOL, "w": value}
+    inputs: list[Any] = [("x", kind, []), *((name, of, []) for name, of in others.items())]
+    known = known_of(tmp_path, "single", node, inputs=inputs, outputs=[("y", value, [])])
+    assert known.why_none == ""
+    assert {tensor.shape for one in known.answers for tensor in one.inputs} == {()}
+
+
 def test_a_file_that_draws_random_numbers_has_none(tmp_path: Path) -> None:
     node = h.make_node("RandomNormalLike", ["x"], ["y"])
     port = ("x", T.FLOAT, ["n"]), ("y", T.FLOAT, ["n"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,18 @@ from django.utils import timezone
 from browsers.core.failures import Category
 from browsers.models import Browser, DrainKind, Incident
 from browsers.redis import client
+from inference.catalog import registry
+from inference.errors import InvalidRequest
 from inference.ledger import claims, joins, redispatch, results, sweep, verification
 from inference.ledger.attempts import AttemptFacts
 from inference.models import Attempt, Outcome, Run, RunState, RunStep, StepState
+from inference.runs import creation
 from inference.runs.answers import collect
 from inference.runs.metrics import run_metrics
+from inference.runs.requests import RunRequest
 from inference.scheduling.pool_view import snapshot
 from inference.store import tensors
+from tests.support import small_models
 from tests.support.ledger import make_run, publish
 from webpool_site.lab.faults.proof import prove
 
@@ -210,3 +216,14 @@ def test_two_copies_that_are_odd_alike_are_the_answer() -> None:
     settled(claimed(run, 0, again.copy), 0.0)
     assert result(run) == [0.0]
     assert blamed() == []
+
+
+def test_what_is_drawn_by_chance_is_not_compared(tmp_path: Path) -> None:
+    publish("a")
+    publish("b")
+    (tmp_path / "drawn.onnx").write_bytes(small_models.random_normal())
+    registry.add_model(tmp_path / "drawn.onnx", name="drawn")
+    x = [tensors.encode_array("x", np.zeros((1, 4), np.float32))]
+    with pytest.raises(InvalidRequest, match="shard 0 draws random numbers"):
+        creation.create_run(RunRequest("drawn", x, redundancy="compare"))
+    assert not Run.objects.exists()
