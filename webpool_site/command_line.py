@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ _OURS: Final[Mapping[str, str]] = {
     "history": "What was measured",
 }
 """Heading of an app's commands, in the order in which they are listed."""
+
+_PIPE_CLOSED: Final = 128 + signal.SIGPIPE
+"""The exit status of a process that ends by it, as a shell tells it."""
 
 
 def main() -> None:
@@ -34,7 +38,14 @@ def main() -> None:
     name = sys.argv[1:2]
     if name and not name[0].startswith("-"):
         name = [name[0].replace("-", "_")]
-    execute_from_command_line([sys.argv[0], *name, *sys.argv[2:]])
+    try:
+        execute_from_command_line([sys.argv[0], *name, *sys.argv[2:]])
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read it had enough, as `head` has
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # nor is the rest written at the end
+        sys.exit(_PIPE_CLOSED)
 
 
 def overview() -> str:

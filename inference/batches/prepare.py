@@ -14,6 +14,7 @@ from inference.errors import InvalidRequest, TooLarge
 from inference.models.batches import Batch, BatchJob
 from inference.sandbox import archives
 
+_MOST_ITEMS = 1_000_000  # a megabyte that is unpacked may hold hundreds of millions
 _MOST_SHOWN = 20  # wrong items that a refusal lists
 _MOST_BATCH_BYTES = 64 * 2**20  # a larger item is a batch of its own
 
@@ -28,6 +29,7 @@ def prepare(job: BatchJob, source: Path, folder: Path) -> list[Batch]:
     Raises:
         BadItems: items that the model cannot take.
         InvalidRequest: the file cannot be read, or holds no items.
+        TooLarge: it holds more than a job may.
     """
     grouper = Grouper(most_items=job.batch_size, most_bytes=_MOST_BATCH_BYTES)
     batches: list[Batch] = []
@@ -50,11 +52,17 @@ def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
 
     Raises:
         BadItems: at the end, if any was wrong.
+        TooLarge.
     """
     reader = ItemReader(job.model, lists=job.source_format != "npz")
     wrong: list[str] = []
     wrong_count = 0
-    for raw in read_items(source, job.source_format, reader.types):
+    for number, raw in enumerate(read_items(source, job.source_format, reader.types)):
+        if number == _MOST_ITEMS:
+            raise TooLarge(
+                f"{Path(job.source_name).name} holds more than {_MOST_ITEMS:,} items: send them as "
+                "several jobs"
+            )
         try:
             if raw.values is None:
                 raise InvalidRequest(raw.error)

@@ -79,10 +79,12 @@ def _with_plans(attempts: QuerySet[Attempt]) -> list[Attempt]:
     Many are of few plans: those are read once, and of the runs only what is needed, for most of what reading
     an attempt costs is taking JSON apart.
     """
-    rows = list(attempts.select_related("shard__run").only(*_NEEDED))
-    used = {row.shard.plan_step_id for row in rows}
+    found = list(attempts.select_related("shard__run").only(*_NEEDED))
+    used = {row.shard.plan_step_id for row in found}
     related = PlanStep.objects.select_related("plan__model").defer("plan__model__summary")
     steps = {step.pk: step for step in related.filter(pk__in=used)}
+    # What was deleted meanwhile was left to history before (`keep_attempts_of`).
+    rows = [row for row in found if row.shard.plan_step_id in steps]
     for row in rows:
         row.shard.plan_step = step = steps[row.shard.plan_step_id]
         row.shard.run.plan, row.shard.run.model = step.plan, step.plan.model

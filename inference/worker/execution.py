@@ -171,13 +171,14 @@ def _rows(shard: RunStep) -> int | None:
 def _facts(worker: BrowserWorker, shard: RunStep, started: datetime) -> AttemptFacts:
     """What is known of the attempt before it has a result."""
     queued = shard.queued_at or started
+    waited_ms = (started - queued).total_seconds() * 1000
     return AttemptFacts(
         browser=worker.id,
         started_at=started,
         family=worker.facts.family,
         browser_version=worker.facts.version,
         driver_version=worker.facts.driver_version or "",
-        queue_ms=(started - queued).total_seconds() * 1000,
+        queue_ms=waited_ms if waited_ms >= 0 else None,  # the clocks of two processes differ
         memory_mb=worker.memory_mb,
     )
 

@@ -21,12 +21,12 @@ from history.core.configuration import published
 from history.core.recommendations import Basis, from_measurements
 from history.core.series import Series, Work
 from history.models import BrowserRecommendation
-from inference.batches import engine, jobs, report, results, storage
+from inference.batches import engine, jobs, prepare, report, results, storage
 from inference.batches.feeder import feed, jobs_to_feed
 from inference.batches.prepare import BadItems
 from inference.batches.retention import forget_old_jobs
 from inference.catalog.uploads import Conflict, remove_model
-from inference.errors import InvalidRequest, Unavailable
+from inference.errors import InvalidRequest, TooLarge, Unavailable
 from inference.ledger import endings
 from inference.models import OnnxModel, Run
 from inference.models.batches import Batch, BatchJob, JobState
@@ -182,6 +182,23 @@ def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_pa
     assert lines[-1] == "and 13 more"
     assert set(storage.root().iterdir()) == before
     assert not BatchJob.objects.exists()
+
+
+def test_a_file_of_more_items_than_a_job_may_have_is_read_no_further(
+    model: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "_MOST_ITEMS", 5)
+    for count in (5, 6):
+        source = tmp_path / f"{count}.npz"
+        np.savez_compressed(source, x=np.zeros((count, 4), np.float32))
+        request = jobs.JobRequest(model=model.name, source=source, batch_size=2)
+        if count == 5:
+            assert jobs.create_job(request)[0].item_count == 5
+            kept = set(storage.root().iterdir())
+            continue
+        with pytest.raises(TooLarge, match=r"6\.npz holds more than 5 items: send them as several"):
+            jobs.create_job(request)
+    assert set(storage.root().iterdir()) == kept
 
 
 @pytest.mark.parametrize(

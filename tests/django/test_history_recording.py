@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from browsers.models import Browser
@@ -56,6 +57,25 @@ def pending(**changes: Any) -> Observation:
         "latency_ms": 3.0, "success": True,
     }  # fmt: skip
     return Observation(**{**fields, **changes})
+
+
+def test_an_attempt_whose_model_is_deleted_while_it_is_read_is_left_out() -> None:
+    run, asked = make_run(), []
+    attempt(run)
+    Run.objects.update(state="succeeded")
+
+    def deleted_meanwhile(execute: Any, sql: str, *rest: Any) -> Any:
+        if 'FROM "inference_planstep"' in sql and not asked:
+            asked.append(sql)
+            uploads.remove_model(run.model)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(deleted_meanwhile):
+        outbox.hand_over()
+    assert asked
+    assert not Attempt.objects.exists()
+    outbox.hand_over()
+    assert [row["browser_id"] for row in rows()] == ["firefox-2"], "kept by whoever deleted it"
 
 
 def test_an_attempt_becomes_a_row_with_what_it_was_measured_on() -> None:

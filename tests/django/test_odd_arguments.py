@@ -93,6 +93,21 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_anything_runs(
     assert [each.name for each in tmp_path.iterdir()] == [f"there{ending}"]
 
 
+@pytest.mark.parametrize("words", [["infer", "m"], ["run_batch", "m"]])
+def test_what_is_read_is_not_written_over(tmp_path: Path, words: list[str]) -> None:
+    given = tmp_path / "x.jsonl"
+    given.write_text("{}\n")
+    (tmp_path / "same.jsonl").symlink_to(given)
+    for place in ("x.jsonl", "same.jsonl"):
+        said = refusal(*words, "--input", str(given), "--output", str(tmp_path / place))
+        assert "this is the input itself" in said
+    assert given.read_text() == "{}\n"
+
+
+def test_browsers_that_nobody_has_burn_nothing() -> None:
+    assert refusal("fire", "--browsers", "netscape").startswith("--browsers: ")
+
+
 def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
     said = refusal("add_model", str(tmp_path / ("x" * 300 + ".onnx")))
     assert "too long" in said

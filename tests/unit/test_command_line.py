@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -33,3 +34,15 @@ def test_help_is_told_before_anything_is_loaded() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
     assert "\n  infer " in done.stdout
+
+
+def test_a_reader_that_had_enough_is_no_error() -> None:
+    command = [sys.executable, "manage.py", "diffsettings", "--all"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as told:
+        assert told.stdout is not None
+        assert told.stderr is not None
+        told.stdout.close()
+        assert told.stderr.read() == b""
+    assert told.returncode == 128 + signal.SIGPIPE

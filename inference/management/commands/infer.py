@@ -46,7 +46,7 @@ class Command(TypedCommand[_Options]):
 
     def carry_out(self, options: _Options) -> None:
         wishes = read_options(options, Door.INFER)
-        check_place("--output", options["output"])
+        check_place("--output", options["output"], options["input"])
         model = registry.get_model(options["model"])
         path = options["input"]
         if path is None:

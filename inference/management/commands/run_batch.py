@@ -65,7 +65,7 @@ class Command(TypedCommand[_Options]):
     def carry_out(self, options: _Options) -> None:
         if options["output"]:
             format_of(options["output"])  # refused before anything runs
-            check_place("--output", options["output"])
+            check_place("--output", options["output"], options["input"])
         job = _resumed(options["resume"], options) if options["resume"] else self._created(options)
         output = options["output"] or _beside(job, options["input"])
         before = report.progress(job).items[BatchState.DONE]
