@@ -60,7 +60,8 @@ def pending(**changes: Any) -> Observation:
 
 
 def test_an_attempt_whose_model_is_deleted_while_it_is_read_is_left_out() -> None:
-    run, asked = make_run(), []
+    run = make_run()
+    asked: list[str] = []
     attempt(run)
     Run.objects.update(state="succeeded")
 
