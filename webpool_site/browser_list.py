@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from browsers.drivers import ALL_KINDS, Installation, Missing, find_all, get_driver
+from inference.errors import WebpoolError
 
 MOST_BROWSERS = 64
 
 
-class BrowserListError(ValueError):
+class BrowserListError(WebpoolError, ValueError):
     """The list names a kind there is not, or none that can run; the message says what to do."""
 
 

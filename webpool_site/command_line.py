@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -41,11 +42,19 @@ def main() -> None:
     try:
         execute_from_command_line([sys.argv[0], *name, *sys.argv[2:]])
         sys.stdout.flush()
-    except BrokenPipeError:  # who read it had enough, as `head` has
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # nor is the rest written at the end
+    except BrokenPipeError:
+        if not _has_no_reader(sys.stdout.fileno()):
+            raise
+        # Nor is what is left written at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(_PIPE_CLOSED)
+
+
+def _has_no_reader(pipe: int) -> bool:
+    """Whoever read it had enough, as `head` has."""
+    asked = select.poll()
+    asked.register(pipe, 0)
+    return any(event & select.POLLERR for _, event in asked.poll(0))
 
 
 def overview() -> str:

@@ -111,7 +111,8 @@ def _child(job: int, order: JsonView) -> None:
 def _warm_up() -> None:
     """What a library makes when it is first used, each child would make anew."""
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
-    x, y = (onnx.helper.make_tensor_value_info(name, 1, [1]) for name in "xy")
+    kind = onnx.TensorProto.FLOAT
+    x, y = (onnx.helper.make_tensor_value_info(name, kind, [1]) for name in "xy")
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "none", [x], [y]))
     onnx.checker.check_model(model)
     onnx.shape_inference.infer_shapes(model)

@@ -104,8 +104,11 @@ def test_what_is_read_is_not_written_over(tmp_path: Path, words: list[str]) -> N
     assert given.read_text() == "{}\n"
 
 
-def test_browsers_that_nobody_has_burn_nothing() -> None:
-    assert refusal("fire", "--browsers", "netscape").startswith("--browsers: ")
+@pytest.mark.parametrize("command", ["fire", "validate_faults"])
+def test_browsers_that_nobody_has_are_not_hurt(command: str) -> None:
+    assert refusal(command, "--browsers", "netscape").startswith(
+        "unknown browser 'netscape': expected"
+    )
 
 
 def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
