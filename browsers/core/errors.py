@@ -10,6 +10,7 @@ BrowserError
  ├─ BrowserCapability      the browser lacks the backend that was asked for
  ├─ ModelIncompatible      the runtime there takes the file for no model that it can read
  ├─ InvalidInput           the inputs do not fit the model
+ ├─ OutputsTooLarge        what came out is more than a page may hand over
  └─ InternalError          anything else
 """
 
@@ -92,6 +93,10 @@ class InvalidInput(BrowserError):
     category = Category.INVALID_INPUT
 
 
+class OutputsTooLarge(BrowserError):
+    category = Category.TOO_LARGE
+
+
 class InternalError(BrowserError):
     category = Category.INTERNAL
 
@@ -108,6 +113,7 @@ BY_CATEGORY: dict[Category, type[BrowserError]] = {
         BrowserCapability,
         ModelIncompatible,
         InvalidInput,
+        OutputsTooLarge,
         InternalError,
     )
 }

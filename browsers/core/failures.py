@@ -100,8 +100,13 @@ class Category(StrEnum):
     BROWSER_CAPABILITY = "browser_capability", Retry.NEVER_HERE, Blame.MODEL, 422
     # The runtime there takes the file for no model that it can read; another may compute it.
     MODEL_INCOMPATIBLE = "model_incompatible", Retry.NEVER_HERE, Blame.NOBODY, 422
+    # The runtime there refused the inputs, which native onnxruntime did not. Whose fault that is is not known
+    # before another browser has computed them: then it counts against the one that refused.
+    REFUSED = "refused", Retry.HERE, Blame.NOBODY, 422
     # What the caller sent cannot be right.
     INVALID_INPUT = "invalid_input", Retry.NEVER, Blame.NOBODY, 400
+    # What came out is more than a page may hand over.
+    TOO_LARGE = "too_large", Retry.NEVER, Blame.NOBODY, 422
     # Anything else.
     INTERNAL = "internal", Retry.HERE, Blame.BROWSER, 500, Rung.RESTART_ENGINE
 

@@ -217,6 +217,7 @@ class BrowserWorker:
                 error.judged = judge(error)
             if error.judged.everywhere:
                 self._excused = self._watch.broken  # such as the engine, which stopped half way
+                raise
             self.status.breakers = breakers.failed(self.id, error.judged.category, sha256=sha256)
             raise
         self.pace.note(sha256, report, rows)

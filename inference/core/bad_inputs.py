@@ -4,10 +4,12 @@ Words of a runtime do not tell: a browser's mistake and a wrong input read alike
 of onnxruntime-web takes for no model another one computes. What tells is another one:
 
 1. Native onnxruntime refuses the file, or the same inputs of it, or dies of them: no browser could do it.
-2. Where it cannot be asked (too large for this machine): another browser has said the very same before.
+2. Another browser has said the very same before: the inputs are wrong where native onnxruntime cannot be
+   asked (too large for this machine), and more than a browser can do where it takes them.
 3. Two browsers and native onnxruntime came to no end with them.
 
-Otherwise the work goes on elsewhere.
+Otherwise the work goes on elsewhere. A refusal counts against the browser once another one has computed
+the same (`worker.judging`): a few inputs that are more than any can do would keep all of them from work.
 """
 
 from __future__ import annotations
@@ -28,8 +30,11 @@ _TOLD: Final = frozenset(
         Category.OUT_OF_MEMORY,
         Category.MODEL_INCOMPATIBLE,
         Category.INVALID_INPUT,
+        Category.REFUSED,
     )
 )
+# Of these, what may be the inputs' fault or the browser's, and says which in no word.
+_REFUSALS: Final = frozenset((Category.INTERNAL, Category.INVALID_INPUT))
 # Browsers die of many things; that a second one does makes the inputs suspect.
 _DEATHS_BY_CHANCE: Final = 1
 
@@ -74,13 +79,25 @@ def judged(failed: Said, earlier: Sequence[Said], native: Native, reason: str) -
         return Judged(Category.MODEL_INCOMPATIBLE, reason, everywhere=True)
     if why := _inputs(failed, earlier, native, reason):
         return Judged(Category.INVALID_INPUT, why, everywhere=True)
-    if other := _same(failed, earlier, native):
+    if other := _same(failed, earlier):
         why = f"as {other.browser} and {failed.browser} both say: {failed.message}"
-        if failed.category is Category.MODEL_INCOMPATIBLE:
-            return Judged(failed.category, f"the file is no model, {why}", everywhere=True)
-        why = f"the model cannot compute these inputs, {why}"
-        return Judged(Category.INVALID_INPUT, why, everywhere=True)
-    return Judged.by_one(failed.category, failed.message)
+        if told := _by_two(failed.category, native, why):
+            return told
+    category = Category.REFUSED if failed.category in _REFUSALS else failed.category
+    return Judged(category, failed.message)
+
+
+def _by_two(category: Category, native: Native, why: str) -> Judged | None:
+    """What it is that two browsers refuse in the same words; None: a third one is asked."""
+    if native is Native.TAKES:
+        if category not in _REFUSALS:
+            return None
+        what = "onnxruntime itself takes these inputs, and no browser can compute them"
+        return Judged(Category.REFUSED, f"{what}, {why}", everywhere=True)
+    if category is Category.MODEL_INCOMPATIBLE:
+        return Judged(category, f"the file is no model, {why}", everywhere=True)
+    what = "the model cannot compute these inputs"
+    return Judged(Category.INVALID_INPUT, f"{what}, {why}", everywhere=True)
 
 
 def _inputs(failed: Said, earlier: Sequence[Said], native: Native, reason: str) -> str:
@@ -96,9 +113,9 @@ def _inputs(failed: Said, earlier: Sequence[Said], native: Native, reason: str) 
     return ""
 
 
-def _same(failed: Said, earlier: Sequence[Said], native: Native) -> Said | None:
-    """Another browser's very same words, where native onnxruntime could not be asked."""
-    if native not in (Native.UNKNOWN, Native.ENDLESS) or failed.category not in _TOLD:
+def _same(failed: Said, earlier: Sequence[Said]) -> Said | None:
+    """Another browser that was told the very same by its page."""
+    if failed.category not in _TOLD:
         return None
     same = (one for one in earlier if one.category in _TOLD and one.message == failed.message)
     return next((one for one in same if one.browser != failed.browser), None)

@@ -94,7 +94,7 @@ def _with_plans(attempts: QuerySet[Attempt]) -> list[Attempt]:
 _OF_RUN = ("inputs", "strict", "platform", "pins", "plan", "model")
 _NEEDED = (
     *(field.name for field in Attempt._meta.concrete_fields if field.name != "unproved"),
-    *("shard__index", "shard__plan_step", "shard__run"),
+    *("shard__index", "shard__state", "shard__plan_step", "shard__run"),
     *(f"shard__run__{name}" for name in _OF_RUN),
 )
 
@@ -157,8 +157,10 @@ def _blame(row: Attempt) -> Blame | None:
     """What a failure counts against; None: its category says it.
 
     A backend that the caller named, or `strict`, may be more than a model or a browser can do there, where
-    another backend would have served.
+    another backend would have served. What a browser refused was its fault where it was computed after all.
     """
+    if row.error_category == Category.REFUSED and row.shard.state == StepState.DONE:
+        return Blame.BROWSER
     unfit = row.error_category in (Category.UNSUPPORTED_OPERATION, Category.BROWSER_CAPABILITY)
     run = row.shard.run
     pinned_platform = run.pins.get(str(row.shard.index), "").partition("/")[2]

@@ -29,7 +29,7 @@ from inference.store import tensors
 from inference.store.inputs import batch_of
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor
-from inference.worker.judging import judged
+from inference.worker.judging import count_refusals, judged
 from inference.worker.timeouts import Durations
 from inference.worker.tokens import tokens_of
 
@@ -81,6 +81,7 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         log.exception("shard %s", shard)
         results.record_failure(shard, Category.INTERNAL, f"{type(error).__name__}: {error}", facts)
     else:
+        count_refusals(shard)
         verification.settle(shard, outputs, refs, odd, facts, glance)
 
 

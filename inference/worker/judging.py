@@ -9,12 +9,14 @@ from typing import Final
 from browsers.core.errors import BrowserError, Judged
 from browsers.core.failures import Category
 from browsers.session.residents import FileUnusable
+from browsers.state import breakers
 from inference import sandbox
 from inference.core.bad_inputs import Native, Said, suspect
 from inference.core.bad_inputs import judged as by_others
 from inference.graph.files import InvalidModel
 from inference.models import Attempt, Outcome, RunStep
 from inference.store.files import path_of
+from inference.store.paths import without_paths
 from inference.store.tensors import WireTensor, decode_array
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ _MOST_S: Final = 30.0
 
 def judged(shard: RunStep, inputs: Sequence[WireTensor], error: BrowserError) -> Judged:
     """What a failure counts as for the shard: its browser's, or nobody's who could have done it."""
-    failed = Said(shard.browser, error.category, str(error))
+    failed = Said(shard.browser, error.category, without_paths(str(error)))
     tried = Attempt.objects.filter(shard=shard, outcome__in=(Outcome.FAILED, Outcome.LOST))
     earlier = [
         Said(browser, Category.of(category), message)
@@ -36,6 +38,15 @@ def judged(shard: RunStep, inputs: Sequence[WireTensor], error: BrowserError) ->
         return error.judged
     native, reason = _native(shard, inputs)
     return by_others(failed, earlier, native, reason)
+
+
+def count_refusals(shard: RunStep) -> None:
+    """Of a shard that was computed: what other browsers refused of it before was their fault."""
+    if shard.attempts < 2:
+        return
+    refused = Attempt.objects.filter(shard=shard, error_category=Category.REFUSED)
+    for browser in refused.exclude(browser=shard.browser).values_list("browser", flat=True):
+        breakers.failed(browser, Category.INTERNAL, sha256=shard.plan_step.sha256)
 
 
 def _native(shard: RunStep, inputs: Sequence[WireTensor]) -> tuple[Native, str]:

@@ -186,30 +186,83 @@ def test_inputs_that_kill_pages_end_after_the_second(tmp_path: Path) -> None:
 WORDS = (
     "This is an invalid model. [ShapeInferenceError] Mismatch between declared and inferred shapes"
 )
-REFUSALS = [ModelIncompatible(WORDS), InvalidInput("Got invalid dimensions for input: x")]
+REFUSED = InternalError("/src/onnxruntime/core/op_kernel.cc:83 Tensor storage size overflowed\n")
 
 
-@pytest.mark.parametrize("error", REFUSALS, ids=["file", "inputs"])
-def test_what_one_browser_refuses_by_its_words_goes_to_another(
-    tmp_path: Path, error: BrowserError
-) -> None:
-    run, shard = step_of(tmp_path, f"alone-{error.category}", RESHAPE)
+def elsewhere(shard: RunStep, told: Judged) -> RunStep:
+    """The shard's attempt in another browser, all those before written down as failed so."""
+    first = shard.browser
+    while shard.browser == first:
+        results.record_failure(
+            shard, told.category, told.message, AttemptFacts(shard.browser, timezone.now())
+        )
+        row = RunStep.objects.get(pk=shard.pk)
+        again = claims.claim(row.pk, row.fence, timezone.now())
+        assert again is not None
+        again.plan_step.sha256 = shard.plan_step.sha256
+        shard = again
+    return shard
+
+
+def test_a_file_that_one_browser_refuses_by_its_words_goes_to_another(tmp_path: Path) -> None:
+    run, shard = step_of(tmp_path, "alone-file", RESHAPE)
+    error = ModelIncompatible(WORDS)
     told = judged_of(shard, error, x=floats(6), s=[6])
     assert (told.message, told.everywhere) == (str(error), False)
-    facts = AttemptFacts(shard.browser, timezone.now())
-    results.record_failure(shard, told.category, told.message, facts)
-    run.refresh_from_db()
-    assert run.state == RunState.RUNNING
-    row = run.shards.get()
-    assert row.browser != shard.browser
-    again = claims.claim(row.pk, row.fence, timezone.now())
-    assert again is not None
+    again = elsewhere(shard, told)
     results.record_failure(
         again, told.category, told.message, AttemptFacts(again.browser, timezone.now())
     )
     run.refresh_from_db()
     assert (run.state, run.error_category) == (RunState.FAILED, Category.NO_BROWSER)
     assert f"a said: {error}; b said: {error}" in run.error
+
+
+@pytest.mark.parametrize(
+    "error", [REFUSED, InvalidInput("Got invalid dimensions for input: x")], ids=["words", "inputs"]
+)
+def test_inputs_that_two_browsers_refuse_and_native_onnxruntime_takes_end_the_run(
+    tmp_path: Path, error: BrowserError
+) -> None:
+    """Whatever path of a build the words have, of which none is shown."""
+    run, shard = step_of(tmp_path, f"refused-{error.category}", RESHAPE)
+    told = judged_of(shard, error, x=floats(6), s=[6])
+    assert (told.category, told.everywhere) == (Category.REFUSED, False)
+    shard = elsewhere(shard, told)
+    told = judged_of(shard, error, x=floats(6), s=[6])
+    assert (told.category, told.everywhere) == (Category.REFUSED, True)
+    results.fail_run(
+        shard, told.category, told.message, AttemptFacts(shard.browser, timezone.now())
+    )
+    run.refresh_from_db()
+    assert (run.state, run.error_category) == (RunState.FAILED, Category.REFUSED)
+    assert "onnxruntime itself takes these inputs, and no browser can compute them" in run.error
+
+
+def test_a_refusal_counts_when_another_browser_has_computed_the_same(tmp_path: Path) -> None:
+    _, shard = step_of(tmp_path, "refused-alone", RESHAPE)
+    first = shard.browser
+    told = judged_of(shard, REFUSED, x=floats(6), s=[6])
+    shard = elsewhere(shard, told)
+    assert breakers.read([first])[first] == breakers.CLOSED
+    judging.count_refusals(shard)
+    assert breakers.read([first])[first].browser.failures >= 1
+    assert breakers.read([shard.browser])[shard.browser] == breakers.CLOSED
+
+
+def test_where_native_onnxruntime_runs_out_of_memory_two_browsers_decide(tmp_path: Path) -> None:
+    made: Any = (
+        [nd("Expand", ["x", "s"], ["y"])],
+        [vi("x", T.FLOAT, ["n"]), vi("s", T.INT64, [1])],
+        [vi("y", T.FLOAT, ["m"])],
+        {},
+    )
+    _, shard = step_of(tmp_path, "refused-large", made)
+    told = judged_of(shard, REFUSED, x=floats(1), s=[2**33])
+    assert (told.category, told.everywhere) == (Category.REFUSED, False)
+    shard = elsewhere(shard, told)
+    told = judged_of(shard, REFUSED, x=floats(1), s=[2**33])
+    assert (told.category, told.everywhere) == (Category.INVALID_INPUT, True)
 
 
 def of_its_own(weight: float) -> Any:

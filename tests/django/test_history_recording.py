@@ -195,6 +195,7 @@ def test_a_shard_is_compared_with_what_does_the_same_kind_of_work() -> None:
         ("unsupported_operation", {"platform": "webnn"}, "nobody"),
         ("browser_capability", {"pins": {"0": "firefox/webgpu"}}, "nobody"),
         ("browser_capability", {"pins": {"0": "firefox"}}, "model"),
+        ("refused", {}, "nobody"),
     ],
 )
 def test_a_failure_counts_against_whom_it_is_due_to(
@@ -206,3 +207,12 @@ def test_a_failure_counts_against_whom_it_is_due_to(
     outbox.hand_over()
     (row,) = rows()
     assert row["blame"] == blame
+
+
+def test_what_a_browser_refused_is_its_fault_once_another_has_computed_it() -> None:
+    run = make_run()
+    attempt(run, outcome=Outcome.FAILED, error_category="refused", compute_ms=None, backend="")
+    run.shards.update(state="done")
+    outbox.hand_over()
+    (row,) = rows()
+    assert row["blame"] == "browser"

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
-from tritonclient.http import InferenceServerClient
+from tritonclient.http import InferenceServerClient, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
 from tests.support import small_models
@@ -52,6 +52,13 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 
 
+EXPAND: tuple[Any, ...] = (
+    [nd("Expand", ["x", "s"], ["y"])],
+    [vi("x", T.FLOAT, ["n"]), vi("s", T.INT64, [1])],
+    [vi("y", T.FLOAT, ["m"])],
+)
+
+
 def breakers(stack: RunningStack) -> dict[str, tuple[str, int]]:
     rows = stack.browser_rows()
     return {row["id"]: (row["breaker"]["state"], row["breaker"]["failures"]) for row in rows}
@@ -80,6 +87,75 @@ def test_what_the_model_refuses_is_the_callers(
         shards = stack.get(f"/api/runs/{run['id']}/")["metrics"]["shards"]
         assert [shard["attempts"] for shard in shards] == [1]
     assert send(stack, "DELETE", f"/api/models/refuses-{name}/").status in (200, 204)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [
+        ("split", 422, "onnxruntime itself takes these inputs, and no browser can compute them"),
+        ("expand", 400, "the model cannot compute these inputs, as .* both say: "),
+    ],
+)
+def test_what_no_browser_can_compute_ends_with_the_second_and_blames_none(
+    stack: RunningStack, tmp_path: Path, name: str, status: int, said: str
+) -> None:
+    """What native onnxruntime takes (of 1 row, two), and what is more memory than it may have."""
+    x, y = vi("x", T.FLOAT, ["n"]), vi("y", T.FLOAT, ["p"])
+    nodes, ins, outs, inputs = {
+        "split": (
+            [nd("Split", ["x"], ["y", "z"], num_outputs=2)],
+            [x],
+            [y, vi("z", T.FLOAT, ["q"])],
+            {},
+        ),
+        "expand": (*EXPAND, {"s": np.array([2**33])}),
+    }[name]
+    made = h.make_model(
+        h.make_graph(nodes, "g", ins, outs), opset_imports=[h.make_opsetid("", 18)], ir_version=8
+    )
+    onnx.save(made, tmp_path / "m.onnx")
+    assert upload(stack, tmp_path / "m.onnx", f"beyond-{name}").status == 201
+    before = breakers(stack)
+    client = InferenceServerClient(f"127.0.0.1:{stack.port}", network_timeout=300)
+    given = {"x": np.ones(1, np.float32), **inputs}
+    sent = [triton_input(port, array, binary=True) for port, array in given.items()]
+    for _ in range(4):
+        with pytest.raises(InferenceServerException, match=said) as got:
+            client.infer(f"beyond-{name}", sent)
+        assert got.value.status() == str(status)
+    assert breakers(stack) == before
+    assert send(stack, "DELETE", f"/api/models/beyond-{name}/").status in (200, 204)
+
+
+def test_outputs_that_nobody_could_keep_are_refused_at_once_and_large_ones_are_no_json(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    nodes, ins, outs = EXPAND
+    graph = h.make_graph(nodes, "g", ins, outs)
+    made = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=8)
+    onnx.save(made, tmp_path / "m.onnx")
+    assert upload(stack, tmp_path / "m.onnx", "beyond-store").status == 201
+    before = breakers(stack)
+    client = InferenceServerClient(f"127.0.0.1:{stack.port}", network_timeout=300)
+
+    def asked(count: int, *, binary: bool) -> Any:
+        given = {"x": np.ones(1, np.float32), "s": np.array([count])}
+        sent = [triton_input(port, array, binary=True) for port, array in given.items()]
+        wish = InferRequestedOutput("y", binary_data=binary)
+        return client.infer("beyond-store", sent, outputs=[wish])
+
+    with pytest.raises(InferenceServerException, match="has 536870916 bytes; at most 5") as got:
+        asked(2**27 + 1, binary=True)
+    assert got.value.status() == "422"
+    assert breakers(stack) == before
+    (run,) = stack.get("/api/runs/?model=beyond-store")["results"]
+    (shard,) = stack.get(f"/api/runs/{run['id']}/")["metrics"]["shards"]
+    assert (run["error_category"], shard["attempts"]) == ("too_large", 1)
+    with pytest.raises(InferenceServerException, match="17,000,000 values, .* as JSON") as got:
+        asked(17_000_000, binary=False)
+    assert got.value.status() == "422"
+    assert np.array_equal(asked(17_000_000, binary=True).as_numpy("y"), np.ones(17_000_000))
+    assert send(stack, "DELETE", "/api/models/beyond-store/").status in (200, 204)
 
 
 def test_a_file_that_one_browser_alone_takes_for_no_model_is_computed_by_another(

@@ -13,6 +13,7 @@ from browsers.core.protocol import WireTensor
 from inference.conversion import documents
 from inference.conversion.documents import Bounds, check_rest
 from inference.documents import Array
+from inference.errors import NotJson
 from inference.sandbox import Answer
 from inference.wire.apart import BODY, Child, bounds, packed
 from inference.wire.oip.datatypes import type_of_parameter
@@ -21,6 +22,7 @@ from inference.wire.oip.travelling import arrived, travelling
 from inference.wire.oip.writing import Encoded, encode_response
 
 _HERE: Final = "inference.wire.oip.apart"
+_MOST_VALUES: Final = 2**24  # as JSON: some twenty characters each
 
 
 def is_large(content: bytes | bytearray, header_length: str | None) -> bool:
@@ -78,9 +80,13 @@ class Reply:
         """Whether its JSON is."""
         told = [tensor for tensor, binary in self.outputs if not binary]
         return (
-            sum(math.prod(tensor.shape) for tensor in told) > documents.LARGE_VALUES
+            self._values > documents.LARGE_VALUES
             or sum(len(tensor.data) for tensor in told) > documents.LARGE_BYTES
         )
+
+    @property
+    def _values(self) -> int:
+        return sum(math.prod(tensor.shape) for tensor, binary in self.outputs if not binary)
 
     def encoded(self) -> Encoded:
         """Raises NotJson, as `encode_response`."""
@@ -93,7 +99,12 @@ class Reply:
         )
 
     def encoded_by(self, child: Child) -> Encoded:
-        """Raises NotJson, as `encode_response`."""
+        """Raises NotJson, as `encode_response`, and for more values than are written so."""
+        if self._values > _MOST_VALUES:
+            raise NotJson(
+                f"the outputs have {self._values:,} values, of which at most {_MOST_VALUES:,} are written as "
+                'JSON; ask for them in binary form: "parameters": {"binary_data_output": true}'
+            )
         sent = travelling(tensor for tensor, _ in self.outputs)
         said = child.ask(
             f"{_HERE}:write",

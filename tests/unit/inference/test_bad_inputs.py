@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 
 from browsers.core.errors import Judged
-from browsers.core.failures import Category, Retry
+from browsers.core.failures import Blame, Category, Retry
 from inference.core.bad_inputs import Native, Said, judged, suspect
 
 SAID = "Non-zero status code returned while running TopK node"
+REFUSALS = [Category.INTERNAL, Category.INVALID_INPUT]
 WORDED = [Category.MODEL_INCOMPATIBLE, Category.INVALID_INPUT]
-TOLD = [Category.INTERNAL, Category.UNSUPPORTED_OPERATION, Category.OUT_OF_MEMORY, *WORDED]
+TOLD = [
+    *(Category.INTERNAL, Category.UNSUPPORTED_OPERATION, Category.OUT_OF_MEMORY, Category.REFUSED),
+    *WORDED,
+]
 DEAD = [Category.BROWSER_CRASH, Category.CONNECTION]
 
 
@@ -71,9 +75,37 @@ def test_what_native_onnxruntime_refuses_is_the_callers(category: Category) -> N
     assert "k is larger than the axis" in told
 
 
-@pytest.mark.parametrize("earlier", [[], [said("a")], [said("a"), said("c")]])
-def test_what_it_takes_is_the_browsers_whoever_fails_else(earlier: list[Said]) -> None:
-    assert callers(said(), earlier, Native.TAKES, "") == ""
+@pytest.mark.parametrize("category", REFUSALS)
+@pytest.mark.parametrize(
+    "earlier", [[], [said("b")], [said("a", message="other")], [said("a", Category.TIMEOUT)]]
+)
+def test_what_it_takes_and_one_browser_refuses_is_asked_of_another_and_blames_nobody_yet(
+    category: Category, earlier: list[Said]
+) -> None:
+    told = judged(said(category=category), earlier, Native.TAKES, "")
+    assert told == Judged(Category.REFUSED, SAID)
+    assert (told.category.blame, told.category.retry) == (Blame.NOBODY, Retry.HERE)
+
+
+@pytest.mark.parametrize("category", REFUSALS)
+def test_what_it_takes_and_two_browsers_refuse_in_the_same_words_is_more_than_browsers_can(
+    category: Category,
+) -> None:
+    earlier = [said("b", Category.REFUSED), said("a", Category.REFUSED)]
+    told = judged(said(category=category), earlier, Native.TAKES, "")
+    assert (told.category, told.everywhere) == (Category.REFUSED, True)
+    assert "onnxruntime itself takes these inputs" in told.message
+    assert f"as a and b both say: {SAID}" in told.message
+
+
+@pytest.mark.parametrize(
+    "category",
+    [Category.UNSUPPORTED_OPERATION, Category.OUT_OF_MEMORY, Category.MODEL_INCOMPATIBLE],
+)
+def test_what_a_third_browser_may_have_is_asked_of_it(category: Category) -> None:
+    earlier = [said("a", category)]
+    told = judged(said(category=category), earlier, Native.TAKES, "")
+    assert told == Judged(category, SAID)
 
 
 @pytest.mark.parametrize(

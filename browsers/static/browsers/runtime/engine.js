@@ -20,7 +20,7 @@ import { standIn } from './compiled.js';
 import { EngineBroken, isFatal, PageError, translate } from './errors.js';
 import { decodeFrame, encodeFrame } from './protocol.js';
 import { Socket } from './socket.js';
-import { fromTensor, toTensor } from './tensors.js';
+import { fromTensor, refuseTooLarge, toTensor } from './tensors.js';
 
 /**
  * @typedef {import('./protocol.js').Header} Header
@@ -203,10 +203,9 @@ const operations = {
     const began = performance.now();
     const results = await session.run(feeds, wanted);
     const computed = performance.now();
-    return {
-      header: { compute_ms: computed - began },
-      tensors: wanted.map((/** @type {string} */ name) => fromTensor(name, results[name])),
-    };
+    const outputs = wanted.map((/** @type {string} */ name) => fromTensor(name, results[name]));
+    refuseTooLarge(outputs);
+    return { header: { compute_ms: computed - began }, tensors: outputs };
   },
 
   async decode({ steps: headers }, tensors) {

@@ -2,7 +2,7 @@
  * Every error of the page in webpool's categories; foreign errors are translated here and nowhere else.
  *
  * @typedef {'connection'|'browser_crash'|'device_lost'|'out_of_memory'|'timeout'
- *   |'unsupported_operation'|'browser_capability'|'model_incompatible'|'invalid_input'|'internal'
+ *   |'unsupported_operation'|'browser_capability'|'model_incompatible'|'invalid_input'|'too_large'|'internal'
  *   |'not_loaded'|'no_cache'|'stale_epoch'|'gap'} Code
  * `not_loaded` never leaves the worker: it makes the worker load the model and ask again. The last three
  * refuse a step of a session that writes text (caches.js).

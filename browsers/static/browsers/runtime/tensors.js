@@ -46,6 +46,32 @@ export function toTensor(ort, { name, dtype, shape, data }) {
   return new ort.Tensor(/** @type {any} */ (dtype), values, shape);
 }
 
+/** Of one output: what a value of the tensor store (Redis, Valkey) holds unless it is told otherwise. */
+const MOST_BYTES = 2 ** 29;
+const MOST_BYTES_TOGETHER = 2 ** 30;
+
+/**
+ * Refuse outputs that nobody could keep, before they are copied into a frame: a page falls over with gigabytes.
+ * @param {readonly WireTensor[]} outputs
+ */
+export function refuseTooLarge(outputs) {
+  const large = outputs.find(({ data }) => data.byteLength > MOST_BYTES);
+  if (large) {
+    const { name, shape, data } = large;
+    throw new PageError(
+      'too_large',
+      `output ${name} (${shape.join(' × ')}) has ${data.byteLength} bytes; at most ${MOST_BYTES} are handed over`,
+    );
+  }
+  const total = outputs.reduce((sum, { data }) => sum + data.byteLength, 0);
+  if (total > MOST_BYTES_TOGETHER) {
+    throw new PageError(
+      'too_large',
+      `the outputs have ${total} bytes together; at most ${MOST_BYTES_TOGETHER} are handed over`,
+    );
+  }
+}
+
 /**
  * The wire form of an output that is already on the CPU side.
  * @param {string} name
