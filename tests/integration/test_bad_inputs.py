@@ -151,7 +151,7 @@ def test_outputs_that_nobody_could_keep_are_refused_at_once_and_large_ones_are_n
     (run,) = stack.get("/api/runs/?model=beyond-store")["results"]
     (shard,) = stack.get(f"/api/runs/{run['id']}/")["metrics"]["shards"]
     assert (run["error_category"], shard["attempts"]) == ("too_large", 1)
-    with pytest.raises(InferenceServerException, match="17,000,000 values, .* as JSON") as got:
+    with pytest.raises(InferenceServerException, match=r"17,000,000 values, .* as JSON") as got:
         asked(17_000_000, binary=False)
     assert got.value.status() == "422"
     assert np.array_equal(asked(17_000_000, binary=True).as_numpy("y"), np.ones(17_000_000))
