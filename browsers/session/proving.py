@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 
 from browsers.core.answers.agreement import disagreement
-from browsers.core.answers.bad_forms import bad_form, bad_values
+from browsers.core.answers.bad_forms import bad_form, bad_values, unlike_natively
 from browsers.core.answers.known import Known
 from browsers.core.answers.proofs import (
     ANY_SHAPES,
@@ -27,6 +27,7 @@ from browsers.core.answers.proofs import (
     Unproved,
     Verdict,
     ever_right,
+    scope_of,
     shapes_of,
     standing,
 )
@@ -102,7 +103,8 @@ class Proving:
         """
         known = self._known(key.sha256)
         if key.backend == WASM:
-            return self._allow_wasm(key.sha256, known, deadline)
+            weakness = self._allow_wasm(key.sha256, known, deadline)
+            return "; ".join(filter(None, (weakness, unlike_natively(inputs))))
         self._refuse_bad(key, known, inputs, named=named)
         if known.random:
             return self._unprovable(key, known.why_none, named=named)
@@ -281,7 +283,8 @@ class Proving:
                     continue  # this model does not take such values
             got = self._answer(key, case, deadline)
             if why := disagreement(got, right, tolerance=known.tolerance, least_scale=_LEAST_SCALE):
-                self._exclude(key, Verdict.WRONG, f"{shapes_of(case)}: {why}, by wasm beside it")
+                why = f"{shapes_of(case)}: {why}, by wasm beside it"
+                self._exclude(key, Verdict.WRONG, why, scope_of(case))
             answers.append(right)
         return len(answers)
 
@@ -349,8 +352,10 @@ class Proving:
 
     # --- what came of it ---
 
-    def _exclude(self, key: ModelKey, verdict: Verdict, why: str) -> NoReturn:
-        self._remember(key, ANY_SHAPES, verdict, why)
+    def _exclude(
+        self, key: ModelKey, verdict: Verdict, why: str, shapes: str = ANY_SHAPES
+    ) -> NoReturn:
+        self._remember(key, shapes, verdict, why)
         raise Excluded(f"{self._id}: {key.backend} answers this file wrongly: {why}")
 
     def _remember(

@@ -9,8 +9,7 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from browsers.core.answers.known import RULES
-from browsers.core.answers.proofs import Proof, Verdict
+from browsers.core.answers.proofs import TRIALS, Proof, Verdict
 from browsers.models import BackendProof
 from browsers.reports import BrowserFacts
 
@@ -72,6 +71,6 @@ class ProofBook:
         return {
             "kind": self._kind,
             "version": facts.version,
-            "runtime": f"{facts.runtime}, trials {RULES}",
+            "runtime": f"{facts.runtime}, trials {TRIALS}",
             "host": socket.gethostname(),
         }

@@ -194,9 +194,31 @@ def test_inputs_that_are_not_finite_go_to_wasm(proved: Proved) -> None:
     x = np.array([[np.nan, np.inf, 0, 1]], np.float32)
     report = proved.bench.run(DENSE, None, prefer="webnn", x=x, dims={"n": 1})
     assert report.backend == "wasm"
+    assert report.unproved.endswith(
+        "input 'x' holds NaN, which wasm orders and sums up otherwise than natively in places"
+    )
     assert_close(report, reference(DENSE, x=x))
     with pytest.raises(Excluded, match=r"holds NaN or infinity.*ask for platform wasm"):
         proved.bench.run(DENSE, "webgpu", x=x, dims={"n": 1})
+
+
+def test_numbers_larger_than_those_that_were_tried_are_tried_anew(proved: Proved) -> None:
+    """WebNN has no larger Softplus than 88.4, the last whose exponential is finite."""
+    raw = model([h.make_node("Softplus", ["x"], ["y"])], [("x", F, [4])], ("y", F, [4]))
+    x = np.array([0.5, -1, 2, 60], np.float32)
+    name = proved.knows(raw, answers=(known_answer(raw, x=x),))
+    usual = proved.bench.run(raw, "webnn", x=x)
+    assert (usual.backend, usual.unproved) == ("webnn", "")
+    assert_close(usual, reference(raw, x=x))
+    large = np.array([0.5, -1, 2, 700], np.float32)
+    with pytest.raises(Excluded, match=r"x:float32\[4\]≤1e4: its output 'y' is off by 61"):
+        proved.bench.run(raw, "webnn", x=large)
+    report = proved.bench.run(raw, None, prefer="webnn", x=large)
+    assert report.backend == "wasm"
+    assert_close(report, reference(raw, x=large))
+    assert proved.verdicts(name)["webnn", "x:float32[4]≤1e4"] is Verdict.WRONG
+    again = proved.bench.run(raw, "webnn", x=x)
+    assert again.backend == "webnn", "what it computes right is still computed there"
 
 
 def test_a_backend_that_was_wrong_is_not_tried_again_after_browser_or_worker_are_others(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from browsers.core.answers.proofs import ANY_SHAPES, Proof, Standing, Verdict, standing
+from browsers.core.answers.proofs import ANY_SHAPES, TRIALS, Proof, Standing, Verdict, standing
 from browsers.models import BackendProof
 from browsers.reports import BackendFacts, BrowserFacts
 from browsers.worker import proof_book
@@ -102,7 +102,7 @@ def test_another_adapter_is_tried_anew_and_a_backend_without_one_is_not() -> Non
 
 def test_trials_by_other_rules_count_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     book().remember(WRONG)
-    monkeypatch.setattr(proof_book, "RULES", proof_book.RULES + 1)
+    monkeypatch.setattr(proof_book, "TRIALS", TRIALS + 1)
     assert book().recall(FILE) == []
 
 

@@ -91,6 +91,17 @@ def bad_values(inputs: Iterable[WireTensor], index_limits: Mapping[str, int]) ->
     return ""
 
 
+def unlike_natively(inputs: Iterable[WireTensor]) -> str:
+    """Why even wasm may answer these inputs otherwise than native onnxruntime; empty: nothing is known."""
+    for tensor in inputs:
+        if tensor.dtype.startswith("float") and np.isnan(numbers(tensor).min(initial=np.inf)):
+            return (
+                f"input {tensor.name!r} holds NaN, which wasm orders and sums up otherwise than natively in "
+                "places"
+            )
+    return ""
+
+
 def _beyond_32_bits(tensor: WireTensor) -> bool:
     sizes = np.abs(numbers(tensor).astype(np.float64))
     return float(sizes.max(initial=0.0)) >= _LARGEST

@@ -10,7 +10,7 @@ from browsers.core.answers.agreement import SINGLE, disagreement
 from browsers.core.protocol import WireTensor
 
 RULES: Final = 2
-"""Raised when files are looked at, or backends tried, in another way: older findings count no more."""
+"""Raised when files are looked at in another way: older findings count no more."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,9 +3,11 @@
 1. wasm is proved by the file's known answers, which onnxruntime made when the file was written. Its numbers
    do not depend on the shapes of the inputs, so a proof holds for all of them.
 2. Any other backend is proved by wasm in the same page: the inputs that were asked for, and variants of them
-   of the same shapes, must get the same answers. A proof holds for these shapes.
+   of the same shapes, must get the same answers. A proof holds for these shapes, and for numbers as large or
+   as small: exponents overflow, sums lose what is small, and numbers near zero become zero earlier there.
 3. A backend that answered otherwise, refused what wasm computes, or broke, is excluded for the file, whatever
-   the shapes, until the browser or onnxruntime-web is another build or an operator forgets the proof.
+   the shapes, until the browser or onnxruntime-web is another build or an operator forgets the proof. Where
+   the numbers were unusually large or small it is excluded for such numbers alone.
 """
 
 from __future__ import annotations
@@ -17,13 +19,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from browsers.core.answers.agreement import numbers
 from browsers.core.errors import UnsupportedOperation
 from browsers.core.protocol import WireTensor
 
+TRIALS: Final = 3
+"""Raised when backends are tried in another way: older proofs count no more."""
 ANY_SHAPES: Final = ""
 _LONGEST: Final = 200
 _FEW: Final = 8  # of a shape, or of paddings
+_USUAL: Final = 64.0  # e^88 is the largest that float32 holds
+_STEPS: Final = ((_USUAL, ""), (1e4, "≤1e4"), (1e9, "≤1e9"))
+_BEYOND: Final = ">1e9"
+_SUBNORMAL: Final = "~0"
 
 
 class Verdict(enum.StrEnum):
@@ -38,7 +48,8 @@ class Proof:
     """What came of trying a file on a backend.
 
     Attributes:
-        shapes: of the inputs, as `shapes_of` says them; ANY_SHAPES: it holds for all.
+        shapes: of the inputs, as `shapes_of` says them; ANY_SHAPES: it holds for all. What was wrong for
+            some shapes says nothing of others only where `scope_of` says so.
         reason: what was wrong; empty where it was right.
         cases: how many different inputs were answered.
     """
@@ -68,29 +79,54 @@ class Excluded(UnsupportedOperation):
 def standing(proofs: Iterable[Proof], backend: str, shapes: str) -> tuple[Standing, str]:
     """How a backend stands for a file, and why it is excluded if it is."""
     mine = [proof for proof in proofs if proof.backend == backend]
-    for proof in mine:
+    held = [proof for proof in mine if proof.shapes in (shapes, ANY_SHAPES)]
+    for proof in held:
         if proof.verdict is not Verdict.RIGHT:
             return Standing.EXCLUDED, f"{proof.verdict} ({proof.reason})"
-    found = any(proof.shapes in (shapes, ANY_SHAPES) for proof in mine)
+    found = bool(held)
     return (Standing.PROVED if found else Standing.OPEN), ""
 
 
 def ever_right(proofs: Iterable[Proof], backend: str) -> bool:
-    """Whether the backend answered the file right for some shapes, and never otherwise."""
-    mine = [proof.verdict for proof in proofs if proof.backend == backend]
-    return bool(mine) and all(verdict is Verdict.RIGHT for verdict in mine)
+    """Whether the backend answered the file right for some shapes, and is not excluded for all."""
+    mine = [proof for proof in proofs if proof.backend == backend]
+    right = any(proof.verdict is Verdict.RIGHT for proof in mine)
+    return right and not any(
+        proof.verdict is not Verdict.RIGHT and proof.shapes == ANY_SHAPES for proof in mine
+    )
 
 
 def shapes_of(inputs: Sequence[WireTensor]) -> str:
     """Types and shapes of inputs in one line, the same for the same ones; a digest where that is long.
 
-    With the values of integers that may say sizes inside of the model: a scalar, or a few in a row.
+    With the values of integers that may say sizes inside of the model: a scalar, or a few in a row. With how
+    large floats are where that is beyond 64, and ~0 where some are so near zero that fewer bits hold them.
     """
     said = " ".join(
-        f"{tensor.name}:{tensor.dtype}[{'×'.join(map(str, tensor.shape))}]{_sizes(tensor)}"
+        f"{tensor.name}:{tensor.dtype}[{'×'.join(map(str, tensor.shape))}]"
+        + _sizes(tensor)
+        + _reach(tensor)
         for tensor in sorted(inputs, key=lambda one: one.name)
     )
     return said if len(said) <= _LONGEST else hashlib.sha256(said.encode()).hexdigest()
+
+
+def scope_of(inputs: Sequence[WireTensor]) -> str:
+    """For which shapes a backend is excluded that answered these inputs wrongly: all, or such numbers alone."""
+    return shapes_of(inputs) if any(map(_reach, inputs)) else ANY_SHAPES
+
+
+def _reach(tensor: WireTensor) -> str:
+    """How large the largest number is, in steps, and whether there are subnormal ones; empty: as usual."""
+    if not tensor.dtype.startswith("float"):
+        return ""
+    sizes = np.abs(numbers(tensor))
+    largest = float(sizes.max(initial=0.0))
+    said = next((word for most, word in _STEPS if largest <= most), _BEYOND)
+    if tensor.dtype == "float16":
+        return said  # there they are no rarity, and too small to matter
+    least = np.finfo(sizes.dtype).tiny
+    return said + (_SUBNORMAL if ((sizes > 0) & (sizes < least)).any() else "")
 
 
 def _sizes(tensor: WireTensor) -> str:

@@ -11,17 +11,17 @@ from browsers.core.answers.agreement import numbers
 from browsers.core.protocol import WireTensor
 
 _SEED = 7
-_WHOLE = 2  # ties, zeros and negative numbers are where backends differ
+_MOST = 2  # ties, zeros, halves and negative numbers are where backends differ
 
 
 def variants(inputs: Sequence[WireTensor]) -> Iterator[list[WireTensor]]:
-    """The inputs themselves, then their values shuffled, then small whole numbers; no two the same.
+    """The inputs themselves, then their values shuffled, then small halves; no two the same.
 
     Integers are only shuffled: others could lie outside of what the model can look up. Booleans are turned
     round. Strings stay.
     """
     seen = set()
-    for change in (_kept, _shuffled, _whole):
+    for change in (_kept, _shuffled, _halves):
         random = np.random.default_rng(_SEED)
         made = [change(tensor, random) for tensor in inputs]
         content = tuple(bytes(tensor.data) for tensor in made)
@@ -41,10 +41,10 @@ def _shuffled(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
     return dataclasses.replace(tensor, data=random.permutation(flat).tobytes())
 
 
-def _whole(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
+def _halves(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
     if tensor.dtype == "bool":
         return dataclasses.replace(tensor, data=(~numbers(tensor)).tobytes())
     if not tensor.dtype.startswith("float"):
         return tensor
-    made = random.integers(-_WHOLE, _WHOLE + 1, tensor.shape).astype(numbers(tensor).dtype)
-    return dataclasses.replace(tensor, data=made.tobytes())
+    made = random.integers(-2 * _MOST, 2 * _MOST + 1, tensor.shape) / 2
+    return dataclasses.replace(tensor, data=made.astype(numbers(tensor).dtype).tobytes())

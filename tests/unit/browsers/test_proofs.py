@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browsers.core.answers.bad_forms import BAD_FORMS, BadForm, bad_form, bad_values
+from browsers.core.answers.bad_forms import (
+    BAD_FORMS,
+    BadForm,
+    bad_form,
+    bad_values,
+    unlike_natively,
+)
 from browsers.core.answers.proofs import (
     ANY_SHAPES,
     Proof,
     Standing,
     Verdict,
     ever_right,
+    scope_of,
     shapes_of,
     standing,
 )
@@ -41,7 +48,9 @@ def wire(name: str, values: Any, dtype: str) -> WireTensor:
         ([proof(Verdict.RIGHT, TWO)], Standing.OPEN),
         ([proof(Verdict.RIGHT, ANY_SHAPES)], Standing.PROVED),
         ([proof(Verdict.RIGHT, backend="webgpu")], Standing.OPEN),
-        ([proof(Verdict.RIGHT), proof(Verdict.WRONG, TWO)], Standing.EXCLUDED),
+        ([proof(Verdict.RIGHT), proof(Verdict.WRONG, ANY_SHAPES)], Standing.EXCLUDED),
+        ([proof(Verdict.RIGHT), proof(Verdict.WRONG, ONE + ">1e9")], Standing.PROVED),
+        ([proof(Verdict.RIGHT, TWO), proof(Verdict.WRONG, ONE)], Standing.EXCLUDED),
         ([proof(Verdict.REFUSED)], Standing.EXCLUDED),
         ([proof(Verdict.BROKE)], Standing.EXCLUDED),
     ],
@@ -54,7 +63,9 @@ def test_a_backend_stands_by_what_it_answered(proofs: list[Proof], expected: Sta
 
 def test_a_backend_that_was_wrong_once_was_not_ever_right() -> None:
     assert ever_right([proof(Verdict.RIGHT)], "webnn")
-    assert not ever_right([proof(Verdict.RIGHT), proof(Verdict.WRONG, TWO)], "webnn")
+    assert not ever_right([proof(Verdict.RIGHT), proof(Verdict.WRONG, ANY_SHAPES)], "webnn")
+    assert ever_right([proof(Verdict.RIGHT), proof(Verdict.WRONG, ONE + ">1e9")], "webnn")
+    assert not ever_right([proof(Verdict.WRONG, ONE + ">1e9")], "webnn")
     assert not ever_right([], "webnn")
 
 
@@ -64,6 +75,29 @@ def test_shapes_are_named_alike_whatever_the_order() -> None:
     many = [wire(f"input_{n}", [1], "int8") for n in range(40)]
     assert len(shapes_of(many)) == 64
     assert shapes_of(many) != shapes_of(many[:-1])
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "said"),
+    [
+        ([0.0, -64.0], "float32", ""),
+        ([0.0, -65.0], "float32", "≤1e4"),
+        ([255.0, 1e-40], "float32", "≤1e4~0"),
+        ([-1e-40], "float32", "~0"),
+        ([1e-40], "float64", ""),
+        ([1e-6], "float16", ""),
+        ([1e9], "float32", "≤1e9"),
+        ([-3.4e38], "float32", ">1e9"),
+        ([], "float32", ""),
+        (list(range(70, 80)), "int64", ""),
+    ],
+)
+def test_a_proof_holds_for_numbers_as_large_and_as_near_zero(
+    values: list[float], dtype: str, said: str
+) -> None:
+    x = wire("x", values, dtype)
+    assert shapes_of([x]) == f"x:{dtype}[{len(values)}]{said}"
+    assert scope_of([x]) == (shapes_of([x]) if said else ANY_SHAPES)
 
 
 def test_small_integers_may_be_sizes_and_count_as_shapes() -> None:
@@ -91,8 +125,8 @@ def test_variants_keep_types_shapes_and_the_range_of_integers() -> None:
         ]
         assert set(np.frombuffer(case[0].data, np.int64)) == {5, 900, 3, 7}
         assert bytes(case[3].data) == bytes(given[3].data)
-    whole = np.frombuffer(made[2][1].data, np.float32)
-    assert np.array_equal(whole, np.rint(whole))
+    halves = np.frombuffer(made[2][1].data, np.float32)
+    assert np.array_equal(2 * halves, np.rint(2 * halves))
     assert not np.frombuffer(made[2][2].data, bool).any()
     assert [list(case) for case in variants(given)] == made  # the same every time
 
@@ -136,3 +170,15 @@ def test_a_form_counts_for_its_backends_and_builds() -> None:
 )
 def test_values_that_other_backends_get_wrong(tensor: WireTensor, bad: bool) -> None:
     assert bool(bad_values([tensor], {"ids": 10})) is bad
+
+
+def test_nan_is_said_of_wasm_and_nothing_else() -> None:
+    whole, half = wire("x", [1.0, np.nan], "float32"), wire("h", [np.nan], "float16")
+    for tensor in (whole, half):
+        assert unlike_natively([wire("a", [1, 2], "int64"), tensor]).startswith(
+            f"input {tensor.name!r} holds NaN"
+        )
+    assert (
+        unlike_natively([wire("x", [np.inf, -np.inf], "float32"), wire("e", [], "float32")]) == ""
+    )
+    assert unlike_natively([WireTensor("s", "string", (1,), pack_strings(["nan"]))]) == ""
