@@ -21,6 +21,7 @@ FORMATS: Final = ("json", "csv", "parquet")
 TOTAL: Final = "rows_in_file"
 """A column of CSV files: without it nobody could tell that a file was cut between two rows."""
 
+_NOTHING: Final = {"csv": ": no row after the header, so that it may have been cut off there"}
 _OPTIONS: Final = {
     "json": "FORMAT json, ARRAY true",
     "csv": "FORMAT csv, HEADER true",
@@ -67,13 +68,15 @@ def read(path: Path, file_format: str) -> Iterator[list[dict[str, Any]]]:
     """The rows of a file in batches.
 
     Raises:
-        Refused: it cannot be read, is empty or not whole, or has columns that history does not know.
+        Refused: it cannot be read, has no row or is not whole, or has columns that history does not know.
     """
+    found = False
     try:
         if path.stat().st_size == 0:
             raise Refused(f"{path.name} is empty: expected a whole {file_format} file")
         for batch in _READERS[file_format](path):
             _check_columns(batch[0])
+            found = True
             yield batch
     except RecursionError as error:
         raise Refused(f"{path.name} is no {file_format} file: it is nested too deeply") from error
@@ -88,6 +91,8 @@ def read(path: Path, file_format: str) -> Iterator[list[dict[str, Any]]]:
         raise Refused(
             f"{path.name} is not a whole {file_format} file: {str(error).splitlines()[0]}"
         ) from error
+    if not found:
+        raise Refused(f"{path.name} holds no samples{_NOTHING.get(file_format, '')}")
 
 
 def _check_columns(row: dict[str, Any]) -> None:
