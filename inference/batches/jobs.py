@@ -75,6 +75,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     """
     sizes = {name: getattr(request, name) for name in ("batch_size", "concurrency")}
     parse_options(sizes, Door.JOBS, JOB_OPTIONS)
+    kind = format_of(request.source)
     model = registry.get_model(request.model)
     options = run_options(request.options)
     allowed = bool(options.get("allow_unproved_split"))
@@ -86,7 +87,6 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     )
     _check_wishes(creation.RunRequest(model=model.name, inputs=(), **options))
     joins = model.batch.may_split(allow_unproved=allowed)
-    kind = format_of(request.source)
     digest = _digest_of(request.source)
     fingerprint = _fingerprint(request, model, digest, options)
     if not request.again and (known := BatchJob.objects.filter(fingerprint=fingerprint).first()):
