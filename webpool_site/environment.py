@@ -182,7 +182,9 @@ def private_home(home: Path) -> None:
                 f"{home} belongs to user {found.st_uid} or is one for everybody. Name another"
             )
         for folder in (home, *(home / name for name in _FOLDERS)):
-            folder.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)  # scripts that open it have their own umask
+            folder.mkdir(
+                exist_ok=True, mode=PRIVATE_FOLDER
+            )  # scripts that open it have their own umask
             _close(folder)
     except OSError as error:
         raise ImproperlyConfigured(

@@ -30,6 +30,7 @@ from inference.runs import creation, quotas, requests
 from inference.runs.options import Door, parse_options
 from inference.scheduling import advice
 from inference.store import transactions
+from inference.store.scratch import PART, in_use
 
 _FILES = sandbox.Places("a batch job's file read", 8)
 
@@ -105,14 +106,17 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         owner=request.owner,
         created_at=clock.now(),
     )
-    part = storage.root() / f"{job.pk}.part"
+    part = storage.root() / f"{job.pk}{PART}"
     part.mkdir(parents=True)
     try:
-        with _FILES.taken():
-            batches = prepare(job, request.source, part)
-        if _digest_of(request.source) != digest:
-            raise InvalidRequest(f"{job.source_name} was changed while it was read; start again")
-        storage.publish(part, job.pk)
+        with in_use(part):
+            with _FILES.taken():
+                batches = prepare(job, request.source, part)
+            if _digest_of(request.source) != digest:
+                raise InvalidRequest(
+                    f"{job.source_name} was changed while it was read; start again"
+                )
+            storage.publish(part, job.pk)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
