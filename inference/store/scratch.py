@@ -1,7 +1,7 @@
-"""Folders for what is being made: locked as long as their process lives, so that those of the dead are known.
+"""Folders for what is being made, locked as long as their process lives: so those of the dead are known.
 
-A process that is killed removes nothing, nor does a pool that is stopped in the middle of an upload. What they
-locked is unlocked by the kernel.
+A process that is killed removes nothing, nor does a pool that is stopped in the middle of an upload;
+the kernel unlocks what they had locked.
 """
 
 from __future__ import annotations
