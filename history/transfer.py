@@ -11,7 +11,7 @@ from history import recording, vocabulary
 from history.core.parsing import parse
 from history.core.samples import Observation, refusals
 from history.errors import Refused
-from webpool_site.telling.arguments import no_text, why_not_written
+from webpool_site.telling.arguments import name_of, no_text, why_not_written
 
 FORMATS = ("json", "csv", "parquet")
 _WRONG_SHOWN = 5
@@ -25,7 +25,10 @@ def format_of(path: Path, file_format: str | None) -> str:
     """
     wanted = file_format or path.suffix.removeprefix(".").lower()
     if wanted not in FORMATS:
-        raise Refused(f"format {wanted!r}: expected one of {', '.join(FORMATS)}")
+        raise Refused(
+            f"{name_of(path)}: format {wanted!r}: expected one of {', '.join(FORMATS)}, as the file's ending "
+            "or by --format"
+        )
     return wanted
 
 
@@ -112,7 +115,7 @@ def _observations(path: Path, file_format: str) -> Iterator[list[Observation]]:
                 break
         if wrong:
             shown = "; ".join(wrong[:_WRONG_SHOWN])
-            raise Refused(f"{path.name} was not imported, nothing has changed: {shown}")
+            raise Refused(f"{name_of(path)} was not imported, nothing has changed: {shown}")
         yield batch
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from celery import Task, shared_task
+from django.conf import settings
 
 from browsers import clock
 from history import pacing, recompute
@@ -17,7 +18,7 @@ from inference.ledger import joins
 from inference.models import Comparison, ComparisonState
 from inference.runs import retention
 from inference.scheduling import dispatch
-from inference.store import audit, outbox
+from inference.store import audit, outbox, scratch
 
 _TAKING_OVER: Final = pacing.Pace()
 
@@ -112,6 +113,7 @@ def forget_old_runs() -> None:
     unused.forget_unused_plans(now)
     forget_old_jobs(now)
     comparisons.remove_abandoned()
+    scratch.remove_abandoned(settings.WEBPOOL_HOME)
     audit.forget_old_entries(now)
 
 

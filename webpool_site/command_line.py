@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import os
 import re
 import select
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,9 @@ _OURS: Final[Mapping[str, str]] = {
     "history": "What was measured",
 }
 """Heading of an app's commands, in the order in which they are listed."""
+
+_NOT_ASKED: Final = 2
+"""The exit status of what cannot be asked for."""
 
 _PIPE_CLOSED: Final = 128 + signal.SIGPIPE
 """The exit status of a process that ends by it, as a shell tells it."""
@@ -34,13 +38,11 @@ def main() -> None:
         print(overview())
         return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webpool_site.settings")
-    from django.core.management import execute_from_command_line
-
     name = sys.argv[1:2]
     if name and not name[0].startswith("-"):
         name = [name[0].replace("-", "_")]
     try:
-        execute_from_command_line([sys.argv[0], *name, *sys.argv[2:]])
+        _execute([sys.argv[0], *name, *sys.argv[2:]])
         sys.stdout.flush()
     except BrokenPipeError:
         if not _has_no_reader(sys.stdout.fileno()):
@@ -48,6 +50,27 @@ def main() -> None:
         # Nor is what is left written at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(_PIPE_CLOSED)
+
+
+def _execute(words: list[str]) -> None:
+    """As Django's `execute_from_command_line`; a command that is none ends as what cannot be asked for."""
+    from django.conf import settings
+    from django.core.management import BaseCommand, ManagementUtility, get_commands
+
+    class Utility(ManagementUtility):
+        def fetch_command(self, subcommand: str) -> BaseCommand:
+            if settings.configured and subcommand not in (known := get_commands()):
+                print(_unknown(subcommand, known), file=sys.stderr)
+                sys.exit(_NOT_ASKED)
+            return super().fetch_command(subcommand)
+
+    Utility(words).execute()
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"unknown command {name[:80]!r}: {meant}`{locations.PROGRAM} help` lists them"
 
 
 def _has_no_reader(pipe: int) -> bool:

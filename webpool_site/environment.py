@@ -17,6 +17,9 @@ from django.core.exceptions import ImproperlyConfigured
 from browsers.core import flags
 
 PRIVATE_FOLDER = 0o700
+_FOLDERS = (
+    "batches", "comparisons", "files", "history", "known_answers", "logs", "models", "profiles", "run",
+)  # fmt: skip
 _YEAR_S, _MOST_DAYS, _MOST_GB = 31_536_000, 36_500, 4096
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -171,21 +174,30 @@ def private_home(home: Path) -> None:
         ImproperlyConfigured: it is a folder that others use, or cannot be made.
     """
     try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         found = home.stat()
         if found.st_mode & stat.S_ISVTX or found.st_uid != os.geteuid():
             raise ImproperlyConfigured(
                 f"WEBPOOL_HOME: expected a folder of this user's own, as nobody else may enter it; "
                 f"{home} belongs to user {found.st_uid} or is one for everybody. Name another"
             )
-        if stat.S_IMODE(found.st_mode) != PRIVATE_FOLDER:
-            home.chmod(PRIVATE_FOLDER)
-        for folder in ("run", "logs", "files", "models", "profiles"):
-            (home / folder).mkdir(exist_ok=True)
+        for folder in (home, *(home / name for name in _FOLDERS)):
+            folder.mkdir(
+                exist_ok=True, mode=PRIVATE_FOLDER
+            )  # scripts that open it have their own umask
+            _close(folder)
     except OSError as error:
         raise ImproperlyConfigured(
             f"WEBPOOL_HOME: {home} cannot be made or written ({error}); name another folder"
         ) from error
+
+
+def _close(folder: Path) -> None:
+    """To everybody else; a link to a folder elsewhere is its owner's affair."""
+    found = folder.lstat()
+    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    if own and stat.S_IMODE(found.st_mode) != PRIVATE_FOLDER:
+        folder.chmod(PRIVATE_FOLDER)
 
 
 def load_secret_key(path: Path) -> str:

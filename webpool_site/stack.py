@@ -28,6 +28,7 @@ from browsers.supervisor import (
     reap_leftovers,
 )
 from inference.errors import WebpoolError
+from inference.store.scratch import remove_abandoned
 from webpool_site import ports, valkey
 from webpool_site.browser_list import BrowserListError, choose
 from webpool_site.instance import AlreadyRunning, Instance
@@ -228,6 +229,7 @@ class Stack:
             path.unlink(missing_ok=True)
         left = reap_leftovers(self._home / "run")
         orphans = browser_processes.reap_orphans(self._home)
+        remove_abandoned(self._home)
         return (*left, *(f"{one.name} ({one.pid})" for one in orphans))
 
     def __enter__(self) -> Stack:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from django.utils import timezone
 
@@ -10,9 +11,9 @@ from history import series, vocabulary
 from history.announcing import described
 from history.answers.common import check, iso, snapshot
 from history.core.preferences import DEFAULT_CONFIDENCE, STARTING_PREFERENCES
-from history.core.recommendations import of_model
+from history.core.recommendations import little_known, of_model
 from history.core.samples import PART_TYPES
-from history.core.series import MIN_SAMPLES
+from history.core.series import MIN_SAMPLES, Series
 from history.errors import Refused
 from history.models import BasedOn, BrowserRecommendation, CapabilityScore, HistoryState, Regression
 from history.recompute import oldest, row_of
@@ -28,32 +29,25 @@ def recommendation(model_type: str, model_name: str = "") -> dict[str, Any]:
     """
     check(model_type=model_type)
     row = _published(model_type, model_name)
+    own: Sequence[Series] = ()
     if model_name and (row is None or not row.model_name):
-        row = _measured(model_type, model_name) or row
+        own = _own(model_type, model_name)
+        row = _measured(model_type, model_name, own) or row
     state = HistoryState.objects.current()
-    asked = {"model_type": model_type, "model_name": model_name or None}
-    recorded = {"samples_recorded": state.samples, "recomputed_at": iso(state.recomputed_at)}
-    if row is not None:
-        found = {**asked, **recorded, "known": True, **_recommendation(row, model_name)}
-        if row.model_type != model_type:
-            found |= {
-                "model_type": row.model_type,
-                "reason": f"{model_name} is recorded as a model of type {row.model_type}",
-            }
-        return found
-    nothing = {"known": False, "recommended_browser": None, "recommended_platform": None}
-    here = vocabulary.available()
-    default = next((b for b in STARTING_PREFERENCES.get(model_type, ()) if b in here), None)
-    if default is not None:
-        return {
-            **asked, **recorded, **nothing, "recommended_browser": default,
-            "confidence": DEFAULT_CONFIDENCE, "sample_size": 0, "based_on": BasedOn.DEFAULT.value,
-            "reason": "history knows nothing; this is a documented starting preference",
-        }  # fmt: skip
-    return {
-        **asked, **recorded, **nothing, "confidence": None, "sample_size": 0, "based_on": None,
-        "reason": _why_nothing(state.samples),
+    found: dict[str, Any] = {
+        "model_type": model_type, "model_name": model_name or None,
+        "samples_recorded": state.samples, "recomputed_at": iso(state.recomputed_at),
     }  # fmt: skip
+    if row is None:
+        return {**found, **_nothing(model_type, own, state.samples)}
+    found |= _recommendation(row) if row.recommended_browser else _nobody(row)
+    if row.model_type != model_type:
+        recorded = f"{model_name} is recorded as a model of type {row.model_type}"
+        found |= {
+            "model_type": row.model_type,
+            "reason": "; ".join(filter(None, [recorded, found["reason"]])),
+        }
+    return found
 
 
 def _published(model_type: str, model_name: str) -> BrowserRecommendation | None:
@@ -68,31 +62,72 @@ def _published(model_type: str, model_name: str) -> BrowserRecommendation | None
     return rows.filter(model_type=model_type, model_name="").first()
 
 
-def _measured(model_type: str, model_name: str) -> BrowserRecommendation | None:
-    """A model's own measurements decide at once, also those since the last recomputation."""
-    now = timezone.now()
-    own = series.load(snapshot(), oldest(now), model_type=model_type, model_name=model_name)
-    found = of_model([one.for_its_model() for one in own], None)
-    return row_of((model_type, model_name), found, now) if found else None
+def _own(model_type: str, model_name: str) -> Sequence[Series]:
+    """A model's own measurements, also those since the last recomputation."""
+    known = series.load(
+        snapshot(), oldest(timezone.now()), model_type=model_type, model_name=model_name
+    )
+    return [one.for_its_model() for one in known]
 
 
-def _why_nothing(samples: int) -> str:
+def _measured(
+    model_type: str, model_name: str, own: Sequence[Series]
+) -> BrowserRecommendation | None:
+    """A model's own measurements decide at once."""
+    found = of_model(own, None)
+    return row_of((model_type, model_name), found, timezone.now()) if found else None
+
+
+_UNKNOWN: Final[Mapping[str, Any]] = {
+    "known": False, "recommended_browser": None, "recommended_platform": None, "confidence": None,
+    "sample_size": 0, "based_on": None,
+}  # fmt: skip
+
+
+def _nothing(model_type: str, own: Sequence[Series], samples: int) -> dict[str, Any]:
+    """No arm has enough samples: the documented preference, unless the model was seen to run somewhere."""
+    config = {"evidence": [dict(vars(one)) for one in little_known(own)]}
+    found = {**_UNKNOWN, "config": config, "reason": _why_nothing(samples, own)}
+    here = vocabulary.available()
+    default = next((b for b in STARTING_PREFERENCES.get(model_type, ()) if b in here), None)
+    if default is None or any(one.successes for one in own):
+        return found
+    return {
+        **found, "recommended_browser": default, "confidence": DEFAULT_CONFIDENCE,
+        "based_on": BasedOn.DEFAULT.value,
+        "reason": "history knows nothing; this is a documented starting preference",
+    }  # fmt: skip
+
+
+def _why_nothing(samples: int, own: Sequence[Series]) -> str:
+    if own:
+        return (
+            f"too little is known of this model in any browser: {MIN_SAMPLES} warm samples of the same "
+            "work are needed"
+        )
     nothing = "history knows nothing of this model and of none of its type"
     if not samples:
         return nothing
     return f"{nothing} yet: {MIN_SAMPLES} warm samples of the same work decide, once they are recomputed"
 
 
-def _recommendation(row: BrowserRecommendation, asked: str) -> dict[str, Any]:
-    # Published for its type: what is known of other models of that type.
-    based_on = BasedOn.MODEL_TYPE.value if asked and not row.model_name else row.based_on
+def _nobody(row: BrowserRecommendation) -> dict[str, Any]:
+    """Published, but no browser is recommended."""
+    return {
+        "timestamp": row.timestamp.isoformat(), **_UNKNOWN, "config": row.config,
+        "reason": "no browser is recommended: this model fails in those of which enough is known",
+    }  # fmt: skip
+
+
+def _recommendation(row: BrowserRecommendation) -> dict[str, Any]:
     return {
         "timestamp": row.timestamp.isoformat(),
+        "known": True,
         "recommended_browser": row.recommended_browser,
         "recommended_platform": row.recommended_platform or None,
         "confidence": row.confidence,
         "sample_size": row.sample_size,
-        "based_on": based_on,
+        "based_on": row.based_on,
         "config": row.config,
         "reason": "",
     }

@@ -3,8 +3,9 @@
 Evidence in order: measurements of this very model, of models of its type, capability scores of other types,
 a documented starting preference. Confidence is the probability that the choice is within 5 % of the best arm
 (evidence.py). Other models of the type carry at most `POOLED_CONFIDENCE`, scores of other types
-`SCORES_CONFIDENCE`, an arm that was compared with no other `UNCOMPARED_CONFIDENCE`, a model's own data that
-are too few to weigh `FEW_CONFIDENCE`, a starting preference `DEFAULT_CONFIDENCE`, which is no measurement.
+`SCORES_CONFIDENCE`, an arm that was compared with no other `UNCOMPARED_CONFIDENCE`, a starting preference
+`DEFAULT_CONFIDENCE`, which is no measurement. An arm with fewer samples than are needed is told as one of
+which little is known, and never comes before one that has enough.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ SIGNIFICANT: Final = 0.05
 POOLED_CONFIDENCE: Final = 0.7
 SCORES_CONFIDENCE: Final = 0.5
 UNCOMPARED_CONFIDENCE: Final = 0.5
-FEW_CONFIDENCE: Final = 0.3
 
 
 class Basis(enum.StrEnum):
@@ -50,6 +50,7 @@ class Standing(enum.StrEnum):
     EQUIVALENT = "equivalent"  # the whole 95 % interval of the difference is within 5 %
     WORSE = "worse"  # slower by a test that counts all comparisons, or costing surely more
     UNDECIDED = "undecided"  # perhaps better, perhaps not: more samples are needed
+    LITTLE_DATA = "little data"  # too few samples to say anything of it
     REFUSED = "refused"  # it fails
 
 
@@ -91,6 +92,7 @@ class Recommendation:
     """The choice and its evidence, best arm first.
 
     Attributes:
+        browser: empty where every arm that was measured enough fails: then nothing is recommended.
         sample_size: latencies of the recommended arm.
         equivalent: arms that are the recommended one's practical equals.
         batches: of this very model on the recommended arm, what a row cost by size of the batch.
@@ -125,53 +127,74 @@ def recommend(
         scores: of all types.
         available: kinds of browser that exist here; only a starting preference needs it.
     """
-    pooled = from_measurements(series, Basis.MODEL_TYPE, seed=seed)
-    if pooled is None:
-        failing = {name for name, found in of_browsers(series).items() if found.fails}
-        here = [browser for browser in available if browser not in failing]
-        pooled = _from_scores(scores, failing) or _from_preferences(
-            model_type, series, here, on_battery=on_battery
-        )
+    of_type = OfType(model_type, series, scores, available, on_battery=on_battery, seed=seed)
     by_name: dict[str, list[Series]] = defaultdict(list)
     for one in series:
         by_name[one.work.model_name].append(one.for_its_model())
-    answers = {name: of_model(own, pooled, seed=seed) for name, own in sorted(by_name.items())}
+    answers = {name: of_model(own, of_type, seed=seed) for name, own in sorted(by_name.items())}
     return {
-        name: answer for name, answer in {"": pooled, **answers}.items() if answer is not None
-    }  # fmt: skip
+        name: answer
+        for name, answer in {"": of_type.without(frozenset()), **answers}.items()
+        if answer is not None
+    }
+
+
+class OfType:
+    """What is said of a type of models, and of those of its arms that a model can use."""
+
+    def __init__(
+        self,
+        model_type: str,
+        series: Sequence[Series],
+        scores: Sequence[Score],
+        available: Collection[str],
+        *,
+        on_battery: bool,
+        seed: int,
+    ) -> None:
+        self._model_type, self._series, self._scores = model_type, series, scores
+        self._available, self._on_battery, self._seed = available, on_battery, seed
+        self._known: dict[frozenset[Arm], Recommendation | None] = {}
+
+    def without(self, failing: frozenset[Arm]) -> Recommendation | None:
+        """The type's answer as if it had none of these arms; None where nothing is known of the others."""
+        if failing not in self._known:
+            self._known[failing] = self._decided(failing)
+        return self._known[failing]
+
+    def _decided(self, failing: frozenset[Arm]) -> Recommendation | None:
+        left = [one for one in self._series if one.arm not in failing]
+        found = from_measurements(left, Basis.MODEL_TYPE, seed=self._seed)
+        if found is not None:
+            return found
+        kinds = {name for name, known in of_browsers(self._series).items() if known.fails}
+        kinds |= {arm.browser for arm in failing} - {s.arm.browser for s in left if s.samples}
+        here = [browser for browser in self._available if browser not in kinds]
+        answer = _from_scores(self._scores, kinds) or _from_preferences(
+            self._model_type, left, here, on_battery=self._on_battery
+        )
+        return answer and dataclasses.replace(answer, evidence=tuple(little_known(left)))
 
 
 def of_model(
-    own: Sequence[Series], pooled: Recommendation | None, *, seed: int = 0
+    own: Sequence[Series], of_type: OfType | None, *, seed: int = 0
 ) -> Recommendation | None:
-    """What a model's own measurements say; None where they leave the answer to its type, `pooled`.
+    """What a model's own measurements say; None where they leave the answer to its type.
 
-    With fewer than five samples of the same work it is the type's best among the arms on which this model
-    ran and does not fail; else the arm on which it ran most often.
+    With fewer than five samples of the same work that is its type's best, whatever this model ran on
+    meanwhile, but for arms where this model fails.
     """
     found = from_measurements(own, Basis.MODEL, seed=seed)
-    if found is not None or pooled is None:
+    if found is not None or of_type is None or of_type.without(frozenset()) is None:
         return found
-    reliable = of_arms(own)
-    failing = {arm for arm, known in reliable.items() if known.fails and arm.platform}
-    ran = [arm for arm, known in reliable.items() if known.successes and not known.fails]
-    if not ran and not failing:
+    failing = {arm for arm, known in of_arms(own).items() if known.fails and arm.platform}
+    if not failing:
         return None
-    refused = (one for one in _unweighed(own, ()) if one.standing == Standing.REFUSED)
-    kept = [one for one in pooled.evidence if one.arm not in failing]
-    evidence = (*kept, *refused)
-    for one in kept:
-        if one.ratio is not None and (one.arm in ran or not ran):
-            sure = min(one.within_best, pooled.confidence)
-            return Recommendation(
-                one.browser, one.platform, sure, one.samples, Basis.MODEL_TYPE, evidence
-            )  # fmt: skip
-    if not ran:
-        return None
-    best = max(sorted(ran, key=_key), key=lambda arm: reliable[arm].successes)
-    samples = sum(one.samples for one in own if one.arm == best)
-    sure = min(FEW_CONFIDENCE, pooled.confidence)
-    return Recommendation(best.browser, best.platform, sure, samples, Basis.MODEL, evidence)
+    left = of_type.without(frozenset(failing))
+    if left is None:
+        return Recommendation("", "", 0.0, 0, Basis.MODEL, tuple(little_known(own)))
+    refused = (one for one in little_known(own) if one.standing == Standing.REFUSED)
+    return dataclasses.replace(left, evidence=(*left.evidence, *refused))
 
 
 def from_measurements(
@@ -199,7 +222,7 @@ def from_measurements(
         confidence=min(close[best.arm], _most_sure(best, basis)),
         sample_size=best.samples,
         based_on=basis,
-        evidence=(*listed, *_unweighed(series, {one.arm for one in sound})),
+        evidence=(*listed, *little_known(series, {one.arm for one in sound})),
         equivalent=tuple(
             str(one.arm) for one in listed if one.standing == Standing.EQUIVALENT
         ),
@@ -276,8 +299,8 @@ def _shown(one: Evidence, best: Evidence, within: float, p_value: float | None) 
     )
 
 
-def _unweighed(series: Sequence[Series], weighed: Collection[Arm]) -> list[ArmEvidence]:
-    """Arms that fail, and those of which too little is known to compare them."""
+def little_known(series: Sequence[Series], weighed: Collection[Arm] = ()) -> list[ArmEvidence]:
+    """All arms but those that were weighed: they fail, or too little is known to compare them."""
     if all(one.arm in weighed for one in series):
         return []
     samples: dict[Arm, int] = defaultdict(int)
@@ -290,7 +313,7 @@ def _unweighed(series: Sequence[Series], weighed: Collection[Arm]) -> list[ArmEv
         if arm in weighed or not arm.platform:
             continue
         why = str(reliable) if reliable.fails else _too_little(samples[arm])
-        standing = Standing.REFUSED if reliable.fails else Standing.UNDECIDED
+        standing = Standing.REFUSED if reliable.fails else Standing.LITTLE_DATA
         listed.append(
             ArmEvidence(
                 arm.browser, arm.platform, arm.software, samples[arm], len(works[arm]),
@@ -305,10 +328,6 @@ def _too_little(samples: int) -> str:
     if samples < MIN_SAMPLES:
         return f"{samples} samples; {MIN_SAMPLES} are needed"
     return f"{samples} samples, too few of them of work that another arm did, too"
-
-
-def _key(arm: Arm) -> tuple[str, str, str]:
-    return arm.key
 
 
 def _from_scores(scores: Sequence[Score], failing: Collection[str]) -> Recommendation | None:

@@ -16,11 +16,13 @@ import duckdb
 from history.errors import Refused
 from history.store.columns import COLUMNS
 from history.store.snapshot import Snapshot
+from webpool_site.telling.arguments import name_of
 
 FORMATS: Final = ("json", "csv", "parquet")
 TOTAL: Final = "rows_in_file"
 """A column of CSV files: without it nobody could tell that a file was cut between two rows."""
 
+_NOTHING: Final = {"csv": ": no row after the header, so that it may have been cut off there"}
 _OPTIONS: Final = {
     "json": "FORMAT json, ARRAY true",
     "csv": "FORMAT csv, HEADER true",
@@ -67,27 +69,33 @@ def read(path: Path, file_format: str) -> Iterator[list[dict[str, Any]]]:
     """The rows of a file in batches.
 
     Raises:
-        Refused: it cannot be read, is empty or not whole, or has columns that history does not know.
+        Refused: it cannot be read, has no row or is not whole, or has columns that history does not know.
     """
+    found = False
     try:
         if path.stat().st_size == 0:
-            raise Refused(f"{path.name} is empty: expected a whole {file_format} file")
+            raise Refused(f"{name_of(path)} is empty: expected a whole {file_format} file")
         for batch in _READERS[file_format](path):
             _check_columns(batch[0])
+            found = True
             yield batch
     except RecursionError as error:
-        raise Refused(f"{path.name} is no {file_format} file: it is nested too deeply") from error
+        raise Refused(
+            f"{name_of(path)} is no {file_format} file: it is nested too deeply"
+        ) from error
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror or error}") from error
     except (
         ValueError,
         csv.Error,
     ) as error:  # a JSONDecodeError is one, as is a number too long to read
-        raise Refused(f"{path.name} is not a whole {file_format} file: {error}") from error
+        raise Refused(f"{name_of(path)} is not a whole {file_format} file: {error}") from error
     except duckdb.Error as error:
         raise Refused(
-            f"{path.name} is not a whole {file_format} file: {str(error).splitlines()[0]}"
+            f"{name_of(path)} is not a whole {file_format} file: {str(error).splitlines()[0]}"
         ) from error
+    if not found:
+        raise Refused(f"{name_of(path)} holds no samples{_NOTHING.get(file_format, '')}")
 
 
 def _check_columns(row: dict[str, Any]) -> None:
@@ -112,7 +120,9 @@ def _json(path: Path) -> Iterator[list[dict[str, Any]]]:
         elements = _elements(file)
         while batch := list(itertools.islice(elements, _BATCH)):
             if wrong := [one for one in batch if not isinstance(one, dict)]:
-                raise Refused(f"{path.name}: expected objects in the array, got {wrong[0]!r:.80}")
+                raise Refused(
+                    f"{name_of(path)}: expected objects in the array, got {wrong[0]!r:.80}"
+                )
             yield batch
 
 
@@ -149,14 +159,14 @@ def _csv(path: Path) -> Iterator[list[dict[str, Any]]]:
         batch = []
         rows = csv.DictReader(file, strict=True)
         if not rows.fieldnames:
-            raise Refused(f"{path.name} has no header: expected the names of the columns")
+            raise Refused(f"{name_of(path)} has no header: expected the names of the columns")
         if len(set(rows.fieldnames)) < len(rows.fieldnames):
-            raise Refused(f"{path.name} names a column twice: {', '.join(rows.fieldnames)}")
+            raise Refused(f"{name_of(path)} names a column twice: {', '.join(rows.fieldnames)}")
         for row in rows:
             count += 1
             if None in row or None in row.values():
                 raise Refused(
-                    f"{path.name}, row {count}: expected as many values as the header names; "
+                    f"{name_of(path)}, row {count}: expected as many values as the header names; "
                     "the file is cut off or damaged"
                 )
             total = row.pop(TOTAL, None)
@@ -167,7 +177,7 @@ def _csv(path: Path) -> Iterator[list[dict[str, Any]]]:
                 batch = []
     if expected is not None and expected != count:
         raise Refused(
-            f"{path.name} says that it has {expected} rows, but {count} are there: it was cut off"
+            f"{name_of(path)} says that it has {expected} rows, but {count} are there: it was cut off"
         )
     if batch:
         yield batch

@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 
@@ -21,6 +22,8 @@ from history.store import snapshot
 from history.store.columns import COLUMNS, arrays, expressions, plain_arrays
 from history.store.reading import Queries, statement
 from history.store.upgrade import upgrade
+
+_STAGING: Final = "import-"
 
 
 class HistoryStore(Queries):
@@ -115,7 +118,7 @@ class HistoryStore(Queries):
     def temporary(cls, beside: Path) -> Iterator[HistoryStore]:
         """An empty history in the folder of the real one, gone afterwards."""
         beside.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=beside.parent, prefix="import-") as name:
+        with tempfile.TemporaryDirectory(dir=beside.parent, prefix=_STAGING) as name:
             store = cls(Path(name) / "staging.duckdb")
             try:
                 yield store
@@ -124,6 +127,7 @@ class HistoryStore(Queries):
 
     def add_all_of(self, other: HistoryStore) -> int:
         """Add what another file has and this one has not, in one transaction; closes the other one."""
+        _remove_abandoned(self.path.parent)
         other.close()
         quoted = str(other.path).replace("'", "''")
         self._db.execute(f"ATTACH '{quoted}' AS other (READ_ONLY)")
@@ -180,6 +184,17 @@ def _blamed(one: Observation) -> Observation:
     """A failure says what it counts against; a success blames nobody."""
     blame = None if one.success else one.blame or vocabulary.blame_of(one.error_type)
     return one if blame == one.blame else dataclasses.replace(one, blame=blame)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What imports left that were killed; called by who holds the history's own lock.
+
+    A living import holds its file's lock until it has that of the history.
+    """
+    for lock in folder.glob(f"{_STAGING}*/*.lock"):
+        with contextlib.suppress(HistoryBusy):
+            os.close(_lock(lock, 0.0))
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _lock(path: Path, patience_s: float) -> int:

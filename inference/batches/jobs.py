@@ -30,6 +30,7 @@ from inference.runs import creation, quotas, requests
 from inference.runs.options import Door, parse_options
 from inference.scheduling import advice
 from inference.store import transactions
+from inference.store.scratch import PART, in_use
 
 _FILES = sandbox.Places("a batch job's file read", 8)
 
@@ -75,6 +76,7 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     """
     sizes = {name: getattr(request, name) for name in ("batch_size", "concurrency")}
     parse_options(sizes, Door.JOBS, JOB_OPTIONS)
+    kind = format_of(request.source)
     model = registry.get_model(request.model)
     options = run_options(request.options)
     allowed = bool(options.get("allow_unproved_split"))
@@ -86,7 +88,6 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
     )
     _check_wishes(creation.RunRequest(model=model.name, inputs=(), **options))
     joins = model.batch.may_split(allow_unproved=allowed)
-    kind = format_of(request.source)
     digest = _digest_of(request.source)
     fingerprint = _fingerprint(request, model, digest, options)
     if not request.again and (known := BatchJob.objects.filter(fingerprint=fingerprint).first()):
@@ -105,14 +106,17 @@ def create_job(request: JobRequest) -> tuple[BatchJob, bool]:
         owner=request.owner,
         created_at=clock.now(),
     )
-    part = storage.root() / f"{job.pk}.part"
+    part = storage.root() / f"{job.pk}{PART}"
     part.mkdir(parents=True)
     try:
-        with _FILES.taken():
-            batches = prepare(job, request.source, part)
-        if _digest_of(request.source) != digest:
-            raise InvalidRequest(f"{job.source_name} was changed while it was read; start again")
-        storage.publish(part, job.pk)
+        with in_use(part):
+            with _FILES.taken():
+                batches = prepare(job, request.source, part)
+            if _digest_of(request.source) != digest:
+                raise InvalidRequest(
+                    f"{job.source_name} was changed while it was read; start again"
+                )
+            storage.publish(part, job.pk)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from inference import sandbox
+from inference.store.scratch import scratch
 
 _SQL_TYPES = {
     "float16": "FLOAT", "float32": "FLOAT", "float64": "DOUBLE",
@@ -40,13 +40,13 @@ def from_jsonl(
     Raises:
         NotParquet: such as columns whose names differ in case only, or more than the sandbox may take.
     """
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        made = Path(folder) / "made"
+    with scratch(target.parent, f".{target.name}.") as folder:
+        made = folder / "made"
         try:
             sandbox.ask(
                 "parquet",
                 reads=[lines],
-                writes=Path(folder),
+                writes=folder,
                 places=places,
                 lines=str(lines.absolute()),
                 columns=dict(columns),

@@ -14,6 +14,7 @@ from inference.conversion import rows
 from inference.conversion.documents import Bounds
 from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, TooLarge
+from webpool_site.telling.arguments import name_of
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
 _WHERE: Final = {"jsonl": "line", "parquet": "row"}
@@ -44,7 +45,7 @@ def format_of(path: Path) -> str:
         return FORMATS[path.suffix.lower()]
     except KeyError:
         raise InvalidRequest(
-            f"{path.name}: expected a file that ends in {', '.join(FORMATS)}"
+            f"{name_of(path)}: expected a file that ends in {', '.join(FORMATS)}"
         ) from None
 
 
@@ -62,7 +63,7 @@ def read_items(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawI
     except FileNotFoundError as error:
         raise InvalidRequest(f"{path}: no such file") from error
     except (OSError, ValueError, LookupError) as error:
-        raise InvalidRequest(f"{path.name}: cannot be read as {kind}: {error}") from error
+        raise InvalidRequest(f"{name_of(path)}: cannot be read as {kind}: {error}") from error
 
 
 def _npz(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
@@ -105,7 +106,7 @@ def _read(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[sandbox.A
                 yield answer
     except sandbox.Refused as error:
         if error.kind == "TooMuch":
-            raise TooLarge(f"{path.name}: {error}") from error
+            raise TooLarge(f"{name_of(path)}: {error}") from error
         raise
 
 

@@ -9,7 +9,6 @@ after one another: a large result costs others neither time nor a place.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from inference.graph.atomic import sync
 from inference.graph.batching.batch_axis import Verdict
 from inference.models.batches import BatchJob, BatchState, JobState
 from inference.store.ports import specs
+from inference.store.scratch import scratch
 
 ITEM, ERROR = "_item", "_error"
 EXTENSIONS = {"jsonl": ".jsonl", "npz": ".npz", "parquet": ".parquet"}
@@ -40,8 +40,8 @@ def write_output(job: BatchJob, target: Path, kind: str) -> None:
     """
     if job.state == JobState.RUNNING:
         raise Conflict(f"batch job {job.pk} is still running; ask again")
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        made = Path(folder) / "made"
+    with scratch(target.parent, f".{target.name}.") as folder:
+        made = folder / "made"
         try:
             if kind == "parquet":
                 _write_parquet(job, made)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from django.core.files.uploadedfile import UploadedFile
 
 from inference.batches import jobs, storage
 from inference.catalog.uploads import file_name
 from inference.documents import JsonView
 from inference.models.batches import BatchJob
+from inference.store.scratch import UPLOAD, scratch
 
 
 def job_from_upload(
@@ -29,9 +27,8 @@ def job_from_upload(
         Busy, InvalidRequest: as `jobs.create_job`.
     """
     own, options = jobs.divide(given)
-    storage.root().mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=storage.root()) as folder:
-        path = Path(folder) / file_name(file, usual="input")
+    with scratch(storage.root(), UPLOAD) as folder:
+        path = folder / file_name(file, usual="input")
         with path.open("xb") as target:
             for chunk in file.chunks():
                 target.write(chunk)

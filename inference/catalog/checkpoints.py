@@ -15,6 +15,7 @@ from inference.checkpoints.reading import Kind, kind_of
 from inference.errors import InvalidRequest
 from inference.models import ModelType, OnnxModel
 from inference.store.files import made_files
+from webpool_site.telling.arguments import name_of
 
 
 def add_checkpoint(
@@ -50,7 +51,7 @@ def add_checkpoint(
                 tokenizer=tokenizer is None,
             ).document
         except ValueError as error:
-            raise InvalidRequest(f"{path.name}: {error}") from error
+            raise InvalidRequest(f"{name_of(path)}: {error}") from error
         own = Path(said["tokenizer"]) if said["tokenizer"] else None
         words = Described.from_json(said["described"])
         with contextlib.ExitStack() as undone:
@@ -89,7 +90,7 @@ def kind_at(path: Path) -> Kind | None:
     try:
         return kind_of(path)
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"{path.name}: {error}") from error
+        raise InvalidRequest(f"{name_of(path)}: {error}") from error
 
 
 def described_beside(path: Path) -> Described | None:
@@ -124,5 +125,5 @@ def _within(found: Path, path: Path, folder: Path) -> Path:
     """
     places = [path.absolute(), folder.absolute()]
     if not any(found.is_relative_to(place) for place in places) or ".." in found.parts:
-        raise InvalidRequest(f"{path.name}: expected files within it, got {found}")
+        raise InvalidRequest(f"{name_of(path)}: expected files within it, got {found}")
     return found

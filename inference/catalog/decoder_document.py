@@ -31,10 +31,26 @@ def decoder_document(read: Read, described: Described | None, *, drawn: bool) ->
             "rotations in its graph"
         )
     if described is not None and (described.claimed or words.encoder):
-        raise ValueError(why or "its graph has no cache of keys and values")
+        raise ValueError(why if read.decoder is not None else _no_decoder(read, words, why))
     if why:
         read.summary["no_decoder"] = why
     return None
+
+
+def _no_decoder(read: Read, words: Described, why: str) -> str:
+    """What was expected of a model that is described as one that writes text, what is there, what to do."""
+    inputs = ", ".join(port["name"] for port in read.summary["inputs"]) or "none"
+    why = why or (
+        "its graph has no cache of keys and values: expected inputs such as past_key_values.0.key with "
+        f"outputs such as present.0.key, found the inputs {inputs}"
+    )
+    kind = f" ({words.architecture}, by its config)" if words.architecture else ""
+    instead = (
+        ". A folder is added as a language model; add any other model by its .onnx file alone"
+        if words.claimed
+        else ""
+    )
+    return f"this model{kind} cannot write text: {why}{instead}"
 
 
 def _without_encoder(whole: Stage, words: Described) -> str:

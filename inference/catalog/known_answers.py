@@ -12,7 +12,6 @@ Found out when a model is cut, and kept beside its files as `known_answers/<sha2
 from __future__ import annotations
 
 import logging
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from inference.models import PlanStep, StepKind
 from inference.sandbox import archives
 from inference.sandbox.answer_file import IN, META, OUT, UNTOLD, packed, unpacked
 from inference.store.files import path_of as file_of
+from inference.store.scratch import MADE, scratch
 from inference.store.tensors import encode_array
 
 log = logging.getLogger(__name__)
@@ -51,12 +51,11 @@ def make(steps: Sequence[PlanStep]) -> None:
     computing = [step for step in steps if step.kind == StepKind.COMPUTE]
     if all(path_of(step.sha256).exists() for step in computing):
         return
-    path_of("").parent.mkdir(exist_ok=True)
     files = {step.sha256 for step in computing}
-    with tempfile.TemporaryDirectory(prefix=".made-", dir=path_of("").parent) as folder:
-        why_none = _asked(steps, computing, Path(folder))
+    with scratch(path_of("").parent, MADE) as folder:
+        why_none = _asked(steps, computing, folder)
         for sha256 in files:
-            made = Path(folder) / path_of(sha256).name
+            made = folder / path_of(sha256).name
             if why_none:
                 log.info("no known answer for %s: %s", sha256, why_none)
                 _write_none(made, sha256, why_none)

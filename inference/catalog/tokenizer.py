@@ -43,7 +43,7 @@ class Tokenizer:
             raw = path.read_bytes()
             sandbox.ask("check_tokenizer", reads=[path], path=str(path.absolute()))
         except (OSError, sandbox.Refused) as error:
-            raise ValueError(f"{path.name} is not a tokenizer.json: {error}") from error
+            raise ValueError(f"{path.name or path} is not a tokenizer.json: {error}") from error
         return store(raw, folder)[0]
 
     def encode(self, texts: Sequence[str]) -> dict[str, Array]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from inference.documents import JsonView
 from inference.errors import InvalidRequest, WebpoolError
 from inference.models import OnnxModel, PlanStep, SessionState
 from inference.store import outbox, transactions
+from inference.store.scratch import UPLOAD, scratch
 
 _MOST_MANIFEST_BYTES = 2**20
 _MOST_NAME_BYTES = 200  # file systems take 255, and some of them are ours
@@ -100,9 +100,8 @@ def register_document(document: JsonView, *, name: str, model_type: str) -> Onnx
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     models = settings.WEBPOOL_HOME / "models"
-    models.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=models) as folder:
-        yield Path(folder)
+    with scratch(models, UPLOAD) as folder:
+        yield folder
 
 
 def _tokenizer(file: UploadedFile | None, folder: Path) -> Path | None:

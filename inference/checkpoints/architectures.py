@@ -49,17 +49,22 @@ class Sizes:
     score: float = 0.0
 
 
+def check_architecture(architecture: str) -> None:
+    """Raises Unsupported: it is none of `ARCHITECTURES`."""
+    if architecture not in ARCHITECTURES:
+        raise Unsupported(
+            f"the architecture {architecture!r} cannot be converted; expected one of "
+            f"{', '.join(ARCHITECTURES)}, or an ONNX export of it (Optimum, onnxruntime-genai)"
+        )
+
+
 def config_of(architecture: str, sizes: Sizes) -> DecoderConfig:
     """How to draw it.
 
     Raises:
         Unsupported: an architecture that is none of `ARCHITECTURES`, or sizes that cannot be.
     """
-    if architecture not in ARCHITECTURES:
-        raise Unsupported(
-            f"the architecture {architecture!r} cannot be converted; expected one of "
-            f"{', '.join(ARCHITECTURES)}, or an ONNX export of it (Optimum, onnxruntime-genai)"
-        )
+    check_architecture(architecture)
     _check(sizes)
     plain = DecoderConfig(
         layers=sizes.layers,

@@ -10,7 +10,13 @@ from typing import Any, Final
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from inference.checkpoints.architectures import MOST_POSITIONS, Sizes, Unsupported, config_of
+from inference.checkpoints.architectures import (
+    MOST_POSITIONS,
+    Sizes,
+    Unsupported,
+    check_architecture,
+    config_of,
+)
 from inference.checkpoints.described import Described
 from inference.checkpoints.documents import described, read_json
 from inference.documents import Array
@@ -49,6 +55,7 @@ class HuggingFaceModel:
         self._config = read_json(folder / "config.json")
         kind = self._config.get("model_type")
         self.architecture = _ARCHITECTURES.get(str(kind), str(kind))
+        check_architecture(self.architecture)
         for key, able in _EXPECTED.items():
             if self._config.get(key) not in able:
                 raise Unsupported(

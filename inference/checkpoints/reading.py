@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 from pathlib import Path
+from typing import Final
 
 import onnx
 
 from inference.checkpoints import exports
+from inference.checkpoints.architectures import Unsupported
 from inference.checkpoints.ctranslate2_whisper import Ctranslate2Whisper
 from inference.checkpoints.described import Described
 from inference.checkpoints.exports import Export
@@ -20,6 +22,8 @@ from inference.graph.decoding import found, memory, verify
 from inference.graph.model import load
 from inference.zoo import decoder
 from inference.zoo.weights import Weights
+
+_MOST_LISTED: Final = 8
 
 
 class Kind(enum.StrEnum):
@@ -73,7 +77,7 @@ def kind_of(path: Path) -> Kind | None:
     ggufs = sorted(path.glob("*.gguf"))
     if ggufs:
         raise ValueError(f"name the file itself: {', '.join(file.name for file in ggufs)}")
-    found = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "nothing"
+    found = ", ".join(sorted(file.name for file in path.iterdir())[:_MOST_LISTED]) or "nothing"
     raise ValueError(
         "expected a GGUF file, or a folder with *.safetensors and config.json, with genai_config.json, with "
         f"*.onnx, or with CTranslate2's model.bin; found {found}"
@@ -97,7 +101,7 @@ def made(path: Path, kind: Kind, folder: Path, *, floats: bool, tokenizer: bool)
     if kind is Kind.CTRANSLATE2:
         return _heard(Ctranslate2Whisper(path), folder)
     if kind is Kind.HUGGING_FACE:
-        model = HuggingFaceModel(path)
+        model = _converted(path)
         return Made(kind, _drawn(model.config, model, folder), _there(path), model.described())
     gguf = GgufModel(GgufFile(path))
     words = gguf.described()
@@ -109,6 +113,18 @@ def made(path: Path, kind: Kind, folder: Path, *, floats: bool, tokenizer: bool)
     if floats:
         words = dataclasses.replace(words, notes=("weights held as float32", *words.notes[1:]))
     return Made(kind, _drawn(gguf.config, weights, folder), target, words)
+
+
+def _converted(folder: Path) -> HuggingFaceModel:
+    """Raises ValueError: it cannot be drawn; names the graphs that lie there, too."""
+    try:
+        return HuggingFaceModel(folder)
+    except Unsupported as error:
+        graphs = [*folder.glob("*.onnx"), *(folder / "onnx").glob("*.onnx")]
+        if not graphs:
+            raise
+        listed = ", ".join(sorted(str(file.relative_to(folder)) for file in graphs)[:_MOST_LISTED])
+        raise Unsupported(f"{error}; or name a file of its own: {listed}") from error
 
 
 def _parted(one: Made, export: Export, folder: Path) -> Made:

@@ -29,7 +29,7 @@ def choose(
         return Selection("caller", tuple(browsers), platform, "asked for")
     advice = recommend_for(model.model_type, model.name) if with_history else None
     if advice is None:
-        known = "nothing is known of it" if with_history else "history is switched off"
+        known = "history recommends nothing for it" if with_history else "history is switched off"
         return Selection("placement", why=f"{known}; runs go where they end first")
     browser, backend = advice["recommended_browser"], advice["recommended_platform"]
     why = (

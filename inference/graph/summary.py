@@ -13,6 +13,7 @@ from inference.documents import JsonObject
 from inference.graph.batching.batch import batch_axis
 from inference.graph.batching.batch_axis import BatchAxis
 from inference.graph.cutting.cut import Cutter
+from inference.graph.divisions import input_divisions
 from inference.graph.files import InvalidModel, serialise
 from inference.graph.model import constant_bytes, load, ports, refuse_nul, tensor_bytes
 from inference.graph.runtime import session
@@ -30,6 +31,7 @@ class ModelSummary:
         layers: repeated blocks found in the graph's structure.
         cuts: legal cuts: after how many nodes, the tensors that cross, their bytes at example sizes.
         batch_axis: whether a batch may be split, and what that rests on.
+        divisions: of inputs, that may have no quotient (`divisions.input_divisions`).
     """
 
     sha256: str
@@ -45,6 +47,7 @@ class ModelSummary:
     layers: int
     cuts: tuple[JsonObject, ...]
     batch_axis: BatchAxis
+    divisions: tuple[JsonObject, ...]
 
     def to_json(self) -> JsonObject:
         return {
@@ -98,4 +101,5 @@ def _summary(model: onnx.ModelProto, raw: bytes) -> ModelSummary:
         layers=cutter.layers,
         cuts=tuple(cutter.describe_cuts()),
         batch_axis=batch_axis(cutter.graph, runtime, inputs, outputs),
+        divisions=tuple(input_divisions(cutter.graph)),
     )

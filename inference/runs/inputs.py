@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from inference.conversion.exact import array_of
-from inference.documents import JsonObject, JsonView
+from inference.documents import Array, JsonObject, JsonView
 from inference.errors import InvalidRequest
+from inference.graph.divisions import without_quotient
 from inference.graph.shapes import InvalidInput, bind_dims, check_inputs, check_names
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
 from inference.sandbox import archives
 from inference.store.ports import specs
-from inference.store.tensors import WireTensor, encode_array
+from inference.store.tensors import WireTensor, decode_array, encode_array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,8 @@ def prepare(model: OnnxModel, tensors: Sequence[WireTensor]) -> Prepared:
     """Check tensors against the model's inputs and fill in those with a declared default.
 
     Raises:
-        InvalidRequest: a wrong name, type or shape; says what was expected and what came.
+        InvalidRequest: a wrong name, type or shape, or a division without a quotient; says what was expected
+            and what came.
     """
     ports = specs(model.inputs)
     given = {tensor.name: tensor for tensor in tensors}
@@ -54,8 +56,14 @@ def prepare(model: OnnxModel, tensors: Sequence[WireTensor]) -> Prepared:
         bind_dims(ports, {name: tuple(t.shape) for name, t in given.items()})
     except InvalidInput as error:
         raise InvalidRequest(f"model {model.name}: {error}") from error
+    if why := without_quotient(model.summary.get("divisions", ()), _array_in(given)):
+        raise InvalidRequest(f"model {model.name} cannot compute these inputs: {why}")
     ordered = [given[port.name] for port in ports if port.name in given]
     return Prepared(ordered, filled_in, frozenset(model.batch.inputs))
+
+
+def _array_in(given: Mapping[str, WireTensor]) -> Callable[[str], Array | None]:
+    return lambda name: decode_array(given[name]) if name in given else None
 
 
 def _default(port: TensorSpec, given: Mapping[str, WireTensor]) -> WireTensor | None:

@@ -115,9 +115,11 @@ def clear_cache() -> None:
 
 
 def recommend_for(model_type: str, model_name: str) -> JsonObject | None:
-    """What history recommends for a model, with its evidence and its time; None: it knows nothing."""
+    """What history recommends for a model, with its evidence and its time; None: it recommends nothing."""
     known = _PUBLISHED.of(model_type, model_name)
-    return dict(known.recommendation) if known else None
+    if known is None or not known.recommendation["recommended_browser"]:
+        return None
+    return dict(known.recommendation)
 
 
 def batch_for(model: OnnxModel) -> int | None:

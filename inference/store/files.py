@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
+
+from inference.store.scratch import MADE, scratch
 
 
 def files_dir() -> Path:
@@ -25,8 +26,8 @@ def path_of(sha256: str) -> Path:
 def made_files() -> Iterator[Path]:
     """A folder on the same disk, for files that are to be kept; gone with the block."""
     files_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".made-", dir=files_dir().parent) as folder:
-        yield Path(folder)
+    with scratch(files_dir().parent, MADE) as folder:
+        yield folder
 
 
 def keep(path: Path, sha256: str) -> None:

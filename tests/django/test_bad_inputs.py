@@ -26,9 +26,11 @@ from browsers.core.failures import Category
 from browsers.session.residents import FileUnusable
 from browsers.state import breakers
 from inference.catalog import registry
+from inference.errors import InvalidRequest
 from inference.ledger import claims, results
 from inference.ledger.attempts import AttemptFacts
-from inference.models import PlanStep, Run, RunState, RunStep
+from inference.models import OnnxModel, PlanStep, Run, RunState, RunStep
+from inference.runs.inputs import prepare
 from inference.store.files import path_of
 from inference.store.tensors import encode_array
 from inference.worker import judging
@@ -130,6 +132,26 @@ def test_what_native_onnxruntime_cannot_do_is_the_callers(
     _, shard = step_of(tmp_path, f"bad-{name}", made)
     assert asked(shard, **good) == ""
     assert "cannot compute these inputs" in asked(shard, **bad)
+
+
+def test_a_division_without_a_quotient_is_refused_before_it_reaches_a_browser(
+    tmp_path: Path,
+) -> None:
+    """WebAssembly traps on it, which costs its browser the engine with every model in it."""
+    _, shard = step_of(tmp_path, "bad-door", DIV)
+    model = registry.get_model("bad-door")
+    x, d = np.array([8, -(2**31)], np.int32), np.array([-1, 2], np.int32)
+    assert len(prepare(model, [encode_array("x", x), encode_array("d", d)]).tensors) == 2
+    assert asked(shard, x=x, d=d) == "", "as onnxruntime has it"
+    with pytest.raises(
+        InvalidRequest, match="model bad-door cannot compute these inputs: input 'x' holds -21474"
+    ):
+        prepare(model, [encode_array("x", x), encode_array("d", d[::-1])])
+    OnnxModel.objects.filter(pk=model.pk).update(summary={})
+    older = registry.get_model("bad-door")
+    assert prepare(older, [encode_array("x", x), encode_array("d", d[::-1])]), (
+        "nothing is known of it"
+    )
 
 
 def test_such_a_run_ends_with_the_reason_and_no_browser_is_blamed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
@@ -253,6 +254,14 @@ def test_without_a_pool_no_job_is_made(model: OnnxModel, tmp_path: Path) -> None
 def test_an_empty_file_holds_no_items(model: OnnxModel, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="holds no items"):
         new_job(model, tmp_path, 0)
+    archive, table = tmp_path / "none.npz", tmp_path / "none.parquet"
+    np.savez(archive, x=rows(0))
+    with duckdb.connect() as db:
+        db.execute(f"COPY (SELECT [1.0] AS x LIMIT 0) TO '{table}' (FORMAT parquet)")
+    for file in (archive, table):
+        with pytest.raises(CommandError, match=f"{file.name} holds no items") as caught:
+            call_command("run_batch", model.name, "--input", str(file))
+        assert caught.value.returncode == 2
 
 
 def test_a_model_is_not_removed_while_a_job_of_it_runs(model: OnnxModel, tmp_path: Path) -> None:

@@ -105,6 +105,39 @@ def test_a_model_without_samples_is_answered_from_its_type() -> None:
     assert found["based_on"] == "model_type"
 
 
+def test_little_data_is_said_to_be_and_never_the_headline() -> None:
+    """Three samples on Firefox: alone they recommend nothing, beside a type that is known they are a row."""
+    learn(*series(5.0, browser="firefox", model_name="new", work="n" * 64, count=3))
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("recommend", "--type", "text", "--model", "new", stdout=out)
+    assert ended.value.code == 3
+    assert "too little is known of this model in any browser: 5 warm samples" in out.getvalue()
+    assert "firefox/wasm" in out.getvalue()
+    assert "3 samples; 5 are needed" in out.getvalue()
+    learn(*series(10.0, browser="chromium", model_name="other", work="o" * 64))
+    out = StringIO()
+    call_command("recommend", "--type", "text", "--model", "new", stdout=out)
+    headline, *rows = out.getvalue().splitlines()
+    assert headline.startswith("chromium/wasm   confidence 0.50")
+    assert [row.split()[:2] for row in rows] == [
+        ["chromium/wasm", "recommended"], ["firefox/wasm", "little"],
+    ]  # fmt: skip
+
+
+def test_a_model_that_fails_wherever_its_type_is_known_is_told_so(admin_client: Client) -> None:
+    fails = {"success": False, "latency_ms": None, "error_type": "out_of_memory"}
+    learn(*three_browsers()[:30], *[sample(model_name="odd", work="d" * 64, **fails)] * 8)
+    found = answers.recommendation("text", "odd")
+    assert (found["known"], found["recommended_browser"], found["confidence"]) == (
+        False, None, None,
+    )  # fmt: skip
+    assert "fails" in found["reason"]
+    assert [arm["standing"] for arm in found["config"]["evidence"]] == ["refused"]
+    page = admin_client.get("/admin/pictures/scores/", {"model": "odd"}).content.decode()
+    assert "<strong>no browser</strong>" in page
+
+
 def test_a_models_own_samples_decide_at_once() -> None:
     """What was measured since the last recomputation, too, comes before what its type says."""
     learn(*three_browsers())

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from django.core.management import CommandError, call_command
 
@@ -38,6 +39,9 @@ def rows(**changes: Any) -> str:
         ("a.json", "", "is empty"),
         ("a.csv", "", "is empty"),
         ("a.parquet", "", "is empty"),
+        ("a.csv", HEADER, "holds no samples: no row after the header"),
+        ("a.csv", f"rows_in_file,{HEADER}\n", "holds no samples: no row after the header"),
+        ("a.json", "[]", "holds no samples"),
         ("a.json", " \n", "whole array"),
         ("a.csv", "\n\n", "no header"),
         ("a.csv", f"timestamp,{HEADER}\n{LINE},1\n", "twice"),
@@ -69,6 +73,15 @@ def test_what_cannot_be_right_is_refused_in_one_line(
     assert refused.value.returncode == 2
     assert "\n" not in str(refused.value)
     assert answers.performance()["samples"] == []
+
+
+def test_a_table_without_rows_is_refused(home: Path) -> None:
+    file = home / "a.parquet"
+    with duckdb.connect() as db:
+        db.execute(f"COPY (SELECT 1 AS batch_size LIMIT 0) TO '{file}' (FORMAT parquet)")
+    with pytest.raises(CommandError, match=r"a\.parquet holds no samples") as refused:
+        call_command("import_history", str(file), stdout=StringIO())
+    assert refused.value.returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,19 @@ def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
     assert "too long" in said
 
 
+@pytest.mark.parametrize("given", [".", "/", "..", ""])
+def test_a_path_without_a_name_is_named_all_the_same(asked_model: OnnxModel, given: str) -> None:
+    place = str(Path(given))
+    for words in (
+        ["add_model"], ["import_history"], ["import_history", "--format", "csv"],
+        ["import_history", "--format", "json"], ["import_history", "--format", "parquet"],
+        ["export_history", "--format", "csv"], ["infer", asked_model.name, "--input"],
+        ["compare", asked_model.name, "--input"], ["run_batch", asked_model.name, "--input"],
+    ):  # fmt: skip
+        said = refusal(*words, given)
+        assert said.startswith((f"{place}: ", f"{place} ")), said
+
+
 def test_an_export_that_duckdb_could_not_write(tmp_path: Path) -> None:
     assert "expected text" in refusal("export_history", str(tmp_path / f"{NO_TEXT}.json"))
     assert "is a folder" in refusal("export_history", str(tmp_path), "--format", "json")

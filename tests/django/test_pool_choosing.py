@@ -71,6 +71,16 @@ def test_placement_decides_where_history_is_empty_or_off_or_recommends_who_is_no
     assert chosen(with_history=False).by == "placement"
 
 
+def test_placement_decides_where_history_recommends_no_browser() -> None:
+    """The model fails in all of those of which enough is known: such a row has evidence alone."""
+    publish("", "")
+    assert (chosen().by, chosen().browsers) == ("placement", ())
+    assert (
+        chosen(bounded=False).why
+        == "history recommends nothing for it; runs go where they end first"
+    )
+
+
 def test_history_names_one_browser_and_redundancy_needs_two() -> None:
     publish("firefox", "wasm")
     assert chosen(redundancy="first").by == "placement"

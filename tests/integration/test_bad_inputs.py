@@ -49,6 +49,13 @@ CASES: dict[str, tuple[Any, ...]] = {
         {},
         {"x": np.array([-(2**31)], np.int32), "d": np.array([-1], np.int32)},
     ),
+    "overflow by what is computed": (
+        [nd("Neg", ["d"], ["e"]), nd("Div", ["x", "e"], ["y"])],
+        [vi("x", T.INT32, ["n"]), vi("d", T.INT32, ["n"])],
+        [vi("y", T.INT32, ["n"])],
+        {},
+        {"x": np.array([-(2**31)], np.int32), "d": np.array([1], np.int32)},
+    ),
 }
 
 
@@ -72,6 +79,7 @@ def test_what_the_model_refuses_is_the_callers(
     graph = h.make_graph(nodes, "g", ins, outs, [nh.from_array(a, n) for n, a in weights.items()])
     made = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
     onnx.save(made, tmp_path / "m.onnx")
+    name = name.replace(" ", "-")
     added = upload(stack, tmp_path / "m.onnx", f"refuses-{name}")
     assert added.status == 201, added.body
     before = breakers(stack)
@@ -83,6 +91,7 @@ def test_what_the_model_refuses_is_the_callers(
         assert got.value.status() == "400"
     assert breakers(stack) == before
     runs = stack.get(f"/api/runs/?model=refuses-{name}")["results"]
+    assert bool(runs) == (name != "overflow"), "that is refused before any browser sees it"
     for run in runs:
         shards = stack.get(f"/api/runs/{run['id']}/")["metrics"]["shards"]
         assert [shard["attempts"] for shard in shards] == [1]

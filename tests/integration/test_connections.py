@@ -8,10 +8,12 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.web import REQUEST, answers, connected, web_server
+from webpool_site.web.connections import SPARE
 
 READ_S, MOST = 1.0, 8
 LARGE = b"/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js.map"  # more than kernels buffer
@@ -138,6 +140,25 @@ def test_no_more_is_taken_of_a_stranger_than_a_form(port: int, line: str) -> Non
             head = f"{line} HTTP/1.1\r\nHost: 127.0.0.1\r\n{cookie}\r\n{header}\r\n\r\n"
             one.sendall(head.encode())
             assert answered(one) == status, "before any of the body is sent"
+
+
+def test_health_is_answered_while_strangers_hold_all_connections(tmp_path: Path) -> None:
+    """One more who asks anything else is refused; who asks nothing gives way within seconds."""
+    limits = {"WEBPOOL_READ_S": "120", "WEBPOOL_MAX_CONNECTIONS": str(MOST)}
+    with contextlib.ExitStack() as stack, web_server(tmp_path, limits) as port:
+        for _ in range(MOST):
+            stack.enter_context(connected(port))
+        assert [answers(port) for _ in range(SPARE + 3)] == [True] * (SPARE + 3)
+        with connected(port) as one:
+            one.sendall(REQUEST)
+            assert b"connection: close" in until_closed(one)
+        with connected(port) as one:
+            one.sendall(REQUEST.replace(b"/v2/health/live", b"/v2"))
+            assert answered(one) == 503
+        silent = [stack.enter_context(connected(port)) for _ in range(SPARE)]
+        assert not answers(port), "those are taken, too"
+        assert [until_closed(one) for one in silent] == [b""] * SPARE
+        assert answers(port)
 
 
 def test_more_connections_than_allowed_are_refused_and_later_taken(port: int) -> None:

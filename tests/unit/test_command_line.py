@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from django.core.management import get_commands
 
 from tests.support.stack import ROOT
@@ -34,6 +35,22 @@ def test_help_is_told_before_anything_is_loaded() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
     assert "\n  infer " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nonsense"], "unknown command 'nonsense': `manage.py help` lists them"),
+        (["help", "nonsense"], "unknown command 'nonsense': `manage.py help` lists them"),
+        (["telemetri"], "unknown command 'telemetri': did you mean telemetry? `manage.py help` lists them"),
+        (["add-modl"], "unknown command 'add_modl': did you mean add_model? `manage.py help` lists them"),
+    ],
+)  # fmt: skip
+def test_a_command_that_is_none_cannot_be_asked_for(words: list[str], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{said}\n")
 
 
 def test_a_reader_that_had_enough_is_no_error() -> None:

@@ -115,6 +115,21 @@ def test_one_writes_at_a_time_and_the_next_waits(tmp_path: Path) -> None:
         store.record([FULL])
 
 
+def test_what_a_killed_import_left_goes_with_the_next(tmp_path: Path) -> None:
+    killed = tmp_path / "import-killed"
+    killed.mkdir()
+    for ending in ("duckdb", "lock"):
+        (killed / f"staging.{ending}").touch()
+    path = tmp_path / "history.duckdb"
+    with HistoryStore.temporary(path) as other, HistoryStore.temporary(path) as staging:
+        staging.record([sample(source="import:a", source_id=1)])
+        with HistoryStore(path) as store:
+            assert store.add_all_of(staging) == 1
+        assert not killed.exists()
+        assert other.path.exists(), "that one is at work"
+    assert not list(tmp_path.glob("import-*"))
+
+
 def test_readers_see_a_finished_copy_and_its_age(tmp_path: Path) -> None:
     path = tmp_path / "h.duckdb"
     assert latest(path).as_of is None

@@ -210,6 +210,32 @@ def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     assert valkey.socket_path(long) != valkey.socket_path(long / "y")
 
 
+def test_a_homes_folders_are_its_users_alone(tmp_path: Path) -> None:
+    """Whoever opens it, with whatever umask; those that an earlier webpool left open are closed."""
+    home = tmp_path / "home"
+    (home / "logs").mkdir(parents=True)
+    (home / "logs").chmod(0o755)
+    script = "import os; os.umask(0o022); import django; django.setup()"
+    for command in (["-c", script], ["manage.py", "models"]):
+        subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "WEBPOOL_HOME": str(home),
+                "DJANGO_SETTINGS_MODULE": "webpool_site.settings",
+            },
+            umask=0o022,
+            check=False,
+            capture_output=True,
+        )
+        modes = {path.name: path.stat().st_mode & 0o777 for path in [home, *home.iterdir()]}
+        folders = {name: mode for name, mode in modes.items() if (home / name).is_dir()}
+        assert folders.keys() >= {"batches", "files", "logs", "models", "profiles", "run"}
+        assert set(folders.values()) == {0o700}
+        assert {mode for name, mode in modes.items() if name not in folders} <= {0o700, 0o600}
+
+
 def test_a_database_outside_the_home_is_its_users_alone(tmp_path: Path) -> None:
     place = tmp_path / "db.sqlite3"
     tmp_path.chmod(0o755)

@@ -26,6 +26,11 @@ def no_text(options: Mapping[str, object]) -> str:
     return ""
 
 
+def name_of(path: Path) -> str:
+    """What a refusal calls a file: its name, else the path itself, which has none in `.` and `/`."""
+    return path.name or str(path)
+
+
 def why_not_written(path: Path) -> str:
     """Why no file can be written there; empty: one can. Asked before what goes into it is computed."""
     if len(os.fsencode(path.name)) > _NAME_BYTES:

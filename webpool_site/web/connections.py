@@ -2,6 +2,9 @@
 
 And a least speed at which an answer is read. uvicorn bounds none of these. A stranger needs no key to open
 a connection, so what one may hold is bounded here. Waiting for an answer has no limit: runs have deadlines.
+
+Who looks whether the server lives is answered while strangers hold all connections there may be: a few more
+are taken for one question about health each, which has to come at once.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ LEAST_BYTES_PER_S = 1024
 # Answers are judged over a longer time than requests: who reads slowly takes them in lumps, of half the
 # buffer of the peer's kernel each.
 READ_TIMES_FOR_ANSWERS = 3
+SPARE = 8
+_SPARE_S = 2.0
+_HEALTH = b"/v2/health/"
 _TOO_LARGE = (431, "Request Header Fields Too Large")
 _TOO_MANY = (503, "Service Unavailable")
 _TOO_SLOW = (408, "Request Timeout")
@@ -29,6 +35,7 @@ class BoundedConnection(HttpToolsProtocol):
     """One connection, within settings.WEBPOOL_MAX_CONNECTIONS and WEBPOOL_READ_S."""
 
     _refused = False
+    _spare = False
     _in_head = True
     _heads = 0
     _head_bytes = 0
@@ -40,7 +47,9 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # writing is paused while anything waits
-        if len(self.connections) > settings.WEBPOOL_MAX_CONNECTIONS:
+        beyond = len(self.connections) - settings.WEBPOOL_MAX_CONNECTIONS
+        self._spare = beyond > 0
+        if beyond > SPARE:
             self._refuse(_TOO_MANY)
             return
         self._expect_head()
@@ -74,10 +83,15 @@ class BoundedConnection(HttpToolsProtocol):
         if self._refused or size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._refuse(_TOO_LARGE)
             return
+        if self._spare and not self.url.startswith(_HEALTH):
+            self._refuse(_TOO_MANY)
+            return
         super().on_headers_complete()
+        if self._spare:
+            self.cycle.keep_alive = False
         self._in_head = False
         self._body_bytes = 0
-        self._watch(self._check_body)
+        self._watch(self._check_body, settings.WEBPOOL_READ_S)
 
     def on_body(self, body: bytes) -> None:
         if self._refused:
@@ -101,7 +115,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._expect_head()
 
     def _expect_head(self) -> None:
-        self._watch(self._too_slow)
+        self._watch(self._too_slow, _SPARE_S if self._spare else settings.WEBPOOL_READ_S)
 
     def _check_body(self) -> None:
         """Once per WEBPOOL_READ_S: has enough come, unless it is us who do not read?"""
@@ -110,7 +124,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._too_slow()
             return
         self._body_bytes = 0
-        self._watch(self._check_body)
+        self._watch(self._check_body, settings.WEBPOOL_READ_S)
 
     def _too_slow(self) -> None:
         answered = self.cycle is None or self.cycle.response_complete
@@ -139,10 +153,10 @@ class BoundedConnection(HttpToolsProtocol):
             self._unsent_timer.cancel()
             self._unsent_timer = None
 
-    def _watch(self, then: Callable[[], None]) -> None:
+    def _watch(self, then: Callable[[], None], within_s: float) -> None:
         self._stop_timer()
         if not self.transport.is_closing():
-            self._timer = self.loop.call_later(settings.WEBPOOL_READ_S, then)
+            self._timer = self.loop.call_later(within_s, then)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -12,6 +12,7 @@ from history import transfer
 from history.acting import acting
 from history.management.cli import HistoryCommand
 from history.recompute import recompute
+from webpool_site.telling.arguments import name_of
 
 
 class Command(HistoryCommand):
@@ -22,7 +23,7 @@ class Command(HistoryCommand):
         parser.add_argument("--format", choices=transfer.FORMATS)
 
     def handle(self, *_: Any, **options: Any) -> None:
-        with acting("import", f"history {options['file'].name}") as said:
+        with acting("import", f"history {name_of(options['file'])}") as said:
             with tqdm(unit=" rows", disable=None, leave=False) as bar:
                 added = transfer.import_file(
                     options["file"], file_format=options["format"], progress=bar.update

@@ -40,7 +40,12 @@ class Command(HistoryCommand):
                     f"{found['recommended_browser']}, confidence {found['confidence']}"
                 )
             self.stdout.write(f"samples recorded: {found['samples_recorded']}")
-            return
+        else:
+            self._print_choice(found)
+        for arm in found["config"].get("evidence", ()):
+            self._print_arm(arm)
+
+    def _print_choice(self, found: dict[str, Any]) -> None:
         platform = found["recommended_platform"]
         self.stdout.write(
             f"{found['recommended_browser']}{f'/{platform}' if platform else ''}   confidence "
@@ -50,15 +55,16 @@ class Command(HistoryCommand):
         )
         if found["reason"]:
             self.stdout.write(found["reason"])
-        for arm in found["config"].get("evidence", ()):
-            ratio = (
-                f"{number(arm['ratio'])} times the best ({number(arm['ratio_low'])} to "
-                f"{number(arm['ratio_high'])})"
-                if arm["ratio"] is not None
-                else arm["why"]
-            )
-            software = " software" if arm["software"] else ""
-            self.stdout.write(
-                f"    {arm['browser'] + '/' + arm['platform'] + software:<30} {arm['standing']:<12} "
-                f"{arm['samples']:>5} samples, {arm['failures']} failures   {ratio}"
-            )
+
+    def _print_arm(self, arm: dict[str, Any]) -> None:
+        ratio = (
+            f"{number(arm['ratio'])} times the best ({number(arm['ratio_low'])} to "
+            f"{number(arm['ratio_high'])})"
+            if arm["ratio"] is not None
+            else arm["why"]
+        )
+        software = " software" if arm["software"] else ""
+        self.stdout.write(
+            f"    {arm['browser'] + '/' + arm['platform'] + software:<30} {arm['standing']:<12} "
+            f"{arm['samples']:>5} samples, {arm['failures']} failures   {ratio}"
+        )

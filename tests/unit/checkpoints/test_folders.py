@@ -179,6 +179,19 @@ def test_configs_that_cannot_be_drawn_are_refused(
         HuggingFaceModel(tmp_path)
 
 
+def test_a_folder_of_another_kind_of_model_names_its_graphs(tmp_path: Path) -> None:
+    """As encoders are published: weights, a config whose every word is another's, a graph beside them."""
+    write(tmp_path, *CASES["llama"])
+    _json(tmp_path / "config.json", {**BASE, "model_type": "bert", "hidden_act": "gelu"})
+    said = "the architecture 'bert' cannot be converted; expected one of llama, qwen2, qwen3, gemma3, or "
+    with pytest.raises(ValueError, match=said):
+        made(tmp_path, Kind.HUGGING_FACE, tmp_path, floats=False, tokenizer=True)
+    (tmp_path / "onnx").mkdir()
+    onnx.save(decoder_exports.optimum(), tmp_path / "onnx" / "model.onnx")
+    with pytest.raises(ValueError, match=r"or name a file of its own: onnx/model\.onnx$"):
+        made(tmp_path, Kind.HUGGING_FACE, tmp_path, floats=False, tokenizer=True)
+
+
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     write(tmp_path, *CASES["llama"])
     file = tmp_path / "b.safetensors"

@@ -7,7 +7,6 @@ import pytest
 
 from history.core.recommendations import (
     DEFAULT_CONFIDENCE,
-    FEW_CONFIDENCE,
     POOLED_CONFIDENCE,
     SCORES_CONFIDENCE,
     UNCOMPARED_CONFIDENCE,
@@ -184,37 +183,71 @@ def test_what_a_model_cannot_do_there_counts_for_this_model() -> None:
     ]
 
 
+@pytest.mark.parametrize("browser", ["chromium", "edge"])
 @pytest.mark.parametrize("right", [1, 4])
-def test_a_few_own_samples_choose_among_what_its_type_knows(right: int) -> None:
-    """Firefox is the fastest of the type; the model itself was only seen to run on Chromium."""
+def test_a_few_own_samples_never_come_before_enough_of_its_type(right: int, browser: str) -> None:
+    """Firefox is the fastest of the type; the model itself was seen where its type is slow or unknown."""
     other = Work("text", "bert", "cd" * 32)
     known = [
         series(_noisy(10), "firefox", work=other), series(_noisy(30), "chromium", work=other),
-        *_of_type("webkitgtk"),
+        series(_noisy(60), "webkitgtk", work=other),
     ]  # fmt: skip
-    found = _recommend([*known, series([10.0] * right, "chromium")])
+    found = _recommend([*known, series([10.0] * right, browser)])
     assert found is not None
-    assert (found.browser, found.based_on) == ("chromium", Basis.MODEL_TYPE)
-    assert found.confidence < 0.1, "it is the slower one of the type"
-    alone = _recommend([*known, series([10.0] * right, "edge")])
-    assert alone is not None
-    assert (alone.browser, alone.based_on, alone.sample_size) == ("edge", Basis.MODEL, right)
-    assert alone.confidence <= FEW_CONFIDENCE
+    assert (found.browser, found.based_on) == ("firefox", Basis.MODEL_TYPE)
+    assert found.confidence == POOLED_CONFIDENCE
+    standings = {one.browser: one.standing for one in found.evidence}
+    assert standings["firefox"] == Standing.RECOMMENDED
+    assert standings[browser] == (
+        Standing.WORSE if browser == "chromium" else Standing.LITTLE_DATA
+    )  # fmt: skip
+
+
+def test_a_few_own_samples_never_come_before_scores() -> None:
+    vision = Work("vision", "vit", "ef" * 32)
+    scores = capability_scores([
+        series(_noisy(10), "firefox", work=vision), series(_noisy(30), "chromium", work=vision),
+    ])  # fmt: skip
+    found = _recommend([series([10.0] * 4, "chromium")], scores=scores)
+    assert found is not None
+    assert (found.browser, found.based_on) == ("firefox", Basis.SCORES)
+    assert [(one.browser, one.standing, one.samples) for one in found.evidence] == [
+        ("chromium", Standing.LITTLE_DATA, 4)
+    ]
 
 
 def test_a_model_that_fails_in_its_types_best_browser_takes_the_next() -> None:
+    """Which is the best of those that are left, and said to be: not one worse than what cannot be used."""
     other = Work("text", "bert", "cd" * 32)
     found = _recommend([
         series(_noisy(10), "firefox", work=other), series(_noisy(30), "chromium", work=other),
+        series(_noisy(60), "webkitgtk", work=other),
         series([], "firefox", model_failures=8),
     ])  # fmt: skip
     assert found is not None
     assert (found.browser, found.based_on) == ("chromium", Basis.MODEL_TYPE)
+    assert found.confidence == POOLED_CONFIDENCE
+    assert {one.browser: one.standing for one in found.evidence} == {
+        "chromium": Standing.RECOMMENDED, "webkitgtk": Standing.WORSE, "firefox": Standing.REFUSED,
+    }  # fmt: skip
+
+
+def test_a_model_that_fails_wherever_its_type_is_known_is_recommended_nothing() -> None:
+    other = Work("text", "bert", "cd" * 32)
+    found = _recommend([
+        series(_noisy(10), "firefox", work=other),
+        series([], "firefox", model_failures=8), series([10.0] * 3, "chromium"),
+    ])  # fmt: skip
+    assert found is not None
+    assert (found.browser, found.confidence, found.sample_size) == ("", 0.0, 0)
+    assert {one.browser: one.standing for one in found.evidence} == {
+        "firefox": Standing.REFUSED, "chromium": Standing.LITTLE_DATA,
+    }  # fmt: skip
 
 
 def test_a_few_failures_refuse_nobody() -> None:
     known = [series(_noisy(10), "firefox"), series(_noisy(20, seed=1), "chromium")]
-    for failures, standing in ((4, Standing.UNDECIDED), (5, Standing.REFUSED)):
+    for failures, standing in ((4, Standing.LITTLE_DATA), (5, Standing.REFUSED)):
         found = _recommend([*known, series([], "webkitgtk", failures=failures)])
         assert found is not None
         (last,) = [one for one in found.evidence if one.browser == "webkitgtk"]
@@ -241,5 +274,5 @@ def _calls(models: int) -> int:
         found = recommend("text", measured, capability_scores(measured), _BROWSERS)
     finally:
         counting.disable()
-    assert len(found) == models + 1
+    assert len(found) == models * 3 // 4 + 1
     return sum(entry.callcount for entry in counting.getstats())
