@@ -98,6 +98,10 @@ def _tell(request: HttpRequest, action: str, tasks: QuerySet[PeriodicTask]) -> N
         tell(request, action, f"periodic task {task.name}")
 
 
+class TasksInline(beat.PeriodicTaskInline):
+    fields = readonly_fields = ("name", "task", "enabled")
+
+
 @admin.register(IntervalSchedule)
 class IntervalScheduleAdmin(Audited, beat.IntervalScheduleAdmin, ModelAdmin):
-    pass
+    inlines = [TasksInline]
