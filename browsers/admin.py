@@ -86,30 +86,17 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
     change_form_outer_before_template = PAGE_AGE
     inlines = [IncidentInline]
     fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    "id",
-                    "kind",
-                    "family",
-                    "shown_state",
-                    "reason",
-                    "state_changed_at",
-                    "drained_at",
-                    "drain_reason",
-                ]
-            },
-        ),
-        ("Now", {"fields": ["last_heartbeat", "memory", "loaded_models"]}),
+        (None, {"fields": [
+            "shown_state", "reason", "state_changed_at", "drained_at", "drain_reason", "last_heartbeat",
+            "memory", "memory_limit_mb", "loaded_models",
+        ]}),
         ("Backends", {"fields": ["backend_table"]}),
-        ("Build", {"fields": ["version", "driver_version", "user_agent"]}),
-        (
-            "Machine",
-            {"fields": ["host", "zone", "cores", "system_memory_mb", "gpu", "memory_limit_mb"]},
-        ),
-        ("Life", {"fields": ["worker_pid", "starts", "repairs", "created_at"]}),
-    ]
+        ("Build and machine", {"classes": ["collapse"], "fields": [
+            "id", "kind", "family", "version", "driver_version", "user_agent", "host", "zone", "cores",
+            "system_memory_mb", "gpu",
+        ]}),
+        ("Life", {"classes": ["collapse"], "fields": ["worker_pid", "starts", "repairs", "created_at"]}),
+    ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> Any:
         self._living = living_or_unknown()

@@ -92,7 +92,7 @@ class BatchInline(Rows):
         if batch.run_id is None:
             return "-"
         link = reverse("admin:inference_run_change", args=[batch.run_id])
-        return format_html('<a href="{}">{}</a>', link, str(batch.run_id)[:8])
+        return format_html('<a class="wp-link" href="{}">{}</a>', link, str(batch.run_id)[:8])
 
 
 @admin.register(BatchJob)

@@ -77,7 +77,7 @@ class RunAdmin(ReadOnly, Renewed[Run]):
     @display(description="plan")
     def plan_name(self, run: Run) -> SafeString:
         link = reverse("admin:inference_plan_change", args=[run.plan_id])
-        return format_html('<a href="{}">{}</a>', link, run.plan.way)
+        return format_html('<a class="wp-link" href="{}">{}</a>', link, run.plan.way)
 
     @display(description="time")
     def time(self, run: Run) -> str:
@@ -108,9 +108,13 @@ class RunStepAdmin(ReadOnly, ModelAdmin):
     search_fields = ["run__id"]
     show_full_result_count = False
     inlines = [AttemptInline]
-    fields = [
-        "run_link", "index", "kind", "plan_step", "shown_state", "browser", "attempts", "fence", "avoid",
-        "ready_at", "queued_at", "claimed_at", "finished_at",
+    fieldsets = [
+        (None, {"fields": [
+            "shown_state", "run_link", "browser", "queued_at", "claimed_at", "finished_at", "attempts",
+        ]}),
+        ("Which step, and how it was sent", {"classes": ["collapse"], "fields": [
+            "index", "kind", "plan_step", "fence", "avoid", "ready_at",
+        ]}),
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RunStep]:
@@ -120,7 +124,7 @@ class RunStepAdmin(ReadOnly, ModelAdmin):
     @display(description="run")
     def run_link(self, shard: RunStep) -> SafeString:
         link = reverse("admin:inference_run_change", args=[shard.run_id])
-        return format_html('<a href="{}">{}</a>', link, shard.run_id)
+        return format_html('<a class="wp-link" href="{}">{}</a>', link, shard.run_id)
 
     @display(
         description="state",
@@ -145,6 +149,16 @@ class AttemptAdmin(ReadOnly, ModelAdmin):
     ]  # fmt: skip
     list_filter = ["outcome", "browser", "backend", "error_category"]
     show_full_result_count = False
+    fieldsets = [
+        (None, {"fields": [
+            "shown_outcome", "error_category", "error", "shard", "number", "browser", "backend", "unproved",
+            "queue_ms", "load_ms", "transfer_ms", "compute_ms", "started_at", "finished_at",
+        ]}),
+        ("What ran it, and on what", {"classes": ["collapse"], "fields": [
+            "family", "browser_version", "driver_version", "adapter", "software", "nodes", "warm",
+            "memory_mb", "shapes", "bytes_in", "bytes_out", "tokens",
+        ]}),
+    ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         rows: QuerySet[Attempt] = super().get_queryset(request)

@@ -24,7 +24,8 @@ PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 @pytest.fixture
 def known(model: OnnxModel, tmp_path: Path) -> dict[str, list[str]]:
     """A row in every table; returns the pages of routes that take more than a row's key."""
-    comparison = make_rows(Run.objects.get(model=model), tmp_path, owner="viewer")
+    run = Run.objects.get(model=model)
+    comparison = make_rows(run, tmp_path, owner="viewer")
     picture = make_run().model
     port = {"name": "pixels", "dtype": "float32", "shape": ["batch", 3, 224, 224]}
     OnnxModel.objects.filter(pk=picture.pk).update(
@@ -34,6 +35,9 @@ def known(model: OnnxModel, tmp_path: Path) -> dict[str, list[str]]:
     return {
         "admin/compare/<str:name>/": [f"/admin/compare/{model.name}/", "/admin/compare/writer/"],
         "admin/try/<str:name>/": [f"/admin/try/{one}/" for one in (model.name, picture.name, "writer")],
+        "admin/inference/run/<path:object_id>/change/": [
+            f"/admin/inference/run/{one.pk}/change/" for one in (run, Run.objects.exclude(error="")[0])
+        ],
         "admin/login/": ["/admin/login/"],
         "admin/<str:app_label>/": [
             "/admin/inference/", "/admin/auth/"

@@ -60,7 +60,10 @@ def make_rows(run: Run, folder: Path, *, owner: str) -> Comparison:
     for state, minutes in ended:
         other = make_run()
         at = now - timedelta(minutes=minutes)
-        Run.objects.filter(pk=other.pk).update(state=state, created_at=at, finished_at=now)
+        error = _LONG if state == RunState.FAILED else ""
+        Run.objects.filter(pk=other.pk).update(
+            state=state, created_at=at, finished_at=now, error=error
+        )
     _make_rows_of_browsers(run.model)
     _make_rows_of_people(owner)
     files = decoders.write(folder)

@@ -48,7 +48,7 @@ def test_a_unit_stands_behind_what_is_known() -> None:
     [
         ("compute_ms", 1250.123, "compute", "1.25 s"),
         ("memory_mb", 1536.0, "memory", "1.5 GB"),
-        ("bytes_in", 312, "in", "312 bytes"),
+        ("bytes_in", 312, "bytes_in", "312 bytes"),
         ("file_bytes", 2048, "file", "2 KB"),
         ("memory_used_percent", 40.123456, "memory_used", "40.1 %"),
         ("recompute_s", 0.25, "recompute", "250 ms"),

@@ -57,7 +57,7 @@ def _told(model: type[Model], name: Column) -> Column:
         field = model._meta.get_field(name)
     except FieldDoesNotExist:
         return name
-    measured = isinstance(field, FloatField | JSONField) or units.without_unit(name) != name
+    measured = isinstance(field, FloatField | JSONField) or units.has_unit(name)
     return _column(field) if measured and isinstance(field, Field) else name
 
 

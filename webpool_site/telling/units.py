@@ -69,18 +69,24 @@ def size(count: float | None) -> str:
 
 def named(name: str, value: float | None) -> str:
     """A value in the unit that its name tells, as fields and documents have it: `compute_ms`, `bytes_in`."""
-    for ending, told in _ENDINGS.items():
-        if name.endswith(ending):
-            return told(value)
-    return size(value) if name.startswith("bytes_") else number(value)
+    ending = _ending(name)
+    if ending:
+        return _ENDINGS[ending](value)
+    return size(value) if has_unit(name) else number(value)
+
+
+def has_unit(name: str) -> bool:
+    """Whether a name tells the unit of its value."""
+    return bool(_ending(name)) or name.startswith("bytes_")
 
 
 def without_unit(name: str) -> str:
-    """The name of a value that is told with its unit: `compute` of `compute_ms`, `in` of `bytes_in`."""
-    for ending in _ENDINGS:
-        if name.endswith(ending):
-            return name.removesuffix(ending)
-    return name.removeprefix("bytes_")
+    """The name of a value that is told with its unit: `compute` of `compute_ms`."""
+    return name.removesuffix(_ending(name))
+
+
+def _ending(name: str) -> str:
+    return next((one for one in _ENDINGS if name.endswith(one)), "")
 
 
 def _seconds(value: float | None) -> str:
