@@ -35,6 +35,9 @@ def known(model: OnnxModel, tmp_path: Path) -> dict[str, list[str]]:
     return {
         "admin/compare/<str:name>/": [f"/admin/compare/{model.name}/", "/admin/compare/writer/"],
         "admin/try/<str:name>/": [f"/admin/try/{one}/" for one in (model.name, picture.name, "writer")],
+        "admin/browsers/browser/<path:object_id>/change/": [
+            f"/admin/browsers/browser/firefox/change/{tab}" for tab in ("#incidents", "")
+        ],
         "admin/inference/run/<path:object_id>/change/": [
             f"/admin/inference/run/{one.pk}/change/" for one in (run, Run.objects.exclude(error="")[0])
         ],
