@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.contrib import admin
@@ -17,6 +16,8 @@ from browsers.models import Browser, BrowserState, Incident, PoolEvent
 from browsers.state.glance import living_or_unknown, shown_state
 from browsers.state.live import DRAINING, QUARANTINED, LiveBrowser, LiveModel
 from webpool_site.telling import units
+from webpool_site.telling.columns import Told, told
+from webpool_site.telling.outline import outline
 from webpool_site.telling.units import UNKNOWN
 
 NO_REDIS = "unknown (Redis does not answer)"
@@ -26,7 +27,7 @@ _CELL = "text-align:left;padding:2px 14px 2px 0"
 PAGE_AGE = "inference/page_age.html"
 
 
-class ReadOnly:
+class ReadOnly(Told):
     """Mixin: the program writes these rows, people look at them; a list says of when it is."""
 
     list_before_template = PAGE_AGE
@@ -41,9 +42,15 @@ class ReadOnly:
         return False
 
 
-def pretty(value: Any) -> SafeString:
-    """A JSON value, readable."""
-    return format_html("<pre>{}</pre>", json.dumps(value, indent=2, ensure_ascii=False))
+class Rows(ReadOnly, TabularInline):
+    """A table of other rows on a row's page, without the forms that nobody may fill in."""
+
+    template = "inference/inline.html"
+    extra = 0
+    per_page = 50
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return told(self.model, self.fields)
 
 
 def table(head: list[str], rows: list[list[Any]]) -> SafeString:
@@ -62,12 +69,9 @@ def table(head: list[str], rows: list[list[Any]]) -> SafeString:
     return format_html("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>", cells, body)
 
 
-class IncidentInline(ReadOnly, TabularInline):
+class IncidentInline(Rows):
     model = Incident
     fields = ["at", "category", "message", "rung", "repaired", "duration_ms", "reclaimed_mb"]
-    readonly_fields = fields
-    extra = 0
-    per_page = 20
     tab = True
 
 
@@ -82,30 +86,17 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
     change_form_outer_before_template = PAGE_AGE
     inlines = [IncidentInline]
     fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    "id",
-                    "kind",
-                    "family",
-                    "shown_state",
-                    "reason",
-                    "state_changed_at",
-                    "drained_at",
-                    "drain_reason",
-                ]
-            },
-        ),
-        ("Now", {"fields": ["last_heartbeat", "memory", "loaded_models"]}),
+        (None, {"fields": [
+            "shown_state", "reason", "state_changed_at", "drained_at", "drain_reason", "last_heartbeat",
+            "memory", "memory_limit_mb", "loaded_models",
+        ]}),
         ("Backends", {"fields": ["backend_table"]}),
-        ("Build", {"fields": ["version", "driver_version", "user_agent"]}),
-        (
-            "Machine",
-            {"fields": ["host", "zone", "cores", "system_memory_mb", "gpu", "memory_limit_mb"]},
-        ),
-        ("Life", {"fields": ["worker_pid", "starts", "repairs", "created_at"]}),
-    ]
+        ("Build and machine", {"classes": ["collapse"], "fields": [
+            "id", "kind", "family", "version", "driver_version", "user_agent", "host", "zone", "cores",
+            "system_memory_mb", "gpu",
+        ]}),
+        ("Life", {"classes": ["collapse"], "fields": ["worker_pid", "starts", "repairs", "created_at"]}),
+    ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> Any:
         self._living = living_or_unknown()
@@ -179,11 +170,8 @@ class BrowserAdmin(ReadOnly, ModelAdmin):
     def backend_table(self, row: Browser) -> SafeString:
         columns = ["name", "adapter", "software", "bundle", "probe_ok", "probe_ms", "error"]
         return table(
-            [column.replace("_", " ") for column in columns],
-            [
-                [UNKNOWN if (cell := item.get(column)) is None else cell for column in columns]
-                for item in row.backends
-            ],
+            [units.without_unit(column).replace("_", " ") for column in columns],
+            [[outline(item.get(column), column) for column in columns] for item in row.backends],
         )
 
 

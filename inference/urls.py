@@ -3,6 +3,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import path, re_path
 
+from inference.admin.keys import change_own_password
 from inference.views import (
     about,
     batches,
@@ -60,6 +61,7 @@ urlpatterns = [
     path("api/schema/", about.Schema.as_view(), name="schema"),
     path("api/docs/", about.Docs.as_view(), name="docs"),
     re_path(r"^api/(?P<path>.+)$", about.NoSuchPath.as_view()),
+    path("admin/password_change/", admin.site.admin_view(change_own_password, cacheable=True)),
     path("admin/pool/", admin.site.admin_view(live.page), name="pool"),
     path("admin/pool/rows/", admin.site.admin_view(live.rows)),
     path("admin/pool/hour/", admin.site.admin_view(live.hour)),

@@ -103,8 +103,7 @@ class Proving:
         """
         known = self._known(key.sha256)
         if key.backend == WASM:
-            weakness = self._allow_wasm(key.sha256, known, deadline)
-            return "; ".join(filter(None, (weakness, unlike_natively(inputs))))
+            return _both(self._allow_wasm(key.sha256, known, deadline), unlike_natively(inputs))
         self._refuse_bad(key, known, inputs, named=named)
         if known.random:
             return self._unprovable(key, known.why_none, named=named)
@@ -113,7 +112,7 @@ class Proving:
         if stands is Standing.EXCLUDED:
             raise Excluded(f"{self._id}: {key.backend} does not compute this file: {why}")
         if stands is Standing.PROVED:
-            return _weakness(known)
+            return known.weakness
         if not named:
             self._note(key, inputs, shapes)
             raise Unproved(f"{key.backend} was not tried with {shapes} yet")
@@ -132,9 +131,7 @@ class Proving:
             raise Unproved(f"{key.backend} cannot be proved: {known.why_none}")
         tried = known.answers[0].inputs
         weakness = self.allow(key, tried, deadline, named=named)
-        return "; ".join(
-            filter(None, (weakness, f"tried with {shapes_of(tried)}; its steps have other sizes"))
-        )
+        return _both(weakness, f"tried with {shapes_of(tried)}; its steps have other sizes")
 
     def proved(self, key: ModelKey, inputs: Sequence[WireTensor]) -> bool:
         """Whether a computation there would need no trial."""
@@ -223,7 +220,7 @@ class Proving:
         if known.answers and stands is Standing.OPEN:
             self._ask_known(key, known, deadline)
             self._remember(key, ANY_SHAPES, Verdict.RIGHT, cases=len(known.answers))
-        return _weakness(known)
+        return known.weakness
 
     def _ask_known(self, key: ModelKey, known: Known, deadline: Deadline) -> None:
         """Have a backend give the known answers.
@@ -256,7 +253,7 @@ class Proving:
         finally:
             self._engine.end()
         self._remember(key, shapes_of(inputs), Verdict.RIGHT, cases=cases)
-        return _weakness(known)
+        return known.weakness
 
     def _compare(
         self,
@@ -389,15 +386,5 @@ class Proving:
         return found
 
 
-def _weakness(known: Known) -> str:
-    """What a right answer to all that was tried leaves open; empty: nothing."""
-    if not known.answers:
-        return f"no known answer: {known.why_none}"
-    said = []
-    if known.constant:
-        said.append(
-            f"all known answers have the same number throughout in {', '.join(known.constant)}"
-        )
-    if known.narrows:
-        said.append("floats that an integer type cannot hold are cast otherwise than natively")
-    return "; ".join(said)
+def _both(*weaknesses: str) -> str:
+    return "; ".join(filter(None, weaknesses))

@@ -12,14 +12,13 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectWidget,
 )
 
-from browsers.admin import ReadOnly, pretty
+from browsers.admin import ReadOnly, Rows
 from inference import auth
 from inference.admin.adding import AddedByForm
 from inference.admin.audit import Audited
@@ -36,6 +35,8 @@ from inference.models.batches import Batch, BatchJob, BatchState, JobState
 from inference.runs.options import OPTIONS, Door, options_of
 from inference.store.paths import sayable
 from webpool_site.telling import units
+from webpool_site.telling.columns import Fieldsets, told_fieldsets
+from webpool_site.telling.outline import outline
 
 
 class StartForm(forms.ModelForm):
@@ -75,14 +76,12 @@ class StartForm(forms.ModelForm):
         return self.instance
 
 
-class BatchInline(ReadOnly, TabularInline):
+class BatchInline(Rows):
     model = Batch
+    per_page = 20  # with what went wrong, each is a paragraph
     fields = [
         "index", "item_range", "state", "attempts", "run_link", "error_category", "error", "finished_at",
     ]  # fmt: skip
-    readonly_fields = fields
-    extra = 0
-    per_page = 20
 
     @display(description="items")
     def item_range(self, batch: Batch) -> str:
@@ -93,7 +92,7 @@ class BatchInline(ReadOnly, TabularInline):
         if batch.run_id is None:
             return "-"
         link = reverse("admin:inference_run_change", args=[batch.run_id])
-        return format_html('<a href="{}">{}</a>', link, str(batch.run_id)[:8])
+        return format_html('<a class="wp-link" href="{}">{}</a>', link, str(batch.run_id)[:8])
 
 
 @admin.register(BatchJob)
@@ -119,8 +118,8 @@ class BatchJobAdmin(AddedByForm, Audited, ReadOnly, Renewed[BatchJob]):
         """As at every door; `ReadOnly` allows nobody."""
         return auth.allows(auth.person(request), auth.START_BATCH_JOB)
 
-    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> object:
-        return self.fieldsets if obj else self.add_fieldsets
+    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Fieldsets:
+        return told_fieldsets(BatchJob, self.fieldsets) if obj else self.add_fieldsets
 
     def get_form(
         self, request: HttpRequest, obj: object = None, change: bool = False, **kw: object
@@ -179,7 +178,7 @@ class BatchJobAdmin(AddedByForm, Audited, ReadOnly, Renewed[BatchJob]):
 
     @display(description="options")
     def shown_options(self, job: BatchJob) -> SafeString:
-        return pretty(job.options)
+        return outline(job.options)
 
     @action(description="Cancel")
     def cancel(self, request: HttpRequest, queryset: QuerySet[BatchJob]) -> None:

@@ -15,6 +15,7 @@ from inference.admin.steering import steer
 from inference.comparisons import asking, page, report
 from inference.documents import JsonObject
 from inference.models import Comparison, ComparisonState
+from webpool_site.telling.columns import Fieldsets
 
 
 @admin.register(Comparison)
@@ -25,7 +26,7 @@ class ComparisonAdmin(Audited, ReadOnly, Renewed[Comparison]):
     actions = ["cancel"]
     part_template = "inference/comparison/admin.html"
 
-    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> object:
+    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Fieldsets:
         """The page says it all above the fields, of which there are none."""
         return []
 

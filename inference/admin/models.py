@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,7 +12,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminFileFieldWidget,
@@ -19,7 +20,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from browsers.admin import ReadOnly
+from browsers.admin import ReadOnly, Rows
 from inference.admin import model_page
 from inference.admin.adding import AddedByForm
 from inference.admin.audit import Audited, tell
@@ -31,6 +32,9 @@ from inference.models import ModelType, OnnxModel, Plan, PlanStep
 from inference.store.paths import sayable
 from inference.wire.serializers.models import crossing
 from webpool_site.telling import units
+
+_MOST_TENSORS: Final = 8
+"""So many of a step's are named on the page of its plan, which may have hundreds of steps."""
 
 
 class ManyFilesWidget(UnfoldAdminFileFieldWidget):
@@ -111,11 +115,9 @@ class UploadForm(forms.ModelForm):
         return self.instance
 
 
-class PlanInline(ReadOnly, TabularInline):
+class PlanInline(Rows):
     model = Plan
     fields = ["strategy", "num_shards", "data_parallel", "created_at"]
-    readonly_fields = fields
-    extra = 0
     show_change_link = True
 
 
@@ -219,26 +221,12 @@ class OnnxModelAdmin(AddedByForm, Audited, Renewed[OnnxModel]):
         return units.size(model.file_bytes)
 
 
-class PlanStepInline(ReadOnly, TabularInline):
+class PlanStepInline(Rows):
     model = PlanStep
     fields = [
-        "index", "kind", "group", "file_size", "weight_size", "copied_size", "share", "node_count",
+        "index", "kind", "group", "file_bytes", "weight_bytes", "copied_bytes", "share", "node_count",
         "depends_on", "crossing_tensors",
     ]  # fmt: skip
-    readonly_fields = fields
-    extra = 0
-
-    @display(description="file")
-    def file_size(self, shard: PlanStep) -> str:
-        return units.size(shard.file_bytes)
-
-    @display(description="weights")
-    def weight_size(self, shard: PlanStep) -> str:
-        return units.size(shard.weight_bytes)
-
-    @display(description="copied weights")
-    def copied_size(self, shard: PlanStep) -> str:
-        return units.size(shard.copied_bytes)
 
     @display(description="share of the work")
     def share(self, shard: PlanStep) -> str:
@@ -246,7 +234,13 @@ class PlanStepInline(ReadOnly, TabularInline):
 
     @display(description="from earlier shards")
     def crossing_tensors(self, shard: PlanStep) -> str:
-        return ", ".join(f"{p['name']} {p['dtype']}{p['shape']}" for p in crossing(shard)) or "none"
+        ports = crossing(shard)
+        said = [
+            f"{port['name']} {port['dtype']} {' × '.join(map(str, port['shape']))}".strip()
+            for port in ports[:_MOST_TENSORS]
+        ]
+        more = [f"… ({len(ports)})"] if len(ports) > len(said) else []
+        return ", ".join([*said, *more]) or "none"
 
 
 @admin.register(Plan)

@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from browsers.admin import PAGE_AGE, ReadOnly, pretty
+from browsers.admin import PAGE_AGE, ReadOnly, Rows
 from inference.admin import run_page
 from inference.admin.renewed import Renewed
 from inference.documents import JsonObject
@@ -19,13 +19,13 @@ from inference.models import Attempt, Outcome, Run, RunState, RunStep, StepState
 from inference.runs.metrics import milliseconds, prediction_metrics
 from inference.runs.options import recorded
 from webpool_site.telling import units
+from webpool_site.telling.columns import Fieldsets, told_fieldsets
+from webpool_site.telling.outline import outline
 
 
-class RunStepInline(ReadOnly, TabularInline):
+class RunStepInline(Rows):
     model = RunStep
     fields = ["index", "kind", "state", "browser", "queued_at", "claimed_at", "finished_at"]
-    readonly_fields = fields
-    extra = 0
     show_change_link = True
     classes = ["collapse"]
 
@@ -48,7 +48,7 @@ class RunAdmin(ReadOnly, Renewed[Run]):
     def changes(self, row: Run) -> bool:
         return row.state == RunState.RUNNING
 
-    def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> object:
+    def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Fieldsets:
         """What was asked for, folded: of the options those that say something."""
         fields = ["id"]
         if obj:
@@ -56,7 +56,7 @@ class RunAdmin(ReadOnly, Renewed[Run]):
             fields += ["deadline_at"]
             fields += ["shown_prediction"] if obj.prediction else []
             fields += ["shown_selection"] if obj.selection else []
-        return [("Asked for", {"fields": fields, "classes": ["collapse"]})]
+        return told_fieldsets(Run, [("Asked for", {"fields": fields, "classes": ["collapse"]})])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         rows: QuerySet[Run] = super().get_queryset(request).select_related("model", "plan__model")
@@ -77,7 +77,7 @@ class RunAdmin(ReadOnly, Renewed[Run]):
     @display(description="plan")
     def plan_name(self, run: Run) -> SafeString:
         link = reverse("admin:inference_plan_change", args=[run.plan_id])
-        return format_html('<a href="{}">{}</a>', link, run.plan.way)
+        return format_html('<a class="wp-link" href="{}">{}</a>', link, run.plan.way)
 
     @display(description="time")
     def time(self, run: Run) -> str:
@@ -85,21 +85,19 @@ class RunAdmin(ReadOnly, Renewed[Run]):
 
     @display(description="what strategy auto expected")
     def shown_prediction(self, run: Run) -> SafeString:
-        return pretty(prediction_metrics(run))
+        return outline(prediction_metrics(run))
 
     @display(description="how the browser was chosen")
     def shown_selection(self, run: Run) -> SafeString:
-        return pretty(run.selection)
+        return outline(run.selection)
 
 
-class AttemptInline(ReadOnly, TabularInline):
+class AttemptInline(Rows):
     model = Attempt
     fields = [
         "number", "outcome", "browser", "browser_version", "backend", "adapter", "software", "nodes",
         "queue_ms", "load_ms", "transfer_ms", "compute_ms", "memory_mb", "error_category", "error",
     ]  # fmt: skip
-    readonly_fields = fields
-    extra = 0
 
 
 @admin.register(RunStep)
@@ -110,9 +108,13 @@ class RunStepAdmin(ReadOnly, ModelAdmin):
     search_fields = ["run__id"]
     show_full_result_count = False
     inlines = [AttemptInline]
-    fields = [
-        "run_link", "index", "kind", "plan_step", "shown_state", "browser", "attempts", "fence", "avoid",
-        "ready_at", "queued_at", "claimed_at", "finished_at",
+    fieldsets = [
+        (None, {"fields": [
+            "shown_state", "run_link", "browser", "queued_at", "claimed_at", "finished_at", "attempts",
+        ]}),
+        ("Which step, and how it was sent", {"classes": ["collapse"], "fields": [
+            "index", "kind", "plan_step", "fence", "avoid", "ready_at",
+        ]}),
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RunStep]:
@@ -122,7 +124,7 @@ class RunStepAdmin(ReadOnly, ModelAdmin):
     @display(description="run")
     def run_link(self, shard: RunStep) -> SafeString:
         link = reverse("admin:inference_run_change", args=[shard.run_id])
-        return format_html('<a href="{}">{}</a>', link, shard.run_id)
+        return format_html('<a class="wp-link" href="{}">{}</a>', link, shard.run_id)
 
     @display(
         description="state",
@@ -142,11 +144,21 @@ class RunStepAdmin(ReadOnly, ModelAdmin):
 class AttemptAdmin(ReadOnly, ModelAdmin):
     change_form_outer_before_template = PAGE_AGE
     list_display = [
-        "id", "shard", "number", "shown_outcome", "browser", "browser_version", "backend", "shown_compute",
+        "id", "shard", "number", "shown_outcome", "browser", "browser_version", "backend", "compute_ms",
         "error_category", "finished_at",
     ]  # fmt: skip
     list_filter = ["outcome", "browser", "backend", "error_category"]
     show_full_result_count = False
+    fieldsets = [
+        (None, {"fields": [
+            "shown_outcome", "error_category", "error", "shard", "number", "browser", "backend", "unproved",
+            "queue_ms", "load_ms", "transfer_ms", "compute_ms", "started_at", "finished_at",
+        ]}),
+        ("What ran it, and on what", {"classes": ["collapse"], "fields": [
+            "family", "browser_version", "driver_version", "adapter", "software", "nodes", "warm",
+            "memory_mb", "shapes", "bytes_in", "bytes_out", "tokens",
+        ]}),
+    ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Attempt]:
         rows: QuerySet[Attempt] = super().get_queryset(request)
@@ -164,7 +176,3 @@ class AttemptAdmin(ReadOnly, ModelAdmin):
     )
     def shown_outcome(self, attempt: Attempt) -> str:
         return attempt.outcome
-
-    @display(description="compute")
-    def shown_compute(self, attempt: Attempt) -> str:
-        return units.milliseconds(attempt.compute_ms)

@@ -137,6 +137,39 @@ def test_a_run_says_who_computed_it_and_shows_its_outputs(staff: Client, run: Ru
     assert "given up by the store" in words(gone, "run-outputs")
 
 
+def bytes_of_pages(staff: Client, shards: int) -> dict[str, int]:
+    run = make_run(shards=shards)
+    finish(run)
+    pages = {
+        "run": f"run/{run.pk}/change/", "now": f"run/{run.pk}/now/", "plan": f"plan/{run.plan_id}/change/",
+    }  # fmt: skip
+    found = {
+        name: len(staff.get(f"/admin/inference/{page}").content) for name, page in pages.items()
+    }
+    run.model.delete()
+    return found
+
+
+def test_the_page_of_a_run_in_many_shards_is_small(staff: Client, run: Run) -> None:
+    few, many = bytes_of_pages(staff, 10), bytes_of_pages(staff, 210)
+    of_each = {name: (many[name] - few[name]) / 200 for name in few}
+    assert of_each["now"] < 900, "it is asked for every second while a run goes on"
+    assert of_each["run"] < 1000
+    assert of_each["plan"] < 150
+
+
+def test_what_does_not_fit_a_table_follows_on_further_pages(staff: Client, run: Run) -> None:
+    plan = make_run(shards=60).plan
+    address = f"/admin/inference/plan/{plan.pk}/change/"
+    first = staff.get(address).content.decode()
+    assert "1 to 50 of 60" in " ".join(first.split())
+    link = re.search(r'href="(\?shards-page=2)#shards-group"', first)
+    assert link
+    second = words(staff.get(address + link[1]).content.decode(), "shards-data")
+    assert "t59 float32 batch" in second and "t49 float32 batch" not in second
+    plan.model.delete()
+
+
 def test_a_run_that_failed_says_so_first(staff: Client, run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(
         state=RunState.FAILED, error_category="timeout", error="nobody <b>answered</b>"

@@ -156,6 +156,16 @@ def test_keys_schedules_and_proofs_of_the_admin_are_told(staff: Client, pool: No
     ]
 
 
+def test_a_task_that_is_not_here_was_not_run(staff: Client, pool: None) -> None:
+    interval, _ = IntervalSchedule.objects.get_or_create(every=1, period="hours")
+    task = PeriodicTask.objects.create(name="of nobody", task="no.such.task", interval=interval)
+    asked = {"action": "run_tasks", "_selected_action": [task.pk]}
+    page = staff.post("/admin/django_celery_beat/periodictask/", asked, follow=True)
+    task.delete()
+    assert "not found" in page.content.decode()
+    assert entries() == [("operator", "admin", "run now", "periodic task of nobody", False)]
+
+
 def test_nobody_edits_the_log(staff: Client, pool: None) -> None:
     staff.post("/admin/pool/a/", {"action": "reset"})
     row = AuditEntry.objects.get()

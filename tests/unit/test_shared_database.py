@@ -37,6 +37,7 @@ OWN_CLOCK = {
     "inference/batches/retention.py": "how old a folder of this machine is",
     "inference/comparisons/storage.py": "how old a file of this machine is",
     "inference/core/generation/wording/chat.py": "what a chat template is told of the day",
+    "inference/store/scratch.py": "how old a folder of this machine is",
     "inference/views/openai/generation.py": "when an answer was made, for a reader",
     "webpool_site/children/readiness.py": "how old a file of this machine is",
     "webpool_site/instance.py": "when a process of this machine began",

@@ -43,6 +43,23 @@ def test_a_unit_stands_behind_what_is_known() -> None:
     assert units.number(None, "ms") == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "title", "said"),
+    [
+        ("compute_ms", 1250.123, "compute", "1.25 s"),
+        ("memory_mb", 1536.0, "memory", "1.5 GB"),
+        ("bytes_in", 312, "bytes_in", "312 bytes"),
+        ("file_bytes", 2048, "file", "2 KB"),
+        ("memory_used_percent", 40.123456, "memory_used", "40.1 %"),
+        ("recompute_s", 0.25, "recompute", "250 ms"),
+        ("samples", 1234, "samples", "1,234"),
+        ("load_ms", None, "load", "unknown"),
+    ],
+)
+def test_a_name_tells_the_unit(name: str, value: float | None, title: str, said: str) -> None:
+    assert (units.without_unit(name), units.named(name, value)) == (title, said)
+
+
 def test_pages_scripts_write_them_alike() -> None:
     values = [
         None,

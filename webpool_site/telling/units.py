@@ -6,6 +6,7 @@ None is `unknown`, never a zero.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Final
 
 UNKNOWN: Final = "unknown"
@@ -64,3 +65,42 @@ def size(count: float | None) -> str:
             break
         value, unit = value / _KIB, larger
     return f"{number(value if abs(value) < 100 else round(value))} {unit}"
+
+
+def named(name: str, value: float | None) -> str:
+    """A value in the unit that its name tells, as fields and documents have it: `compute_ms`, `bytes_in`."""
+    ending = _ending(name)
+    if ending:
+        return _ENDINGS[ending](value)
+    return size(value) if has_unit(name) else number(value)
+
+
+def has_unit(name: str) -> bool:
+    """Whether a name tells the unit of its value."""
+    return bool(_ending(name)) or name.startswith("bytes_")
+
+
+def without_unit(name: str) -> str:
+    """The name of a value that is told with its unit: `compute` of `compute_ms`."""
+    return name.removesuffix(_ending(name))
+
+
+def _ending(name: str) -> str:
+    return next((one for one in _ENDINGS if name.endswith(one)), "")
+
+
+def _seconds(value: float | None) -> str:
+    return milliseconds(None if value is None else value * 1000)
+
+
+def _percent(value: float | None) -> str:
+    return number(value, "%")
+
+
+_ENDINGS: Final[Mapping[str, Callable[[float | None], str]]] = {
+    "_ms": milliseconds,
+    "_mb": megabytes,
+    "_bytes": size,
+    "_percent": _percent,
+    "_s": _seconds,
+}

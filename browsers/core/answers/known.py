@@ -47,6 +47,20 @@ class Known:
     narrows: bool = False
     tolerance: float = SINGLE
 
+    @property
+    def weakness(self) -> str:
+        """What a right answer to all that was tried leaves open; empty: nothing."""
+        if not self.answers:
+            return f"no known answer: {self.why_none}"
+        said = []
+        if self.constant:
+            said.append(
+                f"all known answers have the same number throughout in {', '.join(self.constant)}"
+            )
+        if self.narrows:
+            said.append("floats that an integer type cannot hold are cast otherwise than natively")
+        return "; ".join(said)
+
     def wrong(self, answer: KnownAnswer, got: Sequence[WireTensor]) -> str:
         """What is wrong with an answer to known inputs; empty: it is right."""
         return disagreement(got, answer.outputs, tolerance=self.tolerance)

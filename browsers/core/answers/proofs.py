@@ -112,7 +112,7 @@ def shapes_of(inputs: Sequence[WireTensor]) -> str:
 
 
 def scope_of(inputs: Sequence[WireTensor]) -> str:
-    """For which shapes a backend is excluded that answered these inputs wrongly: all, or such numbers alone."""
+    """Where a backend is excluded that answered these inputs wrongly: all shapes, or such numbers."""
     return shapes_of(inputs) if any(map(_reach, inputs)) else ANY_SHAPES
 
 

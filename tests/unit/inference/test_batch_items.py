@@ -28,7 +28,8 @@ SCALE = {"name": "scale", "dtype": "float32", "shape": []}
 
 def model(*ports: dict[str, Any], has_batch: bool = True) -> OnnxModel:
     axis = BatchAxis(Verdict.PROVED, ("x",)) if has_batch else refused("it has none")
-    return OnnxModel(name="m", inputs=list(ports or (X,)), batch_axis=axis.to_json())
+    given = list(ports or (X,))
+    return OnnxModel(name="m", inputs=given, batch_axis=axis.to_json(), summary={})
 
 
 def listed(path: Path) -> list[RawItem]:
