@@ -35,6 +35,8 @@ _TOLD: Final = frozenset(
 )
 # Of these, what may be the inputs' fault or the browser's, and says which in no word.
 _REFUSALS: Final = frozenset((Category.INTERNAL, Category.INVALID_INPUT))
+_BEFORE_A_KERNELS: Final = "Status Message: "
+_BEFORE_A_RUNS: Final = "ERROR_MESSAGE: "
 # Browsers die of many things; that a second one does makes the inputs suspect.
 _DEATHS_BY_CHANCE: Final = 1
 
@@ -117,8 +119,13 @@ def _same(failed: Said, earlier: Sequence[Said]) -> Said | None:
     """Another browser that was told the very same by its page."""
     if failed.category not in _TOLD:
         return None
-    same = (one for one in earlier if one.category in _TOLD and one.message == failed.message)
-    return next((one for one in same if one.browser != failed.browser), None)
+    others = (one for one in earlier if one.category in _TOLD and one.browser != failed.browser)
+    return next((one for one in others if _words(one) == _words(failed)), None)
+
+
+def _words(said: Said) -> str:
+    """Without what one bundle of onnxruntime-web puts before a kernel's own words, and another does not."""
+    return said.message.rpartition(_BEFORE_A_KERNELS)[2].rpartition(_BEFORE_A_RUNS)[2].strip()
 
 
 def _other_in_time(failed: Said, earlier: Sequence[Said]) -> Said | None:

@@ -98,6 +98,20 @@ def test_what_it_takes_and_two_browsers_refuse_in_the_same_words_is_more_than_br
     assert f"as a and b both say: {SAID}" in told.message
 
 
+def test_words_are_a_kernels_whichever_bundle_tells_them() -> None:
+    plain = "failed to call OrtRun(). ERROR_CODE: 2, ERROR_MESSAGE: …/op_kernel.cc:83 too large"
+    framed = (
+        "failed to call OrtRun(). ERROR_CODE: 2, ERROR_MESSAGE: Non-zero status code returned while running "
+        "Expand node. Name:'' Status Message: …/op_kernel.cc:83 too large\n"
+    )
+    for words in ((plain, framed), (framed, plain)):
+        failed, earlier = said(message=words[0]), [said("a", Category.REFUSED, words[1])]
+        assert judged(failed, earlier, Native.TAKES, "").everywhere
+    assert not judged(
+        said(message=plain), [said("a", message="too large")], Native.TAKES, ""
+    ).everywhere
+
+
 @pytest.mark.parametrize(
     "category",
     [Category.UNSUPPORTED_OPERATION, Category.OUT_OF_MEMORY, Category.MODEL_INCOMPATIBLE],
