@@ -3,14 +3,16 @@
 And a least speed at which an answer is read. uvicorn bounds none of these. A stranger needs no key to open
 a connection, so what one may hold is bounded here. Waiting for an answer has no limit: runs have deadlines.
 
-Who looks whether the server lives is answered while strangers hold all connections there may be: a few more
-are taken for one question about health each, which has to come at once.
+Where there are as many connections as there may be, one that the server waits for gives way to a new one
+(`_Waited`): strangers who hold all of them shut nobody out, whose request comes at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Callable
+from typing import Final
 
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,19 +25,49 @@ LEAST_BYTES_PER_S = 1024
 # Answers are judged over a longer time than requests: who reads slowly takes them in lumps, of half the
 # buffer of the peer's kernel each.
 READ_TIMES_FOR_ANSWERS = 3
-SPARE = 8
-_SPARE_S = 2.0
-_HEALTH = b"/v2/health/"
 _TOO_LARGE = (431, "Request Header Fields Too Large")
 _TOO_MANY = (503, "Service Unavailable")
 _TOO_SLOW = (408, "Request Timeout")
+
+
+class _For(enum.IntEnum):
+    """What a connection keeps the server waiting for; what costs its peer least to lose comes first."""
+
+    HEAD = 0
+    READER = 1  # of an answer
+    BODY = 2
+
+
+class _Waited:
+    """Connections that the server waits for, those that keep it waiting longest first."""
+
+    def __init__(self) -> None:
+        self._all: dict[_For, dict[BoundedConnection, None]] = {what: {} for what in _For}
+
+    def begin(self, one: BoundedConnection, what: _For) -> None:
+        self._all[what].setdefault(one)
+
+    def end(self, one: BoundedConnection, *whats: _For) -> None:
+        for what in whats:
+            self._all[what].pop(one, None)
+
+    def take(self) -> BoundedConnection | None:
+        """Who gives way, and is waited for no more; None: the server waits for nobody."""
+        for waiting in self._all.values():
+            if waiting:
+                one = next(iter(waiting))
+                self.end(one, *_For)
+                return one
+        return None
+
+
+_WAITED: Final = _Waited()
 
 
 class BoundedConnection(HttpToolsProtocol):
     """One connection, within settings.WEBPOOL_MAX_CONNECTIONS and WEBPOOL_READ_S."""
 
     _refused = False
-    _spare = False
     _in_head = True
     _heads = 0
     _head_bytes = 0
@@ -47,24 +79,43 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # writing is paused while anything waits
-        beyond = len(self.connections) - settings.WEBPOOL_MAX_CONNECTIONS
-        self._spare = beyond > 0
-        if beyond > SPARE:
-            self._refuse(_TOO_MANY)
-            return
+        if len(self.connections) > settings.WEBPOOL_MAX_CONNECTIONS:
+            other = _WAITED.take()
+            if other is None:
+                self._refuse(_TOO_MANY)
+                return
+            other.give_way()
         self._expect_head()
 
+    def give_way(self) -> None:
+        """To another connection, and at once: a reader is not waited for any more.
+
+        One that has asked nothing yet is closed without a word, so that its peer asks elsewhere.
+        """
+        if self.flow.write_paused:
+            self._refused = True
+            drop(self.transport)
+        elif self._in_head and not self._head_bytes:
+            self._refused = True
+            self._stop_timer()
+            self.transport.close()
+        else:
+            self._refuse(_TOO_MANY)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        _WAITED.end(self, *_For)
         self._stop_timer()
         self._stop_unsent_timer()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        _WAITED.begin(self, _For.READER)
         self._watch_unsent()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        _WAITED.end(self, _For.READER)
         self._stop_unsent_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -83,15 +134,12 @@ class BoundedConnection(HttpToolsProtocol):
         if self._refused or size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._refuse(_TOO_LARGE)
             return
-        if self._spare and not self.url.startswith(_HEALTH):
-            self._refuse(_TOO_MANY)
-            return
         super().on_headers_complete()
-        if self._spare:
-            self.cycle.keep_alive = False
         self._in_head = False
         self._body_bytes = 0
-        self._watch(self._check_body, settings.WEBPOOL_READ_S)
+        _WAITED.end(self, _For.HEAD)
+        _WAITED.begin(self, _For.BODY)
+        self._watch(self._check_body)
 
     def on_body(self, body: bytes) -> None:
         if self._refused:
@@ -103,6 +151,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._refused:
             return
         super().on_message_complete()
+        _WAITED.end(self, _For.BODY)
         self._stop_timer()
         self._in_head = True
         self._head_bytes = 0
@@ -115,7 +164,8 @@ class BoundedConnection(HttpToolsProtocol):
             self._expect_head()
 
     def _expect_head(self) -> None:
-        self._watch(self._too_slow, _SPARE_S if self._spare else settings.WEBPOOL_READ_S)
+        _WAITED.begin(self, _For.HEAD)
+        self._watch(self._too_slow)
 
     def _check_body(self) -> None:
         """Once per WEBPOOL_READ_S: has enough come, unless it is us who do not read?"""
@@ -124,7 +174,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._too_slow()
             return
         self._body_bytes = 0
-        self._watch(self._check_body, settings.WEBPOOL_READ_S)
+        self._watch(self._check_body)
 
     def _too_slow(self) -> None:
         answered = self.cycle is None or self.cycle.response_complete
@@ -153,10 +203,10 @@ class BoundedConnection(HttpToolsProtocol):
             self._unsent_timer.cancel()
             self._unsent_timer = None
 
-    def _watch(self, then: Callable[[], None], within_s: float) -> None:
+    def _watch(self, then: Callable[[], None]) -> None:
         self._stop_timer()
         if not self.transport.is_closing():
-            self._timer = self.loop.call_later(within_s, then)
+            self._timer = self.loop.call_later(settings.WEBPOOL_READ_S, then)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
