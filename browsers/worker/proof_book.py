@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from browsers.core.answers.proofs import TRIALS, Proof, Verdict
+from browsers.core.answers.proofs import ANY_SHAPES, TRIALS, Proof, Verdict
 from browsers.models import BackendProof
 from browsers.reports import BrowserFacts
 
@@ -62,7 +62,7 @@ class ProofBook:
             verdict=proof.verdict.value,
             defaults={"reason": proof.reason[:2000], "cases": proof.cases},
         )
-        rows = BackendProof.objects.filter(**mine, verdict=Verdict.RIGHT).order_by("-at")
+        rows = BackendProof.objects.filter(**mine).exclude(shapes=ANY_SHAPES).order_by("-at")
         BackendProof.objects.filter(
             pk__in=rows.values_list("pk", flat=True)[_MOST_SHAPES:]
         ).delete()

@@ -31,6 +31,9 @@ _RELIEF_EVERY_S = 15.0  # behind the work that waits
 _PULSE_EVERY_S = 2.0
 _PULSE_WITHIN_S = 10.0
 _LOOK_EVERY_S = 0.1
+_DOUBT_EVERY_S = (
+    10.0  # whoever sends what no browser can compute shall not have it asked all the time
+)
 
 
 class Watch:
@@ -50,6 +53,7 @@ class Watch:
         self._stopped: frozenset[str] = frozenset()  # what was found stopped at the last look
         self._next_request = self._next_relief = 0.0
         self._next_check = time.monotonic() + settings.WEBPOOL_CHECK_EVERY_S
+        self._doubted, self._next_doubt = False, 0.0
         self._work_due: Callable[[], bool] = lambda: False
 
     def start(self, session: BrowserSession) -> None:
@@ -74,6 +78,10 @@ class Watch:
             self._tasks.repair()
         except Exception:
             log.exception("%s: no repair could be asked for; the keeper asks again", self._id)
+
+    def doubt(self) -> None:
+        """Have a known answer asked for soon, idle or not: the browser refused what may be right."""
+        self._doubted = True
 
     def catch_up(self, session: BrowserSession) -> None:
         """What broke while the browser was being repaired, when nobody listens to events."""
@@ -101,6 +109,9 @@ class Watch:
         if relief and self._status.state == BrowserState.READY:
             self._next_relief = now + _RELIEF_EVERY_S
             self._tasks.relieve()
+        if self._doubted and now >= self._next_doubt and self._status.state == BrowserState.READY:
+            self._doubted, self._next_doubt = False, now + _DOUBT_EVERY_S
+            self._tasks.check()
         idle_since = self._status.idle_since
         if now < self._next_request or idle_since is None:
             return

@@ -217,7 +217,8 @@ class BrowserWorker:
                 error.judged = judge(error)
             if error.judged.everywhere:
                 self._excused = self._watch.broken  # such as the engine, which stopped half way
-                raise
+            elif error.judged.category is Category.REFUSED:
+                self._watch.doubt()
             self.status.breakers = breakers.failed(self.id, error.judged.category, sha256=sha256)
             raise
         self.pace.note(sha256, report, rows)

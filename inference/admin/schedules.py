@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -71,13 +72,15 @@ class PeriodicTaskAdmin(Audited, beat.PeriodicTaskAdmin, ModelAdmin):
 
     @admin.action(description="Enable", permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        tasks = list(queryset)  # which may no longer be among those that the list shows
         super().enable_tasks(request, queryset)
-        _tell(request, "enable", queryset)
+        _tell(request, "enable", tasks)
 
     @admin.action(description="Disable", permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        tasks = list(queryset)
         super().disable_tasks(request, queryset)
-        _tell(request, "disable", queryset)
+        _tell(request, "disable", tasks)
 
     @admin.action(description="Run now", permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
@@ -90,7 +93,7 @@ class PeriodicTaskAdmin(Audited, beat.PeriodicTaskAdmin, ModelAdmin):
 
 
 def _tell(
-    request: HttpRequest, action: str, tasks: QuerySet[PeriodicTask], *, done: bool = True
+    request: HttpRequest, action: str, tasks: Iterable[PeriodicTask], *, done: bool = True
 ) -> None:
     for task in tasks:
         tell(request, action, f"periodic task {task.name}", done=done)

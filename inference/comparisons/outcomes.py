@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django.db.models import QuerySet
 
 from browsers.core.answers.agreement import disagreement
-from browsers.core.answers.proofs import Verdict
+from browsers.core.answers.proofs import ANY_SHAPES, Verdict
 from browsers.core.failures import Category
 from browsers.models import BackendProof, Browser
 from inference.comparisons import storage
@@ -165,7 +165,7 @@ def _failed(cell: ComparisonCell, run: Run, category: Category, error: str) -> N
         return
     proof = None
     if attempt and category == Category.UNSUPPORTED_OPERATION:
-        proof = _proof_against(cell, attempt.shard.plan_step.sha256)
+        proof = _proof_against(cell, attempt)
     wrong = proof is not None and proof.verdict == Verdict.WRONG
     cell.state = after_failures(category, turns=cell.turns, proved_wrong=wrong).value
     cell.error_category = category
@@ -180,14 +180,19 @@ def _failed(cell: ComparisonCell, run: Run, category: Category, error: str) -> N
         cell.wrong = said
 
 
-def _proof_against(cell: ComparisonCell, sha256: str) -> BackendProof | None:
-    """What a trial of the file in this build of the browser found against the backend, the latest first."""
+def _proof_against(cell: ComparisonCell, attempt: Attempt) -> BackendProof | None:
+    """What a trial of the file in this build of the browser found against the backend, the latest first.
+
+    Of unusual inputs, where the attempt says that it was those.
+    """
     host = Browser.objects.filter(pk=cell.browser).values_list("host", flat=True).first()
     rows = BackendProof.objects.filter(
-        sha256=sha256,
+        sha256=attempt.shard.plan_step.sha256,
         kind=cell.kind,
         version=cell.version,
         host=host or "",
         backend=cell.backend,
     )
-    return rows.exclude(verdict=Verdict.RIGHT).order_by("-at").first()
+    against = rows.exclude(verdict=Verdict.RIGHT).order_by("-at")
+    holds = (row for row in against if row.shapes == ANY_SHAPES or row.reason in attempt.error)
+    return next(holds, None)

@@ -6,6 +6,7 @@ engine with all models that it holds; natively the process dies.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
@@ -48,8 +49,7 @@ def _constant(graph: GraphIndex, name: str) -> Array | None:
         tensor = fields["value"].t if "value" in fields else None
     if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
         return None
-    values: Array = numpy_helper.to_array(tensor)
-    return values if values.size <= _MOST_KEPT else None
+    return numpy_helper.to_array(tensor) if math.prod(tensor.dims) <= _MOST_KEPT else None
 
 
 def without_quotient(divisions: Iterable[JsonView], given: Callable[[str], Array | None]) -> str:
@@ -59,14 +59,27 @@ def without_quotient(divisions: Iterable[JsonView], given: Callable[[str], Array
         divisor = given(division["by"]) if "by" in division else np.asarray(division["constant"])
         if dividend is None or divisor is None:
             continue
-        try:
-            both = np.broadcast_arrays(dividend == np.iinfo(dividend.dtype).min, divisor == -1)
-        except ValueError:  # shapes that do not go together are the runtime's to refuse
-            continue
-        if np.logical_and(*both).any():
+        if _meet(dividend == np.iinfo(dividend.dtype).min, divisor == -1):
             least = np.iinfo(dividend.dtype).min
             return (
                 f"input {division['dividend']!r} holds {least}, which the model divides by -1: the quotient "
                 f"does not fit into {dividend.dtype.name}"
             )
     return ""
+
+
+def _meet(one: Array, other: Array) -> bool:
+    """Whether the two are true at one place when they are broadcast, which may be large and is not done."""
+    if not (one.any() and other.any()):
+        return False
+    rank = max(one.ndim, other.ndim)
+    one = one.reshape((1,) * (rank - one.ndim) + one.shape)
+    other = other.reshape((1,) * (rank - other.ndim) + other.shape)
+    for axis, (mine, its) in enumerate(zip(one.shape, other.shape, strict=True)):
+        if mine == 1:
+            other = np.asarray(other.any(axis=axis, keepdims=True))
+        elif its == 1:
+            one = np.asarray(one.any(axis=axis, keepdims=True))
+        elif mine != its:
+            return False  # shapes that do not go together are the runtime's to refuse
+    return bool((one & other).any())

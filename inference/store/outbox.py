@@ -160,7 +160,7 @@ def _blame(row: Attempt) -> Blame | None:
     another backend would have served. What a browser refused was its fault where it was computed after all.
     """
     if row.error_category == Category.REFUSED and row.shard.state == StepState.DONE:
-        return Blame.BROWSER
+        return Blame.MODEL
     unfit = row.error_category in (Category.UNSUPPORTED_OPERATION, Category.BROWSER_CAPABILITY)
     run = row.shard.run
     pinned_platform = run.pins.get(str(row.shard.index), "").partition("/")[2]

@@ -42,7 +42,10 @@ def in_use(folder: Path) -> Iterator[None]:
     """Keep a folder from `remove_abandoned` until the end of the block, or of this process."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        with contextlib.suppress(
+            OSError
+        ):  # a file system without locks: nothing is removed there either
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)

@@ -81,8 +81,8 @@ def _execute(worker: BrowserWorker, shard_id: int, fence: int) -> None:
         log.exception("shard %s", shard)
         results.record_failure(shard, Category.INTERNAL, f"{type(error).__name__}: {error}", facts)
     else:
-        count_refusals(shard)
         verification.settle(shard, outputs, refs, odd, facts, glance)
+        count_refusals(shard)
 
 
 def _kept(

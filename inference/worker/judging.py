@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from django.db import DatabaseError
+
 from browsers.core.errors import BrowserError, Judged
 from browsers.core.failures import Category
 from browsers.session.residents import FileUnusable
@@ -15,11 +17,13 @@ from inference.core.bad_inputs import Native, Said, suspect
 from inference.core.bad_inputs import judged as by_others
 from inference.graph.files import InvalidModel
 from inference.models import Attempt, Outcome, RunStep
+from inference.scheduling.wishes import asked_of
 from inference.store.files import path_of
 from inference.store.paths import without_paths
 from inference.store.tensors import WireTensor, decode_array
 
 log = logging.getLogger(__name__)
+_WASM: Final = "wasm"
 _MOST_BYTES: Final = 1_000_000_000  # of a file: it is in memory several times while it is tried
 _MOST_S: Final = 30.0
 
@@ -37,16 +41,27 @@ def judged(shard: RunStep, inputs: Sequence[WireTensor], error: BrowserError) ->
     if isinstance(error, FileUnusable) or not suspect(failed, earlier):
         return error.judged
     native, reason = _native(shard, inputs)
+    asked = asked_of(shard.run).for_shard(shard.index).platform
+    if native is Native.TAKES and asked not in ("", _WASM):
+        earlier = []  # two browsers' same backend says nothing of what wasm could do
     return by_others(failed, earlier, native, reason)
 
 
 def count_refusals(shard: RunStep) -> None:
-    """Of a shard that was computed: what other browsers refused of it before was their fault."""
+    """Of a shard that was computed: what other browsers refused of it counts against the file there.
+
+    Whether such a browser is well it is asked itself (`browsers.worker.watch`).
+    """
     if shard.attempts < 2:
         return
-    refused = Attempt.objects.filter(shard=shard, error_category=Category.REFUSED)
-    for browser in refused.exclude(browser=shard.browser).values_list("browser", flat=True):
-        breakers.failed(browser, Category.INTERNAL, sha256=shard.plan_step.sha256)
+    try:
+        refused = Attempt.objects.filter(shard=shard, error_category=Category.REFUSED)
+        others = set(refused.exclude(browser=shard.browser).values_list("browser", flat=True))
+    except DatabaseError as error:
+        log.warning("who refused shard %s before is not known: %s", shard, error)
+        return
+    for browser in others:
+        breakers.failed(browser, Category.UNSUPPORTED_OPERATION, sha256=shard.plan_step.sha256)
 
 
 def _native(shard: RunStep, inputs: Sequence[WireTensor]) -> tuple[Native, str]:

@@ -215,4 +215,4 @@ def test_what_a_browser_refused_is_its_fault_once_another_has_computed_it() -> N
     run.shards.update(state="done")
     outbox.hand_over()
     (row,) = rows()
-    assert row["blame"] == "browser"
+    assert row["blame"] == "model"

@@ -3,11 +3,10 @@
 1. wasm is proved by the file's known answers, which onnxruntime made when the file was written. Its numbers
    do not depend on the shapes of the inputs, so a proof holds for all of them.
 2. Any other backend is proved by wasm in the same page: the inputs that were asked for, and variants of them
-   of the same shapes, must get the same answers. A proof holds for these shapes, and for numbers as large or
-   as small: exponents overflow, sums lose what is small, and numbers near zero become zero earlier there.
+   of the same shapes, must get the same answers. A proof holds for these shapes and numbers (`sizes`).
 3. A backend that answered otherwise, refused what wasm computes, or broke, is excluded for the file, whatever
-   the shapes, until the browser or onnxruntime-web is another build or an operator forgets the proof. Where
-   the numbers were unusually large or small it is excluded for such numbers alone.
+   the shapes, until the browser or onnxruntime-web is another build or an operator forgets the proof.
+   Where only unusual numbers are answered otherwise, it is excluded for those.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from browsers.core.answers.agreement import numbers
+from browsers.core.answers.sizes import size_of
 from browsers.core.errors import UnsupportedOperation
 from browsers.core.protocol import WireTensor
 
@@ -30,10 +28,6 @@ TRIALS: Final = 3
 ANY_SHAPES: Final = ""
 _LONGEST: Final = 200
 _FEW: Final = 8  # of a shape, or of paddings
-_USUAL: Final = 64.0  # e^88 is the largest that float32 holds
-_STEPS: Final = ((_USUAL, ""), (1e4, "≤1e4"), (1e9, "≤1e9"))
-_BEYOND: Final = ">1e9"
-_SUBNORMAL: Final = "~0"
 
 
 class Verdict(enum.StrEnum):
@@ -100,12 +94,12 @@ def shapes_of(inputs: Sequence[WireTensor]) -> str:
     """Types and shapes of inputs in one line, the same for the same ones; a digest where that is long.
 
     With the values of integers that may say sizes inside of the model: a scalar, or a few in a row. With how
-    large floats are where that is beyond 64, and ~0 where some are so near zero that fewer bits hold them.
+    large floats are, and ~0 where some are so near zero that fewer bits hold them.
     """
     said = " ".join(
         f"{tensor.name}:{tensor.dtype}[{'×'.join(map(str, tensor.shape))}]"
         + _sizes(tensor)
-        + _reach(tensor)
+        + size_of(tensor).name
         for tensor in sorted(inputs, key=lambda one: one.name)
     )
     return said if len(said) <= _LONGEST else hashlib.sha256(said.encode()).hexdigest()
@@ -113,20 +107,8 @@ def shapes_of(inputs: Sequence[WireTensor]) -> str:
 
 def scope_of(inputs: Sequence[WireTensor]) -> str:
     """Where a backend is excluded that answered these inputs wrongly: all shapes, or such numbers."""
-    return shapes_of(inputs) if any(map(_reach, inputs)) else ANY_SHAPES
-
-
-def _reach(tensor: WireTensor) -> str:
-    """How large the largest number is, in steps, and whether there are subnormal ones; empty: as usual."""
-    if not tensor.dtype.startswith("float"):
-        return ""
-    sizes = np.abs(numbers(tensor))
-    largest = float(sizes.max(initial=0.0))
-    said = next((word for most, word in _STEPS if largest <= most), _BEYOND)
-    if tensor.dtype == "float16":
-        return said  # there they are no rarity, and too small to matter
-    least = np.finfo(sizes.dtype).tiny
-    return said + (_SUBNORMAL if ((sizes > 0) & (sizes < least)).any() else "")
+    unusual = any(size_of(tensor).unusual for tensor in inputs)
+    return shapes_of(inputs) if unusual else ANY_SHAPES
 
 
 def _sizes(tensor: WireTensor) -> str:

@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from browsers.core.answers.agreement import numbers
+from browsers.core.answers.sizes import SMALL, size_of
 from browsers.core.protocol import WireTensor
 
 _SEED = 7
-_MOST = 2  # ties, zeros, halves and negative numbers are where backends differ
 
 
 def variants(inputs: Sequence[WireTensor]) -> Iterator[list[WireTensor]]:
-    """The inputs themselves, then their values shuffled, then small halves; no two the same.
+    """Small halves, the inputs, their values shuffled, and halves with the largest of their sizes among them.
 
-    Integers are only shuffled: others could lie outside of what the model can look up. Booleans are turned
-    round. Strings stay.
+    No two are the same. Ties, zeros, halves and negative numbers are where backends differ. Integers are only
+    shuffled: others could lie outside of what the model can look up. Booleans are turned round. Strings stay.
     """
     seen = set()
-    for change in (_kept, _shuffled, _halves):
+    for change in (_halves, _kept, _shuffled, _reaching):
         random = np.random.default_rng(_SEED)
         made = [change(tensor, random) for tensor in inputs]
         content = tuple(bytes(tensor.data) for tensor in made)
@@ -46,5 +46,17 @@ def _halves(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
         return dataclasses.replace(tensor, data=(~numbers(tensor)).tobytes())
     if not tensor.dtype.startswith("float"):
         return tensor
-    made = random.integers(-2 * _MOST, 2 * _MOST + 1, tensor.shape) / 2
+    most = int(2 * SMALL)
+    made = random.integers(-most, most + 1, tensor.shape) / 2
     return dataclasses.replace(tensor, data=made.astype(numbers(tensor).dtype).tobytes())
+
+
+def _reaching(tensor: WireTensor, random: np.random.Generator) -> WireTensor:
+    made = _halves(tensor, random)
+    most = size_of(tensor).most
+    if most <= SMALL:
+        return made
+    flat = numbers(made).flatten()
+    places = random.choice(flat.size, min(2, flat.size), replace=False)
+    flat[places] = (most, -most)[: places.size]
+    return dataclasses.replace(tensor, data=flat.tobytes())

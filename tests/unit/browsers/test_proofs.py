@@ -78,26 +78,40 @@ def test_shapes_are_named_alike_whatever_the_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "dtype", "said"),
+    ("values", "dtype", "said", "unusual"),
     [
-        ([0.0, -64.0], "float32", ""),
-        ([0.0, -65.0], "float32", "≤1e4"),
-        ([255.0, 1e-40], "float32", "≤1e4~0"),
-        ([-1e-40], "float32", "~0"),
-        ([1e-40], "float64", ""),
-        ([1e-6], "float16", ""),
-        ([1e9], "float32", "≤1e9"),
-        ([-3.4e38], "float32", ">1e9"),
-        ([], "float32", ""),
-        (list(range(70, 80)), "int64", ""),
+        ([0.0, -2.0], "float32", "", False),
+        ([0.0, -2.5], "float32", "≤8", False),
+        ([64.0], "float16", "≤64", False),
+        ([0.0, -65.0], "float32", "≤256", True),
+        ([255.0, 1e-40], "float32", "≤256~0", True),
+        ([-1e-40], "float32", "~0", True),
+        ([1e-40], "float64", "", False),
+        ([1e-6], "float16", "", False),
+        ([1e9], "float32", "≤1e+09", True),
+        ([-3.4e38], "float32", ">1e+09", True),
+        ([], "float32", "", False),
+        (list(range(70, 80)), "int64", "", False),
     ],
 )
 def test_a_proof_holds_for_numbers_as_large_and_as_near_zero(
-    values: list[float], dtype: str, said: str
+    values: list[float], dtype: str, said: str, unusual: bool
 ) -> None:
     x = wire("x", values, dtype)
     assert shapes_of([x]) == f"x:{dtype}[{len(values)}]{said}"
-    assert scope_of([x]) == (shapes_of([x]) if said else ANY_SHAPES)
+    assert scope_of([x]) == (shapes_of([x]) if unusual else ANY_SHAPES)
+
+
+def test_a_backend_is_tried_with_the_largest_numbers_that_its_proof_is_to_hold_for() -> None:
+    given = [wire("x", [[0.1, 70.0], [0.2, 0.3]], "float32"), wire("one", [3.0], "float16")]
+    *_, reaching = variants(given)
+    assert [(t.shape, t.dtype) for t in reaching] == [(t.shape, t.dtype) for t in given]
+    large, one = (np.frombuffer(t.data, t.dtype) for t in reaching)
+    assert (large.max(), large.min(), list(one)) == (256.0, -256.0, [8.0])
+    assert np.count_nonzero(np.abs(large) <= 2) == 2
+    assert len(list(variants([wire("x", [0.1, 0.2, 1.9], "float32")]))) == 3, "those are small"
+    *_, beyond = variants([wire("x", [3e38, 1.0], "float32")])
+    assert np.abs(np.frombuffer(beyond[0].data, np.float32)).max() == np.float32(3e38)
 
 
 def test_small_integers_may_be_sizes_and_count_as_shapes() -> None:
@@ -117,17 +131,17 @@ def test_variants_keep_types_shapes_and_the_range_of_integers() -> None:
         WireTensor("s", "string", (1,), pack_strings(["text"])),
     ]
     made = list(variants(given))
-    assert len(made) == 3
-    assert made[0] == given
+    assert len(made) == 4
+    assert made[1] == given
     for case in made:
         assert [(t.name, t.dtype, t.shape) for t in case] == [
             (t.name, t.dtype, t.shape) for t in given
         ]
         assert set(np.frombuffer(case[0].data, np.int64)) == {5, 900, 3, 7}
         assert bytes(case[3].data) == bytes(given[3].data)
-    halves = np.frombuffer(made[2][1].data, np.float32)
+    halves = np.frombuffer(made[0][1].data, np.float32)
     assert np.array_equal(2 * halves, np.rint(2 * halves))
-    assert not np.frombuffer(made[2][2].data, bool).any()
+    assert not np.frombuffer(made[0][2].data, bool).any()
     assert [list(case) for case in variants(given)] == made  # the same every time
 
 

@@ -63,6 +63,22 @@ def test_what_has_a_quotient_is_computed(dtype: str) -> None:
         onnxruntime.InferenceSession(made.SerializeToString()).run(None, given)
 
 
+def test_numbers_meet_where_they_are_broadcast_and_nothing_is_broadcast_for_it() -> None:
+    """Broadcast these would be 10 GB, twice."""
+    by = ({"dividend": "x", "by": "d"},)
+    x, d = np.ones((100_000, 1), np.int32), np.ones((1, 100_000), np.int32)
+    assert without_quotient(by, {"x": x, "d": d}.get) == ""
+    x[7] = LEAST["int32"]
+    assert without_quotient(by, {"x": x, "d": d}.get) == ""
+    d[0, 9] = -1
+    assert "'x' holds" in without_quotient(by, {"x": x, "d": d}.get)
+    x = np.array([[LEAST["int32"], 1], [1, 1]], np.int32)
+    assert without_quotient(by, {"x": x, "d": np.array([2, -1], np.int32)}.get) == ""
+    assert without_quotient(by, {"x": x, "d": np.array([-1, 2], np.int32)}.get) != ""
+    assert without_quotient(by, {"x": x, "d": np.array([[2], [-1]], np.int32)}.get) == ""
+    assert without_quotient(by, {"x": x, "d": np.array(-1, np.int32)}.get) != ""
+
+
 def test_shapes_that_do_not_go_together_are_the_runtimes_to_refuse() -> None:
     x, d = np.full(3, LEAST["int32"], np.int32), np.full(2, -1, np.int32)
     assert refused(model("int32"), x=x, d=d) == ""
