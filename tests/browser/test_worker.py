@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from browsers.core.answers.known import Known
-from browsers.core.errors import BrowserCrash, DeadlinePassed
-from browsers.core.failures import Rung
+from browsers.core.errors import BrowserCrash, DeadlinePassed, InvalidInput, Judged
+from browsers.core.failures import Category, Rung
 from browsers.core.protocol import WireTensor
 from browsers.drivers import Role, get_driver
 from browsers.models import BrowserState
@@ -123,6 +123,51 @@ def test_a_browser_that_dies_while_nobody_listens_is_noticed_all_the_same(
         assert worker.session.ping(10) > 0
     finally:
         worker.close()
+
+
+def test_a_browser_that_refuses_what_may_be_right_is_asked_a_known_answer_soon(
+    settings: Any, database: None, valkey: Any, tmp_path: Path
+) -> None:
+    settings.WEBPOOL_HOME = tmp_path
+    (tmp_path / "files").mkdir()
+    queue = queue_of("chromium-npm")
+    worker = BrowserWorker("chromium-npm", "chromium-npm", HOOKS)
+    worker.start()
+    model = put(settings, small_models.relu())
+
+    def checks() -> int:
+        return sum(b"check_browser" in message for message in client().lrange(queue, 0, -1))
+
+    def refuse(judged: Judged) -> None:
+        with pytest.raises(InvalidInput):
+            worker.run(
+                model,
+                [WireTensor("x", "int64", (1,), bytes(8))],
+                backend="wasm",
+                strict=False,
+                dims={},
+                rows=1,
+                deadline_s=60,
+                judge=lambda error: judged,
+            )
+
+    try:
+        client().delete(queue)
+        refuse(Judged(Category.REFUSED, "as another says", everywhere=True))
+        refuse(Judged(Category.INVALID_INPUT, "no browser can", everywhere=True))
+        time.sleep(2 * settings.WEBPOOL_HEARTBEAT_S)
+        assert checks() == 0
+        for _ in range(2):
+            refuse(Judged(Category.REFUSED, "by one browser"))
+        until = time.monotonic() + 30
+        while not checks():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(2 * settings.WEBPOOL_HEARTBEAT_S)
+        assert checks() == 1, "not each time"
+    finally:
+        worker.close()
+        client().delete(queue)
 
 
 def test_who_waits_for_a_page_whose_browser_was_stopped_waits_no_longer_and_repairs_it(
