@@ -101,7 +101,8 @@ class Category(StrEnum):
     # The runtime there takes the file for no model that it can read; another may compute it.
     MODEL_INCOMPATIBLE = "model_incompatible", Retry.NEVER_HERE, Blame.NOBODY, 422
     # The runtime there refused the inputs, which native onnxruntime did not. Whose fault that is is not known
-    # before another browser has computed them: then it counts against the one that refused.
+    # before another browser has computed them: then it counts against the one that refused. Of a text: no
+    # token can be drawn of the logits that came out.
     REFUSED = "refused", Retry.HERE, Blame.NOBODY, 422
     # What the caller sent cannot be right.
     INVALID_INPUT = "invalid_input", Retry.NEVER, Blame.NOBODY, 400

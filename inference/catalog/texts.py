@@ -45,18 +45,23 @@ class _Job:
         with self._place.taken():
             try:
                 if self._session is not None and self._session.ended():
-                    self._session.close()
-                    self._session = None
+                    self._close()
                 if self._session is None:
                     self._session = sandbox.opened(
                         self._name, reads=self._reads, limits=self._limits, **self._given
                     )
-                return self._session.ask(**given)
+                answer = self._session.ask(**given)
             except BaseException:
-                if self._session is not None:
-                    self._session.close()
-                self._session = None
+                self._close()
                 raise
+            if self._session.grown:
+                self._close()
+            return answer
+
+    def _close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = None
 
 
 class Texts:

@@ -9,12 +9,15 @@
 3. `rebuild` begins a session anew from its row: the prompt, and the tokens that were told. One that began
    with a kept cache goes on so, too: its log does not tell what was before.
 4. A stage that no browser can take now waits without one; `place_waiting` tries again.
-5. Who gives a stage may die, or lose the store, between the ledger and what he says then: `hand_over` is done
+5. A text ends where no token can be drawn of it in two browsers, in the same words, and where its stage is
+   given on again and again and goes on nowhere.
+6. Who gives a stage may die, or lose the store, between the ledger and what he says then: `hand_over` is done
    again by whoever finds that the store is behind.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import uuid
 from collections import Counter
@@ -180,15 +183,21 @@ def _given_up(row: GenerationStage, category: Category, why: str) -> str:
     """Why it is of no use to try it anywhere else; empty: it is."""
     if category.retry is Retry.NEVER:
         return why
-    recoveries = row.session.recoveries.filter(stage=row.index).order_by("-pk")
-    in_vain = 0
-    for seconds, cause in recoveries.values_list("seconds", "category"):
-        if seconds is not None:
-            break
-        in_vain += cause != Category.TENSOR_LOST  # the store lost that
+    since = _since_it_went_on(row)
+    if category is Category.REFUSED:
+        told = (one.lost_by for one in since if (one.category, one.why) == (category, why))
+        if other := next((browser for browser in told if browser != row.browser), ""):
+            return f"{why}: in {other} and in {row.browser} alike"
+    in_vain = sum(one.category != Category.TENSOR_LOST for one in since)  # the store lost that
     if in_vain < _MOST_IN_VAIN:
         return ""
     return f"stage {row.index} was given on {in_vain} times and went on nowhere: {why}"
+
+
+def _since_it_went_on(row: GenerationStage) -> Sequence[GenerationRecovery]:
+    """Its recoveries that came to nothing, the last one first."""
+    recoveries = row.session.recoveries.filter(stage=row.index).order_by("-pk")
+    return list(itertools.takewhile(lambda one: one.seconds is None, recoveries))
 
 
 def _place(row: GenerationStage, avoid: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from browsers.worker import BrowserWorker
 from inference.core.generation import control, telling
 from inference.core.generation.asked import Ended, Ending, Resumed
 from inference.core.generation.batches import batch_of
+from inference.core.generation.sampled import Undrawable
 from inference.core.generation.sessions import Place, Step, Verdict, after, judge
 from inference.core.generation.stages import Stage
 from inference.core.generation.step_times import StepTimes
@@ -196,8 +197,9 @@ class HeldStage:
         step = self._step(self.next)
         if self.next.stride is not None:
             return self._strode(step, self.next.stride, reply)
-        self.caught_up(worker.id, step.sure)
-        return self._pass_on(step, reply)
+        call = self._pass_on(step, reply)
+        self.caught_up(worker.id, step.sure)  # unless what was lost elsewhere is lost here, too
+        return call
 
     def _refused(self, verdict: str) -> Category:
         """What it means; a kept cache may be given up before the session begins with it: nobody's fault."""
@@ -296,6 +298,8 @@ class HeldStage:
             run = writer.write(index, tops(reply, complete=writer.needs(index) == 0), drafted)
         except Unfollowable as error:
             raise Lost(Category.INVALID_INPUT, str(error)) from error
+        except Undrawable as error:
+            raise Lost(Category.REFUSED, str(error)) from error
         told = index + len(run.picks)
         feed, ended = None, None
         if run.ending is None:

@@ -24,6 +24,7 @@ from inference.sandbox.places import AT_ONCE, Places
 
 log = logging.getLogger(__name__)
 _END_S: Final = 10.0
+_KEPT_SHARE: Final = 1 / 4  # of its limit
 _LONGER: Final = 4  # what gives way to others may wait for them, beside what it computes
 PLACES: Final = Places("a model, a plan or a file read")
 """Of this process's jobs, but those that have places of their own."""
@@ -130,6 +131,7 @@ class Session:
         finally:
             theirs.close()
             os.close(status)
+        self._grown_mb = 0.0
         self._socket, self._ended = mine, ended
         self._close = weakref.finalize(self, _closed, mine, ended)
 
@@ -149,6 +151,14 @@ class Session:
         """Whether the child is gone already, between two questions."""
         readable, _, _ = select.select([self._socket], [], [], 0)
         return bool(readable)
+
+    @property
+    def grown(self) -> bool:
+        """Whether the child has kept so much of what it was asked that another had better answer next.
+
+        What was large once stays with its process: allocators give little back.
+        """
+        return self._grown_mb > self._limits.memory_mb * _KEPT_SHARE
 
     def first(self, given: JsonView, arrays: Mapping[str, Array] | None = None) -> Answer:
         """Say which job it is."""
@@ -200,6 +210,8 @@ class Session:
         if "failed" in said:
             log.error("a sandboxed %s failed:\n%s", self._job, str(said.get("traceback"))[:4000])
             raise Failed(str(said["failed"]))
+        grown = said.get("grown_mb")
+        self._grown_mb = grown if isinstance(grown, float) else 0.0
         return Answer(said.get("answer"), answer.arrays)
 
     def _death(self) -> Exception:

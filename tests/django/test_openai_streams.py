@@ -14,6 +14,7 @@ from django.db import connection
 from browsers.core.failures import Category
 from browsers.state import live
 from inference.catalog import registry
+from inference.checkpoints.described import Described
 from inference.core.generation import telling
 from inference.core.generation.sampled import Pick
 from inference.generation import frames, recovery, scripts, serving, streams
@@ -33,7 +34,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> decoders.Written:
 
 @pytest.fixture
 def writer(files: decoders.Written, clean: None) -> Iterator[None]:
-    registry.add_model(files.onnx, name="streamer", tokenizer=files.tokenizer)
+    described = Described(chat_template=decoders.CHAT_TEMPLATE, special=decoders.SPECIAL)
+    registry.add_model(files.onnx, name="streamer", tokenizer=files.tokenizer, described=described)
     publish("a", memory_limit_mb=4000.0)
     yield
     GenerationSession.objects.all().delete()
@@ -63,7 +65,7 @@ def written_then(harm: Callable[[str], None]) -> str:
             assert time.monotonic() < deadline, "nobody asked"
         name = str(session.pk)
         for index, token in enumerate(WRITTEN):
-            position = len(PROMPT) + index
+            position = len(session.wanted.prompt) + index
             feed = (position + 1, frames.tokens_frame(position, [token]))
             pick = telling.pick_to_json(Pick(token, -1.0))
             scripts.run(streams.tell_tokens(name, 0, 1, index, [pick], feed=feed, ended=None))
@@ -107,3 +109,22 @@ def test_what_cannot_go_on_ends_with_an_error(
     assert not [piece for piece in pieces if piece["choices"][0]["finish_reason"]]
     assert (last["error"]["code"], last["error"]["type"]) == (code, kind)
     assert last["error"]["message"]
+    assert last["error"]["param"] is None
+
+
+def test_a_form_that_cannot_be_followed_is_the_field_that_is_to_blame() -> None:
+    """Some patterns are found out only when they are followed, behind the text's first tokens."""
+    document: dict[str, object] = {
+        "messages": [{"role": "user", "content": "hi"}],
+        "response_format": {"type": "json_object"},
+    }
+    answered = streamed("/v1/chat/completions", document, text_cannot_be)
+    *_, last = (
+        json.loads(line.removeprefix("data: "))
+        for line in answered.body.decode().splitlines()
+        if line.startswith("data: ")
+    )
+    assert last["error"] == {
+        "message": "no such text can be", "type": "invalid_request_error",
+        "param": "response_format", "code": "invalid_input",
+    }  # fmt: skip

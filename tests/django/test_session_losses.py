@@ -62,6 +62,26 @@ def test_what_goes_on_nowhere_ends_in_the_end(writer: OnnxModel) -> None:
     assert "given on 8 times" in session.error
 
 
+def test_a_text_of_which_no_token_can_be_drawn_in_two_browsers_ends(writer: OnnxModel) -> None:
+    session = begin(writer)
+    key = str(session.pk)
+    assert recovery.give(key, 1, 1, Category.REFUSED, "no numbers")
+    assert recovery.give(key, 1, 2, Category.BROWSER_CRASH, "no numbers")
+    endings.note_resumed(key, 1, 3, 0.1)
+    assert recovery.give(key, 1, 3, Category.REFUSED, "no numbers"), "it went on in between"
+    assert recovery.give(key, 1, 4, Category.REFUSED, "other words")
+    assert recovery.give(key, 1, 5, Category.BROWSER_CRASH, "no numbers"), "who dies says nothing"
+    session.refresh_from_db()
+    assert session.ending == ""
+    first = session.recoveries.get(epoch=4).lost_by
+    last = next(browser for browser in "abc" if browser != first)
+    session.stages.filter(index=1).update(browser=last)
+    assert recovery.give(key, 1, 6, Category.REFUSED, "no numbers")
+    session.refresh_from_db()
+    assert (session.ending, session.error_category) == ("failed", Category.REFUSED)
+    assert session.error == f"no numbers: in {first} and in {last} alike"
+
+
 def test_a_store_that_is_lost_again_and_again_is_no_fault_of_a_text(writer: OnnxModel) -> None:
     session = begin(writer)
     for _ in range(10):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -69,7 +71,8 @@ def plainly(
         return order[0]
     if ask.top_k:
         order = order[: ask.top_k]
-    scaled = np.array([moved[token] - moved[order[0]] for token in order]) / ask.temperature
+    with np.errstate(over="ignore"):
+        scaled = np.array([moved[token] - moved[order[0]] for token in order]) / ask.temperature
     weights = np.exp(scaled).tolist()
     if ask.top_p < 1:
         target, reached, count = ask.top_p * sum(weights), 0.0, 0
@@ -182,6 +185,30 @@ def test_log_probabilities_are_the_model_s_own(row: np.ndarray[Any, Any], ask: S
     assert math.exp(pick.logprob) == pytest.approx(shares[pick.token], rel=1e-9)
     assert len(pick.top) == min(ask.logprobs, len(row))
     assert all(math.exp(told) == pytest.approx(shares[token]) for token, told in pick.top)
+
+
+@pytest.mark.parametrize("size", [30.0, 1e6, 1e30])
+@pytest.mark.parametrize("temperature", [0.0, 5e-324, 1e-300, 1e-39, 2.0])
+def test_every_number_at_its_bound_draws_what_the_definition_gives(
+    size: float, temperature: float
+) -> None:
+    row = np.array([size, size / 2, 0.0, -size, -size / 2, -math.inf], np.float32)
+    bounds: dict[str, Any] = {
+        "top_p": (0.0, 5e-324, 1.0),
+        "min_p": (0.0, 5e-324, 1.0),
+        "frequency_penalty": (-2.0, 2.0),
+        "presence_penalty": (-2.0, 2.0),
+        "repetition_penalty": (0.01, 10.0),
+    }
+    biases: tuple[dict[int, float], ...] = ({}, {1: 100.0, 5: 100.0}, {0: -100.0})
+    for numbers in itertools.product(*bounds.values()):
+        for bias in biases:
+            ask = Sampling(
+                temperature, logit_bias=bias, seed=3, **dict(zip(bounds, numbers, strict=True))
+            )
+            with warnings.catch_warnings(action="error"):
+                pick = draw(TopLogits.of_row(row), ask, 7, (1, 1, 2), (0,))
+            assert pick.token == plainly(row.tolist(), ask, 7, (1, 1, 2), (0,))
 
 
 def test_tokens_come_as_often_as_their_probabilities_say() -> None:

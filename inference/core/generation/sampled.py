@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+NO_NUMBERS: Final = "expected logits that are numbers, got NaN, infinity or none at all"
+
+
+class Undrawable(ValueError):
+    """No token can be drawn from logits: a page computed them wrongly, or the model gives such everywhere."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,10 @@ class TopLogits:
         """The `count` largest of a whole vocabulary's logits, float32[vocabulary]; 0: all of them.
 
         Raises:
-            ValueError: one is not a number, or infinite upwards, or none is finite.
+            Undrawable: one is not a number, or infinite upwards, or none is finite.
         """
         if np.isnan(row).any() or not row.size or not np.isfinite(row.max()):
-            raise ValueError("expected logits that are numbers, got NaN, infinity or none at all")
+            raise Undrawable(NO_NUMBERS)
         count = min(count, row.size) or row.size
         keys = _keys(row)
         if count < row.size:

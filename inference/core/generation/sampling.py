@@ -27,10 +27,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.core.generation.sampled import Pick, Sampling, TopLogits
+from inference.core.generation.sampled import NO_NUMBERS, Pick, Sampling, TopLogits, Undrawable
 
 _SEEDS = 2**64
-_NO_NUMBERS: Final = "expected logits that are numbers, got NaN, infinity or none at all"
 _NONE: Final[NDArray[np.int64]] = np.empty(0, np.int64)
 
 
@@ -53,8 +52,8 @@ def draw(
         suppressed: int64[n], tokens that may not come, each once.
 
     Raises:
-        ValueError: fewer logits are known than an exact draw needs, the largest is no finite number, a
-            bias is of no token, or no token that may come has a finite logit.
+        Undrawable: the largest is no finite number, or no token that may come has a finite logit.
+        ValueError: fewer logits are known than an exact draw needs, or a bias is of no token.
     """
     needed = 0 if allowed is not None else sampling.needs(len(suppressed))
     if needed == 1 and len(top.ids) == 1 and not sampling.logprobs:
@@ -84,14 +83,14 @@ def _check(top: TopLogits, needed: int) -> None:
             f"expected {needed or 'all'} of the largest logits for this sampling, got {len(top.ids)}"
         )
     if not len(top.ids) or not math.isfinite(top.logits[0]) or math.isnan(top.logits.min()):
-        raise ValueError(_NO_NUMBERS)
+        raise Undrawable(NO_NUMBERS)
 
 
 def _only(top: TopLogits) -> Pick:
     """The largest, where no other is known or needed: most texts ask for no more."""
     logit = float(top.logits[0])
     if not math.isfinite(logit):
-        raise ValueError(_NO_NUMBERS)
+        raise Undrawable(NO_NUMBERS)
     return Pick(int(top.ids[0]), logit - top.log_sum)
 
 
@@ -125,7 +124,7 @@ def _within(
     if allowed is not None:
         kept &= allowed[top.ids]
     if not kept.any() or not np.isfinite(top.logits[kept][0]):
-        raise ValueError("no token that may come here has a finite logit")
+        raise Undrawable("no token that may come here has a finite logit")
     return TopLogits(top.ids[kept], top.logits[kept], top.log_sum, complete=False)
 
 
@@ -134,7 +133,10 @@ def _kept(logits: NDArray[np.float32], sampling: Sampling) -> NDArray[np.float64
     if sampling.top_k:
         logits = logits[: sampling.top_k]
     wide = logits.astype(np.float64)
-    weights: NDArray[np.float64] = np.exp((wide - wide[0]) / sampling.temperature)
+    with np.errstate(
+        over="ignore"
+    ):  # by a temperature near 0: what is not the largest has no weight
+        weights: NDArray[np.float64] = np.exp((wide - wide[0]) / sampling.temperature)
     if sampling.top_p < 1.0:
         reached = np.cumsum(weights)
         weights = weights[: 1 + int(np.searchsorted(reached, sampling.top_p * reached[-1]))]

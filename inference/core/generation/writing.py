@@ -81,6 +81,7 @@ class Writer:
 
         Raises:
             Unfollowable: the text's form allows only what is suppressed, or as `Guide.take`.
+            Undrawable: as `sampling.draw`.
             ValueError: as `sampling.draw` and `Guide.take`, or it is another token's turn.
         """
         if self._last is not None and index == self._last.index:

@@ -11,6 +11,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from inference.sandbox import frames
@@ -60,8 +61,9 @@ def serve(sock: socket.socket) -> None:
         return
     made: list[Job] = []
     begun = _say(sock, lambda **given: made.append(job(**given)), first)
+    held_mb = _held_mb()
     while begun and (asked := frames.receive(sock)) is not None:
-        _say(sock, made[0], asked)
+        _say(sock, made[0], asked, held_mb)
 
 
 def _found(name: str) -> Job:
@@ -69,14 +71,24 @@ def _found(name: str) -> Job:
     return getattr(importlib.import_module(_HERE + module), attribute)
 
 
-def _say(sock: socket.socket, job: Job, asked: frames.Answer) -> bool:
-    """Answer one question; whether there was an answer."""
+def _held_mb() -> float:
+    """What this process has in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _say(sock: socket.socket, job: Job, asked: frames.Answer, held_mb: float | None = None) -> bool:
+    """Answer one question; whether there was an answer.
+
+    `held_mb`: what it had in memory before the first one, beside which its growth is told.
+    """
     given = dict(asked.document["given"])
     if asked.arrays:
         given["arrays"] = asked.arrays
     try:
         answer = job(**given) or frames.Answer(None)
-        frames.send(sock, {"answer": answer.document}, answer.arrays)
+        grown_mb = 0.0 if held_mb is None else _held_mb() - held_mb
+        frames.send(sock, {"answer": answer.document, "grown_mb": grown_mb}, answer.arrays)
     except MemoryError:
         os._exit(frames.OUT_OF_MEMORY)  # there may be too little of it to say so
     except (ValueError, frames.BadFrame) as error:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
 from inference.sandbox.frames import Answer
+
+_MOST_SAID: Final = 300  # characters
+_PLAINLY: Final = {"NoExtensionBias": "no text can have it (NoExtensionBias)"}
 
 
 class Grammars:
@@ -45,7 +49,7 @@ class Guide:
             ValueError: it may not come, or following the grammar takes too much.
         """
         if token is not None and not self._matcher.consume_token(token):
-            raise ValueError(self._matcher.get_error() or f"token {token} may not come")
+            raise ValueError(_said(self._matcher) or f"token {token} may not come")
         if self._matcher.is_stopped() and not self._matcher.is_error():
             return Answer(True)
         return Answer(False, {"allowed": _allowed(self._matcher)[: self._vocabulary]})
@@ -59,15 +63,21 @@ def _tokenizer(path: str, vocabulary: int, stop_tokens: Sequence[int]) -> LLToke
 def _matcher(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
     matcher = LLMatcher(tokenizer, grammar, log_level=0)
     if matcher.is_error():
-        raise ValueError(matcher.get_error())
+        raise ValueError(_said(matcher))
     return matcher
 
 
 def _allowed(matcher: LLMatcher) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
     if matcher.is_error():
-        raise ValueError(matcher.get_error())
+        raise ValueError(_said(matcher))
     allowed = np.unpackbits(mask, bitorder="little").astype(bool)
     if not allowed.any():
         raise ValueError("no token of the model can follow")
     return allowed
+
+
+def _said(matcher: LLMatcher) -> str:
+    """Its error in one line: what comes below is llguidance's own state."""
+    line = str(matcher.get_error() or "").partition("\n")[0][:_MOST_SAID].strip()
+    return _PLAINLY.get(line, line)

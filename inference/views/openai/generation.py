@@ -169,7 +169,12 @@ class _Telling:
             category = Category.of(event.category) if event.category else Category.INTERNAL
             if event.ending is Ending.CANCELLED:
                 category = Category.CANCELLED
-            raise GenerationFailed(event.error or "the generation was cancelled", category)
+            writing = self._question.writing
+            of_form = category is Category.INVALID_INPUT and writing.grammar
+            raise GenerationFailed(
+                event.error or "the generation was cancelled", category,
+                param=writing.grammar_field if of_form else None,
+            )  # fmt: skip
         self._ended[index] = event
         piece = self._called(index, self._texts[index].end(), last=True)
         found = self._calls[index]

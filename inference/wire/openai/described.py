@@ -61,9 +61,8 @@ def schema_of(kind: Kind) -> JsonObject:
     match kind:
         case Text():
             return {"type": "string", "minLength": 1}
-        case Number(least, most, above):
-            bounds: JsonObject = {"type": "number", "minimum": least, "maximum": most}
-            return {**bounds, "exclusiveMinimum": True} if above else bounds
+        case Number(least, most):
+            return {"type": "number", "minimum": least, "maximum": most}
         case Count(least, most):
             return {"type": "integer", "minimum": least, "maximum": most}
         case Flag():

@@ -168,7 +168,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "repetition_penalty",
-        Number(0, 10, above=True),
+        Number(0.01, 10),
         "divides positive logits of tokens in prompt or answer, multiplies negative ones",
         _TEXT,
         default=1.0,

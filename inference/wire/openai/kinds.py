@@ -17,6 +17,13 @@ MOST_BIAS = 100
 MOST_STOPS = 4
 MOST_STOP_CHARACTERS = 1000
 MOST_TOKEN = 2**31 - 1
+# What a chat template knows from the request's other fields, from the model, and of the answer.
+_NO_WORDS = frozenset(
+    (
+        *("messages", "tools", "add_generation_prompt"),
+        *(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")),
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +40,13 @@ class Text(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class Number(Kind):
-    """A number between two bounds, both included unless `above`."""
+    """A number between two bounds, both included."""
 
     least: float
     most: float
-    above: bool = False  # the lower bound itself is none
 
     @property
     def expected(self) -> str:
-        if self.above:
-            return f"a number above {self.least:g} and at most {self.most:g}"
         return f"a number from {self.least:g} to {self.most:g}"
 
     def read(self, name: str, value: object) -> float:
@@ -50,7 +54,6 @@ class Number(Kind):
             isinstance(value, bool)
             or not isinstance(value, (int, float))
             or not self.least <= value <= self.most
-            or (self.above and value == self.least)
         ):
             raise self.refusal(name, value)
         return float(value)
@@ -121,6 +124,8 @@ class Biases(Kind):
             digits = token.isascii() and token.isdigit() and len(token) < 10
             if not digits or not number or not -MOST_BIAS <= bias <= MOST_BIAS:
                 raise self.refusal(name, {token: bias})
+            if int(token) in found:
+                raise InvalidRequest(f"{name}: expected each token once, got {int(token)} twice")
             found[int(token)] = float(bias)
         return found
 
@@ -147,11 +152,16 @@ class StreamOptions(Kind):
 class Words(Kind):
     """What a chat template is told beside the messages, such as {"enable_thinking": false}."""
 
-    expected: ClassVar[str] = "an object"
+    expected: ClassVar[str] = (
+        "an object without `messages`, `tools`, `add_generation_prompt`, or a special token such as "
+        "`bos_token`"
+    )
 
     def read(self, name: str, value: object) -> JsonObject:
         if not isinstance(value, dict):
             raise self.refusal(name, value)
+        if own := sorted(value.keys() & _NO_WORDS):
+            raise self.refusal(name, {own[0]: value[own[0]]})
         return value
 
 

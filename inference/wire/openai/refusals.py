@@ -43,11 +43,11 @@ class NotServed(Refused):
 
 
 class GenerationFailed(WebpoolError):
-    """A generation ended without its text, or in the middle of it."""
+    """A generation ended without its text, or in the middle of it; `param` is a field that is to blame."""
 
-    def __init__(self, message: str, category: Category) -> None:
+    def __init__(self, message: str, category: Category, *, param: str | None = None) -> None:
         super().__init__(message)
-        self.category, self.status = category, category.status
+        self.category, self.status, self.param = category, category.status, param
 
 
 def error_document(error: WebpoolError, message: str) -> JsonObject:

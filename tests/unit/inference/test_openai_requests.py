@@ -70,7 +70,13 @@ BAD: dict[type[Kind], list[Any]] = {
     Tokens: [7, ["a"], [-1], [True], [2**31]],
     Biases: [[], {"a": 1}, {"-1": 1}, {"1": 101}, {"1": True}, {"1": None}],
     StreamOptions: [True, {"include_usage": 1}, {"x": True}, {"include_obfuscation": True}],
-    Words: ["x", []],
+    Words: [
+        "x",
+        [],
+        {"messages": []},
+        {"a": 1, "add_generation_prompt": False},
+        {"bos_token": "<s>"},
+    ],
     Language: ["english", "E", "", 7],
     Form: [
         "json",
@@ -285,6 +291,20 @@ def test_tools_and_their_calls_are_read() -> None:
 )
 def test_tools_that_cannot_be_are_refused(fields: Any, param: str) -> None:
     assert refusal(Endpoint.CHAT, **fields).param == param
+
+
+def test_a_token_has_one_bias() -> None:
+    error = refusal(Endpoint.COMPLETIONS, logit_bias={"05": 100, "5": -100})
+    assert (error.param, str(error)) == (
+        "logit_bias", "logit_bias: expected each token once, got 5 twice",
+    )  # fmt: skip
+    assert read_completion({**LEAST[Endpoint.COMPLETIONS], "logit_bias": {"05": 100, "6": 1}})
+
+
+@pytest.mark.parametrize("penalty", [0, 1e-300, 1e-39, 0.009])
+def test_a_penalty_that_makes_logits_infinite_is_refused(penalty: float) -> None:
+    for endpoint in (Endpoint.CHAT, Endpoint.COMPLETIONS):
+        assert refusal(endpoint, repetition_penalty=penalty).param == "repetition_penalty"
 
 
 def test_a_form_is_read_as_a_grammar() -> None:

@@ -140,11 +140,23 @@ def test_a_form_that_does_not_take_what_was_written_is_not_tried_elsewhere(path:
         ({"type": "colour"}, "colour"),
         ({"$ref": "https://example.org/schema"}, "retriev"),
         ({"type": "integer", "minimum": 3, "maximum": 2}, "inimum"),
+        ({"$ref": "#"}, r"^no text can have it \(NoExtensionBias\)$"),
     ],
 )
 def test_a_form_that_cannot_be_followed_is_refused(path: Path, schema: Any, why: str) -> None:
     with pytest.raises(sandbox.Refused, match=why):
         SandboxedGuide(path, DECODER, json_grammar(schema))
+
+
+@pytest.mark.parametrize("pattern", ["^a{1000000000}$", f"^{'(' * 6}a{'{100})' * 6}$"])
+def test_a_pattern_that_takes_too_much_is_told_in_one_line(path: Path, pattern: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "pattern": pattern}},
+        "required": ["a"],
+    }
+    with pytest.raises(Unfollowable, match=r"^the form that was asked for: lexer error: .{1,300}$"):
+        written(writer(path, schema), np.random.default_rng(0))
 
 
 def test_a_form_of_any_length_is_not_kept() -> None:

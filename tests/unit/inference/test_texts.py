@@ -212,3 +212,20 @@ def test_a_child_that_ended_between_two_questions_is_nobody_s_refusal(tmp_path: 
     gone.wait(60)
     assert wait_for(lambda: texts._job._session is None or texts._job._session.ended())
     assert texts.encode("a tail", special=False) == before
+
+
+def test_a_child_that_has_grown_is_ended_after_its_answer(tmp_path: Path, settings: Any) -> None:
+    path = tmp_path / "tokenizer.json"
+    byte_level().save(str(path))
+    settings.WEBPOOL_SANDBOX_MEMORY_MB = 600
+    texts, others = Texts(path), psutil.Process(helper().pid)
+    before = set(others.children())
+    few = texts.encode("a tail", special=False)
+    (mine,) = set(others.children()) - before
+    assert texts.encode("a tail", special=False) == few
+    assert set(others.children()) - before == {mine}, "it is kept for the next text"
+    long = texts.encode("a tail of tails " * 120_000, special=False)
+    psutil.wait_procs([mine], 60)
+    assert not mine.is_running(), "it held hundreds of MB"
+    assert texts.encode("a tail of tails " * 120_000, special=False) == long
+    assert texts.encode("a tail", special=False) == few
