@@ -90,7 +90,24 @@ def error_headers(error: WebpoolError) -> dict[str, str]:
 
 
 def as_webpool_error(error: Exception) -> WebpoolError:
-    """Translate whatever went wrong into an error with a status; what nobody foresaw is logged."""
+    """Translate whatever went wrong into an error with a status; what nobody foresaw is logged.
+
+    The error's tracebacks are let go of: their frames hold what the request brought, and the future that
+    told of the error, so that gigabytes would stay until cycles are collected.
+    """
+    try:
+        return _translated(error)
+    finally:
+        _forget_frames(error)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _translated(error: Exception) -> WebpoolError:
     if isinstance(error, WebpoolError):
         return error
     if isinstance(
