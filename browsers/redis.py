@@ -168,7 +168,7 @@ def _reply(connection: _Connection) -> Any:
     try:
         return connection.read_response()
     except redis.exceptions.ResponseError as refused:
-        return refused
+        return refused.with_traceback(None)  # its frames would hold it, and what is being done
 
 
 def _known(reply: Any, command: Command) -> Any:

@@ -14,6 +14,7 @@ from inference.conversion.refusal import expected, refused
 from inference.documents import Array
 from inference.errors import InvalidRequest
 
+_PIECE = 2**16
 _KINDS = "biufOUST"  # of numpy: dates, complex numbers and records have no counterpart in ONNX
 
 
@@ -45,7 +46,7 @@ def array_of(name: str, value: object, dtype: str, *, json: bool = False) -> Arr
             return exact
     if array.dtype == object and array.size:
         return _converted(name, flattened(name, array.tolist()), dtype, json=json)
-    return _converted(name, Nested(array.ravel().tolist(), array.shape), dtype, json=json)
+    return _in_pieces(name, array, dtype, json=json)
 
 
 def check_texts(name: str, items: Sequence[str | bytes], shape: tuple[int, ...]) -> None:
@@ -72,21 +73,46 @@ def _checked(name: str, value: object) -> Array:
     return array
 
 
+def _in_pieces(name: str, array: Array, dtype: str, *, json: bool) -> Array:
+    """As `_converted`; a Python object per value takes many times what the array does, so few at a time."""
+    flat = array.ravel()
+    made = np.empty(flat.size, object if dtype == "string" else np.dtype(dtype))
+    for at in range(0, flat.size, _PIECE):
+        piece = flat[at : at + _PIECE].tolist()
+        values = _values(piece, dtype, json=json)
+        if values is None:
+            nested = Nested(piece, array.shape)
+            raise _first_wrong(name, nested, dtype, _rule(dtype, json=json), before=at)
+        made[at : at + _PIECE] = values
+    return made.reshape(array.shape)
+
+
 def _converted(name: str, nested: Nested, dtype: str, *, json: bool) -> Array:
+    values = _values(nested.flat, dtype, json=json)
+    if values is not None:
+        return values.reshape(nested.shape)
+    raise _first_wrong(name, nested, dtype, _rule(dtype, json=json))
+
+
+def _values(flat: Sequence[object], dtype: str, *, json: bool) -> Array | None:
+    """None: the type does not hold one of them."""
     if dtype == "string":
-        made = strings.from_python(nested.flat)
-    else:
-        made = numbers.from_python(nested.flat, np.dtype(dtype), json=json)
-    if made is not None:
-        return made.reshape(nested.shape)
-    why = strings.why_not if dtype == "string" else numbers.rule(np.dtype(dtype), json=json)
-    raise _first_wrong(name, nested, dtype, why)
+        return strings.from_python(flat)
+    return numbers.from_python(flat, np.dtype(dtype), json=json)
 
 
-def _first_wrong(name: str, nested: Nested, dtype: str, why: Why) -> InvalidRequest:
+def _rule(dtype: str, *, json: bool) -> Why:
+    return strings.why_not if dtype == "string" else numbers.rule(np.dtype(dtype), json=json)
+
+
+def _first_wrong(
+    name: str, nested: Nested, dtype: str, why: Why, *, before: int = 0
+) -> InvalidRequest:
+    """`before`: how many elements come before the first of `nested`."""
     index, reason = next(
         (index, reason)
         for index, item in enumerate(nested.flat)
         if (reason := why(item)) is not None
     )
-    return refused(name, expected(dtype), nested.flat[index], nested.position(index), reason)
+    where = nested.position(before + index)
+    return refused(name, expected(dtype), nested.flat[index], where, reason)

@@ -44,7 +44,7 @@ def from_array(array: Array, target: DType) -> Array | None:
     """The same array of that type where numpy alone can tell that every value stays what it is, else None."""
     kinds = array.dtype.kind + target.kind
     if array.dtype == target or (kinds in ("ii", "iu", "ui", "uu") and _within(array, target)):
-        return array.astype(target)
+        return array.astype(target, copy=False)
     if kinds in ("if", "uf"):
         most = _whole_up_to(target)
         fits = not array.size or (-most <= int(array.min()) and int(array.max()) <= most)

@@ -16,6 +16,7 @@ from inference.graph.divisions import without_quotient
 from inference.graph.shapes import InvalidInput, bind_dims, check_inputs, check_names
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
+from inference.runs import sizes
 from inference.sandbox import archives
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor, decode_array, encode_array
@@ -41,38 +42,53 @@ def prepare(model: OnnxModel, tensors: Sequence[WireTensor]) -> Prepared:
     Raises:
         InvalidRequest: a wrong name, type or shape, or a division without a quotient; says what was expected
             and what came.
+        TooLarge: it is, or would be with what is to be added; nothing was added.
     """
     ports = specs(model.inputs)
     given = {tensor.name: tensor for tensor in tensors}
     if len(given) != len(tensors):
         raise InvalidRequest("an input was given twice; each name may come once")
-    filled_in: list[str] = []
-    for port in ports:
-        if port.name not in given and (default := _default(port, given)) is not None:
-            given[port.name] = default
-            filled_in.append(f"{port.name}: {port.default}")
-    try:
-        check_inputs(ports, {name: (t.dtype, tuple(t.shape)) for name, t in given.items()})
-        bind_dims(ports, {name: tuple(t.shape) for name, t in given.items()})
-    except InvalidInput as error:
-        raise InvalidRequest(f"model {model.name}: {error}") from error
+    added = sizes.filled_in(ports, _shapes(given))
+    defaults = [port for port in ports if port.name in added]
+    _check(model, ports, given, added)
+    given |= {port.name: _filled(port, added[port.name]) for port in defaults}
+    filled_in = [f"{port.name}: {port.default}" for port in defaults]
     if why := without_quotient(model.summary.get("divisions", ()), _array_in(given)):
         raise InvalidRequest(f"model {model.name} cannot compute these inputs: {why}")
     ordered = [given[port.name] for port in ports if port.name in given]
     return Prepared(ordered, filled_in, frozenset(model.batch.inputs))
 
 
+def _shapes(given: Mapping[str, WireTensor]) -> dict[str, sizes.Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in given.items()}
+
+
+def _check(
+    model: OnnxModel,
+    ports: Sequence[TensorSpec],
+    given: Mapping[str, WireTensor],
+    added: Mapping[str, sizes.Shape],
+) -> None:
+    """Types, shapes and size of what was given and what is to be added to it."""
+    shapes = {**_shapes(given), **added}
+    types = {port.name: port.dtype for port in ports} | {n: t.dtype for n, t in given.items()}
+    try:
+        check_inputs(ports, {name: (types[name], shape) for name, shape in shapes.items()})
+        bind_dims(ports, shapes)
+    except InvalidInput as error:
+        raise InvalidRequest(f"model {model.name}: {error}") from error
+    to_add = sum(sizes.least_bytes(types[name], shape) for name, shape in added.items())
+    sizes.check(to_add + sum(len(tensor.data) for tensor in given.values()))
+
+
 def _array_in(given: Mapping[str, WireTensor]) -> Callable[[str], Array | None]:
     return lambda name: decode_array(given[name]) if name in given else None
 
 
-def _default(port: TensorSpec, given: Mapping[str, WireTensor]) -> WireTensor | None:
-    """The tensor a declared default such as "ones_like:input_ids" stands for."""
-    kind, _, source = (port.default or "").partition(":")
-    if kind not in ("ones_like", "zeros_like") or source not in given:
-        return None
-    make = np.ones if kind == "ones_like" else np.zeros
-    return encode_array(port.name, make(given[source].shape, dtype=port.dtype))
+def _filled(port: TensorSpec, shape: sizes.Shape) -> WireTensor:
+    """The tensor that a declared default stands for."""
+    value = sizes.FILL[(port.default or "").partition(":")[0]]
+    return encode_array(port.name, np.full(shape, value, dtype=port.dtype))
 
 
 def from_python(model: OnnxModel, values: JsonView, *, json: bool = False) -> Prepared:
@@ -82,12 +98,15 @@ def from_python(model: OnnxModel, values: JsonView, *, json: bool = False) -> Pr
 
     Raises:
         InvalidRequest: an unknown name, or a value that is not a tensor of the declared type.
+        TooLarge: arrays that would be too large as tensors; none was made.
     """
     ports = {port.name: port for port in specs(model.inputs)}
     try:
         check_names(list(ports.values()), values)
     except InvalidInput as error:
         raise InvalidRequest(f"model {model.name}: {error}") from error
+    arrays = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
+    sizes.check_shapes(list(ports.values()), arrays)
     filled_in: list[str] = []
     tensors = []
     for name, value in values.items():

@@ -46,6 +46,12 @@ class CallerAuthentication(BaseAuthentication):
         return "Bearer"
 
 
+def _let_go_of_data(request: object) -> None:
+    """It would stay until cycles are collected: request, view and answer know one another."""
+    if isinstance(request, Request):
+        request._data = request._full_data = None  # type: ignore[attr-defined]
+
+
 def caller_of(request: Request) -> auth.Caller:
     """Who sent an authenticated request."""
     caller: object = request.auth
@@ -129,6 +135,7 @@ class Door:  # a comment, not a docstring: views inherit those into the publishe
         finally:
             caller: auth.Caller | None = getattr(request, "webpool_caller", None)
             shares.charge(caller.name if caller else "", time.thread_time() - began)
+            _let_go_of_data(getattr(self, "request", None))
 
     def check_permissions(self, request: Request) -> None:
         """Refuse a caller who lacks what the rule asks for; `OWNER` is left to who knows the owner."""

@@ -33,7 +33,7 @@ from inference.errors import (
 from inference.runs import serving
 from inference.store.full_disk import is_full
 from inference.store.paths import sayable
-from inference.wire import apart
+from inference.wire import apart, room
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
@@ -90,7 +90,24 @@ def error_headers(error: WebpoolError) -> dict[str, str]:
 
 
 def as_webpool_error(error: Exception) -> WebpoolError:
-    """Translate whatever went wrong into an error with a status; what nobody foresaw is logged."""
+    """Translate whatever went wrong into an error with a status; what nobody foresaw is logged.
+
+    The error's tracebacks are let go of: their frames hold what the request brought, and the future that
+    told of the error, so that gigabytes would stay until cycles are collected.
+    """
+    try:
+        return _translated(error)
+    finally:
+        _forget_frames(error)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _translated(error: Exception) -> WebpoolError:
     if isinstance(error, WebpoolError):
         return error
     if isinstance(
@@ -157,13 +174,16 @@ def check_declared_length(request: HttpRequest, limit: str = REQUEST_LIMIT) -> N
 
 
 async def read_body(request: HttpRequest, receive: Receive) -> bytearray:
-    """The whole body, at most settings.WEBPOOL_MAX_REQUEST_MB.
+    """The whole body, at most settings.WEBPOOL_MAX_REQUEST_MB, once there is room for it.
 
     Raises:
         TooLarge: it is, or grows, larger; the rest is not read.
+        Busy: there is no room (`wire.room`).
         ClientGone: the connection closed in the middle of it.
     """
     check_declared_length(request)
+    expected = int(request.headers.get("Content-Length", room.SMALL))
+    await room.held().grow(expected)
     body = bytearray()
     while True:
         message = await receive()
@@ -172,7 +192,11 @@ async def read_body(request: HttpRequest, receive: Receive) -> bytearray:
         body += message.get("body", b"")
         if len(body) > limit_bytes():
             raise too_large("more")
+        if len(body) > expected:  # its length was not said
+            expected = limit_bytes()
+            await room.held().grow(expected)
         if not message.get("more_body", False):
+            room.held().shrink(expected - len(body))
             return body
 
 
@@ -212,10 +236,28 @@ def inflate(body: bytes | bytearray, encoding: str, *, most: int) -> bytes | byt
 
 
 async def inflated(body: bytearray, encoding: str, *, most: int) -> bytes | bytearray:
-    """As `inflate`, in a serving thread where there is something to undo."""
+    """As `inflate`, in a serving thread where there is something to undo; what is large once there is room.
+
+    Raises:
+        As that; Busy: there is none (`wire.room`).
+    """
     if not encoding:
         return body
-    return await serving.in_thread(inflate, body, encoding, most=most)
+    small = await serving.in_thread(_inflated_small, body, encoding, min(room.SMALL, most))
+    if small is not None:
+        return small
+    await room.held().grow(most)
+    content = await serving.in_thread(inflate, body, encoding, most=most)
+    room.held().shrink(most - len(content))
+    return content
+
+
+def _inflated_small(body: bytes | bytearray, encoding: str, most: int) -> bytes | bytearray | None:
+    """None: it has more."""
+    try:
+        return inflate(body, encoding, most=most)
+    except TooLarge:
+        return None
 
 
 async def document(owner: str, body: bytearray, encoding: str = "") -> Any:

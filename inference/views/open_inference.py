@@ -8,6 +8,7 @@ waits for its answer on the event loop, and passes one more to be collected and 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import re
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from inference.runs.options import Door, parse_options
 from inference.telemetry.model_statistics import statistics
 from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
+from inference.wire import room
 from inference.wire.apart import desk
 from inference.wire.oip import apart
 from inference.wire.oip.apart import Reply
@@ -50,7 +52,8 @@ async def open_inference(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI application."""
     request = ASGIRequest(dict(scope), io.BytesIO())
     try:
-        answer = await _answer(request, receive)
+        with room.of_request():
+            answer = await _answer(request, receive)
     except ClientGone:
         return
     except Exception as error:
@@ -71,9 +74,9 @@ async def _answer(request: HttpRequest, receive: Receive) -> Answer:
         return await _health(request, match["health"])
     caller = await callers.identify(request, writes=infers)
     if infers:
-        body = await http.read_body(request, receive)
+        sent = [await http.read_body(request, receive)]
         return await callers.until_gone(
-            _infer(request, caller, match["model"], match["version"], body), receive
+            _infer(request, caller, match["model"], match["version"], sent), receive
         )
     if lists:
         body = await http.read_body(request, receive)
@@ -96,24 +99,24 @@ async def _answer(request: HttpRequest, receive: Receive) -> Answer:
 
 
 async def _infer(
-    request: HttpRequest, caller: auth.Caller, name: str, version: str | None, body: bytearray
+    request: HttpRequest, caller: auth.Caller, name: str, version: str | None, body: list[bytearray]
 ) -> Answer:
+    """`body`: the one, which is taken out: once its run is stored, nothing of it waits for the answer."""
     header_length = request.headers.get(HEADER_LENGTH)
     encoding = request.headers.get("Content-Encoding", "")
     wanted: list[InferRequest] = []
 
     most = most_bytes() if header_length is None else http.limit_bytes()
-    content = await http.inflated(body, encoding, most=most)
-    if apart.is_large(content, header_length):
-        read = desk().submit(caller.name, lambda child: apart.decode(child, content, header_length))
-        wanted.append(await asyncio.wrap_future(read))
+    sent = [await http.inflated(body.pop(), encoding, most=most)]
+    stored = room.held().ending()
+    if apart.is_large(sent[0], header_length):
+        wanted.append(await _decoded(caller.name, sent, header_length))
 
     def create() -> Run:
         model = _of_version(registry.current_model(name), version)
-        decoded = wanted[0] if wanted else decode_request(content, header_length)
+        decoded = wanted[0] if wanted else decode_request(sent[0], header_length)
         _check_outputs(model, decoded)
-        wanted[:] = [decoded]
-        return creation.create_run(
+        run = creation.create_run(
             creation.RunRequest(
                 model=name,
                 inputs=decoded.inputs,
@@ -122,6 +125,10 @@ async def _infer(
             ),
             taken=True,
         )
+        wanted[:] = [dataclasses.replace(decoded, inputs=())]
+        sent.clear()
+        stored()
+        return run
 
     accepted = request.headers.get("Accept-Encoding", "")
 
@@ -136,6 +143,15 @@ async def _infer(
         caller.name, lambda child: _answer_of(ended.encoded_by(child), accepted)
     )
     return await asyncio.wrap_future(written)
+
+
+async def _decoded(
+    owner: str, sent: list[bytes | bytearray], header_length: str | None
+) -> InferRequest:
+    """In a process of its own; no future is kept, which would hold what it told."""
+    return await asyncio.wrap_future(
+        desk().submit(owner, lambda child: apart.decode(child, sent[0], header_length))
+    )
 
 
 def _check_outputs(model: OnnxModel, request: InferRequest) -> None:

@@ -113,6 +113,7 @@ class Desk:
                 self._served.remove(owner)
                 self._free.append(child)
             tell()
+            del work, tell  # a body and what was made of it, until there is more to do
 
     def _next(self) -> tuple[str, _Work, Child]:
         with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,20 @@ def test_a_script_that_the_server_does_not_know_is_sent_whole() -> None:
     for _ in range(2):
         client().script_flush()
         assert ask(("SET", "a", 1), told, ("GET", "a")) == [b"OK", [b"key", b"7"], b"1"]
+
+
+def test_its_refusal_is_not_kept_with_all_that_asked() -> None:
+    """Its traceback would know the frames, which know it, until cycles are collected."""
+    told = script("return {KEYS[1], ARGV[1]}", ["key"], [8])
+    client().script_flush()
+    gc.collect()
+    gc.disable()
+    try:
+        ask(told)
+        kept = [one for one in gc.get_objects() if isinstance(one, redis.exceptions.ResponseError)]
+    finally:
+        gc.enable()
+    assert not kept
 
 
 def test_work_meanwhile_may_ask_too() -> None:

@@ -82,6 +82,7 @@ class Door:
         async def send(message: Any) -> None:
             got.append(message)
 
+        headers = (*headers, (b"content-length", b"%d" % len(body)))
         here = {"path": path, "raw_path": quote(path).encode(), "method": method}
         scope = {**self.scope, **here, "headers": [*self.scope["headers"], *headers]}
         await self.application(scope, receive, send)

@@ -19,6 +19,7 @@ from inference.views import callers, http
 from inference.views.http import Answer, ClientGone, Receive, Scope, Send
 from inference.views.openai import asking, embeddings, generation, models, transcriptions
 from inference.views.openai.asking import Question
+from inference.wire import room
 from inference.wire.openai.fields import Endpoint
 from inference.wire.openai.refusals import NotServed, error_document
 
@@ -39,7 +40,8 @@ async def openai(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI application."""
     request = ASGIRequest(dict(scope), io.BytesIO())
     try:
-        answer = await _answer(request, receive, send)
+        with room.of_request():
+            answer = await _answer(request, receive, send)
     except ClientGone:
         return
     except Exception as error:

@@ -1,0 +1,63 @@
+"""How large a run's inputs are, told by types and shapes before any is widened or filled in.
+
+A hundred kilobytes of a packed file may say eight hundred megabytes of the port's type, and what is filled in
+is as large as what it is like.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from django.conf import settings
+
+from browsers.core.protocol import DTYPES
+from inference.errors import TooLarge
+from inference.graph.spec import TensorSpec
+
+Shape = tuple[int, ...]
+FILL: Final = {"ones_like": 1, "zeros_like": 0}
+_STRING_BYTES: Final = 4  # before the text of each
+
+
+def filled_in(ports: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The inputs that a declared default such as "ones_like:input_ids" adds to those of `shapes`."""
+    known = dict(shapes)
+    for port in ports:
+        kind, _, source = (port.default or "").partition(":")
+        if port.name not in known and kind in FILL and source in known:
+            known[port.name] = known[source]
+    return {name: shape for name, shape in known.items() if name not in shapes}
+
+
+def check_shapes(ports: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> None:
+    """Refuse arrays of these shapes that would be too large once they are tensors of the ports' types.
+
+    Raises:
+        TooLarge.
+    """
+    types = {port.name: port.dtype for port in ports}
+    made = {**shapes, **filled_in(ports, shapes)}
+    check(sum(least_bytes(types[name], shape) for name, shape in made.items()))
+
+
+def check(total: int) -> None:
+    """Refuse inputs of so many bytes in all if those are too many.
+
+    Raises:
+        TooLarge.
+    """
+    if total > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        raise TooLarge(
+            f"the inputs are {total / 2**20:.0f} MB, the limit is {settings.WEBPOOL_MAX_REQUEST_MB} "
+            "MB (WEBPOOL_MAX_REQUEST_MB)"
+        )
+
+
+def least_bytes(dtype: str, shape: Shape) -> int:
+    """Of a tensor, without the texts of strings; what no browser takes counts nothing, and is refused."""
+    if dtype == "string":
+        return _STRING_BYTES * math.prod(shape)
+    return np.dtype(dtype).itemsize * math.prod(shape) if dtype in DTYPES else 0

@@ -1,0 +1,67 @@
+"""Large bodies through a door at once: no more are held than there is room for, packed or not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from inference.models import OnnxModel
+from inference.wire import room
+from inference.wire.oip.datatypes import HEADER_LENGTH
+from tests.support.asgi import ask, ask_at_once
+
+LIMIT = 8  # MB
+LARGE = 6 * 2**20
+MANY = 12
+
+
+def request(*shape: int) -> tuple[bytes, dict[str, str]]:
+    tensor = {"name": "x", "datatype": "FP32", "shape": shape}
+    head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": LARGE}}]}).encode()
+    return head + bytes(LARGE), {HEADER_LENGTH: str(len(head))}
+
+
+WRONG = request(1, LARGE // 4)
+
+
+@pytest.fixture
+def path(asked_model: OnnxModel, settings: Any) -> str:
+    settings.WEBPOOL_MAX_REQUEST_MB = LIMIT
+    path = f"/v2/models/{asked_model.name}/infer"
+    ask("POST", path, b"{}")  # what is loaded once
+    return path
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_many_of_one_caller_take_turns(path: str, packed: bool) -> None:
+    body, headers = WRONG
+    if packed:
+        body, headers = gzip.compress(body, 1), {**headers, "content-encoding": "gzip"}
+    tracemalloc.start()
+    try:
+        answers = ask_at_once(MANY, path, body, headers)
+        assert tracemalloc.get_traced_memory()[1] < room.OF_ONE * LIMIT * 2**20 * 1.5
+    finally:
+        tracemalloc.stop()
+    assert {answered.status for answered in answers} == {400}, answers[0].body
+
+
+def test_more_than_may_wait_are_told_to_come_back(path: str) -> None:
+    answers = ask_at_once(40, path, *WRONG)
+    assert {answered.status for answered in answers} == {400, 429}
+    refused = [answered for answered in answers if answered.status == 429]
+    assert all(int(answered.headers["retry-after"]) > 0 for answered in refused)
+    assert "WEBPOOL_MAX_REQUEST_MB" in refused[0].json()["error"]
+
+
+def test_a_run_that_is_waited_for_holds_none(path: str, settings: Any) -> None:
+    settings.WEBPOOL_RUN_DEADLINE_S = 3
+    began = time.monotonic()
+    answers = ask_at_once(8, path, *request(LARGE // 16, 4))
+    assert {answered.status for answered in answers} == {504}
+    assert time.monotonic() - began < 10, "two at a time would have taken four times three seconds"
