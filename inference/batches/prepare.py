@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from django.conf import settings
-
 from inference.batches import storage
 from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import read_items
-from inference.errors import InvalidRequest, TooLarge
+from inference.errors import InvalidRequest
 from inference.models.batches import Batch, BatchJob
 from inference.sandbox import archives
 
-_MOST_ITEMS = 1_000_000  # a megabyte that is unpacked may hold hundreds of millions
 _MOST_SHOWN = 20  # wrong items that a refusal lists
 _MOST_BATCH_BYTES = 64 * 2**20  # a larger item is a batch of its own
 
@@ -57,21 +54,11 @@ def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
     reader = ItemReader(job.model, lists=job.source_format != "npz")
     wrong: list[str] = []
     wrong_count = 0
-    for number, raw in enumerate(read_items(source, job.source_format, reader.types)):
-        if number == _MOST_ITEMS:
-            raise TooLarge(
-                f"{Path(job.source_name).name} holds more than {_MOST_ITEMS:,} items: send them as "
-                "several jobs"
-            )
+    for raw in read_items(source, job.source_format, reader.types, reader.like):
         try:
             if raw.values is None:
                 raise InvalidRequest(raw.error)
             item = reader.read(raw.values)
-            if item.nbytes > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-                raise TooLarge(
-                    f"the item has {item.nbytes / 2**20:.0f} MB, the limit is "
-                    f"{settings.WEBPOOL_MAX_REQUEST_MB} MB (WEBPOOL_MAX_REQUEST_MB)"
-                )
         except InvalidRequest as error:
             wrong_count += 1
             if len(wrong) < _MOST_SHOWN:

@@ -17,7 +17,6 @@ from inference.core.placement import BrowserView
 from inference.core.split import shares
 from inference.errors import (
     InvalidRequest,
-    TooLarge,
     Unavailable,
 )
 from inference.ledger import deadlines, endings
@@ -76,11 +75,6 @@ def _create_run(request: RunRequest, deadline_at: datetime, taken: bool) -> Run:
     request, prediction = resolve(request, model, pool, rows=_rows(prepared))
     plan, plan_steps = plan_for(request, model, pool, rows=_rows(prepared))
     total = sum(len(tensor.data) for tensor in prepared.tensors)
-    if total > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-        raise TooLarge(
-            f"the inputs are {total / 2**20:.0f} MB, the limit is {settings.WEBPOOL_MAX_REQUEST_MB} "
-            "MB (WEBPOOL_MAX_REQUEST_MB)"
-        )
     now = clock.now()
     run = Run(
         model=model,

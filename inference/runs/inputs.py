@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from django.conf import settings
 
 from inference.conversion.exact import array_of
 from inference.documents import Array, JsonObject, JsonView
-from inference.errors import InvalidRequest
+from inference.errors import InvalidRequest, TooLarge
 from inference.graph.divisions import without_quotient
 from inference.graph.shapes import InvalidInput, bind_dims, check_inputs, check_names
 from inference.graph.spec import TensorSpec
 from inference.models import OnnxModel
 from inference.sandbox import archives
+from inference.sandbox.port_sizes import Count, filled_bytes, sent_bytes
 from inference.store.ports import specs
 from inference.store.tensors import WireTensor, decode_array, encode_array
 
@@ -41,11 +44,14 @@ def prepare(model: OnnxModel, tensors: Sequence[WireTensor]) -> Prepared:
     Raises:
         InvalidRequest: a wrong name, type or shape, or a division without a quotient; says what was expected
             and what came.
+        TooLarge: more than a request may hold, with what would be filled in; nothing was made.
     """
     ports = specs(model.inputs)
     given = {tensor.name: tensor for tensor in tensors}
     if len(given) != len(tensors):
         raise InvalidRequest("an input was given twice; each name may come once")
+    counts = {name: Count(math.prod(t.shape)) for name, t in given.items()}
+    _check_size(ports, counts, sum(len(tensor.data) for tensor in tensors))
     filled_in: list[str] = []
     for port in ports:
         if port.name not in given and (default := _default(port, given)) is not None:
@@ -62,17 +68,32 @@ def prepare(model: OnnxModel, tensors: Sequence[WireTensor]) -> Prepared:
     return Prepared(ordered, filled_in, frozenset(model.batch.inputs))
 
 
+def _check_size(ports: Sequence[TensorSpec], given: Mapping[str, Count], sent: int) -> None:
+    """Refuse more than a request may hold, counted before it is made.
+
+    Raises:
+        TooLarge.
+    """
+    types = {port.name: port.dtype for port in ports}
+    like = {port.name: port.like for port in ports if port.like}
+    size = sent + filled_bytes(given, types, like)
+    if size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        raise TooLarge(
+            f"the inputs are {size / 2**20:.0f} MB, the limit is {settings.WEBPOOL_MAX_REQUEST_MB} "
+            "MB (WEBPOOL_MAX_REQUEST_MB)"
+        )
+
+
 def _array_in(given: Mapping[str, WireTensor]) -> Callable[[str], Array | None]:
     return lambda name: decode_array(given[name]) if name in given else None
 
 
 def _default(port: TensorSpec, given: Mapping[str, WireTensor]) -> WireTensor | None:
     """The tensor a declared default such as "ones_like:input_ids" stands for."""
-    kind, _, source = (port.default or "").partition(":")
-    if kind not in ("ones_like", "zeros_like") or source not in given:
+    if port.like is None or port.like not in given:
         return None
-    make = np.ones if kind == "ones_like" else np.zeros
-    return encode_array(port.name, make(given[source].shape, dtype=port.dtype))
+    make = np.ones if str(port.default).startswith("ones") else np.zeros
+    return encode_array(port.name, make(given[port.like].shape, dtype=port.dtype))
 
 
 def from_python(model: OnnxModel, values: JsonView, *, json: bool = False) -> Prepared:
@@ -82,12 +103,16 @@ def from_python(model: OnnxModel, values: JsonView, *, json: bool = False) -> Pr
 
     Raises:
         InvalidRequest: an unknown name, or a value that is not a tensor of the declared type.
+        TooLarge: arrays that would be more than a request may hold, in the ports' types.
     """
     ports = {port.name: port for port in specs(model.inputs)}
     try:
         check_names(list(ports.values()), values)
     except InvalidInput as error:
         raise InvalidRequest(f"model {model.name}: {error}") from error
+    counts = {name: _count(value) for name, value in values.items() if hasattr(value, "nbytes")}
+    types = {port.name: port.dtype for port in ports.values()}
+    _check_size(list(ports.values()), counts, sent_bytes(counts, types))
     filled_in: list[str] = []
     tensors = []
     for name, value in values.items():
@@ -98,6 +123,11 @@ def from_python(model: OnnxModel, values: JsonView, *, json: bool = False) -> Pr
             filled_in.append(f"{name}: batch dimension added")
         tensors.append(encode_array(name, array))
     return Prepared(tensors, filled_in, frozenset())
+
+
+def _count(array: Array) -> Count:
+    """Numbers are counted as the port has them: what came is there already, and may be wider."""
+    return Count(array.size, array.nbytes if array.dtype.kind in "US" else 0)
 
 
 def from_file(model: OnnxModel, path: Path) -> Prepared:
