@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.conf import settings
+
 from inference.batches import storage
 from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import read_items
@@ -28,7 +30,8 @@ def prepare(job: BatchJob, source: Path, folder: Path) -> list[Batch]:
         InvalidRequest: the file cannot be read, or holds no items.
         TooLarge: it holds more than a job may.
     """
-    grouper = Grouper(most_items=job.batch_size, most_bytes=_MOST_BATCH_BYTES)
+    most = min(_MOST_BATCH_BYTES, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # a batch is a request
+    grouper = Grouper(most_items=job.batch_size, most_bytes=most)
     batches: list[Batch] = []
     filled_in: dict[str, None] = {}
     count = 0

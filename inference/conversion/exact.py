@@ -14,6 +14,7 @@ from inference.conversion.refusal import expected, refused
 from inference.documents import Array
 from inference.errors import InvalidRequest
 
+_AT_ONCE = 2**16
 _KINDS = "biufOUST"  # of numpy: dates, complex numbers and records have no counterpart in ONNX
 
 
@@ -45,7 +46,7 @@ def array_of(name: str, value: object, dtype: str, *, json: bool = False) -> Arr
             return exact
     if array.dtype == object and array.size:
         return _converted(name, flattened(name, array.tolist()), dtype, json=json)
-    return _converted(name, Nested(array.ravel().tolist(), array.shape), dtype, json=json)
+    return _in_pieces(name, array, dtype, json=json)
 
 
 def check_texts(name: str, items: Sequence[str | bytes], shape: tuple[int, ...]) -> None:
@@ -73,14 +74,34 @@ def _checked(name: str, value: object) -> Array:
 
 
 def _converted(name: str, nested: Nested, dtype: str, *, json: bool) -> Array:
+    made = _made(nested.flat, dtype, json=json)
+    if made is None:
+        raise _first_wrong(name, nested, dtype, _why(dtype, json))
+    return made.reshape(nested.shape)
+
+
+def _made(flat: Sequence[object], dtype: str, *, json: bool) -> Array | None:
+    """The values as a flat array; None: one of them is not of the type."""
     if dtype == "string":
-        made = strings.from_python(nested.flat)
-    else:
-        made = numbers.from_python(nested.flat, np.dtype(dtype), json=json)
-    if made is not None:
-        return made.reshape(nested.shape)
-    why = strings.why_not if dtype == "string" else numbers.rule(np.dtype(dtype), json=json)
-    raise _first_wrong(name, nested, dtype, why)
+        return strings.from_python(flat)
+    return numbers.from_python(flat, np.dtype(dtype), json=json)
+
+
+def _why(dtype: str, json: bool) -> Why:
+    return strings.why_not if dtype == "string" else numbers.rule(np.dtype(dtype), json=json)
+
+
+def _in_pieces(name: str, array: Array, dtype: str, *, json: bool) -> Array:
+    """By its values, a few at a time: as Python values all of them take many times the array's bytes."""
+    flat = array.reshape(-1)
+    made = np.empty(flat.shape, object if dtype == "string" else np.dtype(dtype))
+    for start in range(0, flat.size, _AT_ONCE):
+        values = flat[start : start + _AT_ONCE].tolist()
+        piece = _made(values, dtype, json=json)
+        if piece is None:
+            raise _first_wrong(name, Nested(values, array.shape, start), dtype, _why(dtype, json))
+        made[start : start + len(values)] = piece
+    return made.reshape(array.shape)
 
 
 def _first_wrong(name: str, nested: Nested, dtype: str, why: Why) -> InvalidRequest:

@@ -204,6 +204,14 @@ def test_a_file_of_more_items_than_a_job_may_have_is_read_no_further(
     assert set(storage.root().iterdir()) == kept
 
 
+def test_a_batch_is_no_larger_than_a_request_may_be(
+    model: OnnxModel, tmp_path: Path, settings: Any
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 40  # an item has 16 bytes
+    job = new_job(model, tmp_path, count=6, batch_size=6)
+    assert [batch.item_count for batch in job.batches.order_by("index")] == [2, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -112,6 +112,19 @@ def test_nothing_is_widened_or_filled_in_before_it_is_counted(
     assert peak < 2**20
 
 
+def test_an_array_that_is_refused_for_a_value_is_not_made_anew_in_python() -> None:
+    values = np.full((1, 2**22), 2.0**60)
+    values[0, -1] = 1e39
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match=r"got 1e\+39 at \[0, 4194303\]"):
+            reader({**IDS, "dtype": "float32"}).read({"ids": values})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * values.nbytes
+
+
 def test_an_item_of_texts_weighs_its_letters() -> None:
     item = reader(WORDS).read({"words": np.array([["x" * 10_000]])})
     assert item.nbytes > 10_000
