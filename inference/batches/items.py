@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from inference.documents import Array, JsonView
 from inference.errors import InvalidRequest
 from inference.models import OnnxModel
 from inference.runs.inputs import Prepared, from_python, prepare
+from inference.sandbox.port_sizes import Count, tensor_bytes
 from inference.store.ports import specs
 from inference.store.tensors import decode_array
 
@@ -29,6 +31,7 @@ class Item:
         split: names of the inputs whose first axis is the batch; empty where it cannot be split.
         rows: its length there.
         adds_axis: the item came without that axis, and its results go without it.
+        nbytes: about what the tensors take, texts with their letters.
         filled_in: what was added, one sentence each.
     """
 
@@ -36,11 +39,8 @@ class Item:
     split: frozenset[str]
     rows: int
     adds_axis: bool
+    nbytes: int
     filled_in: tuple[str, ...] = ()
-
-    @property
-    def nbytes(self) -> int:
-        return sum(array.nbytes for array in self.tensors.values())
 
     @property
     def key(self) -> object:
@@ -78,6 +78,11 @@ class ItemReader:
         """The ONNX type of each input."""
         return {name: port.dtype for name, port in self._ports.items()}
 
+    @property
+    def like(self) -> dict[str, str]:
+        """Of inputs that may be left out: the one whose shape each gets then."""
+        return {name: port.like for name, port in self._ports.items() if port.like}
+
     def read(self, values: JsonView) -> Item:
         """Arrays or a text as an item."""
         if set(values) == {TEXT} and TEXT not in self._ports:
@@ -113,7 +118,11 @@ class ItemReader:
             raise InvalidRequest(f"expected one row or more in each input, got {shown}")
         rows = sizes.pop() if sizes else 1
         filled_in = (*given.filled_in, *prepared.filled_in)
-        return Item(tensors, split, rows, adds_axis, filled_in)
+        nbytes = sum(
+            tensor_bytes(tensor.dtype, Count(math.prod(tensor.shape), len(tensor.data)))
+            for tensor in prepared.tensors
+        )
+        return Item(tensors, split, rows, adds_axis, nbytes, filled_in)
 
 
 @dataclasses.dataclass

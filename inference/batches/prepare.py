@@ -10,11 +10,10 @@ from django.conf import settings
 from inference.batches import storage
 from inference.batches.items import Group, Grouper, Item, ItemReader
 from inference.batches.readers import read_items
-from inference.errors import InvalidRequest, TooLarge
+from inference.errors import InvalidRequest
 from inference.models.batches import Batch, BatchJob
 from inference.sandbox import archives
 
-_MOST_ITEMS = 1_000_000  # a megabyte that is unpacked may hold hundreds of millions
 _MOST_SHOWN = 20  # wrong items that a refusal lists
 _MOST_BATCH_BYTES = 64 * 2**20  # a larger item is a batch of its own
 
@@ -31,7 +30,8 @@ def prepare(job: BatchJob, source: Path, folder: Path) -> list[Batch]:
         InvalidRequest: the file cannot be read, or holds no items.
         TooLarge: it holds more than a job may.
     """
-    grouper = Grouper(most_items=job.batch_size, most_bytes=_MOST_BATCH_BYTES)
+    most = min(_MOST_BATCH_BYTES, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # a batch is a request
+    grouper = Grouper(most_items=job.batch_size, most_bytes=most)
     batches: list[Batch] = []
     filled_in: dict[str, None] = {}
     count = 0
@@ -57,21 +57,11 @@ def _checked_items(job: BatchJob, source: Path) -> Iterator[Item]:
     reader = ItemReader(job.model, lists=job.source_format != "npz")
     wrong: list[str] = []
     wrong_count = 0
-    for number, raw in enumerate(read_items(source, job.source_format, reader.types)):
-        if number == _MOST_ITEMS:
-            raise TooLarge(
-                f"{Path(job.source_name).name} holds more than {_MOST_ITEMS:,} items: send them as "
-                "several jobs"
-            )
+    for raw in read_items(source, job.source_format, reader.types, reader.like):
         try:
             if raw.values is None:
                 raise InvalidRequest(raw.error)
             item = reader.read(raw.values)
-            if item.nbytes > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-                raise TooLarge(
-                    f"the item has {item.nbytes / 2**20:.0f} MB, the limit is "
-                    f"{settings.WEBPOOL_MAX_REQUEST_MB} MB (WEBPOOL_MAX_REQUEST_MB)"
-                )
         except InvalidRequest as error:
             wrong_count += 1
             if len(wrong) < _MOST_SHOWN:

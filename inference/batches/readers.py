@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from django.conf import settings
@@ -16,7 +17,9 @@ from inference.documents import JsonObject, JsonView
 from inference.errors import InvalidRequest, TooLarge
 from webpool_site.telling.arguments import name_of
 
+MOST_ITEMS: Final = 1_000_000
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npz": "npz", ".parquet": "parquet"}
+_NONE_FILLED: Final[Mapping[str, str]] = MappingProxyType({})
 _WHERE: Final = {"jsonl": "line", "parquet": "row"}
 
 
@@ -49,34 +52,38 @@ def format_of(path: Path) -> str:
         ) from None
 
 
-def read_items(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
+def read_items(
+    path: Path, kind: str, types: Mapping[str, str], like: Mapping[str, str] = _NONE_FILLED
+) -> Iterator[RawItem]:
     """The items in the file's order; it is read in the sandbox, a few items at a time.
 
     Args:
         types: ONNX type by name of the inputs that the model has. Names that it has not are in `values` too.
+        like: of inputs that are filled in, the one whose shape each gets: an item is as large as with them.
 
     Raises:
-        InvalidRequest: the file as a whole is not of that format.
+        InvalidRequest: the file as a whole is not of that format, or an npz has items that are too large.
+        TooLarge: it holds more than a job may.
     """
     try:
-        yield from (_npz if kind == "npz" else _listed)(path, kind, types)
+        yield from (_npz if kind == "npz" else _listed)(_read(path, kind, types, like), kind)
     except FileNotFoundError as error:
         raise InvalidRequest(f"{path}: no such file") from error
     except (OSError, ValueError, LookupError) as error:
         raise InvalidRequest(f"{name_of(path)}: cannot be read as {kind}: {error}") from error
 
 
-def _npz(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
+def _npz(answers: Iterator[sandbox.Answer], kind: str) -> Iterator[RawItem]:
     number = 0
-    for answer in _read(path, kind, types):
+    for answer in answers:
         for index in range(answer.document["count"]):
             values = {name: array[index, ...] for name, array in answer.arrays.items()}
             yield RawItem(f"item {number}", values)
             number += 1
 
 
-def _listed(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem]:
-    for answer in _read(path, kind, types):
+def _listed(answers: Iterator[sandbox.Answer], kind: str) -> Iterator[RawItem]:
+    for answer in answers:
         values: list[JsonObject] = [dict(item["others"]) for item in answer.document["items"]]
         for place, array in answer.arrays.items():
             at, _, name = place.partition(":")
@@ -86,7 +93,9 @@ def _listed(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[RawItem
             yield RawItem(f"{_WHERE[kind]} {item['number']}", None if error else each, error)
 
 
-def _read(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[sandbox.Answer]:
+def _read(
+    path: Path, kind: str, types: Mapping[str, str], like: Mapping[str, str]
+) -> Iterator[sandbox.Answer]:
     """What a file holds, a few items at a time."""
     if not path.exists():
         raise FileNotFoundError(path)
@@ -98,8 +107,10 @@ def _read(path: Path, kind: str, types: Mapping[str, str]) -> Iterator[sandbox.A
             kind=kind,
             rows=rows.__name__,
             types=dict(types),
+            like=dict(like),
             most_bytes=settings.WEBPOOL_MAX_UPLOAD_MB * 2**20,
             most_row_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+            most_items=MOST_ITEMS,
             bounds=dataclasses.asdict(Bounds.of_settings()),
         ) as session:
             while (answer := _next(session)).document is not None:

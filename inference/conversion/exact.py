@@ -14,7 +14,7 @@ from inference.conversion.refusal import expected, refused
 from inference.documents import Array
 from inference.errors import InvalidRequest
 
-_PIECE = 2**16
+_AT_ONCE = 2**16
 _KINDS = "biufOUST"  # of numpy: dates, complex numbers and records have no counterpart in ONNX
 
 
@@ -73,46 +73,41 @@ def _checked(name: str, value: object) -> Array:
     return array
 
 
-def _in_pieces(name: str, array: Array, dtype: str, *, json: bool) -> Array:
-    """As `_converted`; a Python object per value takes many times what the array does, so few at a time."""
-    flat = array.ravel()
-    made = np.empty(flat.size, object if dtype == "string" else np.dtype(dtype))
-    for at in range(0, flat.size, _PIECE):
-        piece = flat[at : at + _PIECE].tolist()
-        values = _values(piece, dtype, json=json)
-        if values is None:
-            nested = Nested(piece, array.shape)
-            raise _first_wrong(name, nested, dtype, _rule(dtype, json=json), before=at)
-        made[at : at + _PIECE] = values
-    return made.reshape(array.shape)
-
-
 def _converted(name: str, nested: Nested, dtype: str, *, json: bool) -> Array:
-    values = _values(nested.flat, dtype, json=json)
-    if values is not None:
-        return values.reshape(nested.shape)
-    raise _first_wrong(name, nested, dtype, _rule(dtype, json=json))
+    made = _made(nested.flat, dtype, json=json)
+    if made is None:
+        raise _first_wrong(name, nested, dtype, _why(dtype, json))
+    return made.reshape(nested.shape)
 
 
-def _values(flat: Sequence[object], dtype: str, *, json: bool) -> Array | None:
-    """None: the type does not hold one of them."""
+def _made(flat: Sequence[object], dtype: str, *, json: bool) -> Array | None:
+    """The values as a flat array; None: one of them is not of the type."""
     if dtype == "string":
         return strings.from_python(flat)
     return numbers.from_python(flat, np.dtype(dtype), json=json)
 
 
-def _rule(dtype: str, *, json: bool) -> Why:
+def _why(dtype: str, json: bool) -> Why:
     return strings.why_not if dtype == "string" else numbers.rule(np.dtype(dtype), json=json)
 
 
-def _first_wrong(
-    name: str, nested: Nested, dtype: str, why: Why, *, before: int = 0
-) -> InvalidRequest:
-    """`before`: how many elements come before the first of `nested`."""
+def _in_pieces(name: str, array: Array, dtype: str, *, json: bool) -> Array:
+    """By its values, a few at a time: as Python values all of them take many times the array's bytes."""
+    flat = array.reshape(-1)
+    made = np.empty(flat.shape, object if dtype == "string" else np.dtype(dtype))
+    for start in range(0, flat.size, _AT_ONCE):
+        values = flat[start : start + _AT_ONCE].tolist()
+        piece = _made(values, dtype, json=json)
+        if piece is None:
+            raise _first_wrong(name, Nested(values, array.shape, start), dtype, _why(dtype, json))
+        made[start : start + len(values)] = piece
+    return made.reshape(array.shape)
+
+
+def _first_wrong(name: str, nested: Nested, dtype: str, why: Why) -> InvalidRequest:
     index, reason = next(
         (index, reason)
         for index, item in enumerate(nested.flat)
         if (reason := why(item)) is not None
     )
-    where = nested.position(before + index)
-    return refused(name, expected(dtype), nested.flat[index], where, reason)
+    return refused(name, expected(dtype), nested.flat[index], nested.position(index), reason)

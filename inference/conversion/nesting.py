@@ -18,14 +18,19 @@ _TEXT = (str, bytes, bytearray, memoryview)
 
 @dataclasses.dataclass(frozen=True)
 class Nested:
-    """Elements in C order, and the shape in which they came."""
+    """Elements in C order, and the shape in which they came.
+
+    Attributes:
+        start: how many elements came before those in `flat`.
+    """
 
     flat: list[object]
     shape: tuple[int, ...]
+    start: int = 0
 
     def position(self, index: int) -> tuple[int, ...]:
         """Where element `index` of `flat` is; () for a scalar."""
-        return tuple(int(axis) for axis in np.unravel_index(index, self.shape))
+        return tuple(int(axis) for axis in np.unravel_index(self.start + index, self.shape))
 
 
 def flattened(name: str, value: object) -> Nested:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from inference.graph.spec import TensorSpec
+
+_MOST_NAMES: Final = 5  # of what a caller sent, in a refusal
 
 
 class InvalidInput(ValueError):
@@ -20,9 +23,7 @@ def check_names(specs: Sequence[TensorSpec], given: Collection[str]) -> None:
     known = [spec.name for spec in specs]
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise InvalidInput(
-            f"unknown input {', '.join(map(repr, unknown))}; expected {', '.join(map(repr, known))}"
-        )
+        raise InvalidInput(f"unknown input {_few(unknown)}; expected {', '.join(map(repr, known))}")
     fixed = sorted(spec.name for spec in specs if spec.optional and spec.name in given)
     if fixed:
         raise InvalidInput(
@@ -76,6 +77,13 @@ def bind_dims(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]
                     f"dimension {want!r} is {size} in {source!r} but {got} in {spec.name!r}"
                 )
     return {name: size for name, (size, _) in bound.items()}
+
+
+def _few(names: Sequence[str]) -> str:
+    """A caller's names: as many as one reads, none longer than that."""
+    shown = ", ".join(f"{name!r:.80}" for name in names[:_MOST_NAMES])
+    more = len(names) - _MOST_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _text(shape: Sequence[int | str]) -> str:

@@ -41,6 +41,12 @@ class TensorSpec:
     default: str | None = None
     any_rank: bool = False
 
+    @property
+    def like(self) -> str | None:
+        """The input whose shape it gets where it is left out; None: it has no such default."""
+        kind, _, source = (self.default or "").partition(":")
+        return source if kind in ("ones_like", "zeros_like") else None
+
     @classmethod
     def from_json(cls, item: JsonView) -> TensorSpec:
         return cls(

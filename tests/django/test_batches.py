@@ -22,7 +22,7 @@ from history.core.configuration import published
 from history.core.recommendations import Basis, from_measurements
 from history.core.series import Series, Work
 from history.models import BrowserRecommendation
-from inference.batches import engine, jobs, prepare, report, results, storage
+from inference.batches import engine, jobs, readers, report, results, storage
 from inference.batches.feeder import feed, jobs_to_feed
 from inference.batches.prepare import BadItems
 from inference.batches.retention import forget_old_jobs
@@ -188,7 +188,7 @@ def test_every_bad_line_is_reported_and_nothing_is_kept(model: OnnxModel, tmp_pa
 def test_a_file_of_more_items_than_a_job_may_have_is_read_no_further(
     model: OnnxModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "_MOST_ITEMS", 5)
+    monkeypatch.setattr(readers, "MOST_ITEMS", 5)
     for count in (5, 6):
         source = tmp_path / f"{count}.npz"
         np.savez_compressed(source, x=np.zeros((count, 4), np.float32))
@@ -197,9 +197,19 @@ def test_a_file_of_more_items_than_a_job_may_have_is_read_no_further(
             assert jobs.create_job(request)[0].item_count == 5
             kept = set(storage.root().iterdir())
             continue
-        with pytest.raises(TooLarge, match=r"6\.npz holds more than 5 items: send them as several"):
+        with pytest.raises(
+            TooLarge, match=r"6\.npz: it holds more than 5 items: send them as several"
+        ):
             jobs.create_job(request)
     assert set(storage.root().iterdir()) == kept
+
+
+def test_a_batch_is_no_larger_than_a_request_may_be(
+    model: OnnxModel, tmp_path: Path, settings: Any
+) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 40  # an item has 16 bytes
+    job = new_job(model, tmp_path, count=6, batch_size=6)
+    assert [batch.item_count for batch in job.batches.order_by("index")] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,16 @@ def test_a_table_without_rows_is_refused(home: Path) -> None:
     assert refused.value.returncode == 2
 
 
+def test_a_folder_with_an_equals_sign_is_no_column(home: Path) -> None:
+    file = home / "year=2024" / "a.parquet"
+    file.parent.mkdir()
+    (home / "a.json").write_text(rows())
+    with duckdb.connect() as db:
+        db.execute(f"COPY (FROM '{home / 'a.json'}') TO '{file}' (FORMAT parquet)")
+    call_command("import_history", str(file), stdout=StringIO())
+    assert len(answers.performance()["samples"]) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("a.json", rows()), ("a.csv", f"{HEADER}\n{LINE}\n")]
 )

@@ -26,6 +26,8 @@ def write(lines: str, columns: Mapping[str, str], target: str, longest: int) -> 
         try:
             connection.execute(
                 f"COPY (SELECT * FROM read_json({_quoted(lines)}, format='newline_delimited', "  # noqa: S608
+                # A folder called `year=2024` is no column.
+                "hive_partitioning=false, "
                 f"maximum_object_size={max(2**20, longest + 1)}, columns={{{fields}}})) "
                 f"TO {_quoted(target)} (FORMAT parquet)"
             )

@@ -70,9 +70,9 @@ def archive(arrays: Mapping[str, Array], most_bytes: int) -> Answer:
         ValueError: it is none, or larger.
     """
 
-    def bounded(size: int) -> None:
-        if size > most_bytes:
+    def bounded(members: Sequence[archives.Member]) -> None:
+        if (size := sum(member.nbytes for member in members)) > most_bytes:
             raise ValueError(f"expected at most {most_bytes} bytes unpacked, got {size}")
 
-    found = archives.read(io.BytesIO(arrays["file"].tobytes()), check_size=bounded)
+    found = archives.read(io.BytesIO(arrays["file"].tobytes()), check=bounded)
     return Answer(None, dict(found))

@@ -318,7 +318,7 @@ def test_a_session_that_is_let_go_ends_its_child(tmp_path: Path) -> None:
     before = psutil.Process(helper().pid).children()
     session = sandbox.opened(
         "rows", reads=[path], path=str(path), kind="parquet", rows=rows.__name__, types=TYPES,
-        most_bytes=99, most_row_bytes=99, bounds={},
+        like={}, most_bytes=99, most_row_bytes=99, most_items=9, bounds={"megabytes": 1},
     )  # fmt: skip
     children = [c for c in psutil.Process(helper().pid).children() if c not in before]
     assert children
