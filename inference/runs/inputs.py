@@ -77,7 +77,7 @@ def _check(
         bind_dims(ports, shapes)
     except InvalidInput as error:
         raise InvalidRequest(f"model {model.name}: {error}") from error
-    to_add = sum(sizes.least_bytes(types[name], shape) for name, shape in added.items())
+    to_add = sum(sizes.bytes_of(types[name], shape) for name, shape in added.items())
     sizes.check(to_add + sum(len(tensor.data) for tensor in given.values()))
 
 

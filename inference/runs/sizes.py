@@ -10,16 +10,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import numpy as np
 from django.conf import settings
 
 from browsers.core.protocol import DTYPES
 from inference.errors import TooLarge
 from inference.graph.spec import TensorSpec
+from inference.sandbox.port_sizes import Count, tensor_bytes
 
 Shape = tuple[int, ...]
 FILL: Final = {"ones_like": 1, "zeros_like": 0}
-_STRING_BYTES: Final = 4  # before the text of each
 
 
 def filled_in(ports: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -40,7 +39,7 @@ def check_shapes(ports: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> No
     """
     types = {port.name: port.dtype for port in ports}
     made = {**shapes, **filled_in(ports, shapes)}
-    check(sum(least_bytes(types[name], shape) for name, shape in made.items()))
+    check(sum(bytes_of(types[name], shape) for name, shape in made.items()))
 
 
 def check(total: int) -> None:
@@ -56,8 +55,6 @@ def check(total: int) -> None:
         )
 
 
-def least_bytes(dtype: str, shape: Shape) -> int:
-    """Of a tensor, without the texts of strings; what no browser takes counts nothing, and is refused."""
-    if dtype == "string":
-        return _STRING_BYTES * math.prod(shape)
-    return np.dtype(dtype).itemsize * math.prod(shape) if dtype in DTYPES else 0
+def bytes_of(dtype: str, shape: Shape) -> int:
+    """Of a tensor, without the letters of texts; what no browser takes counts nothing, and is refused."""
+    return tensor_bytes(dtype, Count(math.prod(shape))) if dtype in (*DTYPES, "string") else 0
