@@ -46,6 +46,7 @@ UPLOAD_LIMIT = "WEBPOOL_MAX_UPLOAD_MB"
 _WORTH_COMPRESSING_BYTES = 1024
 _CHUNK_BYTES = 2**20
 _MOST_DIGITS = 20  # of a length in bytes
+_USUALLY = 8  # so many times as large at the most is what a packed body holds
 _WBITS = {"gzip": 31, "deflate": 15}
 
 
@@ -243,20 +244,25 @@ async def inflated(body: bytearray, encoding: str, *, most: int) -> bytes | byte
     """
     if not encoding:
         return body
-    small = await serving.in_thread(_inflated_small, body, encoding, min(room.SMALL, most))
-    if small is not None:
-        return small
-    await room.held().grow(most)
-    content = await serving.in_thread(inflate, body, encoding, most=most)
-    room.held().shrink(most - len(content))
-    return content
+    for bound in sorted({min(most, one) for one in (room.SMALL, _USUALLY * len(body), most)}):
+        taken = bound if bound > room.SMALL else 0
+        await room.held().grow(taken)
+        content = await serving.in_thread(_inflated_within, body, encoding, bound, bound == most)
+        room.held().shrink(taken - len(content or b""))
+        if content is not None:
+            return content
+    raise AssertionError("the last bound is the most there may be")
 
 
-def _inflated_small(body: bytes | bytearray, encoding: str, most: int) -> bytes | bytearray | None:
-    """None: it has more."""
+def _inflated_within(
+    body: bytes | bytearray, encoding: str, most: int, last: bool
+) -> bytes | bytearray | None:
+    """None: it has more, and may."""
     try:
         return inflate(body, encoding, most=most)
     except TooLarge:
+        if last:
+            raise
         return None
 
 

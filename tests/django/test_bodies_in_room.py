@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import time
 import tracemalloc
 from typing import Any
@@ -48,6 +49,19 @@ def test_many_of_one_caller_take_turns(path: str, packed: bool) -> None:
         assert tracemalloc.get_traced_memory()[1] < room.OF_ONE * LIMIT * 2**20 * 1.5
     finally:
         tracemalloc.stop()
+    assert {answered.status for answered in answers} == {400}, answers[0].body
+
+
+def test_packed_bodies_take_the_room_that_they_need_and_not_all_they_might(
+    path: str, settings: Any
+) -> None:
+    """Five of 2 MB, of 2 MB packed: each might hold 64, and a caller has room for 128."""
+    settings.WEBPOOL_MAX_REQUEST_MB = 64
+    tensor = {"name": "x", "datatype": "FP32", "shape": (1, 2**19)}
+    head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": 2**21}}]}).encode()
+    body = gzip.compress(head + random.Random(7).randbytes(2**21), 1)
+    headers = {HEADER_LENGTH: str(len(head)), "content-encoding": "gzip"}
+    answers = ask_at_once(5, path, body, headers)
     assert {answered.status for answered in answers} == {400}, answers[0].body
 
 
