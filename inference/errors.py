@@ -50,6 +50,10 @@ class TooLarge(InvalidRequest):
     status = 413
 
 
+class TooSlow(InvalidRequest):
+    status = 408
+
+
 class NotJson(WebpoolError):
     """An output holds values that JSON cannot say."""
 

@@ -25,9 +25,8 @@ def filled_in(ports: Sequence[TensorSpec], shapes: Mapping[str, Shape]) -> dict[
     """The inputs that a declared default such as "ones_like:input_ids" adds to those of `shapes`."""
     known = dict(shapes)
     for port in ports:
-        kind, _, source = (port.default or "").partition(":")
-        if port.name not in known and kind in FILL and source in known:
-            known[port.name] = known[source]
+        if port.name not in known and port.like in known:
+            known[port.name] = known[port.like]
     return {name: shape for name, shape in known.items() if name not in shapes}
 
 

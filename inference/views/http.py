@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import math
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
@@ -26,6 +27,7 @@ from inference.errors import (
     InvalidRequest,
     RunFailed,
     TooLarge,
+    TooSlow,
     Unauthorised,
     Unavailable,
     WebpoolError,
@@ -46,6 +48,7 @@ UPLOAD_LIMIT = "WEBPOOL_MAX_UPLOAD_MB"
 _WORTH_COMPRESSING_BYTES = 1024
 _CHUNK_BYTES = 2**20
 _MOST_DIGITS = 20  # of a length in bytes
+LEAST_BYTES_PER_S = 2**20  # of a large body, while others wait for room
 _USUALLY = 8  # so many times as large at the most is what a packed body holds
 _WBITS = {"gzip": 31, "deflate": 15}
 
@@ -103,7 +106,9 @@ def as_webpool_error(error: Exception) -> WebpoolError:
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
@@ -180,12 +185,13 @@ async def read_body(request: HttpRequest, receive: Receive) -> bytearray:
     Raises:
         TooLarge: it is, or grows, larger; the rest is not read.
         Busy: there is no room (`wire.room`).
+        TooSlow: it comes slowly, and holds room that others wait for.
         ClientGone: the connection closed in the middle of it.
     """
     check_declared_length(request)
     expected = int(request.headers.get("Content-Length", room.SMALL))
     await room.held().grow(expected)
-    body = bytearray()
+    body, began = bytearray(), time.monotonic()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -193,6 +199,12 @@ async def read_body(request: HttpRequest, receive: Receive) -> bytearray:
         body += message.get("body", b"")
         if len(body) > limit_bytes():
             raise too_large("more")
+        late_s = time.monotonic() - began - len(body) / LEAST_BYTES_PER_S
+        if late_s > settings.WEBPOOL_READ_S and room.held().crowds_out():
+            raise TooSlow(
+                f"the body came with less than {LEAST_BYTES_PER_S} bytes per second while others waited "
+                "for room for theirs; send a smaller one"
+            )
         if len(body) > expected:  # its length was not said
             expected = limit_bytes()
             await room.held().grow(expected)
@@ -250,6 +262,8 @@ async def inflated(body: bytearray, encoding: str, *, most: int) -> bytes | byte
         content = await serving.in_thread(_inflated_within, body, encoding, bound, bound == most)
         room.held().shrink(taken - len(content or b""))
         if content is not None:
+            if len(body) > room.SMALL and content is not body:
+                room.held().shrink(len(body))  # which its holder lets go of
             return content
     raise AssertionError("the last bound is the most there may be")
 

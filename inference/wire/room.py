@@ -69,6 +69,10 @@ class Room:
             self._taken[owner] += size
         return fits
 
+    def waits_besides(self, owner: str) -> bool:
+        """Whether another owner waits for room."""
+        return any(other != owner for other in self._waiting)
+
     def give(self, owner: str, size: int) -> None:
         """Give back what was taken."""
         self._taken[owner] -= size
@@ -144,6 +148,10 @@ class Held:
         elif not self._room.take_now(self._owner, size):
             raise busy(self._owner)
         self._size += size
+
+    def crowds_out(self) -> bool:
+        """Whether somebody else waits for such room."""
+        return self._size > 0 and self._room.waits_besides(self._owner)
 
     def shrink(self, size: int) -> None:
         """Give so much of it back, as far as there is."""

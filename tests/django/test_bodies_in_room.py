@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import random
@@ -10,8 +11,11 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from django.test import RequestFactory
 
+from inference.errors import TooSlow
 from inference.models import OnnxModel
+from inference.views import http
 from inference.wire import room
 from inference.wire.oip.datatypes import HEADER_LENGTH
 from tests.support.asgi import ask, ask_at_once
@@ -79,3 +83,36 @@ def test_a_run_that_is_waited_for_holds_none(path: str, settings: Any) -> None:
     answers = ask_at_once(8, path, *request(LARGE // 16, 4))
     assert {answered.status for answered in answers} == {504}
     assert time.monotonic() - began < 10, "two at a time would have taken four times three seconds"
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["others wait", "alone"])
+def test_a_large_body_that_drips_is_refused_where_others_wait_for_room(
+    settings: Any, others: bool
+) -> None:
+    settings.WEBPOOL_MAX_REQUEST_MB, settings.WEBPOOL_READ_S = LIMIT, 0.1
+    request = RequestFactory().post("/v2/x", headers={"content-length": str(LARGE)})
+
+    async def dripping() -> Any:
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def check() -> None:
+        with room.of_request():
+            reading = asyncio.ensure_future(http.read_body(request, dripping))
+            await asyncio.sleep(0.3)
+            if others:
+                rest = room.IN_ALL * LIMIT * 2**20 - LARGE
+                waiting = asyncio.ensure_future(room._room.take("another", rest // 2))
+                beside = asyncio.ensure_future(room._room.take("a third", rest // 2 + 2**20))
+                with pytest.raises(TooSlow, match="while others waited for room"):
+                    await asyncio.wait_for(reading, 10)
+            else:
+                assert not reading.done()
+                reading.cancel()
+        if others:
+            await asyncio.gather(waiting, beside)
+            room._room.give("another", rest // 2)
+            room._room.give("a third", rest // 2 + 2**20)
+
+    asyncio.run(check())
+    assert room._room.taken == 0

@@ -14,6 +14,7 @@ import pytest
 from tests.support.web import REQUEST, answers, connected, web_server
 
 READ_S, MOST = 1.0, 8
+LEAST_S = 0.1  # before a connection gives way to another
 LARGE = b"/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js.map"  # more than kernels buffer
 
 UPGRADE = (
@@ -172,7 +173,10 @@ def test_strangers_who_hold_all_connections_shut_nobody_out(
 ) -> None:
     """Who keeps the server waiting longest gives way to whoever asks at once; the others stay."""
     with contextlib.ExitStack() as stack:
-        holding = [stack.enter_context(held(patient)) for _ in range(3 * MOST)]
+        holding = list[socket.socket]()
+        for _ in range(3):
+            holding += [stack.enter_context(held(patient)) for _ in range(MOST)]
+            time.sleep(2 * LEAST_S)
         assert all(answers(patient) for _ in range(2 * MOST))
         gone = select.poll()
         for stranger in holding:
@@ -184,9 +188,28 @@ def test_an_idle_connection_that_gives_way_is_closed_without_an_answer(patient: 
     with contextlib.ExitStack() as stack, connected(patient) as one:
         one.sendall(REQUEST)
         assert answered(one) == 200
+        time.sleep(2 * LEAST_S)
         for _ in range(2 * MOST):
             stack.enter_context(half_a_head(patient))
         assert until_closed(one) == b""
+
+
+def test_pipelined_requests_are_all_answered_while_strangers_come(patient: int) -> None:
+    """Each but the first begins to be computed for when the one before was answered."""
+    with contextlib.ExitStack() as stack, connected(patient) as one:
+        one.sendall(REQUEST * 20)
+        for _ in range(2 * MOST):
+            stack.enter_context(half_a_head(patient))
+        said = until_so_many(one, 20)
+        assert said.count(b"HTTP/1.1 200") == 20
+        assert b"503" not in said
+
+
+def until_so_many(one: socket.socket, answers: int) -> bytes:
+    said = b""
+    while said.count(b"HTTP/1.1 200") < answers and (piece := one.recv(65536)):
+        said += piece
+    return said
 
 
 def test_who_is_computed_for_gives_way_to_nobody(patient: int) -> None:

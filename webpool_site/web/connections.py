@@ -25,6 +25,8 @@ LEAST_BYTES_PER_S = 1024
 # Answers are judged over a longer time than requests: who reads slowly takes them in lumps, of half the
 # buffer of the peer's kernel each.
 READ_TIMES_FOR_ANSWERS = 3
+_LEAST_S = 0.1
+"""Who keeps the server waiting for less does not give way: what has come may not have been read yet."""
 _TOO_LARGE = (431, "Request Header Fields Too Large")
 _TOO_MANY = (503, "Service Unavailable")
 _TOO_SLOW = (408, "Request Timeout")
@@ -42,20 +44,22 @@ class _Waited:
     """Connections that the server waits for, those that keep it waiting longest first."""
 
     def __init__(self) -> None:
-        self._all: dict[_For, dict[BoundedConnection, None]] = {what: {} for what in _For}
+        self._all: dict[_For, dict[BoundedConnection, float]] = {what: {} for what in _For}
 
     def begin(self, one: BoundedConnection, what: _For) -> None:
-        self._all[what].setdefault(one)
+        self._all[what].setdefault(one, one.loop.time())
 
     def end(self, one: BoundedConnection, *whats: _For) -> None:
         for what in whats:
             self._all[what].pop(one, None)
 
-    def take(self) -> BoundedConnection | None:
-        """Who gives way, and is waited for no more; None: the server waits for nobody."""
+    def take(self, now: float) -> BoundedConnection | None:
+        """Who gives way, and is waited for no more; None: the server waits for nobody for long enough."""
         for waiting in self._all.values():
-            if waiting:
-                one = next(iter(waiting))
+            # Whose body is not read for now waits for the server.
+            ours = ((one, since) for one, since in waiting.items() if not one.flow.read_paused)
+            one, since = next(ours, (None, now))
+            if one is not None and now - since >= _LEAST_S:
                 self.end(one, *_For)
                 return one
         return None
@@ -80,7 +84,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # writing is paused while anything waits
         if len(self.connections) > settings.WEBPOOL_MAX_CONNECTIONS:
-            other = _WAITED.take()
+            other = _WAITED.take(self.loop.time())
             if other is None:
                 self._refuse(_TOO_MANY)
                 return
@@ -90,17 +94,21 @@ class BoundedConnection(HttpToolsProtocol):
     def give_way(self) -> None:
         """To another connection, and at once: a reader is not waited for any more.
 
-        One that has asked nothing yet is closed without a word, so that its peer asks elsewhere.
+        One that has asked nothing yet, or awaits another answer first, is closed without a word.
         """
         if self.flow.write_paused:
             self._refused = True
             drop(self.transport)
-        elif self._in_head and not self._head_bytes:
+        elif self._head_bytes if self._in_head else self._asks_alone():
+            self._refuse(_TOO_MANY)
+        else:
             self._refused = True
             self._stop_timer()
             self.transport.close()
-        else:
-            self._refuse(_TOO_MANY)
+
+    def _asks_alone(self) -> bool:
+        """Whether what is written next is the answer to what is being read."""
+        return not self.pipeline and not self.cycle.response_started
 
     def connection_lost(self, exc: Exception | None) -> None:
         _WAITED.end(self, *_For)
@@ -117,6 +125,8 @@ class BoundedConnection(HttpToolsProtocol):
         super().resume_writing()
         _WAITED.end(self, _For.READER)
         self._stop_unsent_timer()
+        if self._in_head and self._is_answered():
+            _WAITED.begin(self, _For.HEAD)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -160,11 +170,16 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._in_head and not self.pipeline:
+        if self._in_head and self._is_answered():
             self._expect_head()
 
+    def _is_answered(self) -> bool:
+        """Whether whatever was asked is; its latest answer may be unread."""
+        return self.cycle is None or self.cycle.response_complete
+
     def _expect_head(self) -> None:
-        _WAITED.begin(self, _For.HEAD)
+        if not self.flow.write_paused:
+            _WAITED.begin(self, _For.HEAD)
         self._watch(self._too_slow)
 
     def _check_body(self) -> None:
@@ -177,8 +192,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._watch(self._check_body)
 
     def _too_slow(self) -> None:
-        answered = self.cycle is None or self.cycle.response_complete
-        if self._head_bytes and answered:
+        if self._head_bytes and self._is_answered():
             self._refuse(_TOO_SLOW)
             return
         self._refused = True
