@@ -26,7 +26,7 @@ LEAST_BYTES_PER_S = 1024
 # buffer of the peer's kernel each.
 READ_TIMES_FOR_ANSWERS = 3
 _LEAST_S = 0.1
-"""Who keeps the server waiting for less does not give way: what has come may not have been read yet."""
+"""Who keeps the server waiting for less does not give way."""
 _TOO_LARGE = (431, "Request Header Fields Too Large")
 _TOO_MANY = (503, "Service Unavailable")
 _TOO_SLOW = (408, "Request Timeout")
@@ -125,8 +125,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().resume_writing()
         _WAITED.end(self, _For.READER)
         self._stop_unsent_timer()
-        if self._in_head and self._is_answered():
-            _WAITED.begin(self, _For.HEAD)
+        self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -178,9 +177,14 @@ class BoundedConnection(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _expect_head(self) -> None:
-        if not self.flow.write_paused:
-            _WAITED.begin(self, _For.HEAD)
+        # What has come already is read first: that takes the loop one turn.
+        self.loop.call_soon(self.loop.call_soon, self._wait_for_head)
         self._watch(self._too_slow)
+
+    def _wait_for_head(self) -> None:
+        waits = self._in_head and self._is_answered() and not self.flow.write_paused
+        if waits and not self.transport.is_closing():
+            _WAITED.begin(self, _For.HEAD)
 
     def _check_body(self) -> None:
         """Once per WEBPOOL_READ_S: has enough come, unless it is us who do not read?"""
