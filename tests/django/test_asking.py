@@ -50,7 +50,10 @@ def test_its_refusal_is_not_kept_with_all_that_asked() -> None:
     gc.disable()
     try:
         ask(told)
-        kept = [one for one in gc.get_objects() if isinstance(one, redis.exceptions.ResponseError)]
+        refusals = (
+            redis.exceptions.ResponseError
+        )  # of a proxy its class is not asked: it may be dead
+        kept = [one for one in gc.get_objects() if issubclass(type(one), refusals)]
     finally:
         gc.enable()
     assert not kept
