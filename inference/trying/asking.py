@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from inference.errors import Busy
 from inference.models import OnnxModel
 from inference.runs.creation import RunRequest, infer
 from inference.runs.metrics import run_metrics
+from inference.sandbox import Places
 from inference.store.tensors import WireTensor, decode_array
 from inference.trying.fields import fields
 from inference.trying.inputs import Given, prepared
@@ -22,6 +24,9 @@ from inference.trying.showing import shown
 _WAITING_AT_MOST: Final = 16
 _waiting = threading.BoundedSemaphore(_WAITING_AT_MOST)
 _COME_BACK_S: Final = 5.0
+# A file is held as it came, as arrays and as tensors, which a packed one of few bytes may have many of.
+_LARGE: Final = Places("a model tried with a file", 8, each=2)
+_SMALL_BYTES: Final = 2**20
 _OF_A_SHARD = (
     "index",
     "group",
@@ -51,7 +56,7 @@ def tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> Tried
     """One run, waited for.
 
     Raises:
-        Busy: as many wait like this as may.
+        Busy: as many wait like this as may, of all or of this owner.
         WebpoolError: what was given is refused, or the run failed.
     """
     if not _waiting.acquire(blocking=False):
@@ -60,9 +65,19 @@ def tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> Tried
             retry_after_s=_COME_BACK_S,
         )
     try:
-        return _tried(model, given, wishes, owner)
+        with contextlib.nullcontext() if _is_small(given) else _LARGE.taken():
+            return _tried(model, given, wishes, owner)
     finally:
         _waiting.release()
+
+
+def _is_small(given: Given) -> bool:
+    """Whether it is text alone, and little of it."""
+    return (
+        not given.files
+        and len(given.tensors) <= _SMALL_BYTES
+        and not given.tensors.startswith(b"PK")
+    )
 
 
 def _tried(model: OnnxModel, given: Given, wishes: JsonView, owner: str) -> Tried:
