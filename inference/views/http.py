@@ -256,7 +256,8 @@ async def inflated(body: bytearray, encoding: str, *, most: int) -> bytes | byte
     """
     if not encoding:
         return body
-    for bound in sorted({min(most, one) for one in (room.SMALL, _USUALLY * len(body), most)}):
+    usually = max(room.SMALL, _USUALLY * len(body))  # a small one is undone once
+    for bound in sorted({min(most, one) for one in (room.SMALL, usually, most)}):
         taken = bound if bound > room.SMALL else 0
         await room.held().grow(taken)
         content = await serving.in_thread(_inflated_within, body, encoding, bound, bound == most)
